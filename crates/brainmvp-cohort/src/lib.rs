@@ -1,0 +1,1 @@
+//! Who is where: cohort files, folder layouts, checks, the phantom generator.

@@ -1,0 +1,1 @@
+//! Channels-last 3-D operations as a Burn backend extension.

@@ -1,0 +1,1 @@
+//! Volumes to prepared cases: the preprocessing pipeline and its cache.

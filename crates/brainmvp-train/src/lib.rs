@@ -1,0 +1,1 @@
+//! The training loop, batches, schedule, checkpoints and run folders.

@@ -1,0 +1,52 @@
+//! The size of a volume and its place in the world.
+
+use crate::Affine;
+
+/// How many voxels, and where they are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Grid {
+    /// Voxels along x, y and z.
+    pub shape: [usize; 3],
+    /// From voxel indices to RAS+ mm.
+    pub affine: Affine,
+}
+
+impl Grid {
+    /// A grid of `shape` voxels placed by `affine`.
+    pub fn new(shape: [usize; 3], affine: Affine) -> Self {
+        Self { shape, affine }
+    }
+
+    /// Number of voxels.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there is no voxel at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Place of voxel `[x, y, z]` in memory.
+    pub fn offset(&self, [x, y, z]: [usize; 3]) -> usize {
+        (z * self.shape[1] + y) * self.shape[0] + x
+    }
+
+    /// The voxel at a place in memory; the inverse of [`Grid::offset`].
+    pub fn voxel(&self, offset: usize) -> [usize; 3] {
+        let [nx, ny, _] = self.shape;
+        [offset % nx, offset / nx % ny, offset / (nx * ny)]
+    }
+
+    /// Same shape, and no corner voxel further apart than `tolerance_mm`.
+    pub fn same_place(&self, other: &Self, tolerance_mm: f64) -> bool {
+        self.shape == other.shape
+            && (0..8).all(|corner| {
+                let voxel = std::array::from_fn(|axis| {
+                    if corner >> axis & 1 == 1 { self.shape[axis].saturating_sub(1) as f64 } else { 0.0 }
+                });
+                let (a, b) = (self.affine.to_world(voxel), other.affine.to_world(voxel));
+                (0..3).map(|i| (a[i] - b[i]).powi(2)).sum::<f64>().sqrt() <= tolerance_mm
+            })
+    }
+}

@@ -1,0 +1,24 @@
+//! Files to volumes and back.
+//!
+//! A [`Volume`] is a 3-D grid of voxels with its place in the world. Everything here holds to two rules:
+//!
+//! - **Axis order.** A voxel index is `[x, y, z]`; `x` runs fastest in memory, as in a NIfTI file. The same
+//!   memory read as a row-major tensor has the shape `[Z, Y, X]`, which is the `[D, H, W]` of the networks.
+//! - **World.** An [`Affine`] maps voxel indices to millimetres in RAS+ (x to the right, y to the front, z up).
+
+mod affine;
+mod atomic;
+mod error;
+mod grid;
+mod modality;
+pub mod nifti;
+pub mod orientation;
+pub mod resample;
+mod volume;
+
+pub use affine::Affine;
+pub use atomic::write_atomically;
+pub use error::{Error, Result};
+pub use grid::Grid;
+pub use modality::{Aliases, Modality, Role};
+pub use volume::{LabelMap, Volume};
