@@ -1,0 +1,114 @@
+//! The table of contents of a cache.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use brainmvp_cohort::CaseId;
+use brainmvp_volume::Modality;
+use serde::{Deserialize, Serialize};
+
+use super::CaseFacts;
+use crate::{Error, PrepConfig, Result};
+
+/// The version of the layout of `manifest.json`.
+pub const MANIFEST_VERSION: u32 = 1;
+
+const FILE_NAME: &str = "manifest.json";
+
+/// What a cache holds, and how it was made. Stored as `manifest.json`, sorted by case, so that it can be compared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`MANIFEST_VERSION`] when it was written.
+    pub version: u32,
+    /// The configuration that made it.
+    pub config: PrepConfig,
+    /// The prepared cases, sorted by id.
+    pub cases: Vec<CaseEntry>,
+    /// The cases that could not be prepared, sorted by id.
+    pub quarantined: Vec<QuarantinedCase>,
+}
+
+/// A prepared case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaseEntry {
+    /// Who it is.
+    pub case: CaseFacts,
+    /// BLAKE3 of the file, hex.
+    pub file_hash: String,
+    /// [`crate::cache::CaseMetadata::content_hash`]: the inputs and the configuration.
+    pub content_hash: String,
+    /// Voxels along x, y and z.
+    pub shape: [usize; 3],
+    /// The images that it has, in the order of the templates.
+    pub modalities: Vec<Modality>,
+    /// Whether it has a label map.
+    pub has_label: bool,
+    /// How many voxels are above 0 in any image.
+    pub foreground_voxels: u64,
+    /// How long its preparation took.
+    pub seconds: f64,
+}
+
+/// A case that could not be prepared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuarantinedCase {
+    /// The name of the case.
+    pub id: CaseId,
+    /// What is wrong, with the file.
+    pub reason: String,
+}
+
+impl Manifest {
+    /// A manifest without cases.
+    pub fn new(config: PrepConfig) -> Self {
+        Self { version: MANIFEST_VERSION, config, cases: Vec::new(), quarantined: Vec::new() }
+    }
+
+    /// Reads the manifest of a cache folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where there is none, [`Error::Cache`] where it is damaged or of another version.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE_NAME);
+        let text = std::fs::read(&path).map_err(|source| Error::io(&path, source))?;
+        let manifest: Self =
+            serde_json::from_slice(&text).map_err(|e| Error::cache(&path, format!("not a manifest: {e}")))?;
+        if manifest.version != MANIFEST_VERSION {
+            let reason = format!("version {} (this program reads {MANIFEST_VERSION})", manifest.version);
+            return Err(Error::cache(&path, reason));
+        }
+        Ok(manifest)
+    }
+
+    /// Writes the manifest into a cache folder, sorted, all or nothing.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn save(&mut self, dir: &Path) -> Result<()> {
+        self.cases.sort_by(|a, b| a.case.id.cmp(&b.case.id));
+        self.quarantined.sort_by(|a, b| a.id.cmp(&b.id));
+        let path = dir.join(FILE_NAME);
+        let mut text = serde_json::to_vec_pretty(self).map_err(|e| Error::cache(&path, e.to_string()))?;
+        text.push(b'\n');
+        Ok(brainmvp_volume::write_atomically(&path, |file| file.write_all(&text))?)
+    }
+
+    /// The prepared case of this id.
+    pub fn case(&self, id: &CaseId) -> Option<&CaseEntry> {
+        self.cases.iter().find(|entry| entry.case.id == *id)
+    }
+}
+
+impl CaseEntry {
+    /// The name of the case's file within the cache; an id is a valid file name.
+    pub fn file_name(&self) -> String {
+        file_name(&self.case.id)
+    }
+}
+
+pub(super) fn file_name(id: &CaseId) -> String {
+    format!("{id}.safetensors")
+}

@@ -1,0 +1,69 @@
+//! Prepared cases on disk: one memory-mappable safetensors file a case, and a manifest.
+//!
+//! ```text
+//! CACHE/manifest.json          Manifest: configuration, every prepared case, every quarantined one with its reason
+//! CACHE/<case>.safetensors     flair, t1, ...     F16 or F32 [Z, Y, X]   the images, in [0, 1]
+//!                              label              U8 or U16 [Z, Y, X]    where the case has one
+//!                              brain_mask         U8 [Z, Y, X]           where the case has one
+//!                              foreground_rows    U32 [Z, Y]             foreground voxels up to the end of each row
+//!                              __metadata__       "brainmvp": CaseMetadata as JSON
+//! ```
+//!
+//! Tensors are row-major, so `x` runs fastest, in the order of a [`brainmvp_volume::Volume`]; every shape and offset of
+//! the interface is `[x, y, z]`. A voxel is foreground where any stored image is above 0.
+
+mod case;
+mod manifest;
+mod metadata;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+pub use case::PreparedCase;
+pub use manifest::{CaseEntry, MANIFEST_VERSION, Manifest, QuarantinedCase};
+pub use metadata::{CASE_VERSION, CaseFacts, CaseMetadata, GridRecord, StepRecord};
+pub use write::{CaseContents, write_case};
+
+use crate::Result;
+
+/// A folder of prepared cases, opened for reading.
+#[derive(Debug)]
+pub struct Cache {
+    dir: PathBuf,
+    manifest: Manifest,
+}
+
+impl Cache {
+    /// Opens a cache by its manifest; the files of the cases are opened one by one with [`Cache::open_case`].
+    ///
+    /// # Errors
+    /// If there is no manifest, or it was written by another version or damaged.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
+        let dir = dir.into();
+        let manifest = Manifest::load(&dir)?;
+        Ok(Self { dir, manifest })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The prepared cases, sorted by id.
+    pub fn cases(&self) -> &[CaseEntry] {
+        &self.manifest.cases
+    }
+
+    /// The configuration, and the cases that could not be prepared.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Maps a case into memory; nothing but its header is read yet.
+    ///
+    /// # Errors
+    /// If the file is missing, truncated or not what the manifest says.
+    pub fn open_case(&self, entry: &CaseEntry) -> Result<PreparedCase> {
+        PreparedCase::open_entry(&self.dir, entry)
+    }
+}

@@ -1,0 +1,94 @@
+//! What the preparation does, as a file says it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// How a cohort is prepared. Two caches made with equal configurations from equal files are equal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PrepConfig {
+    /// The steps by name, in the order in which they run. The names are those of `steps::registry`.
+    pub steps: Vec<String>,
+    /// Voxel size along x, y and z.
+    pub spacing_mm: [f64; 3],
+    /// The percentiles, 0 to 100, that become 0 and 1; values beyond are clipped.
+    pub percentiles: [f64; 2],
+    /// What is cut away around the foreground.
+    pub crop: CropKind,
+    /// The number type of the stored images.
+    pub dtype: StoredType,
+}
+
+/// What is cut away around the foreground (the voxels above 0 in any modality).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CropKind {
+    /// As much from both ends of an axis, so that the centre of the volume stays the centre of the template.
+    Symmetric,
+    /// The tight bounding box.
+    BoundingBox,
+    /// Nothing.
+    None,
+}
+
+/// The number type of stored images, whose values lie in [0, 1].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoredType {
+    /// Half precision: half the disk and memory traffic, an error below 2.5e-4.
+    F16,
+    /// Single precision.
+    F32,
+}
+
+/// The two settings of BrainMVP's own preparation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrepPreset {
+    /// As the paper says: percentiles 1 to 99.
+    Paper,
+    /// As the authors' released program does: percentiles 5 to 95.
+    Released,
+}
+
+impl Default for PrepConfig {
+    fn default() -> Self {
+        Self::preset(PrepPreset::Paper)
+    }
+}
+
+impl PrepConfig {
+    /// The configuration of a preset.
+    pub fn preset(preset: PrepPreset) -> Self {
+        let steps = ["reorient", "common_grid", "resample", "brain_mask", "crop", "normalize"];
+        Self {
+            steps: steps.map(str::to_owned).to_vec(),
+            spacing_mm: [1.0; 3],
+            percentiles: match preset {
+                PrepPreset::Paper => [1.0, 99.0],
+                PrepPreset::Released => [5.0, 95.0],
+            },
+            crop: CropKind::Symmetric,
+            dtype: StoredType::F16,
+        }
+    }
+
+    /// Refuses values that make no sense; the names of the steps are checked by `Pipeline::new`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the value and its bounds.
+    pub fn validate(&self) -> Result<()> {
+        if !self.spacing_mm.iter().all(|s| (0.05..=50.0).contains(s)) {
+            return Err(Error::config(format!("spacing_mm = {:?}: give 0.05 to 50 mm", self.spacing_mm)));
+        }
+        let [low, high] = self.percentiles;
+        if !(0.0 <= low && low < high && high <= 100.0) {
+            return Err(Error::config(format!(
+                "percentiles = {:?}: give 0 <= low < high <= 100",
+                [low, high]
+            )));
+        }
+        Ok(())
+    }
+}

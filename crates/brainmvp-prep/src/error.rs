@@ -1,0 +1,75 @@
+//! The one error type of this crate.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong between a cohort and its cache.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A volume could not be read, resampled or written.
+    #[error(transparent)]
+    Volume(#[from] brainmvp_volume::Error),
+    /// The operating system refused to read or write.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A configuration that cannot be carried out.
+    #[error("preprocessing configuration: {reason}")]
+    Config {
+        /// Which value, and what it should be.
+        reason: String,
+    },
+    /// A cache file or manifest that is damaged, or was written by another version.
+    #[error("{path}: {reason}; run `preprocess` again", path = .path.display())]
+    Cache {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A request that the prepared case cannot answer: a patch beyond its border, a modality that it lacks.
+    #[error("{path}: {reason}", path = .path.display())]
+    Request {
+        /// The file of the case.
+        path: PathBuf,
+        /// What was asked, and what there is.
+        reason: String,
+    },
+    /// A step of the pipeline cannot treat this case.
+    #[error("step '{step}': {reason}")]
+    Step {
+        /// The name of the step.
+        step: &'static str,
+        /// What is wrong with the case.
+        reason: String,
+    },
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn config(reason: impl Into<String>) -> Self {
+        Self::Config { reason: reason.into() }
+    }
+
+    pub(crate) fn cache(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Cache { path: path.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn request(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Request { path: path.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn step(step: &'static str, reason: impl Into<String>) -> Self {
+        Self::Step { step, reason: reason.into() }
+    }
+}
