@@ -7,9 +7,11 @@
 //! - **World.** An [`Affine`] maps voxel indices to millimetres in RAS+ (x to the right, y to the front, z up).
 
 mod affine;
+mod aliases;
 mod atomic;
 mod error;
 mod grid;
+mod gzip;
 mod modality;
 pub mod nifti;
 pub mod orientation;
@@ -17,8 +19,9 @@ pub mod resample;
 mod volume;
 
 pub use affine::Affine;
+pub use aliases::{Aliases, SuffixMatch};
 pub use atomic::write_atomically;
 pub use error::{Error, Result};
 pub use grid::Grid;
-pub use modality::{Aliases, Modality, Role};
+pub use modality::{Modality, Role};
 pub use volume::{LabelMap, Volume};

@@ -1,6 +1,5 @@
-//! The eight MRI modalities and the words that files use for them.
+//! The eight MRI modalities, and what a file can be in a case.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -62,12 +61,13 @@ impl fmt::Display for Modality {
 impl FromStr for Modality {
     type Err = String;
 
-    /// Reads a canonical name, in any case; aliases are the business of [`Aliases`].
+    /// Reads a canonical name, in any case; aliases are the business of [`crate::Aliases`].
     fn from_str(name: &str) -> std::result::Result<Self, String> {
         let lower = name.to_ascii_lowercase();
-        Self::ALL.into_iter().find(|m| m.name() == lower).ok_or_else(|| {
-            format!("unknown modality '{name}' (known: flair t1 t1c t2 mra pd dwi adc)")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|m| m.name() == lower)
+            .ok_or_else(|| format!("unknown modality '{name}' (known: flair t1 t1c t2 mra pd dwi adc)"))
     }
 }
 
@@ -84,8 +84,17 @@ pub enum Role {
     Ignored,
 }
 
-/// The case-insensitive table from the words in file names to [`Role`]s.
-#[derive(Debug, Clone)]
-pub struct Aliases {
-    words: BTreeMap<String, Role>,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_in_any_case_and_indices_follow_the_list() {
+        for (index, modality) in Modality::ALL.into_iter().enumerate() {
+            assert_eq!(modality.index(), index);
+            assert_eq!(modality.to_string().parse(), Ok(modality));
+            assert_eq!(modality.name().to_uppercase().parse(), Ok(modality));
+        }
+        assert!("t1w".parse::<Modality>().unwrap_err().contains("t1w"));
+    }
 }

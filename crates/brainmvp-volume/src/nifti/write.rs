@@ -1,0 +1,173 @@
+//! Volumes to files.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::Datatype;
+use super::layout::{DESCRIP_LEN, Fields, Layout, NIFTI_1, NIFTI_2, SIZE_OF_HDR};
+use super::placement;
+use crate::{Error, Grid, LabelMap, Result, Volume, gzip, write_atomically};
+
+/// `NIFTI_XFORM_SCANNER_ANAT`: RAS+ of the scanner.
+const SCANNER_CODE: f64 = 1.0;
+
+/// `NIFTI_UNITS_MM`.
+const UNITS_MM: f64 = 2.0;
+
+/// How a volume is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WriteOptions {
+    /// Voxel type. Integer types hold whole numbers of their range exactly; other values are scaled linearly
+    /// onto the range.
+    pub datatype: Datatype,
+    /// Free text, cut to 79 bytes.
+    pub description: String,
+}
+
+/// Writes an image, whole or not at all. NIfTI-1, or NIfTI-2 where an axis is longer than 32767.
+///
+/// The name decides the form: `.nii`, `.hdr` or `.img` (both files of the pair), each with `.gz` if packed.
+///
+/// # Errors
+/// Where the name ends otherwise, the disk refuses or is full, or NaN or infinity should become an integer.
+pub fn write(path: &Path, volume: &Volume<f32>, options: WriteOptions) -> Result<()> {
+    let form = Form::of(path)?;
+    let scaling = scaling_for(volume.voxels(), options.datatype).ok_or_else(|| {
+        Error::unsupported(
+            path,
+            format!("NaN or infinity cannot be stored as {:?}; use F32", options.datatype),
+        )
+    })?;
+    let (slope, inter) = scaling;
+    let values = volume.voxels().iter().map(|value| (f64::from(*value) - inter) / slope);
+    store(path, form, volume.grid(), &options, (values, scaling))
+}
+
+/// Writes a label map as the smallest unsigned type that holds it; otherwise as [`write`].
+///
+/// # Errors
+/// As [`write`].
+pub fn write_labels(path: &Path, labels: &LabelMap, description: &str) -> Result<()> {
+    let form = Form::of(path)?;
+    let wide = labels.voxels().iter().any(|label| *label > u16::from(u8::MAX));
+    let datatype = if wide { Datatype::U16 } else { Datatype::U8 };
+    let options = WriteOptions { datatype, description: description.to_owned() };
+    let values = labels.voxels().iter().map(|label| f64::from(*label));
+    store(path, form, labels.grid(), &options, (values, (1.0, 0.0)))
+}
+
+/// The files to write.
+#[derive(Clone, Copy)]
+struct Form {
+    pair: bool,
+    packed: bool,
+}
+
+impl Form {
+    fn of(path: &Path) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        let (plain, packed) = name.strip_suffix(".gz").map_or((name.as_str(), false), |plain| (plain, true));
+        let pair = plain.ends_with(".hdr") || plain.ends_with(".img");
+        if pair || plain.ends_with(".nii") {
+            return Ok(Self { pair, packed });
+        }
+        Err(Error::unsupported(path, "a NIfTI file is written as .nii or .nii.gz (or .hdr, .img)"))
+    }
+}
+
+/// `(slope, inter)` with which the type holds the values; `None` where it cannot.
+fn scaling_for(voxels: &[f32], datatype: Datatype) -> Option<(f64, f64)> {
+    let Some((lowest, highest)) = datatype.integer_range() else { return Some((1.0, 0.0)) };
+    let (mut min, mut max, mut whole) = (f64::INFINITY, f64::NEG_INFINITY, true);
+    for value in voxels {
+        if !value.is_finite() {
+            return None;
+        }
+        let value = f64::from(*value);
+        min = min.min(value);
+        max = max.max(value);
+        whole &= value.fract() == 0.0;
+    }
+    if voxels.is_empty() || (whole && min >= lowest && max <= highest) {
+        return Some((1.0, 0.0));
+    }
+    if min == max {
+        return Some((1.0, min));
+    }
+    // The header of NIfTI-1 stores the scaling as f32, so that is what the voxels must be divided by.
+    let slope = f64::from(((max - min) / (highest - lowest)) as f32);
+    let inter = f64::from((min - lowest * slope) as f32);
+    Some((slope, inter))
+}
+
+/// Voxels on the way into a file, with the `(slope, inter)` that leads back from them.
+type Stored<I> = (I, (f64, f64));
+
+fn store<I: ExactSizeIterator<Item = f64>>(
+    path: &Path,
+    form: Form,
+    grid: &Grid,
+    options: &WriteOptions,
+    (values, scaling): Stored<I>,
+) -> Result<()> {
+    let header = header_bytes(grid, options, scaling, form.pair);
+    if !form.pair {
+        let mut bytes = header;
+        options.datatype.encode(values, &mut bytes);
+        return put(path, form, &bytes);
+    }
+    let (unpacked, end) = if form.packed { (path.with_extension(""), ".gz") } else { (path.to_owned(), "") };
+    let mut bytes = Vec::new();
+    options.datatype.encode(values, &mut bytes);
+    // The header last: without it the pair is not there.
+    put(&unpacked.with_extension(format!("img{end}")), form, &bytes)?;
+    put(&unpacked.with_extension(format!("hdr{end}")), form, &header)
+}
+
+fn put(path: &Path, form: Form, bytes: &[u8]) -> Result<()> {
+    if !form.packed {
+        return write_atomically(path, |file| file.write_all(bytes));
+    }
+    let packed = gzip::pack(bytes).map_err(|source| Error::io(path, source))?;
+    write_atomically(path, |file| file.write_all(&packed))
+}
+
+/// A header with the four bytes that say that no extension follows.
+fn header_bytes(grid: &Grid, options: &WriteOptions, (slope, inter): (f64, f64), pair: bool) -> Vec<u8> {
+    let wide = grid.shape.iter().any(|length| *length > i16::MAX as usize);
+    let layout: &Layout = if wide { &NIFTI_2 } else { &NIFTI_1 };
+    let mut header = Fields { bytes: vec![0; layout.size + 4], big_endian: false };
+    let [x, y, z] = grid.shape.map(|length| length as f64);
+    let magic = if pair { layout.magic_pair } else { layout.magic_single };
+    header.bytes[layout.magic..layout.magic + magic.len()].copy_from_slice(magic);
+    header.set(SIZE_OF_HDR, 0, &[layout.size as f64]);
+    header.set(layout.dim, 0, &[3.0, x, y, z, 1.0, 1.0, 1.0, 1.0]);
+    header.set(layout.datatype, 0, &[options.datatype.code() as f64]);
+    header.set(layout.bitpix, 0, &[8.0 * options.datatype.size() as f64]);
+    header.set(layout.vox_offset, 0, &[if pair { 0.0 } else { header.bytes.len() as f64 }]);
+    header.set(layout.scl_slope, 0, &[slope]);
+    header.set(layout.scl_inter, 0, &[inter]);
+    header.set(layout.xyzt_units, 0, &[UNITS_MM]);
+    let mut text = options.description.as_str();
+    while text.len() >= DESCRIP_LEN {
+        text = &text[..text.char_indices().next_back().map_or(0, |(last, _)| last)];
+    }
+    header.bytes[layout.descrip..layout.descrip + text.len()].copy_from_slice(text.as_bytes());
+    place(&mut header, layout, grid);
+    header.bytes
+}
+
+/// The affine as sform, and as qform where a quaternion can say the same.
+fn place(header: &mut Fields<Vec<u8>>, layout: &Layout, grid: &Grid) {
+    let [i, j, k] = grid.affine.spacing_mm();
+    let qform = placement::to_qform(&grid.affine);
+    let qfac = qform.as_ref().map_or(1.0, |qform| qform.qfac);
+    header.set(layout.pixdim, 0, &[qfac, i, j, k, 1.0, 1.0, 1.0, 1.0]);
+    header.set(layout.sform_code, 0, &[SCANNER_CODE]);
+    header.set(layout.srow_x, 0, grid.affine.rows().as_flattened());
+    if let Some(qform) = qform {
+        header.set(layout.qform_code, 0, &[SCANNER_CODE]);
+        header.set(layout.quatern_b, 0, &qform.bcd);
+        header.set(layout.qoffset_x, 0, &grid.affine.origin_mm());
+    }
+}

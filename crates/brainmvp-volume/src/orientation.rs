@@ -1,0 +1,138 @@
+//! Which way the axes of a volume run, and turning them to RAS+.
+//!
+//! The rule is that of nibabel's `io_orientation`: the rotation nearest to the affine decides, so that a shear
+//! does not; each voxel axis in turn takes the world axis along which it runs furthest and which is still free.
+
+use nalgebra::{Matrix3, Matrix4, SVD};
+use rayon::prelude::*;
+
+use crate::{Affine, Grid, Volume};
+
+/// The letters of the world's axes towards their positive and negative ends.
+const LETTERS: [[char; 2]; 3] = [['R', 'L'], ['A', 'P'], ['S', 'I']];
+
+/// Three letters for the ends that the voxel axes x, y and z run to, such as `"LPS"`.
+pub fn code(affine: &Affine) -> String {
+    let reorientation = Reorientation::to_ras(affine);
+    (0..3)
+        .map(|axis| {
+            let world = reorientation.source_axes.iter().position(|source| *source == axis).unwrap_or(axis);
+            LETTERS[world][usize::from(reorientation.flipped[world])]
+        })
+        .collect()
+}
+
+/// The volume with its axes permuted and flipped so that they run nearest to right, anterior and superior.
+///
+/// Voxels are moved, never interpolated; the affine follows, so every voxel stays at its place in the world.
+pub fn to_ras<T: Copy + Send + Sync>(volume: Volume<T>) -> Volume<T> {
+    let reorientation = Reorientation::to_ras(&volume.grid().affine);
+    if reorientation.is_identity() { volume } else { reorientation.apply(&volume) }
+}
+
+/// A permutation of the voxel axes and a flip of some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reorientation {
+    source_axes: [usize; 3],
+    flipped: [bool; 3],
+}
+
+impl Reorientation {
+    /// The reorientation that takes a volume of this affine nearest to RAS+.
+    pub fn to_ras(affine: &Affine) -> Self {
+        let rotation = nearest_rotation(affine);
+        let (mut source_axes, mut flipped, mut free) = ([0, 1, 2], [false; 3], [true; 3]);
+        for axis in 0..3 {
+            let reach = |world: usize| rotation[(world, axis)].abs();
+            let candidates = (0..3).filter(|world| free[*world]);
+            // The first of equals, as in nibabel.
+            let best = candidates.reduce(|best, world| if reach(world) > reach(best) { world } else { best });
+            let Some(world) = best else { continue };
+            free[world] = false;
+            source_axes[world] = axis;
+            flipped[world] = rotation[(world, axis)] < 0.0;
+        }
+        Self { source_axes, flipped }
+    }
+
+    /// For each axis of the result, the axis of the original that it comes from.
+    pub fn source_axes(&self) -> [usize; 3] {
+        self.source_axes
+    }
+
+    /// For each axis of the result, whether it runs against the original.
+    pub fn flipped(&self) -> [bool; 3] {
+        self.flipped
+    }
+
+    /// Whether nothing moves.
+    pub fn is_identity(&self) -> bool {
+        *self == Self { source_axes: [0, 1, 2], flipped: [false; 3] }
+    }
+
+    /// The reorientation that undoes this one.
+    pub fn inverse(&self) -> Self {
+        let mut inverse = Self { source_axes: [0; 3], flipped: [false; 3] };
+        for (axis, source) in self.source_axes.into_iter().enumerate() {
+            inverse.source_axes[source] = axis;
+            inverse.flipped[source] = self.flipped[axis];
+        }
+        inverse
+    }
+
+    /// The grid of [`Reorientation::apply`].
+    pub fn grid(&self, grid: &Grid) -> Grid {
+        let shape = self.source_axes.map(|source| grid.shape[source]);
+        let mut to_source = Matrix4::zeros();
+        to_source[(3, 3)] = 1.0;
+        for (axis, source) in self.source_axes.into_iter().enumerate() {
+            to_source[(source, axis)] = if self.flipped[axis] { -1.0 } else { 1.0 };
+            to_source[(source, 3)] =
+                if self.flipped[axis] { shape[axis].saturating_sub(1) as f64 } else { 0.0 };
+        }
+        Grid::new(shape, grid.affine.after(&Affine::from_matrix(to_source)))
+    }
+
+    /// The volume with its axes moved.
+    pub fn apply<T: Copy + Send + Sync>(&self, volume: &Volume<T>) -> Volume<T> {
+        let grid = self.grid(volume.grid());
+        let [nx, ny, _] = grid.shape;
+        let strides = [1, volume.shape()[0], volume.shape()[0] * volume.shape()[1]];
+        let voxels = volume.voxels();
+        let Some(first) = voxels.first() else { return Volume::new(grid, Vec::new()) };
+        // Where index i of an axis of the result lies in the original's memory.
+        let place = |axis: usize, i: usize| {
+            let i = if self.flipped[axis] { grid.shape[axis] - 1 - i } else { i };
+            i * strides[self.source_axes[axis]]
+        };
+        let along_x: Vec<usize> = (0..nx).map(|x| place(0, x)).collect();
+        let mut moved = vec![*first; grid.len()];
+        moved.par_chunks_mut(nx * ny).enumerate().for_each(|(z, slab)| {
+            for (y, row) in slab.chunks_exact_mut(nx).enumerate() {
+                let start = place(1, y) + place(2, z);
+                for (to, offset) in row.iter_mut().zip(&along_x) {
+                    *to = voxels[start + offset];
+                }
+            }
+        });
+        Volume::new(grid, moved)
+    }
+}
+
+/// The orthogonal matrix nearest to the directions of the voxel axes.
+fn nearest_rotation(affine: &Affine) -> Matrix3<f64> {
+    let mut directions = affine.linear();
+    if !directions.iter().all(|v| v.is_finite()) {
+        return Matrix3::identity();
+    }
+    for mut column in directions.column_iter_mut() {
+        let length = column.norm();
+        if length > 0.0 {
+            column /= length;
+        }
+    }
+    match SVD::try_new(directions, true, true, f64::EPSILON, 1000) {
+        Some(SVD { u: Some(u), v_t: Some(v_t), .. }) => u * v_t,
+        _ => directions,
+    }
+}

@@ -1,0 +1,166 @@
+//! Resampling where the axes of both grids run along each other: one pass an axis, with weights from a table.
+
+use rayon::prelude::*;
+
+use super::{Interpolation, Voxel};
+use crate::{Affine, Grid, Volume};
+
+/// How far, in voxels, an axis may stray from its own direction over the whole grid.
+const STRAY: f64 = 1e-3;
+
+/// For each axis the index in the source of the result's first voxel, and the step.
+pub(super) struct Axes {
+    first: [f64; 3],
+    step: [f64; 3],
+}
+
+impl Axes {
+    /// The three maps of a map between voxel indices, or `None` where the axes mix.
+    pub(super) fn of(to_source: &Affine, grid: &Grid) -> Option<Self> {
+        let linear = to_source.linear();
+        let strays = (0..3).any(|row| {
+            let stray = |column: usize| linear[(row, column)].abs() * grid.shape[column] as f64;
+            (0..3).filter(|column| *column != row).map(stray).sum::<f64>() > STRAY
+        });
+        // What little strays is set right in the middle of the grid, where it is least.
+        let middle = grid.shape.map(|length| (length as f64 - 1.0) / 2.0);
+        let centre = to_source.to_world(middle);
+        let step = std::array::from_fn(|axis| linear[(axis, axis)]);
+        (!strays).then(|| Self {
+            first: std::array::from_fn(|axis| centre[axis] - step[axis] * middle[axis]),
+            step,
+        })
+    }
+
+    /// The volume on `grid`.
+    pub(super) fn resample<T: Voxel>(
+        self,
+        volume: &Volume<T>,
+        grid: &Grid,
+        method: Interpolation,
+    ) -> Volume<T> {
+        let tables: [Vec<Tap>; 3] =
+            std::array::from_fn(|axis| self.taps(axis, volume.shape()[axis], grid.shape[axis]));
+        let voxels = match method {
+            Interpolation::Nearest => nearest(volume, grid, &tables),
+            Interpolation::Trilinear => {
+                let linear = trilinear(volume, &tables);
+                linear.into_par_iter().map(T::from_f32).collect()
+            }
+        };
+        Volume::new(*grid, voxels)
+    }
+
+    fn taps(&self, axis: usize, source_length: usize, length: usize) -> Vec<Tap> {
+        let last = source_length.saturating_sub(1);
+        (0..length)
+            .map(|i| {
+                let index = (self.first[axis] + self.step[axis] * i as f64).clamp(0.0, last as f64);
+                let low = (index.floor() as usize).min(last);
+                Tap {
+                    low,
+                    high: (low + 1).min(last),
+                    weight: (index - low as f64) as f32,
+                    nearest: index.round_ties_even() as usize,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Where a value of the result comes from along one axis.
+#[derive(Clone, Copy)]
+struct Tap {
+    low: usize,
+    high: usize,
+    /// Share of `high`.
+    weight: f32,
+    nearest: usize,
+}
+
+impl Tap {
+    fn between(self, low: f32, high: f32) -> f32 {
+        low + (high - low) * self.weight
+    }
+}
+
+fn nearest<T: Voxel>(volume: &Volume<T>, grid: &Grid, tables: &[Vec<Tap>; 3]) -> Vec<T> {
+    let [nx, ny, _] = grid.shape;
+    let [source_nx, source_ny, _] = volume.shape();
+    let mut result = vec![T::default(); grid.len()];
+    result.par_chunks_mut(nx * ny).zip(&tables[2]).for_each(|(slab, z)| {
+        for (row, y) in slab.chunks_exact_mut(nx).zip(&tables[1]) {
+            let source = &volume.voxels()[(z.nearest * source_ny + y.nearest) * source_nx..][..source_nx];
+            for (to, x) in row.iter_mut().zip(&tables[0]) {
+                *to = source[x.nearest];
+            }
+        }
+    });
+    result
+}
+
+/// One pass an axis; the axes that shrink most come first, so that the later passes have less to do.
+fn trilinear<T: Voxel>(volume: &Volume<T>, tables: &[Vec<Tap>; 3]) -> Vec<f32> {
+    let mut shape = volume.shape();
+    let mut order = [0, 1, 2];
+    order.sort_by_key(|axis| tables[*axis].len() * 1024 / shape[*axis].max(1));
+    let mut voxels: Option<Vec<f32>> = None;
+    for axis in order {
+        let table = &tables[axis];
+        if table.len() == shape[axis]
+            && table.iter().enumerate().all(|(i, tap)| tap.low == i && tap.weight == 0.0)
+        {
+            continue;
+        }
+        voxels = Some(match &voxels {
+            None => along(axis, volume.voxels(), shape, table),
+            Some(voxels) => along(axis, voxels, shape, table),
+        });
+        shape[axis] = table.len();
+    }
+    voxels.unwrap_or_else(|| volume.voxels().iter().map(|value| value.to_f32()).collect())
+}
+
+/// Interpolates along one axis of voxels of the given shape.
+fn along<T: Voxel>(axis: usize, voxels: &[T], shape: [usize; 3], table: &[Tap]) -> Vec<f32> {
+    let [nx, ny, nz] = shape;
+    let area = nx * ny;
+    let row_at = |start: usize| &voxels[start..start + nx];
+    match axis {
+        0 => {
+            let mut result = vec![0.0; table.len() * ny * nz];
+            result.par_chunks_mut(table.len() * ny).enumerate().for_each(|(z, slab)| {
+                for (y, row) in slab.chunks_exact_mut(table.len()).enumerate() {
+                    let source = row_at(z * area + y * nx);
+                    for (to, tap) in row.iter_mut().zip(table) {
+                        *to = tap.between(source[tap.low].to_f32(), source[tap.high].to_f32());
+                    }
+                }
+            });
+            result
+        }
+        1 => {
+            let mut result = vec![0.0; nx * table.len() * nz];
+            result.par_chunks_mut(nx * table.len()).enumerate().for_each(|(z, slab)| {
+                for (row, tap) in slab.chunks_exact_mut(nx).zip(table) {
+                    blend(row, row_at(z * area + tap.low * nx), row_at(z * area + tap.high * nx), *tap);
+                }
+            });
+            result
+        }
+        _ => {
+            let mut result = vec![0.0; area * table.len()];
+            result.par_chunks_mut(area).zip(table).for_each(|(slab, tap)| {
+                let slice_at = |z: usize| &voxels[z * area..(z + 1) * area];
+                blend(slab, slice_at(tap.low), slice_at(tap.high), *tap);
+            });
+            result
+        }
+    }
+}
+
+fn blend<T: Voxel>(to: &mut [f32], low: &[T], high: &[T], tap: Tap) {
+    for ((to, low), high) in to.iter_mut().zip(low).zip(high) {
+        *to = tap.between(low.to_f32(), high.to_f32());
+    }
+}
