@@ -1,1 +1,18 @@
-//! Channels-last 3-D operations as a Burn backend extension.
+//! Channels-last 3-D operations.
+//!
+//! Activations are `[B, D, H, W, C]` from the first layer of a network to the last. `D`, `H`, `W` are the z, y and x
+//! axes of a volume, so that a volume's memory (x fastest) is a tensor of one channel without any copy.
+//! In this layout 1x1 convolutions and projections are matrix products on `[voxels, C]`, norms run over the last axis,
+//! and only the neighbourhood operations need kernels of their own.
+//!
+//! [`VolumeOps`] is a Burn backend extension. Each operation has a default method that says it in Burn's own terms,
+//! so every backend has it and tests have their reference; a backend overrides the ones that it has a kernel for.
+//! The functions in [`ops`] are what networks call.
+//!
+//! `cpu/` holds the kernels of the Flex backend. It is the only place in the project with `unsafe` arithmetic.
+
+mod cpu;
+mod extension;
+pub mod ops;
+
+pub use extension::VolumeOps;

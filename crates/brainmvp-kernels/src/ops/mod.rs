@@ -1,0 +1,192 @@
+//! What the operations are: one file each, with the operation in Burn's own terms.
+//!
+//! The public functions take and give [`Tensor`]s, check shapes, and go through the backend extension.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, Scalar, TensorMetadata};
+use burn::tensor::{Shape, Tensor};
+
+use crate::VolumeOps;
+
+pub(crate) mod attention;
+pub(crate) mod conv;
+pub(crate) mod depthwise;
+pub(crate) mod linear;
+pub(crate) mod norm;
+pub(crate) mod patch;
+
+/// Depthwise convolution, stride 1, zero-padded so that the size stays.
+///
+/// # Shapes
+/// - `x`: `[B, D, H, W, C]`
+/// - `weight`: `[K, K, K, C]` with K odd, axes in the order of D, H, W
+/// - `bias`: `[C]`
+/// - output: `[B, D, H, W, C]`
+pub fn depthwise_conv3d(x: Tensor<5>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<5> {
+    let [_, _, _, _, channels] = x.dims();
+    let [kd, kh, kw, weight_channels] = weight.dims();
+    assert!(kd == kh && kh == kw && kd % 2 == 1, "depthwise kernels are odd cubes, got {kd}x{kh}x{kw}");
+    assert_eq!(channels, weight_channels, "channels of input and weight");
+    Tensor::from_dispatch(Dispatch::depthwise_conv3d(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ))
+}
+
+/// Dense convolution without bias, zero-padded by `K / 2`.
+///
+/// # Shapes
+/// - `x`: `[B, D, H, W, Cin]`
+/// - `weight`: `[K, K, K, Cin, Cout]` with K odd
+/// - output: `[B, ceil(D / stride), ceil(H / stride), ceil(W / stride), Cout]`
+pub fn conv3d(x: Tensor<5>, weight: Tensor<5>, stride: usize) -> Tensor<5> {
+    assert_eq!(x.dims()[4], weight.dims()[3], "channels of input and weight");
+    Tensor::from_dispatch(Dispatch::dense_conv3d(x.into_dispatch(), weight.into_dispatch(), stride))
+}
+
+/// `x W + b` over the last axis: a 1x1x1 convolution, a projection, a classifier.
+///
+/// # Shapes
+/// - `x`: `[.., Cin]`
+/// - `weight`: `[Cin, Cout]`
+/// - `bias`: `[Cout]`
+/// - output: `[.., Cout]`
+pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    assert_eq!(x.dims()[D - 1], weight.dims()[0], "channels of input and weight");
+    Tensor::from_dispatch(Dispatch::voxel_linear(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ))
+}
+
+/// [`linear`] followed by the exact (erf) GELU. Shapes as [`linear`].
+pub fn linear_gelu<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    assert_eq!(x.dims()[D - 1], weight.dims()[0], "channels of input and weight");
+    Tensor::from_dispatch(Dispatch::voxel_linear_gelu(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ))
+}
+
+/// Layer norm over the channels of each voxel.
+///
+/// # Shapes
+/// - `x` and output: `[.., C]`
+/// - `scale`, `shift`: `[C]`
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+    epsilon: f32,
+) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::channel_layer_norm(
+        x.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        epsilon,
+    ))
+}
+
+/// What a batch norm in training gives.
+pub struct BatchNormed<const D: usize> {
+    /// The normalised activations, shaped as the input.
+    pub output: Tensor<D>,
+    /// Mean of each channel over the batch and all voxels, `[C]`.
+    pub mean: Tensor<1>,
+    /// Biased variance of each channel, `[C]`.
+    pub variance: Tensor<1>,
+}
+
+/// Batch norm with the statistics of this batch.
+///
+/// # Shapes
+/// - `x`: `[.., C]`
+/// - `scale`, `shift`: `[C]`
+pub fn batch_norm_train<const D: usize>(
+    x: Tensor<D>,
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+    epsilon: f32,
+) -> BatchNormed<D> {
+    let (output, mean, variance) = Dispatch::channel_batch_norm(
+        x.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        epsilon,
+    );
+    BatchNormed {
+        output: Tensor::from_dispatch(output),
+        mean: Tensor::from_dispatch(mean),
+        variance: Tensor::from_dispatch(variance),
+    }
+}
+
+/// Multi-head self-attention over all tokens, scaled by `head_width^-0.5`, without the projections around it.
+///
+/// # Shapes
+/// - `qkv`: `[B, N, 3 C]`, the queries of all heads first, then keys, then values
+/// - output: `[B, N, C]`
+pub fn attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
+    assert_eq!(qkv.dims()[2] % (3 * heads), 0, "channels divide into three times the heads");
+    Tensor::from_dispatch(Dispatch::token_attention(qkv.into_dispatch(), heads))
+}
+
+/// Convolution of kernel 2^3 and stride 2: each block of eight voxels becomes one.
+///
+/// # Shapes
+/// - `x`: `[B, D, H, W, Cin]`, D, H, W even
+/// - `weight`: `[2, 2, 2, Cin, Cout]`
+/// - `bias`: `[Cout]`
+/// - output: `[B, D/2, H/2, W/2, Cout]`
+pub fn downsample(x: Tensor<5>, weight: Tensor<5>, bias: Tensor<1>) -> Tensor<5> {
+    let [_, d, h, w, channels] = x.dims();
+    assert!(d % 2 == 0 && h % 2 == 0 && w % 2 == 0, "downsampling needs even sizes, got {d}x{h}x{w}");
+    assert_eq!(channels, weight.dims()[3], "channels of input and weight");
+    Tensor::from_dispatch(Dispatch::patch_downsample(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ))
+}
+
+/// Transposed convolution of kernel 2^3 and stride 2, without bias: each voxel becomes a block of eight.
+///
+/// # Shapes
+/// - `x`: `[B, D, H, W, Cin]`
+/// - `weight`: `[Cin, 2, 2, 2, Cout]`
+/// - output: `[B, 2D, 2H, 2W, Cout]`
+pub fn upsample(x: Tensor<5>, weight: Tensor<5>) -> Tensor<5> {
+    assert_eq!(x.dims()[4], weight.dims()[0], "channels of input and weight");
+    Tensor::from_dispatch(Dispatch::patch_upsample(x.into_dispatch(), weight.into_dispatch()))
+}
+
+/// `tensor` seen as another shape of as many elements.
+fn reshape<B: Backend>(tensor: FloatTensor<B>, shape: impl Into<Shape>) -> FloatTensor<B> {
+    B::float_reshape(tensor, shape.into())
+}
+
+/// The sizes of a primitive.
+fn dims<B: Backend>(tensor: &FloatTensor<B>) -> Vec<usize> {
+    tensor.shape().to_vec()
+}
+
+/// `[.., C]` seen as `[voxels, C]`.
+fn flat<B: Backend>(tensor: FloatTensor<B>) -> FloatTensor<B> {
+    let shape = dims::<B>(&tensor);
+    let channels = shape[shape.len() - 1];
+    let voxels: usize = shape[..shape.len() - 1].iter().product();
+    reshape::<B>(tensor, [voxels, channels])
+}
+
+/// A per-channel vector seen as `[1, C]`, to be broadcast over voxels.
+fn row<B: Backend>(tensor: FloatTensor<B>) -> FloatTensor<B> {
+    let channels = tensor.shape().num_elements();
+    reshape::<B>(tensor, [1, channels])
+}
+
+fn scalar(value: f32) -> Scalar {
+    Scalar::Float(f64::from(value))
+}
