@@ -8,7 +8,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrepConfig {
-    /// The steps by name, in the order in which they run. The names are those of `steps::registry`.
+    /// The steps by name, in the order in which they run. The names are those of [`crate::steps::registry`].
     pub steps: Vec<String>,
     /// Voxel size along x, y and z.
     pub spacing_mm: [f64; 3],
@@ -74,7 +74,7 @@ impl PrepConfig {
         }
     }
 
-    /// Refuses values that make no sense; the names of the steps are checked by `Pipeline::new`.
+    /// Refuses values that make no sense; the names of the steps are checked by [`crate::Pipeline::new`].
     ///
     /// # Errors
     /// [`Error::Config`] names the value and its bounds.

@@ -1,11 +1,21 @@
 //! Volumes to prepared cases: the preprocessing pipeline and its cache.
 //!
-//! `preprocess` takes a cohort to a cache folder: every case runs through the pipeline of a [`PrepConfig`] and
+//! [`preprocess`] takes a cohort to a cache folder: every case runs through the [`Pipeline`] of a [`PrepConfig`] and
 //! becomes one memory-mappable file. [`cache::Cache`] opens such a folder for the training loader.
 
 pub mod cache;
 mod config;
 mod error;
+mod input;
+mod memory;
+mod percentile;
+mod pipeline;
+mod preprocess;
+pub mod steps;
 
 pub use config::{CropKind, PrepConfig, PrepPreset, StoredType};
 pub use error::{Error, Result};
+pub use memory::{MemoryGate, Permit};
+pub use percentile::{NoPercentiles, percentiles};
+pub use pipeline::{CaseVolumes, Pipeline};
+pub use preprocess::{Outcome, Progress, RunOptions, Summary, prepare_case, preprocess};

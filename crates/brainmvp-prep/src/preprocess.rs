@@ -1,0 +1,317 @@
+//! A cohort to a cache: in parallel, within a budget of memory, resumable.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use brainmvp_cohort::{Case, CaseId, Cohort};
+
+use crate::cache::{
+    CASE_VERSION, CaseContents, CaseEntry, CaseFacts, CaseMetadata, GridRecord, Manifest, QuarantinedCase,
+    write_case,
+};
+use crate::{Error, MemoryGate, Pipeline, PrepConfig, Result, input};
+
+/// How a run behaves; what it makes is said by [`PrepConfig`] alone.
+#[derive(Debug, Clone, Copy)]
+pub struct RunOptions<'a> {
+    /// Memory that the cases at work share, by estimate. A case that needs more runs alone.
+    pub memory_bytes: u64,
+    /// Prepare every case anew, and replace a manifest that cannot be read.
+    pub force: bool,
+    /// Once it is true, cases at work are finished and no further one is begun.
+    pub stop: &'a AtomicBool,
+}
+
+/// A case that is done, told as it happens.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// The case.
+    pub id: &'a CaseId,
+    /// What became of it.
+    pub outcome: &'a Outcome,
+    /// How many cases are done, this one included.
+    pub finished: usize,
+    /// How many there are.
+    pub total: usize,
+}
+
+/// What became of a case.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It was prepared.
+    Prepared {
+        /// How long that took.
+        seconds: f64,
+    },
+    /// It was already there, made from the same files and configuration, and intact.
+    Skipped,
+    /// It could not be prepared.
+    Quarantined {
+        /// What is wrong, with the file.
+        reason: String,
+    },
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Cases prepared now.
+    pub prepared: usize,
+    /// Cases that were there already.
+    pub skipped: usize,
+    /// Cases that could not be prepared, sorted by id.
+    pub quarantined: Vec<QuarantinedCase>,
+    /// Cases not begun, because the run was stopped.
+    pub not_begun: usize,
+    /// How long the run took.
+    pub seconds: f64,
+}
+
+/// How often the manifest is written at most. What a killed run had not yet noted is prepared again.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// Prepares every case of a cohort into the folder `out`, which then is a [`crate::cache::Cache`] of just that cohort.
+///
+/// Cases run side by side as far as the memory allows, on as many threads as the current rayon pool has. A case that
+/// is in the cache already, by the hash of its files and of the configuration, is skipped. A case that fails is
+/// quarantined with its reason in the manifest, and the others go on.
+///
+/// # Errors
+/// Where the configuration cannot be carried out, or `out` cannot be written (a full disk): nothing of one case
+/// alone. What was prepared until then is kept.
+pub fn preprocess(
+    cohort: &Cohort,
+    out: &Path,
+    config: &PrepConfig,
+    options: &RunOptions<'_>,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<Summary> {
+    let started = Instant::now();
+    let pipeline = Pipeline::new(config)?;
+    std::fs::create_dir_all(out).map_err(|source| Error::io(out, source))?;
+    let mut manifest = previous(out, config, options.force)?;
+    let ours: HashSet<&CaseId> = cohort.cases.iter().map(|case| &case.id).collect();
+    manifest.cases.retain(|entry| ours.contains(&entry.case.id));
+    manifest.quarantined.retain(|case| ours.contains(&case.id));
+    manifest.save(out)?;
+
+    let threads = rayon::current_num_threads();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|e| Error::config(format!("cannot start {threads} threads: {e}")))?;
+    let run = Run {
+        cohort,
+        out,
+        pipeline,
+        config,
+        options,
+        progress,
+        pool,
+        gate: MemoryGate::new(options.memory_bytes),
+        next: AtomicUsize::new(0),
+        state: Mutex::new(State {
+            manifest,
+            saved: Instant::now(),
+            prepared: 0,
+            skipped: 0,
+            quarantined: 0,
+            failed: None,
+        }),
+    };
+    // Threads of their own wait for memory, so that the threads of the pool never do: one that waited inside the pool
+    // could hold up the very case that it waits for.
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(|| run.work()))));
+    run.finish(started)
+}
+
+/// Reads one case and runs it through the pipeline, ready to be stored.
+///
+/// # Errors
+/// Where a file cannot be read or a step cannot treat the case.
+pub fn prepare_case(case: &Case, pipeline: &Pipeline, content_hash: String) -> Result<CaseContents> {
+    let (mut volumes, read) = input::read_volumes(case)?;
+    let grids: Vec<_> =
+        volumes.images.iter().map(|(m, image)| (*m, GridRecord::from(image.grid()))).collect();
+    let mut provenance = vec![read];
+    provenance.extend(pipeline.run(&mut volumes)?);
+    let grid = volumes.common_grid("end of the pipeline")?;
+    let reference = volumes.reference_modality();
+    let original = grids.iter().find(|(modality, _)| Some(*modality) == reference);
+    let metadata = CaseMetadata {
+        version: CASE_VERSION,
+        case: CaseFacts::from(case),
+        grid: GridRecord::from(&grid),
+        uncropped: GridRecord::from(&volumes.uncropped.unwrap_or(grid)),
+        original: original.map_or(GridRecord::from(&grid), |(_, grid)| *grid),
+        crop_offset: volumes.crop_offset,
+        provenance,
+        content_hash,
+    };
+    Ok(CaseContents {
+        metadata,
+        images: volumes.images.into_iter().collect(),
+        label: volumes.label,
+        brain_mask: volumes.brain_mask.map(|mask| mask.map(|inside| u8::from(inside > 0))),
+    })
+}
+
+/// The manifest that a run goes on with: that of the folder where it was made in the same way.
+fn previous(out: &Path, config: &PrepConfig, force: bool) -> Result<Manifest> {
+    match Manifest::load(out) {
+        Ok(manifest) if manifest.config == *config => Ok(manifest),
+        Err(Error::Cache { path, reason }) if !force => {
+            let reason = format!("{reason}. To replace it, use force or another folder");
+            Err(Error::Request { path, reason })
+        }
+        Err(Error::Io { path, source }) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Io { path, source })
+        }
+        _ => Ok(Manifest::new(config.clone())),
+    }
+}
+
+/// What the threads of a run share.
+struct Run<'a> {
+    cohort: &'a Cohort,
+    out: &'a Path,
+    pipeline: Pipeline,
+    config: &'a PrepConfig,
+    options: &'a RunOptions<'a>,
+    progress: &'a (dyn Fn(Progress<'_>) + Sync),
+    pool: rayon::ThreadPool,
+    gate: MemoryGate,
+    next: AtomicUsize,
+    state: Mutex<State>,
+}
+
+struct State {
+    manifest: Manifest,
+    saved: Instant,
+    prepared: usize,
+    skipped: usize,
+    quarantined: usize,
+    /// The error that ends the run.
+    failed: Option<Error>,
+}
+
+/// Whose fault an error is.
+enum Failure {
+    /// The case's: it is quarantined.
+    Case(Error),
+    /// The cache folder's: the run ends.
+    Run(Error),
+}
+
+impl Run<'_> {
+    /// Takes one case after the other until there is none, or the run is stopped.
+    fn work(&self) {
+        while !self.options.stop.load(Ordering::Relaxed) && self.state().failed.is_none() {
+            let Some(case) = self.cohort.cases.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let result = self.treat(case);
+            self.note(case, result);
+        }
+    }
+
+    /// The new entry of a case, or `None` where the one that is there stays.
+    fn treat(&self, case: &Case) -> std::result::Result<Option<CaseEntry>, Failure> {
+        let started = Instant::now();
+        let hash = self.pool.install(|| input::content_hash(case, self.config)).map_err(Failure::Case)?;
+        if !self.options.force && self.is_intact(case, &hash) {
+            return Ok(None);
+        }
+        let bytes = input::estimate_bytes(case, self.config).map_err(Failure::Case)?;
+        let _permit = self.gate.acquire(bytes);
+        self.pool.install(|| {
+            let contents = prepare_case(case, &self.pipeline, hash).map_err(Failure::Case)?;
+            let entry = write_case(self.out, &contents, self.config.dtype).map_err(Failure::Run)?;
+            Ok(Some(CaseEntry { seconds: started.elapsed().as_secs_f64(), ..entry }))
+        })
+    }
+
+    /// Whether the cache has the case, made from this content, with every byte as it was written.
+    fn is_intact(&self, case: &Case, content_hash: &str) -> bool {
+        let entry = self.state().manifest.case(&case.id).cloned();
+        let Some(entry) = entry.filter(|entry| entry.content_hash == content_hash) else { return false };
+        let mut hasher = blake3::Hasher::new();
+        let read = File::open(self.out.join(entry.file_name()))
+            .and_then(|file| hasher.update_reader(file).map(|_| ()));
+        read.is_ok() && hasher.finalize().to_hex().as_str() == entry.file_hash
+    }
+
+    fn note(&self, case: &Case, result: std::result::Result<Option<CaseEntry>, Failure>) {
+        let mut state = self.state();
+        let outcome = match result {
+            Ok(None) => Outcome::Skipped,
+            Ok(Some(entry)) => {
+                let seconds = entry.seconds;
+                state.forget(&case.id);
+                state.manifest.cases.push(entry);
+                Outcome::Prepared { seconds }
+            }
+            Err(Failure::Case(error)) => {
+                let reason = error.to_string();
+                state.forget(&case.id);
+                state
+                    .manifest
+                    .quarantined
+                    .push(QuarantinedCase { id: case.id.clone(), reason: reason.clone() });
+                Outcome::Quarantined { reason }
+            }
+            Err(Failure::Run(error)) => {
+                state.failed.get_or_insert(error);
+                return;
+            }
+        };
+        match outcome {
+            Outcome::Prepared { .. } => state.prepared += 1,
+            Outcome::Skipped => state.skipped += 1,
+            Outcome::Quarantined { .. } => state.quarantined += 1,
+        }
+        if state.saved.elapsed() > SAVE_EVERY {
+            if let Err(error) = state.manifest.save(self.out) {
+                state.failed.get_or_insert(error);
+            }
+            state.saved = Instant::now();
+        }
+        let finished = state.prepared + state.skipped + state.quarantined;
+        // The lock is kept, so that reports come one at a time and in order.
+        (self.progress)(Progress {
+            id: &case.id,
+            outcome: &outcome,
+            finished,
+            total: self.cohort.cases.len(),
+        });
+    }
+
+    fn finish(self, started: Instant) -> Result<Summary> {
+        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.manifest.save(self.out)?;
+        if let Some(error) = state.failed {
+            return Err(error);
+        }
+        let done = state.prepared + state.skipped + state.quarantined;
+        Ok(Summary {
+            prepared: state.prepared,
+            skipped: state.skipped,
+            quarantined: state.manifest.quarantined,
+            not_begun: self.cohort.cases.len() - done,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is whole before anything else may fail.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Drops what the manifest says of a case.
+    fn forget(&mut self, id: &CaseId) {
+        self.manifest.cases.retain(|entry| entry.case.id != *id);
+        self.manifest.quarantined.retain(|case| case.id != *id);
+    }
+}

@@ -1,0 +1,38 @@
+//! The steps of the pipeline: one file each, and one line in [`registry`].
+
+mod brain_mask;
+mod common_grid;
+mod crop;
+mod normalize;
+mod reorient;
+mod resample;
+
+pub use crop::VoxelBox;
+
+use serde_json::Value;
+
+use crate::{CaseVolumes, PrepConfig, Result};
+
+/// A step of the pipeline. It takes what it needs from the configuration and holds nothing itself.
+pub trait Step: Send + Sync {
+    /// The name in the configuration and in the provenance.
+    fn name(&self) -> &'static str;
+
+    /// Changes a case, and tells what it did to it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Step`] where this case cannot be treated.
+    fn apply(&self, case: &mut CaseVolumes, config: &PrepConfig) -> Result<Value>;
+}
+
+/// Every step there is. The order in which they run is that of [`PrepConfig::steps`].
+pub fn registry() -> &'static [&'static dyn Step] {
+    &[
+        &reorient::Reorient,
+        &common_grid::CommonGrid,
+        &resample::Resample,
+        &brain_mask::BrainMask,
+        &crop::Crop,
+        &normalize::Normalize,
+    ]
+}
