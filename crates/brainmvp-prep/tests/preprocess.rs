@@ -1,0 +1,279 @@
+//! Whole runs over small cohorts: resuming, quarantine, stopping, the facts that a case keeps.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use brainmvp_cohort::{Case, CaseId, Cohort, DataSet};
+use brainmvp_prep::cache::{Cache, PreparedCase};
+use brainmvp_prep::{
+    CropKind, Error, Outcome, PrepConfig, Progress, RunOptions, StoredType, Summary, preprocess,
+};
+use brainmvp_volume::nifti::{self, WriteOptions};
+use brainmvp_volume::{Affine, Grid, Modality, Volume};
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// A ball of tissue off the centre, in air.
+fn ball(shape: [usize; 3], affine: Affine, brightness: f32) -> Volume {
+    let grid = Grid::new(shape, affine);
+    let value = |offset: usize| {
+        let voxel = grid.voxel(offset);
+        let distance: f64 = (0..3).map(|i| (voxel[i] as f64 / shape[i] as f64 - 0.45).powi(2)).sum();
+        if distance < 0.08 { brightness * (1.0 + voxel[0] as f32) } else { 0.0 }
+    };
+    Volume::new(grid, (0..grid.len()).map(value).collect())
+}
+
+fn save(path: &Path, volume: &Volume) {
+    nifti::write(path, volume, WriteOptions::default()).unwrap();
+}
+
+/// `count` cases of two modalities, LAS at 2 mm and RAS at 1.5 mm, with label and mask.
+fn cohort(dir: &Path, count: usize) -> Cohort {
+    let las = Affine::from_rows([[-2.0, 0.0, 0.0, 20.0], [0.0, 2.0, 0.0, -20.0], [0.0, 0.0, 2.0, 0.0]]);
+    let ras = Affine::from_spacing([1.5; 3], [-18.0, -20.0, 0.0]);
+    let mut cohort = Cohort { name: "test".to_owned(), ..Cohort::default() };
+    cohort.data_sets.insert("balls".to_owned(), DataSet::default());
+    for i in 0..count {
+        let mut case = Case::new(CaseId::new(format!("case-{i}")).unwrap(), format!("subject-{i}"), "balls");
+        let (flair, adc) = (dir.join(format!("{i}-flair.nii.gz")), dir.join(format!("{i}-adc.nii")));
+        let (dwi, label) = (dir.join(format!("{i}-dwi.nii.gz")), dir.join(format!("{i}-label.nii.gz")));
+        let image = ball([20, 21, 17], las, 1.0 + i as f32);
+        save(&dwi, &image);
+        save(&adc, &ball([20, 21, 17], las, 3.0));
+        save(&flair, &ball([26, 27, 22], ras, 2.0));
+        nifti::write_labels(&label, &image.map(|v| u16::from(v > 20.0)), "test").unwrap();
+        case.images.extend([(Modality::Flair, flair), (Modality::Adc, adc), (Modality::Dwi, dwi)]);
+        case.label = Some(label);
+        case.class = Some("round".to_owned());
+        cohort.cases.push(case);
+    }
+    cohort
+}
+
+fn options(memory_bytes: u64) -> RunOptions<'static> {
+    RunOptions { memory_bytes, force: false, stop: &NEVER }
+}
+
+fn run(cohort: &Cohort, out: &Path, config: &PrepConfig) -> Summary {
+    preprocess(cohort, out, config, &options(1 << 20), &|_| {}).unwrap()
+}
+
+fn hashes(out: &Path) -> BTreeMap<String, String> {
+    let cache = Cache::open(out).unwrap();
+    cache.cases().iter().map(|entry| (entry.case.id.to_string(), entry.file_hash.clone())).collect()
+}
+
+#[test]
+fn a_case_keeps_its_facts() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("cache");
+    let config = PrepConfig { dtype: StoredType::F32, ..PrepConfig::default() };
+    let summary = run(&cohort(dir.path(), 2), &out, &config);
+    assert_eq!((summary.prepared, summary.skipped, summary.quarantined.len()), (2, 0, 0));
+
+    let cache = Cache::open(&out).unwrap();
+    assert_eq!(cache.manifest().config, config);
+    let entry = &cache.cases()[1];
+    let case = cache.open_case(entry).unwrap();
+    let facts = case.metadata();
+    assert_eq!((entry.case.id.as_str(), entry.case.class.as_deref()), ("case-1", Some("round")));
+    assert_eq!(entry.modalities, [Modality::Flair, Modality::Dwi, Modality::Adc]);
+    // Two images lie on the 2 mm grid, so it is the reference: 39 x 41 x 33 voxels at 1 mm, before the crop.
+    assert_eq!(facts.original.shape, [20, 21, 17]);
+    assert_eq!(facts.original.affine[0], [-2.0, 0.0, 0.0, 20.0]);
+    assert_eq!(facts.uncropped.shape, [39, 41, 33]);
+    for axis in 0..3 {
+        assert_eq!(facts.crop_offset[axis], (facts.uncropped.shape[axis] - facts.grid.shape[axis]) / 2);
+    }
+    assert!(facts.grid.shape < facts.uncropped.shape);
+    let names: Vec<_> = facts.provenance.iter().map(|record| record.step.as_str()).collect();
+    assert_eq!(names, ["read", "reorient", "common_grid", "resample", "brain_mask", "crop", "normalize"]);
+    assert_eq!(facts.provenance[1].did["dwi"], "LAS");
+    assert_eq!(facts.provenance[2].did["reference"], "dwi");
+    assert_eq!(facts.provenance[3].did["images"]["flair"], "onto reference");
+
+    let shape = case.shape();
+    let mut image = vec![0.0; shape.iter().product()];
+    for modality in case.modalities() {
+        case.read_patch(modality, [0; 3], shape, &mut image).unwrap();
+        let (low, high) = image.iter().fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
+        assert_eq!((low, high), (0.0, 1.0), "{modality}");
+    }
+    let mut labels = vec![0; image.len()];
+    case.read_label_patch([0; 3], shape, &mut labels).unwrap();
+    assert!(labels.contains(&1) && labels.iter().all(|l| *l <= 1));
+}
+
+#[test]
+fn a_second_run_skips_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("cache");
+    let mut cohort = cohort(dir.path(), 4);
+    let config = PrepConfig::default();
+    assert_eq!(run(&cohort, &out, &config).prepared, 4);
+    let (before, manifest) = (hashes(&out), std::fs::read(out.join("manifest.json")).unwrap());
+    let again = run(&cohort, &out, &config);
+    assert_eq!((again.prepared, again.skipped), (0, 4));
+    assert_eq!(std::fs::read(out.join("manifest.json")).unwrap(), manifest);
+
+    // An input that changed, a damaged file, a lost file, a changed fact: those cases alone are prepared again.
+    let dwi = cohort.cases[0].images[&Modality::Dwi].clone();
+    let image = nifti::read(&dwi).unwrap();
+    save(&dwi, &image.map(|v| v * v));
+    let damaged = out.join("case-1.safetensors");
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&damaged, bytes).unwrap();
+    std::fs::remove_file(out.join("case-2.safetensors")).unwrap();
+    let again = run(&cohort, &out, &config);
+    assert_eq!((again.prepared, again.skipped), (3, 1));
+    let after = hashes(&out);
+    assert_ne!(after["case-0"], before["case-0"]);
+    assert_eq!((&after["case-1"], &after["case-2"]), (&before["case-1"], &before["case-2"]));
+    cohort.cases[3].site = Some("elsewhere".to_owned());
+    assert_eq!(run(&cohort, &out, &config).prepared, 1);
+
+    let other = PrepConfig { crop: CropKind::BoundingBox, ..config.clone() };
+    assert_eq!(run(&cohort, &out, &other).prepared, 4);
+    let force = RunOptions { force: true, ..options(u64::MAX) };
+    assert_eq!(preprocess(&cohort, &out, &other, &force, &|_| {}).unwrap().prepared, 4);
+
+    cohort.cases.remove(0);
+    run(&cohort, &out, &other);
+    assert_eq!(Cache::open(&out).unwrap().cases().len(), 3);
+}
+
+#[test]
+fn bad_cases_are_named_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("cache");
+    let mut cohort = cohort(dir.path(), 6);
+    let config = PrepConfig::default();
+    let path = |case: usize, modality| cohort.cases[case].images[&modality].clone();
+    let good = std::fs::read(path(0, Modality::Dwi)).unwrap();
+    std::fs::write(path(0, Modality::Dwi), &good[..good.len() / 2]).unwrap();
+    std::fs::write(path(1, Modality::Flair), b"no image").unwrap();
+    std::fs::remove_file(path(2, Modality::Adc)).unwrap();
+    let image = nifti::read(&path(3, Modality::Adc)).unwrap();
+    save(&path(3, Modality::Adc), &image.map(|_| 7.0));
+    save(&path(4, Modality::Adc), &image.map(|v| if v > 0.0 { f32::NAN } else { v }));
+
+    let reports = Mutex::new(Vec::new());
+    let note = |p: Progress<'_>| {
+        reports.lock().unwrap().push((p.id.clone(), p.outcome.clone(), p.finished, p.total))
+    };
+    let summary = preprocess(&cohort, &out, &config, &options(1), &note).unwrap();
+    assert_eq!((summary.prepared, summary.quarantined.len()), (1, 5));
+    let expected =
+        ["0-dwi.nii.gz", "1-flair.nii.gz", "2-adc.nii", "adc: percentiles 1 and 99 are", "NaN or infinite"];
+    let cache = Cache::open(&out).unwrap();
+    assert_eq!(cache.manifest().quarantined, summary.quarantined);
+    for (case, expected) in summary.quarantined.iter().zip(expected) {
+        assert!(case.reason.contains(expected), "{}: {}", case.id, case.reason);
+    }
+    let reports = reports.into_inner().unwrap();
+    assert_eq!(
+        reports.iter().map(|r| (r.2, r.3)).collect::<Vec<_>>(),
+        (1..=6).map(|i| (i, 6)).collect::<Vec<_>>()
+    );
+    assert_eq!(reports.iter().filter(|r| matches!(r.1, Outcome::Quarantined { .. })).count(), 5);
+
+    // Mended, a case leaves the quarantine; broken, a prepared one enters it.
+    std::fs::write(path(0, Modality::Dwi), &good).unwrap();
+    cohort.cases[5].label = Some(dir.path().join("no-such-label.nii.gz"));
+    let summary = run(&cohort, &out, &config);
+    assert_eq!((summary.prepared, summary.quarantined.len()), (1, 5));
+    assert_eq!(Cache::open(&out).unwrap().cases()[0].case.id.as_str(), "case-0");
+}
+
+#[test]
+fn a_stopped_run_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("cache");
+    let cohort = cohort(dir.path(), 8);
+    let config = PrepConfig::default();
+    let stop = AtomicBool::new(false);
+    let stopping = RunOptions { memory_bytes: 1, force: false, stop: &stop };
+    let summary = preprocess(&cohort, &out, &config, &stopping, &|p| {
+        if p.finished == 2 {
+            stop.store(true, Ordering::Relaxed);
+        }
+    })
+    .unwrap();
+    assert!(summary.prepared >= 2 && summary.not_begun > 0, "{summary:?}");
+    assert_eq!(Cache::open(&out).unwrap().cases().len(), summary.prepared);
+    let rest = run(&cohort, &out, &config);
+    assert_eq!((rest.skipped, rest.prepared, rest.not_begun), (summary.prepared, summary.not_begun, 0));
+
+    let once = dir.path().join("once");
+    run(&cohort, &once, &config);
+    assert_eq!(hashes(&once), hashes(&out));
+}
+
+#[test]
+fn the_brain_mask_cuts_the_rest_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("cache");
+    let mut cohort = cohort(dir.path(), 1);
+    let image = nifti::read(&cohort.cases[0].images[&Modality::Dwi]).unwrap();
+    let grid = *image.grid();
+    let inside = |offset| u16::from(grid.voxel(offset).iter().all(|v| (5..9).contains(v)));
+    let mask = Volume::new(grid, (0..grid.len()).map(inside).collect());
+    let path = dir.path().join("mask.nii.gz");
+    nifti::write_labels(&path, &mask, "test").unwrap();
+    cohort.cases[0].brain_mask = Some(path);
+    let config = PrepConfig { crop: CropKind::BoundingBox, ..PrepConfig::default() };
+    run(&cohort, &out, &config);
+    let case = PreparedCase::open(out.join("case-0.safetensors")).unwrap();
+    assert!(case.has_brain_mask());
+    assert!(case.shape().iter().all(|s| (6..=9).contains(s)), "{:?}", case.shape());
+}
+
+#[test]
+fn what_no_run_can_do_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let cohort = cohort(dir.path(), 1);
+    let out = dir.path().join("cache");
+    let attempt = |config: &PrepConfig| preprocess(&cohort, &out, config, &options(1), &|_| {}).unwrap_err();
+    let default = PrepConfig::default;
+    let steps = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let unknown = attempt(&PrepConfig { steps: steps(&["reorient", "polish"]), ..default() });
+    assert!(unknown.to_string().contains("unknown step 'polish' (known: reorient"));
+    let twice = attempt(&PrepConfig { steps: steps(&["crop", "crop"]), ..default() });
+    assert!(twice.to_string().contains("twice"));
+    assert!(
+        attempt(&PrepConfig { spacing_mm: [1.0, f64::NAN, 1.0], ..default() })
+            .to_string()
+            .contains("spacing_mm")
+    );
+    assert!(
+        attempt(&PrepConfig { percentiles: [99.0, 1.0], ..default() }).to_string().contains("percentiles")
+    );
+
+    // A folder whose manifest is not ours is left alone, unless force is used.
+    std::fs::create_dir_all(&out).unwrap();
+    std::fs::write(out.join("manifest.json"), "{\"theirs\": 1}").unwrap();
+    assert!(matches!(attempt(&default()), Error::Request { .. }));
+    let force = RunOptions { force: true, ..options(1) };
+    assert_eq!(preprocess(&cohort, &out, &default(), &force, &|_| {}).unwrap().prepared, 1);
+    // Volumes that end on different grids quarantine their case.
+    let apart = preprocess(
+        &cohort,
+        &out,
+        &PrepConfig { steps: steps(&["reorient"]), ..default() },
+        &options(1),
+        &|_| {},
+    );
+    assert!(apart.unwrap().quarantined[0].reason.contains("run 'common_grid' and 'resample' before"));
+}
+
+#[test]
+fn a_configuration_is_a_file_without_surprises() {
+    let text = serde_json::to_string(&PrepConfig::default()).unwrap();
+    assert_eq!(serde_json::from_str::<PrepConfig>(&text).unwrap(), PrepConfig::default());
+    assert_eq!(serde_json::from_str::<PrepConfig>("{}").unwrap(), PrepConfig::default());
+    assert!(serde_json::from_str::<PrepConfig>("{\"spacing\": 1}").is_err());
+}
