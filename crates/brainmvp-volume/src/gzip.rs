@@ -45,11 +45,12 @@ impl Source {
     /// Opens a file and looks at its first bytes: content decides, not the name.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let wrap = |source| Error::io(path, source);
-        let mut file = File::open(path).map_err(wrap)?;
-        let metadata = file.metadata().map_err(wrap)?;
+        // Before opening: to open a pipe would wait for someone to write into it.
+        let metadata = std::fs::metadata(path).map_err(wrap)?;
         if !metadata.is_file() {
             return Err(Error::unsupported(path, "not a regular file"));
         }
+        let mut file = File::open(path).map_err(wrap)?;
         let mut first = Vec::with_capacity(2);
         file.by_ref().take(2).read_to_end(&mut first).map_err(wrap)?;
         Ok(Self { path: path.to_owned(), file, stored_bytes: metadata.len(), is_gzip: first == MAGIC })

@@ -30,7 +30,10 @@ fn check_place(name: &str, volume: &Volume, expected: &Value) {
     );
     let mean = volume.voxels().iter().map(|v| f64::from(*v)).sum::<f64>() / volume.grid().len() as f64;
     let expected_mean = expected["mean"].as_f64().unwrap();
-    assert!((mean - expected_mean).abs() < 1e-4 * expected_mean.abs(), "{name}: mean {mean}, expected {expected_mean}");
+    assert!(
+        (mean - expected_mean).abs() < 1e-4 * expected_mean.abs(),
+        "{name}: mean {mean}, expected {expected_mean}"
+    );
 }
 
 /// Compares every sixth voxel (every voxel of the synthetic volume); the tensor has the axes x, y, z, z fastest.
@@ -39,8 +42,10 @@ fn check_voxels(name: &str, volume: &Volume, tensors: &SafeTensors<'_>) {
     let expected: Vec<f32> = tensor.data().as_chunks().0.iter().map(|raw| f32::from_le_bytes(*raw)).collect();
     let step = if volume.shape() == tensor.shape() { 1 } else { 6 };
     let along = |axis: usize| (0..volume.shape()[axis]).step_by(step);
-    let found: Vec<f32> =
-        along(0).flat_map(|x| along(1).flat_map(move |y| along(2).map(move |z| [x, y, z]))).map(|v| volume.at(v)).collect();
+    let found: Vec<f32> = along(0)
+        .flat_map(|x| along(1).flat_map(move |y| along(2).map(move |z| [x, y, z])))
+        .map(|v| volume.at(v))
+        .collect();
     assert_eq!(found.len(), expected.len(), "{name}: number of voxels");
     let range = expected.iter().fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(*v), high.max(*v)));
     let tolerance = 1e-3 * (range.1 - range.0);

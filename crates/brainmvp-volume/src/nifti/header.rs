@@ -96,11 +96,11 @@ impl Header {
     pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
         let (fields, layout, version) = identify(bytes, path)?;
         let storage = storage_of(&fields, layout, path)?;
-        let shape = shape_of(&fields, layout, path)?;
         let datatype = Datatype::from_code(fields.integer(layout.datatype, 0)).map_err(|name| {
             let code = fields.integer(layout.datatype, 0);
             Error::unsupported(path, format!("holds {name} (datatype {code}); give an image of real values"))
         })?;
+        let shape = shape_of(&fields, layout, path)?;
         let units = SpatialUnits::from_code(fields.integer(layout.xyzt_units, 0));
         let (affine, placement) = placement::from_header(&fields, layout, units.mm());
         let text = bytes.get(layout.descrip..layout.descrip + super::layout::DESCRIP_LEN).unwrap_or_default();

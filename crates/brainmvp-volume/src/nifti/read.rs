@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::header::{Header, LONGEST, Storage};
 use crate::gzip::Source;
 use crate::{Error, LabelMap, Result, Volume};
@@ -40,7 +42,7 @@ pub fn read_labels(path: &Path) -> Result<LabelMap> {
         let label = value.round();
         (value - label).abs() <= LABEL_TOLERANCE && (0.0..=f32::from(u16::MAX)).contains(&label)
     };
-    if let Some(offset) = volume.voxels().iter().position(|value| !is_label(*value)) {
+    if let Some(offset) = volume.voxels().par_iter().position_first(|value| !is_label(*value)) {
         let [x, y, z] = volume.grid().voxel(offset);
         let value = volume.voxels()[offset];
         return Err(Error::unsupported(
@@ -50,7 +52,8 @@ pub fn read_labels(path: &Path) -> Result<LabelMap> {
             ),
         ));
     }
-    Ok(volume.map(|value| value.round() as u16))
+    let labels = volume.voxels().par_iter().map(|value| value.round() as u16).collect();
+    Ok(LabelMap::new(*volume.grid(), labels))
 }
 
 /// Reads the header alone, which costs a few hundred bytes of the file.

@@ -43,10 +43,7 @@ impl Axes {
             std::array::from_fn(|axis| self.taps(axis, volume.shape()[axis], grid.shape[axis]));
         let voxels = match method {
             Interpolation::Nearest => nearest(volume, grid, &tables),
-            Interpolation::Trilinear => {
-                let linear = trilinear(volume, &tables);
-                linear.into_par_iter().map(T::from_f32).collect()
-            }
+            Interpolation::Trilinear => trilinear(volume, &tables),
         };
         Volume::new(*grid, voxels)
     }
@@ -79,8 +76,9 @@ struct Tap {
 }
 
 impl Tap {
-    fn between(self, low: f32, high: f32) -> f32 {
-        low + (high - low) * self.weight
+    fn between<T: Voxel, U: Voxel>(self, low: T, high: T) -> U {
+        let (low, high) = (low.to_f32(), high.to_f32());
+        U::from_f32(low + (high - low) * self.weight)
     }
 }
 
@@ -100,67 +98,59 @@ fn nearest<T: Voxel>(volume: &Volume<T>, grid: &Grid, tables: &[Vec<Tap>; 3]) ->
 }
 
 /// One pass an axis; the axes that shrink most come first, so that the later passes have less to do.
-fn trilinear<T: Voxel>(volume: &Volume<T>, tables: &[Vec<Tap>; 3]) -> Vec<f32> {
+fn trilinear<T: Voxel>(volume: &Volume<T>, tables: &[Vec<Tap>; 3]) -> Vec<T> {
     let mut shape = volume.shape();
-    let mut order = [0, 1, 2];
-    order.sort_by_key(|axis| tables[*axis].len() * 1024 / shape[*axis].max(1));
-    let mut voxels: Option<Vec<f32>> = None;
-    for axis in order {
-        let table = &tables[axis];
-        if table.len() == shape[axis]
-            && table.iter().enumerate().all(|(i, tap)| tap.low == i && tap.weight == 0.0)
-        {
-            continue;
-        }
-        voxels = Some(match &voxels {
-            None => along(axis, volume.voxels(), shape, table),
-            Some(voxels) => along(axis, voxels, shape, table),
+    let stays = |table: &[Tap], length: usize| {
+        table.len() == length && table.iter().enumerate().all(|(i, tap)| tap.low == i && tap.weight == 0.0)
+    };
+    let mut axes: Vec<usize> = (0..3).filter(|axis| !stays(&tables[*axis], shape[*axis])).collect();
+    axes.sort_by_key(|axis| tables[*axis].len() * 1024 / shape[*axis].max(1));
+    let Some((last, others)) = axes.split_last() else { return volume.voxels().to_vec() };
+    // Between the passes values stay f32: only the last rounds to the type of the voxels.
+    let mut between: Option<Vec<f32>> = None;
+    for axis in others {
+        between = Some(match between {
+            None => along(*axis, volume.voxels(), shape, &tables[*axis]),
+            Some(voxels) => along(*axis, &voxels, shape, &tables[*axis]),
         });
-        shape[axis] = table.len();
+        shape[*axis] = tables[*axis].len();
     }
-    voxels.unwrap_or_else(|| volume.voxels().iter().map(|value| value.to_f32()).collect())
+    match between {
+        None => along(*last, volume.voxels(), shape, &tables[*last]),
+        Some(voxels) => along(*last, &voxels, shape, &tables[*last]),
+    }
 }
 
 /// Interpolates along one axis of voxels of the given shape.
-fn along<T: Voxel>(axis: usize, voxels: &[T], shape: [usize; 3], table: &[Tap]) -> Vec<f32> {
-    let [nx, ny, nz] = shape;
+fn along<T: Voxel, U: Voxel>(axis: usize, voxels: &[T], shape: [usize; 3], table: &[Tap]) -> Vec<U> {
+    let [nx, ny, _] = shape;
+    let mut resampled = shape;
+    resampled[axis] = table.len();
+    let mut result = vec![U::default(); resampled.iter().product()];
     let area = nx * ny;
-    let row_at = |start: usize| &voxels[start..start + nx];
+    let slabs = result.par_chunks_mut(resampled[0] * resampled[1]);
     match axis {
-        0 => {
-            let mut result = vec![0.0; table.len() * ny * nz];
-            result.par_chunks_mut(table.len() * ny).enumerate().for_each(|(z, slab)| {
-                for (y, row) in slab.chunks_exact_mut(table.len()).enumerate() {
-                    let source = row_at(z * area + y * nx);
-                    for (to, tap) in row.iter_mut().zip(table) {
-                        *to = tap.between(source[tap.low].to_f32(), source[tap.high].to_f32());
-                    }
+        0 => slabs.zip(voxels.par_chunks(area)).for_each(|(slab, source)| {
+            for (row, source) in slab.chunks_exact_mut(table.len()).zip(source.chunks_exact(nx)) {
+                for (to, tap) in row.iter_mut().zip(table) {
+                    *to = tap.between(source[tap.low], source[tap.high]);
                 }
-            });
-            result
-        }
-        1 => {
-            let mut result = vec![0.0; nx * table.len() * nz];
-            result.par_chunks_mut(nx * table.len()).enumerate().for_each(|(z, slab)| {
-                for (row, tap) in slab.chunks_exact_mut(nx).zip(table) {
-                    blend(row, row_at(z * area + tap.low * nx), row_at(z * area + tap.high * nx), *tap);
-                }
-            });
-            result
-        }
-        _ => {
-            let mut result = vec![0.0; area * table.len()];
-            result.par_chunks_mut(area).zip(table).for_each(|(slab, tap)| {
-                let slice_at = |z: usize| &voxels[z * area..(z + 1) * area];
-                blend(slab, slice_at(tap.low), slice_at(tap.high), *tap);
-            });
-            result
-        }
+            }
+        }),
+        1 => slabs.zip(voxels.par_chunks(area)).for_each(|(slab, source)| {
+            for (row, tap) in slab.chunks_exact_mut(nx).zip(table) {
+                blend(row, &source[tap.low * nx..][..nx], &source[tap.high * nx..][..nx], *tap);
+            }
+        }),
+        _ => slabs.zip(table).for_each(|(slab, tap)| {
+            blend(slab, &voxels[tap.low * area..][..area], &voxels[tap.high * area..][..area], *tap);
+        }),
     }
+    result
 }
 
-fn blend<T: Voxel>(to: &mut [f32], low: &[T], high: &[T], tap: Tap) {
+fn blend<T: Voxel, U: Voxel>(to: &mut [U], low: &[T], high: &[T], tap: Tap) {
     for ((to, low), high) in to.iter_mut().zip(low).zip(high) {
-        *to = tap.between(low.to_f32(), high.to_f32());
+        *to = tap.between(*low, *high);
     }
 }
