@@ -7,6 +7,7 @@ mod case;
 mod cohort;
 mod error;
 mod labels;
+pub mod phantom;
 
 pub use case::{Case, CaseId, Split};
 pub use cohort::{Cohort, DataSet};

@@ -1,0 +1,156 @@
+//! Draws one phantom as a picture: a column a modality (MRA as a maximum projection), a row a plane.
+//!
+//! ```text
+//! cargo run --release -p brainmvp-cohort --example phantom_montage -- montage.png size=192 disease=glioma case=3
+//! ```
+
+use std::error::Error;
+use std::fs::File;
+use std::io::BufWriter;
+
+use brainmvp_cohort::phantom::{Disease, DiseaseMix, Head, PhantomCase, PhantomConfig, draw_subject};
+use brainmvp_volume::{Modality, Volume};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let out =
+        arguments.next().ok_or("usage: phantom_montage OUT.png [size=|seed=|case=|disease=|head=]...")?;
+    let mut config = PhantomConfig { missing_rate: 0.0, ..PhantomConfig::default() };
+    let (mut case, mut zoom) = (0, 1);
+    for argument in arguments {
+        let (key, value) = argument.split_once('=').ok_or("options are key=value")?;
+        match key {
+            "size" => config.size = value.parse()?,
+            "seed" => config.seed = value.parse()?,
+            "case" => case = value.parse()?,
+            "sites" => config.sites = value.parse()?,
+            "modalities" => {
+                config.modalities = value.split(',').map(str::parse).collect::<Result<_, String>>()?;
+            }
+            "zoom" => zoom = value.parse()?,
+            "high" => config.high_grade_share = value.parse()?,
+            "head" => config.head = if value == "whole" { Head::Whole } else { Head::Stripped },
+            "disease" => {
+                let disease =
+                    Disease::ALL.into_iter().find(|d| d.name() == value).ok_or("no such disease")?;
+                config.lesions = DiseaseMix::only(disease);
+            }
+            _ => return Err(format!("unknown option '{key}'").into()),
+        }
+    }
+    write_png(&out, &montage(&draw_subject(&config, case).render()).enlarged(zoom))?;
+    Ok(())
+}
+
+/// Grey values in rows.
+struct Picture {
+    width: usize,
+    height: usize,
+    grey: Vec<u8>,
+}
+
+impl Picture {
+    fn black(width: usize, height: usize) -> Self {
+        Self { width, height, grey: vec![0; width * height] }
+    }
+
+    /// Every pixel as a square of `zoom` pixels.
+    fn enlarged(&self, zoom: usize) -> Self {
+        let mut large = Self::black(self.width * zoom, self.height * zoom);
+        for (place, grey) in large.grey.iter_mut().enumerate() {
+            let (row, column) = (place / large.width / zoom, place % large.width / zoom);
+            *grey = self.grey[row * self.width + column];
+        }
+        large
+    }
+
+    fn paste(&mut self, other: &Self, left: usize, top: usize) {
+        for row in 0..other.height {
+            let target = (top + row) * self.width + left;
+            self.grey[target..target + other.width]
+                .copy_from_slice(&other.grey[row * other.width..][..other.width]);
+        }
+    }
+}
+
+fn montage(case: &PhantomCase) -> Picture {
+    let focus = focus(case);
+    let columns: Vec<[Picture; 3]> = case
+        .images
+        .iter()
+        .map(|(modality, image)| {
+            let white = percentile(image, 0.997);
+            [2, 1, 0].map(|axis| plane(image, axis, focus[axis], white, *modality == Modality::Mra))
+        })
+        .collect();
+    let width = columns.iter().map(|column| column.iter().map(|p| p.width).max().unwrap_or(0)).sum();
+    let heights: Vec<usize> =
+        (0..3).map(|row| columns.iter().map(|c| c[row].height).max().unwrap_or(0)).collect();
+    let mut picture = Picture::black(width, heights.iter().sum());
+    let mut left = 0;
+    for column in &columns {
+        let mut top = 0;
+        for (plane, height) in column.iter().zip(&heights) {
+            picture.paste(plane, left, top);
+            top += height;
+        }
+        left += column.iter().map(|p| p.width).max().unwrap_or(0);
+    }
+    picture
+}
+
+/// The middle of the lesion, or a little above the middle of the grid.
+fn focus(case: &PhantomCase) -> [usize; 3] {
+    let grid = case.label.grid();
+    let (mut sum, mut count) = ([0; 3], 0);
+    for (offset, label) in case.label.voxels().iter().enumerate() {
+        if *label == 1 || *label == 3 {
+            let voxel = grid.voxel(offset);
+            sum = std::array::from_fn(|axis| sum[axis] + voxel[axis]);
+            count += 1;
+        }
+    }
+    let [x, y, z] = grid.shape;
+    if count == 0 { [x * 45 / 100, y / 2, z * 53 / 100] } else { sum.map(|s| s / count) }
+}
+
+fn percentile(image: &Volume<f32>, share: f64) -> f32 {
+    let mut values: Vec<f32> = image.voxels().iter().copied().filter(|v| *v > 0.0).collect();
+    values.sort_by(f32::total_cmp);
+    values.get((values.len() as f64 * share) as usize).copied().unwrap_or(1.0)
+}
+
+/// A plane across `axis`, up or front at the top, the patient's left on the right.
+fn plane(image: &Volume<f32>, axis: usize, at: usize, white: f32, projection: bool) -> Picture {
+    let shape = image.shape();
+    let (across, up) = [(1, 2), (0, 2), (0, 1)][axis];
+    let mut picture = Picture::black(shape[across], shape[up]);
+    for row in 0..picture.height {
+        for column in 0..picture.width {
+            let mut voxel = [at; 3];
+            voxel[across] = shape[across] - 1 - column;
+            voxel[up] = shape[up] - 1 - row;
+            let value = if projection {
+                (0..shape[axis])
+                    .map(|depth| {
+                        voxel[axis] = depth;
+                        image.at(voxel)
+                    })
+                    .fold(0.0, f32::max)
+            } else {
+                image.at(voxel)
+            };
+            picture.grey[row * picture.width + column] = (255.0 * (value / white).clamp(0.0, 1.0)) as u8;
+        }
+    }
+    picture
+}
+
+fn write_png(path: &str, picture: &Picture) -> Result<(), Box<dyn Error>> {
+    let file = BufWriter::new(File::create(path)?);
+    let mut encoder = png::Encoder::new(file, picture.width as u32, picture.height as u32);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.write_header()?.write_image_data(&picture.grey)?;
+    Ok(())
+}
