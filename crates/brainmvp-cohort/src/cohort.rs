@@ -68,10 +68,7 @@ impl Cohort {
     pub fn save(&self, path: &Path) -> Result<()> {
         let folder = folder_of(path);
         let text = self.to_json(folder).map_err(|reason| Error::malformed(path, reason))?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
-        file.write_all(text.as_bytes()).map_err(|e| Error::io(path, e))?;
-        file.as_file().sync_all().map_err(|e| Error::io(path, e))?;
-        file.persist(path).map_err(|e| Error::io(path, e.error))?;
+        brainmvp_volume::write_atomically(path, |file| file.write_all(text.as_bytes()))?;
         Ok(())
     }
 

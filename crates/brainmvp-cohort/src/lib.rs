@@ -7,6 +7,7 @@ mod case;
 mod cohort;
 mod error;
 mod labels;
+pub mod layouts;
 pub mod phantom;
 
 pub use case::{Case, CaseId, Split};

@@ -1,0 +1,173 @@
+//! A case as a layout proposes it: every file that might be what.
+
+use std::path::PathBuf;
+
+use brainmvp_volume::Role;
+
+use crate::{Case, CaseId, Split};
+
+/// A file with what its name says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The file.
+    pub path: PathBuf,
+    /// What it is.
+    pub role: Role,
+    /// The word that says so, in lower case.
+    pub word: String,
+    /// The words behind it, which name a version of the image (`bias`, `1mm`), in lower case.
+    pub variant: Vec<String>,
+}
+
+/// A proposed case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// Its id, not yet checked.
+    pub id: String,
+    /// The person.
+    pub subject: String,
+    /// The data set.
+    pub data_set: String,
+    /// The site.
+    pub site: Option<String>,
+    /// The class.
+    pub class: Option<String>,
+    /// The part of the study.
+    pub split: Option<Split>,
+    /// All files of the case that are understood.
+    pub files: Vec<Candidate>,
+}
+
+impl Draft {
+    /// A draft whose subject is the case itself.
+    pub fn new(id: impl Into<String>, data_set: impl Into<String>) -> Self {
+        let id = id.into();
+        Self {
+            subject: id.clone(),
+            id,
+            data_set: data_set.into(),
+            site: None,
+            class: None,
+            split: None,
+            files: Vec::new(),
+        }
+    }
+
+    /// Takes one file for each role. Of several, the one without a variant is taken, or more generally the one
+    /// whose variant all others continue; the others go to `passed_over`.
+    ///
+    /// # Errors
+    /// Why the case cannot be used: its id, two equal candidates (both named), no image.
+    pub(super) fn settle(mut self, passed_over: &mut Vec<PathBuf>) -> Result<Case, String> {
+        self.tell_masks();
+        let id = CaseId::new(self.id).map_err(|e| e.to_string())?;
+        let mut case = Case::new(id, self.subject, self.data_set);
+        (case.site, case.class, case.split) = (self.site, self.class, self.split);
+        self.files.sort_by(|a, b| (a.role, &a.variant, &a.path).cmp(&(b.role, &b.variant, &b.path)));
+        for same in self.files.chunk_by(|a, b| a.role == b.role) {
+            let Some((first, others)) = same.split_first() else { continue };
+            if let Some(equal) =
+                others.iter().find(|o| o.variant == first.variant || !o.variant.starts_with(&first.variant))
+            {
+                return Err(format!(
+                    "two files for {}: {} and {}; exclude one or rename it",
+                    role_name(first.role),
+                    first.path.display(),
+                    equal.path.display()
+                ));
+            }
+            match first.role {
+                Role::Image(modality) => drop(case.images.insert(modality, first.path.clone())),
+                Role::Label => case.label = Some(first.path.clone()),
+                Role::BrainMask => case.brain_mask = Some(first.path.clone()),
+                Role::Ignored => continue,
+            }
+            passed_over.extend(others.iter().map(|other| other.path.clone()));
+        }
+        if case.images.is_empty() {
+            let some =
+                self.files.first().map_or(String::new(), |file| format!(" (only {})", file.path.display()));
+            return Err(format!("no image of a known modality{some}"));
+        }
+        Ok(case)
+    }
+
+    /// A bare `mask` is a label map, but beside a `seg` it is the brain mask.
+    fn tell_masks(&mut self) {
+        let has = |role, bare: bool| self.files.iter().any(|f| f.role == role && (f.word == "mask") == bare);
+        if has(Role::Label, true) && has(Role::Label, false) && !has(Role::BrainMask, false) {
+            for file in self.files.iter_mut().filter(|f| f.role == Role::Label && f.word == "mask") {
+                file.role = Role::BrainMask;
+            }
+        }
+    }
+}
+
+fn role_name(role: Role) -> String {
+    match role {
+        Role::Image(modality) => modality.to_string(),
+        Role::Label => "the label".to_owned(),
+        Role::BrainMask => "the brain mask".to_owned(),
+        Role::Ignored => "nothing".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use brainmvp_volume::Modality;
+
+    use super::*;
+
+    fn file(path: &str, role: Role, variant: &[&str]) -> Candidate {
+        let word = if path.contains("mask") { "mask" } else { "seg" }.to_owned();
+        Candidate {
+            path: path.into(),
+            role,
+            word,
+            variant: variant.iter().map(|v| (*v).to_owned()).collect(),
+        }
+    }
+
+    fn settle(files: Vec<Candidate>) -> (Result<Case, String>, Vec<PathBuf>) {
+        let mut passed_over = Vec::new();
+        (Draft { files, ..Draft::new("a", "d") }.settle(&mut passed_over), passed_over)
+    }
+
+    const T1: Role = Role::Image(Modality::T1);
+
+    #[test]
+    fn the_plainest_file_wins() {
+        let (case, passed_over) = settle(vec![file("t1_bias", T1, &["bias"]), file("t1", T1, &[])]);
+        assert_eq!(case.unwrap().images[&Modality::T1], PathBuf::from("t1"));
+        assert_eq!(passed_over, [PathBuf::from("t1_bias")]);
+        let (case, _) = settle(vec![
+            file("t1", T1, &[]),
+            file("seg-x_mapped", Role::Label, &["x", "mapped"]),
+            file("seg-x", Role::Label, &["x"]),
+        ]);
+        assert_eq!(case.unwrap().label, Some("seg-x".into()));
+    }
+
+    #[test]
+    fn equal_files_are_refused_by_name() {
+        for variants in [[&[][..], &[]], [&["1mm"], &["ir"]]] {
+            let (case, _) = settle(vec![file("a_t1", T1, variants[0]), file("b_t1", T1, variants[1])]);
+            let reason = case.unwrap_err();
+            assert!(reason.contains("a_t1") && reason.contains("b_t1"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_mask_beside_a_seg_is_of_the_brain() {
+        let (case, _) = settle(vec![file("t1", T1, &[]), file("mask", Role::Label, &[])]);
+        assert_eq!(case.unwrap().label, Some("mask".into()));
+        let both = vec![file("t1", T1, &[]), file("mask", Role::Label, &[]), file("seg", Role::Label, &[])];
+        let case = settle(both).0.unwrap();
+        assert_eq!((case.label, case.brain_mask), (Some("seg".into()), Some("mask".into())));
+    }
+
+    #[test]
+    fn a_label_alone_is_no_case() {
+        assert!(settle(vec![file("seg", Role::Label, &[])]).0.unwrap_err().contains("no image"));
+    }
+}

@@ -1,0 +1,135 @@
+//! What the name of a volume file says, and which files there are.
+
+use std::path::{Path, PathBuf};
+
+use brainmvp_volume::{Aliases, Role};
+use walkdir::WalkDir;
+
+use super::Candidate;
+
+/// The endings of volume files; of a pair the header is listed.
+const ENDINGS: [&str; 4] = [".nii.gz", ".nii", ".hdr.gz", ".hdr"];
+
+/// What separates the words of a name. `|` is known from lists of series names.
+const SEPARATORS: [char; 5] = ['-', '_', '.', ' ', '|'];
+
+/// The name without folder and ending, or `None` for what is no volume file.
+pub(super) fn stem(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    let ending = ENDINGS.iter().find(|e| name.len() > e.len() && ends_with(name, e))?;
+    Some(&name[..name.len() - ending.len()])
+}
+
+fn ends_with(name: &str, ending: &str) -> bool {
+    name.get(name.len() - ending.len()..).is_some_and(|end| end.eq_ignore_ascii_case(ending))
+}
+
+/// All volume files below `root`, sorted, hidden ones left out; and what could not be looked into.
+pub(super) fn volume_files(root: &Path) -> (Vec<PathBuf>, Vec<String>) {
+    let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.');
+    let walk = WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
+    let (mut files, mut warnings) = (Vec::new(), Vec::new());
+    for entry in walk.filter_entry(|entry| entry.depth() == 0 || !hidden(entry.file_name())) {
+        match entry {
+            Ok(entry) if entry.file_type().is_file() && stem(entry.path()).is_some() => {
+                files.push(entry.into_path());
+            }
+            Ok(_) => {}
+            Err(error) => warnings.push(format!("not looked into: {error}")),
+        }
+    }
+    (files, warnings)
+}
+
+/// A name taken apart: `<identifier>_<modality>[_<variant>]`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Named<'a> {
+    /// What stands before the modality; empty where nothing does.
+    pub(super) identifier: &'a str,
+    /// The file as a candidate.
+    pub(super) candidate: Candidate,
+}
+
+/// Takes a file's name apart. The modality stands at the end but for words of a variant, or at the front with
+/// anything behind it. `identifier` (the case, where it is known) may stand before it and is not searched.
+pub(super) fn parse<'a>(path: &'a Path, identifier: &str, aliases: &Aliases) -> Option<Named<'a>> {
+    let stem = stem(path)?;
+    let rest = without_prefix(stem, identifier);
+    let candidate = |role, word: &str, variant: &str| Candidate {
+        path: path.to_owned(),
+        role,
+        word: word.to_ascii_lowercase(),
+        variant: words(variant).map(str::to_ascii_lowercase).collect(),
+    };
+    if let Some(found) = aliases.match_suffix(rest) {
+        let (before, matched) = rest.split_at(rest.len() - found.length);
+        let variant = found.variant.unwrap_or_default();
+        let word = matched[..matched.len() - variant.len()].trim_end_matches(SEPARATORS);
+        let identifier = before.trim_end_matches(SEPARATORS);
+        return Some(Named { identifier, candidate: candidate(found.role, word, variant) });
+    }
+    let (role, length) = leading_role(rest, aliases)?;
+    Some(Named { identifier: "", candidate: candidate(role, &rest[..length], &rest[length..]) })
+}
+
+/// The last word of a name and the known word next to it, for a message.
+pub(super) fn hint(path: &Path, aliases: &Aliases) -> Option<String> {
+    let last = words(stem(path)?).last()?;
+    let near = aliases.nearest(last)?;
+    Some(format!("'{last}' is no known modality; the nearest is '{near}', see --alias"))
+}
+
+/// The longest phrase at the front that is a known word, and its bytes.
+fn leading_role(rest: &str, aliases: &Aliases) -> Option<(Role, usize)> {
+    let ends = rest.char_indices().filter(|(_, c)| SEPARATORS.contains(c)).map(|(at, _)| at);
+    let phrases = ends.filter_map(|end| Some((aliases.role_of(&rest[..end])?, end)));
+    phrases.last()
+}
+
+/// `stem` without the identifier before it, where it has one and something follows.
+fn without_prefix<'a>(stem: &'a str, identifier: &str) -> &'a str {
+    let rest = match stem.get(..identifier.len()) {
+        Some(start) if start.eq_ignore_ascii_case(identifier) => &stem[identifier.len()..],
+        _ => return stem,
+    };
+    let trimmed = rest.trim_start_matches(SEPARATORS);
+    if trimmed.is_empty() || trimmed.len() == rest.len() { stem } else { trimmed }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(SEPARATORS).filter(|word| !word.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use brainmvp_volume::Modality::{Flair, T1, T1c};
+
+    use super::*;
+
+    #[test]
+    fn names_are_taken_apart() {
+        let aliases = Aliases::default();
+        let rows = [
+            ("a/BraTS2021_00000_t1ce.nii.gz", "", "BraTS2021_00000", Role::Image(T1c), ""),
+            ("UCSF-PDGM-0004_T1_bias.nii", "UCSF-PDGM-0004", "", Role::Image(T1), "bias"),
+            ("seg-BraTS23_1_mapped.nii.gz", "brats-gli-00001", "", Role::Label, "brats23 1 mapped"),
+            ("x_fla_bet_raw.hdr", "", "x", Role::Image(Flair), "bet raw"),
+            ("t1.NII.GZ", "t1", "", Role::Image(T1), ""),
+        ];
+        for (path, case, identifier, role, variant) in rows {
+            let named = parse(Path::new(path), case, &aliases).unwrap();
+            assert_eq!((named.identifier, named.candidate.role), (identifier, role), "{path}");
+            assert_eq!(named.candidate.variant.join(" "), variant, "{path}");
+        }
+        assert_eq!(parse(Path::new("scan.nii"), "", &aliases), None);
+        assert!(hint(Path::new("x_t1gdd.nii"), &aliases).unwrap().contains("'t1gd'"));
+    }
+
+    #[test]
+    fn only_volumes_have_a_stem() {
+        assert_eq!(stem(Path::new("a.nii.gz")), Some("a"));
+        for other in [".nii.gz", "a.img", "a.png", "é.gz", "nii"] {
+            assert_eq!(stem(Path::new(other)), None, "{other}");
+        }
+    }
+}

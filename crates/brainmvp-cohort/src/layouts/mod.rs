@@ -1,0 +1,276 @@
+//! From a folder of files to a cohort: one [`Layout`] per way that people lay out their data.
+//!
+//! A new layout is one new file here and one line in [`LAYOUTS`]. A layout only proposes [`Draft`]s: which file
+//! seems to be what. What is the same for all (one file a modality, exclusions, the user's table) is done once,
+//! in [`index`].
+
+mod brats;
+mod draft;
+mod file_name;
+mod monai;
+mod plain;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use brainmvp_volume::{Aliases, Modality};
+use regex::Regex;
+
+pub use draft::{Candidate, Draft};
+
+use crate::{Case, Cohort, DataSet, Error, LabelScheme, Result, Split};
+
+/// All layouts, in the order in which `auto` asks them.
+pub static LAYOUTS: &[&dyn Layout] = &[&monai::Monai, &brats::Brats, &plain::Plain];
+
+/// What the user says about the data; everything is optional and wins over what names suggest.
+#[derive(Debug, Clone, Default)]
+pub struct IndexOptions {
+    /// The name of the cohort; else that of the folder or list.
+    pub name: Option<String>,
+    /// The data set of every case; else by the layout.
+    pub data_set: Option<String>,
+    /// The site of every case.
+    pub site: Option<String>,
+    /// The meaning of the label values, of every data set found; else by the layout, where it is sure.
+    pub label_scheme: Option<LabelScheme>,
+    /// The words that stand for modalities ([`Aliases::extended`]).
+    pub aliases: Aliases,
+    /// Layout `plain`: a pattern over the path below the folder, written with `/`. The groups `case` and `mod`
+    /// are needed; `subj`, `split`, `class` and `site` may be there.
+    pub pattern: Option<Regex>,
+    /// Layout `monai`: the folder that the paths of the list start from; else that of the list.
+    pub base_dir: Option<PathBuf>,
+    /// Layout `monai`: the modalities of the images of a case, in the order of the list.
+    pub channels: Vec<Modality>,
+    /// A table (`.csv`, or `.tsv` with tabs) with the column `id` and any of `class`, `subject`, `site`, `split`.
+    pub table: Option<PathBuf>,
+    /// Ids of cases or subjects to leave out.
+    pub exclude: Vec<String>,
+}
+
+/// A way to lay out data.
+pub trait Layout: Sync {
+    /// What the user types after `--layout`.
+    fn name(&self) -> &'static str;
+
+    /// One line of help.
+    fn describe(&self) -> &'static str;
+
+    /// Why `path` looks like this layout, or `None`.
+    fn recognises(&self, path: &Path) -> Option<String>;
+
+    /// Proposes cases.
+    ///
+    /// # Errors
+    /// Only where nothing can be said at all (no such folder, no such list); a bad case is a [`Rejected`].
+    fn list(&self, path: &Path, options: &IndexOptions) -> Result<Listing>;
+}
+
+/// What a layout finds.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The proposed cases.
+    pub drafts: Vec<Draft>,
+    /// Label schemes that the layout is sure of, by data set.
+    pub label_schemes: BTreeMap<String, LabelScheme>,
+    /// Cases that cannot be used.
+    pub rejected: Vec<Rejected>,
+    /// Volume files that the layout makes nothing of, with a hint.
+    pub unknown: Vec<(PathBuf, Option<String>)>,
+    /// Whatever else the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// A case that is left out, and why.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rejected {
+    /// Its id.
+    pub case: String,
+    /// Why, with the files.
+    pub reason: String,
+}
+
+/// A cohort with the story of how it came about.
+#[derive(Debug)]
+pub struct Indexed {
+    /// The cases that can be used.
+    pub cohort: Cohort,
+    /// The layout taken.
+    pub layout: &'static str,
+    /// Why this layout.
+    pub why: String,
+    /// Cases left out because of what they are.
+    pub rejected: Vec<Rejected>,
+    /// What else the user should know, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// Makes a cohort of a folder (or of a list file, for `monai`). `layout` is `auto` or the name of one.
+///
+/// # Errors
+/// [`Error::Option`] for an unknown layout or options that contradict; [`Error::Malformed`] where no case is
+/// found; errors of the layout.
+pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexed> {
+    let (layout, why) = choose(path, layout, options)?;
+    let listing = layout.list(path, options)?;
+    let mut indexed = Indexed {
+        cohort: Cohort { name: options.name.clone().unwrap_or_else(|| name_of(path)), ..Cohort::default() },
+        layout: layout.name(),
+        why,
+        rejected: listing.rejected,
+        warnings: listing.warnings,
+    };
+    if !path.is_file() && path.join("cohort.json").is_file() {
+        indexed.warnings.push("a cohort.json lies in the folder already; it was not read".to_owned());
+    }
+    warn_unknown(path, &listing.unknown, &mut indexed.warnings);
+    settle_all(listing.drafts, &mut indexed);
+    if let Some(table) = &options.table {
+        indexed.warnings.extend(table::apply(table, &mut indexed.cohort.cases)?);
+    }
+    exclude(&options.exclude, &mut indexed);
+    apply_options(options, &listing.label_schemes, &mut indexed.cohort);
+    indexed.cohort.sort();
+    indexed.rejected.sort();
+    if indexed.cohort.cases.is_empty() {
+        let reason = match indexed.rejected.first() {
+            Some(first) => format!(
+                "no usable case; the first of {}: {}: {}",
+                indexed.rejected.len(),
+                first.case,
+                first.reason
+            ),
+            None => {
+                format!("no case found with layout '{}'; see --layout, --pattern and --alias", layout.name())
+            }
+        };
+        return Err(Error::malformed(path, reason));
+    }
+    Ok(indexed)
+}
+
+/// Reads a list of ids to leave out: one a line, `#` begins a comment.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be read.
+pub fn read_exclusions(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let ids = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    Ok(ids.filter(|id| !id.is_empty()).map(str::to_owned).collect())
+}
+
+fn choose(path: &Path, name: &str, options: &IndexOptions) -> Result<(&'static dyn Layout, String)> {
+    std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    let (layout, why) = if name == "auto" && options.pattern.is_some() {
+        (find_layout("plain")?, "a pattern was given".to_owned())
+    } else if name == "auto" {
+        let mut recognised = LAYOUTS.iter().filter_map(|layout| Some((*layout, layout.recognises(path)?)));
+        recognised.next().ok_or_else(|| {
+            Error::malformed(
+                path,
+                "no layout fits: neither volumes (.nii .nii.gz .hdr) below it nor a data list (.json)",
+            )
+        })?
+    } else {
+        (find_layout(name)?, "asked for".to_owned())
+    };
+    if options.pattern.is_some() && layout.name() != "plain" {
+        return Err(Error::Option(format!("a pattern goes with layout 'plain', not '{}'", layout.name())));
+    }
+    if (options.base_dir.is_some() || !options.channels.is_empty()) && layout.name() != "monai" {
+        let message = format!("a base folder or channels go with layout 'monai', not '{}'", layout.name());
+        return Err(Error::Option(message));
+    }
+    Ok((layout, why))
+}
+
+fn find_layout(name: &str) -> Result<&'static dyn Layout> {
+    LAYOUTS.iter().copied().find(|layout| layout.name() == name).ok_or_else(|| {
+        let known: Vec<_> = LAYOUTS.iter().map(|layout| layout.name()).collect();
+        Error::Option(format!("unknown layout '{name}' (known: auto {})", known.join(" ")))
+    })
+}
+
+/// The last part of a path without its extension, also of `.` and `..`.
+fn name_of(path: &Path) -> String {
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = if real.is_file() { real.file_stem() } else { real.file_name() };
+    name.map_or_else(|| "cohort".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn warn_unknown(root: &Path, unknown: &[(PathBuf, Option<String>)], warnings: &mut Vec<String>) {
+    let Some((path, _)) = unknown.first() else { return };
+    let hint = unknown.iter().find_map(|(path, hint)| Some((path, hint.as_ref()?)));
+    let (path, hint) = hint.map_or((path, String::new()), |(path, hint)| (path, format!(" ({hint})")));
+    let shown = path.strip_prefix(root).unwrap_or(path).display();
+    let count = unknown.len();
+    let files = if count == 1 { "file is" } else { "files are" };
+    warnings.push(format!("{count} {files} not understood and left out, e.g. {shown}{hint}"));
+}
+
+/// Turns drafts into cases; ids are taken once, whatever their capitals.
+fn settle_all(drafts: Vec<Draft>, indexed: &mut Indexed) {
+    let mut taken: BTreeMap<String, Option<Split>> = BTreeMap::new();
+    let mut passed_over = Vec::new();
+    for draft in drafts {
+        let (id, split) = (draft.id.clone(), draft.split);
+        match (taken.get(&id.to_lowercase()), draft.settle(&mut passed_over)) {
+            (None, Ok(case)) => {
+                taken.insert(id.to_lowercase(), split);
+                indexed.cohort.cases.push(case);
+            }
+            (Some(first), Ok(_)) => {
+                let place = |split: Option<Split>| {
+                    split.map_or("no split".to_owned(), |s| format!("{s:?}").to_lowercase())
+                };
+                let reason = format!(
+                    "the id occurs twice ({} and {}); the first is kept",
+                    place(*first),
+                    place(split)
+                );
+                indexed.rejected.push(Rejected { case: id, reason });
+            }
+            (_, Err(reason)) => indexed.rejected.push(Rejected { case: id, reason }),
+        }
+    }
+    if let Some(first) = passed_over.first() {
+        let count = passed_over.len();
+        indexed
+            .warnings
+            .push(format!("{count} variant files passed over for a plainer one, e.g. {}", first.display()));
+    }
+}
+
+fn exclude(ids: &[String], indexed: &mut Indexed) {
+    let mut unused: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
+    indexed.cohort.cases.retain(|case| {
+        let hit = ids.iter().find(|id| *id == case.id.as_str() || **id == case.subject);
+        hit.inspect(|id| {
+            unused.remove(id.as_str());
+        });
+        hit.is_none()
+    });
+    if let Some(first) = unused.first() {
+        let count = unused.len();
+        indexed.warnings.push(format!("{count} excluded ids match no case or subject, e.g. {first}"));
+    }
+}
+
+fn apply_options(options: &IndexOptions, schemes: &BTreeMap<String, LabelScheme>, cohort: &mut Cohort) {
+    for case in &mut cohort.cases {
+        let scheme = options.label_scheme.as_ref().or_else(|| schemes.get(&case.data_set));
+        case.data_set = options.data_set.clone().unwrap_or_else(|| case.data_set.clone());
+        case.site = options.site.clone().or(case.site.take());
+        let entry = cohort.data_sets.entry(case.data_set.clone()).or_default();
+        declare(entry, case, scheme);
+    }
+}
+
+/// A scheme is declared for a data set that has labels.
+fn declare(data_set: &mut DataSet, case: &Case, scheme: Option<&LabelScheme>) {
+    if case.label.is_some() && data_set.label_scheme.is_none() {
+        data_set.label_scheme = scheme.cloned();
+    }
+}
