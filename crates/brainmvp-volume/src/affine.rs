@@ -80,8 +80,38 @@ impl Affine {
         self.0.iter().zip(other.0.iter()).all(|(a, b)| (a - b).abs() <= tolerance)
     }
 
-    /// Whether every entry is finite and the voxels have a volume.
+    /// Whether every entry is finite and the voxels have a volume: no axis is of length zero or lies in the
+    /// plane of the others.
     pub fn is_usable(&self) -> bool {
-        self.0.iter().all(|v| v.is_finite()) && self.linear().determinant().abs() > 1e-9
+        let box_volume: f64 = self.spacing_mm().iter().product();
+        self.0.iter().all(|v| v.is_finite())
+            && box_volume > 0.0
+            && self.linear().determinant().abs() > 1e-6 * box_volume
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spacing_origin_and_inverse() {
+        let affine = Affine::from_rows([[0.0, -2.0, 0.0, 5.0], [3.0, 0.0, 0.0, 6.0], [0.0, 0.0, 4.0, 7.0]]);
+        assert_eq!(affine.spacing_mm(), [3.0, 2.0, 4.0]);
+        assert_eq!(affine.origin_mm(), [5.0, 6.0, 7.0]);
+        assert_eq!(affine.to_world([1.0, 2.0, 3.0]), [1.0, 9.0, 19.0]);
+        let identity = affine.inverse().unwrap().after(&affine);
+        assert!(identity.close_to(&Affine::from_spacing([1.0; 3], [0.0; 3]), 1e-12));
+    }
+
+    #[test]
+    fn usable_at_any_scale_but_not_flat() {
+        for spacing in [1e-6, 1.0, 1e6] {
+            assert!(Affine::from_spacing([spacing; 3], [0.0; 3]).is_usable());
+        }
+        assert!(!Affine::from_spacing([1.0, 1.0, 0.0], [0.0; 3]).is_usable());
+        assert!(!Affine::from_spacing([1.0, 1.0, 1.0], [f64::NAN, 0.0, 0.0]).is_usable());
+        let flat = Affine::from_rows([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
+        assert!(!flat.is_usable() && flat.inverse().is_none());
     }
 }

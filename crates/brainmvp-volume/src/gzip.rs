@@ -67,10 +67,9 @@ impl Source {
         } else {
             (&self.file).take(count as u64).read_to_end(&mut bytes)
         };
-        // A stream that breaks off has still given what came before; the caller sees that it is too short.
         match read {
-            Err(source) if bytes.is_empty() => Err(self.broken(source, count as u64, 0)),
-            _ => Ok(bytes),
+            Ok(_) => Ok(bytes),
+            Err(source) => Err(self.broken(source, count as u64, bytes.len() as u64)),
         }
     }
 

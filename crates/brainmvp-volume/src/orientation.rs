@@ -1,7 +1,7 @@
 //! Which way the axes of a volume run, and turning them to RAS+.
 //!
 //! The rule is that of nibabel's `io_orientation`: the rotation nearest to the affine decides, so that a shear
-//! does not; each voxel axis in turn takes the world axis along which it runs furthest and which is still free.
+//! does not; the voxel axes, the best aligned first, each take the free world axis along which they run furthest.
 
 use nalgebra::{Matrix3, Matrix4, SVD};
 use rayon::prelude::*;
@@ -42,7 +42,9 @@ impl Reorientation {
     pub fn to_ras(affine: &Affine) -> Self {
         let rotation = nearest_rotation(affine);
         let (mut source_axes, mut flipped, mut free) = ([0, 1, 2], [false; 3], [true; 3]);
-        for axis in 0..3 {
+        let mut best_aligned_first = [0, 1, 2];
+        best_aligned_first.sort_by(|a, b| rotation.column(*b).amax().total_cmp(&rotation.column(*a).amax()));
+        for axis in best_aligned_first {
             let reach = |world: usize| rotation[(world, axis)].abs();
             let candidates = (0..3).filter(|world| free[*world]);
             // The first of equals, as in nibabel.
@@ -134,5 +136,47 @@ fn nearest_rotation(affine: &Affine) -> Matrix3<f64> {
     match SVD::try_new(directions, true, true, f64::EPSILON, 1000) {
         Some(SVD { u: Some(u), v_t: Some(v_t), .. }) => u * v_t,
         _ => directions,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn affine(columns: [[f64; 3]; 3]) -> Affine {
+        Affine::from_rows(std::array::from_fn(|r| [columns[0][r], columns[1][r], columns[2][r], 0.0]))
+    }
+
+    #[test]
+    fn codes_name_where_the_axes_run_to() {
+        let ras = Affine::from_spacing([1.0, 2.0, 3.0], [0.0; 3]);
+        assert_eq!(code(&ras), "RAS");
+        assert_eq!(code(&Affine::from_spacing([-1.0, -1.0, 1.0], [0.0; 3])), "LPS");
+        // A sagittal acquisition: x runs to the back, y downwards, z to the right.
+        assert_eq!(code(&affine([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.2, 0.0, 0.0]])), "PIR");
+        assert_eq!(code(&affine([[0.9, 0.3, 0.0], [-0.3, 0.9, 0.1], [0.0, -0.5, 4.0]])), "RAS");
+    }
+
+    #[test]
+    fn two_axes_never_share_a_direction() {
+        // Both first columns run furthest to the front; the better aligned one keeps it.
+        let sheared = affine([[0.6, 0.8, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]);
+        assert_eq!(code(&sheared), "RAS");
+        let unusable = affine([[f64::NAN; 3]; 3]);
+        assert_eq!(code(&unusable), "RAS");
+        assert_eq!(code(&affine([[0.0; 3]; 3])).len(), 3);
+    }
+
+    #[test]
+    fn voxels_move_with_their_axes() {
+        let sagittal = affine([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]);
+        let volume = Volume::new(Grid::new([2, 3, 1], sagittal), vec![0, 1, 2, 3, 4, 5]);
+        let reorientation = Reorientation::to_ras(&sagittal);
+        assert_eq!(reorientation.source_axes(), [2, 0, 1]);
+        assert_eq!(reorientation.flipped(), [false, true, true]);
+        let ras = to_ras(volume.clone());
+        assert_eq!((ras.shape(), ras.voxels()), ([1, 2, 3], &[5, 4, 3, 2, 1, 0][..]));
+        assert_eq!(ras.grid().affine.origin_mm(), [0.0, -1.0, -2.0]);
+        assert_eq!(reorientation.inverse().apply(&ras), volume);
     }
 }
