@@ -89,15 +89,15 @@ pub fn grid_at_spacing(grid: &Grid, spacing_mm: [f64; 3]) -> Grid {
     let shape: [usize; 3] =
         std::array::from_fn(|axis| ((highest[axis] - lowest[axis] + 1.0).round_ties_even() as usize).max(1));
 
-    let first = (0..8).find(|corner| (indices[*corner] - lowest).amax() <= CORNER_TOLERANCE);
-    let origin = match first {
-        Some(corner) => places[corner],
-        // No voxel is the lowest along all axes: the middles of the two grids meet.
-        None => {
+    let lowest_corner = (0..8).find(|corner| (indices[*corner] - lowest).amax() <= CORNER_TOLERANCE);
+    let origin = lowest_corner.map_or_else(
+        || {
+            // No corner is the lowest along all axes: the middles of the two grids meet.
             let middle = |shape: [usize; 3]| Vector3::from(shape.map(|length| length as f64 / 2.0));
             linear * middle(grid.shape) + Vector3::from(grid.affine.origin_mm()) - resampled * middle(shape)
-        }
-    };
+        },
+        |corner| places[corner],
+    );
     Grid::new(shape, affine_of(&resampled, &origin))
 }
 

@@ -2,6 +2,12 @@
 //!
 //! Reads `$BRAINMVP_GOLDEN` (default `../shared/golden` beside the repository) and `$BRAINMVP_TEST_DATA`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a failing test may panic, and a skipped one says so"
+)]
+
 use std::path::{Path, PathBuf};
 
 use brainmvp_volume::resample::{Interpolation, to_spacing};

@@ -2,6 +2,12 @@
 //!
 //! Reads `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a failing test may panic, and a skipped one says so"
+)]
+
 use std::path::{Path, PathBuf};
 
 use brainmvp_volume::nifti::{self, Placement};

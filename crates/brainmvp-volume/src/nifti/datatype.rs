@@ -35,51 +35,20 @@ pub enum Datatype {
 /// Runs an expression with `$T` standing for the Rust type of a [`Datatype`].
 macro_rules! with_type {
     ($datatype:expr, $T:ident => $body:expr) => {
+        with_type!(@ $datatype, $T => $body,
+            U8 u8, I8 i8, U16 u16, I16 i16, U32 u32, I32 i32, U64 u64, I64 i64, F32 f32, F64 f64)
+    };
+    (@ $datatype:expr, $T:ident => $body:expr, $($variant:ident $type:ty),*) => {
         match $datatype {
-            Datatype::U8 => {
-                type $T = u8;
+            $(Datatype::$variant => {
+                type $T = $type;
                 $body
-            }
-            Datatype::I8 => {
-                type $T = i8;
-                $body
-            }
-            Datatype::U16 => {
-                type $T = u16;
-                $body
-            }
-            Datatype::I16 => {
-                type $T = i16;
-                $body
-            }
-            Datatype::U32 => {
-                type $T = u32;
-                $body
-            }
-            Datatype::I32 => {
-                type $T = i32;
-                $body
-            }
-            Datatype::U64 => {
-                type $T = u64;
-                $body
-            }
-            Datatype::I64 => {
-                type $T = i64;
-                $body
-            }
-            Datatype::F32 => {
-                type $T = f32;
-                $body
-            }
-            Datatype::F64 => {
-                type $T = f64;
-                $body
-            }
+            })*
         }
     };
 }
 
+#[allow(clippy::unnecessary_cast, reason = "of the types that T stands for, one is already the target")]
 impl Datatype {
     /// Every type that is read and written.
     pub const ALL: [Self; 10] = [

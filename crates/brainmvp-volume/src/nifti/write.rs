@@ -67,11 +67,11 @@ impl Form {
     fn of(path: &Path) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let (plain, packed) = name.strip_suffix(".gz").map_or((name.as_str(), false), |plain| (plain, true));
-        let pair = plain.ends_with(".hdr") || plain.ends_with(".img");
-        if pair || plain.ends_with(".nii") {
-            return Ok(Self { pair, packed });
+        match plain.rsplit_once('.') {
+            Some((_, "nii")) => Ok(Self { pair: false, packed }),
+            Some((_, "hdr" | "img")) => Ok(Self { pair: true, packed }),
+            _ => Err(Error::unsupported(path, "a NIfTI file is written as .nii or .nii.gz (or .hdr, .img)")),
         }
-        Err(Error::unsupported(path, "a NIfTI file is written as .nii or .nii.gz (or .hdr, .img)"))
     }
 }
 

@@ -4,31 +4,31 @@
 
 /// A header under construction.
 #[derive(Clone)]
-pub struct Handmade {
-    pub version: u8,
-    pub big_endian: bool,
-    pub bytes: Vec<u8>,
+pub(crate) struct Handmade {
+    pub(crate) version: u8,
+    pub(crate) big_endian: bool,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Offsets in NIfTI-1 and NIfTI-2, and the widths of the numbers there.
 type Place = [(usize, char); 2];
 
-pub const DIM: Place = [(40, 's'), (16, 'q')];
-pub const DATATYPE: Place = [(70, 's'), (12, 's')];
-pub const PIXDIM: Place = [(76, 'f'), (104, 'd')];
-pub const VOX_OFFSET: Place = [(108, 'f'), (168, 'q')];
-pub const SCL_SLOPE: Place = [(112, 'f'), (176, 'd')];
-pub const SCL_INTER: Place = [(116, 'f'), (184, 'd')];
-pub const XYZT_UNITS: Place = [(123, 'b'), (500, 'i')];
-pub const QFORM_CODE: Place = [(252, 's'), (344, 'i')];
-pub const SFORM_CODE: Place = [(254, 's'), (348, 'i')];
-pub const QUATERN_B: Place = [(256, 'f'), (352, 'd')];
-pub const QOFFSET_X: Place = [(268, 'f'), (376, 'd')];
-pub const SROW_X: Place = [(280, 'f'), (400, 'd')];
+pub(crate) const DIM: Place = [(40, 's'), (16, 'q')];
+pub(crate) const DATATYPE: Place = [(70, 's'), (12, 's')];
+pub(crate) const PIXDIM: Place = [(76, 'f'), (104, 'd')];
+pub(crate) const VOX_OFFSET: Place = [(108, 'f'), (168, 'q')];
+pub(crate) const SCL_SLOPE: Place = [(112, 'f'), (176, 'd')];
+pub(crate) const SCL_INTER: Place = [(116, 'f'), (184, 'd')];
+pub(crate) const XYZT_UNITS: Place = [(123, 'b'), (500, 'i')];
+pub(crate) const QFORM_CODE: Place = [(252, 's'), (344, 'i')];
+pub(crate) const SFORM_CODE: Place = [(254, 's'), (348, 'i')];
+pub(crate) const QUATERN_B: Place = [(256, 'f'), (352, 'd')];
+pub(crate) const QOFFSET_X: Place = [(268, 'f'), (376, 'd')];
+pub(crate) const SROW_X: Place = [(280, 'f'), (400, 'd')];
 
 impl Handmade {
     /// A header of a single file with the given `dim` and `datatype`; the voxels are to be appended.
-    pub fn new(version: u8, big_endian: bool, dim: &[f64], datatype: i16) -> Self {
+    pub(crate) fn new(version: u8, big_endian: bool, dim: &[f64], datatype: i16) -> Self {
         let size = if version == 1 { 348 } else { 540 };
         let mut made = Self { version, big_endian, bytes: vec![0; size + 4] };
         made.put(0, 'i', size as f64);
@@ -39,7 +39,7 @@ impl Handmade {
         made
     }
 
-    pub fn set(&mut self, place: Place, values: &[f64]) -> &mut Self {
+    pub(crate) fn set(&mut self, place: Place, values: &[f64]) -> &mut Self {
         let (mut offset, kind) = place[usize::from(self.version - 1)];
         for value in values {
             offset += self.put(offset, kind, *value);
