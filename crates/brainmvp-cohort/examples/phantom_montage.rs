@@ -79,7 +79,7 @@ fn montage(case: &PhantomCase) -> Picture {
         .images
         .iter()
         .map(|(modality, image)| {
-            let white = percentile(image, 0.997);
+            let white = percentile(image, if *modality == Modality::Mra { 0.9995 } else { 0.99 });
             [2, 1, 0].map(|axis| plane(image, axis, focus[axis], white, *modality == Modality::Mra))
         })
         .collect();
@@ -99,19 +99,26 @@ fn montage(case: &PhantomCase) -> Picture {
     picture
 }
 
-/// The middle of the lesion, or a little above the middle of the grid.
+/// The middle of the lesion in the axial slice that holds most of it, or a little above the middle of the grid.
 fn focus(case: &PhantomCase) -> [usize; 3] {
-    let grid = case.label.grid();
-    let (mut sum, mut count) = ([0; 3], 0);
-    for (offset, label) in case.label.voxels().iter().enumerate() {
-        if *label == 1 || *label == 3 {
-            let voxel = grid.voxel(offset);
-            sum = std::array::from_fn(|axis| sum[axis] + voxel[axis]);
-            count += 1;
-        }
-    }
-    let [x, y, z] = grid.shape;
-    if count == 0 { [x * 45 / 100, y / 2, z * 53 / 100] } else { sum.map(|s| s / count) }
+    let [nx, ny, nz] = case.label.shape();
+    let lesion = |z: usize| {
+        let slice = &case.label.voxels()[z * nx * ny..][..nx * ny];
+        slice
+            .iter()
+            .enumerate()
+            .filter(|(_, label)| [1, 3].contains(*label))
+            .map(|(place, _)| place)
+            .collect()
+    };
+    let fullest: Vec<usize> = (0..nz).map(lesion).max_by_key(Vec::len).unwrap_or_default();
+    let Some(z) = (0..nz).find(|z| lesion(*z) == fullest).filter(|_| !fullest.is_empty()) else {
+        return [nx / 2, ny / 2, nz * 53 / 100];
+    };
+    let mean = |along: fn(usize, usize) -> usize| {
+        fullest.iter().map(|place| along(*place, nx)).sum::<usize>() / fullest.len()
+    };
+    [mean(|place, nx| place % nx), mean(|place, nx| place / nx), z]
 }
 
 fn percentile(image: &Volume<f32>, share: f64) -> f32 {

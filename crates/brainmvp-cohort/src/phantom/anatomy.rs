@@ -41,7 +41,9 @@ pub(super) struct Parts {
 impl Parts {
     /// The parts at `p`.
     pub(super) fn at(p: Point) -> Self {
-        let (cerebrum, cerebellum, stem) = (outline(p), cerebellum(p), stem(p));
+        let cerebrum = outline(p);
+        // High above them the lower parts are out of reach of any blending.
+        let (cerebellum, stem) = if p[2] > 26.0 { (-20.0, -20.0) } else { (cerebellum(p), stem(p)) };
         let envelope = smooth_max(smooth_max(cerebrum, cerebellum, 12.0), stem, 12.0) + 1.0;
         Self { cerebrum, cerebellum, stem, envelope }
     }
@@ -52,10 +54,7 @@ impl Anatomy {
     pub(super) fn draw(random: &mut Random, atrophy: f32) -> Self {
         Self {
             cortex: Cortex::draw(random, atrophy),
-            folia: Waves::draw(
-                random,
-                Band { count: 16, wavelength_mm: [7.0, 9.5], stretch: [0.25, 1.0, 1.0] },
-            ),
+            folia: Waves::draw(random, Band::isotropic(8, 18.0, 40.0)),
             mottling: Waves::draw(random, Band::isotropic(16, 9.0, 30.0)),
             patches: Waves::draw(random, Band::isotropic(16, 9.0, 22.0)),
             ventricle_mm: mix(-1.2, 2.2, atrophy) + random.around_zero(0.6),
@@ -92,15 +91,25 @@ impl Anatomy {
         mixture.cover(Tissue::White, ramp(fold.depth_mm - fold.thickness_mm, voxel_mm));
     }
 
-    /// Folia: sheets across the midline, close together, over a tree of white matter.
+    /// Folia: close parallel leaves across the midline, which fan out from the fastigium, in lobules parted by
+    /// deeper fissures; white matter branches between them.
     fn cerebellum(&self, p: Point, outline_mm: f32, voxel_mm: f32, mixture: &mut Mixture) {
-        let (value, gradient) = self.folia.value_and_gradient(p);
-        let slope = hypotenuse(hypotenuse(gradient[1], gradient[2]), hypotenuse(gradient[0], 0.12));
-        let sheet = hypotenuse(value.abs() / slope, (outline_mm - 9.0).max(0.0)) - 0.25;
-        let depth = rounded_min(outline_mm, sheet, 1.5);
+        let side = p[0] * 0.03;
+        let (back, up) = (p[1] + 48.0, p[2] + 32.0);
+        let warp = self.folia.value(p);
+        let turns =
+            libm::atan2f(up, -back) * (0.5 / std::f32::consts::PI) - 0.03 * side * side + 0.012 * warp;
+        let circle_mm = hypotenuse(back, up) * std::f32::consts::TAU;
+        let leaf = |count: f32, shift: f32| {
+            let place = turns * count + shift;
+            (place - (place + 0.5).floor()).abs() * circle_mm / count
+        };
+        let lobule = hypotenuse(leaf(11.0, 0.3), (outline_mm - 13.0).max(0.0)) - 0.45;
+        let folium = hypotenuse(leaf(44.0, 0.2), (outline_mm - 4.5 - 1.5 * warp).max(0.0)) - 0.2;
+        let depth = rounded_min(rounded_min(outline_mm, lobule, 2.5), folium, 1.0);
         mixture.cover(Tissue::Cortex, ramp(depth, voxel_mm));
-        mixture
-            .cover(Tissue::White, ramp(depth - 1.5, voxel_mm.max(1.0)) * smoothstep(3.0, 11.0, outline_mm));
+        let grey_mm = 1.8 + 1.6 * smoothstep(9.0, 3.0, outline_mm);
+        mixture.cover(Tissue::White, ramp(depth - grey_mm, voxel_mm));
     }
 
     /// Nuclei and ventricles, one over the other.
@@ -116,8 +125,8 @@ impl Anatomy {
             smooth_max(tube(q, &THALAMUS), ellipsoid(q, [16.0, -26.0, 5.0], [8.0, 7.0, 7.0]), 4.0),
         );
         let lateral = self.lateral_ventricle(q);
-        let around = ramp(lateral + 2.0 + 5.0 * self.hyperintensity, 4.0) * self.hyperintensity;
-        let third = ellipsoid(q, [0.0, -10.0, 0.0], [2.0 + 0.6 * self.ventricle_mm.max(-1.0), 15.0, 11.0]);
+        let around = ramp(lateral + 1.0 + 3.5 * self.hyperintensity, 4.0) * self.hyperintensity;
+        let third = ellipsoid(q, [0.0, -10.0, 0.0], [2.8 + 0.6 * self.ventricle_mm.max(-1.2), 15.0, 11.0]);
         let fourth = ellipsoid(q, [0.0, -42.0, -31.0], [7.0, 5.5, 11.0]).max(tube(q, &AQUEDUCT));
         let white = 1.0 - smoothstep(0.0, 6.0, -lateral);
         cover(Tissue::Fluid, third.max(fourth));
@@ -135,18 +144,21 @@ impl Anatomy {
             Tissue::Pallidum,
             ellipsoid([q[0] + 0.6 * (q[1] + 17.0), q[1], q[2]], [10.0, -17.0, -11.0], [1.6, 5.0, 3.5]),
         );
-        cover(Tissue::Pallidum, 1.3 - (ellipsoid(q, [14.0, -57.0, -34.0], [7.0, 8.0, 5.0]).abs()));
+        cover(Tissue::Pallidum, 0.9 - (ellipsoid(q, [14.0, -57.0, -34.0], [7.0, 8.0, 5.0]).abs()));
+        cover(Tissue::White, tube(q, &FORNIX));
         cover(Tissue::Choroid, tube(q, &CHOROID));
         mixture.turn(Tissue::White, Tissue::Hyperintensity, around.max(0.0));
-        let spots = smoothstep(1.7, 2.3, self.patches.value(p)) * self.hyperintensity.sqrt();
-        mixture.turn(Tissue::White, Tissue::Hyperintensity, spots * (1.0 - white));
+        if self.hyperintensity > 0.0 && mixture.share(Tissue::White) > 0.0 {
+            let spots = smoothstep(1.7, 2.3, self.patches.value(p)) * self.hyperintensity.sqrt();
+            mixture.turn(Tissue::White, Tissue::Hyperintensity, spots * (1.0 - white));
+        }
     }
 
     fn lateral_ventricle(&self, q: Point) -> f32 {
         let body = tube(q, &VENTRICLE).max(tube(q, &TEMPORAL_HORN)) + self.ventricle_mm;
         // The septum between the two, the callosum above.
         let (_, above) = fissure(q, 0.5);
-        smooth_min(body.min(q[0] - 0.7), -above - 5.0, 3.0)
+        smooth_min(body.min(q[0] - 0.35), -above - 5.0, 3.0)
     }
 
     /// Tissue is not uniform: white matter differs from tract to tract, cortex from area to area.
@@ -184,6 +196,13 @@ const CHOROID: [Knot; 4] = [
     knot(12.0, -20.0, 16.0, 1.2),
     knot(20.0, -36.0, 12.0, 2.4),
     knot(25.0, -41.0, 4.0, 1.8),
+];
+const FORNIX: [Knot; 5] = [
+    knot(1.5, 0.0, -8.0, 1.2),
+    knot(1.8, 3.0, 4.0, 1.6),
+    knot(2.0, -4.0, 13.0, 1.8),
+    knot(3.0, -22.0, 16.0, 1.6),
+    knot(12.0, -36.0, 12.0, 1.6),
 ];
 const HIPPOCAMPUS: [Knot; 4] = [
     knot(24.0, -10.0, -22.0, 6.0),
@@ -227,11 +246,11 @@ fn stem(p: Point) -> f32 {
 fn cerebellum(p: Point) -> f32 {
     let q = [p[0].abs(), p[1], p[2]];
     let hemisphere = ellipsoid(q, [23.0, -64.0, -37.0], [30.0, 29.0, 19.0]);
-    let upper = ellipsoid(q, [18.0, -60.0, -27.0], [30.0, 26.0, 18.0]);
-    let vermis = ellipsoid(q, [0.0, -64.0, -30.0], [10.0, 23.0, 20.0]);
+    let upper = ellipsoid(q, [18.0, -58.0, -26.0], [32.0, 28.0, 22.0]);
+    let vermis = ellipsoid(q, [0.0, -62.0, -26.0], [12.0, 25.0, 24.0]);
     let whole = smooth_max(smooth_max(hemisphere, upper, 8.0), vermis, 5.0);
     // Below the tentorium, which rises to the middle.
-    let roof = -7.0 - 0.26 * q[0] + 0.10 * (q[1] + 50.0);
+    let roof = -6.0 - 0.26 * q[0] + 0.10 * (q[1] + 50.0);
     smooth_min(whole, roof - q[2], 6.0)
 }
 

@@ -41,12 +41,12 @@ impl Cortex {
     /// Draws the folds; `atrophy` from 0 (young) to 1 (old) widens the sulci and thins the cortex.
     pub(super) fn draw(random: &mut Random, atrophy: f32) -> Self {
         Self {
-            sulci: Waves::draw(random, Band::isotropic(24, 18.0, 23.0)),
-            side_branches: Waves::draw(random, Band::isotropic(24, 12.0, 15.0)),
+            sulci: Waves::draw(random, Band::isotropic(24, 16.5, 21.5)),
+            side_branches: Waves::draw(random, Band::isotropic(24, 11.0, 14.0)),
             fold_depth: Waves::draw(random, Band::isotropic(8, 28.0, 50.0)),
             bend: std::array::from_fn(|_| Waves::draw(random, Band::isotropic(8, 30.0, 60.0))),
             half_width_mm: mix(0.45, 1.0, atrophy) * random.between(0.9, 1.1),
-            thickness_mm: mix(3.1, 2.7, atrophy),
+            thickness_mm: mix(3.3, 2.9, atrophy),
         }
     }
 
@@ -59,13 +59,18 @@ impl Cortex {
         if open_mm < -1.0 || open_mm > DEEPEST_SULCUS_MM {
             return Fold { depth_mm: open_mm.min(lateral_mm), thickness_mm };
         }
-        let normal = outward(p);
+        let (normal, steepness) = outward(p);
         let surface = self.bent(add(p, scale(normal, mantle(p))), open_mm);
+        // No sulci where two outer faces are equally near, nor into the nuclei from below.
+        let kept = 30.0 * (smoothstep(0.6, 0.3, steepness) + smoothstep(-6.0, 4.0, core(p)));
         let reach = self.fold_depth.value(surface);
+        // The temporal lobe is slender, and the underside hardly folded.
+        let slender = smoothstep(-4.0, 6.0, temporal(p)).max(smoothstep(-0.3, -0.8, normal[2]));
+        let main_reach = (15.0 + 7.5 * reach) * (1.0 - 0.45 * slender);
         let main_mm = self.sheet(&self.sulci, surface, normal, open_mm);
-        let main_mm = below_lip(main_mm, open_mm, 13.0 + 7.0 * reach) - self.half_width_mm;
+        let main_mm = below_lip(main_mm, open_mm, main_reach - kept) - self.half_width_mm;
         let side_mm = self.sheet(&self.side_branches, surface, normal, open_mm);
-        let side_mm = below_lip(side_mm, open_mm, 3.5 - 5.0 * reach) - 0.7 * self.half_width_mm;
+        let side_mm = below_lip(side_mm, open_mm, 3.5 - 5.0 * reach - kept) - 0.7 * self.half_width_mm;
         let folded_mm = rounded_min(open_mm, main_mm, 4.0);
         let folded_mm = rounded_min(folded_mm, side_mm, 2.5);
         Fold { depth_mm: rounded_min(folded_mm, lateral_mm, 4.0), thickness_mm }
@@ -74,7 +79,7 @@ impl Cortex {
     /// Sheets are not flat: they bend with depth.
     fn bent(&self, surface: Point, depth_mm: f32) -> Point {
         let bend = self.bend.each_ref().map(|waves| waves.value(surface));
-        let shift = 0.22 * depth_mm;
+        let shift = 0.32 * depth_mm;
         [surface[0] + bend[0] * shift, surface[1] + bend[1] * shift, surface[2] - bend[0] * shift]
     }
 
@@ -92,12 +97,19 @@ impl Cortex {
     /// at the insula, and the cleft above and below between the insula and the lids that cover it.
     fn sylvian(&self, p: Point) -> f32 {
         let side = p[0].abs();
-        let height = p[2] - (-11.0 + (20.0 - p[1]) * 0.47);
+        if side < 28.0 || !(-46.0..=32.0).contains(&p[1]) {
+            return f32::MAX;
+        }
+        let bend = self.bend[0].value(p);
+        let height = p[2] - (-11.0 + (20.0 - p[1]) * 0.47) + 4.0 * bend - 0.15 * (side - 50.0);
         let beyond = (p[1] - 22.0).max(-36.0 - p[1]).max(0.0);
-        let entrance = length([(40.0 - side).max(0.0), height, beyond]) - self.half_width_mm;
-        let tall = (height.abs() - mix(8.0, 13.0, smoothstep(-36.0, 10.0, p[1]))).max(0.0);
-        let cleft = length([side - 40.5, tall, beyond]) - self.half_width_mm * 1.4;
-        entrance.min(cleft)
+        let entrance = length([(41.0 - side).max(0.0), height, beyond]) - self.half_width_mm - 0.3;
+        let half_height = mix(8.0, 14.0, smoothstep(-36.0, 10.0, p[1]));
+        // The insula bulges outwards.
+        let bulge = 1.0 - (height / half_height) * (height / half_height);
+        let across = side - 38.0 - 3.0 * bulge.max(-0.5) - 0.8 * self.bend[1].value(p);
+        let cleft = length([across, (height.abs() - half_height).max(0.0), beyond]);
+        entrance.min(cleft - self.half_width_mm - 0.5)
     }
 }
 
@@ -109,23 +121,25 @@ fn below_lip(sheet_mm: f32, depth_mm: f32, reach_mm: f32) -> f32 {
 /// Depth (mm) in the cerebrum, both hemispheres together and without sulci.
 pub(super) fn outline(p: Point) -> f32 {
     let [side, y, z] = [p[0].abs(), p[1], p[2]];
-    let front = ellipsoid([side, y, z], [0.0, 8.0, 8.0], [57.0, 63.0, 62.0]);
+    let front = ellipsoid([side, y, z], [0.0, 8.0, 9.0], [60.0, 63.0, 65.0]);
     let back = ellipsoid([side, y, z], [0.0, -36.0, 10.0], [67.0, 67.0, 67.0]);
     let vault = smooth_max(front, back, 16.0);
-    let whole = smooth_min(vault, z - base_height(side, y), 10.0);
-    smooth_max(whole, temporal(side, y, z), 5.0)
+    let whole = smooth_min(vault, z - base_height(side, y), 14.0);
+    smooth_max(whole, temporal(p), 6.0)
 }
 
 /// Height (mm) of the underside: orbital in front, hypothalamic in the middle, tentorial behind.
 fn base_height(side: f32, y: f32) -> f32 {
     let behind = -3.0 - 0.26 * side + 0.10 * (y + 50.0);
     let middle = -13.0;
-    let front = -25.0 + 0.10 * side;
+    let front = -22.0 + 0.06 * side;
     let forward = mix(middle, front, smoothstep(4.0, 24.0, y));
     mix(behind, forward, smoothstep(-48.0, -22.0, y))
 }
 
-fn temporal(side: f32, y: f32, z: f32) -> f32 {
+/// Depth (mm) in the temporal lobe.
+fn temporal(p: Point) -> f32 {
+    let [side, y, z] = [p[0].abs(), p[1], p[2]];
     const LOBE: [super::shape::Knot; 4] = [
         knot(38.0, 8.0, -29.0, 13.0),
         knot(45.0, -12.0, -26.0, 18.5),
@@ -134,14 +148,14 @@ fn temporal(side: f32, y: f32, z: f32) -> f32 {
     ];
     const MEDIAL: [super::shape::Knot; 3] =
         [knot(25.0, -2.0, -26.0, 8.5), knot(25.0, -25.0, -20.0, 8.5), knot(24.0, -48.0, -10.0, 10.0)];
-    smooth_max(tube([side, y, z], &LOBE), tube([side, y, z], &MEDIAL), 6.0)
+    smooth_max(tube([side, y, z], &LOBE), tube([side, y, z], &MEDIAL), 10.0)
 }
 
 /// Depth (mm) from the fissure between the hemispheres, and height (mm) above the corpus callosum that ends it.
 pub(super) fn fissure(p: Point, half_width_mm: f32) -> (f32, f32) {
     let above = callosum(p[1], p[2]);
     // Near the convexity and the frontal pole the hemispheres part.
-    let gap = half_width_mm * 0.8 + 0.3 + 0.02 * (above - 20.0).max(0.0);
+    let gap = half_width_mm * 0.7 + 0.2 + 0.008 * (above - 20.0).max(0.0);
     (hypotenuse((p[0].abs() - gap).max(0.0), (-above).max(0.0)) - 0.2, above)
 }
 
@@ -156,14 +170,20 @@ fn mantle(p: Point) -> f32 {
     smooth_min(outline(p), fissure_mm, 22.0)
 }
 
-/// The outward direction of the nearest outer face.
-fn outward(p: Point) -> Point {
+/// The outward direction of the nearest outer face, and how steeply the depth falls along it (1 near a face,
+/// less where two faces are equally near).
+fn outward(p: Point) -> (Point, f32) {
     const STEP: f32 = 0.5;
     let here = mantle(p);
     let slope = std::array::from_fn(|axis| {
         let mut moved = p;
         moved[axis] += STEP;
-        here - mantle(moved)
+        (here - mantle(moved)) / STEP
     });
-    normalised(slope)
+    (normalised(slope), length(slope))
+}
+
+/// Depth (mm) in the middle of the base, where nuclei and tracts lie instead of folds.
+fn core(p: Point) -> f32 {
+    ellipsoid([p[0].abs(), p[1], p[2]], [0.0, -12.0, 0.0], [36.0, 44.0, 24.0])
 }

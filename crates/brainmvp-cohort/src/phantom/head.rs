@@ -61,7 +61,8 @@ impl Head {
         cover(Tissue::Skin, surface);
         cover(Tissue::Fat, surface - 1.8);
         let below = smoothstep(-38.0, -56.0, p[2] - 0.25 * (p[1] - 20.0));
-        let muscle = self.streaks.value(p) * 3.0 - 1.0 + 3.0 * below;
+        // Muscles, with thin layers of fat between them.
+        let muscle = (self.streaks.value(p).abs() - 0.14) * 6.0;
         let soft = surface - 4.0 - 1.5 * vary;
         cover(Tissue::Muscle, soft.min(muscle).min(20.0 * below - 2.0));
         cover(Tissue::Muscle, temporalis(q).min(surface - 3.0));

@@ -7,6 +7,7 @@ use super::random::{Purpose, Random};
 use super::shape::{Point, add, length, ramp, scale, smoothstep, sub};
 use super::tissue::{Mixture, Tissue};
 use super::waves::{Band, Waves};
+use crate::{LabelScheme, SCHEMES};
 
 /// Label of the necrotic or non-enhancing core of a glioma or metastasis (BraTS 2023); of the whole lesion in
 /// stroke and schwannoma.
@@ -48,15 +49,16 @@ impl Disease {
         }
     }
 
-    /// The label values that may occur and what they mean.
-    pub fn labels(self) -> &'static [(u16, &'static str)] {
+    /// What the label values mean, and which may occur; `None` where there is no lesion.
+    pub fn label_scheme(self) -> Option<LabelScheme> {
+        let only = |name: &str| Some(LabelScheme::Values([(LABEL_CORE, name.to_owned())].into()));
         match self {
-            Self::Healthy => &[],
+            Self::Healthy => None,
             Self::Glioma | Self::Metastases => {
-                &[(LABEL_CORE, "core"), (LABEL_OEDEMA, "oedema"), (LABEL_ENHANCING, "enhancing")]
+                SCHEMES.iter().find(|scheme| scheme.name == "brats_2023").map(LabelScheme::Known)
             }
-            Self::Stroke => &[(LABEL_CORE, "infarct")],
-            Self::Schwannoma => &[(LABEL_CORE, "schwannoma")],
+            Self::Stroke => only("infarct"),
+            Self::Schwannoma => only("schwannoma"),
         }
     }
 }
@@ -175,7 +177,9 @@ impl Lesions {
     }
 
     fn part(&self, p: Point, body: &Body, depth: f32, voxel_mm: f32) -> Lesion {
-        let inside = ramp(depth, voxel_mm);
+        // A tumour of low grade has no sharp border.
+        let border = if self.grade == Some(Grade::Low) { 5.0 } else { voxel_mm };
+        let inside = ramp(depth, border);
         let texture = self.texture.value(p);
         // Oedema spreads in fingers, so its border is rougher than the body's.
         let spread = body.oedema_mm * (0.75 + 0.35 * self.outline.value(scale(p, 1.7)));
@@ -185,7 +189,9 @@ impl Lesions {
             _ => inside * (1.0 - ramp(depth - body.rim_mm * (1.0 + 0.3 * texture), voxel_mm.max(1.2))),
         };
         let faint = match self.grade {
-            Some(Grade::Low) => inside * smoothstep(1.2, 1.9, texture) * smoothstep(2.0, 6.0, depth),
+            Some(Grade::Low) => {
+                inside * smoothstep(0.9, 1.7, self.outline.value(scale(p, 1.4))) * smoothstep(2.0, 6.0, depth)
+            }
             _ => 0.0,
         };
         Lesion { core: inside - ring, enhancing: ring, oedema, faint }

@@ -21,12 +21,16 @@ mod subject;
 mod tissue;
 mod vessels;
 mod waves;
+mod write;
 
-use brainmvp_volume::Modality;
+use brainmvp_volume::{Affine, Grid, Modality};
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
 
 pub use lesion::{Disease, Grade, LABEL_CORE, LABEL_ENHANCING, LABEL_OEDEMA};
 pub use subject::{PhantomCase, Subject, draw_subject};
+pub use write::write_cohort;
 
 /// What to generate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,6 +79,57 @@ impl Default for PhantomConfig {
             translation_mm: 2.0,
             deformation_mm: 2.0,
         }
+    }
+}
+
+impl PhantomConfig {
+    /// The grid of all cases: cubic voxels over the field of view, whose longest side `size` divides.
+    pub fn grid(&self) -> Grid {
+        // mm along x, y and z, and the centre: the MNI brain, or a head with nose and neck.
+        let (view, centre) = match self.head {
+            Head::Stripped => ([160.0, 192.0, 160.0], [0.0, -17.0, 5.0]),
+            Head::Whole => ([192.0, 240.0, 208.0], [0.0, -6.0, -14.0]),
+        };
+        let spacing = view[1] / self.size.max(1) as f64;
+        let shape = view.map(|mm: f64| (mm / spacing).round().max(1.0) as usize);
+        let origin = std::array::from_fn(|axis| centre[axis] - 0.5 * spacing * (shape[axis] as f64 - 1.0));
+        Grid::new(shape, Affine::from_spacing([spacing; 3], origin))
+    }
+
+    /// Refuses what cannot be made.
+    ///
+    /// # Errors
+    /// [`Error::Option`] naming the field: a size outside 16 to 512, a share outside 0 to 1, no site, no modality,
+    /// no disease.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |what: String| Err(Error::Option(format!("phantom: {what}")));
+        if !(16..=512).contains(&self.size) {
+            return refuse(format!("size is {}, but must be from 16 to 512", self.size));
+        }
+        for (name, share) in
+            [("missing_rate", self.missing_rate), ("high_grade_share", self.high_grade_share)]
+        {
+            if !(0.0..=1.0).contains(&share) {
+                return refuse(format!("{name} is {share}, but must be from 0 to 1"));
+            }
+        }
+        for (name, limit) in [
+            ("rotation_deg", self.rotation_deg),
+            ("translation_mm", self.translation_mm),
+            ("deformation_mm", self.deformation_mm),
+        ] {
+            if !(0.0..=10.0).contains(&limit) {
+                return refuse(format!("{name} is {limit}, but must be from 0 to 10"));
+            }
+        }
+        if self.sites == 0 || self.modalities.is_empty() {
+            return refuse("at least one site and one modality are needed".to_owned());
+        }
+        let total: f64 = self.lesions.weights().iter().sum();
+        if !(total > 0.0 && total.is_finite()) {
+            return refuse("no disease has a positive, finite weight in lesions".to_owned());
+        }
+        Ok(())
     }
 }
 

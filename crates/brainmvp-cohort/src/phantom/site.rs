@@ -56,7 +56,7 @@ impl Site {
                 voxel_mm: voxel_mm(&mut random, modality, index),
                 signal_to_noise: random.between(0.85, 1.25) * signal_to_noise(modality, field),
                 white_value: random.between(150.0, 900.0),
-                shading: random.between(0.6, 1.4) * if thick { 0.10 } else { 0.18 },
+                shading: random.between(0.6, 1.4) * if thick { 0.08 } else { 0.13 },
             }
         });
         Self { name: format!("site-{}", index + 1), field, series }
@@ -68,7 +68,13 @@ fn sequences(random: &mut Random, field: Field, index: usize) -> [Sequence; SERI
     let t1 = if index % 3 == 2 {
         Sequence::SpinEcho { tr_ms: near(520.0), te_ms: near(12.0) }
     } else {
-        Sequence::GradientEcho { tr_ms: near(20.0), te_ms: near(3.5), flip_deg: near(27.0) }
+        Sequence::PreparedGradientEcho {
+            tr_ms: near(2200.0),
+            ti_ms: near(950.0),
+            te_ms: near(3.2),
+            spacing_ms: near(7.2),
+            flip_deg: near(9.0),
+        }
     };
     let tr_ms = near(9000.0);
     // The inversion time is set by hand: fluid is nulled to a few percent.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use brainmvp_volume::{Affine, Grid, LabelMap, Modality, Volume};
+use brainmvp_volume::{Grid, LabelMap, Modality, Volume};
 use rayon::prelude::*;
 
 use super::acquire::acquire;
@@ -49,7 +49,7 @@ pub struct PhantomCase {
     pub id: String,
     /// Images by modality, in whole grey values (ADC in 1e-6 mm^2/s).
     pub images: BTreeMap<Modality, Volume<f32>>,
-    /// What is lesion; see [`Disease::labels`].
+    /// What is lesion; see [`Disease::label_scheme`].
     pub label: LabelMap,
     /// 1 in the brain, 0 elsewhere.
     pub brain_mask: LabelMap,
@@ -129,7 +129,7 @@ pub fn draw_subject(config: &PhantomConfig, index: usize) -> Subject {
         disease,
         grade,
         modalities,
-        grid: grid(config),
+        grid: config.grid(),
         seed: config.seed,
         index,
         whole: config.head == HeadOption::Whole,
@@ -155,19 +155,6 @@ fn modalities(random: &mut Random, config: &PhantomConfig) -> Vec<Modality> {
     }
     modalities.sort_unstable();
     modalities
-}
-
-/// The grid of all cases of a cohort: cubic voxels over the field of view.
-fn grid(config: &PhantomConfig) -> Grid {
-    // mm along x, y and z, and the centre: the MNI brain, or a head with nose and neck.
-    let (view, centre) = match config.head {
-        HeadOption::Stripped => ([160.0, 192.0, 160.0], [0.0, -17.0, 5.0]),
-        HeadOption::Whole => ([192.0, 240.0, 208.0], [0.0, -6.0, -14.0]),
-    };
-    let spacing = view[1] / config.size as f64;
-    let shape = view.map(|mm| (mm / spacing).round().max(1.0) as usize);
-    let origin = std::array::from_fn(|axis| centre[axis] - 0.5 * spacing * (shape[axis] as f64 - 1.0));
-    Grid::new(shape, Affine::from_spacing([spacing; 3], origin))
 }
 
 impl Subject {
@@ -221,7 +208,7 @@ impl Subject {
             let centre = self.grid.affine.to_world([(place % nx) as f64, (place / nx) as f64, z as f64]);
             let centre = centre.map(|mm| mm as f32);
             let Some((mixture, inside)) = self.voxel(centre) else { continue };
-            let shading = self.shading.each_ref().map(|waves| waves.value(centre));
+            let shading = self.shading.each_ref().map(|waves| waves.value(centre).clamp(-1.6, 1.6));
             let mut signals = [0.0; SERIES];
             for (share, row) in mixture.0.iter().zip(tables) {
                 if *share > 0.0 {
@@ -256,8 +243,8 @@ impl Subject {
         if !self.whole && parts.envelope < -1.5 * spacing {
             return None;
         }
-        // Voxels are looked at in samples of about 1 mm.
-        let per_axis = (spacing / 1.05).ceil().max(1.0) as usize;
+        // Voxels are looked at in samples of at most 1.3 mm.
+        let per_axis = (spacing / 1.3).ceil().max(1.0) as usize;
         let fine = spacing / per_axis as f32;
         let mut mixture = Mixture::zero();
         for sample in 0..per_axis * per_axis * per_axis {

@@ -125,7 +125,7 @@ impl Tissue {
             Self::Striatum => Row([950.0, 1280.0], [86.0, 78.0], 0.81, 0.74),
             Self::Thalamus => Row([850.0, 1130.0], [82.0, 75.0], 0.78, 0.77),
             Self::Pallidum => Row([760.0, 1010.0], [66.0, 57.0], 0.74, 0.74),
-            Self::Choroid => Row([1300.0, 1650.0], [180.0, 160.0], 0.88, 1.6),
+            Self::Choroid => Row([1400.0, 1750.0], [120.0, 110.0], 0.86, 1.5),
             Self::Hyperintensity => Row([950.0, 1250.0], [125.0, 115.0], 0.80, 1.05),
             Self::LargeArtery => Row([1440.0, 1700.0], [250.0, 200.0], 0.86, 2.0),
             Self::SmallArtery => Row([1440.0, 1700.0], [250.0, 200.0], 0.86, 2.0),
@@ -138,7 +138,7 @@ impl Tissue {
             Self::Mucosa => Row([1000.0, 1300.0], [110.0, 100.0], 0.85, 1.6),
             Self::Vitreous => Row([4000.0, 4100.0], [1500.0, 1300.0], 1.0, 2.9),
             Self::Oedema => Row([1250.0, 1560.0], [158.0, 148.0], 0.86, 1.40),
-            Self::Necrosis => Row([2100.0, 2500.0], [290.0, 260.0], 0.94, 2.1),
+            Self::Necrosis => Row([2700.0, 3000.0], [330.0, 300.0], 0.95, 2.1),
             Self::Enhancing => Row([1250.0, 1580.0], [118.0, 108.0], 0.85, 1.02),
             Self::FaintlyEnhancing => Row([1350.0, 1700.0], [150.0, 140.0], 0.87, 1.30),
             Self::SolidTumour => Row([1450.0, 1800.0], [175.0, 165.0], 0.88, 1.45),
@@ -153,10 +153,10 @@ impl Tissue {
         let Row(t1, t2, proton_density, adc) = self.row();
         let place = usize::from(field == Field::ThreeTesla);
         let agent_mmol = match self {
-            Self::Enhancing | Self::Schwannoma => 0.75,
-            Self::FaintlyEnhancing => 0.16,
-            Self::Choroid => 0.7,
-            Self::LargeArtery | Self::SmallArtery | Self::Vein => 0.9,
+            Self::Enhancing | Self::Schwannoma => 0.40,
+            Self::FaintlyEnhancing => 0.13,
+            Self::Choroid => 0.4,
+            Self::LargeArtery | Self::SmallArtery | Self::Vein => 0.7,
             Self::Mucosa => 0.6,
             Self::Skin | Self::Muscle => 0.08,
             // A few percent of the brain is blood.
@@ -166,7 +166,7 @@ impl Tissue {
         };
         let flow = match self {
             Self::LargeArtery => 0.95,
-            Self::SmallArtery => 0.80,
+            Self::SmallArtery => 0.60,
             Self::Vein => 0.75,
             _ => 0.0,
         };

@@ -1,0 +1,75 @@
+//! Phantoms to files.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use brainmvp_volume::nifti::{self, Datatype, WriteOptions};
+use rayon::prelude::*;
+
+use super::{Disease, PhantomConfig, Subject, draw_subject};
+use crate::{Case, CaseId, Cohort, DataSet, Error, Result};
+
+/// Memory (bytes) that the cases in the making may take together, as far as one alone does not need more.
+const MEMORY_BYTES: usize = 2 << 30;
+
+/// Bytes for each voxel of a case in the making: eight signals, eight images, label, mask and their copies.
+const BYTES_PER_VOXEL: usize = 96;
+
+/// Generates the cohort into the folder `out` (made where missing): `<case>/<case>_<modality>.nii.gz` (16-bit
+/// whole numbers), `<case>/<case>_seg.nii.gz` where there is a lesion, `<case>/<case>_mask.nii.gz`, and
+/// `cohort.json`, which is also returned. `progress` is told how many cases are finished.
+///
+/// The files hold the same voxels whatever the number of threads and whatever the machine.
+///
+/// # Errors
+/// [`Error::Option`] for a configuration that [`PhantomConfig::check`] refuses; [`Error::Io`] and
+/// [`Error::Volume`] where the disk refuses or is full.
+pub fn write_cohort(config: &PhantomConfig, out: &Path, progress: &(dyn Fn(usize) + Sync)) -> Result<Cohort> {
+    config.check()?;
+    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+    let voxels = config.grid().len();
+    let at_once = (MEMORY_BYTES / (voxels * BYTES_PER_VOXEL)).clamp(1, rayon::current_num_threads());
+    let done = AtomicUsize::new(0);
+    let mut cohort = Cohort { name: "phantom".to_owned(), ..Cohort::default() };
+    for first in (0..config.cases).step_by(at_once) {
+        let cases = (first..config.cases.min(first + at_once)).into_par_iter().map(|index| {
+            let subject = draw_subject(config, index);
+            let case = write_case(&subject, out)?;
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            Ok((subject.disease, case))
+        });
+        for (disease, case) in cases.collect::<Result<Vec<(Disease, Case)>>>()? {
+            let data_set = DataSet { label_scheme: disease.label_scheme() };
+            cohort.data_sets.insert(case.data_set.clone(), data_set);
+            cohort.cases.push(case);
+        }
+    }
+    cohort.sort();
+    cohort.save(&out.join("cohort.json"))?;
+    Ok(cohort)
+}
+
+fn write_case(subject: &Subject, out: &Path) -> Result<Case> {
+    let folder = out.join(&subject.id);
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+    let file = |name: &str| folder.join(format!("{}_{name}.nii.gz", subject.id));
+    let rendered = subject.render();
+    let mut case = Case::new(CaseId::new(&rendered.id)?, &rendered.id, rendered.data_set);
+    case.site = Some(rendered.site);
+    case.class = rendered.class;
+    for (modality, image) in &rendered.images {
+        let path = file(modality.name());
+        let options = WriteOptions { datatype: Datatype::I16, description: "brainmvp phantom".to_owned() };
+        nifti::write(&path, image, options)?;
+        case.images.insert(*modality, path);
+    }
+    if subject.disease != Disease::Healthy {
+        let path = file("seg");
+        nifti::write_labels(&path, &rendered.label, "brainmvp phantom label")?;
+        case.label = Some(path);
+    }
+    let path = file("mask");
+    nifti::write_labels(&path, &rendered.brain_mask, "brainmvp phantom brain mask")?;
+    case.brain_mask = Some(path);
+    Ok(case)
+}
