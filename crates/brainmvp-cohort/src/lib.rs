@@ -4,6 +4,7 @@
 //! made from a folder by one of the [`layouts`], or written by [`phantom`], and lives in `cohort.json`.
 
 mod case;
+pub mod check;
 mod cohort;
 mod error;
 mod labels;

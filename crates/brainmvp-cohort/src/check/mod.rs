@@ -1,0 +1,200 @@
+//! Opens every file of a cohort and says what is wrong, and what is merely worth knowing.
+
+mod file;
+mod geometry;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use brainmvp_volume::{Modality, Role};
+use rayon::prelude::*;
+
+pub use report::{GridSummary, Kind, Problem, Report, Severity};
+
+use crate::{Case, Cohort};
+use file::Facts;
+
+/// What counts as wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckOptions {
+    /// Grids whose corners are no further apart are the same.
+    pub tolerance_mm: f64,
+    /// The smallest and the largest voxel size to believe.
+    pub spacing_mm: [f64; 2],
+    /// Modalities that every case must have; others may be missing.
+    pub required: Vec<Modality>,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        Self { tolerance_mm: 1e-3, spacing_mm: [0.1, 10.0], required: Vec::new() }
+    }
+}
+
+/// Checks a cohort, its cases in parallel on rayon's current threads, one file at a time in memory on each.
+///
+/// `progress` gets the files done and the files in all. Nothing stops the check: what cannot be opened is a
+/// [`Problem`] of its case.
+pub fn check(cohort: &Cohort, options: &CheckOptions, progress: &(dyn Fn(usize, usize) + Sync)) -> Report {
+    let total = cohort.cases.iter().map(|case| case.files().count()).sum();
+    let done = AtomicUsize::new(0);
+    let checked: Vec<CheckedCase<'_>> = cohort
+        .cases
+        .par_iter()
+        .map(|case| {
+            CheckedCase::open(case, cohort, options, &|| {
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+            })
+        })
+        .collect();
+    let mut problems: Vec<Problem> =
+        checked.iter().flat_map(|checked| checked.problems.iter().cloned()).collect();
+    problems.extend(missing_modalities(cohort, options));
+    problems.extend(duplicates(&checked));
+    let facts = checked.iter().flat_map(|checked| checked.files.iter().map(|(_, _, facts)| facts));
+    let mut report = Report::new(&cohort.name, problems);
+    report.cases = cohort.cases.len();
+    report.files = total;
+    for modality in cohort.cases.iter().flat_map(|case| case.images.keys()) {
+        *report.modalities.entry(*modality).or_default() += 1;
+    }
+    report.grids = GridSummary::count(facts.map(|facts| facts.grid));
+    for checked in &checked {
+        let values = report.label_values.entry(checked.case.data_set.clone()).or_default();
+        for value in checked.label_values() {
+            *values.entry(value).or_default() += 1;
+        }
+    }
+    report.label_values.retain(|_, values| !values.is_empty());
+    report
+}
+
+/// A case with what its files hold.
+struct CheckedCase<'a> {
+    case: &'a Case,
+    files: Vec<(Role, &'a Path, Facts)>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> CheckedCase<'a> {
+    fn open(case: &'a Case, cohort: &Cohort, options: &CheckOptions, done: &dyn Fn()) -> Self {
+        let mut checked = Self { case, files: Vec::new(), problems: Vec::new() };
+        for (role, path) in case.files() {
+            match Facts::read(path) {
+                Ok(facts) => {
+                    checked.problems.extend(facts.problems(case, role, path, options));
+                    checked.files.push((role, path, facts));
+                }
+                Err(error) => {
+                    checked.problems.push(Problem::new(case, Some(path), Kind::Unreadable, error.to_string()))
+                }
+            }
+            done();
+        }
+        checked.label_problems(cohort);
+        let placed: Vec<_> = checked.files.iter().map(|(role, path, facts)| (*role, *path, facts)).collect();
+        let found = geometry::within_case(case, &placed, options);
+        checked.problems.extend(found);
+        checked
+    }
+
+    /// Label values against what is declared.
+    fn label_problems(&mut self, cohort: &Cohort) {
+        let Some((_, path, facts)) = self.files.iter().find(|(role, ..)| *role == Role::Label) else {
+            return;
+        };
+        let Some(values) = &facts.labels else { return };
+        let new = |kind, message| Problem::new(self.case, Some(path), kind, message);
+        let mut found = Vec::new();
+        if values.iter().all(|value| *value == 0) {
+            found.push(new(Kind::LabelEmpty, "the label map is empty".to_owned()));
+        }
+        match cohort.label_scheme(self.case) {
+            None => found.push(new(
+                Kind::LabelUndeclared,
+                format!(
+                    "no label scheme is declared for '{}'; values found: {}",
+                    self.case.data_set,
+                    listed(values)
+                ),
+            )),
+            Some(scheme) => {
+                let outside: BTreeSet<u16> =
+                    values.iter().copied().filter(|value| !scheme.allows(*value)).collect();
+                if !outside.is_empty() {
+                    let allowed: BTreeSet<u16> = scheme.values().into_keys().collect();
+                    found.push(new(
+                        Kind::LabelValue,
+                        format!(
+                            "label values {} are outside the scheme {scheme} (0 {})",
+                            listed(&outside),
+                            listed(&allowed)
+                        ),
+                    ));
+                }
+            }
+        }
+        self.problems.extend(found);
+    }
+
+    /// The values of the label map besides background.
+    fn label_values(&self) -> impl Iterator<Item = u16> {
+        let labels = self.files.iter().filter(|(role, ..)| *role == Role::Label);
+        labels
+            .filter_map(|(_, _, facts)| facts.labels.as_ref())
+            .flatten()
+            .copied()
+            .filter(|value| *value != 0)
+    }
+}
+
+fn listed(values: &BTreeSet<u16>) -> String {
+    values.iter().map(u16::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Modalities that other cases of the data set have, or that are required.
+fn missing_modalities(cohort: &Cohort, options: &CheckOptions) -> Vec<Problem> {
+    let mut usual: BTreeMap<&str, BTreeSet<Modality>> = BTreeMap::new();
+    for case in &cohort.cases {
+        usual.entry(&case.data_set).or_default().extend(case.images.keys());
+    }
+    let mut found = Vec::new();
+    for case in &cohort.cases {
+        let expected = usual.get(case.data_set.as_str()).into_iter().flatten().chain(&options.required);
+        let missing: BTreeSet<Modality> =
+            expected.copied().filter(|m| !case.images.contains_key(m)).collect();
+        for modality in missing {
+            let (kind, why) = if options.required.contains(&modality) {
+                (Kind::MissingRequired, "which is required".to_owned())
+            } else {
+                (Kind::MissingModality, format!("which other cases of '{}' have", case.data_set))
+            };
+            found.push(Problem::new(case, None, kind, format!("no {modality}, {why}")));
+        }
+    }
+    found
+}
+
+/// Images with the same voxels: the later ones are named with the first.
+fn duplicates(checked: &[CheckedCase<'_>]) -> Vec<Problem> {
+    let mut first_with: BTreeMap<[u8; 32], (&Case, &Path)> = BTreeMap::new();
+    let mut found = Vec::new();
+    for checked in checked {
+        for (role, path, facts) in &checked.files {
+            // Volumes of one value are alike without being copies.
+            if !matches!(role, Role::Image(_)) || facts.is_constant() {
+                continue;
+            }
+            match first_with.get(&facts.digest) {
+                None => drop(first_with.insert(facts.digest, (checked.case, path))),
+                Some((case, first)) => {
+                    let message = format!("the same voxels as {} of case '{}'", first.display(), case.id);
+                    found.push(Problem::new(checked.case, Some(path), Kind::Duplicate, message));
+                }
+            }
+        }
+    }
+    found
+}

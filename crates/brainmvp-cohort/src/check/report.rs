@@ -1,0 +1,228 @@
+//! What a check found, as it is written to JSON.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+
+use brainmvp_volume::{Grid, Modality, write_atomically};
+use serde::{Deserialize, Serialize};
+
+use crate::{Case, CaseId, Error, Result};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The case cannot be used as it is; it is quarantined.
+    Problem,
+    /// Worth knowing; preprocessing deals with it.
+    Note,
+}
+
+/// What it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Kind {
+    /// The file is missing, truncated, corrupt or of another kind.
+    Unreadable,
+    /// NaN or infinity among the voxels.
+    NotFinite,
+    /// All voxels are equal.
+    Constant,
+    /// An axis of a single voxel.
+    Flat,
+    /// A voxel size that is hard to believe.
+    Spacing,
+    /// Axes that are not at right angles.
+    Shear,
+    /// Neither sform nor qform: orientation and place are unknown.
+    NoOrientation,
+    /// Images of a case on several grids.
+    GridsDiffer,
+    /// An image that lies elsewhere than the others of its case.
+    NoOverlap,
+    /// A label map or mask that lies elsewhere than the images.
+    LabelPlacement,
+    /// A label map or mask on a grid of its own.
+    LabelGrid,
+    /// A label that is no whole number.
+    LabelNotIntegral,
+    /// A label value outside the declared scheme.
+    LabelValue,
+    /// Labels without a declared scheme.
+    LabelUndeclared,
+    /// A label map without labels.
+    LabelEmpty,
+    /// A brain mask with several values.
+    MaskNotBinary,
+    /// A brain mask without brain.
+    MaskEmpty,
+    /// An image with the voxels of another one.
+    Duplicate,
+    /// A required modality is missing.
+    MissingRequired,
+    /// A modality that other cases of the data set have.
+    MissingModality,
+}
+
+impl Kind {
+    /// Whether a case can be used in spite of it.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Shear
+            | Self::NoOrientation
+            | Self::GridsDiffer
+            | Self::LabelGrid
+            | Self::LabelUndeclared
+            | Self::LabelEmpty
+            | Self::MissingModality => Severity::Note,
+            _ => Severity::Problem,
+        }
+    }
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Problem {
+    /// The case.
+    pub case: CaseId,
+    /// The file, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// What it is about.
+    pub kind: Kind,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found, in a sentence.
+    pub message: String,
+}
+
+impl Problem {
+    pub(super) fn new(case: &Case, file: Option<&Path>, kind: Kind, message: String) -> Self {
+        let file = file.map(|path| path.display().to_string());
+        // The file stands in its own field.
+        let message = match &file {
+            Some(file) => message.strip_prefix(&format!("{file}: ")).unwrap_or(&message).to_owned(),
+            None => message,
+        };
+        Self { case: case.id.clone(), file, kind, severity: kind.severity(), message }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: ", self.case)?;
+        if let Some(file) = &self.file {
+            write!(f, "{file}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// How many files have a shape and spacing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GridSummary {
+    /// Voxels along x, y, z.
+    pub shape: [usize; 3],
+    /// Voxel size in mm along x, y, z, to the nearest 0.001.
+    pub spacing_mm: [f64; 3],
+    /// Files with both.
+    pub files: usize,
+}
+
+impl GridSummary {
+    /// The commonest first.
+    pub(super) fn count(grids: impl Iterator<Item = Grid>) -> Vec<Self> {
+        let mut counts: BTreeMap<([usize; 3], [i64; 3]), usize> = BTreeMap::new();
+        for grid in grids {
+            let spacing_um = grid.affine.spacing_mm().map(|mm| (mm * 1000.0).round() as i64);
+            *counts.entry((grid.shape, spacing_um)).or_default() += 1;
+        }
+        let mut found: Vec<Self> = counts
+            .into_iter()
+            .map(|((shape, um), files)| Self { shape, spacing_mm: um.map(|um| um as f64 / 1000.0), files })
+            .collect();
+        found.sort_by_key(|summary| std::cmp::Reverse(summary.files));
+        found
+    }
+}
+
+/// The result of a check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// The name of the cohort.
+    pub cohort: String,
+    /// Cases in all.
+    pub cases: usize,
+    /// Files in all.
+    pub files: usize,
+    /// The cases that should not be used, each with the messages of its problems.
+    pub quarantined: BTreeMap<CaseId, Vec<String>>,
+    /// Everything found, by case.
+    pub problems: Vec<Problem>,
+    /// Cases with each modality.
+    pub modalities: BTreeMap<Modality, usize>,
+    /// Shapes and spacings of the readable files, the commonest first.
+    pub grids: Vec<GridSummary>,
+    /// Cases with each label value besides 0, by data set.
+    pub label_values: BTreeMap<String, BTreeMap<u16, usize>>,
+}
+
+impl Report {
+    pub(super) fn new(cohort: &str, mut problems: Vec<Problem>) -> Self {
+        problems.sort();
+        let mut quarantined: BTreeMap<CaseId, Vec<String>> = BTreeMap::new();
+        for problem in problems.iter().filter(|problem| problem.severity == Severity::Problem) {
+            let reason = match &problem.file {
+                Some(file) => format!("{file}: {}", problem.message),
+                None => problem.message.clone(),
+            };
+            quarantined.entry(problem.case.clone()).or_default().push(reason);
+        }
+        Self {
+            cohort: cohort.to_owned(),
+            cases: 0,
+            files: 0,
+            quarantined,
+            problems,
+            modalities: BTreeMap::new(),
+            grids: Vec::new(),
+            label_values: BTreeMap::new(),
+        }
+    }
+
+    /// Whether every case can be used; there may be notes.
+    pub fn is_clean(&self) -> bool {
+        self.quarantined.is_empty()
+    }
+
+    /// The findings of one severity.
+    pub fn of(&self, severity: Severity) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(move |problem| problem.severity == severity)
+    }
+
+    /// Writes the report as JSON, whole or not at all; the same findings give the same bytes.
+    ///
+    /// # Errors
+    /// Where the disk refuses or is full.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut text =
+            serde_json::to_string_pretty(self).map_err(|e| Error::malformed(path, e.to_string()))?;
+        text.push('\n');
+        Ok(write_atomically(path, |file| file.write_all(text.as_bytes()))?)
+    }
+
+    /// Reads a report that [`Report::save`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be read, [`Error::Malformed`] where it is no report.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        serde_json::from_str(&text)
+            .map_err(|e| Error::malformed(path, format!("not a report of a check: {e}")))
+    }
+}
