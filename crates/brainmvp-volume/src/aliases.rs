@@ -231,11 +231,6 @@ impl Aliases {
         self.words.get(&joined(word)).copied()
     }
 
-    /// The role told by the end of a file's name (without folder and extension), and the bytes that tell it.
-    pub fn role_of_suffix(&self, stem: &str) -> Option<(Role, usize)> {
-        self.match_suffix(stem).map(|found| (found.role, found.length))
-    }
-
     /// What the end of a file's name (without folder and extension) says.
     ///
     /// The longest phrase wins, without variant words before with them.
@@ -413,9 +408,13 @@ mod tests {
     fn the_users_words_win() {
         let user = |word: &str, target: &str| BTreeMap::from([(word.to_owned(), target.to_owned())]);
         let aliases = Aliases::extended(&user("T1", "T1C")).unwrap();
-        assert_eq!(aliases.role_of_suffix("vs_gk_1_t1"), Some((Role::Image(T1c), 2)));
+        let found = |stem| aliases.match_suffix(stem).map(|found| (found.role, found.length));
+        assert_eq!(found("vs_gk_1_t1"), Some((Role::Image(T1c), 2)));
         let aliases = Aliases::extended(&user("brain-ROI", "mask")).unwrap();
-        assert_eq!(aliases.role_of_suffix("x_Brain_roi"), Some((MASK, 9)));
+        assert_eq!(
+            aliases.match_suffix("x_Brain_roi").map(|found| (found.role, found.length)),
+            Some((MASK, 9))
+        );
         assert_eq!(aliases.role_of("t2 flair"), Some(Role::Image(Flair)));
         for (word, target) in [("foo", "t3"), ("--", "t1")] {
             let error = Aliases::extended(&user(word, target)).unwrap_err();

@@ -125,7 +125,7 @@ pub fn to_spacing<T: Voxel>(
 ) -> Volume<T> {
     let grid = grid_at_spacing(volume.grid(), spacing_mm);
     let Some(to_source) = voxel_map(volume.grid(), &grid) else { return volume.clone() };
-    if maps_to_itself(&to_source, volume.grid(), &grid) {
+    if volume.grid().is_empty() || maps_to_itself(&to_source, volume.grid(), &grid) {
         return volume.clone();
     }
     match separable::Axes::of(&to_source, &grid) {

@@ -10,8 +10,9 @@ use crate::{Error, Grid, Result};
 /// Bytes that hold a header of either version.
 pub(super) const LONGEST: usize = NIFTI_2.size;
 
-/// No brain image comes near this many voxels (1290 along each axis); a header that asks for more is refused.
-const MAX_VOXELS: usize = 1 << 31;
+/// A whole head at 0.25 mm has fewer voxels; a header that asks for more than this is refused, so that a small
+/// packed file cannot unpack into all memory.
+const MAX_VOXELS: usize = 1 << 29;
 
 /// Where the voxels of a header stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -43,10 +43,10 @@ pub fn write(path: &Path, volume: &Volume<f32>, options: WriteOptions) -> Result
     store(path, form, volume.grid(), &options, (values, scaling))
 }
 
-/// Writes a label map as the smallest unsigned type that holds it; otherwise as [`write`].
+/// Writes a label map as the smallest unsigned type that holds it; otherwise as [`write`](fn@write).
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write`](fn@write).
 pub fn write_labels(path: &Path, labels: &LabelMap, description: &str) -> Result<()> {
     let form = Form::of(path)?;
     let wide = labels.voxels().iter().any(|label| *label > u16::from(u8::MAX));
@@ -91,11 +91,12 @@ fn scaling_for(voxels: &[f32], datatype: Datatype) -> Option<(f64, f64)> {
     if voxels.is_empty() || (whole && min >= lowest && max <= highest) {
         return Some((1.0, 0.0));
     }
-    if min == max {
-        return Some((1.0, min));
-    }
     // The header of NIfTI-1 stores the scaling as f32, so that is what the voxels must be divided by.
     let slope = f64::from(((max - min) / (highest - lowest)) as f32);
+    if slope == 0.0 {
+        // All values are the same, or as good as.
+        return Some((1.0, min));
+    }
     let inter = f64::from((min - lowest * slope) as f32);
     Some((slope, inter))
 }
