@@ -63,6 +63,7 @@ impl Draft {
         let id = CaseId::new(self.id).map_err(|e| e.to_string())?;
         let mut case = Case::new(id, self.subject, self.data_set);
         (case.site, case.class, case.split) = (self.site, self.class, self.split);
+        self.files.retain(|file| file.role != Role::Ignored);
         self.files.sort_by(|a, b| (a.role, &a.variant, &a.path).cmp(&(b.role, &b.variant, &b.path)));
         for same in self.files.chunk_by(|a, b| a.role == b.role) {
             let Some((first, others)) = same.split_first() else { continue };
@@ -80,7 +81,7 @@ impl Draft {
                 Role::Image(modality) => drop(case.images.insert(modality, first.path.clone())),
                 Role::Label => case.label = Some(first.path.clone()),
                 Role::BrainMask => case.brain_mask = Some(first.path.clone()),
-                Role::Ignored => continue,
+                Role::Ignored => {}
             }
             passed_over.extend(others.iter().map(|other| other.path.clone()));
         }
