@@ -167,3 +167,86 @@ fn maps_to_itself(map: &Affine, from: &Grid, to: &Grid) -> bool {
     Grid::new(to.shape, *map)
         .same_place(&Grid::new(from.shape, Affine::from_matrix(Matrix4::identity())), SAME_VOXEL)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two oriented clinical grids, with the shapes and first-voxel places that MONAI 1.6.1 gives them at 1 mm.
+    /// In the first a corner is the lowest along all axes; in the second, rounding of the affine hinders that.
+    #[test]
+    fn grids_at_1_mm_are_those_of_monai() {
+        let t1c = Affine::from_rows([
+            [0.8967711329460144, -4.333247360932546e-8, -0.33482369780540466, -115.02019053697586],
+            [-0.004104039631783962, 0.8959046006202698, -0.4119369685649872, -73.56971134897321],
+            [0.05454004928469658, 0.06741590797901154, 5.4743194580078125, -60.76651154831052],
+        ]);
+        let flair = Affine::from_rows([
+            [0.8969560861587524, 7.986271644000453e-10, 0.31571295857429504, -94.94999253749847],
+            [0.0147357527166605, 0.8609819412231445, -1.568920373916626, -74.41878530941904],
+            [-0.049422383308410645, 0.2567099630832672, 5.262016773223877, -88.16555511951447],
+        ]);
+        let cases = [
+            (
+                t1c,
+                [256, 224, 26],
+                [230, 201, 138],
+                [-115.02019053697586, -73.56971134897321, -60.76651154831052],
+            ),
+            (
+                flair,
+                [208, 256, 26],
+                [187, 230, 139],
+                [-94.89758442115392, -74.990330938456, -86.24865001463684],
+            ),
+        ];
+        for (affine, shape, expected_shape, expected_origin) in cases {
+            let grid = grid_at_spacing(&Grid::new(shape, affine), [1.0; 3]);
+            assert_eq!(grid.shape, expected_shape);
+            for axis in 0..3 {
+                assert!((grid.affine.spacing_mm()[axis] - 1.0).abs() < 1e-12);
+                assert!((grid.affine.origin_mm()[axis] - expected_origin[axis]).abs() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn between_and_beyond_the_voxels() {
+        let grid = |n: usize, spacing: f64, origin: f64| {
+            Grid::new([n, 1, 1], Affine::from_spacing([spacing, 1.0, 1.0], [origin, 0.0, 0.0]))
+        };
+        let volume = Volume::new(grid(3, 2.0, 0.0), vec![0.0_f32, 10.0, 40.0]);
+        let spaced = to_spacing(&volume, [1.0; 3], Interpolation::Trilinear);
+        assert_eq!(spaced.voxels(), [0.0, 5.0, 10.0, 25.0, 40.0]);
+        // Half way, the voxel of even index is taken.
+        let labels = Volume::new(grid(3, 2.0, 0.0), vec![1_u16, 2, 3]);
+        assert_eq!(to_spacing(&labels, [1.0; 3], Interpolation::Nearest).voxels(), [1, 1, 2, 3, 3]);
+        // Half a voxel beyond the last centre the border counts; further out is outside.
+        let wide = onto_grid(&volume, &grid(9, 1.0, -2.0), Interpolation::Trilinear, -1.0);
+        assert_eq!(wide.voxels(), [-1.0, 0.0, 0.0, 5.0, 10.0, 25.0, 40.0, 40.0, -1.0]);
+    }
+
+    #[test]
+    fn integers_are_rounded_once() {
+        let grid = Grid::new([2, 2, 2], Affine::from_spacing([2.0; 3], [0.0; 3]));
+        let volume = Volume::new(grid, vec![0_u16, 0, 0, 0, 0, 0, 0, 3]);
+        let spaced = to_spacing(&volume, [1.0; 3], Interpolation::Trilinear);
+        assert_eq!(spaced.shape(), [3, 3, 3]);
+        // 3 / 8; rounded after each axis it would be 1.
+        assert_eq!(spaced.at([1, 1, 1]), 0);
+        assert_eq!(spaced.at([1, 1, 2]), 1);
+        assert_eq!(spaced.at([2, 2, 1]), 2);
+    }
+
+    #[test]
+    fn degenerate_grids_are_left_alone() {
+        let flat = Affine::from_rows([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
+        let volume = Volume::filled(Grid::new([2, 2, 2], flat), 1.0_f32);
+        assert_eq!(to_spacing(&volume, [0.5; 3], Interpolation::Trilinear), volume);
+        let good = Grid::new([1, 1, 1], Affine::from_spacing([1.0; 3], [0.0; 3]));
+        assert_eq!(onto_grid(&volume, &good, Interpolation::Trilinear, 7.0).voxels(), [7.0]);
+        let empty = Volume::<f32>::new(Grid::new([0, 2, 2], good.affine), Vec::new());
+        assert!(to_spacing(&empty, [0.5; 3], Interpolation::Trilinear).grid().is_empty());
+        assert_eq!(onto_grid(&empty, &good, Interpolation::Nearest, 7.0).voxels(), [7.0]);
+    }
+}
