@@ -2,8 +2,6 @@
 
 use rayon::prelude::*;
 
-/// Values in one piece of parallel work: small enough to share out, large against its histogram.
-const CHUNK: usize = 1 << 19;
 const BUCKETS: usize = 1 << 16;
 
 /// The percentiles `low` and `high` (0 to 100) of all values, linear between neighbours as numpy's default:
@@ -74,7 +72,7 @@ impl UpperCounts {
             }
             counts
         };
-        values.par_chunks(CHUNK).fold(empty, count).reduce(empty, Self::plus)
+        pieces(values).fold(empty, count).reduce(empty, Self::plus)
     }
 
     fn plus(mut self, other: Self) -> Self {
@@ -157,7 +155,13 @@ fn lower_counts(values: &[f32], wanted: &[usize]) -> Vec<u32> {
         a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
         a
     };
-    values.par_chunks(CHUNK).fold(empty, count).reduce(empty, plus)
+    pieces(values).fold(empty, count).reduce(empty, plus)
+}
+
+/// One piece of work for each thread: a piece brings a histogram of its own, which must be small against it.
+fn pieces(values: &[f32]) -> impl IndexedParallelIterator<Item = &[f32]> {
+    const SMALLEST: usize = 1 << 18;
+    values.par_chunks(values.len().div_ceil(rayon::current_num_threads()).max(SMALLEST))
 }
 
 /// Bits whose order as integers is the order of the numbers.
@@ -204,8 +208,8 @@ mod tests {
     }
 
     #[test]
-    fn many_chunks() {
-        let values: Vec<f32> = (0..3 * CHUNK + 17).map(|i| ((i * 7919) % 10007) as f32 - 5000.0).collect();
+    fn many_pieces() {
+        let values: Vec<f32> = (0..1_500_017).map(|i| ((i * 7919) % 10007) as f32 - 5000.0).collect();
         assert_eq!(percentiles(&values, [5.0, 95.0]), Ok([sorted(&values, 5.0), sorted(&values, 95.0)]));
     }
 

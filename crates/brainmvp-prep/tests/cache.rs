@@ -1,5 +1,7 @@
 //! The cache: what is written is what is read, and damage is an error.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use brainmvp_cohort::CaseId;
@@ -51,7 +53,7 @@ fn written(dir: &Path, contents: &CaseContents, dtype: StoredType) -> (CaseEntry
     manifest.cases.push(entry.clone());
     manifest.save(dir).unwrap();
     let cache = Cache::open(dir).unwrap();
-    assert_eq!(cache.cases(), [entry.clone()]);
+    assert_eq!(cache.cases(), std::slice::from_ref(&entry));
     let case = cache.open_case(&entry).unwrap();
     (entry, case)
 }
@@ -147,7 +149,8 @@ fn damaged_files_are_errors() {
         bad[place] ^= 0b101;
         std::fs::write(&path, &bad).unwrap();
         if let Ok(case) = PreparedCase::open(&path) {
-            let _ = (case.foreground_voxel(0), case.modalities().map(|m| whole(&case, m)).count());
+            let _ = case.foreground_voxel(0);
+            case.modalities().for_each(|m| drop(whole(&case, m)));
         }
     }
     // A foreground index that does not fit.

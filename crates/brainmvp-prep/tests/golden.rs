@@ -4,6 +4,8 @@
 //! from `$BRAINMVP_TEST_DATA` (default `../shared/data`). Copies of the oblique file and every second voxel of its
 //! results stand in `tests/golden`, so a part of this test runs everywhere.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Whole runs over small cohorts: resuming, quarantine, stopping, the facts that a case keeps.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
@@ -163,7 +165,7 @@ fn bad_cases_are_named_and_the_rest_goes_on() {
 
     let reports = Mutex::new(Vec::new());
     let note = |p: Progress<'_>| {
-        reports.lock().unwrap().push((p.id.clone(), p.outcome.clone(), p.finished, p.total))
+        reports.lock().unwrap().push((p.id.clone(), p.outcome.clone(), p.finished, p.total));
     };
     let summary = preprocess(&cohort, &out, &config, &options(1), &note).unwrap();
     assert_eq!((summary.prepared, summary.quarantined.len()), (1, 5));

@@ -170,7 +170,7 @@ impl PreparedCase {
         if stored.dtype == Dtype::U8 {
             let voxels: &[u8] = self.view(stored)?;
             rows.for_each(|(from, to)| {
-                to.iter_mut().zip(&voxels[from]).for_each(|(t, f)| *t = u16::from(*f))
+                to.iter_mut().zip(&voxels[from]).for_each(|(t, f)| *t = u16::from(*f));
             });
         } else {
             let voxels: &[u16] = self.view(stored)?;

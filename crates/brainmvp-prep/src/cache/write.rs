@@ -119,7 +119,7 @@ fn encode(contents: &CaseContents, dtype: StoredType) -> Vec<(&'static str, Enco
 
 /// Voxels that half precision rounds to 0 are no foreground: the reader sees the stored value.
 fn encode_f16(voxels: &[f32], foreground: &mut [bool]) -> Vec<u8> {
-    const CHUNK: usize = 1 << 14;
+    const CHUNK: usize = 1 << 12;
     let mut bytes = vec![0; voxels.len() * size_of::<f16>()];
     let chunks = bytes.par_chunks_mut(CHUNK * size_of::<f16>()).zip(voxels.par_chunks(CHUNK));
     chunks.zip(foreground.par_chunks_mut(CHUNK)).for_each(|((to, from), foreground)| {
@@ -145,7 +145,7 @@ fn encode_f32(voxels: &[f32], foreground: &mut [bool]) -> Vec<u8> {
 }
 
 fn encode_label(labels: &[u16]) -> (Dtype, Vec<u8>) {
-    if labels.iter().all(|l| *l <= u16::from(u8::MAX)) {
+    if labels.iter().all(|l| u8::try_from(*l).is_ok()) {
         (Dtype::U8, labels.iter().map(|l| *l as u8).collect())
     } else {
         (Dtype::U16, labels.iter().flat_map(|l| l.to_le_bytes()).collect())

@@ -1,0 +1,73 @@
+//! How long one volume takes from its file to [0, 1], step by step and as a whole: a raw clinical one (0.9 x 0.9 x
+//! 5.5 mm, oblique) and a registered one (240 x 240 x 155 at 1 mm). `cargo bench -p brainmvp-prep`.
+
+#![allow(clippy::expect_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use brainmvp_prep::{CaseVolumes, Pipeline, PrepConfig, percentiles};
+use brainmvp_volume::{Modality, nifti};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+
+const FILES: [(&str, &str); 3] = [
+    ("raw", "tcga-fg-6692/raw/t1c.nii.gz"),
+    ("registered", "brats-gli-00001/t1c.nii.gz"),
+    ("diffusion", "isles22-0009/dwi.nii.gz"),
+];
+
+fn data() -> PathBuf {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    std::env::var_os("BRAINMVP_TEST_DATA").map_or_else(default, PathBuf::from)
+}
+
+fn read(path: &Path) -> CaseVolumes {
+    let image = nifti::read(path).expect("a readable file");
+    CaseVolumes::new(BTreeMap::from([(Modality::T1c, image)]), None, None)
+}
+
+fn prepare(criterion: &mut Criterion) {
+    for (name, file) in FILES {
+        let path = data().join(file);
+        if !path.is_file() {
+            criterion.bench_function(&format!("skipped: {name}"), |b| b.iter(|| ()));
+            continue;
+        }
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(20);
+        let config = PrepConfig::default();
+        let pipeline = Pipeline::new(&config).expect("a valid configuration");
+        group.bench_function("whole", |b| {
+            b.iter(|| {
+                let mut case = read(&path);
+                pipeline.run(&mut case).expect("a case that can be prepared");
+                case
+            });
+        });
+        group.bench_function("read", |b| b.iter(|| read(&path)));
+        let mut case = read(&path);
+        for step in &config.steps {
+            let alone = PrepConfig { steps: vec![step.clone()], ..config.clone() };
+            let alone = Pipeline::new(&alone).expect("a valid configuration");
+            group.bench_function(step.as_str(), |b| {
+                b.iter_batched(
+                    || case.clone(),
+                    |mut case| {
+                        alone.run(&mut case).expect("a case that can be prepared");
+                        case
+                    },
+                    BatchSize::PerIteration,
+                );
+            });
+            alone.run(&mut case).expect("a case that can be prepared");
+            if step == "crop" {
+                let voxels = case.images[&Modality::T1c].voxels();
+                group.bench_function("percentiles", |b| b.iter(|| percentiles(voxels, config.percentiles)));
+            }
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, prepare);
+criterion_main!(benches);
