@@ -10,8 +10,10 @@ mod error;
 mod labels;
 pub mod layouts;
 pub mod phantom;
+mod split;
 
 pub use case::{Case, CaseId, Split};
 pub use cohort::{Cohort, DataSet};
 pub use error::{Error, Result};
 pub use labels::{KnownScheme, LabelScheme, SCHEMES};
+pub use split::SplitOptions;

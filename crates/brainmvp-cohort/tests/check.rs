@@ -1,5 +1,8 @@
 //! Every planted fault is found, and nothing else is.
 
+// The functions that tests share are tests too.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

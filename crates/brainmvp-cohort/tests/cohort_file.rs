@@ -1,5 +1,8 @@
 //! `cohort.json`: its exact text, its way there and back, and what it refuses.
 
+// The functions that tests share are tests too.
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::{Case, CaseId, Cohort, DataSet, Split};

@@ -1,5 +1,8 @@
 //! Generated trees with the exact names of the public data sets, and their traps.
 
+// The functions that tests share are tests too.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -418,4 +421,26 @@ fn real_folders() {
         );
         assert!(found.rejected.is_empty(), "{folder}: {:?}", found.rejected);
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn linked_folders_keep_the_names_that_the_user_sees() {
+    let store = tree(&["123/t1.nii", "123/seg.nii"]);
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(store.path().join("123"), folder.path().join("case-a")).unwrap();
+    let found = auto(&folder);
+    assert_eq!(ids(&found), ["case-a"]);
+    found.cohort.save(&folder.path().join("cohort.json")).unwrap();
+    let text = std::fs::read_to_string(folder.path().join("cohort.json")).unwrap();
+    assert!(text.contains("\"case-a/t1.nii\""), "{text}");
+}
+
+#[test]
+fn excluded_cases_are_not_complained_about() {
+    let folder = tree(&["good/t1.nii", "two/a_t1.nii", "two/two_t1.nii.gz", "two/two_t1.nii"]);
+    let options = IndexOptions { exclude: vec!["two".into(), "a".into()], ..IndexOptions::default() };
+    let found = index(folder.path(), "plain", &options).unwrap();
+    assert_eq!(ids(&found), ["good"]);
+    assert!(found.rejected.is_empty() && found.warnings.is_empty(), "{found:?}");
 }

@@ -88,7 +88,8 @@ impl<'a> CheckedCase<'a> {
                     checked.files.push((role, path, facts));
                 }
                 Err(error) => {
-                    checked.problems.push(Problem::new(case, Some(path), Kind::Unreadable, error.to_string()))
+                    let problem = Problem::new(case, Some(path), Kind::Unreadable, error.to_string());
+                    checked.problems.push(problem);
                 }
             }
             done();

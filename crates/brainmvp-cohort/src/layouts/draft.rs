@@ -71,7 +71,7 @@ impl Draft {
                 others.iter().find(|o| o.variant == first.variant || !o.variant.starts_with(&first.variant))
             {
                 return Err(format!(
-                    "two files for {}: {} and {}; exclude one or rename it",
+                    "two files for {}: {} and {}; rename one, or tell them apart by --pattern",
                     role_name(first.role),
                     first.path.display(),
                     equal.path.display()

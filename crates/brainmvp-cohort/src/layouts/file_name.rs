@@ -82,8 +82,8 @@ pub(super) fn hint(path: &Path, aliases: &Aliases) -> Option<String> {
 /// The longest phrase at the front that is a known word, and its bytes.
 fn leading_role(rest: &str, aliases: &Aliases) -> Option<(Role, usize)> {
     let ends = rest.char_indices().filter(|(_, c)| SEPARATORS.contains(c)).map(|(at, _)| at);
-    let phrases = ends.filter_map(|end| Some((aliases.role_of(&rest[..end])?, end)));
-    phrases.last()
+    let mut phrases = ends.filter_map(|end| Some((aliases.role_of(&rest[..end])?, end)));
+    phrases.next_back()
 }
 
 /// `stem` without the identifier before it, where it has one and something follows.
@@ -123,6 +123,19 @@ mod tests {
         }
         assert_eq!(parse(Path::new("scan.nii"), "", &aliases), None);
         assert!(hint(Path::new("x_t1gdd.nii"), &aliases).unwrap().contains("'t1gd'"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_name_is_too_odd(name in ".{0,24}", identifier in ".{0,4}", word in "(t1|_|-|seg|DTI|bias|é){0,4}") {
+            for stem in [name.clone(), format!("{identifier}{word}"), format!("{identifier}_{word}{name}")] {
+                let path = PathBuf::from(format!("{stem}.nii.gz"));
+                if let Some(named) = parse(&path, &identifier, &Aliases::default()) {
+                    proptest::prop_assert!(stem.contains(named.identifier));
+                }
+                hint(&path, &Aliases::default());
+            }
+        }
     }
 
     #[test]

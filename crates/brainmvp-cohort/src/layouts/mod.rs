@@ -193,10 +193,13 @@ fn find_layout(name: &str) -> Result<&'static dyn Layout> {
     })
 }
 
-/// The last part of a path without its extension, also of `.` and `..`.
+/// The name of a folder, or of a file without its extension, also for `.` and `..`.
 fn name_of(path: &Path) -> String {
-    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let name = if real.is_file() { real.file_stem() } else { real.file_name() };
+    let named = match path.file_name() {
+        Some(_) => path.to_owned(),
+        None => std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
+    };
+    let name = if path.is_file() { named.file_stem() } else { named.file_name() };
     name.map_or_else(|| "cohort".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
@@ -252,6 +255,9 @@ fn exclude(ids: &[String], indexed: &mut Indexed) {
         });
         hit.is_none()
     });
+    indexed
+        .rejected
+        .retain(|rejected| !unused.remove(rejected.case.as_str()) && !ids.contains(&rejected.case));
     if let Some(first) = unused.first() {
         let count = unused.len();
         indexed.warnings.push(format!("{count} excluded ids match no case or subject, e.g. {first}"));

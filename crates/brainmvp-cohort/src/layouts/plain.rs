@@ -161,7 +161,9 @@ fn by_pattern(
         }
         draft.site = group("site").or(draft.site.take());
         draft.class = group("class").or(draft.class.take());
-        draft.split = group("split").and_then(|word| word.parse().ok()).or(draft.split);
+        if let Some(split) = group("split") {
+            draft.split = Some(split.parse().map_err(|reason| Error::Option(format!("{below}: {reason}")))?);
+        }
         let word = word.to_ascii_lowercase();
         draft.files.push(Candidate { path: path.clone(), role, word, variant: Vec::new() });
     }

@@ -1,6 +1,6 @@
 //! The user's table of classes, subjects, sites and splits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord};
@@ -22,7 +22,7 @@ type Row = [Option<String>; COLUMNS.len()];
 /// rows of one id that differ.
 pub(super) fn apply(table: &Path, cases: &mut [Case]) -> Result<Vec<String>> {
     let rows = read(table)?;
-    let mut unused: BTreeMap<&str, ()> = rows.keys().map(|id| (id.as_str(), ())).collect();
+    let mut unused: BTreeSet<&str> = rows.keys().map(String::as_str).collect();
     let mut unmatched = Vec::new();
     for case in cases {
         let key = [case.id.as_str(), case.subject.as_str()].into_iter().find(|key| rows.contains_key(*key));
@@ -44,7 +44,7 @@ pub(super) fn apply(table: &Path, cases: &mut [Case]) -> Result<Vec<String>> {
         }
     }
     let mut warnings = Vec::new();
-    if let Some((first, ())) = unused.first_key_value() {
+    if let Some(first) = unused.first() {
         warnings.push(format!("{} rows of {} match no case, e.g. {first}", unused.len(), table.display()));
     }
     if let Some(first) = unmatched.first() {

@@ -1,0 +1,166 @@
+//! Training, validation and test cases.
+
+use std::collections::BTreeMap;
+
+use crate::{Case, Cohort, Error, Result, Split};
+
+/// How to split a cohort.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SplitOptions {
+    /// The same seed gives a subject the same place in the draw, whatever other cases there are.
+    pub seed: u64,
+    /// Share of the subjects for validation, 0 to 1.
+    pub validation: f64,
+    /// Share of the subjects for the test, 0 to 1.
+    pub test: f64,
+}
+
+/// A person within a data set: names of subjects mean nothing across data sets.
+type Subject = (String, String);
+
+impl Cohort {
+    /// Gives every case a split. Cases of one subject stay together, and each class of each data set is shared
+    /// out by itself, so that shares hold within a class as far as its number of subjects allows. A subject that
+    /// has a split already keeps it and counts towards the shares.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the shares are not in 0 to 1 or exceed 1 together, or where the cases of a subject
+    /// are in different splits already; the cohort is then as before.
+    pub fn split(&mut self, options: &SplitOptions) -> Result<()> {
+        let SplitOptions { seed, validation, test } = *options;
+        if ![validation, test, validation + test].iter().all(|share| (0.0..=1.0).contains(share)) {
+            let message =
+                format!("shares of {validation} for validation and {test} for the test do not fit in 1");
+            return Err(Error::Option(message));
+        }
+        let mut drawn: BTreeMap<Subject, Split> = BTreeMap::new();
+        for mut subjects in self.strata()?.into_values() {
+            subjects.sort_by_key(|(subject, _)| place_in_draw(seed, subject));
+            let share = |share: f64| (share * subjects.len() as f64).round() as usize;
+            let taken = |split: Split| subjects.iter().filter(|(_, given)| *given == Some(split)).count();
+            let mut open = [
+                (Split::Test, share(test).saturating_sub(taken(Split::Test))),
+                (Split::Validation, share(validation).saturating_sub(taken(Split::Validation))),
+            ];
+            for (subject, given) in subjects {
+                let split = given.unwrap_or_else(|| match open.iter_mut().find(|(_, places)| *places > 0) {
+                    Some((split, places)) => {
+                        *places -= 1;
+                        *split
+                    }
+                    None => Split::Training,
+                });
+                drawn.insert(subject, split);
+            }
+        }
+        for case in &mut self.cases {
+            case.split = drawn.get(&subject_of(case)).copied();
+        }
+        Ok(())
+    }
+
+    /// The subjects of each data set and class (that of their first case), with the split that they have.
+    #[allow(clippy::type_complexity, reason = "a map of lists, named by the function")]
+    fn strata(&self) -> Result<BTreeMap<(&str, Option<&str>), Vec<(Subject, Option<Split>)>>> {
+        let mut subjects: BTreeMap<Subject, (&Case, Option<Split>)> = BTreeMap::new();
+        for case in &self.cases {
+            let (_, given) = subjects.entry(subject_of(case)).or_insert((case, case.split));
+            match (*given, case.split) {
+                (Some(a), Some(b)) if a != b => {
+                    let message = format!(
+                        "cases of subject '{}' of '{}' are in two splits",
+                        case.subject, case.data_set
+                    );
+                    return Err(Error::Option(message));
+                }
+                (None, split) => *given = split,
+                _ => {}
+            }
+        }
+        let mut strata: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (subject, (case, given)) in subjects {
+            strata.entry((case.data_set.as_str(), case.class.as_deref())).or_default().push((subject, given));
+        }
+        Ok(strata)
+    }
+}
+
+fn subject_of(case: &Case) -> Subject {
+    (case.data_set.clone(), case.subject.clone())
+}
+
+fn place_in_draw(seed: u64, (data_set, subject): &Subject) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    for text in [data_set, subject] {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{CaseId, DataSet};
+
+    /// `subjects` subjects of two cases each; every third is of the class LGG.
+    fn cohort(subjects: usize) -> Cohort {
+        let case = |i: usize| {
+            let mut case = Case::new(CaseId::new(format!("c{i}")).unwrap(), format!("s{}", i / 2), "d");
+            case.class = Some(if (i / 2).is_multiple_of(3) { "LGG" } else { "HGG" }.to_owned());
+            case
+        };
+        let data_sets = [("d".to_owned(), DataSet::default())].into();
+        Cohort { name: "x".into(), data_sets, cases: (0..2 * subjects).map(case).collect() }
+    }
+
+    fn count(cohort: &Cohort, class: &str, split: Split) -> usize {
+        cohort.cases.iter().filter(|c| c.class.as_deref() == Some(class) && c.split == Some(split)).count()
+    }
+
+    const OPTIONS: SplitOptions = SplitOptions { seed: 1, validation: 0.1, test: 0.2 };
+
+    #[test]
+    fn shares_hold_in_each_class() {
+        let mut cohort = cohort(60);
+        cohort.split(&OPTIONS).unwrap();
+        for (class, cases) in [("LGG", 40), ("HGG", 80)] {
+            assert_eq!(count(&cohort, class, Split::Test), cases / 5);
+            assert_eq!(count(&cohort, class, Split::Validation), cases / 10);
+            assert_eq!(count(&cohort, class, Split::Training), cases * 7 / 10);
+        }
+    }
+
+    #[test]
+    fn what_is_given_stays() {
+        let mut cohort = cohort(30);
+        cohort.cases[4].split = Some(Split::Test);
+        cohort.split(&OPTIONS).unwrap();
+        assert_eq!(cohort.cases[5].split, Some(Split::Test), "the same subject");
+        assert_eq!(count(&cohort, "HGG", Split::Test) + count(&cohort, "LGG", Split::Test), 12);
+        cohort.cases[0].split = Some(Split::Test);
+        cohort.cases[1].split = Some(Split::Training);
+        assert!(cohort.split(&OPTIONS).unwrap_err().to_string().contains("'s0'"));
+        assert!(cohort.split(&SplitOptions { validation: 0.9, ..OPTIONS }).is_err());
+        assert!(cohort.split(&SplitOptions { test: f64::NAN, ..OPTIONS }).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn subjects_stay_together_and_seeds_repeat(subjects in 1usize..40, seed: u64, test in 0.0..0.5, validation in 0.0..0.5) {
+            let options = SplitOptions { seed, validation, test };
+            let (mut a, mut b) = (cohort(subjects), cohort(subjects));
+            b.cases.reverse();
+            a.split(&options).unwrap();
+            b.split(&options).unwrap();
+            b.cases.reverse();
+            prop_assert_eq!(&a, &b);
+            for pair in a.cases.chunks(2) {
+                prop_assert!(pair[0].split.is_some() && pair[0].split == pair[1].split);
+            }
+        }
+    }
+}
