@@ -1,1 +1,14 @@
-//! Networks, layers, heads and weights.
+//! Networks, their layers and heads, and their weights.
+//!
+//! Activations are `[B, D, H, W, C]` with D, H, W = z, y, x of the volume. Sizes are checked at the border of a network,
+//! not in each layer. Parameters are named as in the published PyTorch state dicts; [`weights`] converts their axes.
+//!
+//! A new network is one file in `networks/` and one line in its list.
+
+pub mod heads;
+mod init;
+pub mod layers;
+pub mod networks;
+pub mod weights;
+
+pub use init::{Init, normal};

@@ -1,1 +1,13 @@
-//! Self-supervised objectives: masking, templates, losses.
+//! Self-supervised objectives: what is hidden, what fills it, and what is asked of the network.
+//!
+//! An [`objectives::Objective`] turns the patches of some cases into named losses. Drawing (which modality, which
+//! place, which blocks) is apart from applying: [`objectives::Objective::draw`] makes plain data on loader threads from
+//! a random generator that it is given, [`objectives::Objective::forward`] holds no randomness at all.
+//!
+//! No files, no optimiser, no schedule: those are in `brainmvp-train`.
+
+pub mod losses;
+pub mod masking;
+pub mod objectives;
+pub mod patch;
+pub mod templates;

@@ -1,0 +1,143 @@
+//! Reference numbers for the tests, and the rule that makes weights from names.
+//!
+//! The numbers were computed with PyTorch by the reference networks. Weights and inputs are a pure function of their
+//! names ([`parameter`], [`input`]), so that a network of 34 M parameters needs no weight file.
+//!
+//! Files are looked for in `$BRAINMVP_GOLDEN`, else in `../shared/golden` beside the repository, else in this crate's
+//! `files/`. `$BRAINMVP_GOLDEN_PREFIX` is put before every name of the rule: another set of numbers.
+//!
+//! For tests alone: a missing or broken file is a panic, so that no test passes without its numbers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+
+/// The tensors of a reference file.
+pub struct Golden {
+    tensors: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
+}
+
+impl Golden {
+    /// Opens `name`.safetensors.
+    ///
+    /// # Panics
+    /// If it is absent or broken.
+    pub fn open(name: &str) -> Self {
+        let path = file(&format!("{name}.safetensors"));
+        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let tensors = file
+            .tensors()
+            .into_iter()
+            .map(|(name, view)| (name, (view.shape().to_vec(), values(view.dtype(), view.data()))))
+            .collect();
+        Self { tensors }
+    }
+
+    /// Names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Shape and values, row-major.
+    ///
+    /// # Panics
+    /// If there is no such tensor.
+    pub fn tensor(&self, name: &str) -> (&[usize], &[f64]) {
+        let (shape, values) =
+            self.tensors.get(name).unwrap_or_else(|| panic!("no reference tensor '{name}'"));
+        (shape, values)
+    }
+
+    /// The values as fp32.
+    pub fn floats(&self, name: &str) -> Vec<f32> {
+        self.tensor(name).1.iter().map(|&v| v as f32).collect()
+    }
+}
+
+/// Reads `name`.json.
+///
+/// # Panics
+/// If it is absent or broken.
+pub fn json(name: &str) -> serde_json::Value {
+    let path = file(&format!("{name}.json"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Where a reference file is.
+pub fn file(name: &str) -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if let Some(folder) = std::env::var_os("BRAINMVP_GOLDEN") {
+        return Path::new(&folder).join(name);
+    }
+    let beside = here.join("../../../shared/golden").join(name);
+    if beside.exists() { beside } else { here.join("files").join(name) }
+}
+
+/// The values of an input tensor called `name`: uniform in [0, 1).
+pub fn input(name: &str, count: usize) -> Vec<f32> {
+    uniform(name, count).map(|u| u as f32).collect()
+}
+
+/// The values of a parameter or buffer with the state-dict key `key` and its upstream `shape`, row-major.
+pub fn parameter(key: &str, shape: &[usize]) -> Vec<f32> {
+    let scale = (3.0 / shape.iter().skip(1).product::<usize>() as f64).sqrt();
+    let value = |u: f64| {
+        let signed = 2.0 * u - 1.0;
+        if key.ends_with("running_mean") {
+            0.1 * signed
+        } else if key.ends_with("running_var") {
+            1.0 + 0.5 * u
+        } else if shape.len() >= 2 {
+            signed * scale
+        } else if key.ends_with("bias") {
+            0.1 * signed
+        } else {
+            1.0 + 0.1 * signed
+        }
+    };
+    uniform(key, shape.iter().product()).map(|u| value(u) as f32).collect()
+}
+
+/// Uniform values in [0, 1) from a name: FNV-1a seeds splitmix64.
+fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
+    let prefix = std::env::var("BRAINMVP_GOLDEN_PREFIX").unwrap_or_default();
+    let seed = prefix.bytes().chain(name.bytes()).fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+    });
+    (1..=count as u64).map(move |i| {
+        let mut z = seed.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        (z >> 40) as f64 / f64::from(1 << 24)
+    })
+}
+
+fn values(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
+    fn each<const N: usize>(bytes: &[u8], value: fn([u8; N]) -> f64) -> Vec<f64> {
+        let (chunks, _) = bytes.as_chunks::<N>();
+        chunks.iter().map(|chunk| value(*chunk)).collect()
+    }
+    match dtype {
+        Dtype::F32 => each(bytes, |b| f64::from(f32::from_le_bytes(b))),
+        Dtype::F64 => each(bytes, f64::from_le_bytes),
+        Dtype::I64 => each(bytes, |b| i64::from_le_bytes(b) as f64),
+        other => panic!("reference tensors of type {other:?} are not read"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_a_function_of_the_name() {
+        assert_eq!(input("x", 3), input("x", 5)[..3]);
+        assert_ne!(input("x", 3), input("y", 3));
+        assert!(parameter("a.running_var", &[100]).iter().all(|v| (1.0..1.5).contains(v)));
+        assert!(parameter("a.norm.weight", &[100]).iter().all(|v| (0.9..1.1).contains(v)));
+    }
+}

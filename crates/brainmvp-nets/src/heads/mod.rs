@@ -1,0 +1,5 @@
+//! What is put on an encoder.
+
+mod reconstruction;
+
+pub use reconstruction::ReconstructionDecoder;

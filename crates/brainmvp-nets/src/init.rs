@@ -1,0 +1,48 @@
+//! How parameters start. Randomness is an argument: the same generator gives the same network on every device.
+
+use burn::module::Param;
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+/// What a new layer is made with: where it lives and where its randomness comes from.
+pub struct Init<'a> {
+    /// Device of the parameters.
+    pub device: &'a Device,
+    /// Source of the random values.
+    pub rng: &'a mut dyn Rng,
+}
+
+impl Init<'_> {
+    /// A parameter of independent normal values, mean 0.
+    pub fn normal<const D: usize>(&mut self, shape: [usize; D], deviation: f32) -> Param<Tensor<D>> {
+        Param::from_tensor(normal(shape, deviation, self.rng, self.device))
+    }
+
+    /// A parameter whose values are all `value`.
+    pub fn constant<const D: usize>(&self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
+        Param::from_tensor(Tensor::full(shape, value, self.device))
+    }
+
+    /// Kaiming-normal deviation for a convolution of `outputs` channels and `taps` kernel elements (fan out, gain of ReLU).
+    pub fn kaiming_fan_out(outputs: usize, taps: usize) -> f32 {
+        (2.0 / (outputs * taps) as f32).sqrt()
+    }
+}
+
+/// A tensor of independent normal values, mean 0.
+pub fn normal<const D: usize>(
+    shape: [usize; D],
+    deviation: f32,
+    mut rng: &mut dyn Rng,
+    device: &Device,
+) -> Tensor<D> {
+    let count = shape.iter().product();
+    let values: Vec<f32> = (0..count)
+        .map(|_| {
+            let value: f32 = StandardNormal.sample(&mut rng);
+            deviation * value
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}

@@ -1,0 +1,32 @@
+//! Self-attention over tokens.
+
+use brainmvp_kernels::ops;
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::Linear;
+use crate::Init;
+
+/// Multi-head self-attention with its projections.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// Queries, keys and values of all heads at once.
+    pub qkv: Linear,
+    /// Mixes the heads.
+    pub proj: Linear,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl Attention {
+    /// `heads` heads of `width / heads` channels each.
+    pub fn new(width: usize, heads: usize, init: &mut Init<'_>) -> Self {
+        Self { qkv: Linear::new(width, 3 * width, init), proj: Linear::new(width, width, init), heads }
+    }
+
+    /// # Shapes
+    /// `[B, tokens, C]` to the same.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.proj.forward(ops::attention(self.qkv.forward(x), self.heads))
+    }
+}

@@ -1,0 +1,99 @@
+//! Products over the channels.
+
+use brainmvp_kernels::ops;
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use crate::Init;
+
+/// A projection of tokens; a PyTorch `Linear`.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[Cin, Cout]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[Cout]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Linear {
+    /// Normal weights of deviation 0.02, zero bias.
+    pub fn new(inputs: usize, outputs: usize, init: &mut Init<'_>) -> Self {
+        Self { weight: init.normal([inputs, outputs], 0.02), bias: init.constant([outputs], 0.0) }
+    }
+
+    /// # Shapes
+    /// `[.., Cin]` to `[.., Cout]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        ops::linear(x, self.weight.val(), self.bias.val())
+    }
+
+    /// [`Linear::forward`] followed by GELU.
+    pub fn forward_gelu<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        ops::linear_gelu(x, self.weight.val(), self.bias.val())
+    }
+}
+
+/// A 1x1x1 convolution: the same product as [`Linear`], stored upstream as a convolution and started like one.
+#[derive(Module, Debug)]
+pub struct Pointwise {
+    /// `[Cin, Cout]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[Cout]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Pointwise {
+    /// Kaiming-normal by fan out, zero bias.
+    pub fn new(inputs: usize, outputs: usize, init: &mut Init<'_>) -> Self {
+        Self {
+            weight: init.normal([inputs, outputs], Init::kaiming_fan_out(outputs, 1)),
+            bias: init.constant([outputs], 0.0),
+        }
+    }
+
+    /// # Shapes
+    /// `[.., Cin]` to `[.., Cout]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        ops::linear(x, self.weight.val(), self.bias.val())
+    }
+
+    /// [`Pointwise::forward`] followed by GELU.
+    pub fn forward_gelu<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        ops::linear_gelu(x, self.weight.val(), self.bias.val())
+    }
+}
+
+/// `fc2(gelu(fc1(x)))` of [`Linear`] or [`Pointwise`] layers.
+#[derive(Module, Debug)]
+pub struct Mlp<L: Module> {
+    /// Widens.
+    pub fc1: L,
+    /// Narrows back.
+    pub fc2: L,
+}
+
+impl Mlp<Linear> {
+    /// An MLP on tokens.
+    pub fn tokens(width: usize, hidden: usize, init: &mut Init<'_>) -> Self {
+        Self { fc1: Linear::new(width, hidden, init), fc2: Linear::new(hidden, width, init) }
+    }
+
+    /// # Shapes
+    /// `[.., C]` to the same.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.fc2.forward(self.fc1.forward_gelu(x))
+    }
+}
+
+impl Mlp<Pointwise> {
+    /// An MLP of 1x1x1 convolutions.
+    pub fn voxels(width: usize, hidden: usize, init: &mut Init<'_>) -> Self {
+        Self { fc1: Pointwise::new(width, hidden, init), fc2: Pointwise::new(hidden, width, init) }
+    }
+
+    /// # Shapes
+    /// `[.., C]` to the same.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.fc2.forward(self.fc1.forward_gelu(x))
+    }
+}

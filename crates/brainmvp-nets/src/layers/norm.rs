@@ -1,0 +1,92 @@
+//! Norms over the channels.
+
+use brainmvp_kernels::ops;
+use burn::module::{Module, Param, RunningState};
+use burn::tensor::Tensor;
+
+use crate::Init;
+
+/// Layer norm over the channels of each voxel.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// Scale, `[C]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift, `[C]`.
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    epsilon: f32,
+}
+
+impl LayerNorm {
+    /// Scale 1, shift 0.
+    pub fn new(channels: usize, epsilon: f32, init: &Init<'_>) -> Self {
+        Self { weight: init.constant([channels], 1.0), bias: init.constant([channels], 0.0), epsilon }
+    }
+
+    /// # Shapes
+    /// `[.., C]` to the same.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        ops::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
+    }
+}
+
+/// Batch norm over the batch and all voxels. It uses and updates batch statistics where autodiff is on,
+/// running statistics elsewhere.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    /// Scale, `[C]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift, `[C]`.
+    pub bias: Param<Tensor<1>>,
+    /// Running mean, `[C]`.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// Running variance (unbiased), `[C]`.
+    pub running_var: RunningState<Tensor<1>>,
+    #[module(skip)]
+    epsilon: f32,
+    #[module(skip)]
+    momentum: f32,
+}
+
+impl BatchNorm {
+    /// Scale 1, shift 0, epsilon 1e-5, momentum 0.1.
+    pub fn new(channels: usize, init: &Init<'_>) -> Self {
+        Self {
+            weight: init.constant([channels], 1.0),
+            bias: init.constant([channels], 0.0),
+            running_mean: RunningState::new(Tensor::zeros([channels], init.device)),
+            running_var: RunningState::new(Tensor::ones([channels], init.device)),
+            epsilon: 1e-5,
+            momentum: 0.1,
+        }
+    }
+
+    /// # Shapes
+    /// `[.., C]` to the same.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        if x.device().is_autodiff() { self.forward_train(x) } else { self.forward_running(x) }
+    }
+
+    fn forward_train<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let dims = x.dims();
+        let count = dims[..D - 1].iter().product::<usize>() as f32;
+        let normed = ops::batch_norm_train(x, self.weight.val(), self.bias.val(), self.epsilon);
+        let unbiased = normed.variance.detach() * (count / (count - 1.0).max(1.0));
+        self.update(&self.running_mean, normed.mean.detach());
+        self.update(&self.running_var, unbiased);
+        normed.output
+    }
+
+    fn update(&self, state: &RunningState<Tensor<1>>, batch: Tensor<1>) {
+        let value = state.value_sync() * (1.0 - self.momentum) + batch * self.momentum;
+        state.update(value);
+        // Fold the update in at once, so that visitors (checkpoints) see it.
+        state.value_sync();
+    }
+
+    fn forward_running<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let factor = self.weight.val() / (self.running_var.value_sync() + self.epsilon).sqrt();
+        let shift = self.bias.val() - self.running_mean.value_sync() * factor.clone();
+        x * factor.unsqueeze() + shift.unsqueeze()
+    }
+}

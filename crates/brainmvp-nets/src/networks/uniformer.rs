@@ -1,0 +1,227 @@
+//! UniFormer (Li et al., ICLR 2022) in three dimensions, as BrainMVP uses it.
+//!
+//! Four stages, each begun by a 2^3 stride-2 convolution and a layer norm. The first two stages mix neighbours by
+//! depthwise convolutions, the last two mix all tokens by attention. A batch norm closes the last stage.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::Init;
+use crate::layers::{
+    Attention, BatchNorm, DepthwiseConv3d, DropPath, LayerNorm, Linear, Mlp, PatchEmbed, Pointwise,
+};
+
+/// Widths and depths of a [`UniFormer`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UniFormerConfig {
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the four stages.
+    pub widths: [usize; 4],
+    /// Blocks of the four stages.
+    pub depths: [usize; 4],
+    /// Channels of one attention head; divides the widths of stages 3 and 4.
+    pub head_width: usize,
+    /// Hidden channels of an MLP, as a multiple of its width.
+    pub mlp_ratio: usize,
+    /// Probability of dropping the last block's branches; earlier blocks less, linearly from 0.
+    pub drop_path: f64,
+}
+
+impl Default for UniFormerConfig {
+    fn default() -> Self {
+        Self::small()
+    }
+}
+
+impl UniFormerConfig {
+    /// UniFormer-S: 34.3 M parameters with the pre-training decoder.
+    pub fn small() -> Self {
+        Self {
+            in_channels: 1,
+            widths: [64, 128, 320, 512],
+            depths: [3, 4, 8, 3],
+            head_width: 64,
+            mlp_ratio: 4,
+            drop_path: 0.0,
+        }
+    }
+
+    /// A network of 0.2 M parameters for tests and the demo.
+    pub fn tiny() -> Self {
+        Self { widths: [16, 32, 48, 64], depths: [1, 1, 1, 1], head_width: 16, ..Self::small() }
+    }
+
+    /// What is wrong with these numbers, if anything.
+    pub fn problem(&self) -> Option<String> {
+        let positive = self.in_channels > 0 && self.mlp_ratio > 0 && self.head_width > 0;
+        if !positive || self.widths.contains(&0) || self.depths.contains(&0) {
+            return Some("in_channels, widths, depths, head_width and mlp_ratio must be positive".into());
+        }
+        if !(0.0..1.0).contains(&self.drop_path) {
+            return Some(format!("drop_path must lie in [0, 1), got {}", self.drop_path));
+        }
+        self.widths[2..].iter().find(|&&width| width % self.head_width != 0).map(|width| {
+            format!("head_width {} does not divide the attention stage's width {width}", self.head_width)
+        })
+    }
+
+    /// A new network.
+    pub fn init(&self, init: &mut Init<'_>) -> UniFormer {
+        let [w1, w2, w3, w4] = self.widths;
+        let total: usize = self.depths.iter().sum();
+        let mut rates = (0..total).map(|i| self.drop_path * i as f64 / (total - 1).max(1) as f64);
+        let mut rate = || rates.next().unwrap_or(0.0);
+        UniFormer {
+            patch_embed1: PatchEmbed::new(self.in_channels, w1, init),
+            patch_embed2: PatchEmbed::new(w1, w2, init),
+            patch_embed3: PatchEmbed::new(w2, w3, init),
+            patch_embed4: PatchEmbed::new(w3, w4, init),
+            blocks1: (0..self.depths[0]).map(|_| ConvBlock::new(w1, self, rate(), init)).collect(),
+            blocks2: (0..self.depths[1]).map(|_| ConvBlock::new(w2, self, rate(), init)).collect(),
+            blocks3: (0..self.depths[2]).map(|_| AttentionBlock::new(w3, self, rate(), init)).collect(),
+            blocks4: (0..self.depths[3]).map(|_| AttentionBlock::new(w4, self, rate(), init)).collect(),
+            norm: BatchNorm::new(w4, init),
+        }
+    }
+}
+
+/// The encoder.
+#[derive(Module, Debug)]
+pub struct UniFormer {
+    /// Start of stage 1, at 1/2 of the input's size.
+    pub patch_embed1: PatchEmbed,
+    /// Start of stage 2, at 1/4.
+    pub patch_embed2: PatchEmbed,
+    /// Start of stage 3, at 1/8.
+    pub patch_embed3: PatchEmbed,
+    /// Start of stage 4, at 1/16.
+    pub patch_embed4: PatchEmbed,
+    /// Stage 1.
+    pub blocks1: Vec<ConvBlock>,
+    /// Stage 2.
+    pub blocks2: Vec<ConvBlock>,
+    /// Stage 3.
+    pub blocks3: Vec<AttentionBlock>,
+    /// Stage 4.
+    pub blocks4: Vec<AttentionBlock>,
+    /// Closes stage 4.
+    pub norm: BatchNorm,
+}
+
+impl UniFormer {
+    /// Sizes along each axis must be multiples of this.
+    pub const STRIDE: usize = 16;
+
+    /// The features of the four stages.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, D, H, W, in_channels]`, D, H, W multiples of [`Self::STRIDE`]
+    /// - stage s (1 to 4): `[B, D/2^s, H/2^s, W/2^s, widths[s-1]]`
+    ///
+    /// # Panics
+    /// If a size is not a multiple of the stride.
+    pub fn forward(&self, x: Tensor<5>) -> [Tensor<5>; 4] {
+        let [_, d, h, w, _] = x.dims();
+        assert!(
+            [d, h, w].iter().all(|size| size % Self::STRIDE == 0),
+            "UniFormer takes sizes that are multiples of {}, got {d}x{h}x{w}",
+            Self::STRIDE
+        );
+        let x1 = self.blocks1.iter().fold(self.patch_embed1.forward(x), |x, block| block.forward(x));
+        let x2 = self.blocks2.iter().fold(self.patch_embed2.forward(x1.clone()), |x, b| b.forward(x));
+        let x3 = self.blocks3.iter().fold(self.patch_embed3.forward(x2.clone()), |x, b| b.forward(x));
+        let x4 = self.blocks4.iter().fold(self.patch_embed4.forward(x3.clone()), |x, b| b.forward(x));
+        [x1, x2, x3, self.norm.forward(x4)]
+    }
+}
+
+/// Mixes neighbours: `x + dw3(x)`, then a depthwise 5^3 between two 1x1x1 convolutions, then an MLP.
+#[derive(Module, Debug)]
+pub struct ConvBlock {
+    /// Positional encoding, depthwise 3^3.
+    pub pos_embed: DepthwiseConv3d,
+    /// Before the convolutions.
+    pub norm1: BatchNorm,
+    /// Into the depthwise convolution.
+    pub conv1: Pointwise,
+    /// Out of it.
+    pub conv2: Pointwise,
+    /// Local mixing, depthwise 5^3.
+    pub attn: DepthwiseConv3d,
+    /// Before the MLP.
+    pub norm2: BatchNorm,
+    /// Per voxel.
+    pub mlp: Mlp<Pointwise>,
+    /// Stochastic depth of both branches.
+    pub drop_path: DropPath,
+}
+
+impl ConvBlock {
+    fn new(width: usize, config: &UniFormerConfig, drop: f64, init: &mut Init<'_>) -> Self {
+        Self {
+            pos_embed: DepthwiseConv3d::new(width, 3, init),
+            norm1: BatchNorm::new(width, init),
+            conv1: Pointwise::new(width, width, init),
+            conv2: Pointwise::new(width, width, init),
+            attn: DepthwiseConv3d::new(width, 5, init),
+            norm2: BatchNorm::new(width, init),
+            mlp: Mlp::voxels(width, width * config.mlp_ratio, init),
+            drop_path: DropPath::new(drop),
+        }
+    }
+
+    /// # Shapes
+    /// `[B, D, H, W, C]` to the same.
+    pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+        let x = x.clone() + self.pos_embed.forward(x);
+        let local = self.conv1.forward(self.norm1.forward(x.clone()));
+        let local = self.conv2.forward(self.attn.forward(local));
+        let x = x + self.drop_path.forward(local);
+        let wide = self.mlp.forward(self.norm2.forward(x.clone()));
+        x + self.drop_path.forward(wide)
+    }
+}
+
+/// Mixes all tokens: `x + dw3(x)`, then attention, then an MLP.
+#[derive(Module, Debug)]
+pub struct AttentionBlock {
+    /// Positional encoding, depthwise 3^3.
+    pub pos_embed: DepthwiseConv3d,
+    /// Before the attention, epsilon 1e-6.
+    pub norm1: LayerNorm,
+    /// Over all voxels of the volume.
+    pub attn: Attention,
+    /// Before the MLP, epsilon 1e-6.
+    pub norm2: LayerNorm,
+    /// Per token.
+    pub mlp: Mlp<Linear>,
+    /// Stochastic depth of both branches.
+    pub drop_path: DropPath,
+}
+
+impl AttentionBlock {
+    fn new(width: usize, config: &UniFormerConfig, drop: f64, init: &mut Init<'_>) -> Self {
+        Self {
+            pos_embed: DepthwiseConv3d::new(width, 3, init),
+            norm1: LayerNorm::new(width, 1e-6, init),
+            attn: Attention::new(width, width / config.head_width, init),
+            norm2: LayerNorm::new(width, 1e-6, init),
+            mlp: Mlp::tokens(width, width * config.mlp_ratio, init),
+            drop_path: DropPath::new(drop),
+        }
+    }
+
+    /// # Shapes
+    /// `[B, D, H, W, C]` to the same.
+    pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+        let shape @ [batch, d, h, w, channels] = x.dims();
+        let x = x.clone() + self.pos_embed.forward(x);
+        let x = x.reshape([batch, d * h * w, channels]);
+        let x = x.clone() + self.drop_path.forward(self.attn.forward(self.norm1.forward(x)));
+        let x = x.clone() + self.drop_path.forward(self.mlp.forward(self.norm2.forward(x)));
+        x.reshape(shape)
+    }
+}

@@ -1,0 +1,7 @@
+//! Parameters and buffers by name, and their form in the published PyTorch state dicts.
+
+mod named;
+mod upstream;
+
+pub use named::{Entry, load, visit, visit_gradients};
+pub use upstream::Upstream;

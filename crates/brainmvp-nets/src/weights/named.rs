@@ -1,0 +1,133 @@
+//! Walking over the parameters and buffers of a module.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Tensor, TensorData};
+
+/// Which parameter or buffer: where it is in the module, and what it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// Field names from the root, joined by dots: `encoder.blocks1.0.attn.weight`.
+    pub path: &'a str,
+    /// The type of the layer that holds it: `DepthwiseConv3d`.
+    pub layer: &'a str,
+    /// Its shape in this program.
+    pub shape: &'a [usize],
+}
+
+/// Calls `each` with every float parameter and buffer of a module, in the order of its fields.
+pub fn visit<M: Module>(module: &M, each: impl FnMut(Entry<'_>, TensorData)) {
+    module.visit(&mut Visitor { place: Place::default(), gradients: None, each });
+}
+
+/// Calls `each` with the gradient of every parameter that has one.
+pub fn visit_gradients<M: Module>(
+    module: &M,
+    gradients: &Gradients,
+    each: impl FnMut(Entry<'_>, TensorData),
+) {
+    module.visit(&mut Visitor { place: Place::default(), gradients: Some(gradients), each });
+}
+
+/// Replaces parameters and buffers by what `value` gives; where that is `None`, the old value stays.
+///
+/// # Errors
+/// The first error of `value`. The module is consumed in any case.
+pub fn load<M: Module, E>(
+    module: M,
+    value: impl FnMut(Entry<'_>) -> Result<Option<TensorData>, E>,
+) -> Result<M, E> {
+    let mut mapper = Mapper { place: Place::default(), value, error: None };
+    let module = module.map(&mut mapper);
+    match mapper.error {
+        Some(error) => Err(error),
+        None => Ok(module),
+    }
+}
+
+/// The names and layer types from the root to where the walk is.
+#[derive(Default)]
+struct Place {
+    names: Vec<String>,
+    layers: Vec<String>,
+}
+
+impl Place {
+    fn enter(&mut self, name: &str, container: &str) {
+        self.names.push(name.to_owned());
+        if let Some(layer) = container.strip_prefix("Struct:") {
+            self.layers.push(layer.to_owned());
+        }
+    }
+
+    fn exit(&mut self, container: &str) {
+        self.names.pop();
+        if container.starts_with("Struct:") {
+            self.layers.pop();
+        }
+    }
+
+    fn with<R>(&self, shape: &[usize], f: impl FnOnce(Entry<'_>) -> R) -> R {
+        let layer = self.layers.last().map_or("", String::as_str);
+        f(Entry { path: &self.names.join("."), layer, shape })
+    }
+}
+
+struct Visitor<'g, F> {
+    place: Place,
+    /// Where to look for gradients; without it, values are visited.
+    gradients: Option<&'g Gradients>,
+    each: F,
+}
+
+impl<F: FnMut(Entry<'_>, TensorData)> ModuleVisitor for Visitor<'_, F> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.place.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val();
+        let data = match self.gradients {
+            None => Some(value.to_data()),
+            Some(gradients) => value.grad(gradients).map(Tensor::into_data),
+        };
+        if let Some(data) = data {
+            self.place.with(&value.dims(), |entry| (self.each)(entry, data));
+        }
+    }
+}
+
+struct Mapper<F, E> {
+    place: Place,
+    value: F,
+    error: Option<E>,
+}
+
+impl<E, F: FnMut(Entry<'_>) -> Result<Option<TensorData>, E>> ModuleMapper for Mapper<F, E> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.place.exit(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.error.is_some() {
+            return param;
+        }
+        match self.place.with(&param.val().dims(), |entry| (self.value)(entry)) {
+            Ok(Some(data)) => param.map(|old| {
+                Tensor::from_data(data, &old.device()).set_require_grad(old.is_require_grad())
+            }),
+            Ok(None) => param,
+            Err(error) => {
+                self.error = Some(error);
+                param
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! How a parameter is named and laid out in the published state dicts.
+//!
+//! Upstream, the encoder works on the axes (z, x, y) and its kernels are `[out, in, kz, kx, ky]`; the decoders' are
+//! `[.., kx, ky, kz]`. Here kernels are in (z, y, x) with channels last.
+
+use super::Entry;
+
+/// The upstream form of one parameter or buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Key in the state dict of the pre-training network.
+    pub key: String,
+    /// Shape there.
+    pub shape: Vec<usize>,
+    /// For each axis there, our axis; `None` for an axis of size one that we do not have.
+    axes: Vec<Option<usize>>,
+}
+
+impl Upstream {
+    /// The upstream form of `entry`, a parameter of a pre-training network.
+    pub fn of(entry: Entry<'_>) -> Self {
+        let name = entry.path.rsplit('.').next().unwrap_or_default();
+        let axes: Vec<Option<usize>> = match (entry.layer, name) {
+            ("DepthwiseConv3d", "weight") => vec![Some(3), None, Some(0), Some(2), Some(1)],
+            ("Downsample", "weight") => vec![Some(4), Some(3), Some(0), Some(2), Some(1)],
+            ("Upsample", "weight") => vec![Some(0), Some(4), Some(3), Some(2), Some(1)],
+            ("Pointwise", "weight") => vec![Some(1), Some(0), None, None, None],
+            ("Linear", "weight") => vec![Some(1), Some(0)],
+            _ => (0..entry.shape.len()).map(Some).collect(),
+        };
+        let shape = axes.iter().map(|axis| axis.map_or(1, |axis| entry.shape[axis])).collect();
+        Self { key: key(entry), shape, axes }
+    }
+
+    /// Values in upstream order to ours. `shape` is our shape.
+    pub fn to_ours(&self, values: &[f32], shape: &[usize]) -> Vec<f32> {
+        let mut ours = vec![0.0; values.len()];
+        self.for_each_pair(shape, |upstream, our| ours[our] = values[upstream]);
+        ours
+    }
+
+    /// Values in our order to upstream's. `shape` is our shape.
+    pub fn to_upstream(&self, values: &[f32], shape: &[usize]) -> Vec<f32> {
+        let mut theirs = vec![0.0; values.len()];
+        self.for_each_pair(shape, |upstream, our| theirs[upstream] = values[our]);
+        theirs
+    }
+
+    /// Calls `f` with each element's offset upstream and here.
+    fn for_each_pair(&self, shape: &[usize], mut f: impl FnMut(usize, usize)) {
+        let mut strides = vec![1; shape.len()];
+        for axis in (1..shape.len()).rev() {
+            strides[axis - 1] = strides[axis] * shape[axis];
+        }
+        let steps: Vec<usize> = self.axes.iter().map(|axis| axis.map_or(0, |axis| strides[axis])).collect();
+        let mut index = vec![0; self.shape.len()];
+        for upstream in 0..self.shape.iter().product() {
+            f(upstream, index.iter().zip(&steps).map(|(i, step)| i * step).sum());
+            for axis in (0..index.len()).rev() {
+                index[axis] += 1;
+                if index[axis] < self.shape[axis] {
+                    break;
+                }
+                index[axis] = 0;
+            }
+        }
+    }
+}
+
+/// Upstream wraps the encoder in a module, and each convolution of a decoder in one or two.
+fn key(entry: Entry<'_>) -> String {
+    let path = match entry.path.strip_prefix("encoder.") {
+        Some(rest) => format!("encoder.uniformer.{rest}"),
+        None => entry.path.to_owned(),
+    };
+    match path.rsplit_once('.') {
+        Some((head, name)) if head.starts_with("decoder.") && head.ends_with("transp_conv") => {
+            format!("{head}.conv.{name}")
+        }
+        Some((head, name)) if head == "decoder.out_1" => format!("{head}.conv.conv.{name}"),
+        _ => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_published_state_dict() {
+        let key_of = |path| key(Entry { path, layer: "Linear", shape: &[1] });
+        assert_eq!(key_of("encoder.blocks3.0.attn.qkv.weight"), "encoder.uniformer.blocks3.0.attn.qkv.weight");
+        assert_eq!(
+            key_of("decoder.decoder5.transp_conv.weight"),
+            "decoder.decoder5.transp_conv.conv.weight"
+        );
+        assert_eq!(key_of("decoder.out_1.bias"), "decoder.out_1.conv.conv.bias");
+        assert_eq!(key_of("blocks1.0.norm1.weight"), "blocks1.0.norm1.weight");
+    }
+
+    #[test]
+    fn axes_go_there_and_back() {
+        let shape = [2, 2, 2, 3, 5];
+        let entry = Entry { path: "patch_embed1.proj.weight", layer: "Downsample", shape: &shape };
+        let upstream = Upstream::of(entry);
+        assert_eq!(upstream.shape, [5, 3, 2, 2, 2]);
+        let values: Vec<f32> = (0..120).map(|i| i as f32).collect();
+        let theirs = upstream.to_upstream(&values, &shape);
+        assert_eq!(upstream.to_ours(&theirs, &shape), values);
+        // Ours at z=1, y=0, x=1, in=2, out=4 is theirs at out=4, in=2, z=1, x=1, y=0.
+        let ours_at = (((1 * 2) * 2 + 1) * 3 + 2) * 5 + 4;
+        let theirs_at = (((4 * 3 + 2) * 2 + 1) * 2 + 1) * 2;
+        assert_eq!(theirs[theirs_at], values[ours_at]);
+    }
+}

@@ -1,0 +1,52 @@
+//! Contrast between the two views (BrainMVP eq. 4).
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::Tensor;
+
+/// Symmetric cross-entropy of the cosine similarities between all first and all second views, each case's own pair
+/// being the right answer. 0 for a batch of one.
+///
+/// # Shapes
+/// - `first`, `second`: deepest features `[B, D, H, W, C]`; the result is `[1]`
+pub fn contrast(first: Tensor<5>, second: Tensor<5>, temperature: f32) -> Tensor<1> {
+    let [batch, ..] = first.dims();
+    let logits = unit_rows(first).matmul(unit_rows(second).transpose()) / temperature;
+    let diagonal = Tensor::<2>::eye(batch, &logits.device());
+    let agreement = |logits: Tensor<2>| (log_softmax(logits, 1) * diagonal.clone()).sum() / batch as f32;
+    (agreement(logits.clone()) + agreement(logits.transpose())) * -0.5
+}
+
+/// Each sample as one vector of length 1.
+fn unit_rows(features: Tensor<5>) -> Tensor<2> {
+    let rows: Tensor<2> = features.flatten(1, 4).reshape([0, -1]);
+    let length = (rows.clone() * rows.clone()).sum_dim(1).sqrt().clamp_min(1e-12);
+    rows / length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Distribution};
+
+    fn features(batch: usize, device: &Device) -> Tensor<5> {
+        Tensor::random([batch, 2, 2, 2, 8], Distribution::Normal(0.0, 1.0), device)
+    }
+
+    #[test]
+    fn alone_there_is_nothing_to_tell_apart() {
+        let device = Device::flex();
+        let loss: f32 = contrast(features(1, &device), features(1, &device), 1.0).into_scalar();
+        assert!(loss.abs() < 1e-6);
+    }
+
+    #[test]
+    fn equal_views_agree_better_than_exchanged_ones() {
+        let device = Device::flex();
+        device.seed(5);
+        let views = features(3, &device);
+        let exchanged = views.clone().flip([0]);
+        let same: f32 = contrast(views.clone(), views.clone(), 0.1).into_scalar();
+        let wrong: f32 = contrast(views, exchanged, 0.1).into_scalar();
+        assert!(same < 0.1 && wrong > 1.0, "{same} {wrong}");
+    }
+}

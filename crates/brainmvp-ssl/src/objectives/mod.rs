@@ -1,0 +1,41 @@
+//! Pre-training methods: one file each.
+
+mod brainmvp;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use rand::Rng;
+
+pub use brainmvp::{BrainMvp, BrainMvpConfig, BrainMvpPlan, BrainMvpSample, MethodPreset};
+
+use crate::patch::PatchSource;
+
+/// A pre-training method: how it looks at a case, and what it asks of its network.
+pub trait Objective: Module {
+    /// What loader threads need to know to draw samples.
+    type Plan: Clone + Send + Sync + 'static;
+    /// One case's share of a batch, as plain data.
+    type Sample: Send + 'static;
+
+    /// Draws a sample of a case: all randomness of a step is here.
+    ///
+    /// # Errors
+    /// If the case cannot be read.
+    fn draw<S: PatchSource>(plan: &Self::Plan, case: &S, rng: &mut dyn Rng) -> Result<Self::Sample, S::Error>;
+
+    /// The plan of this objective.
+    fn plan(&self) -> Self::Plan;
+
+    /// The losses of a batch in an epoch (counted from 0).
+    fn forward(&self, samples: &[Self::Sample], epoch: usize) -> Evaluation;
+}
+
+/// What a batch gave.
+pub struct Evaluation {
+    /// What is minimised, `[1]`.
+    pub total: Tensor<1>,
+    /// Its parts before weighting, by name, `[1]` each.
+    pub parts: Vec<(&'static str, Tensor<1>)>,
+    /// The first case's volumes by name, `[D, H, W]`, detached: to be shown.
+    pub pictures: Vec<(&'static str, Tensor<3>)>,
+}

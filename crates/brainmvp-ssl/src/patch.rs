@@ -1,0 +1,73 @@
+//! Where patches come from.
+
+use brainmvp_volume::Modality;
+use rand::{Rng, RngExt};
+
+/// A prepared case as an objective sees it: some co-registered modalities on one grid, with intensities in `[0, 1]`.
+///
+/// Indices and sizes are `[x, y, z]`; voxels come with x fastest, which is a tensor `[Z, Y, X]`.
+pub trait PatchSource {
+    /// Why a patch could not be read.
+    type Error;
+
+    /// Name of the case.
+    fn id(&self) -> &str;
+    /// The data set that the case is from.
+    fn data_set(&self) -> &str;
+    /// Voxels along x, y and z.
+    fn shape(&self) -> [usize; 3];
+    /// What there is, at least one, in canonical order.
+    fn modalities(&self) -> &[Modality];
+    /// The voxels of a box that starts at `start` (possibly outside); 0 where there is no volume.
+    ///
+    /// # Errors
+    /// If the case has no such modality or its file cannot be read.
+    fn patch(&self, modality: Modality, start: [isize; 3], size: [usize; 3]) -> Result<Vec<f32>, Self::Error>;
+}
+
+/// How often a drawn centre is thrown away before any centre will do.
+const MOST_TRIES: usize = 64;
+
+/// Draws where a patch starts: centred on the foreground (> 0) of `modality` or on its background, with equal chances,
+/// and moved so that it lies inside the volume. A volume smaller than the patch is centred in it.
+///
+/// # Errors
+/// If the source cannot be read.
+pub fn draw_start<S: PatchSource>(
+    source: &S,
+    modality: Modality,
+    size: [usize; 3],
+    rng: &mut dyn Rng,
+) -> Result<[isize; 3], S::Error> {
+    let shape = source.shape();
+    let foreground = rng.random::<bool>();
+    let mut centre = [0; 3];
+    for _ in 0..MOST_TRIES {
+        centre = shape.map(|n| rng.random_range(0..n.max(1)));
+        let voxel = source.patch(modality, centre.map(|c| c as isize), [1; 3])?;
+        if (voxel.first().copied().unwrap_or(0.0) > 0.0) == foreground {
+            break;
+        }
+    }
+    Ok(std::array::from_fn(|axis| start_along(centre[axis], shape[axis], size[axis])))
+}
+
+fn start_along(centre: usize, shape: usize, size: usize) -> isize {
+    let (centre, room) = (centre as isize, shape as isize - size as isize);
+    if room < 0 { room.div_euclid(2) } else { (centre - size as isize / 2).clamp(0, room) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_lie_inside_where_they_fit() {
+        for centre in 0..20 {
+            let start = start_along(centre, 20, 8);
+            assert!((0..=12).contains(&start), "{centre}: {start}");
+        }
+        assert_eq!(start_along(3, 5, 8), -2);
+        assert_eq!(start_along(10, 20, 8), 6);
+    }
+}

@@ -1,0 +1,171 @@
+//! One learnable volume per modality, in the space of the registered volumes.
+//!
+//! At every use a template is min-max normalised over its whole volume, `(T - min) / (max - min)`, with gradient
+//! through it, and cropped at the place of the patch. Templates start at zero, where that formula has no meaning and
+//! its gradient no bound: the first updates would be divided by a range of about one learning rate, and Adam's second
+//! moment would then hold those voxels nearly still for thousands of steps. So the range that divides is never less
+//! than [`TemplateConfig::range_floor`].
+
+use brainmvp_volume::Modality;
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Size and normalisation of the templates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TemplateConfig {
+    /// Voxels along x, y and z. Empty: the grid of the registered volumes of the data.
+    pub size: Vec<usize>,
+    /// A template whose values span less than this is divided by this instead of its range. Intensities lie in
+    /// [0, 1], so with 1 a template is normalised once it spans more than the images do.
+    pub range_floor: f32,
+    /// Learning rate of the templates, as a multiple of the network's.
+    pub learning_rate_factor: f64,
+}
+
+impl Default for TemplateConfig {
+    fn default() -> Self {
+        Self { size: Vec::new(), range_floor: 1.0, learning_rate_factor: 1.0 }
+    }
+}
+
+/// The templates of all modalities.
+#[derive(Module, Debug)]
+pub struct Templates {
+    /// `[Z, Y, X]` each, in the order of [`Modality::ALL`]. Kept apart, so that a step touches only those in use.
+    pub volumes: Vec<Param<Tensor<3>>>,
+    #[module(skip)]
+    range_floor: f32,
+}
+
+impl Templates {
+    /// Zero templates of `size` voxels (x, y, z).
+    pub fn new([x, y, z]: [usize; 3], range_floor: f32, device: &Device) -> Self {
+        let volumes = Modality::ALL.iter().map(|_| Param::from_tensor(Tensor::zeros([z, y, x], device))).collect();
+        Self { volumes, range_floor }
+    }
+
+    /// Voxels along x, y and z.
+    pub fn size(&self) -> [usize; 3] {
+        let [z, y, x] = self.volumes[0].val().dims();
+        [x, y, z]
+    }
+
+    /// The part of a template under a patch of `size` voxels that starts at `start` (x, y, z; possibly outside, where
+    /// it is 0), normalised, `[Z, Y, X]`.
+    pub fn crop(&self, modality: Modality, start: [isize; 3], size: [usize; 3]) -> Tensor<3> {
+        let template = self.volumes[modality.index()].val();
+        let whole = self.size();
+        let [xs, ys, zs]: [Overlap; 3] =
+            std::array::from_fn(|axis| Overlap::new(start[axis], size[axis], whole[axis]));
+        let low = template.clone().min();
+        let range = template.clone().max() - low.clone();
+        let inside = template.slice([zs.of_whole(), ys.of_whole(), xs.of_whole()]) - low.unsqueeze();
+        let inside = inside / range.clamp_min(self.range_floor).unsqueeze();
+        if [&xs, &ys, &zs].iter().all(|overlap| overlap.length == overlap.size) {
+            return inside;
+        }
+        Tensor::zeros([size[2], size[1], size[0]], &inside.device())
+            .slice_assign([zs.of_patch(), ys.of_patch(), xs.of_patch()], inside)
+    }
+}
+
+/// Where a patch starts in the template: its offset in the cropped volume, whose centre is the template's centre.
+pub fn template_start(offset: [isize; 3], cropped: [usize; 3], template: [usize; 3]) -> [isize; 3] {
+    std::array::from_fn(|axis| {
+        offset[axis] + (template[axis] as isize - cropped[axis] as isize).div_euclid(2)
+    })
+}
+
+/// The part that a patch and a whole volume share along one axis.
+struct Overlap {
+    size: usize,
+    in_patch: usize,
+    in_whole: usize,
+    length: usize,
+}
+
+impl Overlap {
+    fn new(start: isize, size: usize, whole: usize) -> Self {
+        let first = start.clamp(0, whole as isize);
+        let last = (start + size as isize).clamp(first, whole as isize);
+        Self {
+            size,
+            in_patch: (first - start).clamp(0, size as isize) as usize,
+            in_whole: first as usize,
+            length: (last - first) as usize,
+        }
+    }
+
+    fn of_whole(&self) -> std::ops::Range<usize> {
+        self.in_whole..self.in_whole + self.length
+    }
+
+    fn of_patch(&self) -> std::ops::Range<usize> {
+        self.in_patch..self.in_patch + self.length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+    use proptest::prelude::*;
+
+    fn ramp(size: [usize; 3], floor: f32, device: &Device) -> Templates {
+        let mut templates = Templates::new(size, floor, device);
+        let count: usize = size.iter().product();
+        let values: Vec<f32> = (0..count).map(|i| i as f32).collect();
+        let data = TensorData::new(values, [size[2], size[1], size[0]]);
+        templates.volumes[Modality::T1.index()] = Param::from_tensor(Tensor::from_data(data, device));
+        templates
+    }
+
+    proptest! {
+        #[test]
+        fn a_crop_is_the_normalised_template_at_that_place(
+            size in prop::array::uniform3(2usize..7), patch in prop::array::uniform3(1usize..9),
+            start in prop::array::uniform3(-4isize..7),
+        ) {
+            let device = Device::flex();
+            let templates = ramp(size, 1e-9, &device);
+            let crop: Vec<f32> = templates.crop(Modality::T1, start, patch).into_data().to_vec().unwrap();
+            let last = (size.iter().product::<usize>() - 1) as f32;
+            for (offset, value) in crop.into_iter().enumerate() {
+                let voxel = [offset % patch[0], offset / patch[0] % patch[1], offset / (patch[0] * patch[1])];
+                let at: [isize; 3] = std::array::from_fn(|axis| start[axis] + voxel[axis] as isize);
+                let inside = (0..3).all(|axis| at[axis] >= 0 && at[axis] < size[axis] as isize);
+                let expected = if inside {
+                    ((at[2] * size[1] as isize + at[1]) * size[0] as isize + at[0]) as f32 / last
+                } else {
+                    0.0
+                };
+                prop_assert!((value - expected).abs() < 1e-6);
+            }
+        }
+
+        #[test]
+        fn the_crop_keeps_the_centre(cropped in 1usize..40, margin in 0usize..10, offset in 0isize..10) {
+            // A symmetric crop takes the same margin from both sides of the volume in template space.
+            let template = cropped + 2 * margin;
+            prop_assert_eq!(template_start([offset; 3], [cropped; 3], [template; 3]), [offset + margin as isize; 3]);
+        }
+    }
+
+    #[test]
+    fn a_zero_template_has_a_gradient_of_the_images_scale() {
+        let device = Device::flex().autodiff();
+        let templates = Templates::new([4, 4, 4], 1.0, &device);
+        let crop = templates.crop(Modality::T2, [0; 3], [2, 2, 2]);
+        let gradients = (crop - 0.5).powi_scalar(2).sum().backward();
+        let gradient = templates.volumes[Modality::T2.index()].val().grad(&gradients).unwrap();
+        let largest: f32 = gradient.abs().max().into_scalar();
+        assert!((0.5..=10.0).contains(&largest), "{largest}");
+    }
+
+    #[test]
+    fn small_patches_of_a_larger_volume_than_the_template_start_before_it() {
+        assert_eq!(template_start([0; 3], [11, 10, 9], [8; 3]), [-2, -1, -1]);
+    }
+}
