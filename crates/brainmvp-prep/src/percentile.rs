@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn many_pieces() {
-        let values: Vec<f32> = (0..1_500_017).map(|i| ((i * 7919) % 10007) as f32 - 5000.0).collect();
+        let values: Vec<f32> = (0..1_500_017_usize).map(|i| ((i * 7919) % 10007) as f32 - 5000.0).collect();
         assert_eq!(percentiles(&values, [5.0, 95.0]), Ok([sorted(&values, 5.0), sorted(&values, 95.0)]));
     }
 
