@@ -127,6 +127,7 @@ fn broken_voxels() {
     assert_eq!(report.problems[0].message, "2 of 512 voxels are NaN or infinite");
     bench.expect("b_t2.nii.gz", &Volume::filled(grid(), 3.0), &[Kind::Constant]);
     bench.expect("b_t2.nii.gz", &Volume::filled(grid(), 0.0), &[Kind::Constant]);
+    bench.expect("b_t2.nii.gz", &map(1.0), &[Kind::Binary]);
 }
 
 #[test]

@@ -76,6 +76,9 @@ impl Facts {
             Role::Image(_) if self.is_constant() => {
                 found.push((Kind::Constant, format!("all voxels are {}", self.range[0])));
             }
+            Role::Image(_) if self.labels.as_ref().is_some_and(|values| values.len() == 2) => {
+                found.push((Kind::Binary, "only two values: a mask, not an image".to_owned()));
+            }
             Role::Label if self.labels.is_none() && self.not_finite == 0 => {
                 let message = format!(
                     "not whole label numbers of 0 to 65535 (values {} to {})",

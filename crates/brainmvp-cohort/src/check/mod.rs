@@ -163,16 +163,24 @@ fn missing_modalities(cohort: &Cohort, options: &CheckOptions) -> Vec<Problem> {
     }
     let mut found = Vec::new();
     for case in &cohort.cases {
-        let expected = usual.get(case.data_set.as_str()).into_iter().flatten().chain(&options.required);
-        let missing: BTreeSet<Modality> =
-            expected.copied().filter(|m| !case.images.contains_key(m)).collect();
-        for modality in missing {
-            let (kind, why) = if options.required.contains(&modality) {
-                (Kind::MissingRequired, "which is required".to_owned())
-            } else {
-                (Kind::MissingModality, format!("which other cases of '{}' have", case.data_set))
-            };
-            found.push(Problem::new(case, None, kind, format!("no {modality}, {why}")));
+        let missing = |expected: &BTreeSet<Modality>| {
+            let missing = expected.iter().filter(|modality| !case.images.contains_key(modality));
+            missing.map(|modality| modality.name()).collect::<Vec<_>>().join(" ")
+        };
+        let required: BTreeSet<Modality> = options.required.iter().copied().collect();
+        let others = usual.get(case.data_set.as_str()).map(|usual| usual - &required).unwrap_or_default();
+        let (required, others) = (missing(&required), missing(&others));
+        if !required.is_empty() {
+            found.push(Problem::new(
+                case,
+                None,
+                Kind::MissingRequired,
+                format!("without {required}, required"),
+            ));
+        }
+        if !others.is_empty() {
+            let message = format!("without {others}, which other cases of '{}' have", case.data_set);
+            found.push(Problem::new(case, None, Kind::MissingModality, message));
         }
     }
     found

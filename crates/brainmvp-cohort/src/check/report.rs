@@ -30,6 +30,8 @@ pub enum Kind {
     NotFinite,
     /// All voxels are equal.
     Constant,
+    /// An image of two values: a mask under the name of a modality.
+    Binary,
     /// An axis of a single voxel.
     Flat,
     /// A voxel size that is hard to believe.
@@ -60,9 +62,9 @@ pub enum Kind {
     MaskEmpty,
     /// An image with the voxels of another one.
     Duplicate,
-    /// A required modality is missing.
+    /// Required modalities are missing.
     MissingRequired,
-    /// A modality that other cases of the data set have.
+    /// Modalities are missing that other cases of the data set have.
     MissingModality,
 }
 
