@@ -43,7 +43,7 @@ impl Parts {
     pub(super) fn at(p: Point) -> Self {
         let cerebrum = outline(p);
         // High above them the lower parts are out of reach of any blending.
-        let (cerebellum, stem) = if p[2] > 26.0 { (-20.0, -20.0) } else { (cerebellum(p), stem(p)) };
+        let (cerebellum, stem) = if p[2] > 26.0 { (-1e3, -1e3) } else { (cerebellum(p), stem(p)) };
         let envelope = smooth_max(smooth_max(cerebrum, cerebellum, 12.0), stem, 12.0) + 1.0;
         Self { cerebrum, cerebellum, stem, envelope }
     }

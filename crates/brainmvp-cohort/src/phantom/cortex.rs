@@ -8,8 +8,8 @@
 
 use super::random::Random;
 use super::shape::{
-    Point, add, dot, ellipsoid, hypotenuse, knot, length, mix, normalised, rounded_min, scale, smooth_max,
-    smooth_min, smoothstep, sub, tube,
+    Knot, Point, add, dot, ellipsoid, hypotenuse, knot, length, mix, normalised, rounded_min, scale,
+    smooth_max, smooth_min, smoothstep, sub, tube,
 };
 use super::waves::{Band, Waves};
 
@@ -56,7 +56,7 @@ impl Cortex {
         let lateral_mm = self.sylvian(p);
         let thickness_mm = self.thickness_mm * smoothstep(-1.0, 5.0, callosum_mm);
         let open_mm = smooth_min(outline_mm, fissure_mm, 1.0);
-        if open_mm < -1.0 || open_mm > DEEPEST_SULCUS_MM {
+        if !(-1.0..=DEEPEST_SULCUS_MM).contains(&open_mm) {
             return Fold { depth_mm: open_mm.min(lateral_mm), thickness_mm };
         }
         let (normal, steepness) = outward(p);
@@ -67,9 +67,9 @@ impl Cortex {
         // The temporal lobe is slender, and the underside hardly folded.
         let slender = smoothstep(-4.0, 6.0, temporal(p)).max(smoothstep(-0.3, -0.8, normal[2]));
         let main_reach = (15.0 + 7.5 * reach) * (1.0 - 0.45 * slender);
-        let main_mm = self.sheet(&self.sulci, surface, normal, open_mm);
+        let main_mm = sheet(&self.sulci, surface, normal, open_mm);
         let main_mm = below_lip(main_mm, open_mm, main_reach - kept) - self.half_width_mm;
-        let side_mm = self.sheet(&self.side_branches, surface, normal, open_mm);
+        let side_mm = sheet(&self.side_branches, surface, normal, open_mm);
         let side_mm = below_lip(side_mm, open_mm, 3.5 - 5.0 * reach - kept) - 0.7 * self.half_width_mm;
         let folded_mm = rounded_min(open_mm, main_mm, 4.0);
         let folded_mm = rounded_min(folded_mm, side_mm, 2.5);
@@ -81,16 +81,6 @@ impl Cortex {
         let bend = self.bend.each_ref().map(|waves| waves.value(surface));
         let shift = 0.32 * depth_mm;
         [surface[0] + bend[0] * shift, surface[1] + bend[1] * shift, surface[2] - bend[0] * shift]
-    }
-
-    /// Distance (mm) to the zero sheet of a field drawn on the surface.
-    fn sheet(&self, waves: &Waves, surface: Point, normal: Point, depth_mm: f32) -> f32 {
-        let (value, gradient) = waves.value_and_gradient(surface);
-        let tangential = sub(gradient, scale(normal, dot(gradient, normal)));
-        // Below a convex surface of radius 60 mm sheets draw nearer. The second term keeps the distance
-        // finite where the field is flat.
-        let convergence = 60.0 / (60.0 - depth_mm.clamp(0.0, 30.0));
-        value.abs() / (hypotenuse(length(tangential), 0.07) * convergence)
     }
 
     /// Depth (mm) below the walls of the lateral (Sylvian) fissure: a sheet from the side of the brain that ends
@@ -111,6 +101,16 @@ impl Cortex {
         let cleft = length([across, (height.abs() - half_height).max(0.0), beyond]);
         entrance.min(cleft - self.half_width_mm - 0.5)
     }
+}
+
+/// Distance (mm) to the zero sheet of a field drawn on the surface.
+fn sheet(waves: &Waves, surface: Point, normal: Point, depth_mm: f32) -> f32 {
+    let (value, gradient) = waves.value_and_gradient(surface);
+    let tangential = sub(gradient, scale(normal, dot(gradient, normal)));
+    // Below a convex surface of radius 60 mm sheets draw nearer. The second term keeps the distance
+    // finite where the field is flat.
+    let convergence = 60.0 / (60.0 - depth_mm.clamp(0.0, 30.0));
+    value.abs() / (hypotenuse(length(tangential), 0.07) * convergence)
 }
 
 /// Distance to a sheet that ends `reach_mm` below the surface.
@@ -139,15 +139,15 @@ fn base_height(side: f32, y: f32) -> f32 {
 
 /// Depth (mm) in the temporal lobe.
 fn temporal(p: Point) -> f32 {
-    let [side, y, z] = [p[0].abs(), p[1], p[2]];
-    const LOBE: [super::shape::Knot; 4] = [
+    const LOBE: [Knot; 4] = [
         knot(38.0, 8.0, -29.0, 13.0),
         knot(45.0, -12.0, -26.0, 18.5),
         knot(47.0, -40.0, -18.0, 19.0),
         knot(40.0, -66.0, -8.0, 17.0),
     ];
-    const MEDIAL: [super::shape::Knot; 3] =
+    const MEDIAL: [Knot; 3] =
         [knot(25.0, -2.0, -26.0, 8.5), knot(25.0, -25.0, -20.0, 8.5), knot(24.0, -48.0, -10.0, 10.0)];
+    let [side, y, z] = [p[0].abs(), p[1], p[2]];
     smooth_max(tube([side, y, z], &LOBE), tube([side, y, z], &MEDIAL), 10.0)
 }
 

@@ -23,7 +23,7 @@ impl Head {
             thickness: Waves::draw(random, Band::isotropic(8, 40.0, 90.0)),
             streaks: Waves::draw(
                 random,
-                Band { count: 16, wavelength_mm: [7.0, 22.0], stretch: [1.0, 1.0, 0.5] },
+                Band { count: 16, wavelength_mm: [18.0, 45.0], stretch: [1.0, 1.0, 0.3] },
             ),
             fluid_mm: 1.2 + 2.0 * atrophy + random.unit(),
             skull_mm: random.between(5.5, 7.5),
@@ -62,7 +62,7 @@ impl Head {
         cover(Tissue::Fat, surface - 1.8);
         let below = smoothstep(-38.0, -56.0, p[2] - 0.25 * (p[1] - 20.0));
         // Muscles, with thin layers of fat between them.
-        let muscle = (self.streaks.value(p).abs() - 0.14) * 6.0;
+        let muscle = (self.streaks.value(p).abs() - 0.10) * 8.0;
         let soft = surface - 4.0 - 1.5 * vary;
         cover(Tissue::Muscle, soft.min(muscle).min(20.0 * below - 2.0));
         cover(Tissue::Muscle, temporalis(q).min(surface - 3.0));

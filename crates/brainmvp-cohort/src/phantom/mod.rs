@@ -18,6 +18,8 @@ mod sequence;
 mod shape;
 mod site;
 mod subject;
+#[cfg(test)]
+mod tests;
 mod tissue;
 mod vessels;
 mod waves;

@@ -101,7 +101,7 @@ fn voxel_mm(random: &mut Random, modality: Modality, index: usize) -> Point {
         Modality::T1c if thick => [1.0, 1.0, slab],
         Modality::T1 | Modality::T1c => [1.0, 1.0, 1.0],
         Modality::Mra => [0.6, 0.6, 0.8],
-        Modality::Flair if index % 3 == 0 => [1.0, 1.0, 1.2],
+        Modality::Flair if index.is_multiple_of(3) => [1.0, 1.0, 1.2],
         Modality::Flair | Modality::T2 | Modality::Pd if thick => [1.0, 1.0, slab],
         Modality::Flair | Modality::T2 | Modality::Pd => [0.9, 0.9, 3.0],
         // Both halves of diffusion come from one acquisition.

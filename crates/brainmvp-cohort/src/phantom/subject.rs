@@ -106,15 +106,30 @@ struct Slice {
     mask: Vec<u16>,
 }
 
+/// What is decided before the subject itself.
+struct Choices {
+    site: usize,
+    disease: Disease,
+    grade: Option<Grade>,
+    modalities: Vec<Modality>,
+}
+
+impl Choices {
+    fn draw(config: &PhantomConfig, index: usize) -> Self {
+        let mut random = Random::new(config.seed, index, Purpose::Cohort);
+        let site = random.below(config.sites.max(1));
+        let disease = Disease::ALL[random.weighted(&config.lesions.weights())];
+        let high = random.chance(config.high_grade_share);
+        let grade = (disease == Disease::Glioma).then_some(if high { Grade::High } else { Grade::Low });
+        Self { site, disease, grade, modalities: modalities(&mut random, config) }
+    }
+}
+
 /// Draws the subject of case `index` (from 0): the same for the same configuration, and independent of how many
 /// cases there are.
 pub fn draw_subject(config: &PhantomConfig, index: usize) -> Subject {
-    let mut random = Random::new(config.seed, index, Purpose::Cohort);
-    let site = Site::draw(config.seed, random.below(config.sites.max(1)));
-    let disease = Disease::ALL[random.weighted(&config.lesions.weights())];
-    let high = random.chance(config.high_grade_share);
-    let grade = (disease == Disease::Glioma).then_some(if high { Grade::High } else { Grade::Low });
-    let modalities = modalities(&mut random, config);
+    let Choices { site, disease, grade, modalities } = Choices::draw(config, index);
+    let site = Site::draw(config.seed, site);
     let mut random = Random::new(config.seed, index, Purpose::Pose);
     let pose = Pose::draw(&mut random, config);
     let shading = std::array::from_fn(|_| Waves::draw(&mut random, Band::isotropic(8, 200.0, 420.0)));
@@ -243,8 +258,8 @@ impl Subject {
         if !self.whole && parts.envelope < -1.5 * spacing {
             return None;
         }
-        // Voxels are looked at in samples of at most 1.3 mm.
-        let per_axis = (spacing / 1.3).ceil().max(1.0) as usize;
+        // Up to 1.3 mm a voxel is looked at once, above in eight samples.
+        let per_axis = if spacing > 1.3 { 2 } else { 1 };
         let fine = spacing / per_axis as f32;
         let mut mixture = Mixture::zero();
         for sample in 0..per_axis * per_axis * per_axis {
@@ -327,4 +342,24 @@ fn diffusion(b0: f32, b1000: f32) -> f32 {
         return 0.0;
     }
     (libm::logf(b0 / b1000) * (1e6 / B_VALUE as f32)).clamp(0.0, 4000.0).round()
+}
+
+#[cfg(test)]
+pub(super) fn drawn_modalities(config: &PhantomConfig, index: usize) -> Vec<Modality> {
+    Choices::draw(config, index).modalities
+}
+
+#[cfg(test)]
+impl Subject {
+    /// Places in memory of the voxels of which at least `share` is `tissue`.
+    pub(super) fn voxels_of(&self, tissue: Tissue, share: f32) -> Vec<usize> {
+        (0..self.grid.len())
+            .into_par_iter()
+            .filter(|offset| {
+                let voxel = self.grid.voxel(*offset).map(|v| v as f64);
+                let centre = self.grid.affine.to_world(voxel).map(|mm| mm as f32);
+                self.voxel(centre).is_some_and(|(mixture, _)| mixture.share(tissue) >= share)
+            })
+            .collect()
+    }
 }

@@ -127,8 +127,7 @@ impl Tissue {
             Self::Pallidum => Row([760.0, 1010.0], [66.0, 57.0], 0.74, 0.74),
             Self::Choroid => Row([1400.0, 1750.0], [120.0, 110.0], 0.86, 1.5),
             Self::Hyperintensity => Row([950.0, 1250.0], [125.0, 115.0], 0.80, 1.05),
-            Self::LargeArtery => Row([1440.0, 1700.0], [250.0, 200.0], 0.86, 2.0),
-            Self::SmallArtery => Row([1440.0, 1700.0], [250.0, 200.0], 0.86, 2.0),
+            Self::LargeArtery | Self::SmallArtery => Row([1440.0, 1700.0], [250.0, 200.0], 0.86, 2.0),
             Self::Vein => Row([1400.0, 1600.0], [130.0, 70.0], 0.86, 2.0),
             Self::Bone => Row([500.0, 500.0], [1.5, 1.2], 0.15, 0.3),
             Self::Marrow => Row([350.0, 420.0], [70.0, 65.0], 0.60, 0.3),
@@ -153,9 +152,8 @@ impl Tissue {
         let Row(t1, t2, proton_density, adc) = self.row();
         let place = usize::from(field == Field::ThreeTesla);
         let agent_mmol = match self {
-            Self::Enhancing | Self::Schwannoma => 0.40,
+            Self::Enhancing | Self::Schwannoma | Self::Choroid => 0.40,
             Self::FaintlyEnhancing => 0.13,
-            Self::Choroid => 0.4,
             Self::LargeArtery | Self::SmallArtery | Self::Vein => 0.7,
             Self::Mucosa => 0.6,
             Self::Skin | Self::Muscle => 0.08,
