@@ -31,7 +31,7 @@ fn assert_stage(ours: Tensor<5>, golden: &Golden, name: &str) {
     let ours = ours.permute([0, 4, 1, 3, 2]);
     let (shape, expected) = golden.tensor(name);
     assert_eq!(ours.dims(), shape, "{name}");
-    assert_close(&ours.into_data().to_vec().unwrap(), expected, 1e-4, name);
+    assert_close(&ours.into_data().try_to_vec().unwrap(), expected, 1e-4, name);
 }
 
 fn assert_close(ours: &[f32], expected: &[f64], tolerance: f64, what: &str) {

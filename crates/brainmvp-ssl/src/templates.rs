@@ -130,7 +130,7 @@ mod tests {
         ) {
             let device = Device::flex();
             let templates = ramp(size, 1e-9, &device);
-            let crop: Vec<f32> = templates.crop(Modality::T1, start, patch).into_data().to_vec().unwrap();
+            let crop: Vec<f32> = templates.crop(Modality::T1, start, patch).into_data().try_to_vec().unwrap();
             let last = (size.iter().product::<usize>() - 1) as f32;
             for (offset, value) in crop.into_iter().enumerate() {
                 let voxel = [offset % patch[0], offset / patch[0] % patch[1], offset / (patch[0] * patch[1])];

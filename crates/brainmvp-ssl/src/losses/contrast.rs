@@ -18,7 +18,7 @@ pub fn contrast(first: Tensor<5>, second: Tensor<5>, temperature: f32) -> Tensor
 
 /// Each sample as one vector of length 1.
 fn unit_rows(features: Tensor<5>) -> Tensor<2> {
-    let rows: Tensor<2> = features.flatten(1, 4).reshape([0, -1]);
+    let rows: Tensor<2> = features.flatten(1, 4);
     let length = (rows.clone() * rows.clone()).sum_dim(1).sqrt().clamp_min(1e-12);
     rows / length
 }
