@@ -1,0 +1,374 @@
+//! Grey pictures of slices, as PNG.
+//!
+//! Slices are shown as radiologists look at them: anterior or superior at the top, and in axial and coronal
+//! slices the patient's right at the viewer's left; a sagittal slice faces the viewer's left.
+
+use std::io::Write;
+use std::path::Path;
+
+use brainmvp_volume::write_atomically;
+
+use super::Result;
+
+/// Black pixels between neighbours.
+const GAP: usize = 2;
+/// Pixels from one letter to the next.
+const ADVANCE: usize = 6;
+
+/// The planes of the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plane {
+    /// Across the body: x and y.
+    Axial,
+    /// Parallel to the face: x and z.
+    Coronal,
+    /// From front to back: y and z.
+    Sagittal,
+}
+
+impl Plane {
+    /// All planes in the usual order.
+    pub const ALL: [Self; 3] = [Self::Axial, Self::Coronal, Self::Sagittal];
+
+    /// The volume axes that run along the width, along the height and through the slice.
+    fn axes(self) -> [usize; 3] {
+        match self {
+            Self::Axial => [0, 1, 2],
+            Self::Coronal => [0, 2, 1],
+            Self::Sagittal => [1, 2, 0],
+        }
+    }
+}
+
+/// A picture of 8-bit grey pixels, row by row from the top; never smaller than one pixel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    width: usize,
+    height: usize,
+    grey: Vec<u8>,
+}
+
+impl Picture {
+    /// A black picture; a width or height of 0 becomes 1.
+    pub fn black(width: usize, height: usize) -> Self {
+        let (width, height) = (width.max(1), height.max(1));
+        Self { width, height, grey: vec![0; width * height] }
+    }
+
+    /// The slice `index` of a volume in RAS+.
+    ///
+    /// `volume` holds `shape` = `[x, y, z]` voxels, x fastest. The lower bound of `window` is shown black, the
+    /// upper one white. Voxels that are not finite or not there are black: a picture never stops a run.
+    pub fn slice(volume: &[f32], shape: [usize; 3], plane: Plane, index: usize, window: (f32, f32)) -> Self {
+        let [across, up, through] = plane.axes();
+        let mut picture = Self::black(shape[across], shape[up]);
+        if index >= shape[through] {
+            return picture;
+        }
+        let strides = [1, shape[0], shape[0] * shape[1]];
+        // Pixels run from the top left, which is the far end of both axes.
+        for (row, b) in (0..shape[up]).rev().enumerate() {
+            for (column, a) in (0..shape[across]).rev().enumerate() {
+                let offset = a * strides[across] + b * strides[up] + index * strides[through];
+                let value = volume.get(offset).copied().unwrap_or(f32::NAN);
+                picture.grey[row * picture.width + column] = shade(value, window);
+            }
+        }
+        picture
+    }
+
+    /// The middle axial, coronal and sagittal slices side by side, as in [`Picture::slice`].
+    pub fn three_planes(volume: &[f32], shape: [usize; 3], window: (f32, f32)) -> Self {
+        let slices = Plane::ALL.map(|plane| {
+            let [.., through] = plane.axes();
+            Self::slice(volume, shape, plane, shape[through] / 2, window)
+        });
+        Self::table(&[slices.iter().collect()])
+    }
+
+    /// Rows of pictures, each row with its label at the left, on black.
+    ///
+    /// Columns are as wide as their widest picture. Labels are in capitals and digits with a few signs; any
+    /// other character shows as a box.
+    pub fn montage(rows: &[(&str, &[Self])]) -> Self {
+        let labels: Vec<Self> = rows.iter().map(|(label, _)| Self::text(label)).collect();
+        let cells = rows
+            .iter()
+            .zip(&labels)
+            .map(|((_, pictures), label)| std::iter::once(label).chain(*pictures).collect());
+        Self::table(&cells.collect::<Vec<_>>())
+    }
+
+    /// The picture with every pixel as a square of `factor` pixels a side; 0 counts as 1.
+    pub fn scaled(&self, factor: usize) -> Self {
+        let factor = factor.max(1);
+        let mut scaled = Self::black(self.width * factor, self.height * factor);
+        for (index, pixel) in scaled.grey.iter_mut().enumerate() {
+            let (row, column) = (index / scaled.width / factor, index % scaled.width / factor);
+            *pixel = self.grey[row * self.width + column];
+        }
+        scaled
+    }
+
+    /// Pixels a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// All pixels, row by row from the top, 0 black and 255 white.
+    pub fn grey(&self) -> &[u8] {
+        &self.grey
+    }
+
+    /// The picture as a PNG file.
+    #[expect(clippy::expect_used, reason = "the picture is never empty and memory takes what is written")]
+    pub fn png(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder
+            .write_header()
+            .and_then(|mut writer| writer.write_image_data(&self.grey))
+            .expect("a picture with pixels can be encoded");
+        bytes
+    }
+
+    /// Writes the picture as a PNG file, atomically.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_png(&self, path: &Path) -> Result<()> {
+        Ok(write_atomically(path, |file| file.write_all(&self.png()))?)
+    }
+
+    /// Cells in rows and columns, each at the left of its column and in the middle of its row's height.
+    fn table(rows: &[Vec<&Self>]) -> Self {
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width).max())
+            .map(Option::unwrap_or_default)
+            .collect();
+        let heights: Vec<usize> =
+            rows.iter().map(|row| row.iter().map(|cell| cell.height).max().unwrap_or(0)).collect();
+        let extent = |sizes: &[usize]| sizes.iter().sum::<usize>() + GAP * sizes.len().saturating_sub(1);
+        let mut table = Self::black(extent(&widths), extent(&heights));
+        let mut top = 0;
+        for (row, height) in rows.iter().zip(&heights) {
+            let mut left = 0;
+            for (cell, width) in row.iter().zip(&widths) {
+                table.draw(cell, left, top + (height - cell.height) / 2);
+                left += width + GAP;
+            }
+            top += height + GAP;
+        }
+        table
+    }
+
+    /// Copies `cell` to the place of which it is given the left column and the top row.
+    fn draw(&mut self, cell: &Self, left: usize, top: usize) {
+        for (row, pixels) in cell.grey.chunks_exact(cell.width).enumerate() {
+            let start = (top + row) * self.width + left;
+            self.grey[start..start + cell.width].copy_from_slice(pixels);
+        }
+    }
+
+    /// A line of text, white on black, 7 pixels high.
+    fn text(line: &str) -> Self {
+        let mut text = Self::black(line.chars().count() * ADVANCE, 7);
+        for (position, letter) in line.chars().enumerate() {
+            for (row, bits) in glyph(letter).into_iter().enumerate() {
+                for column in (0..5).filter(|column| bits >> (4 - column) & 1 == 1) {
+                    text.grey[row * text.width + position * ADVANCE + column] = 255;
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Grey of a value in a window. A window without width, or with NaN for a bound, splits black from white.
+fn shade(value: f32, (low, high): (f32, f32)) -> u8 {
+    if !value.is_finite() {
+        0
+    } else if high > low {
+        // `as` saturates, and takes NaN to 0.
+        ((value - low) / (high - low) * 255.0).round() as u8
+    } else {
+        255 * u8::from(value > low)
+    }
+}
+
+/// The seven rows of a letter, five bits each, the leftmost column highest; a box where there is none.
+fn glyph(letter: char) -> [u8; 7] {
+    let capital = letter.to_ascii_uppercase();
+    FONT.iter().find(|(known, _)| *known == capital).map_or([31, 17, 17, 17, 17, 17, 31], |(_, rows)| *rows)
+}
+
+const FONT: [(char, [u8; 7]); 45] = [
+    (' ', [0b00000, 0b00000, 0b00000, 0b00000, 0b00000, 0b00000, 0b00000]),
+    ('A', [0b00100, 0b01010, 0b10001, 0b10001, 0b11111, 0b10001, 0b10001]),
+    ('B', [0b11110, 0b10001, 0b10001, 0b11110, 0b10001, 0b10001, 0b11110]),
+    ('C', [0b01111, 0b10000, 0b10000, 0b10000, 0b10000, 0b10000, 0b01111]),
+    ('D', [0b11100, 0b10010, 0b10001, 0b10001, 0b10001, 0b10010, 0b11100]),
+    ('E', [0b11111, 0b10000, 0b10000, 0b11100, 0b10000, 0b10000, 0b11111]),
+    ('F', [0b11111, 0b10000, 0b10000, 0b11100, 0b10000, 0b10000, 0b10000]),
+    ('G', [0b01111, 0b10000, 0b10000, 0b10011, 0b10001, 0b10001, 0b01111]),
+    ('H', [0b10001, 0b10001, 0b10001, 0b11111, 0b10001, 0b10001, 0b10001]),
+    ('I', [0b01110, 0b00100, 0b00100, 0b00100, 0b00100, 0b00100, 0b01110]),
+    ('J', [0b00111, 0b00010, 0b00010, 0b00010, 0b00010, 0b10010, 0b01100]),
+    ('K', [0b10001, 0b10010, 0b10100, 0b11000, 0b10100, 0b10010, 0b10001]),
+    ('L', [0b10000, 0b10000, 0b10000, 0b10000, 0b10000, 0b10000, 0b11111]),
+    ('M', [0b10001, 0b11011, 0b10101, 0b10101, 0b10001, 0b10001, 0b10001]),
+    ('N', [0b10001, 0b11001, 0b11001, 0b10101, 0b10011, 0b10011, 0b10001]),
+    ('O', [0b01110, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b01110]),
+    ('P', [0b11110, 0b10001, 0b10001, 0b11110, 0b10000, 0b10000, 0b10000]),
+    ('Q', [0b01110, 0b10001, 0b10001, 0b10001, 0b10101, 0b10010, 0b01101]),
+    ('R', [0b11110, 0b10001, 0b10001, 0b11110, 0b10100, 0b10010, 0b10001]),
+    ('S', [0b01111, 0b10000, 0b10000, 0b01110, 0b00001, 0b00001, 0b11110]),
+    ('T', [0b11111, 0b00100, 0b00100, 0b00100, 0b00100, 0b00100, 0b00100]),
+    ('U', [0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b01110]),
+    ('V', [0b10001, 0b10001, 0b10001, 0b10001, 0b01010, 0b01010, 0b00100]),
+    ('W', [0b10001, 0b10001, 0b10001, 0b10101, 0b10101, 0b11011, 0b10001]),
+    ('X', [0b10001, 0b01010, 0b01010, 0b00100, 0b01010, 0b01010, 0b10001]),
+    ('Y', [0b10001, 0b10001, 0b01010, 0b00100, 0b00100, 0b00100, 0b00100]),
+    ('Z', [0b11111, 0b00001, 0b00010, 0b00100, 0b01000, 0b10000, 0b11111]),
+    ('0', [0b01110, 0b10001, 0b10011, 0b10101, 0b11001, 0b10001, 0b01110]),
+    ('1', [0b00100, 0b01100, 0b10100, 0b00100, 0b00100, 0b00100, 0b11111]),
+    ('2', [0b01110, 0b10001, 0b00001, 0b00110, 0b01000, 0b10000, 0b11111]),
+    ('3', [0b11110, 0b00001, 0b00001, 0b01110, 0b00001, 0b00001, 0b11110]),
+    ('4', [0b00010, 0b00110, 0b01010, 0b10010, 0b11111, 0b00010, 0b00010]),
+    ('5', [0b11111, 0b10000, 0b11110, 0b00001, 0b00001, 0b10001, 0b01110]),
+    ('6', [0b00110, 0b01000, 0b10000, 0b11110, 0b10001, 0b10001, 0b01110]),
+    ('7', [0b11111, 0b00001, 0b00010, 0b00010, 0b00100, 0b00100, 0b00100]),
+    ('8', [0b01110, 0b10001, 0b10001, 0b01110, 0b10001, 0b10001, 0b01110]),
+    ('9', [0b01110, 0b10001, 0b10001, 0b01111, 0b00001, 0b00010, 0b01100]),
+    ('-', [0b00000, 0b00000, 0b00000, 0b01110, 0b00000, 0b00000, 0b00000]),
+    ('_', [0b00000, 0b00000, 0b00000, 0b00000, 0b00000, 0b00000, 0b11111]),
+    ('.', [0b00000, 0b00000, 0b00000, 0b00000, 0b00000, 0b01100, 0b01100]),
+    (',', [0b00000, 0b00000, 0b00000, 0b00000, 0b01100, 0b00100, 0b01000]),
+    (':', [0b00000, 0b01100, 0b01100, 0b00000, 0b01100, 0b01100, 0b00000]),
+    ('+', [0b00000, 0b00100, 0b00100, 0b11111, 0b00100, 0b00100, 0b00000]),
+    ('/', [0b00001, 0b00001, 0b00010, 0b00100, 0b01000, 0b10000, 0b10000]),
+    ('=', [0b00000, 0b00000, 0b11111, 0b00000, 0b11111, 0b00000, 0b00000]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A volume whose voxel at [x, y, z] is x + 10 y + 100 z.
+    fn coordinates([nx, ny, nz]: [usize; 3]) -> Vec<f32> {
+        let voxel = |index| index % nx + index / nx % ny * 10 + index / nx / ny * 100;
+        (0..nx * ny * nz).map(|index| voxel(index) as f32).collect()
+    }
+
+    #[test]
+    fn slices_are_radiological() {
+        let shape = [2, 3, 2];
+        let slice = |plane, index| {
+            let picture = Picture::slice(&coordinates(shape), shape, plane, index, (0.0, 255.0));
+            (picture.width, picture.height, picture.grey)
+        };
+        // Anterior (high y) on top, the patient's right (high x) at the left.
+        assert_eq!(slice(Plane::Axial, 1), (2, 3, vec![121, 120, 111, 110, 101, 100]));
+        // Superior (high z) on top.
+        assert_eq!(slice(Plane::Coronal, 2), (2, 2, vec![121, 120, 21, 20]));
+        // Anterior at the left.
+        assert_eq!(slice(Plane::Sagittal, 0), (3, 2, vec![120, 110, 100, 20, 10, 0]));
+    }
+
+    #[test]
+    fn windows_scale_and_clamp() {
+        let grey = |value, window| Picture::slice(&[value], [1; 3], Plane::Axial, 0, window).grey[0];
+        assert_eq!([-1.0, 0.0, 0.5, 1.0, 9.0].map(|value| grey(value, (0.0, 1.0))), [0, 0, 128, 255, 255]);
+        assert_eq!([1.0, 2.0, 3.0].map(|value| grey(value, (2.0, 2.0))), [0, 0, 255]);
+        let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        assert_eq!(odd.map(|value| grey(value, (0.0, 1.0))), [0; 3]);
+        for low in odd {
+            for high in odd {
+                grey(1.0, (low, high));
+            }
+        }
+        assert_eq!(grey(1.0, (f32::MIN, f32::MAX)), 0, "a range beyond single precision is black");
+    }
+
+    #[test]
+    fn empty_short_and_missing_slices_are_black() {
+        let window = (-1.0, 1.0);
+        for shape in [[0; 3], [0, 4, 4], [4, 0, 4], [4, 4, 0]] {
+            let picture = Picture::three_planes(&[], shape, window);
+            assert!(picture.grey.iter().all(|pixel| *pixel == 0));
+            assert!(!picture.png().is_empty());
+        }
+        for (volume, index) in [(&[1.0; 8][..], 2), (&[], 0)] {
+            assert_eq!(Picture::slice(volume, [2; 3], Plane::Coronal, index, window), Picture::black(2, 2));
+        }
+        assert_eq!(Picture::montage(&[]), Picture::black(1, 1));
+        assert_eq!(Picture::montage(&[("", &[])]).height, 7);
+    }
+
+    #[test]
+    fn three_planes_stand_side_by_side() {
+        let shape = [4, 6, 3];
+        let picture = Picture::three_planes(&[1.0; 72], shape, (0.0, 1.0));
+        assert_eq!((picture.width, picture.height), (4 + 2 + 4 + 2 + 6, 6));
+        let white = |row: usize| -> Vec<usize> {
+            (0..picture.width).filter(|column| picture.grey[row * picture.width + column] == 255).collect()
+        };
+        assert_eq!(white(0), [0, 1, 2, 3], "only the axial slice is six rows high");
+        assert_eq!(white(2), [0, 1, 2, 3, 6, 7, 8, 9, 12, 13, 14, 15, 16, 17]);
+    }
+
+    #[test]
+    fn a_montage_keeps_every_pixel_of_its_pictures() {
+        let grey = |width, height, value| Picture { width, height, grey: vec![value; width * height] };
+        let (first, second) = ([grey(9, 8, 10), grey(3, 3, 20)], [grey(5, 20, 30)]);
+        let montage = Picture::montage(&[("T1", &first), ("flair", &second)]);
+        assert_eq!((montage.width, montage.height), (5 * ADVANCE + GAP + 9 + GAP + 3, 8 + GAP + 20));
+        let total = |value: u8| -> usize {
+            montage.grey.iter().filter(|pixel| **pixel == value).map(|pixel| usize::from(*pixel)).sum()
+        };
+        assert_eq!([10, 20, 30].map(total), [10 * 72, 20 * 9, 30 * 100]);
+        assert!(montage.grey.contains(&255), "the labels");
+    }
+
+    #[test]
+    fn letters_differ_and_case_does_not_matter() {
+        assert!(FONT.iter().all(|(_, rows)| rows.iter().all(|bits| *bits < 32)));
+        for (index, (letter, rows)) in FONT.iter().enumerate() {
+            assert!(FONT[..index].iter().all(|(other, drawn)| other != letter && drawn != rows), "{letter}");
+        }
+        assert_eq!(Picture::text("flair"), Picture::text("FLAIR"));
+        assert_eq!(glyph('é')[0], 31);
+    }
+
+    #[test]
+    fn scaling_repeats_pixels() {
+        let picture = Picture { width: 2, height: 1, grey: vec![7, 9] };
+        let scaled = picture.scaled(2);
+        assert_eq!((scaled.width, scaled.height, scaled.grey), (4, 2, vec![7, 7, 9, 9, 7, 7, 9, 9]));
+        assert_eq!(picture.scaled(0), picture);
+    }
+
+    #[test]
+    fn png_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        let shape = [7, 5, 3];
+        let picture = Picture::three_planes(&coordinates(shape), shape, (0.0, 300.0));
+        picture.write_png(&path).unwrap();
+        let file = std::io::Cursor::new(std::fs::read(&path).unwrap());
+        let mut reader = png::Decoder::new(file).read_info().unwrap();
+        let mut grey = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut grey).unwrap();
+        assert_eq!((info.width as usize, info.height as usize), (picture.width, picture.height));
+        assert_eq!((info.color_type, info.bit_depth), (png::ColorType::Grayscale, png::BitDepth::Eight));
+        assert_eq!(grey, picture.grey);
+    }
+}
