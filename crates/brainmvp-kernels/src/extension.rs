@@ -4,9 +4,10 @@ use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
 use crate::ops::{attention, conv, depthwise, linear, norm, patch};
 
-/// The operations of channels-last 3-D networks, on the primitives of a backend.
+/// The operations of channels-last 3-D networks, on the primitives of a backend, and their gradients.
 ///
 /// Shapes are those of the functions of the same name in [`crate::ops`]. The methods do not check them again.
+/// A `_backward` method takes the gradient for its operation's output and gives those for its inputs, in their order.
 #[backend_extension(Flex, Cube: cfg(feature = "cube"), Autodiff)]
 pub trait VolumeOps: Backend {
     /// See [`crate::ops::depthwise_conv3d`].
@@ -32,6 +33,16 @@ pub trait VolumeOps: Backend {
         conv::reference::<Self>(x, weight, stride)
     }
 
+    /// Gradients of [`VolumeOps::dense_conv3d`] for input and weight.
+    fn dense_conv3d_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        stride: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        conv::reference_backward::<Self>(x, weight, gradient, stride)
+    }
+
     /// See [`crate::ops::linear`].
     fn voxel_linear(
         x: FloatTensor<Self>,
@@ -41,13 +52,41 @@ pub trait VolumeOps: Backend {
         linear::reference::<Self>(x, weight, bias)
     }
 
+    /// Gradients of [`VolumeOps::voxel_linear`] for input, weight and bias.
+    fn voxel_linear_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        linear::reference_backward::<Self>(x, weight, gradient)
+    }
+
     /// See [`crate::ops::linear_gelu`].
     fn voxel_linear_gelu(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
+        linear::reference_gelu::<Self>(x, weight, bias).0
+    }
+
+    /// [`VolumeOps::voxel_linear_gelu`] with what its gradient needs: the values before GELU.
+    fn voxel_linear_gelu_train(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         linear::reference_gelu::<Self>(x, weight, bias)
+    }
+
+    /// Gradients of [`VolumeOps::voxel_linear_gelu`] for input, weight and bias; `before` are the values before GELU.
+    fn voxel_linear_gelu_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        before: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        linear::reference_gelu_backward::<Self>(x, weight, before, gradient)
     }
 
     /// See [`crate::ops::layer_norm`].
@@ -60,7 +99,17 @@ pub trait VolumeOps: Backend {
         norm::layer_norm_reference::<Self>(x, scale, shift, epsilon)
     }
 
-    /// See [`crate::ops::batch_norm_train`]: output, mean and biased variance.
+    /// Gradients of [`VolumeOps::channel_layer_norm`] for input, scale and shift.
+    fn channel_layer_norm_backward(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        norm::layer_norm_backward_reference::<Self>(x, scale, gradient, epsilon)
+    }
+
+    /// See [`crate::ops::batch_norm_train`]: output, mean and biased variance. Gradients flow through the output only.
     fn channel_batch_norm(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,
@@ -70,9 +119,39 @@ pub trait VolumeOps: Backend {
         norm::batch_norm_reference::<Self>(x, scale, shift, epsilon)
     }
 
+    /// Gradients of [`VolumeOps::channel_batch_norm`]'s output for input, scale and shift, given the statistics.
+    fn channel_batch_norm_backward(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        norm::batch_norm_backward_reference::<Self>(x, scale, [mean, variance], gradient, epsilon)
+    }
+
+    /// See [`crate::ops::channel_affine`].
+    fn channel_affine(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        norm::affine_reference::<Self>(x, scale, shift)
+    }
+
     /// See [`crate::ops::attention`].
     fn token_attention(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {
         attention::reference::<Self>(qkv, heads)
+    }
+
+    /// Gradient of [`VolumeOps::token_attention`].
+    fn token_attention_backward(
+        qkv: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self> {
+        attention::reference_backward::<Self>(qkv, gradient, heads)
     }
 
     /// See [`crate::ops::downsample`].
@@ -84,9 +163,27 @@ pub trait VolumeOps: Backend {
         patch::downsample_reference::<Self>(x, weight, bias)
     }
 
+    /// Gradients of [`VolumeOps::patch_downsample`] for input, weight and bias.
+    fn patch_downsample_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        patch::downsample_backward_reference::<Self>(x, weight, gradient)
+    }
+
     /// See [`crate::ops::upsample`].
     fn patch_upsample(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         patch::upsample_reference::<Self>(x, weight)
+    }
+
+    /// Gradients of [`VolumeOps::patch_upsample`] for input and weight.
+    fn patch_upsample_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        patch::upsample_backward_reference::<Self>(x, weight, gradient)
     }
 }
 

@@ -1,13 +1,50 @@
-//! Gradients of the operations that have a kernel. All others differentiate through their default.
+//! Gradients of the operations, by the `_backward` methods of the backend below.
 
+use std::fmt::{self, Debug, Formatter};
+
+use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::Autodiff;
 
 use crate::VolumeOps;
+
+/// How an operation's gradient becomes that of its `N` inputs, with what it kept for that.
+struct Rule<B: VolumeOps, S, const N: usize>(fn(S, FloatTensor<B>) -> [FloatTensor<B>; N]);
+
+impl<B: VolumeOps, S, const N: usize> Debug for Rule<B, S, N> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("Rule")
+    }
+}
+
+impl<B: VolumeOps, S: Clone + Send + Debug + 'static, const N: usize> Backward<B, N> for Rule<B, S, N> {
+    type State = S;
+
+    fn backward(self, ops: Ops<S, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        for (parent, gradient) in ops.parents.into_iter().zip(self.0(ops.state, gradient)) {
+            if let Some(parent) = parent {
+                grads.register::<B>(parent.id, gradient);
+            }
+        }
+    }
+}
+
+/// `output` as a node of the graph, with what its gradient needs and the rule for it.
+fn record<B: VolumeOps, C: CheckpointStrategy, S: Clone + Send + Debug + 'static, const N: usize>(
+    inputs: [NodeGuard; N],
+    output: FloatTensor<B>,
+    kept: S,
+    rule: fn(S, FloatTensor<B>) -> [FloatTensor<B>; N],
+) -> FloatTensor<Autodiff<B, C>> {
+    match Rule(rule).prepare::<C>(inputs).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish(kept, output),
+        OpsKind::UnTracked(prep) => prep.finish(output),
+    }
+}
 
 impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
     fn depthwise_conv3d(
@@ -17,30 +54,120 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let ((x, x_node), (weight, weight_node), (bias, bias_node)) =
             (x.into_parts(), weight.into_parts(), bias.into_parts());
-        match Depthwise.prepare::<C>([x_node, weight_node, bias_node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let output = B::depthwise_conv3d(x.clone(), weight.clone(), bias);
-                prep.finish((x, weight), output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::depthwise_conv3d(x, weight, bias)),
-        }
+        let output = B::depthwise_conv3d(x.clone(), weight.clone(), bias);
+        record::<B, C, _, 3>([x_node, weight_node, bias_node], output, (x, weight), |(x, weight), gradient| {
+            B::depthwise_conv3d_backward(x, weight, gradient).into()
+        })
     }
-}
 
-#[derive(Debug)]
-struct Depthwise;
+    fn dense_conv3d(x: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        let output = B::dense_conv3d(x.clone(), weight.clone(), stride);
+        let kept = (x, weight, stride);
+        record::<B, C, _, 2>([x_node, weight_node], output, kept, |(x, weight, stride), gradient| {
+            B::dense_conv3d_backward(x, weight, gradient, stride).into()
+        })
+    }
 
-impl<B: VolumeOps> Backward<B, 3> for Depthwise {
-    type State = (FloatTensor<B>, FloatTensor<B>);
+    fn voxel_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node), (bias, bias_node)) =
+            (x.into_parts(), weight.into_parts(), bias.into_parts());
+        let output = B::voxel_linear(x.clone(), weight.clone(), bias);
+        record::<B, C, _, 3>([x_node, weight_node, bias_node], output, (x, weight), |(x, weight), gradient| {
+            B::voxel_linear_backward(x, weight, gradient).into()
+        })
+    }
 
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
-        let (x, weight) = ops.state;
-        let (input, weight, bias) = B::depthwise_conv3d_backward(x, weight, gradient);
-        for (parent, gradient) in ops.parents.into_iter().zip([input, weight, bias]) {
-            if let Some(parent) = parent {
-                grads.register::<B>(parent.id, gradient);
-            }
-        }
+    fn voxel_linear_gelu(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node), (bias, bias_node)) =
+            (x.into_parts(), weight.into_parts(), bias.into_parts());
+        let (output, before) = B::voxel_linear_gelu_train(x.clone(), weight.clone(), bias);
+        let (inputs, kept) = ([x_node, weight_node, bias_node], (x, weight, before));
+        record::<B, C, _, 3>(inputs, output, kept, |(x, weight, before), gradient| {
+            B::voxel_linear_gelu_backward(x, weight, before, gradient).into()
+        })
+    }
+
+    fn channel_layer_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (scale, scale_node), (shift, shift_node)) =
+            (x.into_parts(), scale.into_parts(), shift.into_parts());
+        let output = B::channel_layer_norm(x.clone(), scale.clone(), shift, epsilon);
+        let (inputs, kept) = ([x_node, scale_node, shift_node], (x, scale, epsilon));
+        record::<B, C, _, 3>(inputs, output, kept, |(x, scale, epsilon), gradient| {
+            B::channel_layer_norm_backward(x, scale, gradient, epsilon).into()
+        })
+    }
+
+    fn channel_batch_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let ((x, x_node), (scale, scale_node), (shift, shift_node)) =
+            (x.into_parts(), scale.into_parts(), shift.into_parts());
+        let (output, mean, variance) = B::channel_batch_norm(x.clone(), scale.clone(), shift, epsilon);
+        let (inputs, kept) =
+            ([x_node, scale_node, shift_node], (x, scale, mean.clone(), variance.clone(), epsilon));
+        let output = record::<B, C, _, 3>(inputs, output, kept, |kept, gradient| {
+            let (x, scale, mean, variance, epsilon) = kept;
+            B::channel_batch_norm_backward(x, scale, mean, variance, gradient, epsilon).into()
+        });
+        (output, FloatTensor::<Self>::new(mean), FloatTensor::<Self>::new(variance))
+    }
+
+    fn channel_affine(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (scale, scale_node), (shift, shift_node)) =
+            (x.into_parts(), scale.into_parts(), shift.into_parts());
+        let output = B::channel_affine(x.clone(), scale.clone(), shift);
+        record::<B, C, _, 3>([x_node, scale_node, shift_node], output, (x, scale), |(x, scale), gradient| {
+            crate::ops::norm::affine_backward_reference::<B>(x, scale, gradient).into()
+        })
+    }
+
+    fn token_attention(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {
+        let (qkv, node) = qkv.into_parts();
+        let output = B::token_attention(qkv.clone(), heads);
+        record::<B, C, _, 1>([node], output, (qkv, heads), |(qkv, heads), gradient| {
+            [B::token_attention_backward(qkv, gradient, heads)]
+        })
+    }
+
+    fn patch_downsample(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node), (bias, bias_node)) =
+            (x.into_parts(), weight.into_parts(), bias.into_parts());
+        let output = B::patch_downsample(x.clone(), weight.clone(), bias);
+        record::<B, C, _, 3>([x_node, weight_node, bias_node], output, (x, weight), |(x, weight), gradient| {
+            B::patch_downsample_backward(x, weight, gradient).into()
+        })
+    }
+
+    fn patch_upsample(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        let output = B::patch_upsample(x.clone(), weight.clone());
+        record::<B, C, _, 2>([x_node, weight_node], output, (x, weight), |(x, weight), gradient| {
+            B::patch_upsample_backward(x, weight, gradient).into()
+        })
     }
 }

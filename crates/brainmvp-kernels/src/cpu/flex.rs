@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::TensorData;
+use burn::tensor::{Shape, TensorData};
 
-use super::depthwise::{self, Sizes};
+use super::{depthwise, linear};
 use crate::VolumeOps;
 use crate::ops;
 
@@ -14,11 +14,11 @@ type Primitive = FloatTensor<Flex>;
 
 impl VolumeOps for Flex {
     fn depthwise_conv3d(x: Primitive, weight: Primitive, bias: Primitive) -> Primitive {
-        let (kernel, sizes) = sizes(&x, &weight);
-        if let (Some(x), Some(w), Some(b)) = (floats(&x), floats(&weight), floats(&bias)) {
+        let (kernel, sizes) = depthwise_sizes(&x, &weight);
+        if let (Some(v), Some(w), Some(b)) = (floats(&x), floats(&weight), floats(&bias)) {
             match kernel {
-                3 => return primitive(depthwise::forward::<3>(&x, &w, &b, sizes), shape(sizes)),
-                5 => return primitive(depthwise::forward::<5>(&x, &w, &b, sizes), shape(sizes)),
+                3 => return primitive(depthwise::forward::<3>(&v, &w, &b, sizes), x.shape()),
+                5 => return primitive(depthwise::forward::<5>(&v, &w, &b, sizes), x.shape()),
                 _ => {}
             }
         }
@@ -30,42 +30,116 @@ impl VolumeOps for Flex {
         weight: Primitive,
         gradient: Primitive,
     ) -> (Primitive, Primitive, Primitive) {
-        let (kernel, sizes) = sizes(&x, &weight);
+        let (kernel, sizes) = depthwise_sizes(&x, &weight);
         if let (Some(x), Some(w), Some(g)) = (floats(&x), floats(&weight), floats(&gradient)) {
             match kernel {
-                3 => return backward::<3>(&x, &w, &g, sizes),
-                5 => return backward::<5>(&x, &w, &g, sizes),
+                3 => return depthwise_backward::<3>(&x, &w, &g, sizes),
+                5 => return depthwise_backward::<5>(&x, &w, &g, sizes),
                 _ => {}
             }
         }
         ops::depthwise::reference_backward::<Flex>(x, weight, gradient)
     }
+
+    fn voxel_linear(x: Primitive, weight: Primitive, bias: Primitive) -> Primitive {
+        let (sizes, shape) = linear_sizes(&x, &weight);
+        if let (Some(x), Some(w), Some(b)) = (floats(&x), floats(&weight), floats(&bias)) {
+            return primitive(linear::forward(&x, &w, &b, sizes), shape);
+        }
+        ops::linear::reference::<Flex>(x, weight, bias)
+    }
+
+    fn voxel_linear_backward(
+        x: Primitive,
+        weight: Primitive,
+        gradient: Primitive,
+    ) -> (Primitive, Primitive, Primitive) {
+        if let (Some(v), Some(w), Some(g)) = (floats(&x), floats(&weight), floats(&gradient)) {
+            let gradients = linear::backward(&v, &w, &g, None, linear_sizes(&x, &weight).0);
+            return linear_gradients(gradients, &x, &weight);
+        }
+        ops::linear::reference_backward::<Flex>(x, weight, gradient)
+    }
+
+    fn voxel_linear_gelu(x: Primitive, weight: Primitive, bias: Primitive) -> Primitive {
+        let (sizes, shape) = linear_sizes(&x, &weight);
+        if let (Some(x), Some(w), Some(b)) = (floats(&x), floats(&weight), floats(&bias)) {
+            return primitive(linear::forward_gelu(&x, &w, &b, sizes), shape);
+        }
+        ops::linear::reference_gelu::<Flex>(x, weight, bias).0
+    }
+
+    fn voxel_linear_gelu_train(
+        x: Primitive,
+        weight: Primitive,
+        bias: Primitive,
+    ) -> (Primitive, Primitive) {
+        let (sizes, shape) = linear_sizes(&x, &weight);
+        if let (Some(x), Some(w), Some(b)) = (floats(&x), floats(&weight), floats(&bias)) {
+            let [output, before] = linear::forward_gelu_train(&x, &w, &b, sizes);
+            return (primitive(output, shape.clone()), primitive(before, shape));
+        }
+        ops::linear::reference_gelu::<Flex>(x, weight, bias)
+    }
+
+    fn voxel_linear_gelu_backward(
+        x: Primitive,
+        weight: Primitive,
+        before: Primitive,
+        gradient: Primitive,
+    ) -> (Primitive, Primitive, Primitive) {
+        if let (Some(v), Some(w), Some(z), Some(g)) =
+            (floats(&x), floats(&weight), floats(&before), floats(&gradient))
+        {
+            let gradients = linear::backward(&v, &w, &g, Some(&z), linear_sizes(&x, &weight).0);
+            return linear_gradients(gradients, &x, &weight);
+        }
+        ops::linear::reference_gelu_backward::<Flex>(x, weight, before, gradient)
+    }
 }
 
-fn backward<const K: usize>(
+fn depthwise_sizes(x: &Primitive, weight: &Primitive) -> (usize, depthwise::Sizes) {
+    let (shape, kernel) = (x.shape(), weight.shape()[0]);
+    let [batch, depth, height, width, channels] = [shape[0], shape[1], shape[2], shape[3], shape[4]];
+    (kernel, depthwise::Sizes { batch, depth, height, width, channels })
+}
+
+fn depthwise_backward<const K: usize>(
     x: &[f32],
     weight: &[f32],
     gradient: &[f32],
-    sizes: Sizes,
+    sizes: depthwise::Sizes,
 ) -> (Primitive, Primitive, Primitive) {
     let input = depthwise::backward_input::<K>(gradient, weight, sizes);
     let (weight, bias) = depthwise::backward_weight::<K>(x, gradient, sizes);
+    let depthwise::Sizes { batch, depth, height, width, channels } = sizes;
     (
-        primitive(input, shape(sizes)),
-        primitive(weight, [K, K, K, sizes.channels]),
-        primitive(bias, [sizes.channels]),
+        primitive(input, [batch, depth, height, width, channels]),
+        primitive(weight, [K, K, K, channels]),
+        primitive(bias, [channels]),
     )
 }
 
-fn sizes(x: &Primitive, weight: &Primitive) -> (usize, Sizes) {
-    let (shape, kernel) = (x.shape(), weight.shape()[0]);
-    let sizes =
-        Sizes { batch: shape[0], depth: shape[1], height: shape[2], width: shape[3], channels: shape[4] };
-    (kernel, sizes)
+/// Sizes of a linear layer, and its output's shape.
+fn linear_sizes(x: &Primitive, weight: &Primitive) -> (linear::Sizes, Shape) {
+    let [inputs, outputs] = [weight.shape()[0], weight.shape()[1]];
+    let mut shape = x.shape().to_vec();
+    shape.pop();
+    let rows = shape.iter().product();
+    shape.push(outputs);
+    (linear::Sizes { rows, inputs, outputs }, Shape::from(shape))
 }
 
-fn shape(sizes: Sizes) -> [usize; 5] {
-    [sizes.batch, sizes.depth, sizes.height, sizes.width, sizes.channels]
+fn linear_gradients(
+    gradients: linear::Gradients,
+    x: &Primitive,
+    weight: &Primitive,
+) -> (Primitive, Primitive, Primitive) {
+    (
+        primitive(gradients.input, x.shape()),
+        primitive(gradients.weight, weight.shape()),
+        primitive(gradients.bias, [weight.shape()[1]]),
+    )
 }
 
 /// The elements of an fp32 tensor in row-major order, copied only where the memory is not so; `None` for other types.
@@ -73,10 +147,9 @@ fn floats(tensor: &Primitive) -> Option<Cow<'_, [f32]>> {
     if let Some(slice) = tensor.as_slice::<f32>() {
         return Some(Cow::Borrowed(slice));
     }
-    let contiguous = tensor.to_contiguous();
-    contiguous.as_slice::<f32>().map(|slice| Cow::Owned(slice.to_vec()))
+    tensor.to_contiguous().into_data().try_into_vec::<f32>().ok().map(Cow::Owned)
 }
 
-fn primitive<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Primitive {
-    Primitive::from_data(TensorData::new(values, shape))
+fn primitive(values: Vec<f32>, shape: impl Into<Shape>) -> Primitive {
+    Primitive::from_data(TensorData::new(values, shape.into()))
 }

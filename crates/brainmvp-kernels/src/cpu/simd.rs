@@ -10,21 +10,56 @@
 pub(crate) trait Lanes: Copy {
     /// How many floats.
     const N: usize;
+    /// How many registers wide the panels of a matrix product are: four where there are 32 registers.
+    const PANEL: usize;
     /// All zero.
-    unsafe fn zero() -> Self;
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: the caller has the instruction set.
+        unsafe { Self::splat(0.0) }
+    }
+    /// All `value`.
+    unsafe fn splat(value: f32) -> Self;
     /// `N` floats from memory, unaligned.
     unsafe fn load(from: *const f32) -> Self;
     /// `N` floats to memory, unaligned.
     unsafe fn store(self, to: *mut f32);
     /// `self + a b`, fused where the hardware fuses.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+    /// `self + other`.
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self - other`.
+    unsafe fn sub(self, other: Self) -> Self;
+    /// `self * other`.
+    unsafe fn mul(self, other: Self) -> Self;
+    /// `self / other`.
+    unsafe fn div(self, other: Self) -> Self;
+    /// The larger one; `self` where `self` is not a number.
+    unsafe fn max(self, other: Self) -> Self;
+    /// `self` where `decider` is below zero, else `otherwise`.
+    unsafe fn where_negative(self, decider: Self, otherwise: Self) -> Self;
+    /// The lowest bits of each float, plus 127, as exponent: see [`super::activation::exp`].
+    unsafe fn exponent_from_low_bits(self) -> Self;
 }
+
+/// Sum of the lanes, in the order of memory.
+#[inline(always)]
+pub(crate) unsafe fn sum<L: Lanes>(lanes: L) -> f32 {
+    let mut values = [0.0; WIDEST_LANES];
+    // SAFETY: no lane type is wider than the array; the caller has the instruction set.
+    unsafe { lanes.store(values.as_mut_ptr()) };
+    values.iter().sum()
+}
+
+/// The most floats that a lane type has.
+pub(crate) const WIDEST_LANES: usize = 16;
 
 impl Lanes for f32 {
     const N: usize = 1;
+    const PANEL: usize = 1;
     #[inline(always)]
-    unsafe fn zero() -> Self {
-        0.0
+    unsafe fn splat(value: f32) -> Self {
+        value
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -40,6 +75,34 @@ impl Lanes for f32 {
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
         self + a * b
     }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self - other
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self * other
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        self / other
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        if other > self { other } else { self }
+    }
+    #[inline(always)]
+    unsafe fn where_negative(self, decider: Self, otherwise: Self) -> Self {
+        if decider < 0.0 { self } else { otherwise }
+    }
+    #[inline(always)]
+    unsafe fn exponent_from_low_bits(self) -> Self {
+        f32::from_bits(self.to_bits().wrapping_add(127) << 23)
+    }
 }
 
 /// Four floats that the compiler turns into whatever the target has (SSE2, NEON, WebAssembly).
@@ -48,9 +111,10 @@ pub(crate) struct Portable([f32; 4]);
 
 impl Lanes for Portable {
     const N: usize = 4;
+    const PANEL: usize = if cfg!(target_arch = "aarch64") { 4 } else { 2 };
     #[inline(always)]
-    unsafe fn zero() -> Self {
-        Self([0.0; 4])
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; 4])
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -73,63 +137,146 @@ impl Lanes for Portable {
             }
         }))
     }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if b > a { b } else { a })
+    }
+    #[inline(always)]
+    unsafe fn where_negative(self, decider: Self, otherwise: Self) -> Self {
+        Self(std::array::from_fn(|i| if decider.0[i] < 0.0 { self.0[i] } else { otherwise.0[i] }))
+    }
+    #[inline(always)]
+    unsafe fn exponent_from_low_bits(self) -> Self {
+        self.zip(self, |a, _| f32::from_bits(a.to_bits().wrapping_add(127) << 23))
+    }
+}
+
+impl Portable {
+    #[inline(always)]
+    fn zip(self, other: Self, operation: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|i| operation(self.0[i], other.0[i])))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::arch::x86_64::{
-        __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_setzero_ps, _mm512_storeu_ps,
-    };
+    use std::arch::x86_64::*;
 
     use super::Lanes;
 
-    impl Lanes for __m512 {
-        const N: usize = 16;
-        #[inline(always)]
-        unsafe fn zero() -> Self {
-            // SAFETY: the caller promises AVX-512.
-            unsafe { _mm512_setzero_ps() }
-        }
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            // SAFETY: the caller promises AVX-512 and sixteen valid floats.
-            unsafe { _mm512_loadu_ps(from) }
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            // SAFETY: the caller promises AVX-512 and sixteen valid floats.
-            unsafe { _mm512_storeu_ps(to, self) }
-        }
-        #[inline(always)]
-        unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-            // SAFETY: the caller promises AVX-512.
-            unsafe { _mm512_fmadd_ps(a, b, self) }
+    /// Implements [`Lanes`] for a register type by the intrinsics of its instruction set.
+    macro_rules! lanes {
+        ($register:ty, $n:literal, $panel:literal, $splat:ident, $load:ident, $store:ident, $fmadd:ident,
+         $add:ident, $sub:ident, $mul:ident, $div:ident, $max:ident, $select:ident,
+         $to_bits:ident, $from_bits:ident, $splat_bits:ident, $add_bits:ident, $shift_bits:ident) => {
+            // SAFETY (every block): the caller of a method promises the instruction set, and valid pointers.
+            impl Lanes for $register {
+                const N: usize = $n;
+                const PANEL: usize = $panel;
+                #[inline(always)]
+                unsafe fn splat(value: f32) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $splat(value) }
+                }
+                #[inline(always)]
+                unsafe fn load(from: *const f32) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $load(from) }
+                }
+                #[inline(always)]
+                unsafe fn store(self, to: *mut f32) {
+                    // SAFETY: as above.
+                    unsafe { $store(to, self) }
+                }
+                #[inline(always)]
+                unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $fmadd(a, b, self) }
+                }
+                #[inline(always)]
+                unsafe fn add(self, other: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $add(self, other) }
+                }
+                #[inline(always)]
+                unsafe fn sub(self, other: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $sub(self, other) }
+                }
+                #[inline(always)]
+                unsafe fn mul(self, other: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $mul(self, other) }
+                }
+                #[inline(always)]
+                unsafe fn div(self, other: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $div(self, other) }
+                }
+                #[inline(always)]
+                unsafe fn max(self, other: Self) -> Self {
+                    // The instruction gives its second operand where one is not a number.
+                    // SAFETY: as above.
+                    unsafe { $max(other, self) }
+                }
+                #[inline(always)]
+                unsafe fn where_negative(self, decider: Self, otherwise: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $select(decider, self, otherwise) }
+                }
+                #[inline(always)]
+                unsafe fn exponent_from_low_bits(self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $from_bits($shift_bits::<23>($add_bits($to_bits(self), $splat_bits(127)))) }
+                }
+            }
+        };
+    }
+
+    #[inline(always)]
+    unsafe fn select_512(decider: __m512, negative: __m512, otherwise: __m512) -> __m512 {
+        // SAFETY: the caller promises AVX-512.
+        unsafe {
+            let mask = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(decider, _mm512_setzero_ps());
+            _mm512_mask_blend_ps(mask, otherwise, negative)
         }
     }
 
-    impl Lanes for __m256 {
-        const N: usize = 8;
-        #[inline(always)]
-        unsafe fn zero() -> Self {
-            // SAFETY: the caller promises AVX2.
-            unsafe { _mm256_setzero_ps() }
+    #[inline(always)]
+    unsafe fn select_256(decider: __m256, negative: __m256, otherwise: __m256) -> __m256 {
+        // SAFETY: the caller promises AVX2.
+        unsafe {
+            let mask = _mm256_cmp_ps::<_CMP_LT_OQ>(decider, _mm256_setzero_ps());
+            _mm256_blendv_ps(otherwise, negative, mask)
         }
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            // SAFETY: the caller promises AVX2 and eight valid floats.
-            unsafe { _mm256_loadu_ps(from) }
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            // SAFETY: the caller promises AVX2 and eight valid floats.
-            unsafe { _mm256_storeu_ps(to, self) }
-        }
-        #[inline(always)]
-        unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-            // SAFETY: the caller promises FMA, which comes with every AVX2 choice made below.
-            unsafe { _mm256_fmadd_ps(a, b, self) }
-        }
+    }
+
+    lanes! {
+        __m512, 16, 4, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
+        _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps, _mm512_max_ps, select_512,
+        _mm512_castps_si512, _mm512_castsi512_ps, _mm512_set1_epi32, _mm512_add_epi32, _mm512_slli_epi32
+    }
+
+    lanes! {
+        __m256, 8, 2, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
+        _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps, _mm256_max_ps, select_256,
+        _mm256_castps_si256, _mm256_castsi256_ps, _mm256_set1_epi32, _mm256_add_epi32, _mm256_slli_epi32
     }
 }
 
@@ -177,9 +324,20 @@ impl InstructionSet {
 
 /// Defines `$name`, which runs the generic kernel `$generic::<L, ..>` compiled for a given instruction set.
 macro_rules! dispatch {
-    ($(#[$doc:meta])* fn $name:ident$(<const $k:ident: usize>)?($($arg:ident: $ty:ty),* $(,)?) = $generic:ident) => {
+    ($(#[$doc:meta])* fn $($rest:tt)*) => {
+        $crate::cpu::simd::dispatch! { @define [pub(crate)] $(#[$doc])* fn $($rest)* }
+    };
+    ($(#[$doc:meta])* unsafe fn $($rest:tt)*) => {
+        $crate::cpu::simd::dispatch! { @define [pub(crate) unsafe] $(#[$doc])* fn $($rest)* }
+    };
+    (
+        @define [$($qualifiers:tt)*] $(#[$doc:meta])*
+        fn $name:ident$(<const $k:ident: usize>)?($($arg:ident: $ty:ty),* $(,)?) = $generic:ident
+    ) => {
         $(#[$doc])*
-        pub(crate) fn $name$(<const $k: usize>)?(set: $crate::cpu::simd::InstructionSet, $($arg: $ty),*) {
+        $($qualifiers)* fn $name$(<const $k: usize>)?(
+            set: $crate::cpu::simd::InstructionSet, $($arg: $ty),*
+        ) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f")]
             unsafe fn avx512$(<const $k: usize>)?($($arg: $ty),*) {
@@ -194,12 +352,12 @@ macro_rules! dispatch {
             }
             match set {
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: the instruction set was detected on this machine.
+                // SAFETY: the instruction set was detected on this machine; pointers are the caller's promise.
                 $crate::cpu::simd::InstructionSet::Avx512 => unsafe { avx512$(::<$k>)?($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: the instruction set was detected on this machine.
+                // SAFETY: the instruction set was detected on this machine; pointers are the caller's promise.
                 $crate::cpu::simd::InstructionSet::Avx2 => unsafe { avx2$(::<$k>)?($($arg),*) },
-                // SAFETY: the portable lanes need nothing.
+                // SAFETY: the portable lanes need nothing; pointers are the caller's promise.
                 $crate::cpu::simd::InstructionSet::Portable => unsafe {
                     $generic::<$crate::cpu::simd::Portable $(, $k)?>($($arg),*)
                 },

@@ -1,4 +1,4 @@
-//! Softmax attention in Burn's own terms.
+//! Softmax attention in Burn's own terms, and its gradient.
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
@@ -7,23 +7,60 @@ use burn::tensor::Slice;
 use super::{dims, reshape, scalar};
 
 pub(crate) fn reference<B: Backend>(qkv: FloatTensor<B>, heads: usize) -> FloatTensor<B> {
+    let [query, key, value] = split::<B>(qkv, heads);
+    let mixed = B::float_matmul(probabilities::<B>(query, key), value);
+    let shape = dims::<B>(&mixed);
+    let (batch, tokens, channels) = (shape[0], shape[2], heads * shape[3]);
+    reshape::<B>(B::float_swap_dims(mixed, 1, 2), [batch, tokens, channels])
+}
+
+pub(crate) fn reference_backward<B: Backend>(
+    qkv: FloatTensor<B>,
+    gradient: FloatTensor<B>,
+    heads: usize,
+) -> FloatTensor<B> {
     let shape = dims::<B>(&qkv);
-    let (batch, tokens, channels) = (shape[0], shape[1], shape[2] / 3);
-    let width = channels / heads;
+    let (batch, tokens, width) = (shape[0], shape[1], shape[2] / (3 * heads));
+    let [query, key, value] = split::<B>(qkv, heads);
+    let gradient = B::float_swap_dims(reshape::<B>(gradient, [batch, tokens, heads, width]), 1, 2);
+    let turned = |tensor: &FloatTensor<B>| B::float_swap_dims(tensor.clone(), 2, 3);
+    let weights = probabilities::<B>(query.clone(), key.clone());
+    let value_gradient = B::float_matmul(turned(&weights), gradient.clone());
+    let weights_gradient = B::float_matmul(gradient, turned(&value));
+    // Through the softmax: each row less its mean under the probabilities.
+    let mean = B::float_sum_dim(B::float_mul(weights.clone(), weights_gradient.clone()), 3);
+    let scores = B::float_mul(weights, B::float_sub(weights_gradient, mean));
+    let scores = B::float_mul_scalar(scores, scalar((width as f32).powf(-0.5)));
+    let key_gradient = B::float_matmul(turned(&scores), query);
+    let query_gradient = B::float_matmul(scores, key);
+    let parts = [query_gradient, key_gradient, value_gradient]
+        .map(|part| reshape::<B>(part, [1, batch, heads, tokens, width]));
+    // [3, B, heads, N, width] -> [B, N, 3, heads, width]
+    let joined = B::float_permute(B::float_cat(parts.to_vec(), 0), &[1, 3, 0, 2, 4]);
+    reshape::<B>(joined, shape)
+}
+
+/// Queries, keys and values, each `[B, heads, N, width]`.
+fn split<B: Backend>(qkv: FloatTensor<B>, heads: usize) -> [FloatTensor<B>; 3] {
+    let shape = dims::<B>(&qkv);
+    let (batch, tokens, width) = (shape[0], shape[1], shape[2] / (3 * heads));
     // [B, N, 3, heads, width] -> [3, B, heads, N, width]
     let split = B::float_permute(reshape::<B>(qkv, [batch, tokens, 3, heads, width]), &[2, 0, 3, 1, 4]);
-    let part = |index: usize| {
+    [0, 1, 2].map(|index: usize| {
         let slices = [Slice::from(index..index + 1), full(batch), full(heads), full(tokens), full(width)];
         reshape::<B>(B::float_slice(split.clone(), &slices), [batch, heads, tokens, width])
-    };
-    let query = B::float_mul_scalar(part(0), scalar((width as f32).powf(-0.5)));
-    let scores = B::float_matmul(query, B::float_swap_dims(part(1), 2, 3));
-    let mixed = B::float_matmul(softmax::<B>(scores), part(2));
-    reshape::<B>(B::float_swap_dims(mixed, 1, 2), [batch, tokens, channels])
+    })
 }
 
 fn full(size: usize) -> Slice {
     Slice::from(0..size)
+}
+
+/// Softmax of the scaled products of queries and keys, `[B, heads, N, N]`.
+fn probabilities<B: Backend>(query: FloatTensor<B>, key: FloatTensor<B>) -> FloatTensor<B> {
+    let width = dims::<B>(&query)[3];
+    let query = B::float_mul_scalar(query, scalar((width as f32).powf(-0.5)));
+    softmax::<B>(B::float_matmul(query, B::float_swap_dims(key, 2, 3)))
 }
 
 /// Softmax over the last of four axes, shifted by the row's maximum.

@@ -1,4 +1,4 @@
-//! Dense convolution in Burn's own terms.
+//! Dense convolution in Burn's own terms, and its gradient.
 
 use burn::backend::Backend;
 use burn::backend::ops::ConvOptions;
@@ -7,13 +7,30 @@ use burn::backend::tensor::FloatTensor;
 use super::depthwise::{channels_first, channels_last};
 use super::dims;
 
+fn options(kernel: usize, stride: usize) -> ConvOptions<3> {
+    ConvOptions::new([stride; 3], [kernel / 2; 3], [1; 3], 1)
+}
+
 pub(crate) fn reference<B: Backend>(
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
     stride: usize,
 ) -> FloatTensor<B> {
-    let kernel = dims::<B>(&weight)[0];
-    let options = ConvOptions::new([stride; 3], [kernel / 2; 3], [1; 3], 1);
+    let options = options(dims::<B>(&weight)[0], stride);
     let weight = B::float_permute(weight, &[4, 3, 0, 1, 2]);
     channels_last::<B>(B::conv3d(channels_first::<B>(x), weight, None, options))
+}
+
+pub(crate) fn reference_backward<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    gradient: FloatTensor<B>,
+    stride: usize,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let kernel = dims::<B>(&weight)[0];
+    let weight = B::float_permute(weight, &[4, 3, 0, 1, 2]);
+    let (x, gradient) = (channels_first::<B>(x), channels_first::<B>(gradient));
+    let input = B::conv3d_x_backward(x.clone(), weight.clone(), gradient.clone(), options(kernel, stride));
+    let weight = B::conv3d_weight_backward(x, weight, gradient, options(kernel, stride));
+    (channels_last::<B>(input), B::float_permute(weight, &[2, 3, 4, 1, 0]))
 }

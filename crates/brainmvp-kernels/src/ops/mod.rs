@@ -95,8 +95,9 @@ pub struct BatchNormed<const D: usize> {
     /// The normalised activations, shaped as the input.
     pub output: Tensor<D>,
     /// Mean of each channel over the batch and all voxels, `[C]`.
+    /// No gradient flows through it.
     pub mean: Tensor<1>,
-    /// Biased variance of each channel, `[C]`.
+    /// Biased variance of each channel, `[C]`. No gradient flows through it.
     pub variance: Tensor<1>,
 }
 
@@ -122,6 +123,19 @@ pub fn batch_norm_train<const D: usize>(
         mean: Tensor::from_dispatch(mean),
         variance: Tensor::from_dispatch(variance),
     }
+}
+
+/// `x` times a factor of each channel, plus a shift of each channel: a batch norm with known statistics.
+///
+/// # Shapes
+/// - `x` and output: `[.., C]`
+/// - `scale`, `shift`: `[C]`
+pub fn channel_affine<const D: usize>(x: Tensor<D>, scale: Tensor<1>, shift: Tensor<1>) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::channel_affine(
+        x.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+    ))
 }
 
 /// Multi-head self-attention over all tokens, scaled by `head_width^-0.5`, without the projections around it.

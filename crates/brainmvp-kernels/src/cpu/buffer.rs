@@ -1,0 +1,70 @@
+//! Buffers that many threads write.
+
+use rayon::prelude::*;
+
+/// `N` new buffers of `len` floats, written as by [`extend`].
+///
+/// # Safety
+/// As for [`extend`].
+pub(crate) unsafe fn build<const N: usize>(
+    len: usize,
+    chunk: usize,
+    fill: impl Fn(usize, [*mut f32; N], usize) + Sync,
+) -> [Vec<f32>; N] {
+    let mut buffers = std::array::from_fn(|_| Vec::with_capacity(len));
+    // SAFETY: the caller's promise.
+    unsafe { extend(buffers.each_mut(), len, chunk, fill) };
+    buffers
+}
+
+/// Extends each buffer by `len` floats whose chunks of `chunk` floats (the last may be shorter) are written in
+/// parallel, without being zeroed first.
+///
+/// # Safety
+/// `fill(index, pointers, count)` writes all of the `count` floats behind each pointer.
+pub(crate) unsafe fn extend<const N: usize>(
+    mut buffers: [&mut Vec<f32>; N],
+    len: usize,
+    chunk: usize,
+    fill: impl Fn(usize, [*mut f32; N], usize) + Sync,
+) {
+    let places = buffers.each_mut().map(|buffer| {
+        buffer.reserve(len);
+        Shared(buffer.spare_capacity_mut().as_mut_ptr().cast())
+    });
+    let chunk = chunk.max(1);
+    (0..len.div_ceil(chunk)).into_par_iter().for_each(|index| {
+        let start = index * chunk;
+        // SAFETY: the chunk lies in the capacity, and no other task has it.
+        let pointers = places.map(|place| unsafe { place.at(start) });
+        fill(index, pointers, chunk.min(len - start));
+    });
+    for buffer in &mut buffers {
+        // SAFETY: the chunks cover the new length, and the caller promises that each was written.
+        unsafe { buffer.set_len(buffer.len() + len) };
+    }
+}
+
+/// A place that tasks write to at the same time, each to its own floats.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared(*mut f32);
+
+// SAFETY: a pointer may go to another thread; whoever writes through it promises not to write where others do.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub(crate) fn new(floats: &mut [f32]) -> Self {
+        Self(floats.as_mut_ptr())
+    }
+
+    /// The float at `index`.
+    ///
+    /// # Safety
+    /// `index` lies in the slice, and no other task touches what is written through the pointer.
+    pub(crate) unsafe fn at(self, index: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(index) }
+    }
+}
