@@ -15,4 +15,5 @@ mod cpu;
 mod extension;
 pub mod ops;
 
+pub use cpu::peak_flops;
 pub use extension::VolumeOps;

@@ -6,7 +6,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use super::{depthwise, linear};
+use super::{batch_norm, depthwise, layer_norm, linear};
 use crate::VolumeOps;
 use crate::ops;
 
@@ -96,6 +96,63 @@ impl VolumeOps for Flex {
         }
         ops::linear::reference_gelu_backward::<Flex>(x, weight, before, gradient)
     }
+
+    fn channel_layer_norm(x: Primitive, scale: Primitive, shift: Primitive, epsilon: f32) -> Primitive {
+        if let (Some(v), Some(a), Some(b)) = (floats(&x), floats(&scale), floats(&shift)) {
+            return primitive(layer_norm::forward(&v, &a, &b, epsilon), x.shape());
+        }
+        ops::norm::layer_norm_reference::<Flex>(x, scale, shift, epsilon)
+    }
+
+    fn channel_layer_norm_backward(
+        x: Primitive,
+        scale: Primitive,
+        gradient: Primitive,
+        epsilon: f32,
+    ) -> (Primitive, Primitive, Primitive) {
+        if let (Some(v), Some(a), Some(g)) = (floats(&x), floats(&scale), floats(&gradient)) {
+            return norm_gradients(layer_norm::backward(&v, &a, &g, epsilon), x.shape());
+        }
+        ops::norm::layer_norm_backward_reference::<Flex>(x, scale, gradient, epsilon)
+    }
+
+    fn channel_batch_norm(
+        x: Primitive,
+        scale: Primitive,
+        shift: Primitive,
+        epsilon: f32,
+    ) -> (Primitive, Primitive, Primitive) {
+        if let (Some(v), Some(a), Some(b)) = (floats(&x), floats(&scale), floats(&shift)) {
+            let (output, moments) = batch_norm::forward(&v, &a, &b, epsilon);
+            let [mean, variance] = [moments.mean, moments.variance].map(|v| primitive(v, scale.shape()));
+            return (primitive(output, x.shape()), mean, variance);
+        }
+        ops::norm::batch_norm_reference::<Flex>(x, scale, shift, epsilon)
+    }
+
+    fn channel_batch_norm_backward(
+        x: Primitive,
+        scale: Primitive,
+        mean: Primitive,
+        variance: Primitive,
+        gradient: Primitive,
+        epsilon: f32,
+    ) -> (Primitive, Primitive, Primitive) {
+        if let (Some(v), Some(a), Some(m), Some(s), Some(g)) =
+            (floats(&x), floats(&scale), floats(&mean), floats(&variance), floats(&gradient))
+        {
+            let moments = batch_norm::Moments { mean: m.into_owned(), variance: s.into_owned() };
+            return norm_gradients(batch_norm::backward(&v, &a, &moments, &g, epsilon), x.shape());
+        }
+        ops::norm::batch_norm_backward_reference::<Flex>(x, scale, [mean, variance], gradient, epsilon)
+    }
+
+    fn channel_affine(x: Primitive, scale: Primitive, shift: Primitive) -> Primitive {
+        if let (Some(v), Some(a), Some(b)) = (floats(&x), floats(&scale), floats(&shift)) {
+            return primitive(batch_norm::affine(&v, &a, &b), x.shape());
+        }
+        ops::norm::affine_reference::<Flex>(x, scale, shift)
+    }
 }
 
 fn depthwise_sizes(x: &Primitive, weight: &Primitive) -> (usize, depthwise::Sizes) {
@@ -139,6 +196,15 @@ fn linear_gradients(
         primitive(gradients.input, x.shape()),
         primitive(gradients.weight, weight.shape()),
         primitive(gradients.bias, [weight.shape()[1]]),
+    )
+}
+
+fn norm_gradients(gradients: layer_norm::Gradients, shape: Shape) -> (Primitive, Primitive, Primitive) {
+    let channels = gradients.scale.len();
+    (
+        primitive(gradients.input, shape),
+        primitive(gradients.scale, [channels]),
+        primitive(gradients.shift, [channels]),
     )
 }
 

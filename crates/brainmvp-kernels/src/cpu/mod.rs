@@ -2,9 +2,14 @@
 
 mod activation;
 mod autodiff;
+mod batch_norm;
 mod buffer;
 mod depthwise;
 mod flex;
+mod layer_norm;
 mod linear;
+mod peak;
 mod product;
 mod simd;
+
+pub use peak::peak_flops;

@@ -42,13 +42,20 @@ pub(crate) trait Lanes: Copy {
     unsafe fn exponent_from_low_bits(self) -> Self;
 }
 
-/// Sum of the lanes, in the order of memory.
+/// Sum of the lanes, halves added to halves.
 #[inline(always)]
 pub(crate) unsafe fn sum<L: Lanes>(lanes: L) -> f32 {
     let mut values = [0.0; WIDEST_LANES];
     // SAFETY: no lane type is wider than the array; the caller has the instruction set.
     unsafe { lanes.store(values.as_mut_ptr()) };
-    values.iter().sum()
+    let mut half = L::N / 2;
+    while half > 0 {
+        for i in 0..half {
+            values[i] += values[i + half];
+        }
+        half /= 2;
+    }
+    values[0]
 }
 
 /// The most floats that a lane type has.

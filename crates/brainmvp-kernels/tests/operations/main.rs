@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 mod depthwise;
 mod linear;
+mod norm;
 
 /// Values in [-1, 1) that depend on the place only.
 fn values(count: usize, salt: usize) -> Vec<f32> {
