@@ -16,6 +16,10 @@ pub trait PatchSource {
     fn data_set(&self) -> &str;
     /// Voxels along x, y and z.
     fn shape(&self) -> [usize; 3];
+    /// Voxels of the registered volume that this case was cropped from.
+    fn registered_shape(&self) -> [usize; 3];
+    /// Where the cropped case starts in the registered volume.
+    fn crop_offset(&self) -> [usize; 3];
     /// What there is, at least one, in canonical order.
     fn modalities(&self) -> &[Modality];
     /// The voxels of a box that starts at `start` (possibly outside); 0 where there is no volume.

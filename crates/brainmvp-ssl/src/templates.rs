@@ -11,6 +11,8 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::patch::PatchSource;
+
 /// Size and normalisation of the templates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -71,10 +73,13 @@ impl Templates {
     }
 }
 
-/// Where a patch starts in the template: its offset in the cropped volume, whose centre is the template's centre.
-pub fn template_start(offset: [isize; 3], cropped: [usize; 3], template: [usize; 3]) -> [isize; 3] {
+/// Where a patch starts in the template. The centres of the registered volume and of the template are one point;
+/// a symmetric crop shares it, any other crop is followed by its offset.
+pub fn template_start<S: PatchSource>(case: &S, patch: [isize; 3], template: [usize; 3]) -> [isize; 3] {
+    let (registered, crop) = (case.registered_shape(), case.crop_offset());
     std::array::from_fn(|axis| {
-        offset[axis] + (template[axis] as isize - cropped[axis] as isize).div_euclid(2)
+        let margin = (template[axis] as isize - registered[axis] as isize).div_euclid(2);
+        patch[axis] + crop[axis] as isize + margin
     })
 }
 
@@ -144,13 +149,6 @@ mod tests {
                 prop_assert!((value - expected).abs() < 1e-6);
             }
         }
-
-        #[test]
-        fn the_crop_keeps_the_centre(cropped in 1usize..40, margin in 0usize..10, offset in 0isize..10) {
-            // A symmetric crop takes the same margin from both sides of the volume in template space.
-            let template = cropped + 2 * margin;
-            prop_assert_eq!(template_start([offset; 3], [cropped; 3], [template; 3]), [offset + margin as isize; 3]);
-        }
     }
 
     #[test]
@@ -164,8 +162,53 @@ mod tests {
         assert!((0.5..=10.0).contains(&largest), "{largest}");
     }
 
-    #[test]
-    fn small_patches_of_a_larger_volume_than_the_template_start_before_it() {
-        assert_eq!(template_start([0; 3], [11, 10, 9], [8; 3]), [-2, -1, -1]);
+    /// A case of nothing but sizes.
+    struct Sizes {
+        registered: [usize; 3],
+        cropped: [usize; 3],
+    }
+
+    impl PatchSource for Sizes {
+        type Error = ();
+
+        fn id(&self) -> &str {
+            ""
+        }
+
+        fn data_set(&self) -> &str {
+            ""
+        }
+
+        fn shape(&self) -> [usize; 3] {
+            self.cropped
+        }
+
+        fn registered_shape(&self) -> [usize; 3] {
+            self.registered
+        }
+
+        fn crop_offset(&self) -> [usize; 3] {
+            std::array::from_fn(|axis| (self.registered[axis] - self.cropped[axis]) / 2)
+        }
+
+        fn modalities(&self) -> &[Modality] {
+            &[]
+        }
+
+        fn patch(&self, _: Modality, _: [isize; 3], _: [usize; 3]) -> Result<Vec<f32>, ()> {
+            Err(())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_symmetric_crop_starts_as_the_method_says(
+            cropped in 1usize..40, margin in 0usize..10, template in 1usize..60, patch in 0isize..10,
+        ) {
+            let case = Sizes { registered: [cropped + 2 * margin; 3], cropped: [cropped; 3] };
+            let start = template_start(&case, [patch; 3], [template; 3]);
+            let expected = patch + (template as isize - cropped as isize).div_euclid(2);
+            prop_assert_eq!(start, [expected; 3]);
+        }
     }
 }

@@ -1,1 +1,23 @@
-//! The training loop, batches, schedule, checkpoints and run folders.
+//! Training: batches, the one loop, optimiser and schedule, checkpoints, run folders, logs.
+//!
+//! Data flows from a cache of prepared cases through [`batches`] into the loop of [`trainer`], which any
+//! [`brainmvp_ssl::objectives::Objective`] can be put in, and out into a [`run::RunFolder`].
+//!
+//! A run is a function of its configuration, its data and the number of threads. Everything random is drawn from
+//! generators that are seeded by (seed, position), so that the state of a run is its weights, its optimiser moments
+//! and one number: the step.
+
+pub mod batches;
+pub mod checkpoint;
+pub mod config;
+pub mod device;
+mod error;
+pub mod log;
+pub mod optimizer;
+pub mod pretrain;
+pub mod run;
+pub mod schedule;
+pub mod templates;
+pub mod trainer;
+
+pub use error::{Error, Result};

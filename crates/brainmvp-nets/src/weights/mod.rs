@@ -3,5 +3,5 @@
 mod named;
 mod upstream;
 
-pub use named::{Entry, load, visit, visit_gradients};
+pub use named::{Entry, Named, handles, load, visit, visit_gradients};
 pub use upstream::Upstream;

@@ -19,6 +19,24 @@ pub fn visit<M: Module>(module: &M, each: impl FnMut(Entry<'_>, TensorData)) {
     module.visit(&mut Visitor { place: Place::default(), gradients: None, each });
 }
 
+/// A parameter or buffer as a handle: nothing is copied until its values are asked for.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// Field names from the root, joined by dots.
+    pub path: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its values, row-major.
+    pub values: Tensor<1>,
+}
+
+/// Handles to all float parameters and buffers of a module, in the order of its fields.
+pub fn handles<M: Module>(module: &M) -> Vec<Named> {
+    let mut collector = Collector { place: Place::default(), found: Vec::new() };
+    module.visit(&mut collector);
+    collector.found
+}
+
 /// Calls `each` with the gradient of every parameter that has one.
 pub fn visit_gradients<M: Module>(
     module: &M,
@@ -97,6 +115,28 @@ impl<F: FnMut(Entry<'_>, TensorData)> ModuleVisitor for Visitor<'_, F> {
         if let Some(data) = data {
             self.place.with(&value.dims(), |entry| (self.each)(entry, data));
         }
+    }
+}
+
+struct Collector {
+    place: Place,
+    found: Vec<Named>,
+}
+
+impl ModuleVisitor for Collector {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.place.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val().detach();
+        let shape = value.dims().to_vec();
+        let values = value.reshape([shape.iter().product::<usize>()]);
+        self.found.push(Named { path: self.place.names.join("."), shape, values });
     }
 }
 

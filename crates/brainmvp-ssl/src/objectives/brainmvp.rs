@@ -199,7 +199,7 @@ impl Objective for BrainMvp {
             modality,
             target: case.patch(modality, start, plan.patch)?,
             partner: partner.map(|other| case.patch(other, start, plan.patch)).transpose()?,
-            template_start: template_start(start, case.shape(), plan.template),
+            template_start: template_start(case, start, plan.template),
             mask_cross: plan.mask.draw(plan.patch, rng),
             mask_distill: plan.mask.draw(plan.patch, rng),
         })

@@ -1,0 +1,130 @@
+//! Worker threads that draw samples ahead of the compute.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use brainmvp_ssl::objectives::Objective;
+use brainmvp_ssl::patch::PatchSource;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::{CaseSource, Sampler};
+use crate::{Error, Result};
+
+/// Batches that each worker may be ahead.
+const AHEAD: usize = 2;
+
+/// Which batches a [`Loader`] makes.
+#[derive(Debug, Clone)]
+pub struct LoaderConfig {
+    /// Samples of a batch.
+    pub batch_size: usize,
+    /// Threads.
+    pub workers: usize,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Numbers of the batches, from the start of the run.
+    pub batches: Range<u64>,
+}
+
+/// Some samples and the cases that they are from.
+pub struct Batch<S> {
+    /// In the order of `cases`.
+    pub samples: Vec<S>,
+    /// Names.
+    pub cases: Vec<String>,
+}
+
+/// Hands out batches in order. What a batch holds depends on the seed and its number alone, not on the threads.
+pub struct Loader<S> {
+    /// Worker `w` makes batches `w`, `w + workers`, ...
+    workers: Vec<Receiver<Result<Batch<S>>>>,
+    next: usize,
+    waited: Duration,
+}
+
+impl<S: Send + 'static> Loader<S> {
+    /// Starts the workers.
+    pub fn start<O: Objective<Sample = S> + 'static>(
+        plan: &O::Plan,
+        cases: &Arc<Vec<CaseSource>>,
+        config: &LoaderConfig,
+    ) -> Self {
+        let sampler = Sampler::new(cases.iter().map(CaseSource::data_set), config.seed);
+        let workers = (0..config.workers.max(1))
+            .map(|worker| {
+                let (sender, receiver) = sync_channel(AHEAD);
+                let numbers = config.batches.clone().skip(worker).step_by(config.workers.max(1));
+                let draws = Draws::<O> {
+                    plan: plan.clone(),
+                    cases: Arc::clone(cases),
+                    sampler: sampler.clone(),
+                    seed: config.seed,
+                    batch_size: config.batch_size,
+                };
+                std::thread::spawn(move || draws.send(numbers, &sender));
+                receiver
+            })
+            .collect();
+        Self { workers, next: 0, waited: Duration::ZERO }
+    }
+
+    /// The next batch; blocks until it is there.
+    ///
+    /// # Errors
+    /// If a case could not be read, or a worker died.
+    pub fn next_batch(&mut self) -> Result<Batch<S>> {
+        let start = Instant::now();
+        let batch = self.workers[self.next].recv().map_err(|_| Error::Loader)?;
+        self.waited += start.elapsed();
+        self.next = (self.next + 1) % self.workers.len();
+        batch
+    }
+
+    /// Time spent blocked in [`Loader::next_batch`] since the last call.
+    pub fn take_waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited)
+    }
+}
+
+/// What one worker does.
+struct Draws<O: Objective> {
+    plan: O::Plan,
+    cases: Arc<Vec<CaseSource>>,
+    sampler: Sampler,
+    seed: u64,
+    batch_size: usize,
+}
+
+impl<O: Objective> Draws<O> {
+    /// Sends batches until all are sent or nobody listens.
+    fn send(self, numbers: impl Iterator<Item = u64>, to: &SyncSender<Result<Batch<O::Sample>>>) {
+        let mut epoch = (u64::MAX, Vec::new());
+        for number in numbers {
+            let batch = self.batch(number, &mut epoch);
+            let failed = batch.is_err();
+            if to.send(batch).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    fn batch(&self, number: u64, epoch: &mut (u64, Vec<usize>)) -> Result<Batch<O::Sample>> {
+        let length = self.sampler.cases() as u64;
+        let first = number * self.batch_size as u64;
+        let mut batch = Batch { samples: Vec::new(), cases: Vec::new() };
+        for position in first..first + self.batch_size as u64 {
+            if epoch.0 != position / length {
+                *epoch = (position / length, self.sampler.epoch(position / length));
+            }
+            let case = &self.cases[epoch.1[(position % length) as usize]];
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0x5EED_0F5A_3B1E_5000);
+            rng.set_stream(position);
+            batch.samples.push(O::draw(&self.plan, case, &mut rng)?);
+            batch.cases.push(case.id().to_owned());
+        }
+        Ok(batch)
+    }
+}

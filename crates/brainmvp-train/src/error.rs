@@ -1,0 +1,88 @@
+//! The one error type of this crate.
+
+use std::path::{Path, PathBuf};
+
+/// What can stop a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A configuration that makes no sense.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// The operating system refused to read or write.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A checkpoint that cannot be continued from.
+    #[error("{path}: {reason}", path = .path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A run folder in a state that the command does not expect.
+    #[error("{path}: {reason}", path = .path.display())]
+    RunFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What was found and what to do.
+        reason: String,
+    },
+    /// A prepared case could not be read.
+    #[error(transparent)]
+    Cache(#[from] brainmvp_prep::Error),
+    /// The log could not be written or read.
+    #[error(transparent)]
+    Log(#[from] crate::log::Error),
+    /// A volume could not be written.
+    #[error(transparent)]
+    Volume(#[from] brainmvp_volume::Error),
+    /// The loss or a gradient is NaN or infinite.
+    #[error(
+        "step {step}: the {what} is not finite; cases in the batch: {cases}. The last good state is {kept}. \
+         Check these cases, or lower optimizer.learning_rate or set optimizer.clip_norm"
+    )]
+    NotFinite {
+        /// The step that failed.
+        step: u64,
+        /// Loss or gradient.
+        what: &'static str,
+        /// Names of the cases, joined by commas.
+        cases: String,
+        /// The checkpoint that is kept.
+        kept: String,
+    },
+    /// A device that this build or machine does not have.
+    #[error("device '{name}': {reason}")]
+    Device {
+        /// What was asked for.
+        name: String,
+        /// Why it cannot be had.
+        reason: String,
+    },
+    /// A loader thread died.
+    #[error("a loader thread stopped unexpectedly")]
+    Loader,
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn checkpoint(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Checkpoint { path: path.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn run_folder(path: &Path, reason: impl Into<String>) -> Self {
+        Self::RunFolder { path: path.to_owned(), reason: reason.into() }
+    }
+}

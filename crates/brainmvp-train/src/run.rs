@@ -1,0 +1,148 @@
+//! The folder of a run.
+//!
+//! ```text
+//! RUN/config.toml                       the configuration as resolved
+//! RUN/metrics.jsonl                     one line a step
+//! RUN/events.out.tfevents.*             the same and pictures for TensorBoard
+//! RUN/checkpoints/step-00000500.safetensors
+//! RUN/checkpoints/best.safetensors      weights and templates at the lowest mean loss
+//! ```
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::config::PretrainConfig;
+use crate::{Error, Result};
+
+/// The folder of a run, locked against a second process.
+pub struct RunFolder {
+    path: PathBuf,
+    /// Held as long as the run; the system frees it when the process ends, however it ends.
+    _lock: Option<std::fs::File>,
+}
+
+/// What to do with a folder that already holds a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Refuse it.
+    Refuse,
+    /// Continue from its last checkpoint.
+    Resume,
+}
+
+impl RunFolder {
+    /// Opens the folder of a run to read it.
+    ///
+    /// # Errors
+    /// If it holds no run.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.join("config.toml").is_file() {
+            return Err(Error::run_folder(path, "holds no run: there is no config.toml in it"));
+        }
+        Ok(Self { path: path.to_owned(), _lock: None })
+    }
+
+    /// Makes or reopens the folder of a run to write it.
+    ///
+    /// # Errors
+    /// If it holds a run and `existing` says to refuse it, another process writes it, or it cannot be made.
+    pub fn create(path: &Path, existing: Existing) -> Result<Self> {
+        let checkpoints = path.join("checkpoints");
+        std::fs::create_dir_all(&checkpoints).map_err(|e| Error::io(&checkpoints, e))?;
+        let lock_path = path.join(".lock");
+        let lock = std::fs::File::create(&lock_path).map_err(|e| Error::io(&lock_path, e))?;
+        if lock.try_lock().is_err() {
+            return Err(Error::run_folder(path, "another process is writing this run"));
+        }
+        let folder = Self { path: path.to_owned(), _lock: Some(lock) };
+        if existing == Existing::Refuse && path.join("metrics.jsonl").exists() {
+            return Err(Error::run_folder(path, "holds a run already; continue it with --resume or name another folder"));
+        }
+        Ok(folder)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the metrics are.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// Where the weights with the lowest mean loss are.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("checkpoints/best.safetensors")
+    }
+
+    /// Where the checkpoint of a step is.
+    pub fn checkpoint(&self, step: u64) -> PathBuf {
+        self.path.join(format!("checkpoints/step-{step:08}.safetensors"))
+    }
+
+    /// Steps of the checkpoints that are there, ascending.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn checkpoints(&self) -> Result<Vec<u64>> {
+        let folder = self.path.join("checkpoints");
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io(&folder, e)),
+        };
+        let mut steps = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|e| Error::io(&folder, e))?.file_name();
+            let step = name.to_str().and_then(|n| n.strip_prefix("step-")?.strip_suffix(".safetensors"));
+            steps.extend(step.and_then(|digits| digits.parse::<u64>().ok()));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// Deletes all checkpoints but the newest `keep`, and what a killed process left half written.
+    ///
+    /// # Errors
+    /// If a file cannot be deleted.
+    pub fn prune(&self, keep: usize) -> Result<()> {
+        let steps = self.checkpoints()?;
+        for step in &steps[..steps.len().saturating_sub(keep.max(1))] {
+            let path = self.checkpoint(*step);
+            std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+        }
+        let folder = self.path.join("checkpoints");
+        for entry in std::fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".checkpoint-") {
+                std::fs::remove_file(entry.path()).map_err(|e| Error::io(&entry.path(), e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The configuration that the run in a folder was started with, where there is one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn stored_config(path: &Path) -> Result<Option<PretrainConfig>> {
+        let path = path.join("config.toml");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                PretrainConfig::parse(&text).map(Some).map_err(|e| Error::run_folder(&path, e.to_string()))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io(&path, e)),
+        }
+    }
+
+    /// Stores the configuration.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn store_config(&self, config: &PretrainConfig) -> Result<()> {
+        let text = config.to_toml()?;
+        brainmvp_volume::write_atomically(&self.path.join("config.toml"), |file| file.write_all(text.as_bytes()))?;
+        Ok(())
+    }
+}

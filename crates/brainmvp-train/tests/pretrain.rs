@@ -1,0 +1,144 @@
+//! Whole pre-training runs on a small phantom cohort: what they leave, and that stopping them changes nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
+use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
+use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
+use brainmvp_train::pretrain::{PretrainOptions, pretrain};
+use brainmvp_train::run::{Existing, RunFolder};
+use brainmvp_train::templates::write_templates;
+use brainmvp_train::trainer::{Ended, Observer};
+
+/// A cache of four prepared phantoms, one with a single modality, made once for all tests.
+fn cache() -> PathBuf {
+    static CACHE: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
+    let folder = CACHE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let config = PhantomConfig { cases: 4, size: 32, seed: 3, missing_rate: 0.3, ..PhantomConfig::default() };
+        let mut cohort = write_cohort(&config, &folder.path().join("raw"), &|_| {}).unwrap();
+        let first = cohort.cases[0].images.iter().next().map(|(m, p)| (*m, p.clone())).unwrap();
+        cohort.cases[0].images = [first].into();
+        let prep = PrepConfig { spacing_mm: [6.0; 3], ..PrepConfig::default() };
+        let stop = AtomicBool::new(false);
+        let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &stop };
+        preprocess(&cohort, &folder.path().join("cache"), &prep, &options, &|_| {}).unwrap();
+        folder
+    });
+    folder.path().join("cache")
+}
+
+/// Stops a run after a given number of steps.
+struct StopAfter<'a> {
+    steps: u64,
+    done: AtomicU64,
+    stop: &'a AtomicBool,
+}
+
+impl Observer for StopAfter<'_> {
+    fn step(&self, metrics: &StepMetrics, _last: u64) {
+        assert!(metrics.loss.is_finite());
+        if self.done.fetch_add(1, Ordering::Relaxed) + 1 == self.steps {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn note(&self, _text: &str) {}
+}
+
+fn run(out: &Path, existing: Existing, steps: u64, settings: &[&str]) -> brainmvp_train::Result<Ended> {
+    let mut all = vec![
+        "model.preset=tiny",
+        "patch.size=16",
+        "train.batch_size=2",
+        "train.epochs=6",
+        "checkpoint.every_steps=4",
+        "log.pictures_every_steps=5",
+        "model.uniformer.drop_path=0.1",
+    ];
+    all.extend(settings);
+    let options = PretrainOptions {
+        data: cache(),
+        out: out.to_owned(),
+        config: None,
+        settings: all.iter().map(ToString::to_string).collect(),
+        existing,
+        device: "cpu".into(),
+    };
+    let stop = AtomicBool::new(false);
+    pretrain(&options, &stop, &StopAfter { steps, done: AtomicU64::new(0), stop: &stop })
+}
+
+/// All that must be the same, whenever and however fast a run ran.
+fn lasting(out: &Path) -> Vec<(u64, u64, f64, Vec<(String, f64)>, f64)> {
+    let metrics = read_metrics(&out.join("metrics.jsonl")).unwrap();
+    metrics.into_iter().map(|m| (m.step, m.epoch, m.loss, m.losses, m.lr)).collect()
+}
+
+#[test]
+fn stopping_and_resuming_changes_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    for settings in [&["train.accumulate=1"][..], &["train.accumulate=2", "optimizer.clip_norm=0.5", "train.epochs=12"]] {
+        let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+        assert_eq!(run(&whole, Existing::Refuse, 99, settings).unwrap(), Ended::Finished);
+        assert_eq!(run(&parts, Existing::Refuse, 3, settings).unwrap(), Ended::Stopped);
+        // Lines after the last checkpoint, and a torn one, as a killed process leaves them.
+        let checkpoint = RunFolder::open(&parts).unwrap().checkpoints().unwrap().pop().unwrap();
+        assert_eq!(checkpoint, 3);
+        assert_eq!(run(&parts, Existing::Resume, 4, settings).unwrap(), Ended::Stopped);
+        let torn = std::fs::read_to_string(parts.join("metrics.jsonl")).unwrap() + "{\"step\":8,\"ep";
+        std::fs::write(parts.join("metrics.jsonl"), torn).unwrap();
+        assert_eq!(run(&parts, Existing::Resume, 99, settings).unwrap(), Ended::Finished);
+        assert_eq!(lasting(&whole), lasting(&parts));
+        assert_eq!(lasting(&whole).len(), 12);
+        for file in ["checkpoints/step-00000012.safetensors", "checkpoints/best.safetensors", "config.toml"] {
+            let [a, b] = [&whole, &parts].map(|run| std::fs::read(run.join(file)).unwrap());
+            assert!(a == b, "{file} differs");
+        }
+        std::fs::remove_dir_all(&whole).unwrap();
+        std::fs::remove_dir_all(&parts).unwrap();
+    }
+}
+
+#[test]
+fn a_run_can_be_made_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    run(&whole, Existing::Refuse, 99, &["train.max_steps=6"]).unwrap();
+    run(&parts, Existing::Refuse, 99, &["train.max_steps=5"]).unwrap();
+    run(&parts, Existing::Resume, 99, &["train.max_steps=6"]).unwrap();
+    assert_eq!(lasting(&whole), lasting(&parts));
+    let error = run(&parts, Existing::Resume, 99, &["train.batch_size=1"]).unwrap_err().to_string();
+    assert!(error.contains("another configuration"), "{error}");
+    let error = run(&parts, Existing::Refuse, 99, &[]).unwrap_err().to_string();
+    assert!(error.contains("--resume"), "{error}");
+}
+
+#[test]
+fn templates_form_and_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    run(&out, Existing::Refuse, 99, &["templates.learning_rate_factor=100"]).unwrap();
+    let written = write_templates(&out, &folder.path().join("templates")).unwrap();
+    assert!(written.iter().any(|template| template.path.is_some()));
+    for path in written.into_iter().filter_map(|template| template.path) {
+        let volume = brainmvp_volume::nifti::read(&path).unwrap();
+        assert!(volume.voxels().iter().any(|&v| v > 0.5));
+        assert!((volume.grid().affine.spacing_mm()[0] - 6.0).abs() < 1e-4);
+    }
+    let names: Vec<String> = std::fs::read_dir(&out)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(names.iter().any(|name| name.contains("tfevents")), "{names:?}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_with_the_cases_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let error = run(&out, Existing::Refuse, 99, &["optimizer.schedule.learning_rate=1e30"]).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("not finite") && message.contains("phantom"), "{message}");
+}
