@@ -6,7 +6,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use super::{batch_norm, depthwise, layer_norm, linear};
+use super::{attention, batch_norm, depthwise, layer_norm, linear};
 use crate::VolumeOps;
 use crate::ops;
 
@@ -153,6 +153,22 @@ impl VolumeOps for Flex {
         }
         ops::norm::affine_reference::<Flex>(x, scale, shift)
     }
+
+    fn token_attention(qkv: Primitive, heads: usize) -> Primitive {
+        let (sizes, shape) = attention_sizes(&qkv, heads);
+        match floats(&qkv) {
+            Some(qkv) => primitive(attention::forward(&qkv, sizes), shape),
+            None => ops::attention::reference::<Flex>(qkv, heads),
+        }
+    }
+
+    fn token_attention_backward(qkv: Primitive, gradient: Primitive, heads: usize) -> Primitive {
+        let (sizes, _) = attention_sizes(&qkv, heads);
+        if let (Some(values), Some(gradient)) = (floats(&qkv), floats(&gradient)) {
+            return primitive(attention::backward(&values, &gradient, sizes), qkv.shape());
+        }
+        ops::attention::reference_backward::<Flex>(qkv, gradient, heads)
+    }
 }
 
 fn depthwise_sizes(x: &Primitive, weight: &Primitive) -> (usize, depthwise::Sizes) {
@@ -197,6 +213,12 @@ fn linear_gradients(
         primitive(gradients.weight, weight.shape()),
         primitive(gradients.bias, [weight.shape()[1]]),
     )
+}
+
+/// Sizes of an attention, and its output's shape.
+fn attention_sizes(qkv: &Primitive, heads: usize) -> (attention::Sizes, [usize; 3]) {
+    let [batch, tokens, channels] = [qkv.shape()[0], qkv.shape()[1], qkv.shape()[2] / 3];
+    (attention::Sizes { batch, tokens, heads, width: channels / heads }, [batch, tokens, channels])
 }
 
 fn norm_gradients(gradients: layer_norm::Gradients, shape: Shape) -> (Primitive, Primitive, Primitive) {

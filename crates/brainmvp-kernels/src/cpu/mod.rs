@@ -1,6 +1,7 @@
 //! How the operations run on the Flex backend, and the gradients of those that have a kernel.
 
 mod activation;
+mod attention;
 mod autodiff;
 mod batch_norm;
 mod buffer;

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+mod attention;
 mod depthwise;
 mod linear;
 mod norm;
