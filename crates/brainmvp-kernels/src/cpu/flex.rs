@@ -6,7 +6,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use super::{attention, batch_norm, depthwise, layer_norm, linear};
+use super::{attention, batch_norm, depthwise, layer_norm, linear, patch};
 use crate::VolumeOps;
 use crate::ops;
 
@@ -169,6 +169,54 @@ impl VolumeOps for Flex {
         }
         ops::attention::reference_backward::<Flex>(qkv, gradient, heads)
     }
+
+    fn patch_downsample(x: Primitive, weight: Primitive, bias: Primitive) -> Primitive {
+        if let (Some(v), Some(w), Some(b)) = (floats(&x), floats(&weight), floats(&bias)) {
+            let sizes = patch_sizes(&x);
+            let shape = [sizes.batch, sizes.depth, sizes.height, sizes.width, b.len()];
+            return primitive(patch::downsample(&v, &w, &b, sizes), shape);
+        }
+        ops::patch::downsample_reference::<Flex>(x, weight, bias)
+    }
+
+    fn patch_downsample_backward(
+        x: Primitive,
+        weight: Primitive,
+        gradient: Primitive,
+    ) -> (Primitive, Primitive, Primitive) {
+        if let (Some(v), Some(w), Some(g)) = (floats(&x), floats(&weight), floats(&gradient)) {
+            let outputs = weight.shape()[4];
+            let gradients = patch::downsample_backward(&v, &w, &g, (patch_sizes(&x), outputs));
+            return (
+                primitive(gradients.input, x.shape()),
+                primitive(gradients.weight, weight.shape()),
+                primitive(gradients.bias, [outputs]),
+            );
+        }
+        ops::patch::downsample_backward_reference::<Flex>(x, weight, gradient)
+    }
+
+    fn patch_upsample(x: Primitive, weight: Primitive) -> Primitive {
+        if let (Some(v), Some(w)) = (floats(&x), floats(&weight)) {
+            let (inputs, sizes) = upsample_sizes(&x, &weight);
+            let patch::Sizes { batch, depth, height, width, channels } = sizes;
+            let shape = [batch, 2 * depth, 2 * height, 2 * width, channels];
+            return primitive(patch::upsample(&v, &w, (inputs, sizes)), shape);
+        }
+        ops::patch::upsample_reference::<Flex>(x, weight)
+    }
+
+    fn patch_upsample_backward(
+        x: Primitive,
+        weight: Primitive,
+        gradient: Primitive,
+    ) -> (Primitive, Primitive) {
+        if let (Some(v), Some(w), Some(g)) = (floats(&x), floats(&weight), floats(&gradient)) {
+            let gradients = patch::upsample_backward(&v, &w, &g, upsample_sizes(&x, &weight));
+            return (primitive(gradients.input, x.shape()), primitive(gradients.weight, weight.shape()));
+        }
+        ops::patch::upsample_backward_reference::<Flex>(x, weight, gradient)
+    }
 }
 
 fn depthwise_sizes(x: &Primitive, weight: &Primitive) -> (usize, depthwise::Sizes) {
@@ -219,6 +267,20 @@ fn linear_gradients(
 fn attention_sizes(qkv: &Primitive, heads: usize) -> (attention::Sizes, [usize; 3]) {
     let [batch, tokens, channels] = [qkv.shape()[0], qkv.shape()[1], qkv.shape()[2] / 3];
     (attention::Sizes { batch, tokens, heads, width: channels / heads }, [batch, tokens, channels])
+}
+
+/// Sizes of an activation of whole blocks.
+fn patch_sizes(x: &Primitive) -> patch::Sizes {
+    let shape = x.shape();
+    let [batch, channels] = [shape[0], shape[4]];
+    patch::Sizes { batch, depth: shape[1] / 2, height: shape[2] / 2, width: shape[3] / 2, channels }
+}
+
+/// Channels of the input, and the sizes of the output.
+fn upsample_sizes(x: &Primitive, weight: &Primitive) -> (usize, patch::Sizes) {
+    let (shape, channels) = (x.shape(), weight.shape()[4]);
+    let [batch, depth, height, width] = [shape[0], shape[1], shape[2], shape[3]];
+    (shape[4], patch::Sizes { batch, depth, height, width, channels })
 }
 
 fn norm_gradients(gradients: layer_norm::Gradients, shape: Shape) -> (Primitive, Primitive, Primitive) {

@@ -9,6 +9,7 @@ mod depthwise;
 mod flex;
 mod layer_norm;
 mod linear;
+mod patch;
 mod peak;
 mod product;
 mod simd;

@@ -6,6 +6,7 @@ mod attention;
 mod depthwise;
 mod linear;
 mod norm;
+mod patch;
 
 /// Values in [-1, 1) that depend on the place only.
 fn values(count: usize, salt: usize) -> Vec<f32> {
