@@ -46,7 +46,7 @@ fn uniformer_eval() {
     let golden = Golden::open("uniformer_eval");
     let device = Device::flex();
     let model = encoder(&device);
-    let [x1, x2, x3, x4] = model.forward(input("x", [1, 1, 32, 48, 64], &device));
+    let [x1, x2, x3, x4] = model.forward(input("x", [1, 1, 32, 48, 64], &device), &mut None);
     // The reference keeps every fourth voxel of the first stage.
     let x1 = x1.slice([0..1, 0..32, 0..24, 0..16, 0..64]);
     let (every_fourth, _) = golden.tensor("x1_stride4");
@@ -81,7 +81,7 @@ fn uniformer_train() {
     let golden = Golden::open("uniformer_train");
     let device = Device::flex().autodiff();
     let model = encoder(&device);
-    let stages = model.forward(input("x", [2, 1, 32, 32, 32], &device));
+    let stages = model.forward(input("x", [2, 1, 32, 32, 32], &device), &mut None);
     assert_stage(stages[3].clone(), &golden, "x4");
     let loss = stages.into_iter().map(|x| (x.clone() * x).mean()).reduce(|a, b| a + b).unwrap();
     let gradients = loss.backward();

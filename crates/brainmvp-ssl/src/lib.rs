@@ -2,7 +2,7 @@
 //!
 //! An [`objectives::Objective`] turns the patches of some cases into named losses. Drawing (which modality, which
 //! place, which blocks) is apart from applying: [`objectives::Objective::draw`] makes plain data on loader threads from
-//! a random generator that it is given, [`objectives::Objective::forward`] holds no randomness at all.
+//! a random generator that it is given; [`objectives::Objective::forward`] applies them.
 //!
 //! No files, no optimiser, no schedule: those are in `brainmvp-train`.
 

@@ -114,13 +114,13 @@ fn pretrain_uniformer() {
     assert_volume(cross.clone(), &golden, "input_cross");
     assert_volume(distilled.clone(), &golden, "input_distill");
     // The reference has the distilled views first in its batch.
-    let (reconstruction, deepest) = objective.reconstruct(Tensor::cat(vec![distilled, cross], 0));
+    let (reconstruction, deepest) = objective.reconstruct(Tensor::cat(vec![distilled, cross], 0), &mut None);
     assert_volume(reconstruction, &golden, "reconstruction");
     // The encoder's own axes: [B, C, Z, X, Y].
     let deepest: Vec<f32> = deepest.permute([0, 4, 1, 3, 2]).into_data().try_to_vec().unwrap();
     assert_close(&deepest, golden.tensor("deepest").1, 1e-4, "deepest");
 
-    let evaluation = objective.forward(&samples, 0);
+    let evaluation = objective.forward(&samples, 0, &mut ChaCha8Rng::seed_from_u64(0));
     let mut losses = vec![("loss_total", evaluation.total.clone())];
     losses.extend(evaluation.parts);
     for (name, loss) in losses {

@@ -13,7 +13,7 @@ use brainmvp_nets::weights;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Metadata, TensorInfo};
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::{Dtype, View};
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::{Moments, NamedAdamW};
@@ -164,11 +164,11 @@ impl Checkpoint {
         if size > LARGEST_HEADER || size > length.saturating_sub(8) {
             return Err(Error::checkpoint(path, "not a checkpoint: its header does not fit the file"));
         }
-        let mut header = size.to_le_bytes().to_vec();
-        header.resize(8 + size as usize, 0);
-        file.read_exact(&mut header[8..]).map_err(io)?;
-        let (_, metadata) =
-            SafeTensors::read_metadata(&header).map_err(|e| Error::checkpoint(path, e.to_string()))?;
+        let mut header = vec![0; size as usize];
+        file.read_exact(&mut header).map_err(io)?;
+        // The library's own reader of headers wants the tensors in memory too.
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|e| Error::checkpoint(path, format!("its header: {e}")))?;
         let start = 8 + size;
         if start + metadata.data_len() as u64 != length {
             return Err(Error::checkpoint(path, "the file is truncated"));

@@ -7,6 +7,8 @@ use std::time::Instant;
 use brainmvp_ssl::objectives::{Evaluation, Objective};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::batches::{CaseSource, Loader, LoaderConfig};
@@ -17,6 +19,9 @@ use crate::log::tensorboard::EventWriter;
 use crate::optimizer::{NamedAdamW, OptimizerConfig, gradient_norm};
 use crate::run::RunFolder;
 use crate::{Error, Result};
+
+/// Keeps the generators of different purposes apart: each is seeded by the run's seed and a constant of its own.
+const NETWORK_NOISE: u64 = 0x0D12_0995_2B1A_77E3;
 
 /// How long, and with which batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -195,15 +200,15 @@ impl<O: Objective + 'static> Run<'_, O> {
         let start = Instant::now();
         let step = self.state.step;
         let epoch = trainer.train.epoch(step, trainer.cases.len());
-        // What layers draw themselves (stochastic depth) is a function of the step too.
-        trainer.device.seed(trainer.train.seed.wrapping_add(step.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+        let mut rng = ChaCha8Rng::seed_from_u64(trainer.train.seed ^ NETWORK_NOISE);
+        rng.set_stream(step);
         let mut accumulator = GradientsAccumulator::new();
         let mut losses: Vec<(&'static str, f64)> = Vec::new();
         let mut cases = Vec::new();
         for number in 0..trainer.train.accumulate {
             let batch = loader.next_batch()?;
             cases.extend(batch.cases);
-            let evaluation = self.objective.forward(&batch.samples, epoch as usize);
+            let evaluation = self.objective.forward(&batch.samples, epoch as usize, &mut rng);
             add_losses(&mut losses, &evaluation);
             self.check(losses[0].1.is_finite(), "loss", &cases)?;
             let gradients = evaluation.total.backward();

@@ -1,10 +1,14 @@
 //! Stochastic depth.
 
 use burn::module::Module;
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::{Tensor, TensorData};
+use rand::{Rng, RngExt};
 
-/// Drops a residual branch of a whole sample with probability `rate` while training, and scales the rest up
-/// (Huang et al. 2016). With `rate` 0, and wherever autodiff is off, it does nothing.
+/// Where a forward pass in training draws its randomness from; `None` in evaluation, where nothing is random.
+pub type Noise<'a> = Option<&'a mut dyn Rng>;
+
+/// Drops a residual branch of a whole sample with probability `rate`, and scales the rest up (Huang et al. 2016).
+/// With `rate` 0 and in evaluation it does nothing.
 #[derive(Module, Debug)]
 pub struct DropPath {
     #[module(skip)]
@@ -19,14 +23,37 @@ impl DropPath {
 
     /// # Shapes
     /// `[B, ..]` to the same.
-    pub fn forward<const D: usize>(&self, branch: Tensor<D>) -> Tensor<D> {
-        if self.rate == 0.0 || !branch.device().is_autodiff() {
+    pub fn forward<const D: usize>(&self, branch: Tensor<D>, noise: &mut Noise<'_>) -> Tensor<D> {
+        let Some(rng) = noise.as_mut().filter(|_| self.rate > 0.0) else {
             return branch;
-        }
+        };
+        let keep = 1.0 - self.rate;
         let mut shape = [1; D];
         shape[0] = branch.dims()[0];
-        let keep = 1.0 - self.rate;
-        let kept = Tensor::<D>::random(shape, Distribution::Bernoulli(keep), &branch.device());
-        branch * (kept / keep)
+        let factors: Vec<f32> =
+            (0..shape[0]).map(|_| if rng.random_bool(keep) { (1.0 / keep) as f32 } else { 0.0 }).collect();
+        let factors = Tensor::<D>::from_data(TensorData::new(factors, shape), &branch.device());
+        branch * factors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    #[test]
+    fn drops_whole_samples_and_keeps_the_mean() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let branch = Tensor::<2>::ones([400, 3], &Device::flex());
+        let dropped = DropPath::new(0.25).forward(branch.clone(), &mut Some(&mut rng));
+        let mean: f32 = dropped.clone().mean().into_scalar();
+        assert!((mean - 1.0).abs() < 0.1, "{mean}");
+        let values: Vec<f32> = dropped.into_data().try_to_vec().unwrap();
+        assert!(values.chunks(3).all(|row| row[0] == row[1] && row[1] == row[2]));
+        let kept: Vec<f32> = DropPath::new(0.25).forward(branch, &mut None).into_data().try_to_vec().unwrap();
+        assert!(kept.iter().all(|&v| v == 1.0));
     }
 }

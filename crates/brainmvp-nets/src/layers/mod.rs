@@ -9,7 +9,7 @@ mod patch;
 
 pub use attention::Attention;
 pub use conv::DepthwiseConv3d;
-pub use drop_path::DropPath;
+pub use drop_path::{DropPath, Noise};
 pub use linear::{Linear, Mlp, Pointwise};
 pub use norm::{BatchNorm, LayerNorm};
 pub use patch::{PatchEmbed, Upsample};

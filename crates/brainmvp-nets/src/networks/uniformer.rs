@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Init;
 use crate::layers::{
-    Attention, BatchNorm, DepthwiseConv3d, DropPath, LayerNorm, Linear, Mlp, PatchEmbed, Pointwise,
+    Attention, BatchNorm, DepthwiseConv3d, DropPath, LayerNorm, Linear, Mlp, Noise, PatchEmbed, Pointwise,
 };
 
 /// Widths and depths of a [`UniFormer`].
@@ -115,7 +115,7 @@ impl UniFormer {
     /// Sizes along each axis must be multiples of this.
     pub const STRIDE: usize = 16;
 
-    /// The features of the four stages.
+    /// The features of the four stages. `noise` is for stochastic depth.
     ///
     /// # Shapes
     /// - `x`: `[B, D, H, W, in_channels]`, D, H, W multiples of [`Self::STRIDE`]
@@ -123,17 +123,17 @@ impl UniFormer {
     ///
     /// # Panics
     /// If a size is not a multiple of the stride.
-    pub fn forward(&self, x: Tensor<5>) -> [Tensor<5>; 4] {
+    pub fn forward(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> [Tensor<5>; 4] {
         let [_, d, h, w, _] = x.dims();
         assert!(
             [d, h, w].iter().all(|size| size % Self::STRIDE == 0),
             "UniFormer takes sizes that are multiples of {}, got {d}x{h}x{w}",
             Self::STRIDE
         );
-        let x1 = self.blocks1.iter().fold(self.patch_embed1.forward(x), |x, block| block.forward(x));
-        let x2 = self.blocks2.iter().fold(self.patch_embed2.forward(x1.clone()), |x, b| b.forward(x));
-        let x3 = self.blocks3.iter().fold(self.patch_embed3.forward(x2.clone()), |x, b| b.forward(x));
-        let x4 = self.blocks4.iter().fold(self.patch_embed4.forward(x3.clone()), |x, b| b.forward(x));
+        let x1 = self.blocks1.iter().fold(self.patch_embed1.forward(x), |x, b| b.forward(x, noise));
+        let x2 = self.blocks2.iter().fold(self.patch_embed2.forward(x1.clone()), |x, b| b.forward(x, noise));
+        let x3 = self.blocks3.iter().fold(self.patch_embed3.forward(x2.clone()), |x, b| b.forward(x, noise));
+        let x4 = self.blocks4.iter().fold(self.patch_embed4.forward(x3.clone()), |x, b| b.forward(x, noise));
         [x1, x2, x3, self.norm.forward(x4)]
     }
 }
@@ -175,13 +175,13 @@ impl ConvBlock {
 
     /// # Shapes
     /// `[B, D, H, W, C]` to the same.
-    pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+    pub fn forward(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> Tensor<5> {
         let x = x.clone() + self.pos_embed.forward(x);
         let local = self.conv1.forward(self.norm1.forward(x.clone()));
         let local = self.conv2.forward(self.attn.forward(local));
-        let x = x + self.drop_path.forward(local);
+        let x = x + self.drop_path.forward(local, noise);
         let wide = self.mlp.forward(self.norm2.forward(x.clone()));
-        x + self.drop_path.forward(wide)
+        x + self.drop_path.forward(wide, noise)
     }
 }
 
@@ -216,12 +216,14 @@ impl AttentionBlock {
 
     /// # Shapes
     /// `[B, D, H, W, C]` to the same.
-    pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+    pub fn forward(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> Tensor<5> {
         let shape @ [batch, d, h, w, channels] = x.dims();
         let x = x.clone() + self.pos_embed.forward(x);
         let x = x.reshape([batch, d * h * w, channels]);
-        let x = x.clone() + self.drop_path.forward(self.attn.forward(self.norm1.forward(x)));
-        let x = x.clone() + self.drop_path.forward(self.mlp.forward(self.norm2.forward(x)));
+        let mixed = self.attn.forward(self.norm1.forward(x.clone()));
+        let x = x + self.drop_path.forward(mixed, noise);
+        let wide = self.mlp.forward(self.norm2.forward(x.clone()));
+        let x = x + self.drop_path.forward(wide, noise);
         x.reshape(shape)
     }
 }

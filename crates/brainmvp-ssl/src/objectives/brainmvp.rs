@@ -6,6 +6,7 @@
 
 use brainmvp_nets::Init;
 use brainmvp_nets::heads::ReconstructionDecoder;
+use brainmvp_nets::layers::Noise;
 use brainmvp_nets::networks::{UniFormer, UniFormerConfig};
 use brainmvp_volume::Modality;
 use burn::module::Module;
@@ -158,8 +159,8 @@ impl BrainMvp {
     }
 
     /// The reconstruction and the deepest features of `x`, `[B, D, H, W, 1]`.
-    pub fn reconstruct(&self, x: Tensor<5>) -> (Tensor<5>, Tensor<5>) {
-        let [.., deepest] = self.encoder.forward(x);
+    pub fn reconstruct(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> (Tensor<5>, Tensor<5>) {
+        let [.., deepest] = self.encoder.forward(x, noise);
         (self.decoder.forward(deepest.clone()), deepest)
     }
 
@@ -205,11 +206,12 @@ impl Objective for BrainMvp {
         })
     }
 
-    fn forward(&self, samples: &[BrainMvpSample], epoch: usize) -> Evaluation {
+    fn forward(&self, samples: &[BrainMvpSample], epoch: usize, rng: &mut dyn Rng) -> Evaluation {
         let config = &self.config;
         let batch = samples.len();
         let [target, cross, distilled] = self.views(samples, epoch);
-        let (reconstructed, deepest) = self.reconstruct(Tensor::cat(vec![cross.clone(), distilled.clone()], 0));
+        let views = Tensor::cat(vec![cross.clone(), distilled.clone()], 0);
+        let (reconstructed, deepest) = self.reconstruct(views, &mut Some(rng));
         let halves = |x: &Tensor<5>| [x.clone().narrow(0, 0, batch), x.clone().narrow(0, batch, batch)];
         let [from_cross, from_distilled] = halves(&reconstructed);
         let loss_cross = losses::reconstruction(from_cross.clone(), target.clone());

@@ -17,7 +17,7 @@ pub trait Objective: Module {
     /// One case's share of a batch, as plain data.
     type Sample: Send + 'static;
 
-    /// Draws a sample of a case: all randomness of a step is here.
+    /// Draws a sample of a case: what is seen, and what is hidden.
     ///
     /// # Errors
     /// If the case cannot be read.
@@ -26,8 +26,8 @@ pub trait Objective: Module {
     /// The plan of this objective.
     fn plan(&self) -> Self::Plan;
 
-    /// The losses of a batch in an epoch (counted from 0).
-    fn forward(&self, samples: &[Self::Sample], epoch: usize) -> Evaluation;
+    /// The losses of a batch in an epoch (counted from 0). `rng` is for the network's own randomness (stochastic depth).
+    fn forward(&self, samples: &[Self::Sample], epoch: usize, rng: &mut dyn Rng) -> Evaluation;
 }
 
 /// What a batch gave.

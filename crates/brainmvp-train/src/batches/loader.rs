@@ -16,6 +16,9 @@ use crate::{Error, Result};
 /// Batches that each worker may be ahead.
 const AHEAD: usize = 2;
 
+/// Keeps the draws of samples apart from the order of cases, which has the run's seed too.
+const SAMPLE_DRAWS: u64 = 0x5EED_0F5A_3B1E_5000;
+
 /// Which batches a [`Loader`] makes.
 #[derive(Debug, Clone)]
 pub struct LoaderConfig {
@@ -120,7 +123,7 @@ impl<O: Objective> Draws<O> {
                 *epoch = (position / length, self.sampler.epoch(position / length));
             }
             let case = &self.cases[epoch.1[(position % length) as usize]];
-            let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0x5EED_0F5A_3B1E_5000);
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ SAMPLE_DRAWS);
             rng.set_stream(position);
             batch.samples.push(O::draw(&self.plan, case, &mut rng)?);
             batch.cases.push(case.id().to_owned());
