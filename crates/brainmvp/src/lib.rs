@@ -1,1 +1,45 @@
 //! Pre-train, fine-tune and evaluate 3-D networks on multi-parametric brain MRI.
+//!
+//! This crate is the program `brainmvp` and, as a library, the one name under which all parts are found. They are
+//! listed in the order in which data flows through them:
+//!
+//! | module | what |
+//! |---|---|
+//! | [`volume`] | files to volumes and back: NIfTI, orientation, resampling, modalities |
+//! | [`cohort`] | which file is what: `cohort.json`, folder layouts, checks, phantoms |
+//! | [`prep`] | volumes to prepared cases: the pipeline and its cache |
+//! | [`kernels`] | channels-last 3-D operations for Burn |
+//! | [`nets`] | networks, their layers and weights |
+//! | [`ssl`] | self-supervised objectives |
+//! | [`train`] | the training loop, checkpoints and run folders |
+//!
+//! ```
+//! use std::sync::atomic::AtomicBool;
+//!
+//! use brainmvp::cohort::phantom::{PhantomConfig, write_cohort};
+//! use brainmvp::prep::cache::Cache;
+//! use brainmvp::prep::{PrepConfig, RunOptions, preprocess};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let config = PhantomConfig { cases: 2, size: 16, ..PhantomConfig::default() };
+//! let cohort = write_cohort(&config, &folder.path().join("phantom"), &|_| {})?;
+//!
+//! let cache = folder.path().join("cache");
+//! let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &AtomicBool::new(false) };
+//! preprocess(&cohort, &cache, &PrepConfig::default(), &options, &|_| {})?;
+//!
+//! for entry in Cache::open(&cache)?.cases() {
+//!     println!("{}: {:?} voxels of {:?}", entry.case.id, entry.shape, entry.modalities);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+pub use brainmvp_cohort as cohort;
+pub use brainmvp_kernels as kernels;
+pub use brainmvp_nets as nets;
+pub use brainmvp_prep as prep;
+pub use brainmvp_ssl as ssl;
+pub use brainmvp_train as train;
+pub use brainmvp_volume as volume;

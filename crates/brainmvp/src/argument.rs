@@ -1,0 +1,149 @@
+//! Values on the command line that are more than a word or a number.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use brainmvp_volume::{Aliases, Modality, Role};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use regex::Regex;
+
+use crate::failure::bad_input;
+
+/// One of several named values, which the help lists.
+pub(crate) fn choice<T: Copy + Send + Sync + 'static>(
+    choices: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(choices.iter().map(|(name, _)| *name)).try_map(move |typed| {
+        let found = choices.iter().find(|(name, _)| *name == typed);
+        found.map(|(_, value)| *value).ok_or("not one of the choices")
+    })
+}
+
+/// A modality, by its name or any alias of it.
+pub(crate) fn modality(text: &str) -> Result<Modality, String> {
+    match Aliases::default().role_of(text) {
+        Some(Role::Image(modality)) => Ok(modality),
+        _ => text.parse(),
+    }
+}
+
+/// `WORD=MODALITY` of `--alias`.
+pub(crate) fn alias(text: &str) -> Result<(String, String), String> {
+    let (word, role) = text.split_once('=').ok_or("write WORD=MODALITY, e.g. t1gad=t1c")?;
+    Ok((word.trim().to_owned(), role.trim().to_owned()))
+}
+
+/// A regular expression; what is wrong with it takes one line.
+pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| {
+        let message = error.to_string();
+        message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    })
+}
+
+/// A share or chance, 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let value = number(text)?;
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("must be from 0 to 1".to_owned()) }
+}
+
+/// A voxel size in mm: one number for all axes, or `x,y,z`.
+pub(crate) fn spacing_mm(text: &str) -> Result<[f64; 3], String> {
+    match numbers(text)?.as_slice() {
+        [all] => Ok([*all; 3]),
+        [x, y, z] => Ok([*x, *y, *z]),
+        _ => Err("give one number, or three such as 1,1,2".to_owned()),
+    }
+}
+
+/// Two percentiles, `low,high`.
+pub(crate) fn percentiles(text: &str) -> Result<[f64; 2], String> {
+    match numbers(text)?.as_slice() {
+        [low, high] => Ok([*low, *high]),
+        _ => Err("give two numbers such as 1,99".to_owned()),
+    }
+}
+
+/// An amount of memory in bytes: `4G`, `512M`, `1.5GiB`; a bare number is bytes. K, M, G, T are powers of 1024.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let refuse = || "give a positive number with K, M, G or T, e.g. 4G".to_owned();
+    let digits = text.trim().trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.trim()[digits.len()..].to_ascii_uppercase();
+    let power = match unit.trim_end_matches('B').trim_end_matches('I') {
+        "" => 0,
+        "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        _ => return Err(refuse()),
+    };
+    let value: f64 = digits.trim().parse().map_err(|_| refuse())?;
+    let bytes = value * 1024_f64.powi(power);
+    if bytes >= 1.0 && bytes < 2_f64.powi(63) { Ok(bytes as u64) } else { Err(refuse()) }
+}
+
+/// Makes sure that a file can be written where the user says, before the work for it is done.
+pub(crate) fn prepare_output_file(path: &Path) -> anyhow::Result<()> {
+    if path.is_dir() {
+        let example = path.join("cohort.json");
+        return Err(bad_input(format!(
+            "{}: is a folder; give a file, e.g. {}",
+            path.display(),
+            example.display()
+        )));
+    }
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))
+}
+
+/// Refuses a file where a folder is to be written.
+pub(crate) fn refuse_file_as_folder(path: &Path) -> anyhow::Result<()> {
+    if path.exists() && !path.is_dir() {
+        return Err(bad_input(format!("{}: is a file, but --out takes a folder", path.display())));
+    }
+    Ok(())
+}
+
+fn numbers(text: &str) -> Result<Vec<f64>, String> {
+    text.split(',').map(number).collect()
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    let value: f64 = text.trim().parse().map_err(|_| format!("'{text}' is not a number"))?;
+    if value.is_finite() { Ok(value) } else { Err(format!("'{text}' is not a finite number")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory() {
+        let rows = [("4G", 4 << 30), ("512m", 512 << 20), ("1.5GiB", 3 << 29), ("10kB", 10 << 10), ("7", 7)];
+        for (text, expected) in rows {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "G", "-1G", "0", "4X", "nan", "1e30T", "4 giga"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn vectors() {
+        assert_eq!(spacing_mm("1"), Ok([1.0; 3]));
+        assert_eq!(spacing_mm("1, 1,2.5"), Ok([1.0, 1.0, 2.5]));
+        assert!(spacing_mm("1,2").is_err() && spacing_mm("a").is_err() && spacing_mm("inf").is_err());
+        assert_eq!(percentiles("5,95"), Ok([5.0, 95.0]));
+        assert!(percentiles("5").is_err());
+    }
+
+    #[test]
+    fn words() {
+        assert_eq!(modality("T1CE"), Ok(Modality::T1c));
+        assert!(modality("seg").is_err() && modality("t9").is_err());
+        assert_eq!(alias("x=t1"), Ok(("x".to_owned(), "t1".to_owned())));
+        assert!(alias("x").is_err());
+        let reason = pattern("(?P<case>").unwrap_err();
+        assert!(!reason.contains('\n') && reason.contains("unclosed group"), "{reason}");
+    }
+}

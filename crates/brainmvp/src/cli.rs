@@ -1,0 +1,101 @@
+//! What can be typed: the commands and the options that all of them share.
+
+use std::process::ExitCode;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::commands::{check, index, list, phantom, preprocess};
+use crate::failure;
+use crate::ui::Ui;
+
+/// Self-supervised pre-training of 3-D networks on multi-parametric brain MRI (BrainMVP).
+#[derive(Debug, Parser)]
+#[command(
+    name = "brainmvp",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  brainmvp phantom --out phantom --cases 16         # images to try things with
+  brainmvp index phantom --out cohort.json          # find out which file is what
+  brainmvp check cohort.json                        # open every file and say what is wrong
+  brainmvp preprocess cohort.json --out cache       # bring every case to one grid and scale
+
+Exit codes: 0 done, 1 failed, 2 bad input or usage."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) everywhere: Everywhere,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Everywhere {
+    /// Number of threads that compute [default: one a core]
+    #[arg(long, global = true, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub(crate) threads: Option<usize>,
+    /// Print nothing but errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// The commands, in the order in which a user needs them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Index(index::Index),
+    Check(check::Check),
+    Preprocess(preprocess::Preprocess),
+    Phantom(phantom::Phantom),
+    List(list::List),
+}
+
+impl Command {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        match self {
+            Self::Index(index) => index.run(ui),
+            Self::Check(check) => check.run(ui),
+            Self::Preprocess(preprocess) => preprocess.run(ui),
+            Self::Phantom(phantom) => phantom.run(ui),
+            Self::List(list) => list.run(ui),
+        }
+    }
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// The exit code where there is nothing to run: help, the version, or a mistake, which has been printed.
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| {
+        let typed = std::env::args().find(|typed| Cli::command().find_subcommand(typed).is_some());
+        let command = typed.map_or("brainmvp".to_owned(), |typed| format!("brainmvp {typed}"));
+        failure::report_usage(&error, &command)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_explains_itself_with_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} has no description");
+            let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(example.contains(&format!("  brainmvp {name}")), "{name}: no example in {example:?}");
+            for argument in command.get_arguments().filter(|argument| argument.get_id() != "help") {
+                assert!(argument.get_help().is_some(), "{name}: no help on {}", argument.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `brainmvp check`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use brainmvp_cohort::check::{CheckOptions, GridSummary, Kind, Problem, Report, Severity, check};
+use brainmvp_volume::Modality;
+use clap::Args;
+
+use super::{counted, load_cohort, table};
+use crate::argument;
+use crate::failure::{Advise as _, bad_input, without_error_numbers};
+use crate::progress::Progress;
+use crate::ui::Ui;
+
+/// Open every file of a cohort and say what is wrong
+///
+/// A problem means that a case cannot be used as it is: a file that cannot be read, values that are not finite, images
+/// that lie apart. A note is worth knowing; preprocessing deals with it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brainmvp check cohort.json
+  brainmvp check cohort.json --require flair,t1c --json report.json
+
+Exit codes: 0 every case can be used, 2 there are problems.")]
+pub(crate) struct Check {
+    /// Cohort file
+    #[arg(value_name = "COHORT")]
+    cohort: PathBuf,
+    /// Write everything that was found as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Modalities that every case must have
+    #[arg(long, value_name = "MODALITY,...", value_delimiter = ',', value_parser = argument::modality)]
+    require: Vec<Modality>,
+}
+
+/// Notes of one kind that are printed; the others are counted.
+const NOTES_SHOWN: usize = 3;
+
+/// Grids that are printed; the others are counted.
+const GRIDS_SHOWN: usize = 4;
+
+impl Check {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        let cohort = load_cohort(&self.cohort)?;
+        if let Some(json) = &self.json {
+            argument::prepare_output_file(json)?;
+        }
+        let options = CheckOptions { required: self.require, ..CheckOptions::default() };
+        let files = cohort.cases.iter().map(|case| case.files().count()).sum();
+        let progress = Progress::new(ui, "check", "files", files);
+        let report = check(&cohort, &options, &|done, _| progress.advance(done));
+        progress.finish();
+        if let Some(json) = &self.json {
+            report.save(json)?;
+        }
+        ui.result(overview(&report))?;
+        print_problems(&report, ui)?;
+        print_notes(&report, ui)?;
+        if report.is_clean() {
+            return ui.result("no problems");
+        }
+        let (bad, all) = (report.quarantined.len(), report.cases);
+        let error = bad_input(format!("{bad} of {} cannot be used as they are", counted(all, "case")));
+        Err(error).advise(|_| {
+            let where_to =
+                if ui.is_quiet() { "run without --quiet to see why" } else { "mend the files above" };
+            format!("{where_to}, or go on: `preprocess` leaves out what it cannot read")
+        })
+    }
+}
+
+fn overview(report: &Report) -> String {
+    let modalities = report.modalities.iter().map(|(modality, count)| format!("{modality} {count}"));
+    let mut rows = vec![["modalities".to_owned(), modalities.collect::<Vec<_>>().join(", ")]];
+    for (i, summary) in report.grids.iter().take(GRIDS_SHOWN).enumerate() {
+        rows.push([if i == 0 { "grids" } else { "" }.to_owned(), grid(summary)]);
+    }
+    if report.grids.len() > GRIDS_SHOWN {
+        rows.push([String::new(), format!("{} more", report.grids.len() - GRIDS_SHOWN)]);
+    }
+    for (data_set, values) in &report.label_values {
+        let values = values.iter().map(|(value, cases)| format!("{value} in {}", counted(*cases, "case")));
+        rows.push([format!("labels of {data_set}"), values.collect::<Vec<_>>().join(", ")]);
+    }
+    format!(
+        "{}: {}, {}\n{}",
+        report.cohort,
+        counted(report.cases, "case"),
+        counted(report.files, "file"),
+        table::columns(&rows)
+    )
+}
+
+/// `240 x 240 x 155 at 1 mm (8 files)`
+fn grid(summary: &GridSummary) -> String {
+    let [x, y, z] = summary.shape;
+    let spacing = match summary.spacing_mm {
+        [a, b, c] if a == b && b == c => format!("{a} mm"),
+        [a, b, c] => format!("{a} x {b} x {c} mm"),
+    };
+    format!("{x} x {y} x {z} at {spacing} ({})", counted(summary.files, "file"))
+}
+
+fn print_problems(report: &Report, ui: &Ui) -> anyhow::Result<()> {
+    let mut by_case: BTreeMap<&str, Vec<&Problem>> = BTreeMap::new();
+    for problem in report.of(Severity::Problem) {
+        by_case.entry(problem.case.as_str()).or_default().push(problem);
+    }
+    for (case, problems) in by_case {
+        ui.result(format!("problem: {case}"))?;
+        for problem in problems {
+            let file = problem.file.as_ref().map_or(String::new(), |file| format!("{file}: "));
+            ui.result(format!("  {file}{}", without_error_numbers(&problem.message)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes repeat themselves: a few of each kind are shown.
+fn print_notes(report: &Report, ui: &Ui) -> anyhow::Result<()> {
+    let mut by_kind: BTreeMap<Kind, Vec<&Problem>> = BTreeMap::new();
+    for note in report.of(Severity::Note) {
+        by_kind.entry(note.kind).or_default().push(note);
+    }
+    for notes in by_kind.values() {
+        for note in notes.iter().take(NOTES_SHOWN) {
+            ui.result(format!("note: {note}"))?;
+        }
+        if notes.len() > NOTES_SHOWN {
+            ui.result(format!(
+                "note: {} more of this kind; --json lists them all",
+                notes.len() - NOTES_SHOWN
+            ))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! `brainmvp index`
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use brainmvp_cohort::layouts::{self, IndexOptions, Indexed, LAYOUTS, Rejected};
+use brainmvp_cohort::{Case, CaseId, Cohort, LabelScheme};
+use brainmvp_volume::{Aliases, Modality};
+use clap::Args;
+use regex::Regex;
+
+use super::{counted, table};
+use crate::argument;
+use crate::failure::bad_input;
+use crate::ui::Ui;
+
+/// Find out which file of a folder is what, and write it down as a cohort file
+///
+/// Nothing but names (and data lists) is read; `check` opens the files. Several folders make one cohort.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brainmvp index BraTS2021_Training_Data --out cohort.json
+  brainmvp index ISLES-2022 IXI ADNI --out cohort.json
+  brainmvp index Task01_BrainTumour/dataset.json --out cohort.json
+  brainmvp index scans --alias t1gad=t1c --label-scheme 1=stroke --out cohort.json
+  brainmvp index scans --pattern '(?P<case>[^/]+)/(?P<mod>[^/]+)\\.nii' --out cohort.json")]
+pub(crate) struct Index {
+    /// Folders with images, or data lists (.json)
+    #[arg(required = true, value_name = "DIR")]
+    sources: Vec<PathBuf>,
+    /// Cohort file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// How the files are laid out; auto takes the first layout that fits (`brainmvp list layouts`)
+    #[arg(long, value_name = "LAYOUT", default_value = "auto",
+        value_parser = std::iter::once("auto").chain(LAYOUTS.iter().map(|layout| layout.name())).collect::<Vec<_>>())]
+    layout: String,
+    /// Name of the cohort [default: that of the folder]
+    #[arg(long)]
+    name: Option<String>,
+    /// Name of the data set that all cases belong to [default: by layout and folder]
+    #[arg(long, value_name = "NAME")]
+    data_set: Option<String>,
+    /// Site (hospital, scanner) of all cases
+    #[arg(long)]
+    site: Option<String>,
+    /// What the label values mean: a named scheme (`brainmvp list labels`) or values as 1=core,2=oedema
+    #[arg(long, value_name = "SCHEME")]
+    label_scheme: Option<LabelScheme>,
+    /// A word in file names and what it stands for: a modality, label, mask or ignore (may be repeated)
+    #[arg(long, value_name = "WORD=MODALITY", value_parser = argument::alias)]
+    alias: Vec<(String, String)>,
+    /// Layout plain: a regular expression over the path below DIR with the groups case and mod, and if wanted
+    /// subj, split, class and site
+    #[arg(long, value_name = "REGEX", value_parser = argument::pattern)]
+    pattern: Option<Regex>,
+    /// Layout monai: folder that the paths of the list start from [default: that of the list]
+    #[arg(long, value_name = "DIR")]
+    base_dir: Option<PathBuf>,
+    /// Layout monai: modalities of the images of a case, in the order of the list
+    #[arg(long, value_name = "MODALITY,...", value_delimiter = ',', value_parser = argument::modality)]
+    channels: Vec<Modality>,
+    /// Table (.csv, .tsv) with a column id and any of class, subject, site, split
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+    /// Cases or subjects to leave out
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    exclude: Vec<String>,
+    /// File of cases or subjects to leave out, one a line
+    #[arg(long, value_name = "FILE")]
+    exclude_from: Option<PathBuf>,
+}
+
+impl Index {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        argument::prepare_output_file(&self.out)?;
+        let options = self.options()?;
+        let mut found = Vec::new();
+        for source in &self.sources {
+            let indexed = layouts::index(source, &self.layout, &options)?;
+            ui.result(format!("{}: layout {}: {}", source.display(), indexed.layout, indexed.why))?;
+            found.push(indexed);
+        }
+        for warning in found.iter().flat_map(|indexed| &indexed.warnings) {
+            ui.note(format!("warning: {warning}"));
+        }
+        let rejected: Vec<Rejected> = found.iter().flat_map(|indexed| indexed.rejected.clone()).collect();
+        let mut cohort = join(found)?;
+        if let (Some(name), true) = (self.out.file_stem(), self.name.is_none() && self.sources.len() > 1) {
+            cohort.name = name.to_string_lossy().into_owned();
+        }
+        cohort.save(&self.out)?;
+        ui.result(overview(&cohort))?;
+        for Rejected { case, reason } in &rejected {
+            ui.alert(format!("warning: case '{case}' is left out: {reason}"));
+        }
+        ui.result(format!("written to {}", self.out.display()))?;
+        ui.note(format!("next: brainmvp check {}", self.out.display()));
+        Ok(())
+    }
+
+    fn options(&self) -> anyhow::Result<IndexOptions> {
+        let user: BTreeMap<String, String> = self.alias.iter().cloned().collect();
+        let mut exclude = self.exclude.clone();
+        if let Some(file) = &self.exclude_from {
+            exclude.extend(layouts::read_exclusions(file)?);
+        }
+        Ok(IndexOptions {
+            name: self.name.clone(),
+            data_set: self.data_set.clone(),
+            site: self.site.clone(),
+            label_scheme: self.label_scheme.clone(),
+            aliases: Aliases::extended(&user).map_err(bad_input)?,
+            pattern: self.pattern.clone(),
+            base_dir: self.base_dir.clone(),
+            channels: self.channels.clone(),
+            table: self.table.clone(),
+            exclude,
+        })
+    }
+}
+
+/// One cohort of several. An id that two folders have gets the name of its data set before it.
+fn join(found: Vec<Indexed>) -> anyhow::Result<Cohort> {
+    let mut cohorts = found.into_iter().map(|indexed| indexed.cohort);
+    let mut joined = cohorts.next().unwrap_or_default();
+    let mut taken: BTreeSet<String> =
+        joined.cases.iter().map(|case| case.id.as_str().to_lowercase()).collect();
+    for cohort in cohorts {
+        for (name, data_set) in cohort.data_sets {
+            let declared = joined.data_sets.entry(name.clone()).or_default();
+            match (&declared.label_scheme, data_set.label_scheme) {
+                (Some(one), Some(other)) if *one != other => {
+                    return Err(bad_input(format!(
+                        "the data set '{name}' has labels {one} in one folder and {other} in another; see --data-set"
+                    )));
+                }
+                (None, scheme) => declared.label_scheme = scheme,
+                _ => {}
+            }
+        }
+        for case in cohort.cases {
+            let case =
+                if taken.contains(&case.id.as_str().to_lowercase()) { with_data_set(case)? } else { case };
+            taken.insert(case.id.as_str().to_lowercase());
+            joined.cases.push(case);
+        }
+    }
+    joined.sort();
+    Ok(joined)
+}
+
+fn with_data_set(case: Case) -> anyhow::Result<Case> {
+    Ok(Case { id: CaseId::new(format!("{}-{}", case.data_set, case.id))?, ..case })
+}
+
+/// How many cases of which data sets have what.
+fn overview(cohort: &Cohort) -> String {
+    let cases = &cohort.cases;
+    let sets: Vec<&str> = cohort.data_sets.keys().map(String::as_str).collect();
+    let head = format!("{} of {}", counted(cases.len(), "case"), counted(sets.len(), "data set"));
+    let mut rows: Vec<[String; 2]> = Modality::ALL
+        .into_iter()
+        .map(|modality| {
+            (modality.name(), cases.iter().filter(|case| case.images.contains_key(&modality)).count())
+        })
+        .chain([
+            ("label", cases.iter().filter(|case| case.label.is_some()).count()),
+            ("brain mask", cases.iter().filter(|case| case.brain_mask.is_some()).count()),
+            ("class", cases.iter().filter(|case| case.class.is_some()).count()),
+        ])
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| {
+            [name.to_owned(), format!("{count:>width$}", width = cases.len().to_string().len())]
+        })
+        .collect();
+    if sets.len() > 1 {
+        rows.extend(sets.iter().map(|set| {
+            let count = cases.iter().filter(|case| case.data_set == **set).count();
+            [format!("data set {set}"), format!("{count:>width$}", width = cases.len().to_string().len())]
+        }));
+    }
+    format!("{head}\n{}", table::columns(&rows))
+}

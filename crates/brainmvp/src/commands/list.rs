@@ -1,0 +1,125 @@
+//! `brainmvp list`
+
+use brainmvp_cohort::SCHEMES;
+use brainmvp_cohort::layouts::LAYOUTS;
+use brainmvp_prep::steps::registry as steps;
+use brainmvp_prep::{PrepConfig, PrepPreset};
+use brainmvp_volume::Modality;
+use clap::Args;
+
+use super::table;
+use crate::ui::Ui;
+
+/// List what there is to choose from: layouts, modalities, label schemes, preprocessing steps
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brainmvp list
+  brainmvp list labels")]
+pub(crate) struct List {
+    /// What to list [default: everything]
+    #[arg(value_name = "WHAT", value_parser = SECTIONS.iter().map(|section| section.name).collect::<Vec<_>>())]
+    what: Option<String>,
+}
+
+/// One kind of alternatives.
+struct Section {
+    name: &'static str,
+    title: &'static str,
+    rows: fn() -> String,
+}
+
+/// Everything that can be listed; a new kind is one line here.
+static SECTIONS: &[Section] = &[
+    Section { name: "layouts", title: "Layouts (index --layout)", rows: layout_rows },
+    Section {
+        name: "modalities",
+        title: "Modalities, and words for them in file names",
+        rows: modality_rows,
+    },
+    Section { name: "labels", title: "Label schemes (index --label-scheme)", rows: label_rows },
+    Section { name: "steps", title: "Preprocessing steps (preprocess --steps)", rows: step_rows },
+];
+
+impl List {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        let wanted = |section: &&Section| self.what.as_deref().is_none_or(|what| what == section.name);
+        let sections = SECTIONS.iter().filter(wanted);
+        let texts = sections.map(|section| format!("{}\n{}", section.title, (section.rows)()));
+        ui.result(texts.collect::<Vec<_>>().join("\n\n"))
+    }
+}
+
+fn layout_rows() -> String {
+    let rows: Vec<_> =
+        LAYOUTS.iter().map(|layout| [layout.name().to_owned(), layout.describe().to_owned()]).collect();
+    table::columns(&rows)
+}
+
+/// Some of the words that stand for a modality, of those in use by public data sets.
+fn common_words(modality: Modality) -> &'static [&'static str] {
+    match modality {
+        Modality::Flair => &["t2f", "t2_flair", "t2w_flair", "fla", "dark_fluid"],
+        Modality::T1 => &["t1n", "t1w", "mprage", "spgr", "bravo", "anat"],
+        Modality::T1c => &["t1ce", "t1gd", "t1post", "t1km", "t1_contrast", "ce_t1w"],
+        Modality::T2 => &["t2w", "hrt2", "tse", "ciss", "fiesta"],
+        Modality::Mra => &["tof", "angio", "tof_mra"],
+        Modality::Pd => &["pdw", "proton_density"],
+        Modality::Dwi => &["trace", "b1000", "dwi_trace"],
+        Modality::Adc => &["adc_map", "dwi_adc", "apparent_diffusion"],
+    }
+}
+
+fn modality_rows() -> String {
+    let words = |modality| format!("{} ...", common_words(modality).join(" "));
+    table::columns(&Modality::ALL.map(|modality| [modality.name().to_owned(), words(modality)]))
+}
+
+fn label_rows() -> String {
+    let rows: Vec<_> = SCHEMES
+        .iter()
+        .map(|scheme| {
+            let values = scheme.values.iter().map(|(value, name)| format!("{value} {name}"));
+            let values = values.collect::<Vec<_>>().join(", ");
+            [scheme.name.to_owned(), format!("{values} ({})", scheme.used_by)]
+        })
+        .collect();
+    table::columns(&rows)
+}
+
+fn step_rows() -> String {
+    let preset = PrepConfig::preset(PrepPreset::Paper).steps;
+    let place = |name: &str| preset.iter().position(|step| step == name);
+    let rows: Vec<_> = steps()
+        .iter()
+        .map(|step| {
+            let place =
+                place(step.name()).map_or("on request".to_owned(), |i| format!("{} by default", i + 1));
+            [step.name().to_owned(), place]
+        })
+        .collect();
+    table::columns(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use brainmvp_volume::{Aliases, Role};
+
+    use super::*;
+
+    #[test]
+    fn every_section_has_rows() {
+        for section in SECTIONS {
+            assert!((section.rows)().lines().count() > 2, "{}", section.name);
+        }
+    }
+
+    #[test]
+    fn the_words_stand_for_their_modality() {
+        for modality in Modality::ALL {
+            for word in common_words(modality) {
+                assert_eq!(Aliases::default().role_of(word), Some(Role::Image(modality)), "{word}");
+            }
+        }
+    }
+}

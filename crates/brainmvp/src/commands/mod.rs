@@ -1,0 +1,49 @@
+//! The commands: what each takes, the library call that it is, and what it prints.
+
+pub(crate) mod check;
+pub(crate) mod index;
+pub(crate) mod list;
+pub(crate) mod phantom;
+pub(crate) mod preprocess;
+mod table;
+
+use std::path::Path;
+
+use brainmvp_cohort::{Case, Cohort};
+
+use crate::failure::{Advise as _, bad_input};
+
+/// Reads a cohort that is to be worked on.
+fn load_cohort(path: &Path) -> anyhow::Result<Cohort> {
+    if path.is_dir() {
+        let inside = path.join("cohort.json");
+        let advice = if inside.is_file() {
+            format!("did you mean {}?", inside.display())
+        } else {
+            format!("`brainmvp index {} --out cohort.json` makes one", path.display())
+        };
+        let error = bad_input(format!("{}: is a folder, not a cohort file", path.display()));
+        return Err(error).advise(|_| advice);
+    }
+    let mut cohort = Cohort::load(path)
+        .advise(|_| "`brainmvp index DIR --out cohort.json` makes a cohort file".to_owned())?;
+    if cohort.cases.is_empty() {
+        return Err(bad_input(format!("{}: the cohort has no cases", path.display())));
+    }
+    cohort.cases.iter_mut().for_each(shorten_paths);
+    Ok(cohort)
+}
+
+/// `./a` as `a`: messages show paths as the user would type them.
+fn shorten_paths(case: &mut Case) {
+    for path in case.images.values_mut().chain(&mut case.label).chain(&mut case.brain_mask) {
+        if let Ok(short) = path.strip_prefix(".") {
+            *path = short.to_owned();
+        }
+    }
+}
+
+/// `1 case`, `2 cases`.
+fn counted(count: usize, unit: &str) -> String {
+    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
+}

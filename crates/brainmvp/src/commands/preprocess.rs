@@ -1,0 +1,151 @@
+//! `brainmvp preprocess`
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use brainmvp_prep::cache::Manifest;
+use brainmvp_prep::{
+    CropKind, Outcome, Pipeline, PrepConfig, PrepPreset, RunOptions, StoredType, Summary, preprocess,
+};
+use clap::Args;
+
+use super::{counted, load_cohort};
+use crate::argument;
+use crate::failure::{Advise as _, bad_input, without_error_numbers};
+use crate::interrupt;
+use crate::progress::{Progress, duration};
+use crate::ui::Ui;
+
+/// Bring every case of a cohort to one grid, orientation and scale, ready for training
+///
+/// The images of a case must be registered to each other and skull-stripped. A case that cannot be prepared is named
+/// and left out. What is in the cache already and still fits is kept, so an interrupted run goes on where it was.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brainmvp preprocess cohort.json --out cache
+  brainmvp preprocess cohort.json --out cache-2mm --preset released --spacing 2 --memory 4G
+
+Exit codes: 0 at least one case is prepared (cases left out are named), 1 failed or interrupted,
+2 bad input, or no case could be prepared.")]
+pub(crate) struct Preprocess {
+    /// Cohort file
+    #[arg(value_name = "COHORT")]
+    cohort: PathBuf,
+    /// Cache folder to write to: one file a case, and manifest.json
+    #[arg(long, value_name = "CACHE")]
+    out: PathBuf,
+    /// Whose settings: the paper's (percentiles 1,99) or those of the authors' program (5,95)
+    #[arg(long, default_value = "paper",
+        value_parser = argument::choice(&[("paper", PrepPreset::Paper), ("released", PrepPreset::Released)]))]
+    preset: PrepPreset,
+    /// Voxel size in mm, one for all axes or x,y,z [default: 1]
+    #[arg(long, value_name = "MM", value_parser = argument::spacing_mm)]
+    spacing: Option<[f64; 3]>,
+    /// Percentiles that become 0 and 1 [default: by preset]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = argument::percentiles)]
+    percentiles: Option<[f64; 2]>,
+    /// What to cut away around the brain: as much on both sides, all there is, or nothing [default: symmetric]
+    #[arg(long, value_parser = argument::choice(
+        &[("symmetric", CropKind::Symmetric), ("bounding-box", CropKind::BoundingBox), ("none", CropKind::None)]))]
+    crop: Option<CropKind>,
+    /// Number type of the stored images [default: f16]
+    #[arg(long, value_parser = argument::choice(&[("f16", StoredType::F16), ("f32", StoredType::F32)]))]
+    dtype: Option<StoredType>,
+    /// Steps in their order, instead of the preset's (`brainmvp list steps`)
+    #[arg(long, value_name = "STEP,...", value_delimiter = ',')]
+    steps: Vec<String>,
+    /// Memory that the cases at work share, e.g. 4G [default: half of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = argument::bytes)]
+    memory: Option<u64>,
+    /// Prepare every case anew
+    #[arg(long)]
+    force: bool,
+}
+
+impl Preprocess {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        let cohort = load_cohort(&self.cohort)?;
+        argument::refuse_file_as_folder(&self.out)?;
+        let config = self.config();
+        // Wrong settings are told before anything else.
+        Pipeline::new(&config)?;
+        if Manifest::load(&self.out).is_ok_and(|manifest| manifest.config != config) {
+            let out = self.out.display();
+            ui.note(format!("note: {out} was made with other settings; every case is prepared anew"));
+        }
+        let options = RunOptions {
+            memory_bytes: self.memory.unwrap_or_else(half_of_free_memory),
+            force: self.force,
+            stop: interrupt::stop_flag(),
+        };
+        let left_out = AtomicUsize::new(0);
+        let progress = Progress::new(ui, "preprocess", "cases", cohort.cases.len());
+        let told = |told: brainmvp_prep::Progress<'_>| {
+            if matches!(told.outcome, Outcome::Quarantined { .. }) {
+                let count = left_out.fetch_add(1, Ordering::Relaxed) + 1;
+                progress.message(format!("{count} left out"));
+            }
+            progress.advance(told.finished);
+        };
+        let summary = preprocess(&cohort, &self.out, &config, &options, &told).advise(advice)?;
+        progress.finish();
+        self.tell(&summary, ui)
+    }
+
+    fn config(&self) -> PrepConfig {
+        let preset = PrepConfig::preset(self.preset);
+        PrepConfig {
+            steps: if self.steps.is_empty() { preset.steps } else { self.steps.clone() },
+            spacing_mm: self.spacing.unwrap_or(preset.spacing_mm),
+            percentiles: self.percentiles.unwrap_or(preset.percentiles),
+            crop: self.crop.unwrap_or(preset.crop),
+            dtype: self.dtype.unwrap_or(preset.dtype),
+        }
+    }
+
+    /// Says what became of the cases, each that failed by name, and whether that is a success.
+    fn tell(&self, summary: &Summary, ui: &Ui) -> anyhow::Result<()> {
+        for case in &summary.quarantined {
+            let reason = without_error_numbers(&case.reason);
+            ui.alert(format!("warning: case '{}' is left out: {reason}", case.id));
+        }
+        let Summary { prepared, skipped, quarantined, not_begun, seconds } = summary;
+        ui.result(format!(
+            "{}: {} prepared in {}, {skipped} already there, {} left out",
+            self.out.display(),
+            counted(*prepared, "case"),
+            duration(*seconds),
+            quarantined.len()
+        ))?;
+        if *not_begun > 0 {
+            let error: anyhow::Result<()> =
+                Err(anyhow::anyhow!("interrupted with {} to go", counted(*not_begun, "case")));
+            return error.advise(|_| "run the same command again to go on".to_owned());
+        }
+        if prepared + skipped == 0 {
+            return Err(bad_input("no case could be prepared"))
+                .advise(|_| format!("`brainmvp check {}` says more", self.cohort.display()));
+        }
+        ui.note(format!("next: brainmvp pretrain --data {} --out RUN", self.out.display()));
+        Ok(())
+    }
+}
+
+fn advice(error: &brainmvp_prep::Error) -> String {
+    match error {
+        brainmvp_prep::Error::Request { .. } => "replace it with --force, or choose another folder with --out",
+        _ => "make room there, or choose another folder with --out; the same command goes on where this one ended",
+    }
+    .to_owned()
+}
+
+/// Half of the memory that is free, on the machine or in the container that the program runs in.
+fn half_of_free_memory() -> u64 {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let container = system.cgroup_limits().map(|limits| limits.free_memory).filter(|free| *free > 0);
+    let free = container.map_or(system.available_memory(), |free| free.min(system.available_memory()));
+    // Where nothing is known, one case at a time still runs.
+    free / 2
+}
