@@ -17,6 +17,19 @@ pub(crate) unsafe fn build<const N: usize>(
     buffers
 }
 
+/// A new buffer of `len` floats that `tasks` tasks write in parallel wherever they like, without being zeroed first.
+///
+/// # Safety
+/// The tasks together write every float, no two the same one.
+pub(crate) unsafe fn build_scattered(len: usize, tasks: usize, fill: impl Fn(usize, Shared) + Sync) -> Vec<f32> {
+    let mut buffer = Vec::with_capacity(len);
+    let shared = Shared(buffer.as_mut_ptr());
+    (0..tasks).into_par_iter().for_each(|task| fill(task, shared));
+    // SAFETY: the caller promises that all of the capacity was written.
+    unsafe { buffer.set_len(len) };
+    buffer
+}
+
 /// Extends each buffer by `len` floats whose chunks of `chunk` floats (the last may be shorter) are written in
 /// parallel, without being zeroed first.
 ///

@@ -3,7 +3,7 @@
 //! The right-hand matrix is packed into [`Panels`] of a few registers' width; the left-hand one is read where it
 //! lies, by any strides, so that a product with a transposed matrix needs no transposed copy.
 
-use super::simd::{InstructionSet, Lanes, Portable, WIDEST_LANES, dispatch};
+use super::simd::{InstructionSet, Lanes, Portable, dispatch, load_some, store_some};
 
 /// A matrix of any strides, in floats.
 #[derive(Clone, Copy)]
@@ -284,37 +284,6 @@ impl Tile {
                 }
             }
         }
-    }
-}
-
-/// The first `count` lanes, or all.
-#[inline(always)]
-unsafe fn store_some<L: Lanes>(lanes: L, to: *mut f32, count: isize) {
-    // SAFETY: the caller promises `count` floats; the array holds the widest lanes.
-    unsafe {
-        if count >= L::N as isize {
-            lanes.store(to);
-        } else if count > 0 {
-            let mut values = [0.0; WIDEST_LANES];
-            lanes.store(values.as_mut_ptr());
-            to.copy_from_nonoverlapping(values.as_ptr(), count as usize);
-        }
-    }
-}
-
-/// `count` floats, then zeros.
-#[inline(always)]
-unsafe fn load_some<L: Lanes>(from: *const f32, count: isize) -> L {
-    // SAFETY: the caller promises `count` floats; the array holds the widest lanes.
-    unsafe {
-        if count >= L::N as isize {
-            return L::load(from);
-        }
-        let mut values = [0.0; WIDEST_LANES];
-        if count > 0 {
-            values.as_mut_ptr().copy_from_nonoverlapping(from, count as usize);
-        }
-        L::load(values.as_ptr())
     }
 }
 

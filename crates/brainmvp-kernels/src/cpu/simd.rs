@@ -58,8 +58,52 @@ pub(crate) unsafe fn sum<L: Lanes>(lanes: L) -> f32 {
     values[0]
 }
 
+/// The first `count` lanes, or all.
+#[inline(always)]
+pub(crate) unsafe fn store_some<L: Lanes>(lanes: L, to: *mut f32, count: isize) {
+    // SAFETY: the caller promises `count` floats; the array holds the widest lanes.
+    unsafe {
+        if count >= L::N as isize {
+            lanes.store(to);
+        } else if count > 0 {
+            let mut values = [0.0; WIDEST_LANES];
+            lanes.store(values.as_mut_ptr());
+            to.copy_from_nonoverlapping(values.as_ptr(), count as usize);
+        }
+    }
+}
+
+/// `count` floats, then zeros.
+#[inline(always)]
+pub(crate) unsafe fn load_some<L: Lanes>(from: *const f32, count: isize) -> L {
+    // SAFETY: the caller promises `count` floats; the array holds the widest lanes.
+    unsafe {
+        if count >= L::N as isize {
+            return L::load(from);
+        }
+        let mut values = [0.0; WIDEST_LANES];
+        if count > 0 {
+            values.as_mut_ptr().copy_from_nonoverlapping(from, count as usize);
+        }
+        L::load(values.as_ptr())
+    }
+}
+
 /// The most floats that a lane type has.
 pub(crate) const WIDEST_LANES: usize = 16;
+
+impl InstructionSet {
+    /// How many floats its lanes are.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 16,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 8,
+            Self::Portable => Portable::N,
+        }
+    }
+}
 
 impl Lanes for f32 {
     const N: usize = 1;
