@@ -61,7 +61,12 @@ pub fn pretrain(options: &PretrainOptions, stop: &AtomicBool, observer: &dyn Obs
     let mut init = Init { device: &device, rng: &mut rng };
     let objective =
         BrainMvp::new(&config.method, &config.model.uniformer, templates, config.patch.size, &mut init);
-    let facts = json!({ "method": "brainmvp", "templates": grid, "data": fingerprint(&cases) });
+    let facts = json!({
+        "method": "brainmvp",
+        "templates": grid,
+        "range_floor": config.templates.range_floor,
+        "data": fingerprint(&cases),
+    });
     let trainer = Trainer {
         train: &config.train,
         optimizer: &config.optimizer,
@@ -79,7 +84,10 @@ pub fn pretrain(options: &PretrainOptions, stop: &AtomicBool, observer: &dyn Obs
 }
 
 /// Opens every case of a cache; those that cannot be opened are named and left out.
-fn open_cases(data: &Path, observer: &dyn Observer) -> Result<Vec<CaseSource>> {
+///
+/// # Errors
+/// If there is no cache, or no case of it can be opened.
+pub fn open_cases(data: &Path, observer: &dyn Observer) -> Result<Vec<CaseSource>> {
     let cache = Cache::open(data)?;
     let mut cases = Vec::new();
     for entry in cache.cases() {

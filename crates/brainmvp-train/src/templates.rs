@@ -1,13 +1,17 @@
 //! The templates of a run: their place in the world, and out into NIfTI files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use brainmvp_prep::cache::GridRecord;
+use brainmvp_ssl::patch::PatchSource;
+use brainmvp_ssl::templates::template_start;
 use brainmvp_volume::{Affine, Grid, Modality, Volume, nifti};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::CaseSource;
 use crate::checkpoint::Checkpoint;
+use crate::log::picture::Picture;
 use crate::run::RunFolder;
 use crate::{Error, Result};
 
@@ -46,50 +50,123 @@ impl TemplateGrid {
     }
 }
 
-/// A template that was written, or not.
-#[derive(Debug, Clone)]
-pub struct Written {
+/// The templates of a run's newest checkpoint.
+pub struct RunTemplates {
+    /// Where they lie.
+    pub grid: TemplateGrid,
+    /// Of the modalities that the run has seen: voxels with x fastest, normalised as they are used.
+    pub volumes: BTreeMap<Modality, Vec<f32>>,
+}
+
+/// How near a template is to the mean image of its modality.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Likeness {
     /// Of which modality.
     pub modality: Modality,
-    /// Where; `None` if the modality was never seen, so that there is nothing to write.
-    pub path: Option<PathBuf>,
+    /// Cases that have it.
+    pub cases: usize,
+    /// Mean absolute difference of template and mean image over the brain.
+    pub difference: f64,
+    /// The same for a blank template, which is what training began with.
+    pub blank_difference: f64,
 }
 
-/// Writes the templates of a run's newest checkpoint as one NIfTI file a modality, min-max normalised as they are used.
-///
-/// # Errors
-/// If there is no checkpoint, it cannot be read, or a file cannot be written.
-pub fn write_templates(run: &Path, out: &Path) -> Result<Vec<Written>> {
-    let folder = RunFolder::open(run)?;
-    let step = folder
-        .checkpoints()?
-        .pop()
-        .ok_or_else(|| Error::run_folder(run, "has no checkpoint yet; let the run reach one"))?;
-    let path = folder.checkpoint(step);
-    let mut checkpoint = Checkpoint::open(&path)?;
-    let grid: TemplateGrid = serde_json::from_value(checkpoint.state().facts["templates"].clone())
-        .map_err(|_| Error::checkpoint(&path, "it has no templates"))?;
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-    let mut written = Vec::new();
-    for modality in Modality::ALL {
-        let name = format!("templates.volumes.{}", modality.index());
-        let seen = checkpoint.state().updates.contains_key(&name);
-        let path = seen.then(|| out.join(format!("{modality}.nii.gz")));
-        if let Some(path) = &path {
-            let (_, values) = checkpoint.tensor(&format!("model.{name}"))?;
-            let volume = Volume::new(Grid::new(grid.shape, Affine::from_rows(grid.affine)), normalised(values));
-            let options = nifti::WriteOptions { description: format!("BrainMVP template {modality}"), ..Default::default() };
-            nifti::write(path, &volume, options)?;
+impl RunTemplates {
+    /// Reads the templates of a run.
+    ///
+    /// # Errors
+    /// If there is no checkpoint or it cannot be read.
+    pub fn load(run: &Path) -> Result<Self> {
+        let folder = RunFolder::open(run)?;
+        let newest = folder.checkpoints()?.pop();
+        let step = newest.ok_or_else(|| Error::run_folder(run, "has no checkpoint yet; let the run reach one"))?;
+        let path = folder.checkpoint(step);
+        let mut checkpoint = Checkpoint::open(&path)?;
+        let facts: Facts = serde_json::from_value(checkpoint.state().facts.clone())
+            .map_err(|e| Error::checkpoint(&path, format!("it has no templates: {e}")))?;
+        let mut volumes = BTreeMap::new();
+        for modality in Modality::ALL {
+            let name = format!("templates.volumes.{}", modality.index());
+            if checkpoint.state().updates.contains_key(&name) {
+                let (_, values) = checkpoint.tensor(&format!("model.{name}"))?;
+                volumes.insert(modality, normalised(values, facts.range_floor));
+            }
         }
-        written.push(Written { modality, path });
+        Ok(Self { grid: facts.templates, volumes })
     }
-    Ok(written)
+
+    /// Writes one NIfTI file a modality into a folder; returns the paths.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write(&self, out: &Path) -> Result<Vec<PathBuf>> {
+        std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+        let mut paths = Vec::new();
+        for (modality, values) in &self.volumes {
+            let grid = Grid::new(self.grid.shape, Affine::from_rows(self.grid.affine));
+            let path = out.join(format!("{modality}.nii.gz"));
+            let description = format!("BrainMVP template {modality}");
+            let options = nifti::WriteOptions { description, ..Default::default() };
+            nifti::write(&path, &Volume::new(grid, values.clone()), options)?;
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+
+    /// Compares every template with the mean image of its modality over prepared cases. The picture has a row for each
+    /// modality: three planes of the mean image, then of the template.
+    ///
+    /// # Errors
+    /// If a case cannot be read.
+    pub fn compare(&self, cases: &[CaseSource]) -> Result<(Vec<Likeness>, Picture)> {
+        let (mut likenesses, mut rows) = (Vec::new(), Vec::new());
+        for (&modality, template) in &self.volumes {
+            let (count, mean) = self.mean_image(cases, modality)?;
+            let planes = |volume: &[f32]| Picture::three_planes(volume, self.grid.shape, (0.0, 1.0));
+            rows.push((modality.name(), [planes(&mean), planes(template)]));
+            let brain = || mean.iter().zip(template).filter(|(mean, _)| **mean > BRAIN);
+            let voxels = brain().count().max(1) as f64;
+            let total = |f: fn(f32, f32) -> f32| brain().map(|(m, t)| f64::from(f(*m, *t))).sum::<f64>() / voxels;
+            likenesses.push(Likeness {
+                modality,
+                cases: count,
+                difference: total(|mean, template| (mean - template).abs()),
+                blank_difference: total(|mean, _| mean.abs()),
+            });
+        }
+        let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
+        Ok((likenesses, Picture::montage(&rows)))
+    }
+
+    /// The mean over all cases that have a modality, on the templates' grid, and how many they are.
+    fn mean_image(&self, cases: &[CaseSource], modality: Modality) -> Result<(usize, Vec<f32>)> {
+        let mut sum = vec![0.0; self.grid.shape.iter().product()];
+        let mut count = 0;
+        for case in cases.iter().filter(|case| case.modalities().contains(&modality)) {
+            let start = template_start(case, [0; 3], self.grid.shape).map(|place| -place);
+            let volume = case.patch(modality, start, self.grid.shape)?;
+            sum.iter_mut().zip(volume).for_each(|(sum, value)| *sum += value);
+            count += 1;
+        }
+        sum.iter_mut().for_each(|value| *value /= count.max(1) as f32);
+        Ok((count, sum))
+    }
 }
 
-/// Values moved and scaled to [0, 1].
-fn normalised(mut values: Vec<f32>) -> Vec<f32> {
+/// Above this, a voxel of a mean image counts as brain.
+const BRAIN: f32 = 0.05;
+
+/// What a checkpoint says about its templates.
+#[derive(Deserialize)]
+struct Facts {
+    templates: TemplateGrid,
+    range_floor: f32,
+}
+
+/// As in [`brainmvp_ssl::templates::Templates::crop`].
+fn normalised(mut values: Vec<f32>, range_floor: f32) -> Vec<f32> {
     let (low, high) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
-    let range = if high > low { high - low } else { 1.0 };
+    let range = (high - low).max(range_floor);
     for value in &mut values {
         *value = (*value - low) / range;
     }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
-use brainmvp_train::pretrain::{PretrainOptions, pretrain};
+use brainmvp_train::pretrain::{PretrainOptions, open_cases, pretrain};
 use brainmvp_train::run::{Existing, RunFolder};
-use brainmvp_train::templates::write_templates;
+use brainmvp_train::templates::RunTemplates;
 use brainmvp_train::trainer::{Ended, Observer};
 
 /// A cache of four prepared phantoms, one with a single modality, made once for all tests.
@@ -120,13 +120,18 @@ fn templates_form_and_are_written() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     run(&out, Existing::Refuse, 99, &["templates.learning_rate_factor=100"]).unwrap();
-    let written = write_templates(&out, &folder.path().join("templates")).unwrap();
-    assert!(written.iter().any(|template| template.path.is_some()));
-    for path in written.into_iter().filter_map(|template| template.path) {
+    let templates = RunTemplates::load(&out).unwrap();
+    let paths = templates.write(&folder.path().join("templates")).unwrap();
+    assert!(!paths.is_empty());
+    for path in paths {
         let volume = brainmvp_volume::nifti::read(&path).unwrap();
-        assert!(volume.voxels().iter().any(|&v| v > 0.5));
+        assert!(volume.voxels().iter().any(|&v| v > 0.1));
         assert!((volume.grid().affine.spacing_mm()[0] - 6.0).abs() < 1e-4);
     }
+    let cases = open_cases(&cache(), &StopAfter { steps: 0, done: AtomicU64::new(0), stop: &AtomicBool::new(false) });
+    let (likenesses, _) = templates.compare(&cases.unwrap()).unwrap();
+    let nearer = likenesses.iter().filter(|l| l.difference < l.blank_difference).count();
+    assert!(2 * nearer > likenesses.len(), "{likenesses:?}");
     let names: Vec<String> = std::fs::read_dir(&out)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

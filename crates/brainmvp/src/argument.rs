@@ -96,6 +96,11 @@ pub(crate) fn prepare_output_file(path: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))
 }
 
+/// Reads a text file that the user named.
+pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
 /// Refuses a file where a folder is to be written.
 pub(crate) fn refuse_file_as_folder(path: &Path) -> anyhow::Result<()> {
     if path.exists() && !path.is_dir() {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{check, index, list, phantom, preprocess};
+use crate::commands::{check, demo, index, list, phantom, preprocess, pretrain, templates};
 use crate::failure;
 use crate::ui::Ui;
 
@@ -21,6 +21,9 @@ Examples:
   brainmvp index phantom --out cohort.json          # find out which file is what
   brainmvp check cohort.json                        # open every file and say what is wrong
   brainmvp preprocess cohort.json --out cache       # bring every case to one grid and scale
+  brainmvp pretrain --data cache --out run          # train an encoder and templates, no labels needed
+  brainmvp templates run --out templates            # see what was learnt
+  brainmvp demo                                     # all of this at once, on a small scale
 
 Exit codes: 0 done, 1 failed, 2 bad input or usage."
 )]
@@ -49,7 +52,10 @@ pub(crate) enum Command {
     Index(index::Index),
     Check(check::Check),
     Preprocess(preprocess::Preprocess),
+    Pretrain(pretrain::Pretrain),
+    Templates(templates::Templates),
     Phantom(phantom::Phantom),
+    Demo(demo::Demo),
     List(list::List),
 }
 
@@ -59,7 +65,10 @@ impl Command {
             Self::Index(index) => index.run(ui),
             Self::Check(check) => check.run(ui),
             Self::Preprocess(preprocess) => preprocess.run(ui),
+            Self::Pretrain(pretrain) => pretrain.run(ui),
+            Self::Templates(templates) => templates.run(ui),
             Self::Phantom(phantom) => phantom.run(ui),
+            Self::Demo(demo) => demo.run(ui),
             Self::List(list) => list.run(ui),
         }
     }

@@ -136,6 +136,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
     use brainmvp_cohort::Error as Cohort;
     use brainmvp_prep::Error as Prep;
+    use brainmvp_train::Error as Train;
     use brainmvp_volume::Error as Volume;
 
     // The causes of these errors are further down the chain.
@@ -147,6 +148,12 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
     }
     if let Some(error) = error.downcast_ref::<Prep>() {
         return !matches!(error, Prep::Io { .. } | Prep::Volume(_));
+    }
+    if let Some(error) = error.downcast_ref::<Train>() {
+        return matches!(
+            error,
+            Train::Config(_) | Train::Checkpoint { .. } | Train::RunFolder { .. } | Train::Device { .. }
+        );
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return is_wrong_path(error.kind());

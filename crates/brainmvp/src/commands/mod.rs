@@ -1,11 +1,14 @@
 //! The commands: what each takes, the library call that it is, and what it prints.
 
 pub(crate) mod check;
+pub(crate) mod demo;
 pub(crate) mod index;
 pub(crate) mod list;
 pub(crate) mod phantom;
 pub(crate) mod preprocess;
+pub(crate) mod pretrain;
 mod table;
+pub(crate) mod templates;
 
 use std::path::Path;
 

@@ -1,0 +1,106 @@
+//! `brainmvp pretrain`
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use brainmvp_train::log::metrics::StepMetrics;
+use brainmvp_train::pretrain::{PretrainOptions, pretrain};
+use brainmvp_train::run::Existing;
+use brainmvp_train::trainer::{Ended, Observer};
+use clap::Args;
+
+use crate::argument;
+use crate::failure::Advise as _;
+use crate::interrupt;
+use crate::progress::Progress;
+use crate::ui::Ui;
+
+/// Pre-train an encoder and one template per modality on a cache of prepared cases
+///
+/// No labels are used, and cases may lack any modality. The run folder holds config.toml, metrics.jsonl, a TensorBoard
+/// log and checkpoints. An interrupted run goes on exactly where its last checkpoint was.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brainmvp pretrain --data cache --out run
+  brainmvp pretrain --data cache --out run --resume
+  brainmvp pretrain --data cache --out try --set model.preset=tiny --set patch.size=32 --set train.max_steps=20
+
+Settings that scripts often change: train.epochs, train.max_steps, train.batch_size, patch.size,
+checkpoint.every_steps, model.preset (uniformer-small, tiny), method.preset (paper, released).
+RUN/config.toml shows all of them.")]
+pub(crate) struct Pretrain {
+    /// Folder of prepared cases, made by `brainmvp preprocess`
+    #[arg(long, value_name = "CACHE")]
+    data: PathBuf,
+    /// Folder of the run
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Settings in a TOML file, over the defaults of the presets
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, over the file's
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Go on from the last checkpoint of the run; start anew where there is none
+    #[arg(long)]
+    resume: bool,
+    /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu, metal, cuda, rocm
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
+}
+
+impl Pretrain {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        let config = self.config.as_ref().map(|path| argument::read_text(path)).transpose()?;
+        let options = PretrainOptions {
+            data: self.data,
+            out: self.out,
+            config,
+            settings: self.settings,
+            existing: if self.resume { Existing::Resume } else { Existing::Refuse },
+            device: self.device,
+        };
+        train(&options, ui)?;
+        ui.note(format!("next: brainmvp templates {} --out TEMPLATES", options.out.display()));
+        Ok(())
+    }
+}
+
+/// Runs until the end. An interruption is an error that says how to go on.
+pub(crate) fn train(options: &PretrainOptions, ui: &Ui) -> anyhow::Result<()> {
+    argument::refuse_file_as_folder(&options.out)?;
+    let watcher = Watcher { ui, progress: OnceLock::new() };
+    let ended = pretrain(options, interrupt::stop_flag(), &watcher)?;
+    if let Some(progress) = watcher.progress.into_inner() {
+        progress.finish();
+    }
+    match ended {
+        Ended::Finished => Ok(()),
+        Ended::Stopped => {
+            Err(anyhow::anyhow!("interrupted; the state is saved in {}", options.out.display()))
+                .advise(|_| "go on with --resume".to_owned())
+        }
+    }
+}
+
+/// Shows the steps of a run.
+struct Watcher<'a> {
+    ui: &'a Ui,
+    progress: OnceLock<Progress>,
+}
+
+impl Observer for Watcher<'_> {
+    fn step(&self, metrics: &StepMetrics, last: u64) {
+        let before = metrics.step as usize - 1;
+        let progress = self
+            .progress
+            .get_or_init(|| Progress::resume(self.ui, "pretrain", "steps", before, last as usize));
+        progress.message(format!("loss {:.4}", metrics.loss));
+        progress.advance(metrics.step as usize);
+    }
+
+    fn note(&self, text: &str) {
+        self.ui.note(format!("note: {text}"));
+    }
+}

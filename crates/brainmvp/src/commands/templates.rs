@@ -1,0 +1,82 @@
+//! `brainmvp templates`
+
+use std::path::{Path, PathBuf};
+
+use brainmvp_train::log::metrics::StepMetrics;
+use brainmvp_train::pretrain::open_cases;
+use brainmvp_train::templates::RunTemplates;
+use brainmvp_train::trainer::Observer;
+use brainmvp_volume::Modality;
+use clap::Args;
+
+use super::counted;
+use crate::failure::bad_input;
+use crate::ui::Ui;
+
+/// Write the templates that a run has learnt, one NIfTI file per modality, in the space of its data
+///
+/// With --data, each template is compared with the mean image of its modality, and templates.png shows both.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brainmvp templates run --out templates
+  brainmvp templates run --out templates --data cache")]
+pub(crate) struct Templates {
+    /// Folder of a run
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Folder of prepared cases to compare with
+    #[arg(long, value_name = "CACHE")]
+    data: Option<PathBuf>,
+}
+
+impl Templates {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        write(&self.run, &self.out, self.data.as_deref(), ui)
+    }
+}
+
+/// Writes the templates of a run and says what came out.
+pub(crate) fn write(run: &Path, out: &Path, data: Option<&Path>, ui: &Ui) -> anyhow::Result<()> {
+    let templates = RunTemplates::load(run)?;
+    if templates.volumes.is_empty() {
+        return Err(bad_input(format!("{}: the run has not seen any modality yet", run.display())));
+    }
+    let paths = templates.write(out)?;
+    ui.result(format!("{} written to {}", counted(paths.len(), "template"), out.display()))?;
+    let unseen = Modality::ALL.into_iter().filter(|modality| !templates.volumes.contains_key(modality));
+    let unseen: Vec<&str> = unseen.map(Modality::name).collect();
+    if !unseen.is_empty() {
+        ui.note(format!("note: no template of {}: the run has not seen them", unseen.join(", ")));
+    }
+    let Some(data) = data else { return Ok(()) };
+    let (likenesses, picture) = templates.compare(&open_cases(data, &Notes(ui))?)?;
+    ui.result("mean absolute difference from the modality's mean image, over the brain:")?;
+    ui.result(format!("{:<8} {:>5} {:>9} {:>9}", "modality", "cases", "template", "blank"))?;
+    for likeness in &likenesses {
+        ui.result(format!(
+            "{:<8} {:>5} {:>9.3} {:>9.3}",
+            likeness.modality.name(),
+            likeness.cases,
+            likeness.difference,
+            likeness.blank_difference
+        ))?;
+    }
+    let path = out.join("templates.png");
+    picture.write_png(&path)?;
+    ui.result(format!("{}: mean image and template of each modality", path.display()))
+}
+
+/// Passes notes on.
+struct Notes<'a>(&'a Ui);
+
+impl Observer for Notes<'_> {
+    fn step(&self, _: &StepMetrics, _: u64) {}
+
+    fn note(&self, text: &str) {
+        self.0.note(format!("note: {text}"));
+    }
+}

@@ -1,0 +1,8 @@
+//! The program from outside, as a user or a script meets it: what it prints, writes and returns.
+
+mod mistakes;
+mod pipeline;
+mod program;
+mod real_files;
+#[cfg(unix)]
+mod signals;
