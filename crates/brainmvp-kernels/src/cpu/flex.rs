@@ -6,7 +6,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use super::{attention, batch_norm, depthwise, layer_norm, linear, patch};
+use super::{attention, batch_norm, conv, depthwise, layer_norm, linear, patch};
 use crate::VolumeOps;
 use crate::ops;
 
@@ -39,6 +39,32 @@ impl VolumeOps for Flex {
             }
         }
         ops::depthwise::reference_backward::<Flex>(x, weight, gradient)
+    }
+
+    fn dense_conv3d(x: Primitive, weight: Primitive, stride: usize) -> Primitive {
+        let sizes = conv_sizes(&x, &weight, stride);
+        if let (Some(x), Some(w)) = (floats(&x), floats(&weight)) {
+            let [d, h, w_out] = sizes.output();
+            return primitive(conv::forward(&x, &w, sizes), [sizes.batch, d, h, w_out, sizes.outputs]);
+        }
+        ops::conv::reference::<Flex>(x, weight, stride)
+    }
+
+    fn dense_conv3d_backward(
+        x: Primitive,
+        weight: Primitive,
+        gradient: Primitive,
+        stride: usize,
+    ) -> (Primitive, Primitive) {
+        let sizes = conv_sizes(&x, &weight, stride);
+        if let (Some(v), Some(w), Some(g)) = (floats(&x), floats(&weight), floats(&gradient)) {
+            let input = conv::backward_input(&g, &w, sizes);
+            return (
+                primitive(input, x.shape()),
+                primitive(conv::backward_weight(&v, &g, sizes), weight.shape()),
+            );
+        }
+        ops::conv::reference_backward::<Flex>(x, weight, gradient, stride)
     }
 
     fn voxel_linear(x: Primitive, weight: Primitive, bias: Primitive) -> Primitive {
@@ -239,6 +265,12 @@ fn depthwise_backward<const K: usize>(
         primitive(weight, [K, K, K, channels]),
         primitive(bias, [channels]),
     )
+}
+
+fn conv_sizes(x: &Primitive, weight: &Primitive, stride: usize) -> conv::Sizes {
+    let (shape, weight) = (x.shape(), weight.shape());
+    let size = [shape[1], shape[2], shape[3]];
+    conv::Sizes { batch: shape[0], size, inputs: shape[4], outputs: weight[4], kernel: weight[0], stride }
 }
 
 /// Sizes of a linear layer, and its output's shape.

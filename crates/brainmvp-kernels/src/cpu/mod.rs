@@ -5,6 +5,7 @@ mod attention;
 mod autodiff;
 mod batch_norm;
 mod buffer;
+mod conv;
 mod depthwise;
 mod flex;
 mod layer_norm;

@@ -41,7 +41,9 @@ pub fn depthwise_conv3d(x: Tensor<5>, weight: Tensor<4>, bias: Tensor<1>) -> Ten
 /// - `weight`: `[K, K, K, Cin, Cout]` with K odd
 /// - output: `[B, ceil(D / stride), ceil(H / stride), ceil(W / stride), Cout]`
 pub fn conv3d(x: Tensor<5>, weight: Tensor<5>, stride: usize) -> Tensor<5> {
-    assert_eq!(x.dims()[4], weight.dims()[3], "channels of input and weight");
+    let [kd, kh, kw, channels, _] = weight.dims();
+    assert!(kd == kh && kh == kw && kd % 2 == 1, "dense kernels are odd cubes, got {kd}x{kh}x{kw}");
+    assert_eq!(x.dims()[4], channels, "channels of input and weight");
     Tensor::from_dispatch(Dispatch::dense_conv3d(x.into_dispatch(), weight.into_dispatch(), stride))
 }
 

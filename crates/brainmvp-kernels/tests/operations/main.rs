@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 mod attention;
+mod conv;
 mod depthwise;
 mod linear;
 mod norm;

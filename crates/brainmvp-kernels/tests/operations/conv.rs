@@ -1,0 +1,44 @@
+use brainmvp_kernels::ops;
+use burn::tensor::Tensor;
+use burn::tensor::module::conv3d;
+use burn::tensor::ops::ConvOptions;
+use proptest::prelude::*;
+
+use crate::assert_agree;
+
+fn plain(x: Tensor<5>, weight: Tensor<5>, stride: usize) -> Tensor<5> {
+    let options = ConvOptions::new([stride; 3], [weight.dims()[0] / 2; 3], [1; 3], 1);
+    conv3d(x.permute([0, 4, 1, 2, 3]), weight.permute([4, 3, 0, 1, 2]), None, options).permute([0, 2, 3, 4, 1])
+}
+
+fn check(shape: [usize; 5], outputs: usize, kernel: usize, stride: usize) {
+    let run = |conv: fn(Tensor<5>, Tensor<5>, usize) -> Tensor<5>| {
+        move |leaves: &[Tensor<1>]| {
+            let weight = leaves[1].clone().reshape([kernel, kernel, kernel, shape[4], outputs]);
+            conv(leaves[0].clone().reshape(shape), weight, stride).flatten(0, 4)
+        }
+    };
+    let counts = [shape.iter().product(), kernel.pow(3) * shape[4] * outputs];
+    assert_agree(&counts, run(ops::conv3d), run(plain));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn matches_burn(
+        (batch, d, h, w) in (1usize..3, 1usize..6, 1usize..6, 1usize..15),
+        (inputs, outputs) in (1usize..24, 1usize..40),
+        wide: bool,
+        stride in 1usize..3,
+    ) {
+        check([batch, d, h, w, inputs], outputs, if wide { 3 } else { 1 }, stride);
+    }
+}
+
+/// Several blocks of taps and spans of voxels.
+#[test]
+fn matches_burn_where_work_is_split() {
+    check([1, 5, 4, 7, 130], 70, 3, 1);
+    check([1, 5, 4, 7, 70], 130, 3, 2);
+    check([1, 27, 29, 30, 3], 5, 3, 1);
+}
