@@ -139,21 +139,33 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
     use brainmvp_train::Error as Train;
     use brainmvp_volume::Error as Volume;
 
-    // The causes of these errors are further down the chain.
+    // The causes of `Io` are further down the chain; transparent variants stand for what they hold.
     if let Some(error) = error.downcast_ref::<Volume>() {
         return !matches!(error, Volume::Io { .. });
     }
     if let Some(error) = error.downcast_ref::<Cohort>() {
-        return !matches!(error, Cohort::Io { .. } | Cohort::Volume(_));
+        return match error {
+            Cohort::Io { .. } => false,
+            Cohort::Volume(error) => is_bad_input(error),
+            _ => true,
+        };
     }
     if let Some(error) = error.downcast_ref::<Prep>() {
-        return !matches!(error, Prep::Io { .. } | Prep::Volume(_));
+        return match error {
+            Prep::Io { .. } => false,
+            Prep::Volume(error) => is_bad_input(error),
+            _ => true,
+        };
     }
     if let Some(error) = error.downcast_ref::<Train>() {
-        return matches!(
-            error,
-            Train::Config(_) | Train::Checkpoint { .. } | Train::RunFolder { .. } | Train::Device { .. }
-        );
+        return match error {
+            Train::Cache(error) => is_bad_input(error),
+            Train::Volume(error) => is_bad_input(error),
+            Train::Config(_) | Train::Checkpoint { .. } | Train::RunFolder { .. } | Train::Device { .. } => {
+                true
+            }
+            _ => false,
+        };
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return is_wrong_path(error.kind());
@@ -163,8 +175,10 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
 
 /// Whether a path was given that cannot be right, or a file that is no text where text is needed.
 fn is_wrong_path(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidFilename, IsADirectory, NotADirectory, NotFound};
-    matches!(kind, NotFound | NotADirectory | IsADirectory | InvalidFilename | InvalidData)
+    use io::ErrorKind::{AlreadyExists, InvalidData, InvalidFilename, IsADirectory, NotADirectory, NotFound};
+    // A file stands in the way of a folder where something "already exists".
+    let wrong_place = matches!(kind, NotFound | NotADirectory | IsADirectory | AlreadyExists);
+    wrong_place || matches!(kind, InvalidFilename | InvalidData)
 }
 
 #[cfg(test)]
@@ -186,6 +200,15 @@ mod tests {
             (nested(io::ErrorKind::NotFound), BAD_INPUT),
             (nested(io::ErrorKind::StorageFull), FAILED),
             (nested(io::ErrorKind::PermissionDenied), FAILED),
+            (
+                brainmvp_train::Error::Cache(brainmvp_prep::Error::Config { reason: "odd".to_owned() })
+                    .into(),
+                BAD_INPUT,
+            ),
+            (
+                brainmvp_prep::Error::Volume(brainmvp_volume::Error::malformed(Path::new("a"), "odd")).into(),
+                BAD_INPUT,
+            ),
             (brainmvp_cohort::Error::Option("odd".to_owned()).into(), BAD_INPUT),
             (bad_input("odd").context("while reading"), BAD_INPUT),
             (anyhow::anyhow!("odd"), FAILED),

@@ -1,5 +1,7 @@
 //! The program from outside, as a user or a script meets it: what it prints, writes and returns.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 mod mistakes;
 mod pipeline;
 mod program;

@@ -12,10 +12,11 @@ fn phantom_index_check_preprocess() {
         .succeeds()
         .prints(&["layout plain", "4 cases of 1 data set", "flair", "brain mask", "made/cohort.json"])
         .notes(&["next: brainmvp check made/cohort.json"]);
-    place
-        .run(&["check", "made/cohort.json", "--json", "report.json"])
-        .succeeds()
-        .prints(&["4 cases", "no problems", "27 x 32 x 27 at 6 mm"]);
+    place.run(&["check", "made/cohort.json", "--json", "report.json"]).succeeds().prints(&[
+        "4 cases",
+        "no problems",
+        "27 x 32 x 27 at 6 mm",
+    ]);
     assert_eq!(place.json("report.json")["cases"], 4);
     place
         .run(&["preprocess", "made/cohort.json", "--out", "cache", "--spacing", "6", "--memory", "1G"])
@@ -45,7 +46,8 @@ fn a_second_run_keeps_what_is_there() {
 fn the_same_seed_gives_the_same_files() {
     let place = Place::new();
     for (out, threads) in [("a", "1"), ("b", "2")] {
-        let options = ["--cases", "2", "--size", "16", "--seed", "9", "--lesions", "glioma", "--threads", threads];
+        let options =
+            ["--cases", "2", "--size", "16", "--seed", "9", "--lesions", "glioma", "--threads", threads];
         place.run(&[&["phantom", "--out", out], &options[..]].concat()).succeeds();
     }
     for file in ["cohort.json", "phantom-0001/phantom-0001_seg.nii.gz"] {
@@ -64,10 +66,11 @@ fn several_folders_make_one_cohort() {
         let image = "phantom/phantom-0002/phantom-0002_flair.nii.gz";
         std::fs::copy(place.path(image), folder.join("flair.nii.gz")).unwrap();
     }
-    place
-        .run(&["index", "phantom", "other", "--out", "all.json"])
-        .succeeds()
-        .prints(&["4 cases of 2 data sets", "data set phantom  2", "data set other    2"]);
+    place.run(&["index", "phantom", "other", "--out", "all.json"]).succeeds().prints(&[
+        "4 cases of 2 data sets",
+        "data set phantom  2",
+        "data set other    2",
+    ]);
     let cohort = place.json("all.json");
     let ids: Vec<_> = cohort["cases"].as_array().unwrap().iter().map(|case| &case["id"]).collect();
     assert_eq!(ids, ["extra", "other-phantom-0001", "phantom-0001", "phantom-0002"]);
@@ -78,7 +81,8 @@ fn several_folders_make_one_cohort() {
 fn what_the_user_says_wins() {
     let place = Place::with_phantom(2);
     place.write("table.csv", "id,class,site\nphantom-0001,odd,Basel\n");
-    let said = ["--data-set", "mine", "--label-scheme", "brats_2023", "--name", "both", "--table", "table.csv"];
+    let said =
+        ["--data-set", "mine", "--label-scheme", "brats_2023", "--name", "both", "--table", "table.csv"];
     let index = [&["index", "phantom", "--out", "c.json", "--exclude", "phantom-0002"], &said[..]].concat();
     place.run(&index).succeeds().prints(&["1 case of 1 data set"]);
     let cohort = place.json("c.json");

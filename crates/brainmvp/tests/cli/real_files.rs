@@ -31,10 +31,11 @@ fn three_folders_become_a_cache() {
         .succeeds()
         .prints(&["3 cases of 3 data sets"])
         .notes(&["seg-BraTS23_1_mapped"]);
-    place
-        .run(&["check", "real.json"])
-        .succeeds()
-        .prints(&["flair 3, t1 2, t1c 2, t2 2, dwi 1, adc 1", "will be resampled", "no problems"]);
+    place.run(&["check", "real.json"]).succeeds().prints(&[
+        "flair 3, t1 2, t1c 2, t2 2, dwi 1, adc 1",
+        "will be resampled",
+        "no problems",
+    ]);
     place
         .run(&["preprocess", "real.json", "--out", "cache"])
         .succeeds()
@@ -58,6 +59,9 @@ fn one_folder_with_the_cases_does_as_well() {
         let link = place.path("study").join(folder.file_name().unwrap());
         std::os::unix::fs::symlink(std::fs::canonicalize(&folder).unwrap(), link).unwrap();
     }
-    place.run(&["index", "study", "--out", "study/cohort.json"]).succeeds().prints(&["3 cases of 1 data set"]);
+    place
+        .run(&["index", "study", "--out", "study/cohort.json"])
+        .succeeds()
+        .prints(&["3 cases of 1 data set"]);
     place.run(&["check", "study/cohort.json"]).succeeds().prints(&["13 files", "no problems"]);
 }

@@ -46,7 +46,10 @@ fn the_first_signal_saves_and_the_next_run_goes_on() {
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
-    assert!(rest.contains("error: interrupted with 1 case to go\nhint: run the same command again"), "{rest}");
+    assert!(
+        rest.contains("error: interrupted with 1 case to go\nhint: run the same command again"),
+        "{rest}"
+    );
     let manifest = place.json("cache/manifest.json");
     assert_eq!(manifest["cases"][0]["case"]["id"], "phantom-0001");
 

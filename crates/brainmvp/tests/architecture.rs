@@ -1,0 +1,43 @@
+//! Holds the edges of ARCHITECTURE.md: which crate may use which, and which may use Burn.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// What each crate may use of the workspace, and whether it may use Burn.
+const ALLOWED: [(&str, &[&str], bool); 8] = [
+    ("volume", &[], false),
+    ("cohort", &["volume"], false),
+    ("prep", &["volume", "cohort"], false),
+    ("kernels", &[], true),
+    ("nets", &["kernels"], true),
+    ("ssl", &["volume", "nets"], true),
+    ("train", &["volume", "prep", "nets", "ssl"], true),
+    ("golden", &[], false),
+];
+
+#[test]
+fn crates_depend_on_each_other_as_the_architecture_says() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut found = BTreeMap::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let normal = package["dependencies"].as_array().unwrap().iter().filter(|d| d["kind"].is_null());
+        let names: BTreeSet<&str> = normal.map(|d| d["name"].as_str().unwrap()).collect();
+        found.insert(package["name"].as_str().unwrap(), names);
+    }
+    for (name, allowed, burn) in ALLOWED {
+        let dependencies = &found[format!("brainmvp-{name}").as_str()];
+        for dependency in dependencies {
+            if let Some(inner) = dependency.strip_prefix("brainmvp-") {
+                assert!(allowed.contains(&inner), "{name} must not use {inner}");
+            }
+            assert!(burn || !dependency.starts_with("burn"), "{name} must not use {dependency}");
+        }
+    }
+    assert_eq!(found.len(), ALLOWED.len() + 1, "a new crate needs its row here");
+}
