@@ -1,0 +1,138 @@
+//! Pre-training through the program: a run that is killed again and again ends as one that was not; the demo; mistakes.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+fn brainmvp(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_brainmvp"));
+    command.args(arguments).args(["--threads", "2"]).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str], folder: &Path) -> Output {
+    brainmvp(arguments, folder).output().unwrap()
+}
+
+fn succeed(arguments: &[&str], folder: &Path) -> String {
+    let output = run(arguments, folder);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A folder with a small cache in it.
+fn with_cache() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    succeed(&["phantom", "--out", "phantoms", "--cases", "4", "--size", "32", "--seed", "5"], folder.path());
+    succeed(&["preprocess", "phantoms/cohort.json", "--out", "cache", "--spacing", "6"], folder.path());
+    folder
+}
+
+const SETTINGS: [&str; 12] = [
+    "--set", "model.preset=tiny",
+    "--set", "patch.size=16",
+    "--set", "train.batch_size=2",
+    "--set", "train.max_steps=60",
+    "--set", "checkpoint.every_steps=7",
+    "--set", "method.contrast_from_epoch=3",
+];
+
+fn pretrain<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec!["pretrain", "--data", "cache", "--out", out];
+    arguments.extend(SETTINGS);
+    arguments.extend(more);
+    arguments
+}
+
+/// The lines of metrics.jsonl without what time makes of them.
+fn lasting(run: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| line.split(",\"seconds\"").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn killing_a_run_changes_no_bit() {
+    let folder = with_cache();
+    succeed(&pretrain("whole", &[]), folder.path());
+    let mut finished = false;
+    for milliseconds in [120, 450, 40, 700, 310, 230, 90, 550] {
+        let mut child = brainmvp(&pretrain("parts", &["--resume"]), folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        finished = child.try_wait().unwrap().is_some();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if finished {
+            break;
+        }
+    }
+    if !finished {
+        succeed(&pretrain("parts", &["--resume"]), folder.path());
+    }
+    let [whole, parts] = ["whole", "parts"].map(|run| folder.path().join(run));
+    assert_eq!(lasting(&whole).len(), 60);
+    assert_eq!(lasting(&whole), lasting(&parts));
+    for file in ["step-00000060.safetensors", "best.safetensors"] {
+        let [a, b] = [&whole, &parts].map(|run| std::fs::read(run.join("checkpoints").join(file)).unwrap());
+        assert!(a == b, "{file} differs");
+    }
+    let left: Vec<_> = std::fs::read_dir(parts.join("checkpoints")).unwrap().flatten().collect();
+    assert_eq!(left.len(), 3, "two checkpoints and the best: {left:?}");
+}
+
+#[test]
+fn templates_come_out_and_mistakes_are_told() {
+    let folder = with_cache();
+    let output = run(&pretrain("run", &["--resume", "--set", "train.max_steps=3"]), folder.path());
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nothing to resume"));
+    let said = succeed(&["templates", "run", "--out", "templates", "--data", "cache"], folder.path());
+    assert!(said.contains("written to templates") && folder.path().join("templates/templates.png").is_file());
+    let quiet = run(&pretrain("quiet", &["--quiet", "--set", "train.max_steps=1"]), folder.path());
+    assert!(quiet.status.success() && quiet.stdout.is_empty() && quiet.stderr.is_empty(), "{quiet:?}");
+
+    let mistakes: [(&[&str], &str); 7] = [
+        (&["--set", "train.max_stepz=3"], "max_stepz"),
+        (&["--set", "patch.size=20"], "multiple of 16"),
+        (&["--config", "nowhere.toml"], "nowhere.toml"),
+        (&["--device", "abacus"], "choose from cpu"),
+        (&["--device", "vulkan"], "vulkan"),
+        (&["--data", "phantoms"], "phantoms"),
+        (&["--out", "run"], "--resume"),
+    ];
+    for (arguments, expected) in mistakes {
+        if arguments[1] == "vulkan" && cfg!(feature = "vulkan") {
+            continue;
+        }
+        let mut all = vec!["pretrain"];
+        for (flag, value) in [("--data", "cache"), ("--out", "other")] {
+            if arguments[0] != flag {
+                all.extend([flag, value]);
+            }
+        }
+        all.extend(arguments);
+        let output = run(&all, folder.path());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(expected) && said.lines().count() <= 2, "{arguments:?}: {said}");
+    }
+    assert!(!folder.path().join("other").exists(), "a mistake leaves nothing behind");
+}
+
+#[test]
+fn the_demo_runs_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["demo", "--out", "demo", "--cases", "3", "--size", "48", "--steps"];
+    let with_steps = |steps: &'static str| [&small[..], &[steps]].concat();
+    let said = succeed(&with_steps("6"), folder.path());
+    assert!(said.contains("loss_distill"), "{said}");
+    succeed(&with_steps("8"), folder.path());
+    assert_eq!(lasting(&folder.path().join("demo/run")).len(), 8);
+    assert!(folder.path().join("demo/templates/templates.png").is_file());
+}
