@@ -3,17 +3,16 @@
 //! Names are `model.<parameter>`, `moment1.<parameter>`, `moment2.<parameter>`, all fp32. The rest is JSON under the
 //! metadata key `brainmvp`. Tensors are written and read one at a time: a checkpoint never stands in memory twice.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use brainmvp_nets::weights;
+use brainmvp_nets::weights::{self, Named};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
-use safetensors::{Dtype, View};
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::{Moments, NamedAdamW};
@@ -82,58 +81,40 @@ const METADATA_KEY: &str = "brainmvp";
 /// # Errors
 /// If the file cannot be written.
 pub fn save<M: Module>(path: &Path, model: &M, optimizer: Option<&NamedAdamW>, state: &State) -> Result<()> {
-    let mut tensors: Vec<(String, Handle)> = weights::handles(model)
-        .into_iter()
-        .map(|named| (format!("model.{}", named.path), Handle { shape: named.shape, values: named.values }))
-        .collect();
+    let mut tensors = weights::handles(model);
+    for named in &mut tensors {
+        named.path = format!("model.{}", named.path);
+    }
     let mut state = state.clone();
     state.updates.clear();
     for (name, moments) in optimizer.iter().flat_map(|optimizer| &optimizer.moments) {
         state.updates.insert(name.clone(), moments.updates);
         for (kind, values) in [("moment1", &moments.first), ("moment2", &moments.second)] {
-            let handle = Handle { shape: values.dims().to_vec(), values: values.clone() };
-            tensors.push((format!("{kind}.{name}"), handle));
+            let shape = values.dims().to_vec();
+            tensors.push(Named { path: format!("{kind}.{name}"), shape, values: values.clone() });
         }
     }
-    let text = serde_json::to_string(&state).map_err(|e| Error::checkpoint(path, e.to_string()))?;
-    let metadata = [(METADATA_KEY.to_owned(), text)].into();
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new()
-        .prefix(".checkpoint-")
-        .suffix(".tmp")
-        .tempfile_in(folder)
-        .map_err(|e| Error::io(folder, e))?;
-    safetensors::serialize_to_file(tensors, Some(metadata), temporary.path()).map_err(|e| match e {
-        safetensors::SafeTensorError::IoError(e) => Error::io(path, e),
-        other => Error::checkpoint(path, other.to_string()),
+    let failed = |e: &dyn std::fmt::Display| Error::checkpoint(path, e.to_string());
+    let text = serde_json::to_string(&state).map_err(|e| failed(&e))?;
+    let mut end = 0;
+    let infos = tensors.iter().map(|named| {
+        let start = end;
+        end += named.shape.iter().product::<usize>() * size_of::<f32>();
+        (
+            named.path.clone(),
+            TensorInfo { dtype: Dtype::F32, shape: named.shape.clone(), data_offsets: (start, end) },
+        )
+    });
+    let metadata = Metadata::new(Some([(METADATA_KEY.to_owned(), text)].into()), infos.collect());
+    let mut header = serde_json::to_vec(&metadata.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    brainmvp_volume::write_atomically(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        // Values are fetched one tensor at a time.
+        tensors.iter().try_for_each(|named| file.write_all(named.values.to_data().as_bytes()))
     })?;
-    temporary.as_file().sync_all().map_err(|e| Error::io(path, e))?;
-    temporary.persist(path).map_err(|e| Error::io(path, e.error))?;
     Ok(())
-}
-
-/// A tensor that is fetched when it is written.
-struct Handle {
-    shape: Vec<usize>,
-    values: Tensor<1>,
-}
-
-impl View for Handle {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.values.to_data().as_bytes().to_vec())
-    }
-
-    fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * size_of::<f32>()
-    }
 }
 
 /// A checkpoint opened for reading.
@@ -167,21 +148,21 @@ impl Checkpoint {
         let mut header = vec![0; size as usize];
         file.read_exact(&mut header).map_err(io)?;
         // The library's own reader of headers wants the tensors in memory too.
-        let metadata: Metadata =
-            serde_json::from_slice(&header).map_err(|e| Error::checkpoint(path, format!("its header: {e}")))?;
+        let metadata: Metadata = serde_json::from_slice(&header)
+            .map_err(|e| Error::checkpoint(path, format!("its header: {e}")))?;
         let start = 8 + size;
         if start + metadata.data_len() as u64 != length {
             return Err(Error::checkpoint(path, "the file is truncated"));
         }
-        let state = metadata
-            .metadata()
-            .as_ref()
-            .and_then(|entries| entries.get(METADATA_KEY))
-            .ok_or_else(|| Error::checkpoint(path, "a safetensors file, but not a checkpoint of this program"))?;
+        let state =
+            metadata.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY)).ok_or_else(|| {
+                Error::checkpoint(path, "a safetensors file, but not a checkpoint of this program")
+            })?;
         let state: State = serde_json::from_str(state)
             .map_err(|e| Error::checkpoint(path, format!("its state cannot be read: {e}")))?;
         if state.version != State::VERSION {
-            let reason = format!("version {} of the format, this program reads {}", state.version, State::VERSION);
+            let reason =
+                format!("version {} of the format, this program reads {}", state.version, State::VERSION);
             return Err(Error::checkpoint(path, reason));
         }
         Ok(Self { path: path.to_owned(), file, start, metadata, state })
@@ -232,7 +213,8 @@ impl Checkpoint {
     /// # Errors
     /// If there is none of this name, it is not fp32, or the file cannot be read.
     pub fn tensor(&mut self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
-        let Some(TensorInfo { dtype: Dtype::F32, shape, data_offsets: (first, last) }) = self.metadata.info(name)
+        let Some(TensorInfo { dtype: Dtype::F32, shape, data_offsets: (first, last) }) =
+            self.metadata.info(name)
         else {
             return Err(Error::checkpoint(&self.path, format!("it has no fp32 tensor '{name}'")));
         };

@@ -162,13 +162,22 @@ impl PretrainConfig {
     fn patch_problem(&self) -> Option<String> {
         let stride = UniFormer::STRIDE;
         if self.patch.size.iter().any(|&n| n == 0 || n % stride != 0) {
-            return Some(format!("patch.size {:?}: each must be a positive multiple of {stride}", self.patch.size));
+            return Some(format!(
+                "patch.size {:?}: each must be a positive multiple of {stride}",
+                self.patch.size
+            ));
         }
         if self.model.uniformer.in_channels != 1 {
-            return Some("model.uniformer.in_channels must be 1: pre-training sees one modality at a time".into());
+            return Some(
+                "model.uniformer.in_channels must be 1: pre-training sees one modality at a time".into(),
+            );
         }
-        if !self.templates.size.is_empty() && (self.templates.size.len() != 3 || self.templates.size.contains(&0)) {
-            return Some("templates.size must be [] (taken from the data) or three positive numbers [x, y, z]".into());
+        if !self.templates.size.is_empty()
+            && (self.templates.size.len() != 3 || self.templates.size.contains(&0))
+        {
+            return Some(
+                "templates.size must be [] (taken from the data) or three positive numbers [x, y, z]".into(),
+            );
         }
         None
     }
@@ -222,9 +231,9 @@ struct Preset<P> {
 
 /// Applies `a.b.c=value`. The value is TOML; what is not, is a string.
 fn set(table: &mut Table, setting: &str) -> Result<()> {
-    let (key, value) = setting
-        .split_once('=')
-        .ok_or_else(|| Error::Config(format!("--set {setting}: expected key=value, such as train.max_steps=20")))?;
+    let (key, value) = setting.split_once('=').ok_or_else(|| {
+        Error::Config(format!("--set {setting}: expected key=value, such as train.max_steps=20"))
+    })?;
     let (key, value) = (key.trim(), value.trim());
     let value = format!("value = {value}")
         .parse::<Table>()

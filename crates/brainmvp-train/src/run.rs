@@ -56,7 +56,10 @@ impl RunFolder {
         }
         let folder = Self { path: path.to_owned(), _lock: Some(lock) };
         if existing == Existing::Refuse && path.join("metrics.jsonl").exists() {
-            return Err(Error::run_folder(path, "holds a run already; continue it with --resume or name another folder"));
+            return Err(Error::run_folder(
+                path,
+                "holds a run already; continue it with --resume or name another folder",
+            ));
         }
         Ok(folder)
     }
@@ -114,7 +117,7 @@ impl RunFolder {
         }
         let folder = self.path.join("checkpoints");
         for entry in std::fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(".checkpoint-") {
+            if entry.file_name().to_string_lossy().starts_with(".partial-") {
                 std::fs::remove_file(entry.path()).map_err(|e| Error::io(&entry.path(), e))?;
             }
         }
@@ -142,7 +145,9 @@ impl RunFolder {
     /// If it cannot be written.
     pub fn store_config(&self, config: &PretrainConfig) -> Result<()> {
         let text = config.to_toml()?;
-        brainmvp_volume::write_atomically(&self.path.join("config.toml"), |file| file.write_all(text.as_bytes()))?;
+        brainmvp_volume::write_atomically(&self.path.join("config.toml"), |file| {
+            file.write_all(text.as_bytes())
+        })?;
         Ok(())
     }
 }

@@ -37,9 +37,8 @@ impl TemplateGrid {
         let size: [usize; 3] = size.try_into().unwrap_or_else(|_| {
             std::array::from_fn(|axis| grids().map(|grid| grid.shape[axis]).max().unwrap_or(1))
         });
-        let first = std::array::from_fn(|axis| {
-            -((size[axis] as isize - shape[axis] as isize).div_euclid(2) as f64)
-        });
+        let first =
+            std::array::from_fn(|axis| -((size[axis] as isize - shape[axis] as isize).div_euclid(2) as f64));
         let affine = Affine::from_rows(affine);
         let origin = affine.to_world(first);
         let mut rows = affine.rows();
@@ -79,7 +78,8 @@ impl RunTemplates {
     pub fn load(run: &Path) -> Result<Self> {
         let folder = RunFolder::open(run)?;
         let newest = folder.checkpoints()?.pop();
-        let step = newest.ok_or_else(|| Error::run_folder(run, "has no checkpoint yet; let the run reach one"))?;
+        let step =
+            newest.ok_or_else(|| Error::run_folder(run, "has no checkpoint yet; let the run reach one"))?;
         let path = folder.checkpoint(step);
         let mut checkpoint = Checkpoint::open(&path)?;
         let facts: Facts = serde_json::from_value(checkpoint.state().facts.clone())
@@ -126,7 +126,8 @@ impl RunTemplates {
             rows.push((modality.name(), [planes(&mean), planes(template)]));
             let brain = || mean.iter().zip(template).filter(|(mean, _)| **mean > BRAIN);
             let voxels = brain().count().max(1) as f64;
-            let total = |f: fn(f32, f32) -> f32| brain().map(|(m, t)| f64::from(f(*m, *t))).sum::<f64>() / voxels;
+            let total =
+                |f: fn(f32, f32) -> f32| brain().map(|(m, t)| f64::from(f(*m, *t))).sum::<f64>() / voxels;
             likenesses.push(Likeness {
                 modality,
                 cases: count,
@@ -165,7 +166,8 @@ struct Facts {
 
 /// As in [`brainmvp_ssl::templates::Templates::crop`].
 fn normalised(mut values: Vec<f32>, range_floor: f32) -> Vec<f32> {
-    let (low, high) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
+    let (low, high) =
+        values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
     let range = (high - low).max(range_floor);
     for value in &mut values {
         *value = (*value - low) / range;

@@ -174,7 +174,8 @@ impl Trainer<'_> {
             let mut checkpoint = Checkpoint::open(&path)?;
             let before = checkpoint.state();
             if before.total_steps != state.total_steps || before.facts != state.facts {
-                let reason = "the data or the number of steps have changed since this run began; start a new run";
+                let reason =
+                    "the data or the number of steps have changed since this run began; start a new run";
                 return Err(Error::checkpoint(&path, reason));
             }
             state = before.clone();
@@ -303,7 +304,12 @@ impl<O: Objective + 'static> Run<'_, O> {
                 checkpoint::save(&folder.best(), &self.objective, None, &self.state)?;
             }
         }
-        checkpoint::save(&folder.checkpoint(self.state.step), &self.objective, Some(&self.optimizer), &self.state)?;
+        checkpoint::save(
+            &folder.checkpoint(self.state.step),
+            &self.objective,
+            Some(&self.optimizer),
+            &self.state,
+        )?;
         folder.prune(self.trainer.checkpoint.keep_last)
     }
 }

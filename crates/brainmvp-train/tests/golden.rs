@@ -27,7 +27,10 @@ fn adamw() {
         let rate = config.schedule.at(step as u64, 20);
         assert!((rate - rates[step]).abs() < 1e-12, "learning rate of step {step}");
         let mut gradients = GradientsParams::new();
-        gradients.register(module.weight.id, tensor(&format!("grad{step}.weight"), &device.clone().without_autodiff()));
+        gradients.register(
+            module.weight.id,
+            tensor(&format!("grad{step}.weight"), &device.clone().without_autodiff()),
+        );
         module = optimizer.step(module, gradients, rate, 1.0);
         let values: Vec<f32> = module.weight.val().into_data().try_to_vec().unwrap();
         for (value, expected) in values.iter().zip(expected) {

@@ -32,12 +32,18 @@ fn with_cache() -> TempDir {
 }
 
 const SETTINGS: [&str; 12] = [
-    "--set", "model.preset=tiny",
-    "--set", "patch.size=16",
-    "--set", "train.batch_size=2",
-    "--set", "train.max_steps=60",
-    "--set", "checkpoint.every_steps=7",
-    "--set", "method.contrast_from_epoch=3",
+    "--set",
+    "model.preset=tiny",
+    "--set",
+    "patch.size=16",
+    "--set",
+    "train.batch_size=2",
+    "--set",
+    "train.max_steps=60",
+    "--set",
+    "checkpoint.every_steps=7",
+    "--set",
+    "method.contrast_from_epoch=3",
 ];
 
 fn pretrain<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {

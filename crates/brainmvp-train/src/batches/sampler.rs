@@ -1,8 +1,8 @@
 //! The order of cases.
 
+use rand::RngExt;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 /// An endless sequence of cases: epoch after epoch, each case once an epoch, the cases of every data set spread evenly
@@ -75,7 +75,8 @@ mod tests {
         let sets: Vec<&str> = (0..60).map(|i| if i < 30 { "a" } else { "b" }).collect();
         let sampler = Sampler::new(sets.iter().copied(), 1);
         let order = sampler.epoch(0);
-        let mixed = order.chunks(4).filter(|b| b.iter().any(|&c| c < 30) && b.iter().any(|&c| c >= 30)).count();
+        let mixed =
+            order.chunks(4).filter(|b| b.iter().any(|&c| c < 30) && b.iter().any(|&c| c >= 30)).count();
         assert_eq!(mixed, 15, "every batch of four");
     }
 }
