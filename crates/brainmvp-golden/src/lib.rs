@@ -104,9 +104,10 @@ pub fn parameter(key: &str, shape: &[usize]) -> Vec<f32> {
 /// Uniform values in [0, 1) from a name: FNV-1a seeds splitmix64.
 fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
     let prefix = std::env::var("BRAINMVP_GOLDEN_PREFIX").unwrap_or_default();
-    let seed = prefix.bytes().chain(name.bytes()).fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
-    });
+    let seed = prefix
+        .bytes()
+        .chain(name.bytes())
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
     (1..=count as u64).map(move |i| {
         let mut z = seed.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

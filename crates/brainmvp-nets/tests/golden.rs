@@ -1,9 +1,9 @@
 //! UniFormer-S against the reference network: forward in evaluation, forward and gradients in training.
 
 use brainmvp_golden::Golden;
+use brainmvp_nets::Init;
 use brainmvp_nets::networks::{UniFormer, UniFormerConfig};
 use brainmvp_nets::weights::{self, Upstream};
-use brainmvp_nets::Init;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -36,8 +36,7 @@ fn assert_stage(ours: Tensor<5>, golden: &Golden, name: &str) {
 
 fn assert_close(ours: &[f32], expected: &[f64], tolerance: f64, what: &str) {
     let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-    let difference =
-        ours.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+    let difference = ours.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
     assert!(difference <= tolerance * largest, "{what}: {difference:e} of {largest:e}");
 }
 
@@ -71,7 +70,8 @@ impl SelectEvery for Tensor<5> {
     fn select_every(self, step: i64) -> Self {
         let [_, d, h, w, _] = self.dims();
         let device = self.device().without_autodiff();
-        let every = |size: usize| Tensor::<1, burn::tensor::Int>::arange_step(0..size as i64, step as usize, &device);
+        let every =
+            |size: usize| Tensor::<1, burn::tensor::Int>::arange_step(0..size as i64, step as usize, &device);
         self.select(1, every(d)).select(2, every(h)).select(3, every(w))
     }
 }
@@ -106,7 +106,10 @@ fn uniformer_train() {
     });
     assert_eq!(seen, norms.len());
     weights::visit(&model, |entry, data| {
-        for (buffer, name) in [("blocks1.0.norm1.running_mean", "running_mean.blocks1.0.norm1"), ("blocks1.0.norm1.running_var", "running_var.blocks1.0.norm1")] {
+        for (buffer, name) in [
+            ("blocks1.0.norm1.running_mean", "running_mean.blocks1.0.norm1"),
+            ("blocks1.0.norm1.running_var", "running_var.blocks1.0.norm1"),
+        ] {
             if entry.path == buffer {
                 assert_close(data.as_slice().unwrap(), golden.tensor(name).1, 1e-4, name);
                 seen += 1;
@@ -125,9 +128,7 @@ fn for_each_gradient(
     weights::visit_gradients(model, gradients, each_upstream(each));
 }
 
-fn each_upstream(
-    mut each: impl FnMut(&Upstream, Vec<f32>),
-) -> impl FnMut(weights::Entry<'_>, TensorData) {
+fn each_upstream(mut each: impl FnMut(&Upstream, Vec<f32>)) -> impl FnMut(weights::Entry<'_>, TensorData) {
     move |entry, data| {
         let upstream = Upstream::of(entry);
         let values = upstream.to_upstream(data.as_slice().unwrap(), entry.shape);

@@ -1,7 +1,7 @@
 //! Which blocks of a patch are hidden.
 
-use rand::{Rng, RngExt};
 use rand::seq::index::sample;
+use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 /// How masked blocks are placed.

@@ -26,7 +26,8 @@ pub trait PatchSource {
     ///
     /// # Errors
     /// If the case has no such modality or its file cannot be read.
-    fn patch(&self, modality: Modality, start: [isize; 3], size: [usize; 3]) -> Result<Vec<f32>, Self::Error>;
+    fn patch(&self, modality: Modality, start: [isize; 3], size: [usize; 3])
+    -> Result<Vec<f32>, Self::Error>;
 }
 
 /// How often a drawn centre is thrown away before any centre will do.

@@ -44,7 +44,8 @@ pub struct Templates {
 impl Templates {
     /// Zero templates of `size` voxels (x, y, z).
     pub fn new([x, y, z]: [usize; 3], range_floor: f32, device: &Device) -> Self {
-        let volumes = Modality::ALL.iter().map(|_| Param::from_tensor(Tensor::zeros([z, y, x], device))).collect();
+        let volumes =
+            Modality::ALL.iter().map(|_| Param::from_tensor(Tensor::zeros([z, y, x], device))).collect();
         Self { volumes, range_floor }
     }
 

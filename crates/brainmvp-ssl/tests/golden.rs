@@ -145,7 +145,10 @@ fn assert_gradients(
         let tolerance = if expected < 1e-6 * largest { 1e-2 } else { 1e-3 };
         // A bias right before the closing batch norm has no gradient but rounding: 1e-10 of the largest in the reference.
         let rounding = 1e-9 * largest;
-        assert!((norm - expected).abs() <= (tolerance * expected).max(rounding), "{key}: {norm:e}, expected {expected:e}");
+        assert!(
+            (norm - expected).abs() <= (tolerance * expected).max(rounding),
+            "{key}: {norm:e}, expected {expected:e}"
+        );
     };
     weights::visit_gradients(objective, gradients, |entry, data| {
         let values: &[f32] = data.as_slice().unwrap();

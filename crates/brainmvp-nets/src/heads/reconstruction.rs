@@ -33,8 +33,7 @@ pub struct DecoderLevel {
 impl ReconstructionDecoder {
     /// A decoder for an encoder with these stage widths.
     pub fn new([w1, w2, w3, w4]: [usize; 4], init: &mut Init<'_>) -> Self {
-        let mut level =
-            |inputs, outputs| DecoderLevel { transp_conv: Upsample::new(inputs, outputs, init) };
+        let mut level = |inputs, outputs| DecoderLevel { transp_conv: Upsample::new(inputs, outputs, init) };
         Self {
             decoder5: level(w4, w3),
             decoder4: level(w3, w2),

@@ -160,9 +160,8 @@ impl<E, F: FnMut(Entry<'_>) -> Result<Option<TensorData>, E>> ModuleMapper for M
             return param;
         }
         match self.place.with(&param.val().dims(), |entry| (self.value)(entry)) {
-            Ok(Some(data)) => param.map(|old| {
-                Tensor::from_data(data, &old.device()).set_require_grad(old.is_require_grad())
-            }),
+            Ok(Some(data)) => param
+                .map(|old| Tensor::from_data(data, &old.device()).set_require_grad(old.is_require_grad())),
             Ok(None) => param,
             Err(error) => {
                 self.error = Some(error);

@@ -89,11 +89,11 @@ mod tests {
     #[test]
     fn names_of_the_published_state_dict() {
         let key_of = |path| key(Entry { path, layer: "Linear", shape: &[1] });
-        assert_eq!(key_of("encoder.blocks3.0.attn.qkv.weight"), "encoder.uniformer.blocks3.0.attn.qkv.weight");
         assert_eq!(
-            key_of("decoder.decoder5.transp_conv.weight"),
-            "decoder.decoder5.transp_conv.conv.weight"
+            key_of("encoder.blocks3.0.attn.qkv.weight"),
+            "encoder.uniformer.blocks3.0.attn.qkv.weight"
         );
+        assert_eq!(key_of("decoder.decoder5.transp_conv.weight"), "decoder.decoder5.transp_conv.conv.weight");
         assert_eq!(key_of("decoder.out_1.bias"), "decoder.out_1.conv.conv.bias");
         assert_eq!(key_of("blocks1.0.norm1.weight"), "blocks1.0.norm1.weight");
     }

@@ -1,7 +1,7 @@
 //! Contrast between the two views (BrainMVP eq. 4).
 
-use burn::tensor::activation::log_softmax;
 use burn::tensor::Tensor;
+use burn::tensor::activation::log_softmax;
 
 /// Symmetric cross-entropy of the cosine similarities between all first and all second views, each case's own pair
 /// being the right answer. 0 for a batch of one.

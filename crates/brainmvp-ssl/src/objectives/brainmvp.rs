@@ -216,7 +216,8 @@ impl Objective for BrainMvp {
         let [from_cross, from_distilled] = halves(&reconstructed);
         let loss_cross = losses::reconstruction(from_cross.clone(), target.clone());
         let loss_distill = losses::reconstruction(from_distilled, target.clone());
-        let mut total = loss_cross.clone() * config.weight_cross + loss_distill.clone() * config.weight_distill;
+        let mut total =
+            loss_cross.clone() * config.weight_cross + loss_distill.clone() * config.weight_distill;
         let [first, second] = halves(&deepest);
         let loss_contrast = if epoch >= config.contrast_from_epoch {
             let loss = losses::contrast(first, second, config.temperature);

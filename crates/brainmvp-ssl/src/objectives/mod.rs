@@ -21,7 +21,8 @@ pub trait Objective: Module {
     ///
     /// # Errors
     /// If the case cannot be read.
-    fn draw<S: PatchSource>(plan: &Self::Plan, case: &S, rng: &mut dyn Rng) -> Result<Self::Sample, S::Error>;
+    fn draw<S: PatchSource>(plan: &Self::Plan, case: &S, rng: &mut dyn Rng)
+    -> Result<Self::Sample, S::Error>;
 
     /// The plan of this objective.
     fn plan(&self) -> Self::Plan;
