@@ -3,6 +3,9 @@
 //!
 //! `cargo bench -p brainmvp-kernels --bench kernels [-- NAME]` runs those whose name contains NAME.
 
+// A benchmark tells what it measured.
+#![allow(clippy::print_stdout)]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -70,7 +73,9 @@ impl Bench {
     fn linear(&self) {
         for (size, channels) in STAGES {
             let rows = BATCH * size * size * size;
-            for (inputs, outputs) in [(channels, channels), (channels, 3 * channels), (4 * channels, channels)] {
+            for (inputs, outputs) in
+                [(channels, channels), (channels, 3 * channels), (4 * channels, channels)]
+            {
                 let (x, gradient) = (self.random([rows, inputs]), self.random([rows, outputs]));
                 let (weight, bias) = (self.random([inputs, outputs]), self.random([outputs]));
                 self.measure(&Case {
@@ -165,20 +170,25 @@ impl Bench {
     }
 
     fn dense(&self) {
-        for (size, stride, inputs, outputs) in
-            [(48, 1, 64, 64), (48, 1, 128, 64), (96, 1, 64, 64), (96, 1, 1, 32), (96, 1, 4, 64), (48, 2, 64, 128)]
-        {
+        for (size, stride, inputs, outputs) in [
+            (48, 1, 64, 64),
+            (48, 1, 128, 64),
+            (96, 1, 64, 64),
+            (96, 1, 1, 32),
+            (96, 1, 4, 64),
+            (48, 2, 64, 128),
+        ] {
             let small = size / stride;
-            let (x, gradient) = (
-                self.random([1, size, size, size, inputs]),
-                self.random([1, small, small, small, outputs]),
-            );
+            let (x, gradient) =
+                (self.random([1, size, size, size, inputs]), self.random([1, small, small, small, outputs]));
             let weight = self.random([3, 3, 3, inputs, outputs]);
             self.measure(&Case {
                 name: format!("conv 3^3 at {size}^3, {inputs} to {outputs}, stride {stride}"),
                 flop: 54 * small.pow(3) * inputs * outputs,
                 forward: || Dispatch::dense_conv3d(x.clone(), weight.clone(), stride),
-                backward: || Dispatch::dense_conv3d_backward(x.clone(), weight.clone(), gradient.clone(), stride),
+                backward: || {
+                    Dispatch::dense_conv3d_backward(x.clone(), weight.clone(), gradient.clone(), stride)
+                },
             });
         }
     }

@@ -36,8 +36,8 @@ pub(crate) unsafe fn exp<L: Lanes>(x: L) -> L {
 unsafe fn normal<L: Lanes>(z: L) -> (L, L) {
     const P: f32 = 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2;
     // Half the handbook's coefficients: half the tail is what one side has.
-    const COEFFICIENTS: [f32; 4] = [-0.726_576, 0.710_706_87, -0.142_248_37, 0.127_414_8];
-    const FRAC_1_SQRT_2_PI: f32 = 0.398_942_28;
+    const COEFFICIENTS: [f32; 4] = [-0.726_576, 0.710_706_9, -0.142_248_37, 0.127_414_8];
+    const FRAC_1_SQRT_2_PI: f32 = 0.398_942_3;
     // SAFETY: the caller has the instruction set of `L`.
     unsafe {
         let distance = z.max(L::zero().sub(z));

@@ -192,14 +192,17 @@ impl Block {
         scores.resize(QUERIES * row, 0.0);
         // SAFETY: the left-hand side has a row for each token, and the scores one for each query of the block.
         unsafe {
-            multiply(self.set, &Product {
-                left: left.at(self.first, 0),
-                rows: self.count,
-                right,
-                output: scores.as_mut_ptr(),
-                output_stride: row,
-                accumulate: false,
-            });
+            multiply(
+                self.set,
+                &Product {
+                    left: left.at(self.first, 0),
+                    rows: self.count,
+                    right,
+                    output: scores.as_mut_ptr(),
+                    output_stride: row,
+                    accumulate: false,
+                },
+            );
         }
         for row in scores.chunks_exact_mut(row).take(self.count) {
             row[tokens..].fill(padding);
@@ -220,14 +223,17 @@ impl Block {
         for (index, right) in blocks.iter().enumerate() {
             // SAFETY: a row of the weights has a float for each token; the rest is the caller's promise.
             unsafe {
-                multiply(self.set, &Product {
-                    left: Matrix::new(weights, self.sizes.row()).at(0, index * KEYS),
-                    rows: self.count,
-                    right,
-                    output: to,
-                    output_stride: stride,
-                    accumulate: index > 0,
-                });
+                multiply(
+                    self.set,
+                    &Product {
+                        left: Matrix::new(weights, self.sizes.row()).at(0, index * KEYS),
+                        rows: self.count,
+                        right,
+                        output: to,
+                        output_stride: stride,
+                        accumulate: index > 0,
+                    },
+                );
             }
         }
     }
@@ -300,14 +306,17 @@ impl<'a> BackwardHead<'a> {
     unsafe fn add_turned(&self, weights: &[f32], right: &Panels, sums: &mut [f32]) {
         // SAFETY: the sums have a row for each token; the rest is the caller's promise.
         unsafe {
-            multiply(self.set, &Product {
-                left: Matrix::new(weights, self.sizes.row()).transposed(),
-                rows: self.sizes.tokens,
-                right,
-                output: sums.as_mut_ptr(),
-                output_stride: self.sizes.width,
-                accumulate: true,
-            });
+            multiply(
+                self.set,
+                &Product {
+                    left: Matrix::new(weights, self.sizes.row()).transposed(),
+                    rows: self.sizes.tokens,
+                    right,
+                    output: sums.as_mut_ptr(),
+                    output_stride: self.sizes.width,
+                    accumulate: true,
+                },
+            );
         }
     }
 }

@@ -55,9 +55,12 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         let ((x, x_node), (weight, weight_node), (bias, bias_node)) =
             (x.into_parts(), weight.into_parts(), bias.into_parts());
         let output = B::depthwise_conv3d(x.clone(), weight.clone(), bias);
-        record::<B, C, _, 3>([x_node, weight_node, bias_node], output, (x, weight), |(x, weight), gradient| {
-            B::depthwise_conv3d_backward(x, weight, gradient).into()
-        })
+        record::<B, C, _, 3>(
+            [x_node, weight_node, bias_node],
+            output,
+            (x, weight),
+            |(x, weight), gradient| B::depthwise_conv3d_backward(x, weight, gradient).into(),
+        )
     }
 
     fn dense_conv3d(x: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize) -> FloatTensor<Self> {
@@ -77,9 +80,12 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         let ((x, x_node), (weight, weight_node), (bias, bias_node)) =
             (x.into_parts(), weight.into_parts(), bias.into_parts());
         let output = B::voxel_linear(x.clone(), weight.clone(), bias);
-        record::<B, C, _, 3>([x_node, weight_node, bias_node], output, (x, weight), |(x, weight), gradient| {
-            B::voxel_linear_backward(x, weight, gradient).into()
-        })
+        record::<B, C, _, 3>(
+            [x_node, weight_node, bias_node],
+            output,
+            (x, weight),
+            |(x, weight), gradient| B::voxel_linear_backward(x, weight, gradient).into(),
+        )
     }
 
     fn voxel_linear_gelu(
@@ -158,9 +164,12 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         let ((x, x_node), (weight, weight_node), (bias, bias_node)) =
             (x.into_parts(), weight.into_parts(), bias.into_parts());
         let output = B::patch_downsample(x.clone(), weight.clone(), bias);
-        record::<B, C, _, 3>([x_node, weight_node, bias_node], output, (x, weight), |(x, weight), gradient| {
-            B::patch_downsample_backward(x, weight, gradient).into()
-        })
+        record::<B, C, _, 3>(
+            [x_node, weight_node, bias_node],
+            output,
+            (x, weight),
+            |(x, weight), gradient| B::patch_downsample_backward(x, weight, gradient).into(),
+        )
     }
 
     fn patch_upsample(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {

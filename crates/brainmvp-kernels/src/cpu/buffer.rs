@@ -21,7 +21,11 @@ pub(crate) unsafe fn build<const N: usize>(
 ///
 /// # Safety
 /// The tasks together write every float, no two the same one.
-pub(crate) unsafe fn build_scattered(len: usize, tasks: usize, fill: impl Fn(usize, Shared) + Sync) -> Vec<f32> {
+pub(crate) unsafe fn build_scattered(
+    len: usize,
+    tasks: usize,
+    fill: impl Fn(usize, Shared) + Sync,
+) -> Vec<f32> {
     let mut buffer = Vec::with_capacity(len);
     let shared = Shared(buffer.as_mut_ptr());
     (0..tasks).into_par_iter().for_each(|task| fill(task, shared));

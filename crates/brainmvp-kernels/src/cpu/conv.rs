@@ -121,7 +121,10 @@ impl View {
         for &(d, shift_d) in &axes[0].taps {
             for &(h, shift_h) in &axes[1].taps {
                 for &(w, shift_w) in &axes[2].taps {
-                    taps.push(Tap { index: (d * kernel + h) * kernel + w, shift: [shift_d, shift_h, shift_w] });
+                    taps.push(Tap {
+                        index: (d * kernel + h) * kernel + w,
+                        shift: [shift_d, shift_h, shift_w],
+                    });
                 }
             }
         }
@@ -149,7 +152,11 @@ impl View {
         self.taps.chunks((DEPTH / self.from.channels.max(1)).max(1))
     }
 
+    /// Rows that have voxels.
     fn rows(&self) -> usize {
+        if self.axes[2].count == 0 {
+            return 0;
+        }
         self.from.batch * self.axes[0].count * self.axes[1].count
     }
 
@@ -203,14 +210,17 @@ impl View {
                 let left = Matrix::new(gathered, taps.len() * self.from.channels);
                 // SAFETY: the row is this task's, by the caller's promise.
                 unsafe {
-                    multiply(set, &Product {
-                        left,
-                        rows: self.axes[2].count,
-                        right,
-                        output: to.at(start),
-                        output_stride: self.axes[2].spacing * volume.channels,
-                        accumulate: number > 0,
-                    });
+                    multiply(
+                        set,
+                        &Product {
+                            left,
+                            rows: self.axes[2].count,
+                            right,
+                            output: to.at(start),
+                            output_stride: self.axes[2].spacing * volume.channels,
+                            accumulate: number > 0,
+                        },
+                    );
                 }
             }
         });
@@ -330,14 +340,17 @@ unsafe fn add_taps(
         // SAFETY: a row of the output's gradient has `voxels` voxels; `to` is the caller's promise.
         unsafe {
             right.pack(gradient, (voxels, outputs), &[]);
-            multiply(set, &Product {
-                left: Matrix::new(&gathered, inputs).transposed(),
-                rows: inputs,
-                right: &right,
-                output: to,
-                output_stride: outputs,
-                accumulate: true,
-            });
+            multiply(
+                set,
+                &Product {
+                    left: Matrix::new(&gathered, inputs).transposed(),
+                    rows: inputs,
+                    right: &right,
+                    output: to,
+                    output_stride: outputs,
+                    accumulate: true,
+                },
+            );
         }
     }
 }
@@ -366,9 +379,10 @@ unsafe fn gather_voxels<L: Lanes>(copy: &Copy<'_>, to: &mut [f32], stride: usize
     let whole = copy.channels - copy.channels % L::N;
     for j in 0..copy.voxels {
         let to = &mut to[j * stride..][..copy.channels];
-        let from = (j * copy.step).checked_add_signed(copy.shift).zip(copy.row).and_then(|(voxel, row)| {
-            row.get(voxel * copy.channels..(voxel + 1) * copy.channels)
-        });
+        let from = (j * copy.step)
+            .checked_add_signed(copy.shift)
+            .zip(copy.row)
+            .and_then(|(voxel, row)| row.get(voxel * copy.channels..(voxel + 1) * copy.channels));
         let Some(from) = from else {
             to.fill(0.0);
             continue;
@@ -379,8 +393,6 @@ unsafe fn gather_voxels<L: Lanes>(copy: &Copy<'_>, to: &mut [f32], stride: usize
                 L::load(from.as_ptr().add(at)).store(to.as_mut_ptr().add(at));
             }
         }
-        for at in whole..copy.channels {
-            to[at] = from[at];
-        }
+        to[whole..].copy_from_slice(&from[whole..]);
     }
 }

@@ -72,25 +72,11 @@ const WIDEST: usize = 5;
 
 /// The convolution with kernel size `K`: `weight` is `[K, K, K, C]`, `bias` is `[C]` or empty.
 pub(crate) fn forward<const K: usize>(x: &[f32], weight: &[f32], bias: &[f32], sizes: Sizes) -> Vec<f32> {
-    forward_with::<K>(InstructionSet::detect(), x, &[bias, weight], sizes)
-}
-
-/// The gradient for the input: the same convolution with the kernel turned round.
-pub(crate) fn backward_input<const K: usize>(gradient: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
-    let turned: Vec<f32> = weight.chunks_exact(sizes.channels.max(1)).rev().flatten().copied().collect();
-    forward::<K>(gradient, &turned, &[], sizes)
-}
-
-fn forward_with<const K: usize>(
-    set: InstructionSet,
-    x: &[f32],
-    [bias, weight]: &[&[f32]; 2],
-    sizes: Sizes,
-) -> Vec<f32> {
     const { assert!(K % 2 == 1 && K <= WIDEST) };
     assert_eq!(x.len(), sizes.len());
     assert_eq!(weight.len(), K * K * K * sizes.channels);
     assert!(bias.is_empty() || bias.len() == sizes.channels);
+    let set = InstructionSet::detect();
     let lanes = set.lanes();
     let taps = grouped(bias, weight, sizes.channels, lanes);
     // SAFETY: the bricks are the whole output, and each is one task's.
@@ -101,22 +87,20 @@ fn forward_with<const K: usize>(
     }
 }
 
+/// The gradient for the input: the same convolution with the kernel turned round.
+pub(crate) fn backward_input<const K: usize>(gradient: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
+    let turned: Vec<f32> = weight.chunks_exact(sizes.channels.max(1)).rev().flatten().copied().collect();
+    forward::<K>(gradient, &turned, &[], sizes)
+}
+
 /// The gradients for the weight, `[K, K, K, C]`, and the bias, `[C]`.
 pub(crate) fn backward_weight<const K: usize>(
     x: &[f32],
     gradient: &[f32],
     sizes: Sizes,
 ) -> (Vec<f32>, Vec<f32>) {
-    backward_weight_with::<K>(InstructionSet::detect(), x, gradient, sizes)
-}
-
-fn backward_weight_with<const K: usize>(
-    set: InstructionSet,
-    x: &[f32],
-    gradient: &[f32],
-    sizes: Sizes,
-) -> (Vec<f32>, Vec<f32>) {
     assert!(x.len() == sizes.len() && gradient.len() == sizes.len());
+    let set = InstructionSet::detect();
     let (lanes, taps) = (set.lanes(), K * K * K);
     let sums: Vec<Vec<f32>> = (0..sizes.tasks(lanes))
         .into_par_iter()
@@ -200,7 +184,8 @@ impl Brick {
         let count = (sizes.channels - task.channel) as isize;
         for d in self.depths.0..self.depths.1 {
             for row in self.heights.0..self.heights.1 {
-                let from = sizes.voxel(task.batch, task.depth + d - margin, h + row - margin, 0) + task.channel;
+                let from =
+                    sizes.voxel(task.batch, task.depth + d - margin, h + row - margin, 0) + task.channel;
                 // SAFETY: the row lies in the activation, `count` or more floats lie behind each of its voxels, and
                 // the packed row has room for them after the margin.
                 unsafe {
@@ -431,43 +416,6 @@ unsafe fn add_taps<L: Lanes, const K: usize, const T: usize>(
                     let to = sums.add((1 + (kd * K + kh + t) * K + kw) * L::N);
                     L::load(to).add(parts[t][kw]).store(to);
                 }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn values(count: usize, salt: usize) -> Vec<f32> {
-        (0..count).map(|i| ((i * 31 + salt * 17) % 101) as f32 / 50.0 - 1.0).collect()
-    }
-
-    fn close(a: &[f32], b: &[f32]) -> bool {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-        #[test]
-        fn every_instruction_set_agrees(
-            batch in 0usize..3, depth in 1usize..7, height in 1usize..7, width in 1usize..15, channels in 1usize..40,
-        ) {
-            let sizes = Sizes { batch, depth, height, width, channels };
-            let (x, gradient) = (values(sizes.len(), 1), values(sizes.len(), 2));
-            let (weight, bias) = (values(125 * channels, 3), values(channels, 4));
-            let run = |set| {
-                let output = forward_with::<5>(set, &x, &[&bias, &weight], sizes);
-                (output, backward_weight_with::<5>(set, &x, &gradient, sizes))
-            };
-            // The portable one is compared with Burn in tests/.
-            let (output, (weight_gradient, bias_gradient)) = run(InstructionSet::Portable);
-            for set in InstructionSet::available() {
-                let (o, (w, b)) = run(set);
-                prop_assert!(close(&o, &output) && close(&w, &weight_gradient) && close(&b, &bias_gradient), "{:?}", set);
             }
         }
     }

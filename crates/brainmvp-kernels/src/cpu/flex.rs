@@ -95,11 +95,7 @@ impl VolumeOps for Flex {
         ops::linear::reference_gelu::<Flex>(x, weight, bias).0
     }
 
-    fn voxel_linear_gelu_train(
-        x: Primitive,
-        weight: Primitive,
-        bias: Primitive,
-    ) -> (Primitive, Primitive) {
+    fn voxel_linear_gelu_train(x: Primitive, weight: Primitive, bias: Primitive) -> (Primitive, Primitive) {
         let (sizes, shape) = linear_sizes(&x, &weight);
         if let (Some(x), Some(w), Some(b)) = (floats(&x), floats(&weight), floats(&bias)) {
             let [output, before] = linear::forward_gelu_train(&x, &w, &b, sizes);

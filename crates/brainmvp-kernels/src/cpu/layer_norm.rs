@@ -130,11 +130,13 @@ unsafe fn backward_rows<L: Lanes>(
 ) {
     let channels = scale.len();
     let whole = channels - channels % L::N;
-    for (index, (row, gradient)) in x.chunks_exact(channels).zip(gradient.chunks_exact(channels)).enumerate() {
+    for (index, (row, gradient)) in x.chunks_exact(channels).zip(gradient.chunks_exact(channels)).enumerate()
+    {
         // SAFETY: `index` counts the rows, so the row lies in the input's gradient; vectors and single floats lie in
         // rows, parameters and sums.
         unsafe {
-            let row = Row { x: row.as_ptr(), gradient: gradient.as_ptr(), moments: moments::<L>(row, epsilon) };
+            let row =
+                Row { x: row.as_ptr(), gradient: gradient.as_ptr(), moments: moments::<L>(row, epsilon) };
             let (mut mean, mut along) = (L::zero(), L::zero());
             for at in (0..whole).step_by(L::N) {
                 (mean, along) = row.add_sums(at, scale.as_ptr(), mean, along);
@@ -143,10 +145,8 @@ unsafe fn backward_rows<L: Lanes>(
             for at in whole..channels {
                 (mean_rest, along_rest) = row.add_sums(at, scale.as_ptr(), mean_rest, along_rest);
             }
-            let means = (
-                (sum(mean) + mean_rest) / channels as f32,
-                (sum(along) + along_rest) / channels as f32,
-            );
+            let means =
+                ((sum(mean) + mean_rest) / channels as f32, (sum(along) + along_rest) / channels as f32);
             let sums = [sums, sums.add(channels)];
             let input = input.add(index * channels);
             for at in (0..whole).step_by(L::N) {

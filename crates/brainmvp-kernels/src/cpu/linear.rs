@@ -91,14 +91,17 @@ fn forward_chunks<const N: usize>(
     unsafe {
         build(sizes.rows * outputs, chunk * outputs, |index, to, count| {
             let rows = &x[index * chunk * inputs..];
-            multiply(set, &Product {
-                left: Matrix::new(rows, inputs),
-                rows: count / outputs,
-                right: &panels,
-                output: to[N - 1],
-                output_stride: outputs,
-                accumulate: false,
-            });
+            multiply(
+                set,
+                &Product {
+                    left: Matrix::new(rows, inputs),
+                    rows: count / outputs,
+                    right: &panels,
+                    output: to[N - 1],
+                    output_stride: outputs,
+                    accumulate: false,
+                },
+            );
             finish(set, to, count);
         })
     }
@@ -121,9 +124,8 @@ pub(crate) fn backward(
     let set = InstructionSet::detect();
     let (inputs, outputs) = (sizes.inputs, sizes.outputs);
     // SAFETY: the weight has these sizes.
-    let turned = unsafe {
-        Panels::packed(set, Matrix::new(weight, outputs).transposed(), (outputs, inputs), &[])
-    };
+    let turned =
+        unsafe { Panels::packed(set, Matrix::new(weight, outputs).transposed(), (outputs, inputs), &[]) };
     let mut input = Vec::with_capacity(sizes.rows * inputs);
     let mut sums = WeightSums::new(set, sizes);
     let mut through_gelu = Vec::new();
@@ -198,9 +200,11 @@ impl WeightSums {
         let values = Shared::new(&mut self.values);
         let rows_per_group = rows.div_ceil(self.groups);
         (0..self.groups * input_blocks * output_blocks).into_par_iter().for_each(|task| {
-            let (group, block) = (task / (input_blocks * output_blocks), task % (input_blocks * output_blocks));
+            let (group, block) =
+                (task / (input_blocks * output_blocks), task % (input_blocks * output_blocks));
             let rows = (group * rows_per_group).min(rows)..((group + 1) * rows_per_group).min(rows);
-            let (input, output) = (block / output_blocks * Self::INPUTS, block % output_blocks * Self::OUTPUTS);
+            let (input, output) =
+                (block / output_blocks * Self::INPUTS, block % output_blocks * Self::OUTPUTS);
             // SAFETY: no other task has this block of this group.
             unsafe { self.add_block(x, gradient, rows, (group, input, output), values) };
         });
@@ -225,14 +229,17 @@ impl WeightSums {
             // SAFETY: rows and columns lie in the matrices; the block is this task's.
             unsafe {
                 right.pack(gradient.at(first, output), (depth, columns), &[]);
-                multiply(self.set, &Product {
-                    left: x.at(first, input).transposed(),
-                    rows: Self::INPUTS.min(inputs - input),
-                    right: &right,
-                    output: values.at((group * (inputs + 1) + input) * outputs + output),
-                    output_stride: outputs,
-                    accumulate: true,
-                });
+                multiply(
+                    self.set,
+                    &Product {
+                        left: x.at(first, input).transposed(),
+                        rows: Self::INPUTS.min(inputs - input),
+                        right: &right,
+                        output: values.at((group * (inputs + 1) + input) * outputs + output),
+                        output_stride: outputs,
+                        accumulate: true,
+                    },
+                );
                 if input == 0 {
                     let bias = values.at((group * (inputs + 1) + inputs) * outputs + output);
                     add_column_sums(self.set, &right, bias);

@@ -1,6 +1,8 @@
 //! How the operations run on the Flex backend, and the gradients of those that have a kernel.
 
 mod activation;
+#[cfg(test)]
+mod agreement;
 mod attention;
 mod autodiff;
 mod batch_norm;

@@ -180,7 +180,13 @@ unsafe fn multiply_rows<L: Lanes, const R: usize, const V: usize>(product: &Prod
                 rows[r] = product.left.at(first + r.min(count - 1), 0).values;
             }
             let mut sums = load_row::<L, R, V>(right);
-            multiply_tile(&mut sums, rows, product.left.column_stride, right.add(V * L::N), product.right.depth);
+            multiply_tile(
+                &mut sums,
+                rows,
+                product.left.column_stride,
+                right.add(V * L::N),
+                product.right.depth,
+            );
             let tile = Tile { output, stride: product.output_stride, rows: count, columns: panel.columns };
             if product.accumulate {
                 tile.accumulate(sums);
@@ -304,7 +310,12 @@ unsafe fn add_panel_sums<L: Lanes>(panels: &Panels, into: *mut f32) {
                 for row in 1..=panels.depth {
                     sum = sum.add(L::load(first.add(row * panel.width)));
                 }
-                let tile = Tile { output: into.add(panel.column + at), stride: 0, rows: 1, columns: panel.columns - at };
+                let tile = Tile {
+                    output: into.add(panel.column + at),
+                    stride: 0,
+                    rows: 1,
+                    columns: panel.columns - at,
+                };
                 tile.accumulate([[sum]]);
             }
         }
@@ -321,7 +332,12 @@ mod tests {
         (0..count).map(|i| ((i * 31 + salt * 17) % 101) as f32 / 50.0 - 1.0).collect()
     }
 
-    fn plain(left: &[f32], right: &[f32], bias: &[f32], (rows, depth, columns): (usize, usize, usize)) -> Vec<f32> {
+    fn plain(
+        left: &[f32],
+        right: &[f32],
+        bias: &[f32],
+        (rows, depth, columns): (usize, usize, usize),
+    ) -> Vec<f32> {
         let mut output = vec![0.0; rows * columns];
         for row in 0..rows {
             for column in 0..columns {

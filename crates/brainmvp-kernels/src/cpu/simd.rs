@@ -344,6 +344,10 @@ pub(crate) enum InstructionSet {
 impl InstructionSet {
     /// The widest one that this machine has. The standard library caches the detection.
     pub(crate) fn detect() -> Self {
+        #[cfg(test)]
+        if let Some(set) = CHOSEN.get() {
+            return set;
+        }
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f") {
@@ -354,6 +358,15 @@ impl InstructionSet {
             }
         }
         Self::Portable
+    }
+
+    /// Runs a test with this instruction set in place of the detected one. Kernels ask once, on the calling thread.
+    #[cfg(test)]
+    pub(crate) fn run<T>(self, test: impl FnOnce() -> T) -> T {
+        CHOSEN.set(Some(self));
+        let result = test();
+        CHOSEN.set(None);
+        result
     }
 
     /// Every instruction set of this machine, for tests.
@@ -371,6 +384,12 @@ impl InstructionSet {
         }
         sets
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The instruction set that a test runs with.
+    static CHOSEN: std::cell::Cell<Option<InstructionSet>> = const { std::cell::Cell::new(None) };
 }
 
 /// Defines `$name`, which runs the generic kernel `$generic::<L, ..>` compiled for a given instruction set.

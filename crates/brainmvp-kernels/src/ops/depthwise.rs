@@ -1,8 +1,8 @@
 //! Depthwise convolution in Burn's own terms, and its gradient.
 
+use burn::backend::Backend;
 use burn::backend::ops::ConvOptions;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::Backend;
 
 use super::{dims, flat, reshape};
 

@@ -8,7 +8,8 @@ use crate::assert_agree;
 
 fn plain(x: Tensor<5>, weight: Tensor<5>, stride: usize) -> Tensor<5> {
     let options = ConvOptions::new([stride; 3], [weight.dims()[0] / 2; 3], [1; 3], 1);
-    conv3d(x.permute([0, 4, 1, 2, 3]), weight.permute([4, 3, 0, 1, 2]), None, options).permute([0, 2, 3, 4, 1])
+    conv3d(x.permute([0, 4, 1, 2, 3]), weight.permute([4, 3, 0, 1, 2]), None, options)
+        .permute([0, 2, 3, 4, 1])
 }
 
 fn check(shape: [usize; 5], outputs: usize, kernel: usize, stride: usize) {

@@ -1,5 +1,7 @@
 //! The kernels against the same operations in Burn's own terms, over sizes that are multiples of nothing.
 
+#![allow(clippy::unwrap_used)]
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 mod attention;
@@ -37,9 +39,8 @@ fn assert_agree(
 /// The output, and the gradients of the leaves for an upstream gradient of random values.
 fn run(leaves: &[usize], operation: impl Fn(&[Tensor<1>]) -> Tensor<1>) -> (Vec<f32>, Vec<Vec<f32>>) {
     let device = Device::flex().autodiff();
-    let tensor = |count: usize, salt| {
-        Tensor::<1>::from_data(TensorData::new(values(count, salt), [count]), &device)
-    };
+    let tensor =
+        |count: usize, salt| Tensor::<1>::from_data(TensorData::new(values(count, salt), [count]), &device);
     let leaves: Vec<_> =
         leaves.iter().enumerate().map(|(i, &count)| tensor(count, i + 1).require_grad()).collect();
     let output = operation(&leaves);

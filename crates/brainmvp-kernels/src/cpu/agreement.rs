@@ -1,0 +1,132 @@
+//! Every kernel with every instruction set and several numbers of threads. What the portable lanes give is compared
+//! with Burn in tests/.
+
+use proptest::prelude::*;
+use rayon::ThreadPoolBuilder;
+
+use super::simd::InstructionSet;
+use super::{attention, batch_norm, conv, depthwise, layer_norm, linear, patch};
+
+fn values(count: usize, salt: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 37 + salt * 17) % 101) as f32 / 50.0 - 1.0).collect()
+}
+
+/// Asserts that all instruction sets of the machine agree closely, and all numbers of threads exactly.
+fn assert_agree(kernel: impl Fn() -> Vec<Vec<f32>> + Sync) {
+    let run = |set: InstructionSet, threads: usize| {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| set.run(&kernel))
+    };
+    let expected = run(InstructionSet::Portable, 1);
+    for set in InstructionSet::available() {
+        let got = run(set, 1);
+        assert_eq!(got, run(set, 3), "{set:?} with other threads");
+        for (got, expected) in got.iter().zip(&expected) {
+            assert_eq!(got.len(), expected.len());
+            let largest = expected.iter().fold(1.0f32, |largest, x| largest.max(x.abs()));
+            for (got, expected) in got.iter().zip(expected) {
+                assert!((got - expected).abs() <= 1e-4 * largest, "{set:?}: {got}, not {expected}");
+            }
+        }
+    }
+}
+
+fn linear(rows: usize, inputs: usize, outputs: usize) -> Vec<Vec<f32>> {
+    let sizes = linear::Sizes { rows, inputs, outputs };
+    let (x, weight, bias) = (values(rows * inputs, 1), values(inputs * outputs, 2), values(outputs, 3));
+    let gradient = values(rows * outputs, 4);
+    let [output, before] = linear::forward_gelu_train(&x, &weight, &bias, sizes);
+    let gradients = linear::backward(&x, &weight, &gradient, Some(&before), sizes);
+    assert_eq!(output, linear::forward_gelu(&x, &weight, &bias, sizes));
+    assert_eq!(before, linear::forward(&x, &weight, &bias, sizes));
+    vec![output, before, gradients.input, gradients.weight, gradients.bias]
+}
+
+fn norms(rows: usize, channels: usize) -> Vec<Vec<f32>> {
+    let (x, gradient) = (values(rows * channels, 1), values(rows * channels, 2));
+    let (scale, shift) = (values(channels, 3), values(channels, 4));
+    let layer = layer_norm::backward(&x, &scale, &gradient, 1e-2);
+    let (output, moments) = batch_norm::forward(&x, &scale, &shift, 1e-2);
+    let batch = batch_norm::backward(&x, &scale, &moments, &gradient, 1e-2);
+    vec![
+        layer_norm::forward(&x, &scale, &shift, 1e-2),
+        layer.input,
+        layer.scale,
+        layer.shift,
+        output,
+        batch.input,
+        batch.scale,
+        batch.shift,
+        moments.mean,
+        moments.variance,
+    ]
+}
+
+fn depthwise_5(sizes: depthwise::Sizes) -> Vec<Vec<f32>> {
+    let (x, gradient) = (values(sizes.len(), 1), values(sizes.len(), 2));
+    let (weight, bias) = (values(125 * sizes.channels, 3), values(sizes.channels, 4));
+    let (weight_gradient, bias_gradient) = depthwise::backward_weight::<5>(&x, &gradient, sizes);
+    vec![
+        depthwise::forward::<5>(&x, &weight, &bias, sizes),
+        depthwise::backward_input::<5>(&gradient, &weight, sizes),
+        weight_gradient,
+        bias_gradient,
+    ]
+}
+
+fn conv(sizes: conv::Sizes) -> Vec<Vec<f32>> {
+    let x = values(sizes.batch * sizes.size.iter().product::<usize>() * sizes.inputs, 1);
+    let weight = values(sizes.kernel.pow(3) * sizes.inputs * sizes.outputs, 2);
+    let output = conv::forward(&x, &weight, sizes);
+    let gradient = values(output.len(), 3);
+    let weight_gradient = conv::backward_weight(&x, &gradient, sizes);
+    vec![output, conv::backward_input(&gradient, &weight, sizes), weight_gradient]
+}
+
+fn patches(sizes: patch::Sizes, others: usize) -> Vec<Vec<f32>> {
+    let blocks = sizes.batch * sizes.depth * sizes.height * sizes.width;
+    let (large, small) = (values(8 * blocks * sizes.channels, 1), values(blocks * others, 2));
+    let (weight, bias) = (values(8 * sizes.channels * others, 3), values(others, 4));
+    let down = patch::downsample_backward(&large, &weight, &small, (sizes, others));
+    let up = patch::upsample_backward(&small, &weight, &large, (others, sizes));
+    vec![
+        patch::downsample(&large, &weight, &bias, sizes),
+        patch::upsample(&small, &weight, (others, sizes)),
+        down.input,
+        down.weight,
+        down.bias,
+        up.input,
+        up.weight,
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn matrices((rows, inputs, outputs) in (0usize..700, 0usize..50, 0usize..150)) {
+        assert_agree(|| linear(rows, inputs, outputs));
+        assert_agree(|| norms(rows, inputs));
+    }
+
+    #[test]
+    fn attentions((batch, tokens, heads, width) in (0usize..3, 0usize..120, 1usize..4, 0usize..30)) {
+        let sizes = attention::Sizes { batch, tokens, heads, width };
+        assert_agree(|| {
+            let qkv = values(3 * sizes.len(), 1);
+            vec![attention::forward(&qkv, sizes), attention::backward(&qkv, &values(sizes.len(), 2), sizes)]
+        });
+    }
+
+    #[test]
+    fn volumes(
+        (batch, depth, height, width) in (0usize..3, 0usize..7, 0usize..7, 0usize..15),
+        (channels, outputs, stride) in (0usize..40, 0usize..40, 1usize..4),
+    ) {
+        assert_agree(|| depthwise_5(depthwise::Sizes { batch, depth, height, width, channels }));
+        assert_agree(|| patches(patch::Sizes { batch, depth, height, width, channels }, outputs));
+        let size = [depth, height, width];
+        for kernel in [1, 3] {
+            assert_agree(|| conv(conv::Sizes { batch, size, inputs: channels, outputs, kernel, stride }));
+        }
+    }
+}
