@@ -68,6 +68,9 @@ pub struct Likeness {
     pub difference: f64,
     /// The same for a blank template, which is what training began with.
     pub blank_difference: f64,
+    /// Pearson correlation of template and mean image over the brain: unlike the differences, it knows no grey level,
+    /// only anatomy.
+    pub correlation: f64,
 }
 
 impl RunTemplates {
@@ -124,16 +127,7 @@ impl RunTemplates {
             let (count, mean) = self.mean_image(cases, modality)?;
             let planes = |volume: &[f32]| Picture::three_planes(volume, self.grid.shape, (0.0, 1.0));
             rows.push((modality.name(), [planes(&mean), planes(template)]));
-            let brain = || mean.iter().zip(template).filter(|(mean, _)| **mean > BRAIN);
-            let voxels = brain().count().max(1) as f64;
-            let total =
-                |f: fn(f32, f32) -> f32| brain().map(|(m, t)| f64::from(f(*m, *t))).sum::<f64>() / voxels;
-            likenesses.push(Likeness {
-                modality,
-                cases: count,
-                difference: total(|mean, template| (mean - template).abs()),
-                blank_difference: total(|mean, _| mean.abs()),
-            });
+            likenesses.push(Likeness::of(modality, count, &mean, template));
         }
         let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
         Ok((likenesses, Picture::montage(&rows)))
@@ -151,6 +145,27 @@ impl RunTemplates {
         }
         sum.iter_mut().for_each(|value| *value /= count.max(1) as f32);
         Ok((count, sum))
+    }
+}
+
+impl Likeness {
+    fn of(modality: Modality, cases: usize, mean: &[f32], template: &[f32]) -> Self {
+        let brain = || {
+            let pairs = mean.iter().zip(template).filter(|(mean, _)| **mean > BRAIN);
+            pairs.map(|(mean, template)| (f64::from(*mean), f64::from(*template)))
+        };
+        let voxels = brain().count().max(1) as f64;
+        let average = |f: &dyn Fn(f64, f64) -> f64| brain().map(|(m, t)| f(m, t)).sum::<f64>() / voxels;
+        let (m0, t0) = (average(&|m, _| m), average(&|_, t| t));
+        let spread = average(&|m, _| (m - m0).powi(2)) * average(&|_, t| (t - t0).powi(2));
+        let correlation = average(&|m, t| (m - m0) * (t - t0)) / spread.sqrt().max(f64::MIN_POSITIVE);
+        Self {
+            modality,
+            cases,
+            difference: average(&|m, t| (m - t).abs()),
+            blank_difference: average(&|m, _| m.abs()),
+            correlation,
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 96)]
     size: usize,
     /// Steps of pre-training
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2400, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     steps: u64,
 }
 

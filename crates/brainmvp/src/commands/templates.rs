@@ -15,7 +15,8 @@ use crate::ui::Ui;
 
 /// Write the templates that a run has learnt, one NIfTI file per modality, in the space of its data
 ///
-/// With --data, each template is compared with the mean image of its modality, and templates.png shows both.
+/// With --data, each template is compared with the mean image of its modality (mean absolute difference, that of a blank
+/// template, and correlation), and templates.png shows both.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -54,15 +55,19 @@ pub(crate) fn write(run: &Path, out: &Path, data: Option<&Path>, ui: &Ui) -> any
     }
     let Some(data) = data else { return Ok(()) };
     let (likenesses, picture) = templates.compare(&open_cases(data, &Notes(ui))?)?;
-    ui.result("mean absolute difference from the modality's mean image, over the brain:")?;
-    ui.result(format!("{:<8} {:>5} {:>9} {:>9}", "modality", "cases", "template", "blank"))?;
+    ui.result("likeness to the mean image of the modality, over the brain:")?;
+    ui.result(format!(
+        "{:<8} {:>5} {:>10} {:>11} {:>11}",
+        "modality", "cases", "difference", "(of blank)", "correlation"
+    ))?;
     for likeness in &likenesses {
         ui.result(format!(
-            "{:<8} {:>5} {:>9.3} {:>9.3}",
+            "{:<8} {:>5} {:>10.3} {:>11.3} {:>11.3}",
             likeness.modality.name(),
             likeness.cases,
             likeness.difference,
-            likeness.blank_difference
+            likeness.blank_difference,
+            likeness.correlation
         ))?;
     }
     let path = out.join("templates.png");
