@@ -1,5 +1,7 @@
 //! UniFormer-S against the reference network: forward in evaluation, forward and gradients in training.
 
+#![allow(clippy::unwrap_used)] // that is how a test fails
+
 use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{UniFormer, UniFormerConfig};

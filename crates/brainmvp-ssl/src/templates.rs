@@ -172,11 +172,11 @@ mod tests {
     impl PatchSource for Sizes {
         type Error = ();
 
-        fn id(&self) -> &str {
+        fn id(&self) -> &'static str {
             ""
         }
 
-        fn data_set(&self) -> &str {
+        fn data_set(&self) -> &'static str {
             ""
         }
 

@@ -1,5 +1,7 @@
 //! One pre-training step with given masks against the reference: views, reconstruction, losses, all gradients.
 
+#![allow(clippy::unwrap_used)] // that is how a test fails
+
 use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::UniFormerConfig;
@@ -30,15 +32,12 @@ fn objective(device: &Device) -> BrainMvp {
     let [x, y, z] = TEMPLATE;
     let stacked = brainmvp_golden::parameter("rep_template", &[8, x, y, z]);
     weights::load(objective, |entry| {
-        let values = match entry.path.strip_prefix("templates.volumes.") {
-            Some(index) => {
-                let index: usize = index.parse().unwrap();
-                x_fastest(&stacked[index * x * y * z..(index + 1) * x * y * z], TEMPLATE)
-            }
-            None => {
-                let upstream = Upstream::of(entry);
-                upstream.to_ours(&brainmvp_golden::parameter(&upstream.key, &upstream.shape), entry.shape)
-            }
+        let values = if let Some(index) = entry.path.strip_prefix("templates.volumes.") {
+            let index: usize = index.parse().unwrap();
+            x_fastest(&stacked[index * x * y * z..(index + 1) * x * y * z], TEMPLATE)
+        } else {
+            let upstream = Upstream::of(entry);
+            upstream.to_ours(&brainmvp_golden::parameter(&upstream.key, &upstream.shape), entry.shape)
         };
         Ok::<_, ()>(Some(TensorData::new(values, entry.shape.to_vec())))
     })

@@ -143,7 +143,9 @@ impl RunTemplates {
             sum.iter_mut().zip(volume).for_each(|(sum, value)| *sum += value);
             count += 1;
         }
-        sum.iter_mut().for_each(|value| *value /= count.max(1) as f32);
+        for value in &mut sum {
+            *value /= count.max(1) as f32;
+        }
         Ok((count, sum))
     }
 }

@@ -156,7 +156,7 @@ impl Trainer<'_> {
                 return Ok(Ended::Stopped);
             }
             run = run.step(&mut loader, last)?;
-            if run.state.step % self.checkpoint.every_steps == 0 {
+            if run.state.step.is_multiple_of(self.checkpoint.every_steps) {
                 run.save_at(Occasion::Regular)?;
             } else if run.state.step == last {
                 run.save_at(Occasion::Interruption)?;
@@ -280,7 +280,7 @@ impl<O: Objective + 'static> Run<'_, O> {
     /// Pictures of the volumes that an evaluation left, at intervals.
     fn show(&mut self, volumes: &[(&'static str, Tensor<3>)]) -> Result<()> {
         let every = self.trainer.log.pictures_every_steps;
-        if every == 0 || self.state.step % every != 0 {
+        if every == 0 || !self.state.step.is_multiple_of(every) {
             return Ok(());
         }
         for (name, volume) in volumes {

@@ -1,5 +1,7 @@
 //! Pre-training through the program: a run that is killed again and again ends as one that was not; the demo; mistakes.
 
+#![allow(clippy::unwrap_used)] // that is how a test fails
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;

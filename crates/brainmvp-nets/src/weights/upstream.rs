@@ -108,7 +108,7 @@ mod tests {
         let theirs = upstream.to_upstream(&values, &shape);
         assert_eq!(upstream.to_ours(&theirs, &shape), values);
         // Ours at z=1, y=0, x=1, in=2, out=4 is theirs at out=4, in=2, z=1, x=1, y=0.
-        let ours_at = (((1 * 2) * 2 + 1) * 3 + 2) * 5 + 4;
+        let ours_at = ((2 * 2 + 1) * 3 + 2) * 5 + 4;
         let theirs_at = (((4 * 3 + 2) * 2 + 1) * 2 + 1) * 2;
         assert_eq!(theirs[theirs_at], values[ours_at]);
     }
