@@ -13,7 +13,9 @@
 
 mod cpu;
 mod extension;
+mod memory;
 pub mod ops;
 
 pub use cpu::peak_flops;
 pub use extension::VolumeOps;
+pub use memory::keep_freed_memory;

@@ -295,6 +295,19 @@ mod tests {
     }
 
     #[test]
+    fn the_recipes_are_valid() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let config = PretrainConfig::parse(&std::fs::read_to_string(&path).unwrap());
+            assert!(config.is_ok(), "{}: {config:?}", path.display());
+            seen += 1;
+        }
+        assert!(seen >= 3);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let message = |settings: &[&str]| resolve("", settings).unwrap_err().to_string();
         assert!(message(&["train.btach_size=3"]).contains("btach_size"));

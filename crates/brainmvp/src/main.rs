@@ -30,6 +30,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, ui: &Ui) -> anyhow::Result<()> {
+    brainmvp_kernels::keep_freed_memory();
     interrupt::listen()?;
     start_threads(cli.everywhere.threads)?;
     cli.command.run(ui)

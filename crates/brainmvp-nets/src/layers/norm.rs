@@ -87,6 +87,6 @@ impl BatchNorm {
     fn forward_running<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let factor = self.weight.val() / (self.running_var.value_sync() + self.epsilon).sqrt();
         let shift = self.bias.val() - self.running_mean.value_sync() * factor.clone();
-        x * factor.unsqueeze() + shift.unsqueeze()
+        ops::channel_affine(x, factor, shift)
     }
 }
