@@ -70,7 +70,8 @@ pub fn json(name: &str) -> serde_json::Value {
 pub fn file(name: &str) -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     if let Some(folder) = std::env::var_os("BRAINMVP_GOLDEN") {
-        return Path::new(&folder).join(name);
+        // Tests run in the folder of their crate; a relative path is meant from the root of the workspace.
+        return here.join("../..").join(folder).join(name);
     }
     let beside = here.join("../../../shared/golden").join(name);
     if beside.exists() { beside } else { here.join("files").join(name) }

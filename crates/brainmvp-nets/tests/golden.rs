@@ -137,3 +137,20 @@ fn each_upstream(mut each: impl FnMut(&Upstream, Vec<f32>)) -> impl FnMut(weight
         each(&upstream, values);
     }
 }
+
+#[test]
+fn uniformer_small_has_the_published_number_of_parameters() {
+    let device = Device::flex();
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut init = Init { device: &device, rng: &mut rng };
+    let config = UniFormerConfig::small();
+    let encoder = config.init(&mut init);
+    let decoder = brainmvp_nets::heads::ReconstructionDecoder::new(config.widths, &mut init);
+    let count = |named: Vec<weights::Named>| -> usize {
+        let parameters = named.iter().filter(|named| !named.path.contains("running_"));
+        parameters.map(|named| named.shape.iter().product::<usize>()).sum()
+    };
+    let total = count(weights::handles(&encoder)) + count(weights::handles(&decoder));
+    // The published state dict has 10.5 M more, of skip connections that pre-training does not use.
+    assert_eq!(total, 23_775_233);
+}

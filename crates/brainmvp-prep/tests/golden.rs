@@ -23,7 +23,13 @@ const VOXELS_WITHIN: f64 = 0.999;
 
 fn folder(variable: &str, default: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let folder = std::env::var_os(variable).map_or_else(|| root.join(default), PathBuf::from);
+    if let Some(named) = std::env::var_os(variable) {
+        // Tests run in the folder of their crate; a relative path is meant from the root of the workspace.
+        let folder = root.join(named);
+        assert!(folder.is_dir(), "${variable} names {}, which is no folder", folder.display());
+        return Some(folder);
+    }
+    let folder = root.join(default);
     folder.is_dir().then_some(folder)
 }
 

@@ -78,6 +78,7 @@ fn samples(golden: &Golden) -> Vec<BrainMvpSample> {
         .into_iter()
         .enumerate()
         .map(|(i, (modality, template_start))| BrainMvpSample {
+            case: i.to_string(),
             modality,
             target: volume(2 * i),
             partner: Some(volume(2 * i + 1)),
@@ -109,7 +110,7 @@ fn pretrain_uniformer() {
     let objective = objective(&device);
     let samples = samples(&golden);
 
-    let [_, cross, distilled] = objective.views(&samples, 0);
+    let [_, cross, distilled, _] = objective.views(&samples, 0);
     assert_volume(cross.clone(), &golden, "input_cross");
     assert_volume(distilled.clone(), &golden, "input_distill");
     // The reference has the distilled views first in its batch.

@@ -43,11 +43,11 @@ pub struct State {
     pub step: u64,
     /// Steps after which the schedule ends.
     pub total_steps: u64,
-    /// Sum of the losses since the last regular checkpoint.
+    /// Sum of what checkpoints are compared by, since the last regular one.
     pub loss_sum: f64,
     /// How many they are.
     pub loss_count: u64,
-    /// The lowest mean loss between two regular checkpoints.
+    /// The lowest mean of it between two regular checkpoints.
     pub best_loss: Option<f64>,
     /// Updates of each parameter that has moments.
     pub updates: BTreeMap<String, usize>,
@@ -152,7 +152,10 @@ impl Checkpoint {
             .map_err(|e| Error::checkpoint(path, format!("its header: {e}")))?;
         let start = 8 + size;
         if start + metadata.data_len() as u64 != length {
-            return Err(Error::checkpoint(path, "the file is truncated"));
+            return Err(Error::checkpoint(
+                path,
+                "the file is truncated; delete it to go on from the one before",
+            ));
         }
         let state =
             metadata.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY)).ok_or_else(|| {
@@ -200,6 +203,12 @@ impl Checkpoint {
         for (name, updates) in self.state.updates.clone() {
             let mut moment = |kind: &str| -> Result<Tensor<1>> {
                 let (shape, values) = self.tensor(&format!("{kind}.{name}"))?;
+                let parameter = self.metadata.info(&format!("model.{name}"));
+                if shape.len() != 1 || parameter.map(|info| info.shape.iter().product()) != Some(values.len())
+                {
+                    let reason = format!("{kind} of {name} does not fit its parameter");
+                    return Err(Error::checkpoint(&self.path, reason));
+                }
                 Ok(Tensor::from_data(TensorData::new(values, shape), device))
             };
             let moments = Moments { updates, first: moment("moment1")?, second: moment("moment2")? };

@@ -189,9 +189,32 @@ impl PretrainConfig {
             ("train.batch_size", train.batch_size as u64),
             ("train.accumulate", train.accumulate as u64),
             ("checkpoint.every_steps", self.checkpoint.every_steps),
+            ("checkpoint.keep_last", self.checkpoint.keep_last as u64),
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Some(format!("{key} must be at least 1"));
+        }
+        let limits = [
+            ("train.epochs", train.epochs, 1_000_000_000),
+            ("train.batch_size", train.batch_size as u64, 4096),
+            ("train.accumulate", train.accumulate as u64, 65_536),
+            ("train.workers", train.workers as u64, 1024),
+            ("patch.size", self.patch.size.iter().max().copied().unwrap_or(0) as u64, 512),
+            ("templates.size", self.templates.size.iter().max().copied().unwrap_or(0) as u64, 1024),
+            ("model.uniformer.mlp_ratio", self.model.uniformer.mlp_ratio as u64, 64),
+            (
+                "model.uniformer.widths",
+                self.model.uniformer.widths.into_iter().max().unwrap_or(0) as u64,
+                8192,
+            ),
+            (
+                "model.uniformer.depths",
+                self.model.uniformer.depths.into_iter().max().unwrap_or(0) as u64,
+                256,
+            ),
+        ];
+        if let Some((key, _, limit)) = limits.iter().find(|(_, value, limit)| value > limit) {
+            return Some(format!("{key} must be at most {limit}"));
         }
         let floats = [
             ("optimizer.schedule.learning_rate", optimizer.schedule.learning_rate, false),
@@ -199,6 +222,9 @@ impl PretrainConfig {
             ("optimizer.weight_decay", f64::from(optimizer.weight_decay), true),
             ("optimizer.clip_norm", optimizer.clip_norm, true),
             ("method.temperature", f64::from(self.method.temperature), false),
+            ("method.weight_cross", f64::from(self.method.weight_cross), true),
+            ("method.weight_distill", f64::from(self.method.weight_distill), true),
+            ("method.weight_contrast", f64::from(self.method.weight_contrast), true),
             ("templates.range_floor", f64::from(self.templates.range_floor), false),
             ("templates.learning_rate_factor", self.templates.learning_rate_factor, true),
         ];

@@ -56,7 +56,8 @@ pub fn pretrain(options: &PretrainOptions, stop: &AtomicBool, observer: &dyn Obs
     folder.store_config(&config)?;
 
     let grid = TemplateGrid::of(&config.templates.size, &cases);
-    let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed);
+    warn_of_other_places(&cases, observer);
+    let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ FIRST_WEIGHTS);
     let templates = Templates::new(grid.shape, config.templates.range_floor, &device);
     let mut init = Init { device: &device, rng: &mut rng };
     let objective =
@@ -93,7 +94,7 @@ pub fn open_cases(data: &Path, observer: &dyn Observer) -> Result<Vec<CaseSource
     for entry in cache.cases() {
         match cache.open_case(entry) {
             Ok(case) => cases.push(CaseSource::new(entry, case)),
-            Err(error) => observer.note(&format!("case {} is left out: {error}", entry.case.id)),
+            Err(error) => observer.warn(&format!("case '{}' is left out: {error}", entry.case.id)),
         }
     }
     if cases.is_empty() {
@@ -121,6 +122,24 @@ fn resolve(options: &PretrainOptions, stored: Option<&PretrainConfig>) -> Result
     }
     Ok(config)
 }
+
+/// Names the cases whose registered volumes do not lie where most do: templates are laid over them centre to centre.
+fn warn_of_other_places(cases: &[CaseSource], observer: &dyn Observer) {
+    let others = TemplateGrid::cases_elsewhere(cases);
+    if !others.is_empty() {
+        let shown = others.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+        let more = if others.len() > 3 { ", ..." } else { "" };
+        observer.warn(&format!(
+            "{} of {} cases do not lie on the grid of the most ({shown}{more}); the templates are laid over them centre \
+             to centre, which is right only if they are registered to one template",
+            others.len(),
+            cases.len()
+        ));
+    }
+}
+
+/// Keeps the first weights apart from other things drawn by the run's seed.
+const FIRST_WEIGHTS: u64 = 0x3C6E_F372_FE94_F82B;
 
 /// Changes when the cases or their content change.
 fn fingerprint(cases: &[CaseSource]) -> String {

@@ -51,11 +51,13 @@ impl RunFolder {
         std::fs::create_dir_all(&checkpoints).map_err(|e| Error::io(&checkpoints, e))?;
         let lock_path = path.join(".lock");
         let lock = std::fs::File::create(&lock_path).map_err(|e| Error::io(&lock_path, e))?;
-        if lock.try_lock().is_err() {
+        // File systems that know no locks go without.
+        if matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
             return Err(Error::run_folder(path, "another process is writing this run"));
         }
         let folder = Self { path: path.to_owned(), _lock: Some(lock) };
-        if existing == Existing::Refuse && path.join("metrics.jsonl").exists() {
+        let holds_run = folder.metrics().exists() || !folder.checkpoints()?.is_empty();
+        if existing == Existing::Refuse && holds_run {
             return Err(Error::run_folder(
                 path,
                 "holds a run already; continue it with --resume or name another folder",
@@ -124,11 +126,15 @@ impl RunFolder {
         Ok(())
     }
 
-    /// The configuration that the run in a folder was started with, where there is one.
+    /// The configuration of the run in a folder, if it has come as far as a checkpoint.
     ///
     /// # Errors
     /// If it cannot be read.
     pub fn stored_config(path: &Path) -> Result<Option<PretrainConfig>> {
+        let folder = Self { path: path.to_owned(), _lock: None };
+        if folder.checkpoints()?.is_empty() {
+            return Ok(None);
+        }
         let path = path.join("config.toml");
         match std::fs::read_to_string(&path) {
             Ok(text) => {

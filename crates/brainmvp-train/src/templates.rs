@@ -30,9 +30,7 @@ impl TemplateGrid {
     /// they are.
     pub(crate) fn of(size: &[usize], cases: &[CaseSource]) -> Self {
         let grids = || cases.iter().map(CaseSource::registered_grid);
-        let count = |grid: &GridRecord| grids().filter(|other| *other == grid).count();
-        // The first of the most frequent.
-        let reference = grids().rev().max_by_key(|grid| count(grid));
+        let reference = most_frequent(cases);
         let (shape, affine) = reference.map_or(([1; 3], [[0.0; 4]; 3]), |grid| (grid.shape, grid.affine));
         let size: [usize; 3] = size.try_into().unwrap_or_else(|_| {
             std::array::from_fn(|axis| grids().map(|grid| grid.shape[axis]).max().unwrap_or(1))
@@ -47,6 +45,32 @@ impl TemplateGrid {
         }
         Self { shape: size, affine: rows }
     }
+}
+
+impl TemplateGrid {
+    /// Names of the cases that do not lie where the most do, within a millimetre.
+    pub(crate) fn cases_elsewhere(cases: &[CaseSource]) -> Vec<&str> {
+        let Some(reference) = most_frequent(cases).map(grid) else { return Vec::new() };
+        let elsewhere = |case: &&CaseSource| !grid(case.registered_grid()).same_place(&reference, 1.0);
+        cases.iter().filter(elsewhere).map(PatchSource::id).collect()
+    }
+}
+
+/// The grid that the most cases are registered on; of several the first.
+fn most_frequent(cases: &[CaseSource]) -> Option<&GridRecord> {
+    let mut counts: Vec<(&GridRecord, usize)> = Vec::new();
+    for case in cases {
+        let record = case.registered_grid();
+        match counts.iter_mut().find(|(known, _)| *known == record) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((record, 1)),
+        }
+    }
+    counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(record, _)| record)
+}
+
+fn grid(record: &GridRecord) -> Grid {
+    Grid::new(record.shape, Affine::from_rows(record.affine))
 }
 
 /// The templates of a run's newest checkpoint.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use brainmvp_nets::weights;
 use brainmvp_ssl::objectives::{Evaluation, Objective};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
@@ -65,7 +66,7 @@ impl Default for LogConfig {
 impl TrainConfig {
     /// Steps over which the schedule runs.
     pub fn total_steps(&self, cases: usize) -> u64 {
-        (self.epochs * cases as u64).div_ceil((self.batch_size * self.accumulate) as u64).max(1)
+        self.epochs.saturating_mul(cases as u64).div_ceil((self.batch_size * self.accumulate) as u64).max(1)
     }
 
     /// Steps after which the run ends.
@@ -86,6 +87,8 @@ pub trait Observer {
     fn step(&self, metrics: &StepMetrics, last: u64);
     /// Something worth a line.
     fn note(&self, text: &str);
+    /// Something that may not be missed.
+    fn warn(&self, text: &str);
 }
 
 /// What a run is made of, beside the objective.
@@ -131,6 +134,8 @@ struct Run<'a, O> {
     state: State,
     metrics: MetricsWriter,
     events: EventWriter,
+    /// Cases of the last step, to be named if its update turns out to be bad.
+    cases: Vec<String>,
 }
 
 impl Trainer<'_> {
@@ -174,8 +179,7 @@ impl Trainer<'_> {
             let mut checkpoint = Checkpoint::open(&path)?;
             let before = checkpoint.state();
             if before.total_steps != state.total_steps || before.facts != state.facts {
-                let reason =
-                    "the data or the number of steps have changed since this run began; start a new run";
+                let reason = "the prepared cases have changed since this run began; start a new run";
                 return Err(Error::checkpoint(&path, reason));
             }
             state = before.clone();
@@ -190,6 +194,7 @@ impl Trainer<'_> {
             metrics: MetricsWriter::open(&self.folder.metrics(), Some(state.step))?,
             events: EventWriter::create(self.folder.path(), state.step + 1)?,
             state,
+            cases: Vec::new(),
         })
     }
 }
@@ -205,13 +210,15 @@ impl<O: Objective + 'static> Run<'_, O> {
         rng.set_stream(step);
         let mut accumulator = GradientsAccumulator::new();
         let mut losses: Vec<(&'static str, f64)> = Vec::new();
-        let mut cases = Vec::new();
+        let mut quality = 0.0;
+        self.cases.clear();
         for number in 0..trainer.train.accumulate {
             let batch = loader.next_batch()?;
-            cases.extend(batch.cases);
+            self.cases.extend(batch.cases);
             let evaluation = self.objective.forward(&batch.samples, epoch as usize, &mut rng);
             add_losses(&mut losses, &evaluation);
-            self.check(losses[0].1.is_finite(), "loss", &cases)?;
+            quality += f64::from(evaluation.quality.into_scalar::<f32>());
+            self.check(losses[0].1.is_finite(), "loss")?;
             let gradients = evaluation.total.backward();
             accumulator.accumulate(&self.objective, GradientsParams::from_grads(gradients, &self.objective));
             if number == 0 {
@@ -220,10 +227,10 @@ impl<O: Objective + 'static> Run<'_, O> {
         }
         let gradients = accumulator.grads();
         let mut scale = 1.0 / trainer.train.accumulate as f64;
+        let norm = gradient_norm(&self.objective, &gradients) * scale;
+        self.check(norm.is_finite(), "gradient")?;
         let clip = trainer.optimizer.clip_norm;
         if clip > 0.0 {
-            let norm = gradient_norm(&self.objective, &gradients) * scale;
-            self.check(norm.is_finite(), "gradient", &cases)?;
             scale *= (clip / norm.max(f64::MIN_POSITIVE)).min(1.0);
         }
         let rate = trainer.optimizer.schedule.at(step, self.state.total_steps);
@@ -233,7 +240,7 @@ impl<O: Objective + 'static> Run<'_, O> {
             *loss /= trainer.train.accumulate as f64;
         }
         self.state.step += 1;
-        self.state.loss_sum += losses[0].1;
+        self.state.loss_sum += quality / trainer.train.accumulate as f64;
         self.state.loss_count += 1;
         self.record(
             StepMetrics {
@@ -243,7 +250,7 @@ impl<O: Objective + 'static> Run<'_, O> {
                 losses: losses[1..].iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
                 lr: rate,
                 seconds,
-                samples_per_s: cases.len() as f64 / seconds,
+                samples_per_s: self.cases.len() as f64 / seconds,
                 wait_share: loader.take_waited().as_secs_f64() / seconds,
             },
             last,
@@ -251,7 +258,7 @@ impl<O: Objective + 'static> Run<'_, O> {
         Ok(self)
     }
 
-    fn check(&self, finite: bool, what: &'static str, cases: &[String]) -> Result<()> {
+    fn check(&self, finite: bool, what: &'static str) -> Result<()> {
         if finite {
             return Ok(());
         }
@@ -259,7 +266,8 @@ impl<O: Objective + 'static> Run<'_, O> {
             Some(step) => self.trainer.folder.checkpoint(step).display().to_string(),
             None => "the start: no checkpoint was written yet".to_owned(),
         };
-        Err(Error::NotFinite { step: self.state.step + 1, what, cases: cases.join(", "), kept })
+        let step = if what == "weights" { self.state.step } else { self.state.step + 1 };
+        Err(Error::NotFinite { step, what, cases: self.cases.join(", "), kept })
     }
 
     fn record(&mut self, metrics: StepMetrics, last: u64) -> Result<()> {
@@ -296,6 +304,7 @@ impl<O: Objective + 'static> Run<'_, O> {
     /// weights are written once more if it is the lowest so far.
     fn save_at(&mut self, occasion: Occasion) -> Result<()> {
         let folder = self.trainer.folder;
+        self.check(self.is_finite(), "weights")?;
         if occasion == Occasion::Regular {
             let mean = self.state.loss_sum / self.state.loss_count as f64;
             (self.state.loss_sum, self.state.loss_count) = (0.0, 0);
@@ -310,7 +319,19 @@ impl<O: Objective + 'static> Run<'_, O> {
             Some(&self.optimizer),
             &self.state,
         )?;
+        if self.state.step >= self.trainer.train.last_step(self.trainer.cases.len())
+            && !folder.best().exists()
+        {
+            // A run shorter than the interval has no best but its last.
+            checkpoint::save(&folder.best(), &self.objective, None, &self.state)?;
+        }
         folder.prune(self.trainer.checkpoint.keep_last)
+    }
+
+    /// Whether all weights, buffers and templates are numbers.
+    fn is_finite(&self) -> bool {
+        let mut handles = weights::handles(&self.objective).into_iter();
+        handles.all(|named| (named.values * 0.0).sum().into_scalar::<f32>() == 0.0)
     }
 }
 

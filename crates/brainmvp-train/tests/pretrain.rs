@@ -48,6 +48,10 @@ impl Observer for StopAfter<'_> {
     }
 
     fn note(&self, _text: &str) {}
+
+    fn warn(&self, text: &str) {
+        panic!("{text}");
+    }
 }
 
 fn run(out: &Path, existing: Existing, steps: u64, settings: &[&str]) -> brainmvp_train::Result<Ended> {
@@ -156,4 +160,19 @@ fn a_loss_that_is_not_finite_stops_with_the_cases_named() {
     let error = run(&out, Existing::Refuse, 99, &["optimizer.schedule.learning_rate=1e30"]).unwrap_err();
     let message = error.to_string();
     assert!(message.contains("not finite") && message.contains("phantom"), "{message}");
+    // Weights that are not numbers never become a checkpoint, and never replace one.
+    let out = folder.path().join("poisoned");
+    run(
+        &out,
+        Existing::Refuse,
+        99,
+        &["train.max_steps=2", "checkpoint.every_steps=1", "checkpoint.keep_last=1"],
+    )
+    .unwrap();
+    let settings =
+        ["optimizer.schedule.learning_rate=1e39", "checkpoint.every_steps=1", "checkpoint.keep_last=1"];
+    let out = folder.path().join("poisoned from the start");
+    let message = run(&out, Existing::Refuse, 99, &settings).unwrap_err().to_string();
+    assert!(message.contains("step 1: the weights") && message.contains("the start"), "{message}");
+    assert!(RunFolder::open(&out).unwrap().checkpoints().unwrap().is_empty());
 }

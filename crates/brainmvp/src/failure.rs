@@ -161,9 +161,11 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
         return match error {
             Train::Cache(error) => is_bad_input(error),
             Train::Volume(error) => is_bad_input(error),
-            Train::Config(_) | Train::Checkpoint { .. } | Train::RunFolder { .. } | Train::Device { .. } => {
-                true
-            }
+            Train::Config(_)
+            | Train::Checkpoint { .. }
+            | Train::RunFolder { .. }
+            | Train::Device { .. }
+            | Train::Log(brainmvp_train::log::Error::Line { .. }) => true,
             _ => false,
         };
     }

@@ -61,28 +61,42 @@ fn lasting(run: &Path) -> Vec<String> {
     text.lines().map(|line| line.split(",\"seconds\"").next().unwrap().to_owned()).collect()
 }
 
+/// Step of the newest checkpoint; 0 where there is none.
+fn newest(run: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(run.join("checkpoints")) else { return 0 };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let steps =
+        names.filter_map(|name| name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok());
+    steps.max().unwrap_or(0)
+}
+
 #[test]
 fn killing_a_run_changes_no_bit() {
     let folder = with_cache();
     succeed(&pretrain("whole", &[]), folder.path());
-    let mut finished = false;
-    for milliseconds in [120, 450, 40, 700, 310, 230, 90, 550] {
-        let mut child = brainmvp(&pretrain("parts", &["--resume"]), folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(milliseconds));
-        finished = child.try_wait().unwrap().is_some();
+    let seed = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    eprintln!("delays drawn with seed {seed}");
+    let mut rng = seed;
+    let mut continued = 0;
+    for attempt in 0..8 {
+        let mut command = brainmvp(&pretrain("parts", &["--resume"]), folder.path());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let before = newest(&folder.path().join("parts"));
+        continued += u32::from(before > 0);
+        // Every other time, the run is let come as far as another checkpoint, so that it moves on any machine.
+        while attempt % 2 == 0 && child.try_wait().unwrap().is_none() {
+            if newest(&folder.path().join("parts")) > before {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_millis((rng >> 33) % 150));
         child.kill().unwrap();
         child.wait().unwrap();
-        if finished {
-            break;
-        }
     }
-    if !finished {
-        succeed(&pretrain("parts", &["--resume"]), folder.path());
-    }
+    assert!(continued > 0, "no run was continued");
+    succeed(&pretrain("parts", &["--resume"]), folder.path());
     let [whole, parts] = ["whole", "parts"].map(|run| folder.path().join(run));
     assert_eq!(lasting(&whole).len(), 60);
     assert_eq!(lasting(&whole), lasting(&parts));

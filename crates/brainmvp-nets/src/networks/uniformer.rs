@@ -37,7 +37,7 @@ impl Default for UniFormerConfig {
 }
 
 impl UniFormerConfig {
-    /// UniFormer-S: 34.3 M parameters with the pre-training decoder.
+    /// UniFormer-S: 23.8 M parameters with the pre-training decoder.
     pub fn small() -> Self {
         Self {
             in_channels: 1,

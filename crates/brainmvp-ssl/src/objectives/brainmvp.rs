@@ -92,6 +92,8 @@ pub struct BrainMvpPlan {
 
 /// One case's target, its filling, and its two masks. Voxels are x fastest.
 pub struct BrainMvpSample {
+    /// Name of the case.
+    pub case: String,
     /// Modality of the target.
     pub modality: Modality,
     /// The target patch, x of the equations.
@@ -139,11 +141,12 @@ impl BrainMvp {
         }
     }
 
-    /// The targets and the two views of a batch, `[B, D, H, W, 1]` each.
-    pub fn views(&self, samples: &[BrainMvpSample], epoch: usize) -> [Tensor<5>; 3] {
+    /// The targets, the cross-modal and the distilled views, and the templates of a batch, `[B, D, H, W, 1]` each.
+    pub fn views(&self, samples: &[BrainMvpSample], epoch: usize) -> [Tensor<5>; 4] {
         let device = self.templates.volumes[0].val().device();
         let template_only = epoch < self.config.cross_from_epoch;
         let (mut targets, mut cross, mut distilled) = (Vec::new(), Vec::new(), Vec::new());
+        let mut templates = Vec::new();
         for sample in samples {
             let target = self.volume(&sample.target, &device);
             let template = self.templates.crop(sample.modality, sample.template_start, self.patch);
@@ -152,10 +155,11 @@ impl BrainMvp {
                 _ => template.clone(),
             };
             cross.push(self.fill(target.clone(), filling, &sample.mask_cross));
-            distilled.push(self.fill(target.clone(), template, &sample.mask_distill));
+            distilled.push(self.fill(target.clone(), template.clone(), &sample.mask_distill));
             targets.push(target);
+            templates.push(template);
         }
-        [targets, cross, distilled].map(|volumes| Tensor::stack::<4>(volumes, 0).unsqueeze_dim(4))
+        [targets, cross, distilled, templates].map(|volumes| Tensor::stack::<4>(volumes, 0).unsqueeze_dim(4))
     }
 
     /// The reconstruction and the deepest features of `x`, `[B, D, H, W, 1]`.
@@ -197,6 +201,7 @@ impl Objective for BrainMvp {
         let partner = (!others.is_empty()).then(|| others[rng.random_range(0..others.len())]);
         let start = draw_start(case, modality, plan.patch, rng)?;
         Ok(BrainMvpSample {
+            case: case.id().to_owned(),
             modality,
             target: case.patch(modality, start, plan.patch)?,
             partner: partner.map(|other| case.patch(other, start, plan.patch)).transpose()?,
@@ -209,26 +214,28 @@ impl Objective for BrainMvp {
     fn forward(&self, samples: &[BrainMvpSample], epoch: usize, rng: &mut dyn Rng) -> Evaluation {
         let config = &self.config;
         let batch = samples.len();
-        let [target, cross, distilled] = self.views(samples, epoch);
+        let [target, cross, distilled, template] = self.views(samples, epoch);
+        let cases: Vec<&str> = samples.iter().map(|sample| sample.case.as_str()).collect();
         let views = Tensor::cat(vec![cross.clone(), distilled.clone()], 0);
         let (reconstructed, deepest) = self.reconstruct(views, &mut Some(rng));
         let halves = |x: &Tensor<5>| [x.clone().narrow(0, 0, batch), x.clone().narrow(0, batch, batch)];
         let [from_cross, from_distilled] = halves(&reconstructed);
         let loss_cross = losses::reconstruction(from_cross.clone(), target.clone());
         let loss_distill = losses::reconstruction(from_distilled, target.clone());
-        let mut total =
-            loss_cross.clone() * config.weight_cross + loss_distill.clone() * config.weight_distill;
+        let quality = loss_cross.clone() * config.weight_cross + loss_distill.clone() * config.weight_distill;
+        let mut total = quality.clone();
         let [first, second] = halves(&deepest);
         let loss_contrast = if epoch >= config.contrast_from_epoch {
-            let loss = losses::contrast(first, second, config.temperature);
+            let loss = losses::contrast(first, second, &cases, config.temperature);
             total = total + loss.clone() * config.weight_contrast;
             loss
         } else {
-            losses::contrast(first.detach(), second.detach(), config.temperature)
+            losses::contrast(first.detach(), second.detach(), &cases, config.temperature)
         };
         let first_case = |x: Tensor<5>| x.detach().narrow(0, 0, 1).squeeze_dims::<3>(&[0, 4]);
         Evaluation {
             total,
+            quality: quality.detach(),
             parts: vec![
                 ("loss_cross", loss_cross),
                 ("loss_distill", loss_distill),
@@ -239,6 +246,7 @@ impl Objective for BrainMvp {
                 ("cross-modal view", first_case(cross)),
                 ("distilled view", first_case(distilled)),
                 ("reconstruction", first_case(from_cross)),
+                ("template", first_case(template)),
             ],
         }
     }

@@ -35,7 +35,9 @@ pub trait Objective: Module {
 pub struct Evaluation {
     /// What is minimised, `[1]`.
     pub total: Tensor<1>,
-    /// Its parts before weighting, by name, `[1]` each.
+    /// What checkpoints are compared by, `[1]`: comparable over the whole run, whatever is added to the loss on the way.
+    pub quality: Tensor<1>,
+    /// Parts of the loss before weighting, by name, `[1]` each.
     pub parts: Vec<(&'static str, Tensor<1>)>,
     /// The first case's volumes by name, `[D, H, W]`, detached: to be shown.
     pub pictures: Vec<(&'static str, Tensor<3>)>,

@@ -9,12 +9,13 @@ use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
 use brainmvp_train::pretrain::PretrainOptions;
 use brainmvp_train::run::Existing;
+use brainmvp_volume::nifti;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
 use super::{counted, pretrain, templates};
 use crate::argument;
-use crate::failure::bad_input;
+use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::ui::Ui;
@@ -60,13 +61,23 @@ impl Demo {
             data: cache.clone(),
             out: run.clone(),
             config: Some(CONFIG.to_owned()),
-            settings: vec![format!("train.max_steps={}", self.steps)],
+            settings: vec![
+                format!("train.max_steps={}", self.steps),
+                format!("train.epochs={}", self.epochs()),
+            ],
             existing: Existing::Resume,
             device: "cpu".to_owned(),
         };
-        pretrain::train(&options, ui)?;
+        pretrain::train(&options, "the same command goes on", ui)?;
         tell_loss(&run, ui)?;
         templates::write(&run, &self.out.join("templates"), Some(&cache), ui)
+    }
+
+    /// Epochs of the schedule: those of the recipe, or as many as the steps take.
+    fn epochs(&self) -> u64 {
+        const RECIPE: u64 = 300;
+        const BATCH_SIZE: u64 = 2;
+        (self.steps.saturating_mul(BATCH_SIZE)).div_ceil(self.cases as u64).max(RECIPE)
     }
 
     /// The phantom cohort, made unless it is there, and the spacing of its grid.
@@ -88,6 +99,13 @@ impl Demo {
             progress.finish();
             cohort
         };
+        let shape = config.grid().shape;
+        for path in cohort.cases.first().into_iter().flat_map(|case| case.images.values()) {
+            if nifti::read_header(path)?.shape() != shape {
+                let reason = format!("{}: holds phantoms of another size", folder.display());
+                return Err(bad_input(reason)).advise(|_| "name another folder with --out".to_owned());
+            }
+        }
         if cohort.cases.len() != self.cases {
             let found = counted(cohort.cases.len(), "phantom");
             return Err(bad_input(format!(

@@ -10,7 +10,7 @@ use brainmvp_train::trainer::{Ended, Observer};
 use clap::Args;
 
 use crate::argument;
-use crate::failure::Advise as _;
+use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::ui::Ui;
@@ -52,6 +52,10 @@ pub(crate) struct Pretrain {
 
 impl Pretrain {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        if !self.data.is_dir() {
+            return Err(bad_input(format!("{}: no such folder of prepared cases", self.data.display())))
+                .advise(|_| "`brainmvp preprocess cohort.json --out CACHE` makes one".to_owned());
+        }
         let config = self.config.as_ref().map(|path| argument::read_text(path)).transpose()?;
         let options = PretrainOptions {
             data: self.data,
@@ -61,14 +65,14 @@ impl Pretrain {
             existing: if self.resume { Existing::Resume } else { Existing::Refuse },
             device: self.device,
         };
-        train(&options, ui)?;
+        train(&options, "the same command with --resume goes on", ui)?;
         ui.note(format!("next: brainmvp templates {} --out TEMPLATES", options.out.display()));
         Ok(())
     }
 }
 
 /// Runs until the end. An interruption is an error that says how to go on.
-pub(crate) fn train(options: &PretrainOptions, ui: &Ui) -> anyhow::Result<()> {
+pub(crate) fn train(options: &PretrainOptions, how_to_go_on: &str, ui: &Ui) -> anyhow::Result<()> {
     argument::refuse_file_as_folder(&options.out)?;
     let watcher = Watcher { ui, progress: OnceLock::new() };
     let ended = pretrain(options, interrupt::stop_flag(), &watcher)?;
@@ -79,7 +83,7 @@ pub(crate) fn train(options: &PretrainOptions, ui: &Ui) -> anyhow::Result<()> {
         Ended::Finished => Ok(()),
         Ended::Stopped => {
             Err(anyhow::anyhow!("interrupted; the state is saved in {}", options.out.display()))
-                .advise(|_| "go on with --resume".to_owned())
+                .advise(|_| how_to_go_on.to_owned())
         }
     }
 }
@@ -102,5 +106,9 @@ impl Observer for Watcher<'_> {
 
     fn note(&self, text: &str) {
         self.ui.note(format!("note: {text}"));
+    }
+
+    fn warn(&self, text: &str) {
+        self.ui.alert(format!("warning: {text}"));
     }
 }

@@ -10,6 +10,7 @@ use brainmvp_volume::Modality;
 use clap::Args;
 
 use super::counted;
+use crate::argument;
 use crate::failure::bad_input;
 use crate::ui::Ui;
 
@@ -42,6 +43,7 @@ impl Templates {
 
 /// Writes the templates of a run and says what came out.
 pub(crate) fn write(run: &Path, out: &Path, data: Option<&Path>, ui: &Ui) -> anyhow::Result<()> {
+    argument::refuse_file_as_folder(out)?;
     let templates = RunTemplates::load(run)?;
     if templates.volumes.is_empty() {
         return Err(bad_input(format!("{}: the run has not seen any modality yet", run.display())));
@@ -83,5 +85,9 @@ impl Observer for Notes<'_> {
 
     fn note(&self, text: &str) {
         self.0.note(format!("note: {text}"));
+    }
+
+    fn warn(&self, text: &str) {
+        self.0.alert(format!("warning: {text}"));
     }
 }
