@@ -127,7 +127,7 @@ impl PretrainConfig {
     /// As [`PretrainConfig::parse`].
     pub fn resolve(text: &str, settings: &[String]) -> Result<Self> {
         let wrong = |e: &dyn std::fmt::Display| Error::Config(e.to_string().trim().replace('\n', " "));
-        let mut asked: Table = text.parse().map_err(|e| wrong(&e))?;
+        let mut asked: Table = text.parse().map_err(|e| not_toml(text, &e))?;
         for setting in settings {
             set(&mut asked, setting)?;
         }
@@ -241,6 +241,13 @@ impl PretrainConfig {
     }
 }
 
+/// Where a text stops being TOML, and why.
+fn not_toml(text: &str, error: &toml::de::Error) -> Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    Error::Config(format!("line {line}: {}", error.message().trim().replace('\n', " ")))
+}
+
 /// The two keys that decide the defaults of the others.
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -345,5 +352,9 @@ mod tests {
         assert!(message(&["optimizer.beta1=1.5"]).contains("beta1"));
         assert!(message(&["train"]).contains("key=value"));
         assert!(message(&["model.uniformer.head_width=7"]).contains("head_width"));
+        assert!(message(&["patch.size=16000"]).contains("at most 512"));
+        assert!(message(&["method.weight_cross=nan"]).contains("weight_cross"));
+        let broken = resolve("[train]\nseed = 1\n[train", &[]).unwrap_err().to_string();
+        assert!(broken.contains("line 3") && !broken.contains('\n'), "{broken}");
     }
 }

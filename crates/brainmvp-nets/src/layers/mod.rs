@@ -12,4 +12,4 @@ pub use conv::DepthwiseConv3d;
 pub use drop_path::{DropPath, Noise};
 pub use linear::{Linear, Mlp, Pointwise};
 pub use norm::{BatchNorm, LayerNorm};
-pub use patch::{PatchEmbed, Upsample};
+pub use patch::{Downsample, PatchEmbed, Upsample};

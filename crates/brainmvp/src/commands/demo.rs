@@ -47,7 +47,7 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 96)]
     size: usize,
     /// Steps of pre-training
-    #[arg(long, value_name = "N", default_value_t = 2400, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 3200, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     steps: u64,
 }
 
@@ -75,7 +75,7 @@ impl Demo {
 
     /// Epochs of the schedule: those of the recipe, or as many as the steps take.
     fn epochs(&self) -> u64 {
-        const RECIPE: u64 = 300;
+        const RECIPE: u64 = 400;
         const BATCH_SIZE: u64 = 2;
         (self.steps.saturating_mul(BATCH_SIZE)).div_ceil(self.cases as u64).max(RECIPE)
     }
