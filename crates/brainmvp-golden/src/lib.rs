@@ -49,11 +49,6 @@ impl Golden {
             self.tensors.get(name).unwrap_or_else(|| panic!("no reference tensor '{name}'"));
         (shape, values)
     }
-
-    /// The values as fp32.
-    pub fn floats(&self, name: &str) -> Vec<f32> {
-        self.tensor(name).1.iter().map(|&v| v as f32).collect()
-    }
 }
 
 /// Reads `name`.json.
