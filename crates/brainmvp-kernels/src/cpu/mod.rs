@@ -6,12 +6,15 @@ mod agreement;
 mod attention;
 mod autodiff;
 mod batch_norm;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod buffer;
 mod conv;
 mod depthwise;
 mod flex;
 mod layer_norm;
 mod linear;
+mod mlp;
 mod patch;
 mod peak;
 mod product;

@@ -8,6 +8,7 @@ mod attention;
 mod conv;
 mod depthwise;
 mod linear;
+mod mlp;
 mod norm;
 mod patch;
 
