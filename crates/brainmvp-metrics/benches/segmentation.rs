@@ -22,7 +22,8 @@ fn tumour(centre: [f64; 3], phase: f64) -> LabelMap {
             continue;
         }
         let (azimuth, height) = (y.atan2(x), z / distance.max(1.0));
-        let lobes = 1.0 + 0.25 * (3.0 * azimuth + phase).sin() + 0.15 * (7.0 * height + 5.0 * azimuth - phase).sin();
+        let lobes =
+            1.0 + 0.25 * (3.0 * azimuth + phase).sin() + 0.15 * (7.0 * height + 5.0 * azimuth - phase).sin();
         labels.voxels_mut()[offset] = match distance / lobes {
             d if d < 14.0 => 1,
             d if d < 21.0 => 4,

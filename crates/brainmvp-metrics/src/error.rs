@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// Prediction and truth do not lie on the same voxels.
-    #[error("prediction and truth lie on different grids ({prediction} and {truth}): resample the prediction first")]
+    #[error(
+        "prediction and truth lie on different grids ({prediction} and {truth}): resample the prediction first"
+    )]
     Grids {
         /// Shape and spacing of the prediction.
         prediction: String,

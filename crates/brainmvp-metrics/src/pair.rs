@@ -52,6 +52,18 @@ pub struct SurfaceDistances {
     pub to_prediction: Vec<f64>,
 }
 
+impl Emptiness {
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Neither => "neither",
+            Self::Both => "both",
+            Self::Prediction => "prediction",
+            Self::Truth => "truth",
+        }
+    }
+}
+
 impl MaskPair {
     /// A pair of masks of voxels of `spacing_mm` along x, y and z.
     ///

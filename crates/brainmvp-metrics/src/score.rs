@@ -103,7 +103,9 @@ impl Visitor<'_> for ScoreVisitor {
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Score, E> {
         let known = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(|value| (word(value), value));
         let found = known.into_iter().find(|(word, _)| *word == Some(text));
-        found.map(|(_, value)| Score::new(value)).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+        found
+            .map(|(_, value)| Score::new(value))
+            .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Score, E> {

@@ -99,7 +99,10 @@ impl SegmentationConfig {
         let spacing_mm = truth.grid().affine.spacing_mm();
         let tolerance_mm = PLACE_TOLERANCE_VOXELS * spacing_mm.iter().copied().fold(f64::MAX, f64::min);
         if !prediction.grid().same_place(truth.grid(), tolerance_mm) {
-            return Err(Error::Grids { prediction: describe(prediction.grid()), truth: describe(truth.grid()) });
+            return Err(Error::Grids {
+                prediction: describe(prediction.grid()),
+                truth: describe(truth.grid()),
+            });
         }
         let (prediction, truth) = rayon::join(
             || Labels::new(prediction.shape(), prediction.voxels()),

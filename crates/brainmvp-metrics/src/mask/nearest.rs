@@ -132,7 +132,8 @@ mod tests {
         let squared = |a: [u32; 3], b: [u32; 3]| -> f64 {
             (0..3).map(|i| ((f64::from(a[i]) - f64::from(b[i])) * spacing_mm[i]).powi(2)).sum()
         };
-        let nearest = |v: [u32; 3]| others.iter().map(|o| squared(v, *o)).fold(f64::INFINITY, f64::min).sqrt();
+        let nearest =
+            |v: [u32; 3]| others.iter().map(|o| squared(v, *o)).fold(f64::INFINITY, f64::min).sqrt();
         from.voxels().into_iter().map(nearest).collect()
     }
 

@@ -55,7 +55,8 @@ impl Tree {
         let middle = usize::midpoint(start, end);
         best.offer(point, self.points[middle]);
         let halves = [(start, middle), (middle + 1, end)];
-        let [a, b] = halves.map(|(start, end)| self.boxes[usize::midpoint(start, end)].squared_distance(point));
+        let [a, b] =
+            halves.map(|(start, end)| self.boxes[usize::midpoint(start, end)].squared_distance(point));
         let order = if a <= b { [(a, halves[0]), (b, halves[1])] } else { [(b, halves[1]), (a, halves[0])] };
         for (squared, half) in order {
             if squared < best.squared {

@@ -69,7 +69,8 @@ pub fn binary(probabilities: &[f64], labels: &[usize], threshold: f64) -> Result
 /// probability is NaN.
 pub fn multiclass(probabilities: &[f64], labels: &[usize], classes: usize) -> Result<ClassificationScores> {
     check(probabilities, labels, classes, classes)?;
-    let highest = |row: &[f64]| (1..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
+    let highest =
+        |row: &[f64]| (1..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
     let predicted: Vec<usize> = probabilities.chunks_exact(classes).map(highest).collect();
     let auc = |class: usize| {
         let column: Vec<f64> = probabilities.iter().skip(class).step_by(classes).copied().collect();
@@ -111,7 +112,11 @@ fn check(probabilities: &[f64], labels: &[usize], classes: usize, per_case: usiz
         return refuse(format!("{found} probabilities for {} cases: expected {expected}", labels.len()));
     }
     if let Some(case) = labels.iter().position(|label| *label >= classes) {
-        return refuse(format!("case {case} has the class {}, of classes 0 to {}", labels[case], classes - 1));
+        return refuse(format!(
+            "case {case} has the class {}, of classes 0 to {}",
+            labels[case],
+            classes - 1
+        ));
     }
     match probabilities.iter().position(|p| p.is_nan()) {
         Some(at) => refuse(format!("case {} has a probability that is NaN", at / per_case)),

@@ -13,7 +13,7 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::surface::percentile;
-use crate::{MaskPair, SegmentationConfig};
+use crate::{MaskPair, Score, SegmentationConfig};
 
 /// All segmentation metrics, in the order of tables.
 static METRICS: [&SegmentationMetric; 10] = [
@@ -92,6 +92,23 @@ impl Metric {
     /// All of them, in the order of tables.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..METRICS.len()).map(Self)
+    }
+
+    /// Its name and unit at the head of a column: `HD95 [mm]`.
+    pub fn heading(self) -> String {
+        match self.unit.shown().0 {
+            "" => self.title.to_owned(),
+            unit => format!("{} [{unit}]", self.title),
+        }
+    }
+
+    /// A value in the unit of tables, rounded; `-` where it was left out.
+    pub fn shown(self, score: Score) -> String {
+        let digits = if self.unit == Unit::Share { 4 } else { 2 };
+        match score.value() {
+            Some(value) => format!("{:.digits$}", Score::new(value / self.unit.shown().1)),
+            None => "-".to_owned(),
+        }
     }
 
     /// The metric with this name, such as `hd95_mm`.
