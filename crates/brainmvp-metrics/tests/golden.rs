@@ -1,5 +1,7 @@
 //! The reference numbers: MONAI's for segmentations, scikit-learn's for classifications.
 
+#![allow(clippy::unwrap_used)]
+
 use brainmvp_golden::{Golden, file, json};
 use brainmvp_metrics::metrics::classification;
 use brainmvp_metrics::{BothEmpty, EmptyRule, Mask, MaskPair, Metric, OneEmpty, Score, SegmentationConfig};

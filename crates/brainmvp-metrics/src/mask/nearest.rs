@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-use super::tree::Tree;
+use super::tree::{Tree, squared_distance};
 use super::{BITS, Mask};
 
 /// About how many rows are looked at before the tree is asked.
@@ -43,13 +43,21 @@ struct Row {
     squared: f64,
 }
 
+/// What the tree found.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    from: [f64; 3],
+    nearest: Option<[f64; 3]>,
+    mm: f64,
+}
+
 struct Nearest<'a> {
     mask: &'a Mask,
     spacing_mm: [f64; 3],
     /// The nearest first.
     rows: Vec<Row>,
-    /// What is found within this distance (mm^2) is the nearest.
-    reach_squared: f64,
+    /// What is found within this distance (mm) is the nearest.
+    reach_mm: f64,
     tree: OnceLock<Tree>,
 }
 
@@ -68,20 +76,26 @@ impl<'a> Nearest<'a> {
         let mut rows: Vec<Row> = (-nz..=nz).flat_map(|dz| (-ny..=ny).map(move |dy| place(dy, dz))).collect();
         rows.retain(|row| row.squared <= reach * reach);
         rows.sort_by(|a, b| a.squared.total_cmp(&b.squared));
-        let reach_squared = reach.min(HALF as f64 * sx).powi(2);
-        Self { mask, spacing_mm, rows, reach_squared, tree: OnceLock::new() }
+        let reach_mm = reach.min(HALF as f64 * sx);
+        Self { mask, spacing_mm, rows, reach_mm, tree: OnceLock::new() }
     }
 
-    /// To the voxel of the set nearest to `[x, y, z]`, mm^2. `last` is what the tree found for a neighbour: a bound
-    /// to begin with.
-    fn squared_distance(&self, voxel: [usize; 3], last: &mut Option<[f64; 3]>) -> f64 {
-        let found = self.in_rows(voxel);
-        if found <= self.reach_squared {
-            return found;
+    /// To the voxel of the set nearest to `[x, y, z]`, mm^2. `last` is what the tree found last, best for a neighbour.
+    fn squared_distance(&self, voxel: [usize; 3], last: &mut Option<Found>) -> f64 {
+        let point = std::array::from_fn(|axis| voxel[axis] as f64 * self.spacing_mm[axis]);
+        // From one place to another the distance changes by no more than theirs: far stays far for neighbours.
+        let far =
+            last.is_some_and(|last| last.mm - squared_distance(last.from, point).sqrt() > self.reach_mm);
+        if !far {
+            let found = self.in_rows(voxel);
+            if found <= self.reach_mm * self.reach_mm {
+                return found;
+            }
         }
         let tree = self.tree.get_or_init(|| Tree::new(self.mask.voxels(), self.spacing_mm));
-        let point = std::array::from_fn(|axis| voxel[axis] as f64 * self.spacing_mm[axis]);
-        tree.squared_distance(point, last)
+        let (squared, nearest) = tree.nearest(point, last.and_then(|last| last.nearest));
+        *last = Some(Found { from: point, nearest, mm: squared.sqrt() });
+        squared
     }
 
     /// To the nearest voxel of the rows and windows in reach, mm^2; infinite if there is none.

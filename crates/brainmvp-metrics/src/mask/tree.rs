@@ -36,14 +36,13 @@ impl Tree {
         Self { points, boxes }
     }
 
-    /// From `point` (mm) to the nearest point, mm^2; infinite in an empty tree. `near` is a point of the tree to begin
-    /// with, and becomes the nearest.
-    pub(super) fn squared_distance(&self, point: [f64; 3], near: &mut Option<[f64; 3]>) -> f64 {
+    /// The point nearest to `point` (mm), and how far it is, mm^2: none and infinite in an empty tree. `near` is a point
+    /// of the tree to begin with.
+    pub(super) fn nearest(&self, point: [f64; 3], near: Option<[f64; 3]>) -> (f64, Option<[f64; 3]>) {
         let squared = near.map_or(f64::INFINITY, |near| squared_distance(point, near));
-        let mut best = Best { squared, point: *near };
+        let mut best = Best { squared, point: near };
         self.search(point, (0, self.points.len()), &mut best);
-        *near = best.point;
-        best.squared
+        (best.squared, best.point)
     }
 
     /// Looks through the points `start..end`, the nearer half first.
@@ -113,6 +112,6 @@ fn divide(points: &mut [[f64; 3]], boxes: &mut [Bounds]) {
     }
 }
 
-fn squared_distance(a: [f64; 3], b: [f64; 3]) -> f64 {
+pub(super) fn squared_distance(a: [f64; 3], b: [f64; 3]) -> f64 {
     (0..3).map(|axis| (a[axis] - b[axis]).powi(2)).sum()
 }

@@ -1,6 +1,6 @@
 //! Metrics of segmentations, one list; and of classifications.
 //!
-//! To add a segmentation metric: a [`SegmentationMetric`] in one of the files here, and its line in [`METRICS`].
+//! To add a segmentation metric: a [`SegmentationMetric`] in one of the files here, and its line in the list below.
 
 pub mod classification;
 mod overlap;

@@ -111,7 +111,7 @@ impl Comparison {
                 better.to_owned(),
                 row.n.to_string(),
                 row.excluded.to_string(),
-                format!("{:.4}", row.test.p_value),
+                p_value(row.test.p_value),
             ]);
         }
         table
@@ -149,6 +149,14 @@ impl MetricComparison {
             better,
             test: wilcoxon(&ours, &theirs, zeros)?,
         })
+    }
+}
+
+/// Rounded; what would be 0 is shown as below the last digit.
+fn p_value(score: Score) -> String {
+    match score.value() {
+        Some(p) if p < 5e-5 => "<0.0001".to_owned(),
+        _ => format!("{score:.4}"),
     }
 }
 

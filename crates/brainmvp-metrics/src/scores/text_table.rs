@@ -30,15 +30,11 @@ impl fmt::Display for TextTable {
         let width = |column: usize| cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for (number, row) in self.rows.iter().enumerate() {
-            let mut line = String::new();
-            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                line += &if column < self.words {
-                    format!("{cell:<width$}  ")
-                } else {
-                    format!("{cell:>width$}  ")
-                };
-            }
-            writeln!(f, "{}", line.trim_end())?;
+            let padded = |(column, (cell, width)): (usize, (&String, &usize))| {
+                if column < self.words { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            };
+            let cells: Vec<String> = row.iter().zip(&widths).enumerate().map(padded).collect();
+            writeln!(f, "{}", cells.join("  ").trim_end())?;
             if number == 0 {
                 let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
                 writeln!(f, "{}", rules.join("  "))?;

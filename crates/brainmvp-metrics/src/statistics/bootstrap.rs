@@ -67,7 +67,7 @@ pub fn bootstrap(
     let mut drawn = vec![0; cases];
     let mut found = Vec::with_capacity(config.resamples);
     for _ in 0..if cases == 0 { 0 } else { config.resamples } {
-        drawn.iter_mut().for_each(|case| *case = rng.random_range(0..cases));
+        drawn.fill_with(|| rng.random_range(0..cases));
         found.push(statistic(&drawn));
     }
     found.retain(|value| value.is_finite());
