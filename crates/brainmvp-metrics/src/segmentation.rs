@@ -1,6 +1,6 @@
 //! Scoring a predicted label map, region by region.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use brainmvp_volume::{Grid, LabelMap};
 use rayon::prelude::*;
@@ -152,15 +152,24 @@ impl SegmentationConfig {
     /// # Errors
     /// [`Error::Config`] with the field.
     pub fn validate(&self) -> Result<()> {
-        let refuse = |field, value: f64, expected: &str| {
-            Err(Error::Config { field, value: value.to_string(), expected: expected.to_owned() })
+        let refuse = |field, value: String, expected: &str| {
+            Err(Error::Config { field, value, expected: expected.to_owned() })
         };
+        let different: BTreeSet<Metric> = self.metrics.iter().copied().collect();
+        if self.metrics.is_empty() || different.len() < self.metrics.len() {
+            return refuse("metrics", format!("{:?}", self.metrics), "one metric or more, each once");
+        }
         if !(self.nsd_tolerance_mm.is_finite() && self.nsd_tolerance_mm >= 0.0) {
-            return refuse("nsd_tolerance_mm", self.nsd_tolerance_mm, "a distance of 0 mm or more");
+            return refuse(
+                "nsd_tolerance_mm",
+                self.nsd_tolerance_mm.to_string(),
+                "a distance of 0 mm or more",
+            );
         }
         match self.empty.penalty_mm {
             Some(mm) if !(mm.is_finite() && mm > 0.0) => {
-                refuse("empty.penalty_mm", mm, "a distance above 0 mm; leave it out for the image's diagonal")
+                let expected = "a distance above 0 mm; leave it out for the image's diagonal";
+                refuse("empty.penalty_mm", mm.to_string(), expected)
             }
             _ => Ok(()),
         }
@@ -204,7 +213,18 @@ mod tests {
         let config = SegmentationConfig::default();
         let error = config.evaluate(&labels(1.0, &[1, 0]), &labels(1.5, &[1, 0]), &region).unwrap_err();
         assert!(error.to_string().contains("1.5"), "{error}");
-        let config = SegmentationConfig { nsd_tolerance_mm: f64::NAN, ..config };
-        assert!(config.evaluate(&labels(1.0, &[1]), &labels(1.0, &[1]), &region).is_err());
+    }
+
+    #[test]
+    fn settings_that_no_metric_can_follow_are_refused() {
+        let refused = |config: SegmentationConfig, field: &str| {
+            assert!(config.validate().unwrap_err().to_string().starts_with(field));
+        };
+        let default = SegmentationConfig::default;
+        assert!(default().validate().is_ok());
+        refused(SegmentationConfig { nsd_tolerance_mm: f64::NAN, ..default() }, "nsd_tolerance_mm");
+        refused(SegmentationConfig { metrics: Vec::new(), ..default() }, "metrics");
+        let empty = EmptyRule { penalty_mm: Some(0.0), ..EmptyRule::default() };
+        refused(SegmentationConfig { empty, ..default() }, "empty.penalty_mm");
     }
 }

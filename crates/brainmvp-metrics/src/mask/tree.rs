@@ -53,10 +53,10 @@ impl Tree {
         }
         let middle = usize::midpoint(start, end);
         best.offer(point, self.points[middle]);
-        let halves = [(start, middle), (middle + 1, end)];
-        let [a, b] =
-            halves.map(|(start, end)| self.boxes[usize::midpoint(start, end)].squared_distance(point));
-        let order = if a <= b { [(a, halves[0]), (b, halves[1])] } else { [(b, halves[1]), (a, halves[0])] };
+        let box_distance = |start, end| self.boxes[usize::midpoint(start, end)].squared_distance(point);
+        let lower = (box_distance(start, middle), (start, middle));
+        let upper = (box_distance(middle + 1, end), (middle + 1, end));
+        let order = if lower.0 <= upper.0 { [lower, upper] } else { [upper, lower] };
         for (squared, half) in order {
             if squared < best.squared {
                 self.search(point, half, best);
