@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What each crate may use of the workspace, and whether it may use Burn.
-const ALLOWED: [(&str, &[&str], bool); 8] = [
+const ALLOWED: [(&str, &[&str], bool); 9] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
     ("prep", &["volume", "cohort"], false),
@@ -12,6 +12,7 @@ const ALLOWED: [(&str, &[&str], bool); 8] = [
     ("nets", &["kernels"], true),
     ("ssl", &["volume", "nets"], true),
     ("train", &["volume", "prep", "nets", "ssl"], true),
+    ("metrics", &["volume"], false),
     ("golden", &[], false),
 ];
 

@@ -1,0 +1,82 @@
+//! The one error type of this crate.
+
+use std::path::{Path, PathBuf};
+
+/// What keeps a prediction from being scored, or scores from being written, read or compared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Prediction and truth do not lie on the same voxels.
+    #[error(
+        "prediction and truth lie on different grids ({prediction} and {truth}): resample the prediction first"
+    )]
+    Grids {
+        /// Shape and spacing of the prediction.
+        prediction: String,
+        /// Shape and spacing of the truth.
+        truth: String,
+    },
+    /// A voxel size that is no positive number.
+    #[error("voxel size {0:?} mm: distances need positive, finite sizes")]
+    Spacing([f64; 3]),
+    /// A region that cannot be scored.
+    #[error("region '{name}': {reason}")]
+    Region {
+        /// The region.
+        name: String,
+        /// Why it is refused.
+        reason: &'static str,
+    },
+    /// A configuration that cannot be followed.
+    #[error("{field} = {value}: {expected}")]
+    Config {
+        /// The field.
+        field: &'static str,
+        /// The value as given.
+        value: String,
+        /// What is possible.
+        expected: String,
+    },
+    /// Probabilities, labels or samples that do not fit each other or are no numbers.
+    #[error("{0}")]
+    Samples(String),
+    /// A case and region that is scored twice.
+    #[error("case '{case}', region '{region}' is scored twice: case names must differ")]
+    Duplicate {
+        /// The case.
+        case: String,
+        /// The region.
+        region: String,
+    },
+    /// Two sets of scores that were not made by the same rules.
+    #[error("scores cannot be compared: {0}")]
+    Incomparable(String),
+    /// The operating system refused to read or write.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file that holds no scores of this version.
+    #[error("{path}: {reason}", path = .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// A file could not be written whole.
+    #[error(transparent)]
+    Volume(#[from] brainmvp_volume::Error),
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn malformed(path: &Path, reason: impl ToString) -> Self {
+        Self::Malformed { path: path.to_owned(), reason: reason.to_string() }
+    }
+}

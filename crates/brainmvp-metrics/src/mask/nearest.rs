@@ -1,0 +1,189 @@
+//! The distance from every voxel of one set to the nearest voxel of another.
+//!
+//! Only distances at a surface are needed, and most are small. A distance transform would fill the whole box around
+//! both masks for them; instead the rows around a voxel are looked at, nearest row first, 64 voxels of a row at a
+//! time. Voxels with nothing in reach ask a k-d tree, which is built when the first one asks.
+
+use std::f64::consts::PI;
+use std::sync::OnceLock;
+
+use rayon::prelude::*;
+
+use super::tree::{Tree, squared_distance};
+use super::{BITS, Mask};
+
+/// About how many rows are looked at before the tree is asked.
+const ROWS: f64 = 256.0;
+/// Voxels to either side of the middle that a window over a row holds.
+const HALF: usize = BITS / 2;
+/// Voxels that a thread takes at a time.
+const BLOCK: usize = 2048;
+
+/// Distances in mm from each voxel of `from` to the nearest of `to`, in the order of [`Mask::voxels`]; infinite where
+/// `to` is empty. Both lie on the same grid, with voxels of `spacing_mm` along x, y and z.
+pub(crate) fn distances(from: &Mask, to: &Mask, spacing_mm: [f64; 3]) -> Vec<f64> {
+    let voxels = from.voxels();
+    let nearest = Nearest::new(to, spacing_mm);
+    let mut distances = vec![0.0; voxels.len()];
+    distances.par_chunks_mut(BLOCK).zip(voxels.par_chunks(BLOCK)).for_each(|(distances, voxels)| {
+        let mut last = None;
+        for (distance, voxel) in distances.iter_mut().zip(voxels) {
+            *distance = nearest.squared_distance(voxel.map(|i| i as usize), &mut last).sqrt();
+        }
+    });
+    distances
+}
+
+/// A row parallel to the one through a voxel.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    dy: isize,
+    dz: isize,
+    /// Of the two rows, mm^2.
+    squared: f64,
+}
+
+/// What the tree found.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    from: [f64; 3],
+    nearest: Option<[f64; 3]>,
+    mm: f64,
+}
+
+struct Nearest<'a> {
+    mask: &'a Mask,
+    spacing_mm: [f64; 3],
+    /// The nearest first.
+    rows: Vec<Row>,
+    /// What is found within this distance (mm) is the nearest.
+    reach_mm: f64,
+    tree: OnceLock<Tree>,
+}
+
+impl<'a> Nearest<'a> {
+    fn new(mask: &'a Mask, spacing_mm: [f64; 3]) -> Self {
+        let [sx, sy, sz] = spacing_mm;
+        // The ellipse, in rows, of a circle in mm.
+        let reach = (ROWS * sy * sz / PI).sqrt();
+        // Rows beyond the grid are never needed.
+        let limit = |spacing: f64, count: usize| ((reach / spacing) as isize).min(count as isize);
+        let (ny, nz) = (limit(sy, mask.shape[1]), limit(sz, mask.shape[2]));
+        let place = |dy: isize, dz: isize| {
+            let squared = (dy as f64 * sy).powi(2) + (dz as f64 * sz).powi(2);
+            Row { dy, dz, squared }
+        };
+        let mut rows: Vec<Row> = (-nz..=nz).flat_map(|dz| (-ny..=ny).map(move |dy| place(dy, dz))).collect();
+        rows.retain(|row| row.squared <= reach * reach);
+        rows.sort_by(|a, b| a.squared.total_cmp(&b.squared));
+        let reach_mm = reach.min(HALF as f64 * sx);
+        Self { mask, spacing_mm, rows, reach_mm, tree: OnceLock::new() }
+    }
+
+    /// To the voxel of the set nearest to `[x, y, z]`, mm^2. `last` is what the tree found last, best for a neighbour.
+    fn squared_distance(&self, voxel: [usize; 3], last: &mut Option<Found>) -> f64 {
+        let point = std::array::from_fn(|axis| voxel[axis] as f64 * self.spacing_mm[axis]);
+        // From one place to another the distance changes by no more than theirs: far stays far for neighbours.
+        let far =
+            last.is_some_and(|last| last.mm - squared_distance(last.from, point).sqrt() > self.reach_mm);
+        if !far {
+            let found = self.in_rows(voxel);
+            if found <= self.reach_mm * self.reach_mm {
+                return found;
+            }
+        }
+        let tree = self.tree.get_or_init(|| Tree::new(self.mask.voxels(), self.spacing_mm));
+        let (squared, nearest) = tree.nearest(point, last.and_then(|last| last.nearest));
+        *last = Some(Found { from: point, nearest, mm: squared.sqrt() });
+        squared
+    }
+
+    /// To the nearest voxel of the rows and windows in reach, mm^2; infinite if there is none.
+    fn in_rows(&self, [x, y, z]: [usize; 3]) -> f64 {
+        let [_, ny, nz] = self.mask.shape;
+        let mut best = f64::INFINITY;
+        for row in &self.rows {
+            if row.squared >= best {
+                break;
+            }
+            let (y, z) = (y.wrapping_add_signed(row.dy), z.wrapping_add_signed(row.dz));
+            if y >= ny || z >= nz {
+                continue;
+            }
+            let window = window(self.mask.row(y, z), x);
+            if window != 0 {
+                let steps = (window >> HALF).trailing_zeros().min((window << (HALF - 1)).leading_zeros());
+                best = best.min(row.squared + (f64::from(steps) * self.spacing_mm[0]).powi(2));
+            }
+        }
+        best
+    }
+}
+
+/// 64 voxels of a row: `x` is bit 32, the voxels before it the lower bits.
+#[inline]
+fn window(row: &[u64], x: usize) -> u64 {
+    let Some(start) = x.checked_sub(HALF) else {
+        return row[0] << (HALF - x);
+    };
+    let (word, shift) = (start / BITS, start % BITS);
+    let low = row[word] >> shift;
+    match row.get(word + 1) {
+        Some(next) if shift > 0 => low | next << (BITS - shift),
+        _ => low,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::{mask_of, shape};
+    use super::*;
+
+    fn by_brute_force(from: &Mask, to: &Mask, spacing_mm: [f64; 3]) -> Vec<f64> {
+        let others = to.voxels();
+        let squared = |a: [u32; 3], b: [u32; 3]| -> f64 {
+            (0..3).map(|i| ((f64::from(a[i]) - f64::from(b[i])) * spacing_mm[i]).powi(2)).sum()
+        };
+        let nearest =
+            |v: [u32; 3]| others.iter().map(|o| squared(v, *o)).fold(f64::INFINITY, f64::min).sqrt();
+        from.voxels().into_iter().map(nearest).collect()
+    }
+
+    fn spacing() -> impl Strategy<Value = [f64; 3]> {
+        prop_oneof![Just([1.0; 3]), Just([0.9, 0.9, 5.5]), prop::array::uniform3(0.1..8.0)]
+    }
+
+    proptest! {
+        #[test]
+        fn distances_are_those_of_brute_force(
+            (from, to) in shape().prop_flat_map(|shape| (mask_of(shape), mask_of(shape))),
+            spacing_mm in spacing(),
+        ) {
+            let found = distances(&from, &to, spacing_mm);
+            for (found, expected) in found.iter().zip(by_brute_force(&from, &to, spacing_mm)) {
+                prop_assert!(*found == expected || (found - expected).abs() < 1e-9, "{found} {expected}");
+            }
+        }
+
+        #[test]
+        fn far_voxels_are_found_by_the_tree(
+            voxels in prop::collection::vec((0_usize..150, 0_usize..90, 0_usize..60), 1..9),
+            spacing_mm in spacing(),
+        ) {
+            let shape = [150, 90, 60];
+            let mut flags = vec![false; shape.iter().product()];
+            for (x, y, z) in voxels {
+                flags[(z * 90 + y) * 150 + x] = true;
+            }
+            let to = Mask::new(shape, &flags);
+            flags.iter_mut().enumerate().for_each(|(i, flag)| *flag = i % 997 == 0);
+            let from = Mask::new(shape, &flags);
+            let found = distances(&from, &to, spacing_mm);
+            for (found, expected) in found.iter().zip(by_brute_force(&from, &to, spacing_mm)) {
+                prop_assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+            }
+        }
+    }
+}

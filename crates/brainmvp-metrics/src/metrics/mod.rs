@@ -1,0 +1,173 @@
+//! Metrics of segmentations, one list; and of classifications.
+//!
+//! To add a segmentation metric: a [`SegmentationMetric`] in one of the files here, and its line in the list below.
+
+pub mod classification;
+mod overlap;
+mod surface;
+mod volume;
+
+use std::fmt;
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::surface::percentile;
+use crate::{MaskPair, Score, SegmentationConfig};
+
+/// All segmentation metrics, in the order of tables.
+static METRICS: [&SegmentationMetric; 10] = [
+    &overlap::DICE,
+    &surface::HD95,
+    &surface::HD,
+    &surface::ASSD,
+    &surface::NSD,
+    &overlap::SENSITIVITY,
+    &overlap::PRECISION,
+    &volume::VOLUME,
+    &volume::TRUTH_VOLUME,
+    &volume::VOLUME_DIFFERENCE,
+];
+
+/// What a metric is.
+#[derive(Debug)]
+pub struct SegmentationMetric {
+    /// Its name in files and configurations.
+    pub name: &'static str,
+    /// Its name in tables.
+    pub title: &'static str,
+    /// What its values are counted in.
+    pub unit: Unit,
+    /// Which values are better.
+    pub better: Better,
+    /// Whether prediction and truth may be exchanged.
+    pub symmetric: bool,
+    /// What its values are where a mask is empty.
+    pub when_empty: WhenEmpty,
+    /// Its value by definition; where a mask is empty it may be NaN or infinite, as MONAI's are.
+    pub(crate) formula: fn(&MaskPair, &SegmentationConfig) -> f64,
+}
+
+/// What values are counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// A share, 0 to 1.
+    Share,
+    /// Millimetres.
+    Millimetre,
+    /// Cubic millimetres; tables show millilitres.
+    CubicMillimetre,
+}
+
+/// Which values are better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// The higher ones.
+    Higher,
+    /// The lower ones.
+    Lower,
+    /// Those near 0, of either sign.
+    NearZero,
+    /// The values describe, and do not judge.
+    Neither,
+}
+
+/// What a metric's values are where a mask is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenEmpty {
+    /// Best 1, worst 0.
+    Share,
+    /// Best 0 mm, worst a penalty in mm.
+    Distance,
+    /// As the formula says.
+    Defined,
+}
+
+/// A metric of the list, by its name in files.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Metric(usize);
+
+impl Metric {
+    /// All of them, in the order of tables.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..METRICS.len()).map(Self)
+    }
+
+    /// Its name and unit at the head of a column: `HD95 [mm]`.
+    pub fn heading(self) -> String {
+        match self.unit.shown().0 {
+            "" => self.title.to_owned(),
+            unit => format!("{} [{unit}]", self.title),
+        }
+    }
+
+    /// A value in the unit of tables, rounded; `-` where it was left out.
+    pub fn shown(self, score: Score) -> String {
+        let digits = if self.unit == Unit::Share { 4 } else { 2 };
+        match score.value() {
+            Some(value) => format!("{:.digits$}", Score::new(value / self.unit.shown().1)),
+            None => "-".to_owned(),
+        }
+    }
+
+    /// The metric with this name, such as `hd95_mm`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|metric| metric.name == name)
+    }
+}
+
+impl Deref for Metric {
+    type Target = SegmentationMetric;
+
+    fn deref(&self) -> &SegmentationMetric {
+        METRICS[self.0]
+    }
+}
+
+impl fmt::Debug for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl TryFrom<String> for Metric {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let known: Vec<_> = Self::all().map(|metric| metric.name).collect();
+        Self::named(&name).ok_or_else(|| format!("unknown metric '{name}' (known: {})", known.join(" ")))
+    }
+}
+
+impl From<Metric> for String {
+    fn from(metric: Metric) -> Self {
+        metric.name.to_owned()
+    }
+}
+
+impl Unit {
+    /// The unit that tables show, and how many of this one it holds.
+    pub fn shown(self) -> (&'static str, f64) {
+        match self {
+            Self::Share => ("", 1.0),
+            Self::Millimetre => ("mm", 1.0),
+            Self::CubicMillimetre => ("ml", 1000.0),
+        }
+    }
+}
+
+impl Better {
+    /// A number that is higher the better `value` is; `None` where values do not judge.
+    pub fn merit(self, value: f64) -> Option<f64> {
+        match self {
+            Self::Higher => Some(value),
+            Self::Lower => Some(-value),
+            Self::NearZero => Some(-value.abs()),
+            Self::Neither => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

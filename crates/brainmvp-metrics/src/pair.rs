@@ -1,0 +1,128 @@
+//! A predicted and a true mask: what all segmentation metrics are computed from.
+
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+use crate::mask::distances;
+use crate::{Error, Mask, Result};
+
+/// Which of the two masks of a pair is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Emptiness {
+    /// None: every metric is defined by its formula.
+    Neither,
+    /// Both: the structure is absent, and that was recognised.
+    Both,
+    /// The prediction alone: the structure was missed.
+    Prediction,
+    /// The truth alone: a structure was seen where there is none.
+    Truth,
+}
+
+/// Two masks on one grid. Surfaces and distances are found once, when the first metric asks for them.
+#[derive(Debug)]
+pub struct MaskPair {
+    prediction: Mask,
+    truth: Mask,
+    spacing_mm: [f64; 3],
+    voxels: VoxelCounts,
+    surfaces: OnceLock<SurfaceDistances>,
+}
+
+/// Voxels of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VoxelCounts {
+    /// In the prediction.
+    pub prediction: usize,
+    /// In the truth.
+    pub truth: usize,
+    /// In both.
+    pub common: usize,
+}
+
+/// The distances between two surfaces in mm, ascending. From every surface voxel of the one to the nearest surface
+/// voxel of the other, between voxel centres; infinite where the other mask is empty.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SurfaceDistances {
+    /// From the prediction's surface to the truth's.
+    pub to_truth: Vec<f64>,
+    /// From the truth's surface to the prediction's.
+    pub to_prediction: Vec<f64>,
+}
+
+impl Emptiness {
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Neither => "neither",
+            Self::Both => "both",
+            Self::Prediction => "prediction",
+            Self::Truth => "truth",
+        }
+    }
+}
+
+impl MaskPair {
+    /// A pair of masks of voxels of `spacing_mm` along x, y and z.
+    ///
+    /// # Errors
+    /// [`Error::Grids`] where their shapes differ, [`Error::Spacing`] where a voxel size is no positive number.
+    pub fn new(prediction: Mask, truth: Mask, spacing_mm: [f64; 3]) -> Result<Self> {
+        if prediction.shape() != truth.shape() {
+            let shape = |mask: &Mask| format!("shape {:?}", mask.shape());
+            return Err(Error::Grids { prediction: shape(&prediction), truth: shape(&truth) });
+        }
+        if !spacing_mm.iter().all(|mm| mm.is_finite() && *mm > 0.0) {
+            return Err(Error::Spacing(spacing_mm));
+        }
+        let voxels = VoxelCounts {
+            prediction: prediction.count(),
+            truth: truth.count(),
+            common: prediction.common(&truth),
+        };
+        Ok(Self { prediction, truth, spacing_mm, voxels, surfaces: OnceLock::new() })
+    }
+
+    /// Which mask is empty.
+    pub fn emptiness(&self) -> Emptiness {
+        match (self.voxels.prediction, self.voxels.truth) {
+            (0, 0) => Emptiness::Both,
+            (0, _) => Emptiness::Prediction,
+            (_, 0) => Emptiness::Truth,
+            _ => Emptiness::Neither,
+        }
+    }
+
+    /// How many voxels each mask and both have.
+    pub fn voxels(&self) -> VoxelCounts {
+        self.voxels
+    }
+
+    /// The distances between the surfaces.
+    pub fn surface_distances(&self) -> &SurfaceDistances {
+        self.surfaces.get_or_init(|| {
+            let (prediction, truth) = rayon::join(|| self.prediction.surface(), || self.truth.surface());
+            let sorted = |from, to| {
+                let mut distances = distances(from, to, self.spacing_mm);
+                distances.sort_unstable_by(f64::total_cmp);
+                distances
+            };
+            let (to_truth, to_prediction) =
+                rayon::join(|| sorted(&prediction, &truth), || sorted(&truth, &prediction));
+            SurfaceDistances { to_truth, to_prediction }
+        })
+    }
+
+    /// The volume of a voxel, mm^3.
+    pub fn voxel_mm3(&self) -> f64 {
+        self.spacing_mm.iter().product()
+    }
+
+    /// From corner to corner of the grid, mm. No two voxels are further apart.
+    pub fn diagonal_mm(&self) -> f64 {
+        let shape = self.truth.shape();
+        (0..3).map(|axis| (shape[axis] as f64 * self.spacing_mm[axis]).powi(2)).sum::<f64>().sqrt()
+    }
+}

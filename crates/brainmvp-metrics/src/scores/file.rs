@@ -1,0 +1,87 @@
+//! Scores as files: `metrics.json`, which is read again, and a CSV for spreadsheets.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use brainmvp_volume::write_atomically;
+use serde::{Deserialize, Serialize};
+
+use super::{CaseScores, Scores, Summary};
+use crate::{Error, Metric, Result, SegmentationConfig};
+
+/// Of the layout of `metrics.json`.
+const VERSION: u32 = 1;
+
+/// `metrics.json`. Numbers that JSON has not are words, as [`crate::Score`] says.
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u32,
+    config: &'a SegmentationConfig,
+    summary: &'a Summary,
+    scores: &'a [CaseScores],
+}
+
+/// What of it is read. The summary follows from the scores.
+#[derive(Deserialize)]
+struct Read {
+    version: u32,
+    config: SegmentationConfig,
+    scores: Vec<CaseScores>,
+}
+
+impl Scores {
+    /// Writes configuration, summary and all scores as JSON, whole or not at all.
+    ///
+    /// # Errors
+    /// Where the disk refuses or is full.
+    pub fn save_json(&self, path: &Path, summary: &Summary) -> Result<()> {
+        let written = Written { version: VERSION, config: &self.config, summary, scores: &self.rows };
+        let mut text = serde_json::to_string_pretty(&written).map_err(|e| Error::malformed(path, e))?;
+        text.push('\n');
+        Ok(write_atomically(path, |file| file.write_all(text.as_bytes()))?)
+    }
+
+    /// Writes one line for a case and region, whole or not at all: `case,region,empty`, then the metrics by name.
+    /// Values are written as in JSON without quotes; what was left out is empty.
+    ///
+    /// # Errors
+    /// Where the disk refuses or is full.
+    pub fn save_csv(&self, path: &Path) -> Result<()> {
+        let text = self.csv().map_err(|e| Error::malformed(path, e))?;
+        Ok(write_atomically(path, |file| file.write_all(&text))?)
+    }
+
+    fn csv(&self) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let metrics: &[Metric] = &self.config.metrics;
+        writer.write_record(["case", "region", "empty"].into_iter().chain(metrics.iter().map(|m| m.name)))?;
+        for CaseScores { case, scores } in &self.rows {
+            let value =
+                |metric: &Metric| scores.values.get(metric).map_or_else(String::new, ToString::to_string);
+            let mut record = vec![case.clone(), scores.region.clone(), scores.empty.name().to_owned()];
+            record.extend(metrics.iter().map(value));
+            writer.write_record(record)?;
+        }
+        Ok(writer.into_inner()?)
+    }
+
+    /// Reads what [`Scores::save_json`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be read, [`Error::Malformed`] where it holds no scores of this version.
+    pub fn load_json(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        let read: Read =
+            serde_json::from_str(&text).map_err(|e| Error::malformed(path, format!("no scores: {e}")))?;
+        if read.version != VERSION {
+            let reason = format!("version {}, expected {VERSION}: evaluate again", read.version);
+            return Err(Error::malformed(path, reason));
+        }
+        let mut scores = Self::new(read.config);
+        for row in read.scores {
+            scores.push(&row.case, vec![row.scores]).map_err(|e| Error::malformed(path, e))?;
+        }
+        Ok(scores)
+    }
+}

@@ -1,0 +1,89 @@
+//! The scores of a set of cases: their table, its summary, files, and the comparison of two sets.
+
+mod comparison;
+mod file;
+mod summary;
+mod text_table;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::comparison::{Comparison, MetricComparison, Side};
+pub use self::summary::{EmptyCounts, MetricSummary, RegionSummary, Summary};
+pub use self::text_table::TextTable;
+use crate::{Error, RegionScores, Result, SegmentationConfig};
+
+/// The scores of one case and region: a row of the table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaseScores {
+    /// The case.
+    pub case: String,
+    /// Its region and scores.
+    #[serde(flatten)]
+    pub scores: RegionScores,
+}
+
+/// The scores of many cases, made by one configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    config: SegmentationConfig,
+    rows: Vec<CaseScores>,
+    /// Cases and regions that have a row.
+    known: BTreeSet<(String, String)>,
+}
+
+impl Scores {
+    /// No scores yet; `config` is what they will be made by.
+    pub fn new(config: SegmentationConfig) -> Self {
+        Self { config, rows: Vec::new(), known: BTreeSet::new() }
+    }
+
+    /// Adds the regions of a case, as [`SegmentationConfig::evaluate`] gives them.
+    ///
+    /// # Errors
+    /// [`Error::Duplicate`] where one of them is there already; then none is added.
+    pub fn push(&mut self, case: &str, regions: Vec<RegionScores>) -> Result<()> {
+        let key = |scores: &RegionScores| (case.to_owned(), scores.region.clone());
+        let keys: BTreeSet<_> = regions.iter().map(key).collect();
+        let twice = regions.iter().enumerate().find(|(i, scores)| {
+            self.known.contains(&key(scores))
+                || regions[..*i].iter().any(|other| other.region == scores.region)
+        });
+        if let Some((_, scores)) = twice {
+            return Err(Error::Duplicate { case: case.to_owned(), region: scores.region.clone() });
+        }
+        self.known.extend(keys);
+        self.rows.extend(regions.into_iter().map(|scores| CaseScores { case: case.to_owned(), scores }));
+        Ok(())
+    }
+
+    /// What they were made by.
+    pub fn config(&self) -> &SegmentationConfig {
+        &self.config
+    }
+
+    /// All rows, in the order in which they were added.
+    pub fn rows(&self) -> &[CaseScores] {
+        &self.rows
+    }
+
+    /// The names of the regions, in the order in which they first appear.
+    pub fn regions(&self) -> Vec<&str> {
+        let mut regions = Vec::new();
+        for row in &self.rows {
+            if !regions.contains(&row.scores.region.as_str()) {
+                regions.push(row.scores.region.as_str());
+            }
+        }
+        regions
+    }
+
+    /// The rows of a region.
+    pub fn of_region<'a>(&'a self, region: &'a str) -> impl Iterator<Item = &'a CaseScores> {
+        self.rows.iter().filter(move |row| row.scores.region == region)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Scoring a predicted label map, region by region.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use brainmvp_volume::{Grid, LabelMap};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::mask::Labels;
+use crate::metrics::WhenEmpty;
+use crate::{Emptiness, Error, MaskPair, Metric, Region, Result, Score};
+
+/// Corners of two grids this far apart, in voxels of the smallest size, are still in the same place.
+const PLACE_TOLERANCE_VOXELS: f64 = 0.1;
+
+/// What is computed, and what counts where masks are empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SegmentationConfig {
+    /// The metrics, by name.
+    pub metrics: Vec<Metric>,
+    /// How far apart surfaces may be and still agree, for `nsd`.
+    pub nsd_tolerance_mm: f64,
+    /// What counts where masks are empty.
+    pub empty: EmptyRule,
+}
+
+/// What counts where a mask is empty and a metric has no value by definition. Volumes always have one. By default
+/// nothing is left out and a missed structure gets the worst value, so that missing it never improves a mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmptyRule {
+    /// Where both masks are empty.
+    pub both: BothEmpty,
+    /// Where one mask is empty: the structure was missed, or seen where there is none.
+    pub one: OneEmpty,
+    /// The worst distance, in mm; the diagonal of the image where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub penalty_mm: Option<f64>,
+}
+
+/// What counts where both masks are empty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BothEmpty {
+    /// The best value: shares are 1, distances 0 mm.
+    #[default]
+    Best,
+    /// Nothing: the case is left out, and summaries say how many were.
+    Excluded,
+    /// What the formula gives: NaN, as in MONAI.
+    Undefined,
+}
+
+/// What counts where one mask is empty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OneEmpty {
+    /// The worst value: shares are 0, distances the penalty.
+    #[default]
+    Worst,
+    /// Nothing: the case is left out, and summaries say how many were. Misses then do not lower a mean.
+    Excluded,
+    /// What the formula gives: NaN or infinity for distances, as in MONAI.
+    Undefined,
+}
+
+/// The scores of one region of one case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionScores {
+    /// The region.
+    pub region: String,
+    /// Which mask was empty.
+    pub empty: Emptiness,
+    /// The metrics in the order of tables.
+    pub values: BTreeMap<Metric, Score>,
+}
+
+impl Default for SegmentationConfig {
+    fn default() -> Self {
+        Self { metrics: Metric::all().collect(), nsd_tolerance_mm: 2.0, empty: EmptyRule::default() }
+    }
+}
+
+impl SegmentationConfig {
+    /// Scores a prediction against the truth, both on one grid: one entry for each of `regions`, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Grids`] where the grids differ; [`Error::Spacing`] and [`Error::Config`] where voxel sizes or
+    /// settings are no usable numbers.
+    pub fn evaluate(
+        &self,
+        prediction: &LabelMap,
+        truth: &LabelMap,
+        regions: &[Region],
+    ) -> Result<Vec<RegionScores>> {
+        self.validate()?;
+        let spacing_mm = truth.grid().affine.spacing_mm();
+        let tolerance_mm = PLACE_TOLERANCE_VOXELS * spacing_mm.iter().copied().fold(f64::MAX, f64::min);
+        if !prediction.grid().same_place(truth.grid(), tolerance_mm) {
+            return Err(Error::Grids {
+                prediction: describe(prediction.grid()),
+                truth: describe(truth.grid()),
+            });
+        }
+        let (prediction, truth) = rayon::join(
+            || Labels::new(prediction.shape(), prediction.voxels()),
+            || Labels::new(truth.shape(), truth.voxels()),
+        );
+        let score = |region: &Region| {
+            let (prediction, truth) = rayon::join(|| prediction.mask(region), || truth.mask(region));
+            Ok(self.score_pair(region.name(), &MaskPair::new(prediction, truth, spacing_mm)?))
+        };
+        regions.par_iter().map(score).collect()
+    }
+
+    /// All metrics of a pair of masks.
+    pub fn score_pair(&self, region: &str, pair: &MaskPair) -> RegionScores {
+        let values = self.metrics.iter().map(|metric| (*metric, self.score(*metric, pair))).collect();
+        RegionScores { region: region.to_owned(), empty: pair.emptiness(), values }
+    }
+
+    /// One metric of a pair of masks.
+    pub fn score(&self, metric: Metric, pair: &MaskPair) -> Score {
+        let formula = || Score::new((metric.formula)(pair, self));
+        let best = |distance: bool| Score::new(if distance { 0.0 } else { 1.0 });
+        let penalty_mm = || self.empty.penalty_mm.unwrap_or_else(|| pair.diagonal_mm());
+        let worst = |distance: bool| Score::new(if distance { penalty_mm() } else { 0.0 });
+        let distance = match metric.when_empty {
+            WhenEmpty::Defined => return formula(),
+            WhenEmpty::Distance => true,
+            WhenEmpty::Share => false,
+        };
+        match pair.emptiness() {
+            Emptiness::Neither => formula(),
+            Emptiness::Both => match self.empty.both {
+                BothEmpty::Best => best(distance),
+                BothEmpty::Excluded => Score::EXCLUDED,
+                BothEmpty::Undefined => formula(),
+            },
+            Emptiness::Prediction | Emptiness::Truth => match self.empty.one {
+                OneEmpty::Worst => worst(distance),
+                OneEmpty::Excluded => Score::EXCLUDED,
+                OneEmpty::Undefined => formula(),
+            },
+        }
+    }
+
+    /// Refuses settings that no metric can follow.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the field.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |field, value: String, expected: &str| {
+            Err(Error::Config { field, value, expected: expected.to_owned() })
+        };
+        let different: BTreeSet<Metric> = self.metrics.iter().copied().collect();
+        if self.metrics.is_empty() || different.len() < self.metrics.len() {
+            return refuse("metrics", format!("{:?}", self.metrics), "one metric or more, each once");
+        }
+        if !(self.nsd_tolerance_mm.is_finite() && self.nsd_tolerance_mm >= 0.0) {
+            return refuse(
+                "nsd_tolerance_mm",
+                self.nsd_tolerance_mm.to_string(),
+                "a distance of 0 mm or more",
+            );
+        }
+        match self.empty.penalty_mm {
+            Some(mm) if !(mm.is_finite() && mm > 0.0) => {
+                let expected = "a distance above 0 mm; leave it out for the image's diagonal";
+                refuse("empty.penalty_mm", mm.to_string(), expected)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Shape, spacing and origin in words.
+fn describe(grid: &Grid) -> String {
+    let rounded = |v: [f64; 3]| v.map(|mm| (mm * 1000.0).round() / 1000.0);
+    let (spacing, origin) = (rounded(grid.affine.spacing_mm()), rounded(grid.affine.origin_mm()));
+    format!("{:?} voxels of {spacing:?} mm from {origin:?} mm", grid.shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use brainmvp_volume::Affine;
+
+    use super::*;
+
+    fn labels(spacing_mm: f64, voxels: &[u16]) -> LabelMap {
+        let grid = Grid::new([voxels.len(), 1, 1], Affine::from_spacing([spacing_mm; 3], [0.0; 3]));
+        LabelMap::new(grid, voxels.to_vec())
+    }
+
+    #[test]
+    fn regions_are_unions_of_labels() {
+        let regions = [Region::new("WT", [1, 2]).unwrap(), Region::new("TC", [2]).unwrap()];
+        let (prediction, truth) = (labels(2.0, &[0, 1, 1, 0, 0]), labels(2.0, &[0, 1, 2, 2, 0]));
+        let found = SegmentationConfig::default().evaluate(&prediction, &truth, &regions).unwrap();
+        let dice = Metric::named("dice").unwrap();
+        assert_eq!(found[0].values[&dice], Score::new(0.8));
+        assert_eq!((found[1].region.as_str(), found[1].empty), ("TC", Emptiness::Prediction));
+        assert_eq!(found[1].values[&dice], Score::new(0.0));
+        let volume = Metric::named("volume_mm3").unwrap();
+        assert_eq!(found[0].values[&volume], Score::new(16.0));
+    }
+
+    #[test]
+    fn other_grids_are_refused() {
+        let region = [Region::new("WT", [1]).unwrap()];
+        let config = SegmentationConfig::default();
+        let error = config.evaluate(&labels(1.0, &[1, 0]), &labels(1.5, &[1, 0]), &region).unwrap_err();
+        assert!(error.to_string().contains("1.5"), "{error}");
+    }
+
+    #[test]
+    fn settings_that_no_metric_can_follow_are_refused() {
+        let refused = |config: SegmentationConfig, field: &str| {
+            assert!(config.validate().unwrap_err().to_string().starts_with(field));
+        };
+        let default = SegmentationConfig::default;
+        assert!(default().validate().is_ok());
+        refused(SegmentationConfig { nsd_tolerance_mm: f64::NAN, ..default() }, "nsd_tolerance_mm");
+        refused(SegmentationConfig { metrics: Vec::new(), ..default() }, "metrics");
+        let empty = EmptyRule { penalty_mm: Some(0.0), ..EmptyRule::default() };
+        refused(SegmentationConfig { empty, ..default() }, "empty.penalty_mm");
+    }
+}

@@ -1,0 +1,113 @@
+//! Percentile bootstrap intervals (Efron 1979).
+
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::percentile;
+use crate::{Error, Result, Score};
+
+/// How intervals are found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BootstrapConfig {
+    /// How often the cases are drawn again.
+    pub resamples: usize,
+    /// The share of resamples within the interval: 0.95 for a 95 % interval.
+    pub confidence: f64,
+}
+
+/// Between these values lies the statistic of most resamples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interval {
+    /// The lower end.
+    pub low: Score,
+    /// The upper end.
+    pub high: Score,
+}
+
+impl Default for BootstrapConfig {
+    fn default() -> Self {
+        Self { resamples: 10_000, confidence: 0.95 }
+    }
+}
+
+impl BootstrapConfig {
+    /// Refuses settings that give no interval.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the field.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |field, value: String, expected: &str| {
+            Err(Error::Config { field, value, expected: expected.to_owned() })
+        };
+        if self.resamples == 0 {
+            return refuse("resamples", self.resamples.to_string(), "1 or more");
+        }
+        if !(self.confidence > 0.0 && self.confidence < 1.0) {
+            return refuse("confidence", self.confidence.to_string(), "a share between 0 and 1");
+        }
+        Ok(())
+    }
+}
+
+/// The interval of a statistic over `cases` cases. `statistic` gets the cases drawn, with repetition, by their
+/// numbers. Where it is not finite for some resample (an AUC of one class), the interval is of the others. Without
+/// cases, or without a finite resample, both ends are NaN.
+///
+/// # Errors
+/// [`Error::Config`] where the settings give no interval.
+pub fn bootstrap(
+    cases: usize,
+    config: &BootstrapConfig,
+    rng: &mut impl Rng,
+    statistic: impl Fn(&[usize]) -> f64,
+) -> Result<Interval> {
+    config.validate()?;
+    let mut drawn = vec![0; cases];
+    let mut found = Vec::with_capacity(config.resamples);
+    for _ in 0..if cases == 0 { 0 } else { config.resamples } {
+        drawn.fill_with(|| rng.random_range(0..cases));
+        found.push(statistic(&drawn));
+    }
+    found.retain(|value| value.is_finite());
+    found.sort_unstable_by(f64::total_cmp);
+    let tail = 50.0 * (1.0 - config.confidence);
+    let [low, high] = [tail, 100.0 - tail].map(|percent| Score::new(percentile(&found, percent)));
+    Ok(Interval { low, high })
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    fn of_mean(values: &[f64], seed: u64) -> (f64, f64) {
+        let mean = |drawn: &[usize]| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let found = bootstrap(values.len(), &BootstrapConfig::default(), &mut rng, mean).unwrap();
+        (found.low.value().unwrap(), found.high.value().unwrap())
+    }
+
+    #[test]
+    fn the_interval_of_a_mean_is_about_two_standard_errors_wide() {
+        let values: Vec<f64> = (0..100).map(f64::from).collect();
+        // Of the mean, with the population's standard deviation: sqrt((100^2 - 1) / 12 / 100).
+        let error = (9999.0_f64 / 1200.0).sqrt();
+        let (low, high) = of_mean(&values, 1);
+        assert!((low - (49.5 - 1.96 * error)).abs() < 0.15, "{low}");
+        assert!((high - (49.5 + 1.96 * error)).abs() < 0.15, "{high}");
+        assert_eq!(of_mean(&values, 1), (low, high));
+        assert_ne!(of_mean(&values, 2), (low, high));
+    }
+
+    #[test]
+    fn equal_cases_leave_no_doubt_and_no_cases_say_nothing() {
+        assert_eq!(of_mean(&[0.5; 4], 3), (0.5, 0.5));
+        assert!(of_mean(&[], 3).0.is_nan());
+        let nothing = BootstrapConfig { resamples: 0, ..BootstrapConfig::default() };
+        assert!(bootstrap(3, &nothing, &mut ChaCha8Rng::seed_from_u64(0), |_| 0.0).is_err());
+    }
+}
