@@ -61,7 +61,7 @@ pub fn pretrain(options: &PretrainOptions, stop: &AtomicBool, observer: &dyn Obs
     let templates = Templates::new(grid.shape, config.templates.range_floor, &device);
     let mut init = Init { device: &device, rng: &mut rng };
     let objective =
-        BrainMvp::new(&config.method, &config.model.uniformer, templates, config.patch.size, &mut init);
+        BrainMvp::new(&config.method, &config.model.network, templates, config.patch.size, &mut init);
     let facts = json!({
         "method": "brainmvp",
         "templates": grid,

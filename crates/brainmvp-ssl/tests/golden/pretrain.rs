@@ -1,10 +1,8 @@
 //! One pre-training step with given masks against the reference: views, reconstruction, losses, all gradients.
 
-#![allow(clippy::unwrap_used)] // that is how a test fails
-
 use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
-use brainmvp_nets::networks::UniFormerConfig;
+use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
 use brainmvp_nets::weights::{self, Upstream};
 use brainmvp_ssl::masking::Mask;
 use brainmvp_ssl::objectives::{BrainMvp, BrainMvpConfig, BrainMvpSample, MethodPreset, Objective};
@@ -14,12 +12,14 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use crate::{Norms, assert_close, squares};
+
 const PATCH: [usize; 3] = [32; 3];
 /// Templates of the reference, x, y, z.
 const TEMPLATE: [usize; 3] = [40, 48, 44];
 
 /// The network with weights from their upstream names; the reference normalises templates by their bare range.
-fn objective(device: &Device) -> BrainMvp {
+fn objective(network: &NetworkConfig, device: &Device) -> BrainMvp {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut init = Init { device, rng: &mut rng };
     let config = BrainMvpConfig {
@@ -28,7 +28,7 @@ fn objective(device: &Device) -> BrainMvp {
         ..BrainMvpConfig::of(MethodPreset::Released)
     };
     let templates = Templates::new(TEMPLATE, 1e-9, device);
-    let objective = BrainMvp::new(&config, &UniFormerConfig::small(), templates, PATCH, &mut init);
+    let objective = BrainMvp::new(&config, network, templates, PATCH, &mut init);
     let [x, y, z] = TEMPLATE;
     let stacked = brainmvp_golden::parameter("rep_template", &[8, x, y, z]);
     weights::load(objective, |entry| {
@@ -89,13 +89,6 @@ fn samples(golden: &Golden) -> Vec<BrainMvpSample> {
         .collect()
 }
 
-fn assert_close(ours: &[f32], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(ours.len(), expected.len(), "{what}");
-    let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-    let difference = ours.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
-    assert!(difference <= tolerance * largest, "{what}: {difference:e} of {largest:e}");
-}
-
 /// `[B, Z, Y, X, C]` against the reference's `[B, C, X, Y, Z]`.
 fn assert_volume(ours: Tensor<5>, golden: &Golden, name: &str) {
     let ours: Vec<f32> = ours.permute([0, 4, 3, 2, 1]).into_data().try_to_vec().unwrap();
@@ -104,10 +97,21 @@ fn assert_volume(ours: Tensor<5>, golden: &Golden, name: &str) {
 
 #[test]
 fn pretrain_uniformer() {
-    let golden = Golden::open("pretrain_uniformer");
-    let reference = brainmvp_golden::json("pretrain_uniformer");
+    // UniFormer's own axes: [B, C, Z, X, Y].
+    check("pretrain_uniformer", &NetworkConfig::UniFormer(UniFormerConfig::small()), [0, 4, 1, 3, 2]);
+}
+
+#[test]
+fn pretrain_unet3d() {
+    check("pretrain_unet3d", &NetworkConfig::Unet3d(Unet3dConfig::published()), [0, 4, 3, 2, 1]);
+}
+
+/// `deepest_axes` turn our deepest features to the reference's.
+fn check(name: &str, network: &NetworkConfig, deepest_axes: [isize; 5]) {
+    let golden = Golden::open(name);
+    let reference = brainmvp_golden::json(name);
     let device = Device::flex().autodiff();
-    let objective = objective(&device);
+    let objective = objective(network, &device);
     let samples = samples(&golden);
 
     let [_, cross, distilled, _] = objective.views(&samples, 0);
@@ -116,8 +120,7 @@ fn pretrain_uniformer() {
     // The reference has the distilled views first in its batch.
     let (reconstruction, deepest) = objective.reconstruct(Tensor::cat(vec![distilled, cross], 0), &mut None);
     assert_volume(reconstruction, &golden, "reconstruction");
-    // The encoder's own axes: [B, C, Z, X, Y].
-    let deepest: Vec<f32> = deepest.permute([0, 4, 1, 3, 2]).into_data().try_to_vec().unwrap();
+    let deepest: Vec<f32> = deepest.permute(deepest_axes).into_data().try_to_vec().unwrap();
     assert_close(&deepest, golden.tensor("deepest").1, 1e-4, "deepest");
 
     let evaluation = objective.forward(&samples, 0, &mut ChaCha8Rng::seed_from_u64(0));
@@ -137,34 +140,21 @@ fn assert_gradients(
     golden: &Golden,
     reference: &serde_json::Value,
 ) {
-    let norms = reference["grad_norms"].as_object().unwrap();
-    let largest = norms.values().filter_map(serde_json::Value::as_f64).fold(0.0, f64::max);
-    let (mut seen, mut template_squares) = (0, 0.0);
-    let assert_norm = |key: &str, squares: f64| {
-        let (norm, expected) = (squares.sqrt(), norms[key].as_f64().unwrap());
-        let tolerance = if expected < 1e-6 * largest { 1e-2 } else { 1e-3 };
-        // A bias right before the closing batch norm has no gradient but rounding: 1e-10 of the largest in the reference.
-        let rounding = 1e-9 * largest;
-        assert!(
-            (norm - expected).abs() <= (tolerance * expected).max(rounding),
-            "{key}: {norm:e}, expected {expected:e}"
-        );
-    };
+    let mut norms = Norms::new(reference);
+    let mut template_squares = 0.0;
     weights::visit_gradients(objective, gradients, |entry, data| {
         let values: &[f32] = data.as_slice().unwrap();
-        let squares: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
         if let Some(index) = entry.path.strip_prefix("templates.volumes.") {
-            template_squares += squares;
+            template_squares += squares(values);
             let modality = Modality::ALL[index.parse::<usize>().unwrap()];
             let name = format!("grad.rep_template.{modality}_stride2");
             assert_close(&every_second(values, TEMPLATE), golden.tensor(&name).1, 1e-3, &name);
         } else {
-            assert_norm(&Upstream::of(entry).key, squares);
-            seen += 1;
+            norms.assert(&Upstream::of(entry).key, squares(values));
         }
     });
-    assert_norm("rep_template", template_squares);
-    assert_eq!(seen + 1, norms.len(), "every parameter has a gradient");
+    norms.assert("rep_template", template_squares);
+    norms.assert_complete();
 }
 
 /// Every second voxel along each axis, z fastest, of voxels with x fastest.
