@@ -103,7 +103,8 @@ fn last_line(path: &Path) -> String {
     lines.find(|line| !line.starts_with("hint: ")).unwrap_or_default().to_owned()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

@@ -42,12 +42,12 @@ What is measured:
   kernels  every operation of the networks, forward and backward, as a share of this machine's peak
   step     one step of pre-training: UniFormer-S, two views of each case, forward, backward, AdamW
 
---peers does the same work in PyTorch as it is commonly written in fp32, at its best in fp32 (channels last, fused
-attention and optimiser), and so with bf16 autocast. It takes a Python that has torch:
+--peers does the same work in PyTorch: plain fp32, fp32 at its best (channels last, fused attention
+and optimiser), and the latter with bf16 autocast. It takes a Python that has torch:
   python3 -m venv venv && venv/bin/pip install torch
 
---json: `step` writes seconds_per_step, peak_memory_gb, precision, threads, cpu, version and the peers; `kernels` a list
-of operations; `all` both, under their names.")]
+--json: `step` writes seconds_per_step, peak_memory_gb, precision, threads, cpu, version and peers;
+`kernels` writes operations; `all` writes both, under their names.")]
 pub(crate) struct Bench {
     /// What to measure
     #[arg(value_name = "WHAT", default_value = ALL, value_parser = choices())]
