@@ -2,7 +2,7 @@
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
-use crate::ops::{attention, conv, depthwise, linear, norm, patch};
+use crate::ops::{GroupNormOptions, attention, conv, depthwise, group_norm, linear, norm, patch};
 
 /// The operations of channels-last 3-D networks, on the primitives of a backend, and their gradients.
 ///
@@ -129,6 +129,29 @@ pub trait VolumeOps: Backend {
         epsilon: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         norm::batch_norm_backward_reference::<Self>(x, scale, [mean, variance], gradient, epsilon)
+    }
+
+    /// See [`crate::ops::group_norm`]: output, and the moments `[B, 2, groups]`, mean and then biased variance. Gradients
+    /// flow through the output only.
+    fn channel_group_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        options: GroupNormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        group_norm::reference::<Self>(x, scale, shift, options)
+    }
+
+    /// Gradients of [`VolumeOps::channel_group_norm`]'s output for input, scale and shift, given the moments.
+    fn channel_group_norm_backward(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        options: GroupNormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        group_norm::reference_backward::<Self>(x, [scale, shift], moments, gradient, options)
     }
 
     /// See [`crate::ops::channel_affine`].

@@ -4,7 +4,7 @@
 
 use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
-use brainmvp_nets::networks::UniFormerConfig;
+use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
 use brainmvp_nets::weights::{self, Upstream};
 use brainmvp_ssl::masking::Mask;
 use brainmvp_ssl::objectives::{BrainMvp, BrainMvpConfig, BrainMvpSample, MethodPreset, Objective};
@@ -19,7 +19,7 @@ const PATCH: [usize; 3] = [32; 3];
 const TEMPLATE: [usize; 3] = [40, 48, 44];
 
 /// The network with weights from their upstream names; the reference normalises templates by their bare range.
-fn objective(device: &Device) -> BrainMvp {
+fn objective(network: &NetworkConfig, device: &Device) -> BrainMvp {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut init = Init { device, rng: &mut rng };
     let config = BrainMvpConfig {
@@ -28,7 +28,7 @@ fn objective(device: &Device) -> BrainMvp {
         ..BrainMvpConfig::of(MethodPreset::Released)
     };
     let templates = Templates::new(TEMPLATE, 1e-9, device);
-    let objective = BrainMvp::new(&config, &UniFormerConfig::small(), templates, PATCH, &mut init);
+    let objective = BrainMvp::new(&config, network, templates, PATCH, &mut init);
     let [x, y, z] = TEMPLATE;
     let stacked = brainmvp_golden::parameter("rep_template", &[8, x, y, z]);
     weights::load(objective, |entry| {
@@ -104,10 +104,21 @@ fn assert_volume(ours: Tensor<5>, golden: &Golden, name: &str) {
 
 #[test]
 fn pretrain_uniformer() {
-    let golden = Golden::open("pretrain_uniformer");
-    let reference = brainmvp_golden::json("pretrain_uniformer");
+    // UniFormer's own axes: [B, C, Z, X, Y].
+    check("pretrain_uniformer", &NetworkConfig::UniFormer(UniFormerConfig::small()), [0, 4, 1, 3, 2]);
+}
+
+#[test]
+fn pretrain_unet3d() {
+    check("pretrain_unet3d", &NetworkConfig::Unet3d(Unet3dConfig::published()), [0, 4, 3, 2, 1]);
+}
+
+/// `deepest_axes` turn our deepest features to the reference's.
+fn check(name: &str, network: &NetworkConfig, deepest_axes: [isize; 5]) {
+    let golden = Golden::open(name);
+    let reference = brainmvp_golden::json(name);
     let device = Device::flex().autodiff();
-    let objective = objective(&device);
+    let objective = objective(network, &device);
     let samples = samples(&golden);
 
     let [_, cross, distilled, _] = objective.views(&samples, 0);
@@ -116,8 +127,7 @@ fn pretrain_uniformer() {
     // The reference has the distilled views first in its batch.
     let (reconstruction, deepest) = objective.reconstruct(Tensor::cat(vec![distilled, cross], 0), &mut None);
     assert_volume(reconstruction, &golden, "reconstruction");
-    // The encoder's own axes: [B, C, Z, X, Y].
-    let deepest: Vec<f32> = deepest.permute([0, 4, 1, 3, 2]).into_data().try_to_vec().unwrap();
+    let deepest: Vec<f32> = deepest.permute(deepest_axes).into_data().try_to_vec().unwrap();
     assert_close(&deepest, golden.tensor("deepest").1, 1e-4, "deepest");
 
     let evaluation = objective.forward(&samples, 0, &mut ChaCha8Rng::seed_from_u64(0));

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 
 use super::simd::InstructionSet;
-use super::{attention, batch_norm, conv, depthwise, layer_norm, linear, patch};
+use super::{attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, patch};
+use crate::ops::{Activation, GroupNormOptions};
 
 fn values(count: usize, salt: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 37 + salt * 17) % 101) as f32 / 50.0 - 1.0).collect()
@@ -62,6 +63,18 @@ fn norms(rows: usize, channels: usize) -> Vec<Vec<f32>> {
     ]
 }
 
+fn group_norms(batch: usize, voxels: usize, groups: usize, width: usize) -> Vec<Vec<f32>> {
+    let channels = groups * width;
+    let count = batch * voxels * channels;
+    let (x, gradient) = (values(count, 1), values(count, 2));
+    let (scale, shift) = (values(channels, 3), values(channels, 4));
+    let options = GroupNormOptions { groups, epsilon: 1e-2, activation: Activation::LeakyRelu(0.1) };
+    let norm = group_norm::Norm { batch, options };
+    let (output, moments) = norm.forward(&x, &scale, &shift);
+    let gradients = norm.backward(&x, [&scale, &shift], &moments, &gradient);
+    vec![output, moments, gradients.input, gradients.scale, gradients.shift]
+}
+
 fn depthwise_5(sizes: depthwise::Sizes) -> Vec<Vec<f32>> {
     let (x, gradient) = (values(sizes.len(), 1), values(sizes.len(), 2));
     let (weight, bias) = (values(125 * sizes.channels, 3), values(sizes.channels, 4));
@@ -106,6 +119,11 @@ proptest! {
     fn matrices((rows, inputs, outputs) in (0usize..700, 0usize..50, 0usize..150)) {
         assert_agree(|| linear(rows, inputs, outputs));
         assert_agree(|| norms(rows, inputs));
+    }
+
+    #[test]
+    fn groups((batch, voxels, groups, width) in (0usize..3, 0usize..700, 1usize..9, 1usize..20)) {
+        assert_agree(|| group_norms(batch, voxels, groups, width));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 
 use crate::VolumeOps;
+use crate::ops::GroupNormOptions;
 
 /// How an operation's gradient becomes that of its `N` inputs, with what it kept for that.
 struct Rule<B: VolumeOps, S, const N: usize>(fn(S, FloatTensor<B>) -> [FloatTensor<B>; N]);
@@ -133,6 +134,23 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
             B::channel_batch_norm_backward(x, scale, mean, variance, gradient, epsilon).into()
         });
         (output, FloatTensor::<Self>::new(mean), FloatTensor::<Self>::new(variance))
+    }
+
+    fn channel_group_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        options: GroupNormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let ((x, x_node), (scale, scale_node), (shift, shift_node)) =
+            (x.into_parts(), scale.into_parts(), shift.into_parts());
+        let (output, moments) = B::channel_group_norm(x.clone(), scale.clone(), shift.clone(), options);
+        let (inputs, kept) = ([x_node, scale_node, shift_node], (x, scale, shift, moments.clone(), options));
+        let output = record::<B, C, _, 3>(inputs, output, kept, |kept, gradient| {
+            let (x, scale, shift, moments, options) = kept;
+            B::channel_group_norm_backward(x, scale, shift, moments, gradient, options).into()
+        });
+        (output, FloatTensor::<Self>::new(moments))
     }
 
     fn channel_affine(

@@ -21,7 +21,7 @@ impl Moments {
     ///
     /// Each chunk gives its mean and the sum of squared deviations from it; pairs of these are joined by the rule of
     /// Chan, Golub and LeVeque (1979).
-    fn of(x: &[f32], channels: usize) -> Self {
+    pub(crate) fn of(x: &[f32], channels: usize) -> Self {
         let set = InstructionSet::detect();
         let chunk = rows_per_chunk(channels) * channels;
         let parts: Vec<Vec<f32>> = x
@@ -54,7 +54,7 @@ impl Moments {
     }
 }
 
-fn rows_per_chunk(channels: usize) -> usize {
+pub(crate) fn rows_per_chunk(channels: usize) -> usize {
     (CHUNK / channels.max(1)).max(1)
 }
 
@@ -174,6 +174,7 @@ macro_rules! for_channels {
         }
     };
 }
+pub(crate) use for_channels;
 
 #[inline(always)]
 unsafe fn moments_of_rows<L: Lanes>(x: &[f32], moments: &mut [f32]) {

@@ -6,9 +6,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use super::{attention, batch_norm, conv, depthwise, layer_norm, linear, patch};
+use super::{attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, patch};
 use crate::VolumeOps;
-use crate::ops;
+use crate::ops::{self, GroupNormOptions};
 
 type Primitive = FloatTensor<Flex>;
 
@@ -167,6 +167,37 @@ impl VolumeOps for Flex {
             return norm_gradients(batch_norm::backward(&v, &a, &moments, &g, epsilon), x.shape());
         }
         ops::norm::batch_norm_backward_reference::<Flex>(x, scale, [mean, variance], gradient, epsilon)
+    }
+
+    fn channel_group_norm(
+        x: Primitive,
+        scale: Primitive,
+        shift: Primitive,
+        options: GroupNormOptions,
+    ) -> (Primitive, Primitive) {
+        if let (Some(v), Some(a), Some(b)) = (floats(&x), floats(&scale), floats(&shift)) {
+            let batch = x.shape()[0];
+            let (output, moments) = group_norm::Norm { batch, options }.forward(&v, &a, &b);
+            return (primitive(output, x.shape()), primitive(moments, [batch, 2, options.groups]));
+        }
+        ops::group_norm::reference::<Flex>(x, scale, shift, options)
+    }
+
+    fn channel_group_norm_backward(
+        x: Primitive,
+        scale: Primitive,
+        shift: Primitive,
+        moments: Primitive,
+        gradient: Primitive,
+        options: GroupNormOptions,
+    ) -> (Primitive, Primitive, Primitive) {
+        if let (Some(v), Some(a), Some(b), Some(m), Some(g)) =
+            (floats(&x), floats(&scale), floats(&shift), floats(&moments), floats(&gradient))
+        {
+            let norm = group_norm::Norm { batch: x.shape()[0], options };
+            return norm_gradients(norm.backward(&v, [&a, &b], &m, &g), x.shape());
+        }
+        ops::group_norm::reference_backward::<Flex>(x, [scale, shift], moments, gradient, options)
     }
 
     fn channel_affine(x: Primitive, scale: Primitive, shift: Primitive) -> Primitive {

@@ -10,6 +10,7 @@ mod buffer;
 mod conv;
 mod depthwise;
 mod flex;
+mod group_norm;
 mod layer_norm;
 mod linear;
 mod patch;

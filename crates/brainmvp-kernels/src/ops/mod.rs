@@ -7,10 +7,12 @@ use burn::backend::{Backend, Dispatch, Scalar, TensorMetadata};
 use burn::tensor::{Shape, Tensor};
 
 use crate::VolumeOps;
+pub use group_norm::{Activation, GroupNormOptions};
 
 pub(crate) mod attention;
 pub(crate) mod conv;
 pub(crate) mod depthwise;
+pub(crate) mod group_norm;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod patch;
@@ -125,6 +127,28 @@ pub fn batch_norm_train<const D: usize>(
         mean: Tensor::from_dispatch(mean),
         variance: Tensor::from_dispatch(variance),
     }
+}
+
+/// Group norm, each case and group of channels by its own statistics over all voxels, and then an activation.
+///
+/// # Shapes
+/// - `x` and output: `[B, .., C]`
+/// - `scale`, `shift`: `[C]`
+pub fn group_norm<const D: usize>(
+    x: Tensor<D>,
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+    options: GroupNormOptions,
+) -> Tensor<D> {
+    let (channels, groups) = (x.dims()[D - 1], options.groups);
+    assert!(groups > 0 && channels % groups == 0, "{channels} channels do not divide into {groups} groups");
+    let (output, _) = Dispatch::channel_group_norm(
+        x.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        options,
+    );
+    Tensor::from_dispatch(output)
 }
 
 /// `x` times a factor of each channel, plus a shift of each channel: a batch norm with known statistics.

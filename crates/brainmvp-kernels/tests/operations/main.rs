@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 mod attention;
 mod conv;
 mod depthwise;
+mod group_norm;
 mod linear;
 mod norm;
 mod patch;

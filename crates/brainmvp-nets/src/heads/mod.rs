@@ -1,5 +1,7 @@
 //! What is put on an encoder.
 
 mod reconstruction;
+mod segmentation;
 
-pub use reconstruction::ReconstructionDecoder;
+pub use reconstruction::{DecoderLevel, ReconstructionDecoder};
+pub use segmentation::{ConvResidualBlock, InputProjection, Segmented, SkipDecoder, SkipLevel};

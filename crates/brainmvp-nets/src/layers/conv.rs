@@ -1,4 +1,4 @@
-//! Depthwise convolution.
+//! Convolutions.
 
 use brainmvp_kernels::ops;
 use burn::module::{Module, Param};
@@ -29,5 +29,46 @@ impl DepthwiseConv3d {
     /// `[B, D, H, W, C]` to the same.
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
         ops::depthwise_conv3d(x, self.weight.val(), self.bias.val())
+    }
+}
+
+/// A dense convolution, zero-padded by half its kernel.
+#[derive(Module, Debug)]
+pub struct Conv3d {
+    /// `[K, K, K, Cin, Cout]`, axes in the order of D, H, W.
+    pub weight: Param<Tensor<5>>,
+    /// `[Cout]`, where there is one.
+    pub bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    stride: usize,
+}
+
+impl Conv3d {
+    /// A convolution of odd `kernel`, stride 1, without bias. Kaiming-normal by fan out.
+    pub fn new([inputs, outputs]: [usize; 2], kernel: usize, init: &mut Init<'_>) -> Self {
+        let deviation = Init::kaiming_fan_out(outputs, kernel.pow(3));
+        let weight = init.normal([kernel, kernel, kernel, inputs, outputs], deviation);
+        Self { weight, bias: None, stride: 1 }
+    }
+
+    /// With a bias that starts at zero.
+    pub fn with_bias(self, init: &Init<'_>) -> Self {
+        let [.., outputs] = self.weight.dims();
+        Self { bias: Some(init.constant([outputs], 0.0)), ..self }
+    }
+
+    /// With a step of two voxels.
+    pub fn halving(self) -> Self {
+        Self { stride: 2, ..self }
+    }
+
+    /// # Shapes
+    /// `[B, D, H, W, Cin]` to `[B, ceil(D / stride), ceil(H / stride), ceil(W / stride), Cout]`.
+    pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+        let output = ops::conv3d(x, self.weight.val(), self.stride);
+        match &self.bias {
+            Some(bias) => output + bias.val().unsqueeze(),
+            None => output,
+        }
     }
 }

@@ -3,13 +3,16 @@
 mod attention;
 mod conv;
 mod drop_path;
+mod interpolation;
 mod linear;
 mod norm;
 mod patch;
 
 pub use attention::Attention;
-pub use conv::DepthwiseConv3d;
+pub use brainmvp_kernels::ops::Activation;
+pub use conv::{Conv3d, DepthwiseConv3d};
 pub use drop_path::{DropPath, Noise};
+pub use interpolation::{nearest_upsample, trilinear_upsample};
 pub use linear::{Linear, Mlp, Pointwise};
-pub use norm::{BatchNorm, LayerNorm};
+pub use norm::{BatchNorm, GroupNorm, LayerNorm, instance_norm};
 pub use patch::{Downsample, PatchEmbed, Upsample};

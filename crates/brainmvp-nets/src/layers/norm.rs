@@ -1,6 +1,6 @@
 //! Norms over the channels.
 
-use brainmvp_kernels::ops;
+use brainmvp_kernels::ops::{self, Activation, GroupNormOptions};
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::Tensor;
 
@@ -28,6 +28,44 @@ impl LayerNorm {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         ops::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
     }
+}
+
+/// Group norm over the voxels of each case, with an activation.
+#[derive(Module, Debug)]
+pub struct GroupNorm {
+    /// Scale, `[C]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift, `[C]`.
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    options: GroupNormOptions,
+}
+
+impl GroupNorm {
+    /// Scale 1, shift 0, epsilon 1e-5.
+    pub fn new(channels: usize, groups: usize, activation: Activation, init: &Init<'_>) -> Self {
+        Self {
+            weight: init.constant([channels], 1.0),
+            bias: init.constant([channels], 0.0),
+            options: GroupNormOptions { groups, epsilon: 1e-5, activation },
+        }
+    }
+
+    /// # Shapes
+    /// `[B, .., C]` to the same.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        ops::group_norm(x, self.weight.val(), self.bias.val(), self.options)
+    }
+}
+
+/// Each channel of each case by its own mean and deviation, epsilon 1e-5, then an activation. No parameters.
+///
+/// # Shapes
+/// `[B, .., C]` to the same.
+pub fn instance_norm<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
+    let (channels, device) = (x.dims()[D - 1], x.device());
+    let options = GroupNormOptions { groups: channels, epsilon: 1e-5, activation };
+    ops::group_norm(x, Tensor::ones([channels], &device), Tensor::zeros([channels], &device), options)
 }
 
 /// Batch norm over the batch and all voxels. It uses and updates batch statistics where autodiff is on,

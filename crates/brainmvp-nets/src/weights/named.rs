@@ -8,10 +8,22 @@ use burn::tensor::{Gradients, Tensor, TensorData};
 pub struct Entry<'a> {
     /// Field names from the root, joined by dots: `encoder.blocks1.0.attn.weight`.
     pub path: &'a str,
-    /// The type of the layer that holds it: `DepthwiseConv3d`.
-    pub layer: &'a str,
+    /// The types of the modules that hold it, from the root: `UniFormer`, `ConvBlock`, `DepthwiseConv3d`.
+    pub modules: &'a [String],
     /// Its shape in this program.
     pub shape: &'a [usize],
+}
+
+impl Entry<'_> {
+    /// The type of the layer that holds it: `DepthwiseConv3d`.
+    pub fn layer(&self) -> &str {
+        self.modules.last().map_or("", String::as_str)
+    }
+
+    /// Whether a module of this type holds it, at any depth.
+    pub fn within(&self, module: &str) -> bool {
+        self.modules.iter().any(|name| name == module)
+    }
 }
 
 /// Calls `each` with every float parameter and buffer of a module, in the order of its fields.
@@ -66,27 +78,35 @@ pub fn load<M: Module, E>(
 #[derive(Default)]
 struct Place {
     names: Vec<String>,
-    layers: Vec<String>,
+    modules: Vec<String>,
 }
 
 impl Place {
+    /// Variants of enums have no name of their own: what they hold is found where the enum is.
     fn enter(&mut self, name: &str, container: &str) {
-        self.names.push(name.to_owned());
-        if let Some(layer) = container.strip_prefix("Struct:") {
-            self.layers.push(layer.to_owned());
+        if !container.starts_with("Enum:") {
+            self.names.push(name.to_owned());
+        }
+        if let Some(module) = container.strip_prefix("Struct:") {
+            self.modules.push(module.to_owned());
         }
     }
 
     fn exit(&mut self, container: &str) {
-        self.names.pop();
+        if !container.starts_with("Enum:") {
+            self.names.pop();
+        }
         if container.starts_with("Struct:") {
-            self.layers.pop();
+            self.modules.pop();
         }
     }
 
+    fn path(&self) -> String {
+        self.names.join(".")
+    }
+
     fn with<R>(&self, shape: &[usize], f: impl FnOnce(Entry<'_>) -> R) -> R {
-        let layer = self.layers.last().map_or("", String::as_str);
-        f(Entry { path: &self.names.join("."), layer, shape })
+        f(Entry { path: &self.path(), modules: &self.modules, shape })
     }
 }
 
@@ -136,7 +156,7 @@ impl ModuleVisitor for Collector {
         let value = param.val().detach();
         let shape = value.dims().to_vec();
         let values = value.reshape([shape.iter().product::<usize>()]);
-        self.found.push(Named { path: self.place.names.join("."), shape, values });
+        self.found.push(Named { path: self.place.path(), shape, values });
     }
 }
 

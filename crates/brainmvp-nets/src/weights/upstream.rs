@@ -1,14 +1,14 @@
 //! How a parameter is named and laid out in the published state dicts.
 //!
-//! Upstream, the encoder works on the axes (z, x, y) and its kernels are `[out, in, kz, kx, ky]`; the decoders' are
-//! `[.., kx, ky, kz]`. Here kernels are in (z, y, x) with channels last.
+//! Upstream, UniFormer works on the axes (z, x, y) and its kernels are `[out, in, kz, kx, ky]`; those of all decoders
+//! and of UNET3D are `[.., kx, ky, kz]`. Here kernels are in (z, y, x) with channels last.
 
 use super::Entry;
 
 /// The upstream form of one parameter or buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// Key in the state dict of the pre-training network.
+    /// Key in the state dict of the network that the parameter is in: of pre-training, or of segmentation.
     pub key: String,
     /// Shape there.
     pub shape: Vec<usize>,
@@ -17,11 +17,12 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// The upstream form of `entry`, a parameter of a pre-training network.
+    /// The upstream form of `entry`.
     pub fn of(entry: Entry<'_>) -> Self {
         let name = entry.path.rsplit('.').next().unwrap_or_default();
-        let axes: Vec<Option<usize>> = match (entry.layer, name) {
+        let axes: Vec<Option<usize>> = match (entry.layer(), name) {
             ("DepthwiseConv3d", "weight") => vec![Some(3), None, Some(0), Some(2), Some(1)],
+            ("Conv3d", "weight") => vec![Some(4), Some(3), Some(2), Some(1), Some(0)],
             ("Downsample", "weight") => vec![Some(4), Some(3), Some(0), Some(2), Some(1)],
             ("Upsample", "weight") => vec![Some(0), Some(4), Some(3), Some(2), Some(1)],
             ("Pointwise", "weight") => vec![Some(1), Some(0), None, None, None],
@@ -67,18 +68,30 @@ impl Upstream {
     }
 }
 
-/// Upstream wraps the encoder in a module, and each convolution of a decoder in one or two.
+/// Upstream, UNET3D has no parts; the UniFormer of pre-training is inside another module; and a decoder's convolutions
+/// are inside one or two.
 fn key(entry: Entry<'_>) -> String {
-    let path = match entry.path.strip_prefix("encoder.") {
-        Some(rest) => format!("encoder.uniformer.{rest}"),
-        None => entry.path.to_owned(),
-    };
+    let path = entry.path;
+    if entry.within("Unet3dEncoder") || entry.within("Unet3dDecoder") {
+        let flat = path.strip_prefix("encoder.").or_else(|| path.strip_prefix("decoder."));
+        return flat.unwrap_or(path).to_owned();
+    }
+    if let Some(rest) = path.strip_prefix("encoder.").filter(|_| !entry.within("SegmentationNetwork")) {
+        return format!("encoder.uniformer.{rest}");
+    }
+    if let Some(rest) = path.strip_prefix("decoder.ms_out.") {
+        return format!("ms_out.{rest}");
+    }
     match path.rsplit_once('.') {
-        Some((head, name)) if head.starts_with("decoder.") && head.ends_with("transp_conv") => {
-            format!("{head}.conv.{name}")
+        Some((layer, name)) if path.starts_with("decoder.") => {
+            let wrapped = match layer.rsplit('.').next() {
+                Some("transp_conv" | "conv1" | "conv2" | "conv3") => ".conv",
+                Some("out" | "out_1") => ".conv.conv",
+                _ => "",
+            };
+            format!("{layer}{wrapped}.{name}")
         }
-        Some((head, name)) if head == "decoder.out_1" => format!("{head}.conv.conv.{name}"),
-        _ => path,
+        _ => path.to_owned(),
     }
 }
 
@@ -87,21 +100,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_the_published_state_dict() {
-        let key_of = |path| key(Entry { path, layer: "Linear", shape: &[1] });
-        assert_eq!(
-            key_of("encoder.blocks3.0.attn.qkv.weight"),
-            "encoder.uniformer.blocks3.0.attn.qkv.weight"
-        );
-        assert_eq!(key_of("decoder.decoder5.transp_conv.weight"), "decoder.decoder5.transp_conv.conv.weight");
-        assert_eq!(key_of("decoder.out_1.bias"), "decoder.out_1.conv.conv.bias");
-        assert_eq!(key_of("blocks1.0.norm1.weight"), "blocks1.0.norm1.weight");
+    fn names_of_the_published_state_dicts() {
+        let key_in = |module: &str, path| key(Entry { path, modules: &[module.to_owned()], shape: &[1] });
+        for (module, path, expected) in [
+            ("BrainMvp", "encoder.blocks3.0.attn.qkv.weight", "encoder.uniformer.blocks3.0.attn.qkv.weight"),
+            ("BrainMvp", "decoder.decoder5.transp_conv.weight", "decoder.decoder5.transp_conv.conv.weight"),
+            ("BrainMvp", "decoder.out_1.bias", "decoder.out_1.conv.conv.bias"),
+            ("UniFormer", "blocks1.0.norm1.weight", "blocks1.0.norm1.weight"),
+            ("SegmentationNetwork", "encoder.patch_embed1.proj.bias", "encoder.patch_embed1.proj.bias"),
+            ("SegmentationNetwork", "decoder.proj1.proj.weight", "decoder.proj1.proj.weight"),
+            (
+                "SegmentationNetwork",
+                "decoder.decoder2.conv_block.conv3.weight",
+                "decoder.decoder2.conv_block.conv3.conv.weight",
+            ),
+            ("SegmentationNetwork", "decoder.out.weight", "decoder.out.conv.conv.weight"),
+            ("SegmentationNetwork", "decoder.ms_out.1.weight", "ms_out.1.weight"),
+            ("Unet3dEncoder", "encoder.conv4d.gn2.bias", "conv4d.gn2.bias"),
+            ("Unet3dDecoder", "decoder.up4convb.conv1.weight", "up4convb.conv1.weight"),
+        ] {
+            assert_eq!(key_in(module, path), expected);
+        }
     }
 
     #[test]
     fn axes_go_there_and_back() {
         let shape = [2, 2, 2, 3, 5];
-        let entry = Entry { path: "patch_embed1.proj.weight", layer: "Downsample", shape: &shape };
+        let entry =
+            Entry { path: "patch_embed1.proj.weight", modules: &["Downsample".into()], shape: &shape };
         let upstream = Upstream::of(entry);
         assert_eq!(upstream.shape, [5, 3, 2, 2, 2]);
         let values: Vec<f32> = (0..120).map(|i| i as f32).collect();

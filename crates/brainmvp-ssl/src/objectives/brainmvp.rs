@@ -5,9 +5,8 @@
 //! reconstructs x from each (eqs. 2 and 3), and the deepest features of the two views agree (eq. 4).
 
 use brainmvp_nets::Init;
-use brainmvp_nets::heads::ReconstructionDecoder;
 use brainmvp_nets::layers::Noise;
-use brainmvp_nets::networks::{UniFormer, UniFormerConfig};
+use brainmvp_nets::networks::{Encoder, NetworkConfig, Reconstruction};
 use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -112,9 +111,9 @@ pub struct BrainMvpSample {
 #[derive(Module, Debug)]
 pub struct BrainMvp {
     /// What is kept after pre-training.
-    pub encoder: UniFormer,
+    pub encoder: Encoder,
     /// Reconstructs.
-    pub decoder: ReconstructionDecoder,
+    pub decoder: Reconstruction,
     /// One per modality; kept too.
     pub templates: Templates,
     #[module(skip)]
@@ -127,14 +126,14 @@ impl BrainMvp {
     /// A new network for patches of `patch` voxels (x, y, z).
     pub fn new(
         config: &BrainMvpConfig,
-        network: &UniFormerConfig,
+        network: &NetworkConfig,
         templates: Templates,
         patch: [usize; 3],
         init: &mut Init<'_>,
     ) -> Self {
         Self {
-            encoder: network.init(init),
-            decoder: ReconstructionDecoder::new(network.widths, init),
+            encoder: network.encoder(init),
+            decoder: network.reconstruction(init),
             templates,
             config: config.clone(),
             patch,

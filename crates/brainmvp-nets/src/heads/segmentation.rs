@@ -1,0 +1,152 @@
+//! The decoder of segmentation on a UniFormer.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::activation::leaky_relu;
+
+use crate::Init;
+use crate::layers::{Activation, Conv3d, LayerNorm, Pointwise, Upsample, instance_norm, trilinear_upsample};
+
+/// Slope of the activations below zero.
+const SLOPE: f32 = 0.01;
+
+/// Logits of a segmentation.
+pub struct Segmented {
+    /// `[B, D, H, W, classes]`.
+    pub logits: Tensor<5>,
+    /// In training, logits of coarser levels as large as the others, coarsest first: deep supervision.
+    pub coarse: Vec<Tensor<5>>,
+    /// The deepest features of the encoder.
+    pub deepest: Tensor<5>,
+}
+
+/// From the deepest features back to the full size, with the encoder's features of each size beside its own.
+#[derive(Module, Debug)]
+pub struct SkipDecoder {
+    /// From 1/16 to 1/8 of the size.
+    pub decoder5: SkipLevel,
+    /// To 1/4.
+    pub decoder4: SkipLevel,
+    /// To 1/2.
+    pub decoder3: SkipLevel,
+    /// To the full size.
+    pub decoder2: SkipLevel,
+    /// What the last level has beside its own: features of the input itself.
+    pub proj1: InputProjection,
+    /// Logits at the full size.
+    pub out: Pointwise,
+    /// Logits at 1/4 and at 1/2 of the size.
+    pub ms_out: Vec<Pointwise>,
+}
+
+impl SkipDecoder {
+    /// A decoder for an encoder with these stage widths and `inputs` channels, and a number of classes.
+    pub fn new([w1, w2, w3, w4]: [usize; 4], [inputs, classes]: [usize; 2], init: &mut Init<'_>) -> Self {
+        Self {
+            decoder5: SkipLevel::new(w4, w3, init),
+            decoder4: SkipLevel::new(w3, w2, init),
+            decoder3: SkipLevel::new(w2, w1, init),
+            decoder2: SkipLevel::new(w1, w1, init),
+            proj1: InputProjection::new(inputs, w1, init),
+            out: Pointwise::new(w1, classes, init),
+            ms_out: vec![Pointwise::new(w2, classes, init), Pointwise::new(w1, classes, init)],
+        }
+    }
+
+    /// Coarse logits are computed where autodiff is on.
+    ///
+    /// # Shapes
+    /// - `x`: the input of the encoder, `[B, D, H, W, inputs]`
+    /// - `stages`: what it gave, at 1/2, 1/4, 1/8 and 1/16 of the size
+    pub fn forward(&self, x: Tensor<5>, [x1, x2, x3, deepest]: [Tensor<5>; 4]) -> Segmented {
+        let supervised = x.device().is_autodiff();
+        let eighth = self.decoder5.forward(deepest.clone(), x3);
+        let quarter = self.decoder4.forward(eighth, x2);
+        let half = self.decoder3.forward(quarter.clone(), x1);
+        let full = self.decoder2.forward(half.clone(), self.proj1.forward(x));
+        let coarse = self.ms_out.iter().zip([(quarter, 4), (half, 2)]).filter(|_| supervised);
+        Segmented {
+            logits: self.out.forward(full),
+            coarse: coarse.map(|(head, (x, factor))| trilinear_upsample(head.forward(x), factor)).collect(),
+            deepest,
+        }
+    }
+}
+
+/// One level of the decoder.
+#[derive(Module, Debug)]
+pub struct SkipLevel {
+    /// Doubles the size.
+    pub transp_conv: Upsample,
+    /// Mixes what comes from below with what comes from beside.
+    pub conv_block: ConvResidualBlock,
+}
+
+impl SkipLevel {
+    fn new(inputs: usize, outputs: usize, init: &mut Init<'_>) -> Self {
+        Self {
+            transp_conv: Upsample::new(inputs, outputs, init),
+            conv_block: ConvResidualBlock::new(2 * outputs, outputs, init),
+        }
+    }
+
+    /// # Shapes
+    /// `[B, D, H, W, Cin]` and `[B, 2D, 2H, 2W, Cout]` to the latter.
+    pub fn forward(&self, below: Tensor<5>, beside: Tensor<5>) -> Tensor<5> {
+        self.conv_block.forward(Tensor::cat(vec![self.transp_conv.forward(below), beside], 4))
+    }
+}
+
+/// Two 3^3 convolutions with instance norms, around them a 1^3 one. LeakyReLU after the first and after the sum.
+#[derive(Module, Debug)]
+pub struct ConvResidualBlock {
+    /// The first.
+    pub conv1: Conv3d,
+    /// The second.
+    pub conv2: Conv3d,
+    /// Around them.
+    pub conv3: Conv3d,
+}
+
+impl ConvResidualBlock {
+    fn new(inputs: usize, outputs: usize, init: &mut Init<'_>) -> Self {
+        Self {
+            conv1: Conv3d::new([inputs, outputs], 3, init),
+            conv2: Conv3d::new([outputs, outputs], 3, init),
+            conv3: Conv3d::new([inputs, outputs], 1, init),
+        }
+    }
+
+    /// # Shapes
+    /// `[B, D, H, W, Cin]` to `[B, D, H, W, Cout]`.
+    pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+        let inner = instance_norm(self.conv1.forward(x.clone()), Activation::LeakyRelu(SLOPE));
+        let inner = instance_norm(self.conv2.forward(inner), Activation::None);
+        let around = instance_norm(self.conv3.forward(x), Activation::None);
+        leaky_relu(inner + around, f64::from(SLOPE))
+    }
+}
+
+/// A 3^3 convolution of the input and a layer norm.
+#[derive(Module, Debug)]
+pub struct InputProjection {
+    /// The convolution.
+    pub proj: Conv3d,
+    /// The norm, epsilon 1e-5.
+    pub norm: LayerNorm,
+}
+
+impl InputProjection {
+    fn new(inputs: usize, outputs: usize, init: &mut Init<'_>) -> Self {
+        Self {
+            proj: Conv3d::new([inputs, outputs], 3, init).with_bias(init),
+            norm: LayerNorm::new(outputs, 1e-5, init),
+        }
+    }
+
+    /// # Shapes
+    /// `[B, D, H, W, Cin]` to `[B, D, H, W, Cout]`.
+    pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+        self.norm.forward(self.proj.forward(x))
+    }
+}

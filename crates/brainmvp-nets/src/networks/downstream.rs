@@ -1,0 +1,75 @@
+//! What a pre-trained encoder becomes a part of.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::{Encoder, NetworkConfig, Segmentation};
+use crate::Init;
+use crate::heads::Segmented;
+use crate::layers::{Linear, Noise};
+
+/// An encoder and a decoder that segments.
+#[derive(Module, Debug)]
+pub struct SegmentationNetwork {
+    /// Pre-trained, but for its first layer.
+    pub encoder: Encoder,
+    /// Sees the features of all sizes.
+    pub decoder: Segmentation,
+}
+
+impl SegmentationNetwork {
+    /// A new network; `classes` may overlap, each has logits of its own.
+    pub fn new(config: &NetworkConfig, classes: usize, init: &mut Init<'_>) -> Self {
+        Self { encoder: config.encoder(init), decoder: config.segmentation(classes, init) }
+    }
+
+    /// `noise` is for stochastic depth.
+    ///
+    /// # Shapes
+    /// `[B, D, H, W, in_channels]` to logits `[B, D, H, W, classes]`
+    ///
+    /// # Panics
+    /// If a size is not a multiple of the encoder's stride.
+    pub fn forward(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> Segmented {
+        let stages = self.encoder.forward(x.clone(), noise);
+        self.decoder.forward(x, stages)
+    }
+}
+
+/// Logits of a classification.
+pub struct Classified {
+    /// `[B, classes]`.
+    pub logits: Tensor<2>,
+    /// The deepest features of the encoder.
+    pub deepest: Tensor<5>,
+}
+
+/// An encoder and a classifier on the mean of its deepest features.
+#[derive(Module, Debug)]
+pub struct ClassificationNetwork {
+    /// Pre-trained, but for its first layer.
+    pub encoder: Encoder,
+    /// From the mean features to logits.
+    pub head: Linear,
+}
+
+impl ClassificationNetwork {
+    /// A new network; a case belongs to one of `classes`.
+    pub fn new(config: &NetworkConfig, classes: usize, init: &mut Init<'_>) -> Self {
+        Self { encoder: config.encoder(init), head: Linear::new(config.deepest_width(), classes, init) }
+    }
+
+    /// `noise` is for stochastic depth.
+    ///
+    /// # Shapes
+    /// `[B, D, H, W, in_channels]` to logits `[B, classes]`
+    ///
+    /// # Panics
+    /// If a size is not a multiple of the encoder's stride.
+    pub fn forward(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> Classified {
+        let [.., deepest] = self.encoder.forward(x, noise);
+        let [batch, d, h, w, width] = deepest.dims();
+        let mean = deepest.clone().reshape([batch, d * h * w, width]).mean_dim(1);
+        Classified { logits: self.head.forward(mean.reshape([batch, width])), deepest }
+    }
+}
