@@ -32,6 +32,7 @@ MODALITIES = 8
 REGISTERED = (240, 240, 155)
 CASE = (144, 176, 144)
 CASE_MODALITIES = 4
+CLASSES = 3
 MASK_BLOCK = 8
 MASK_RATE = 0.8
 
@@ -165,7 +166,7 @@ class UniFormer(nn.Module):
         self.norm = nn.BatchNorm3d(WIDTHS[-1])
 
     def forward(self, x):
-        x = self.setting.arrange(x.permute(0, 1, 4, 2, 3))
+        x = to_zxy(x, self.setting)
         stages = []
         for stage in range(1, 5):
             x = getattr(self, f"blocks{stage}")(getattr(self, f"patch_embed{stage}")(x))
@@ -173,8 +174,13 @@ class UniFormer(nn.Module):
         return stages[:3] + [self.norm(x)]
 
 
+def to_zxy(x, setting):
+    """Axes X, Y, Z to those of the encoder."""
+    return setting.arrange(x.permute(0, 1, 4, 2, 3))
+
+
 def to_xyz(x, setting):
-    """Encoder axes Z, X, Y to X, Y, Z."""
+    """Back."""
     return setting.arrange(x.permute(0, 1, 3, 4, 2))
 
 
@@ -233,6 +239,73 @@ class Pretraining(nn.Module):
         logits, own = first @ second.T, torch.arange(len(samples))
         contrast = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
         return F.mse_loss(from_distilled, targets), F.mse_loss(from_cross, targets), contrast
+
+
+class ResidualBlock(nn.Module):
+    """Two 3^3 convolutions, around them a 1^3 one, each with an instance norm."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        shapes = ((inputs, outputs, 3), (outputs, outputs, 3), (inputs, outputs, 1))
+        for number, (a, b, kernel) in enumerate(shapes, 1):
+            conv = nn.Conv3d(a, b, kernel, padding=kernel // 2, bias=False)
+            setattr(self, f"conv{number}", nn.ModuleDict({"conv": conv}))
+
+    def forward(self, x):
+        def normed(layer, x):
+            return F.instance_norm(layer["conv"](x))
+
+        inner = normed(self.conv2, F.leaky_relu(normed(self.conv1, x), 0.01))
+        return F.leaky_relu(inner + normed(self.conv3, x), 0.01)
+
+
+class Segmentation(nn.Module):
+    """Encoder and a decoder with skips: [B, C, X, Y, Z] to logits and the deepest features.
+
+    In training the logits are those of three scales, the coarsest first.
+    """
+
+    def __init__(self, setting, inputs=CASE_MODALITIES, classes=CLASSES):
+        super().__init__()
+        self.setting = setting
+        self.encoder = UniFormer(inputs, setting)
+        widths = (*WIDTHS[::-1], WIDTHS[0])
+        decoder = {}
+        for level, (a, b) in enumerate(zip(widths, widths[1:])):
+            modules = {"transp_conv": doubling(a, b), "conv_block": ResidualBlock(2 * b, b)}
+            decoder[f"decoder{5 - level}"] = nn.ModuleDict(modules)
+        decoder["proj1"] = PatchEmbed(inputs, WIDTHS[0], setting, kernel=3, stride=1, padding=1)
+        decoder["out"] = nn.ModuleDict({"conv": nn.ModuleDict({"conv": pointwise(WIDTHS[0], classes)})})
+        self.decoder = nn.ModuleDict(decoder)
+        self.ms_out = nn.ModuleList([pointwise(WIDTHS[1], classes), pointwise(WIDTHS[0], classes)])
+
+    def forward(self, x):
+        # The projection of the input works on the encoder's axes.
+        projected = self.decoder["proj1"](to_zxy(x, self.setting))
+        stages = [projected, *self.encoder(x)]
+        *skips, deepest = (to_xyz(stage, self.setting) for stage in stages)
+        levels = [deepest]
+        for level, beside in zip(range(5, 1, -1), reversed(skips)):
+            decoder = self.decoder[f"decoder{level}"]
+            below = decoder["transp_conv"]["conv"](levels[-1])
+            levels.append(decoder["conv_block"](torch.cat([below, beside], 1)))
+        logits = [self.decoder["out"]["conv"]["conv"](levels[-1])]
+        if self.training:
+            coarse = zip(self.ms_out, levels[2:4], (4, 2))
+            logits = [
+                F.interpolate(head(level), scale_factor=factor, mode="trilinear", align_corners=True)
+                for head, level, factor in coarse
+            ] + logits
+        return logits, deepest
+
+
+def segmentation_loss(logits, target):
+    """0.7 Dice with squares below, 0.3 cross-entropy."""
+    logits = logits.float()
+    voxels = (0, 2, 3, 4)
+    p = logits.sigmoid()
+    dice = 1 - (2 * (p * target).sum(voxels) + 1) / ((p * p).sum(voxels) + (target * target).sum(voxels) + 1)
+    return 0.7 * dice.mean() + 0.3 * F.binary_cross_entropy_with_logits(logits, target)
 
 
 class Sample(NamedTuple):
@@ -301,7 +374,46 @@ def step(setting, size, batch):
     return run
 
 
-WORKS = {"step": step}
+def finetune(setting, size, batch):
+    """One fine-tuning step: two copies of each case, some modalities replaced, losses at three scales, AdamW."""
+    module = setting.arrange_weights(Segmentation(setting))
+    optimizer = adamw(module, setting)
+    shape = (batch, CASE_MODALITIES, size, size, size)
+    images, templates = torch.rand(shape), torch.rand(shape)
+    target = (torch.rand(batch, CLASSES, size, size, size) > 0.8).float()
+
+    def copy():
+        replaced = torch.randperm(CASE_MODALITIES)[: int(torch.randint(CASE_MODALITIES, ()))]
+        copied = images.clone()
+        copied[:, replaced] = templates[:, replaced]
+        return copied
+
+    def run():
+        optimizer.zero_grad()
+        with autocast(setting):
+            copies = [module(copy()) for _ in range(2)]
+        loss = 0.1 * F.mse_loss(copies[0][1].float(), copies[1][1].float())
+        loss = loss + sum(segmentation_loss(logits, target) for scales, _ in copies for logits in scales)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return run
+
+
+def inference(setting, size, batch):
+    """The logits of one batch of windows."""
+    module = setting.arrange_weights(Segmentation(setting)).eval()
+    windows = torch.rand(batch, CASE_MODALITIES, size, size, size)
+
+    def run():
+        with torch.inference_mode(), autocast(setting):
+            return module(windows)[0][0].mean().item()
+
+    return run
+
+
+WORKS = {"step": step, "finetune": finetune, "inference": inference}
 
 
 def measure(work, setting, size, batch, repetitions):
@@ -388,6 +500,12 @@ class Comparison:
         difference = (found.detach() - expected).abs().max() / expected.abs().max()
         self.worst[what] = max(self.worst.get(what, 0.0), difference.item())
 
+    def add_gradients(self, what, module, norms):
+        """Norms of gradients, but for those that are nothing but rounding."""
+        for key, parameter in module.named_parameters():
+            if norms[key] > 1e-6 * max(norms.values()):
+                self.add(what, parameter.grad.norm(), norms[key])
+
 
 def check_encoder(comparison, setting):
     golden = comparison.tensors("uniformer_eval")
@@ -424,10 +542,26 @@ def check_pretraining(comparison, setting):
         comparison.add(f"pretrain {name}", loss, expected[name])
     total = 10 * losses[0] + losses[1] + losses[2]
     total.backward()
-    for key, parameter in module.named_parameters():
-        norm = expected["grad_norms"][key]
-        if norm > 1e-6 * max(expected["grad_norms"].values()):
-            comparison.add("pretrain gradient norms", parameter.grad.norm(), norm)
+    comparison.add_gradients("pretrain gradient norms", module, expected["grad_norms"])
+
+
+def check_segmentation(comparison, setting):
+    golden = comparison.tensors("finetune_uniunet")
+    expected = json.loads((comparison.folder / "finetune_uniunet.json").read_text())
+    module = setting.arrange_weights(fill(Segmentation(setting)))
+    first, second = (named_input(name, 2, 4, 32, 32, 32) for name in ("xa", "xb"))
+    with torch.no_grad():
+        comparison.add("finetune eval logits", module.eval()(first)[0][0], golden["eval_logits"])
+    logits, other = module.train()(first)[0], module(second)[0]
+    for name, found in (("scale4", logits[0]), ("full", logits[2])):
+        comparison.add(f"finetune train {name}", found[..., ::2, ::2, ::2], golden[f"train_{name}_stride2"])
+    losses = [segmentation_loss(scale, golden["y"].float()) for scale in logits]
+    for name, loss in zip(("loss_scale4", "loss_scale2", "loss_full"), losses):
+        comparison.add(f"finetune {name}", loss, expected[name])
+    total = sum(losses) + 0.1 * F.mse_loss(logits[0], other[0])
+    comparison.add("finetune loss_total", total, expected["loss_total"])
+    total.backward()
+    comparison.add_gradients("finetune gradient norms", module, expected["grad_norms"])
 
 
 # Forward values agree to this; losses and norms of gradients to ten times as much.
@@ -438,7 +572,7 @@ def check(folder):
     """Compares the networks with reference numbers in both fp32 settings."""
     comparison = Comparison(folder)
     for name in ("plain", "best"):
-        for one in (check_encoder, check_pretraining):
+        for one in (check_encoder, check_pretraining, check_segmentation):
             one(comparison, SETTINGS[name])
     for what, worst in comparison.worst.items():
         limit = 10 * TOLERANCE if "loss" in what or "norms" in what else TOLERANCE
