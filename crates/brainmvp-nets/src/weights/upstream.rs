@@ -1,7 +1,7 @@
 //! How a parameter is named and laid out in the published state dicts.
 //!
-//! Upstream, UniFormer works on the axes (z, x, y) and its kernels are `[out, in, kz, kx, ky]`; those of all decoders
-//! and of UNET3D are `[.., kx, ky, kz]`. Here kernels are in (z, y, x) with channels last.
+//! Upstream, UniFormer and the projection of its input work on the axes (z, x, y), and their kernels are
+//! `[out, in, kz, kx, ky]`; those of the decoders and of UNET3D are `[.., kx, ky, kz]`. Here kernels are in (z, y, x) with channels last.
 
 use super::Entry;
 
@@ -22,6 +22,9 @@ impl Upstream {
         let name = entry.path.rsplit('.').next().unwrap_or_default();
         let axes: Vec<Option<usize>> = match (entry.layer(), name) {
             ("DepthwiseConv3d", "weight") => vec![Some(3), None, Some(0), Some(2), Some(1)],
+            ("Conv3d", "weight") if entry.within("InputProjection") => {
+                vec![Some(4), Some(3), Some(0), Some(2), Some(1)]
+            }
             ("Conv3d", "weight") => vec![Some(4), Some(3), Some(2), Some(1), Some(0)],
             ("Downsample", "weight") => vec![Some(4), Some(3), Some(0), Some(2), Some(1)],
             ("Upsample", "weight") => vec![Some(0), Some(4), Some(3), Some(2), Some(1)],

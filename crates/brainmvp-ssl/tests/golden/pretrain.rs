@@ -1,7 +1,5 @@
 //! One pre-training step with given masks against the reference: views, reconstruction, losses, all gradients.
 
-#![allow(clippy::unwrap_used)] // that is how a test fails
-
 use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
@@ -13,6 +11,8 @@ use brainmvp_volume::Modality;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+
+use crate::{Norms, assert_close, squares};
 
 const PATCH: [usize; 3] = [32; 3];
 /// Templates of the reference, x, y, z.
@@ -89,13 +89,6 @@ fn samples(golden: &Golden) -> Vec<BrainMvpSample> {
         .collect()
 }
 
-fn assert_close(ours: &[f32], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(ours.len(), expected.len(), "{what}");
-    let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-    let difference = ours.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
-    assert!(difference <= tolerance * largest, "{what}: {difference:e} of {largest:e}");
-}
-
 /// `[B, Z, Y, X, C]` against the reference's `[B, C, X, Y, Z]`.
 fn assert_volume(ours: Tensor<5>, golden: &Golden, name: &str) {
     let ours: Vec<f32> = ours.permute([0, 4, 3, 2, 1]).into_data().try_to_vec().unwrap();
@@ -147,34 +140,21 @@ fn assert_gradients(
     golden: &Golden,
     reference: &serde_json::Value,
 ) {
-    let norms = reference["grad_norms"].as_object().unwrap();
-    let largest = norms.values().filter_map(serde_json::Value::as_f64).fold(0.0, f64::max);
-    let (mut seen, mut template_squares) = (0, 0.0);
-    let assert_norm = |key: &str, squares: f64| {
-        let (norm, expected) = (squares.sqrt(), norms[key].as_f64().unwrap());
-        let tolerance = if expected < 1e-6 * largest { 1e-2 } else { 1e-3 };
-        // A bias right before the closing batch norm has no gradient but rounding: 1e-10 of the largest in the reference.
-        let rounding = 1e-9 * largest;
-        assert!(
-            (norm - expected).abs() <= (tolerance * expected).max(rounding),
-            "{key}: {norm:e}, expected {expected:e}"
-        );
-    };
+    let mut norms = Norms::new(reference);
+    let mut template_squares = 0.0;
     weights::visit_gradients(objective, gradients, |entry, data| {
         let values: &[f32] = data.as_slice().unwrap();
-        let squares: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
         if let Some(index) = entry.path.strip_prefix("templates.volumes.") {
-            template_squares += squares;
+            template_squares += squares(values);
             let modality = Modality::ALL[index.parse::<usize>().unwrap()];
             let name = format!("grad.rep_template.{modality}_stride2");
             assert_close(&every_second(values, TEMPLATE), golden.tensor(&name).1, 1e-3, &name);
         } else {
-            assert_norm(&Upstream::of(entry).key, squares);
-            seen += 1;
+            norms.assert(&Upstream::of(entry).key, squares(values));
         }
     });
-    assert_norm("rep_template", template_squares);
-    assert_eq!(seen + 1, norms.len(), "every parameter has a gradient");
+    norms.assert("rep_template", template_squares);
+    norms.assert_complete();
 }
 
 /// Every second voxel along each axis, z fastest, of voxels with x fastest.

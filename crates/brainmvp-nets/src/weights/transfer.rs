@@ -1,0 +1,138 @@
+//! From a pre-trained network to a downstream one.
+//!
+//! What has the same name and shape is taken over: the encoder, and of the decoder what pre-training has used. The
+//! first layer sees more channels downstream; what becomes of it is a choice. What makes the output is never taken
+//! over: it made another one.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use burn::module::Module;
+use burn::tensor::TensorData;
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, load};
+
+/// Where the first layers of the networks are.
+const FIRST_LAYERS: [&str; 2] = ["encoder.patch_embed1.", "encoder.conv1a."];
+/// Where the last layers are.
+const OUTPUTS: [&str; 2] = ["decoder.out", "decoder.up1conv."];
+/// The axis of input channels in a kernel `[K, K, K, Cin, Cout]`.
+const INPUT_AXIS: usize = 3;
+
+/// What becomes of a first layer that sees C channels downstream, and one in pre-training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstLayer {
+    /// It starts anew, as in the authors' released program.
+    #[default]
+    Drop,
+    /// Each channel gets the pre-trained kernel: the layer sees the sum of the channels.
+    Repeat,
+    /// Each channel gets the pre-trained kernel divided by C: the layer sees the mean of the channels.
+    Average,
+}
+
+/// What a transfer did, by the downstream network's parameters and buffers.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Transferred {
+    /// Taken over as they were.
+    pub loaded: Vec<String>,
+    /// Fitted to another number of input channels.
+    pub fitted: Vec<String>,
+    /// Left as they were, and why.
+    pub skipped: Vec<(String, Skipped)>,
+    /// What the pre-trained network has and the downstream one has not.
+    pub unused: Vec<String>,
+}
+
+/// Why a parameter was not taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Skipped {
+    /// The pre-trained network has none of this name.
+    Absent,
+    /// It is of the first layer, which starts anew.
+    FirstLayer,
+    /// It makes the output.
+    Output,
+    /// Its shape differs.
+    Shape {
+        /// In the downstream network.
+        expected: Vec<usize>,
+        /// In the pre-trained network.
+        found: Vec<usize>,
+    },
+}
+
+/// Takes over what fits from `source`, the fp32 parameters and buffers of a pre-trained network by their paths.
+pub fn transfer<M: Module>(
+    network: M,
+    source: &BTreeMap<String, TensorData>,
+    first_layer: FirstLayer,
+) -> (M, Transferred) {
+    let mut report = Transferred::default();
+    let loaded = load(network, |entry| {
+        let path = entry.path.to_owned();
+        Ok::<_, Infallible>(match find(entry, source, first_layer) {
+            Ok(Found::Same(values)) => {
+                report.loaded.push(path);
+                Some(values)
+            }
+            Ok(Found::Fitted(values)) => {
+                report.fitted.push(path);
+                Some(values)
+            }
+            Err(skipped) => {
+                report.skipped.push((path, skipped));
+                None
+            }
+        })
+    });
+    let network = match loaded {
+        Ok(network) => network,
+        Err(never) => match never {},
+    };
+    let taken = |path: &String| report.loaded.contains(path) || report.fitted.contains(path);
+    report.unused = source.keys().filter(|path| !taken(path)).cloned().collect();
+    (network, report)
+}
+
+enum Found {
+    Same(TensorData),
+    Fitted(TensorData),
+}
+
+fn find(
+    entry: Entry<'_>,
+    source: &BTreeMap<String, TensorData>,
+    first_layer: FirstLayer,
+) -> Result<Found, Skipped> {
+    let is_in = |layers: [&str; 2]| layers.iter().any(|layer| entry.path.starts_with(layer));
+    if is_in(OUTPUTS) {
+        return Err(Skipped::Output);
+    }
+    if is_in(FIRST_LAYERS) && first_layer == FirstLayer::Drop {
+        return Err(Skipped::FirstLayer);
+    }
+    let found = source.get(entry.path).ok_or(Skipped::Absent)?;
+    if found.shape().to_vec() == entry.shape {
+        return Ok(Found::Same(found.clone()));
+    }
+    let differs = || Skipped::Shape { expected: entry.shape.to_vec(), found: found.shape().to_vec() };
+    let fitted = if is_in(FIRST_LAYERS) { fit(found, entry.shape, first_layer) } else { None };
+    fitted.map(Found::Fitted).ok_or_else(differs)
+}
+
+/// A kernel of one input channel, for as many as `shape` has; `None` where more than that differs.
+fn fit(kernel: &TensorData, shape: &[usize], first_layer: FirstLayer) -> Option<TensorData> {
+    let mut single = shape.to_vec();
+    *single.get_mut(INPUT_AXIS)? = 1;
+    if kernel.shape().to_vec() != single {
+        return None;
+    }
+    let (channels, outputs) = (shape[INPUT_AXIS], *shape.last()?);
+    let factor = if first_layer == FirstLayer::Average { 1.0 / channels as f32 } else { 1.0 };
+    let taps = kernel.as_slice::<f32>().ok()?.chunks_exact(outputs.max(1));
+    let values: Vec<f32> = taps.flat_map(|tap| tap.repeat(channels)).map(|value| value * factor).collect();
+    Some(TensorData::new(values, shape.to_vec()))
+}
