@@ -1,6 +1,7 @@
 //! A step of fine-tuning and a window of inference on noise: the work of the downstream networks, to be measured.
 
 use brainmvp_nets::Init;
+use brainmvp_nets::heads::Segmented;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork, UniFormerConfig};
 use brainmvp_ssl::losses;
 use burn::optim::GradientsParams;
@@ -26,6 +27,7 @@ pub struct Finetuning {
     /// `[B, D, H, W, C]` each.
     images: Tensor<5>,
     templates: Tensor<5>,
+    /// Of both copies: they are one batch for the losses.
     target: Tensor<5>,
 }
 
@@ -46,7 +48,7 @@ impl Finetuning {
             rng: ChaCha8Rng::seed_from_u64(0),
             images: noise(MODALITIES),
             templates: noise(MODALITIES),
-            target,
+            target: Tensor::cat(vec![target.clone(), target], 0),
         }
     }
 
@@ -57,10 +59,9 @@ impl Finetuning {
         let [first, second] = copies.map(|copy| self.network.forward(copy, &mut None));
         let apart = first.deepest.clone() - second.deepest.clone();
         let mut total = (apart.clone() * apart).mean() * WEIGHT_AGREEMENT;
-        for segmented in [first, second] {
-            for logits in segmented.coarse.into_iter().chain([segmented.logits]) {
-                total = total + losses::segmentation(logits, self.target.clone());
-            }
+        let scales = |copy: Segmented| copy.coarse.into_iter().chain([copy.logits]);
+        for (first, second) in scales(first).zip(scales(second)) {
+            total = total + losses::segmentation(Tensor::cat(vec![first, second], 0), self.target.clone());
         }
         let gradients = GradientsParams::from_grads(total.backward(), &self.network);
         let rate = self.config.schedule.learning_rate;

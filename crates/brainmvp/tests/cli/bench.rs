@@ -11,7 +11,7 @@ fn a_step() {
         .run(&[&["bench", "step", "--json", "made/step.json", "--threads", "2"], &SMALL[..]].concat())
         .succeeds()
         .prints(&["threads 2", "pre-training step: cases 1, two 16^3 views", "s/step", "brainmvp"])
-        .notes(&["measuring a pre-training step: brainmvp, fp32"]);
+        .notes(&["measuring pre-training step: brainmvp, fp32"]);
     let found = place.json("made/step.json");
     let seconds = found["seconds_per_step"].as_f64().unwrap();
     assert!(seconds > 0.0 && found["fastest_seconds_per_step"].as_f64().unwrap() <= seconds, "{found}");
@@ -33,10 +33,16 @@ fn everything() {
     place.run(&[&["bench", "--json", "all.json"], &SMALL[..]].concat()).succeeds().prints(&[
         "GFLOP/s",
         "attention 8 tokens, 5 heads",
-        "pre-training step",
+        "pre-training step: cases 1",
+        "fine-tuning step: cases 1",
+        "inference: windows of 16^3",
     ]);
     let found = place.json("all.json");
-    assert!(found["step"]["seconds_per_step"].as_f64().unwrap() > 0.0, "{found}");
+    for (work, key) in
+        [("step", "seconds_per_step"), ("finetune", "seconds_per_step"), ("inference", "seconds_per_window")]
+    {
+        assert!(found[work][key].as_f64().unwrap() > 0.0, "{found}");
+    }
     let operations = found["kernels"]["operations"].as_array().unwrap();
     let names: Vec<_> = operations.iter().map(|operation| operation["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"depthwise 5^3 at 8^3 x 64"), "{names:?}");
@@ -106,13 +112,17 @@ fn pytorch_does_the_same_work() {
     };
     let place = Place::new();
     let python = python.to_str().unwrap();
-    place
-        .run(&[&["bench", "step", "--json", "step.json", "--peers", python], &SMALL[..]].concat())
-        .succeeds()
-        .prints(&["time / ours"]);
-    for key in ["pytorch_fp32", "pytorch_fp32_best", "pytorch_bf16"] {
-        let found = &place.json("step.json")["peers"][key];
-        assert!(found["seconds_per_step"].as_f64().unwrap() > 0.0, "{found}");
-        assert!(found["time_ratio"].as_f64().unwrap() > 0.0, "{found}");
+    for (work, key) in
+        [("step", "seconds_per_step"), ("finetune", "seconds_per_step"), ("inference", "seconds_per_window")]
+    {
+        place
+            .run(&[&["bench", work, "--json", "made.json", "--peers", python], &SMALL[..]].concat())
+            .succeeds()
+            .prints(&["time / ours"]);
+        for peer in ["pytorch_fp32", "pytorch_fp32_best", "pytorch_bf16"] {
+            let found = &place.json("made.json")["peers"][peer];
+            assert!(found[key].as_f64().unwrap() > 0.0, "{work}, {peer}: {found}");
+            assert!(found["time_ratio"].as_f64().unwrap() > 0.0, "{work}, {peer}: {found}");
+        }
     }
 }

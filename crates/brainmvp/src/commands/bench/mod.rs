@@ -1,6 +1,7 @@
 //! `brainmvp bench`
 
 mod child;
+mod downstream;
 mod kernels;
 mod machine;
 mod peer;
@@ -26,7 +27,7 @@ use machine::Machine;
 use peer::Peer;
 use report::{Measured, Row};
 
-/// Measure this machine: the operations, and a training step, beside PyTorch where there is one
+/// Measure this machine: operations, training steps and inference, beside PyTorch where there is one
 ///
 /// A time is the median of some repetitions after one that warms up; memory is the largest resident size of a process
 /// that does nothing else, in GB of 10^9 bytes (on Linux). Times differ from machine to machine and from hour to hour:
@@ -39,15 +40,18 @@ Examples:
   brainmvp bench step --peers venv/bin/python --json step.json
 
 What is measured:
-  kernels  every operation of the networks, forward and backward, as a share of this machine's peak
-  step     one step of pre-training: UniFormer-S, two views of each case, forward, backward, AdamW
+  kernels    every operation of the networks, forward and backward, as a share of this machine's peak
+  step       one step of pre-training: UniFormer-S, two views of each case, forward, backward, AdamW
+  finetune   one step of fine-tuning: UniFormer-S that segments, two copies of each case, deep supervision
+  inference  one window through the same network
 
 --peers does the same work in PyTorch: plain fp32, fp32 at its best (channels last, fused attention
 and optimiser), and the latter with bf16 autocast. It takes a Python that has torch:
   python3 -m venv venv && venv/bin/pip install torch
 
---json: `step` writes seconds_per_step, peak_memory_gb, precision, threads, cpu, version and peers;
-`kernels` writes operations; `all` writes both, under their names.")]
+--json: `step` and `finetune` write seconds_per_step, peak_memory_gb, precision, threads, cpu,
+version and peers, `inference` seconds_per_window and the like, `kernels` a list of operations;
+`all` writes all of them, under their names.")]
 pub(crate) struct Bench {
     /// What to measure
     #[arg(value_name = "WHAT", default_value = ALL, value_parser = choices())]
@@ -81,13 +85,38 @@ struct Work {
     title: &'static str,
     /// What is done once in each repetition.
     unit: &'static str,
+    /// What it works on.
+    input: fn(&Shape) -> String,
     /// Does the work in this process, with files in a folder.
     measure: fn(&Shape, &Path) -> anyhow::Result<Sample>,
 }
 
 /// All work; more is a line here, and a function of the same name in `peer.py`.
-static WORKS: &[Work] =
-    &[Work { name: "step", title: "pre-training step", unit: "step", measure: step::measure }];
+static WORKS: &[Work] = &[
+    Work {
+        name: "step",
+        title: "pre-training step",
+        unit: "step",
+        input: |Shape { size, batch, .. }| format!("cases {batch}, two {size}^3 views each"),
+        measure: step::measure,
+    },
+    Work {
+        name: "finetune",
+        title: "fine-tuning step",
+        unit: "step",
+        input: |Shape { size, batch, .. }| {
+            format!("cases {batch}, two {size}^3 copies of four modalities each")
+        },
+        measure: downstream::finetune,
+    },
+    Work {
+        name: "inference",
+        title: "inference",
+        unit: "window",
+        input: |Shape { size, batch, .. }| format!("windows of {size}^3, four modalities, {batch} at once"),
+        measure: downstream::inference,
+    },
+];
 
 /// How much work.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +138,9 @@ impl Bench {
             return self.measure_here(folder, ui);
         }
         if self.what == KERNELS && self.peers.is_some() {
-            return Err(bad_input("--peers: the kernels have no peer; measure a step with `bench step`"));
+            return Err(bad_input(
+                "--peers: the kernels have no peer; measure the others, e.g. `bench step`",
+            ));
         }
         if let Some(json) = &self.json {
             argument::prepare_output_file(json)?;
@@ -125,7 +156,8 @@ impl Bench {
         }
         for work in WORKS.iter().filter(|work| self.wants(work.name)) {
             let rows = self.rows(work, peer.as_ref(), scratch.path(), ui)?;
-            ui.result(report::table(work, &self.shape(5), &rows))?;
+            let input = (work.input)(&self.shape(5));
+            ui.result(format!("\n{}: {input}\n{}", work.title, report::table(work, &rows)))?;
             found.insert(work.name.to_owned(), report::json(work, &machine, &rows));
             stop_if_asked()?;
             if let Some(Err(reason)) = rows.first().map(|row| &row.outcome) {
@@ -153,7 +185,7 @@ impl Bench {
                 if interrupt::stop_flag().load(Ordering::Relaxed) {
                     return anyhow::Ok(());
                 }
-                ui.note(format!("measuring a {}: {program}, {precision}", work.title));
+                ui.note(format!("measuring {}: {program}, {precision}", work.title));
                 let folder = scratch.join(work.name).join(key);
                 std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
                 let outcome = measure(&folder).map(|sample| Measured::of(&sample)).map_err(|e| e.to_string());

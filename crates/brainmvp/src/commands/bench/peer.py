@@ -380,7 +380,8 @@ def finetune(setting, size, batch):
     optimizer = adamw(module, setting)
     shape = (batch, CASE_MODALITIES, size, size, size)
     images, templates = torch.rand(shape), torch.rand(shape)
-    target = (torch.rand(batch, CLASSES, size, size, size) > 0.8).float()
+    # Both copies are one batch for the losses.
+    target = (torch.rand(batch, CLASSES, size, size, size) > 0.8).float().repeat(2, 1, 1, 1, 1)
 
     def copy():
         replaced = torch.randperm(CASE_MODALITIES)[: int(torch.randint(CASE_MODALITIES, ()))]
@@ -393,7 +394,8 @@ def finetune(setting, size, batch):
         with autocast(setting):
             copies = [module(copy()) for _ in range(2)]
         loss = 0.1 * F.mse_loss(copies[0][1].float(), copies[1][1].float())
-        loss = loss + sum(segmentation_loss(logits, target) for scales, _ in copies for logits in scales)
+        scales = zip(*(logits for logits, _ in copies))
+        loss = loss + sum(segmentation_loss(torch.cat(scale), target) for scale in scales)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -555,7 +557,8 @@ def check_segmentation(comparison, setting):
     logits, other = module.train()(first)[0], module(second)[0]
     for name, found in (("scale4", logits[0]), ("full", logits[2])):
         comparison.add(f"finetune train {name}", found[..., ::2, ::2, ::2], golden[f"train_{name}_stride2"])
-    losses = [segmentation_loss(scale, golden["y"].float()) for scale in logits]
+    target = golden["y"].float().repeat(2, 1, 1, 1, 1)
+    losses = [segmentation_loss(torch.cat(copies), target) for copies in zip(logits, other)]
     for name, loss in zip(("loss_scale4", "loss_scale2", "loss_full"), losses):
         comparison.add(f"finetune {name}", loss, expected[name])
     total = sum(losses) + 0.1 * F.mse_loss(logits[0], other[0])

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::child::Sample;
 use super::machine::{Machine, rounded};
-use super::{PRECISION, Shape, Work};
+use super::{PRECISION, Work};
 use crate::commands::table;
 
 /// One program doing one work.
@@ -48,14 +48,13 @@ impl Measured {
 }
 
 /// Ours is the first row; the others are told as multiples of it.
-pub(super) fn table(work: &Work, shape: &Shape, rows: &[Row]) -> String {
-    let Shape { size, batch, .. } = shape;
+pub(super) fn table(work: &Work, rows: &[Row]) -> String {
     let unit = format!("s/{}", work.unit);
     let title = ["", "precision", &unit, "range", "peak memory", "time / ours", "memory / ours"];
     let ours = rows.first().and_then(|row| row.outcome.as_ref().ok());
     let lines = rows.iter().map(|row| cells(row, ours));
     let lines: Vec<_> = std::iter::once(title.map(str::to_owned)).chain(lines).collect();
-    format!("\n{}: cases {batch}, two {size}^3 views each\n{}", work.title, table::columns(&lines))
+    table::columns(&lines)
 }
 
 fn cells(row: &Row, ours: Option<&Measured>) -> [String; 7] {
@@ -145,7 +144,7 @@ mod tests {
         assert_eq!(peers["pytorch_fp32"]["time_ratio"], 4.0);
         assert_eq!(peers["pytorch_fp32"]["memory_ratio"], 2.5);
         assert_eq!(peers["pytorch_bf16"]["error"], "no room");
-        let table = table(work(), &Shape { size: 32, batch: 1, repetitions: 2 }, &rows);
+        let table = table(work(), &rows);
         assert!(
             table.contains("4.00") && table.contains("failed") && table.contains("6.000 to 10.000"),
             "{table}"
