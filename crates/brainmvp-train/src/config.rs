@@ -3,7 +3,7 @@
 //! Presets give the defaults; a TOML file and `key=value` settings change them; the whole is checked once and stored
 //! with the run as resolved.
 
-use brainmvp_nets::networks::{UniFormer, UniFormerConfig};
+use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
 use brainmvp_ssl::objectives::{BrainMvpConfig, MethodPreset};
 use brainmvp_ssl::templates::TemplateConfig;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -23,26 +23,73 @@ pub enum ModelPreset {
     UniformerSmall,
     /// A UniFormer of 0.2 M parameters for tests and first tries.
     Tiny,
+    /// UNET3D, the paper's second network.
+    Unet3d,
+    /// A small UNET3D for tests and first tries.
+    Unet3dTiny,
 }
 
 /// Which network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(try_from = "ModelSection", into = "ModelSection")]
 pub struct ModelConfig {
     /// Where the other numbers start from.
     pub preset: ModelPreset,
-    /// Widths and depths.
-    pub uniformer: UniFormerConfig,
+    /// The network's own numbers, in a section of its name: `[model.uniformer]`.
+    pub network: NetworkConfig,
+}
+
+/// `[model]` as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelSection {
+    #[serde(default)]
+    preset: ModelPreset,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uniformer: Option<UniFormerConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unet3d: Option<Unet3dConfig>,
+}
+
+impl TryFrom<ModelSection> for ModelConfig {
+    type Error = &'static str;
+
+    fn try_from(section: ModelSection) -> std::result::Result<Self, Self::Error> {
+        let preset = section.preset;
+        let network = match (section.uniformer, section.unet3d) {
+            (None, None) => return Ok(Self::of(preset)),
+            (Some(config), None) => NetworkConfig::UniFormer(config),
+            (None, Some(config)) => NetworkConfig::Unet3d(config),
+            (Some(_), Some(_)) => {
+                return Err(
+                    "model.uniformer and model.unet3d are two networks: set the one that model.preset names",
+                );
+            }
+        };
+        Ok(Self { preset, network })
+    }
+}
+
+impl From<ModelConfig> for ModelSection {
+    fn from(config: ModelConfig) -> Self {
+        let (uniformer, unet3d) = match config.network {
+            NetworkConfig::UniFormer(network) => (Some(network), None),
+            NetworkConfig::Unet3d(network) => (None, Some(network)),
+        };
+        Self { preset: config.preset, uniformer, unet3d }
+    }
 }
 
 impl ModelConfig {
     /// The numbers of a preset.
     pub fn of(preset: ModelPreset) -> Self {
-        let uniformer = match preset {
-            ModelPreset::UniformerSmall => UniFormerConfig::small(),
-            ModelPreset::Tiny => UniFormerConfig::tiny(),
+        let network = match preset {
+            ModelPreset::UniformerSmall => NetworkConfig::UniFormer(UniFormerConfig::small()),
+            ModelPreset::Tiny => NetworkConfig::UniFormer(UniFormerConfig::tiny()),
+            ModelPreset::Unet3d => NetworkConfig::Unet3d(Unet3dConfig::published()),
+            ModelPreset::Unet3dTiny => NetworkConfig::Unet3d(Unet3dConfig::tiny()),
         };
-        Self { preset, uniformer }
+        Self { preset, network }
     }
 }
 
@@ -151,7 +198,7 @@ impl PretrainConfig {
     fn check(&self) -> Result<()> {
         let problem = self
             .model
-            .uniformer
+            .network
             .problem()
             .or_else(|| self.patch_problem())
             .or_else(|| self.method.mask.problem(self.patch.size))
@@ -160,16 +207,16 @@ impl PretrainConfig {
     }
 
     fn patch_problem(&self) -> Option<String> {
-        let stride = UniFormer::STRIDE;
+        let stride = self.model.network.stride();
         if self.patch.size.iter().any(|&n| n == 0 || n % stride != 0) {
             return Some(format!(
                 "patch.size {:?}: each must be a positive multiple of {stride}",
                 self.patch.size
             ));
         }
-        if self.model.uniformer.in_channels != 1 {
+        if self.model.network.in_channels() != 1 {
             return Some(
-                "model.uniformer.in_channels must be 1: pre-training sees one modality at a time".into(),
+                "in_channels of the network must be 1: pre-training sees one modality at a time".into(),
             );
         }
         if !self.templates.size.is_empty()
@@ -201,17 +248,6 @@ impl PretrainConfig {
             ("train.workers", train.workers as u64, 1024),
             ("patch.size", self.patch.size.iter().max().copied().unwrap_or(0) as u64, 512),
             ("templates.size", self.templates.size.iter().max().copied().unwrap_or(0) as u64, 1024),
-            ("model.uniformer.mlp_ratio", self.model.uniformer.mlp_ratio as u64, 64),
-            (
-                "model.uniformer.widths",
-                self.model.uniformer.widths.into_iter().max().unwrap_or(0) as u64,
-                8192,
-            ),
-            (
-                "model.uniformer.depths",
-                self.model.uniformer.depths.into_iter().max().unwrap_or(0) as u64,
-                256,
-            ),
         ];
         if let Some((key, _, limit)) = limits.iter().find(|(_, value, limit)| value > limit) {
             return Some(format!("{key} must be at most {limit}"));
@@ -314,7 +350,7 @@ mod tests {
             &["model.preset=tiny", "train.batch_size=4", "patch.size=32", "templates.size=[8, 9, 10]"],
         )
         .unwrap();
-        assert_eq!(config.model.uniformer, UniFormerConfig::tiny());
+        assert_eq!(config.model.network, NetworkConfig::UniFormer(UniFormerConfig::tiny()));
         assert_eq!((config.method.weight_distill, config.method.weight_contrast), (10.0, 0.5));
         assert_eq!((config.train.batch_size, config.train.accumulate), (4, 2));
         assert_eq!(config.patch.size, [32; 3]);
@@ -323,8 +359,17 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_read_back() {
-        let config = PretrainConfig::of(ModelPreset::Tiny, MethodPreset::Released);
-        assert_eq!(PretrainConfig::parse(&config.to_toml().unwrap()).unwrap(), config);
+        for preset in [ModelPreset::Tiny, ModelPreset::Unet3dTiny] {
+            let config = PretrainConfig::of(preset, MethodPreset::Released);
+            assert_eq!(PretrainConfig::parse(&config.to_toml().unwrap()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn the_preset_chooses_the_network() {
+        let settings = ["model.preset=unet3d", "model.unet3d.widths=[8, 8, 16, 16]", "patch.size=24"];
+        let expected = Unet3dConfig { widths: [8, 8, 16, 16], ..Unet3dConfig::published() };
+        assert_eq!(resolve("", &settings).unwrap().model.network, NetworkConfig::Unet3d(expected));
     }
 
     #[test]
@@ -352,6 +397,11 @@ mod tests {
         assert!(message(&["optimizer.beta1=1.5"]).contains("beta1"));
         assert!(message(&["train"]).contains("key=value"));
         assert!(message(&["model.uniformer.head_width=7"]).contains("head_width"));
+        assert!(message(&["model.uniformer.depths=[1, 1, 1, 999]"]).contains("at most 256"));
+        assert!(message(&["model.preset=tiny", "model.unet3d.in_channels=1"]).contains("two networks"));
+        assert!(
+            message(&["model.preset=unet3d", "model.unet3d.widths=[8, 8, 8, 9]"]).contains("multiples of 8")
+        );
         assert!(message(&["patch.size=16000"]).contains("at most 512"));
         assert!(message(&["method.weight_cross=nan"]).contains("weight_cross"));
         let broken = resolve("[train]\nseed = 1\n[train", &[]).unwrap_err().to_string();

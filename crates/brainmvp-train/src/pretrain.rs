@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use brainmvp_nets::Init;
-use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_prep::cache::Cache;
 use brainmvp_ssl::objectives::BrainMvp;
 use brainmvp_ssl::templates::Templates;
@@ -61,8 +60,8 @@ pub fn pretrain(options: &PretrainOptions, stop: &AtomicBool, observer: &dyn Obs
     let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ FIRST_WEIGHTS);
     let templates = Templates::new(grid.shape, config.templates.range_floor, &device);
     let mut init = Init { device: &device, rng: &mut rng };
-    let network = NetworkConfig::UniFormer(config.model.uniformer.clone());
-    let objective = BrainMvp::new(&config.method, &network, templates, config.patch.size, &mut init);
+    let objective =
+        BrainMvp::new(&config.method, &config.model.network, templates, config.patch.size, &mut init);
     let facts = json!({
         "method": "brainmvp",
         "templates": grid,

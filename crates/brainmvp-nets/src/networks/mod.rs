@@ -19,6 +19,9 @@ pub use downstream::{ClassificationNetwork, Classified, SegmentationNetwork};
 pub use unet3d::{ResidualBlock, Unet3dConfig, Unet3dDecoder, Unet3dEncoder};
 pub use uniformer::{AttentionBlock, ConvBlock, UniFormer, UniFormerConfig};
 
+/// The most channels that a stage may have: more is a slip of the pen.
+const MAX_WIDTH: usize = 8192;
+
 /// Which network, and its numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -102,6 +105,7 @@ impl NetworkConfig {
 
 /// From a volume to features.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // a run has one of them
 pub enum Encoder {
     /// Convolutions and attention.
     UniFormer(UniFormer),
@@ -127,6 +131,7 @@ impl Encoder {
 
 /// From the deepest features back to the volume.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // a run has one of them
 pub enum Reconstruction {
     /// Transposed convolutions.
     UniFormer(ReconstructionDecoder),

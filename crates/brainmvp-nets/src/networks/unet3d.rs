@@ -7,6 +7,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::MAX_WIDTH;
 use crate::Init;
 use crate::layers::{Activation, Conv3d, GroupNorm, Pointwise, nearest_upsample};
 
@@ -45,8 +46,9 @@ impl Unet3dConfig {
         if self.in_channels == 0 {
             return Some("in_channels must be positive".into());
         }
-        let wrong = self.widths.iter().find(|&&width| width == 0 || width % GROUPS != 0);
-        wrong.map(|width| format!("widths must be positive multiples of {GROUPS}, got {width}"))
+        let fits = |width: usize| (GROUPS..=MAX_WIDTH).contains(&width) && width.is_multiple_of(GROUPS);
+        let wrong = self.widths.iter().find(|&&width| !fits(width));
+        wrong.map(|width| format!("widths must be multiples of {GROUPS} up to {MAX_WIDTH}, got {width}"))
     }
 
     /// A new encoder.

@@ -7,6 +7,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::MAX_WIDTH;
 use crate::Init;
 use crate::layers::{
     Attention, BatchNorm, DepthwiseConv3d, DropPath, LayerNorm, Linear, Mlp, Noise, PatchEmbed, Pointwise,
@@ -59,6 +60,14 @@ impl UniFormerConfig {
         let positive = self.in_channels > 0 && self.mlp_ratio > 0 && self.head_width > 0;
         if !positive || self.widths.contains(&0) || self.depths.contains(&0) {
             return Some("in_channels, widths, depths, head_width and mlp_ratio must be positive".into());
+        }
+        let limits = [
+            ("widths", self.widths.into_iter().max(), MAX_WIDTH),
+            ("depths", self.depths.into_iter().max(), 256),
+            ("mlp_ratio", Some(self.mlp_ratio), 64),
+        ];
+        if let Some((key, _, limit)) = limits.iter().find(|(_, largest, limit)| *largest > Some(*limit)) {
+            return Some(format!("{key} must be at most {limit}"));
         }
         if !(0.0..1.0).contains(&self.drop_path) {
             return Some(format!("drop_path must lie in [0, 1), got {}", self.drop_path));

@@ -27,7 +27,7 @@ Examples:
   brainmvp pretrain --data cache --out try --set model.preset=tiny --set patch.size=32 --set train.max_steps=20
 
 Settings that scripts often change: train.epochs, train.max_steps, train.batch_size, patch.size,
-checkpoint.every_steps, model.preset (uniformer-small, tiny), method.preset (paper, released).
+checkpoint.every_steps, model.preset (uniformer-small, unet3d, tiny, unet3d-tiny), method.preset (paper, released).
 RUN/config.toml shows all of them.")]
 pub(crate) struct Pretrain {
     /// Folder of prepared cases, made by `brainmvp preprocess`
