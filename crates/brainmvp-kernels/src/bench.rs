@@ -112,22 +112,32 @@ impl Bench<'_> {
                     backward: || Dispatch::voxel_linear_backward(x.clone(), weight.clone(), gradient.clone()),
                 })?;
             }
-            self.gelu(rows, channels, 4 * channels)?;
+            self.mlp(rows, channels, 4 * channels)?;
         }
         ControlFlow::Continue(())
     }
 
-    fn gelu(&mut self, rows: usize, inputs: usize, outputs: usize) -> ControlFlow<()> {
-        let (x, gradient) = (self.random([rows, inputs]), self.random([rows, outputs]));
-        let (weight, bias, before) =
-            (self.random([inputs, outputs]), self.random([outputs]), self.random([rows, outputs]));
+    fn mlp(&mut self, rows: usize, channels: usize, hidden: usize) -> ControlFlow<()> {
+        let (x, gradient) = (self.random([rows, channels]), self.random([rows, channels]));
+        let (weight1, bias1) = (self.random([channels, hidden]), self.random([hidden]));
+        let (weight2, bias2) = (self.random([hidden, channels]), self.random([channels]));
         self.measure(&Case {
-            name: format!("linear and GELU {rows} x {inputs} x {outputs}"),
-            flop: 2 * rows * inputs * outputs,
-            forward: || Dispatch::voxel_linear_gelu_train(x.clone(), weight.clone(), bias.clone()),
+            name: format!("perceptron {rows} x {channels} x {hidden}"),
+            flop: 4 * rows * channels * hidden,
+            forward: || {
+                let (weight2, bias2) = (weight2.clone(), bias2.clone());
+                Dispatch::voxel_mlp_onto(
+                    gradient.clone(),
+                    x.clone(),
+                    weight1.clone(),
+                    bias1.clone(),
+                    weight2,
+                    bias2,
+                )
+            },
             backward: || {
-                let before = before.clone();
-                Dispatch::voxel_linear_gelu_backward(x.clone(), weight.clone(), before, gradient.clone())
+                let (weight2, gradient) = (weight2.clone(), gradient.clone());
+                Dispatch::voxel_mlp_backward(x.clone(), weight1.clone(), bias1.clone(), weight2, gradient)
             },
         })
     }

@@ -2,7 +2,7 @@
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
-use crate::ops::{GroupNormOptions, attention, conv, depthwise, group_norm, linear, norm, patch};
+use crate::ops::{GroupNormOptions, attention, conv, depthwise, group_norm, linear, mlp, norm, patch};
 
 /// The operations of channels-last 3-D networks, on the primitives of a backend, and their gradients.
 ///
@@ -61,32 +61,37 @@ pub trait VolumeOps: Backend {
         linear::reference_backward::<Self>(x, weight, gradient)
     }
 
-    /// See [`crate::ops::linear_gelu`].
-    fn voxel_linear_gelu(
+    /// See [`crate::ops::linear_onto`]. Its gradients are those of [`VolumeOps::voxel_linear`]; `onto` has the output's.
+    fn voxel_linear_onto(
+        onto: FloatTensor<Self>,
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        linear::reference_gelu::<Self>(x, weight, bias).0
+        linear::reference_onto::<Self>(onto, x, weight, bias)
     }
 
-    /// [`VolumeOps::voxel_linear_gelu`] with what its gradient needs: the values before GELU.
-    fn voxel_linear_gelu_train(
+    /// See [`crate::ops::mlp_onto`].
+    fn voxel_mlp_onto(
+        onto: FloatTensor<Self>,
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        linear::reference_gelu::<Self>(x, weight, bias)
+        weight1: FloatTensor<Self>,
+        bias1: FloatTensor<Self>,
+        weight2: FloatTensor<Self>,
+        bias2: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        mlp::reference::<Self>(onto, x, mlp::Weights { weight1, bias1, weight2 }, bias2)
     }
 
-    /// Gradients of [`VolumeOps::voxel_linear_gelu`] for input, weight and bias; `before` are the values before GELU.
-    fn voxel_linear_gelu_backward(
+    /// Gradients of [`VolumeOps::voxel_mlp_onto`] for input, weight, bias, weight and bias; `onto` has the output's.
+    fn voxel_mlp_backward(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        before: FloatTensor<Self>,
+        weight1: FloatTensor<Self>,
+        bias1: FloatTensor<Self>,
+        weight2: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        linear::reference_gelu_backward::<Self>(x, weight, before, gradient)
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        mlp::reference_backward::<Self>(x, mlp::Weights { weight1, bias1, weight2 }, gradient).into()
     }
 
     /// See [`crate::ops::layer_norm`].

@@ -16,7 +16,9 @@ mod cpu;
 mod extension;
 mod memory;
 pub mod ops;
+mod precision;
 
 pub use cpu::peak_flops;
 pub use extension::VolumeOps;
 pub use memory::keep_freed_memory;
+pub use precision::{NoBf16, Precision, precision, set_precision};

@@ -1,6 +1,6 @@
 //! Exponential and the exact (erf) GELU on vectors of floats.
 
-use super::simd::{Lanes, WIDEST_LANES, dispatch};
+use super::simd::{Lanes, dispatch, load_some, store_some};
 
 /// `1.5 * 2^23`: adding it rounds to an integer, which is then in the low bits.
 const ROUNDING: f32 = 12_582_912.0;
@@ -62,61 +62,36 @@ unsafe fn gelu_lanes<L: Lanes>(z: L) -> L {
     unsafe { z.mul(normal(z).0) }
 }
 
-/// `gradient` times the derivative of GELU at `z`.
-#[inline(always)]
-unsafe fn gelu_gradient_lanes<L: Lanes>(z: L, gradient: L) -> L {
-    // SAFETY: the caller has the instruction set of `L`.
-    unsafe {
-        let (cumulative, density) = normal(z);
-        gradient.mul(cumulative.mul_add(z, density))
-    }
-}
-
 dispatch! {
     /// `output[i] = gelu(z[i])` for `count` floats; `output` may be `z`.
     unsafe fn gelu(z: *const f32, output: *mut f32, count: usize) = gelu_values
 }
 
 dispatch! {
-    /// `output[i] = gradient[i] gelu'(z[i])` for `count` floats; `output` may be one of the inputs.
-    unsafe fn gelu_gradient(z: *const f32, gradient: *const f32, output: *mut f32, count: usize) = gelu_gradient_values
+    /// `z[i]` becomes `gelu(z[i])`, and `gradient[i]` is multiplied by the derivative there, for `count` floats.
+    unsafe fn gelu_with_gradient(z: *mut f32, gradient: *mut f32, count: usize) = gelu_with_gradient_values
 }
 
 #[inline(always)]
 unsafe fn gelu_values<L: Lanes>(z: *const f32, output: *mut f32, count: usize) {
-    let whole = count - count % L::N;
-    // SAFETY: the caller promises `count` floats behind both pointers, and the instruction set of `L`.
-    unsafe {
-        for i in (0..whole).step_by(L::N) {
-            gelu_lanes(L::load(z.add(i))).store(output.add(i));
-        }
-        let rest = count - whole;
-        let mut lanes = [0.0; WIDEST_LANES];
-        lanes.as_mut_ptr().copy_from_nonoverlapping(z.add(whole), rest);
-        gelu_lanes(L::load(lanes.as_ptr())).store(lanes.as_mut_ptr());
-        output.add(whole).copy_from_nonoverlapping(lanes.as_ptr(), rest);
+    for i in (0..count).step_by(L::N) {
+        let left = (count - i) as isize;
+        // SAFETY: the caller promises `count` floats behind both pointers, and the instruction set of `L`.
+        unsafe { store_some(gelu_lanes(load_some::<L>(z.add(i), left)), output.add(i), left) };
     }
 }
 
 #[inline(always)]
-unsafe fn gelu_gradient_values<L: Lanes>(
-    z: *const f32,
-    gradient: *const f32,
-    output: *mut f32,
-    count: usize,
-) {
-    let whole = count - count % L::N;
-    // SAFETY: the caller promises `count` floats behind the pointers, and the instruction set of `L`.
-    unsafe {
-        for i in (0..whole).step_by(L::N) {
-            gelu_gradient_lanes(L::load(z.add(i)), L::load(gradient.add(i))).store(output.add(i));
+unsafe fn gelu_with_gradient_values<L: Lanes>(z: *mut f32, gradient: *mut f32, count: usize) {
+    for i in (0..count).step_by(L::N) {
+        let left = (count - i) as isize;
+        // SAFETY: the caller promises `count` floats behind the pointers, and the instruction set of `L`.
+        unsafe {
+            let (values, upstream) = (load_some::<L>(z.add(i), left), load_some::<L>(gradient.add(i), left));
+            let (cumulative, density) = normal(values);
+            store_some(values.mul(cumulative), z.add(i), left);
+            store_some(upstream.mul(cumulative.mul_add(values, density)), gradient.add(i), left);
         }
-        let rest = count - whole;
-        let (mut lanes, mut gradients) = ([0.0; WIDEST_LANES], [0.0; WIDEST_LANES]);
-        lanes.as_mut_ptr().copy_from_nonoverlapping(z.add(whole), rest);
-        gradients.as_mut_ptr().copy_from_nonoverlapping(gradient.add(whole), rest);
-        gelu_gradient_lanes(L::load(lanes.as_ptr()), L::load(gradients.as_ptr())).store(lanes.as_mut_ptr());
-        output.add(whole).copy_from_nonoverlapping(lanes.as_ptr(), rest);
     }
 }
 
@@ -158,10 +133,9 @@ mod tests {
     fn gelu_gradient_is_the_derivative() {
         let z = points();
         for set in InstructionSet::available() {
-            let mut output = vec![f32::NAN; z.len()];
-            let gradient = vec![2.0; z.len()];
-            // SAFETY: all hold `z.len()` floats.
-            unsafe { gelu_gradient(set, z.as_ptr(), gradient.as_ptr(), output.as_mut_ptr(), z.len()) };
+            let (mut values, mut output) = (z.clone(), vec![2.0; z.len()]);
+            // SAFETY: both hold `z.len()` floats.
+            unsafe { gelu_with_gradient(set, values.as_mut_ptr(), output.as_mut_ptr(), z.len()) };
             for (&z, &got) in z.iter().zip(&output) {
                 let z = f64::from(z);
                 let density = (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt();

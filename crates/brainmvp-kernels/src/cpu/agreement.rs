@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 
 use super::simd::InstructionSet;
-use super::{attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, patch};
+use super::{attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, mlp, patch};
 use crate::ops::{Activation, GroupNormOptions};
 
 fn values(count: usize, salt: usize) -> Vec<f32> {
@@ -36,11 +36,31 @@ fn linear(rows: usize, inputs: usize, outputs: usize) -> Vec<Vec<f32>> {
     let sizes = linear::Sizes { rows, inputs, outputs };
     let (x, weight, bias) = (values(rows * inputs, 1), values(inputs * outputs, 2), values(outputs, 3));
     let gradient = values(rows * outputs, 4);
-    let [output, before] = linear::forward_gelu_train(&x, &weight, &bias, sizes);
-    let gradients = linear::backward(&x, &weight, &gradient, Some(&before), sizes);
-    assert_eq!(output, linear::forward_gelu(&x, &weight, &bias, sizes));
-    assert_eq!(before, linear::forward(&x, &weight, &bias, sizes));
-    vec![output, before, gradients.input, gradients.weight, gradients.bias]
+    let gradients = linear::backward(&x, &weight, &gradient, sizes);
+    vec![
+        linear::forward(&x, &weight, &bias, None, sizes),
+        linear::forward(&x, &weight, &bias, Some(&gradient), sizes),
+        gradients.input,
+        gradients.weight,
+        gradients.bias,
+    ]
+}
+
+fn perceptron(rows: usize, inputs: usize, hidden: usize) -> Vec<Vec<f32>> {
+    let sizes = mlp::Sizes { rows, inputs, hidden, outputs: inputs };
+    let (x, gradient) = (values(rows * inputs, 1), values(rows * inputs, 2));
+    let (weight1, bias1) = (values(inputs * hidden, 3), values(hidden, 4));
+    let (weight2, bias2) = (values(inputs * hidden, 5), values(inputs, 6));
+    let weights = mlp::Weights { weight1: &weight1, bias1: &bias1, weight2: &weight2, bias2: &bias2 };
+    let gradients = mlp::backward(&x, weights, &gradient, sizes);
+    vec![
+        mlp::forward(&x, weights, &gradient, sizes),
+        gradients.input,
+        gradients.weight1,
+        gradients.bias1,
+        gradients.weight2,
+        gradients.bias2,
+    ]
 }
 
 fn norms(rows: usize, channels: usize) -> Vec<Vec<f32>> {
@@ -118,6 +138,7 @@ proptest! {
     #[test]
     fn matrices((rows, inputs, outputs) in (0usize..700, 0usize..50, 0usize..150)) {
         assert_agree(|| linear(rows, inputs, outputs));
+        assert_agree(|| perceptron(rows, inputs, outputs));
         assert_agree(|| norms(rows, inputs));
     }
 

@@ -89,17 +89,40 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         )
     }
 
-    fn voxel_linear_gelu(
+    fn voxel_linear_onto(
+        onto: FloatTensor<Self>,
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let ((x, x_node), (weight, weight_node), (bias, bias_node)) =
-            (x.into_parts(), weight.into_parts(), bias.into_parts());
-        let (output, before) = B::voxel_linear_gelu_train(x.clone(), weight.clone(), bias);
-        let (inputs, kept) = ([x_node, weight_node, bias_node], (x, weight, before));
-        record::<B, C, _, 3>(inputs, output, kept, |(x, weight, before), gradient| {
-            B::voxel_linear_gelu_backward(x, weight, before, gradient).into()
+        let ((onto, onto_node), (x, x_node)) = (onto.into_parts(), x.into_parts());
+        let ((weight, weight_node), (bias, bias_node)) = (weight.into_parts(), bias.into_parts());
+        let output = B::voxel_linear_onto(onto, x.clone(), weight.clone(), bias);
+        let inputs = [onto_node, x_node, weight_node, bias_node];
+        record::<B, C, _, 4>(inputs, output, (x, weight), |(x, weight), gradient| {
+            let (x, weight, bias) = B::voxel_linear_backward(x, weight, gradient.clone());
+            [gradient, x, weight, bias]
+        })
+    }
+
+    fn voxel_mlp_onto(
+        onto: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        weight1: FloatTensor<Self>,
+        bias1: FloatTensor<Self>,
+        weight2: FloatTensor<Self>,
+        bias2: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let ((onto, onto_node), (x, x_node)) = (onto.into_parts(), x.into_parts());
+        let ((weight1, weight1_node), (bias1, bias1_node)) = (weight1.into_parts(), bias1.into_parts());
+        let ((weight2, weight2_node), (bias2, bias2_node)) = (weight2.into_parts(), bias2.into_parts());
+        let kept = (x.clone(), weight1.clone(), bias1.clone(), weight2.clone());
+        let output = B::voxel_mlp_onto(onto, x, weight1, bias1, weight2, bias2);
+        let inputs = [onto_node, x_node, weight1_node, bias1_node, weight2_node, bias2_node];
+        record::<B, C, _, 6>(inputs, output, kept, |(x, weight1, bias1, weight2), gradient| {
+            let (x, weight1, bias1, weight2, bias2) =
+                B::voxel_mlp_backward(x, weight1, bias1, weight2, gradient.clone());
+            [gradient, x, weight1, bias1, weight2, bias2]
         })
     }
 

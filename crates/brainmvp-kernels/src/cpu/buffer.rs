@@ -17,21 +17,27 @@ pub(crate) unsafe fn build<const N: usize>(
     buffers
 }
 
-/// A new buffer of `len` floats that `tasks` tasks write in parallel wherever they like, without being zeroed first.
+/// A new buffer of `len` floats that `fill` writes wherever it likes, without being zeroed first.
 ///
 /// # Safety
-/// The tasks together write every float, no two the same one.
-pub(crate) unsafe fn build_scattered(
-    len: usize,
-    tasks: usize,
-    fill: impl Fn(usize, Shared) + Sync,
-) -> Vec<f32> {
-    let mut buffer = Vec::with_capacity(len);
-    let shared = Shared(buffer.as_mut_ptr());
-    (0..tasks).into_par_iter().for_each(|task| fill(task, shared));
-    // SAFETY: the caller promises that all of the capacity was written.
-    unsafe { buffer.set_len(len) };
+/// `fill` writes every float, no two threads the same one.
+pub(crate) unsafe fn build_scattered(len: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
+    let mut buffer = Vec::new();
+    // SAFETY: the caller's promise.
+    unsafe { build_scattered_into(&mut buffer, len, fill) };
     buffer
+}
+
+/// As [`build_scattered`], in the memory of a buffer.
+///
+/// # Safety
+/// As for [`build_scattered`].
+pub(crate) unsafe fn build_scattered_into(buffer: &mut Vec<f32>, len: usize, fill: impl FnOnce(Shared)) {
+    buffer.clear();
+    buffer.reserve(len);
+    fill(Shared(buffer.as_mut_ptr()));
+    // SAFETY: the caller promises that all of the length was written.
+    unsafe { buffer.set_len(len) };
 }
 
 /// Extends each buffer by `len` floats whose chunks of `chunk` floats (the last may be shorter) are written in
@@ -47,7 +53,7 @@ pub(crate) unsafe fn extend<const N: usize>(
 ) {
     let places = buffers.each_mut().map(|buffer| {
         buffer.reserve(len);
-        Shared(buffer.spare_capacity_mut().as_mut_ptr().cast())
+        Shared::spare(buffer)
     });
     let chunk = chunk.max(1);
     (0..len.div_ceil(chunk)).into_par_iter().for_each(|index| {
@@ -74,6 +80,11 @@ unsafe impl Sync for Shared {}
 impl Shared {
     pub(crate) fn new(floats: &mut [f32]) -> Self {
         Self(floats.as_mut_ptr())
+    }
+
+    /// The memory behind a buffer's floats.
+    pub(crate) fn spare(buffer: &mut Vec<f32>) -> Self {
+        Self(buffer.spare_capacity_mut().as_mut_ptr().cast())
     }
 
     /// The float at `index`.

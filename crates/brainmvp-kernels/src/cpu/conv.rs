@@ -240,9 +240,7 @@ pub(crate) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
         unsafe { Panels::packed(set, Matrix::new(&rows, sizes.outputs), (depth, sizes.outputs), &[]) }
     };
     // SAFETY: the forward view has all voxels of the output.
-    unsafe {
-        build_scattered(volume.len(), 1, |_, to| View::forward(sizes).write(set, x, pack, (to, volume)))
-    }
+    unsafe { build_scattered(volume.len(), |to| View::forward(sizes).write(set, x, pack, (to, volume))) }
 }
 
 /// The gradient for the input, given that for the output.
@@ -275,7 +273,7 @@ pub(crate) fn backward_input(gradient: &[f32], weight: &[f32], sizes: Sizes) -> 
     }
     // SAFETY: the views together have all voxels of the input, each once.
     unsafe {
-        build_scattered(volume.len(), 1, |_, to| {
+        build_scattered(volume.len(), |to| {
             for view in &views {
                 view.write(set, gradient, pack, (to, volume));
             }

@@ -81,8 +81,10 @@ pub(crate) fn forward<const K: usize>(x: &[f32], weight: &[f32], bias: &[f32], s
     let taps = grouped(bias, weight, sizes.channels, lanes);
     // SAFETY: the bricks are the whole output, and each is one task's.
     unsafe {
-        build_scattered(sizes.len(), sizes.tasks(lanes), |task, output| {
-            forward_task_on::<K>(set, x, &taps, output, sizes.task(task, lanes), sizes);
+        build_scattered(sizes.len(), |output| {
+            (0..sizes.tasks(lanes)).into_par_iter().for_each(|task| {
+                forward_task_on::<K>(set, x, &taps, output, sizes.task(task, lanes), sizes);
+            });
         })
     }
 }

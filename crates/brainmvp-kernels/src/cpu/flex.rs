@@ -6,7 +6,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use super::{attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, patch};
+use super::{attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, mlp, patch};
 use crate::VolumeOps;
 use crate::ops::{self, GroupNormOptions};
 
@@ -70,7 +70,7 @@ impl VolumeOps for Flex {
     fn voxel_linear(x: Primitive, weight: Primitive, bias: Primitive) -> Primitive {
         let (sizes, shape) = linear_sizes(&x, &weight);
         if let (Some(x), Some(w), Some(b)) = (floats(&x), floats(&weight), floats(&bias)) {
-            return primitive(linear::forward(&x, &w, &b, sizes), shape);
+            return primitive(linear::forward(&x, &w, &b, None, sizes), shape);
         }
         ops::linear::reference::<Flex>(x, weight, bias)
     }
@@ -81,42 +81,66 @@ impl VolumeOps for Flex {
         gradient: Primitive,
     ) -> (Primitive, Primitive, Primitive) {
         if let (Some(v), Some(w), Some(g)) = (floats(&x), floats(&weight), floats(&gradient)) {
-            let gradients = linear::backward(&v, &w, &g, None, linear_sizes(&x, &weight).0);
+            let gradients = linear::backward(&v, &w, &g, linear_sizes(&x, &weight).0);
             return linear_gradients(gradients, &x, &weight);
         }
         ops::linear::reference_backward::<Flex>(x, weight, gradient)
     }
 
-    fn voxel_linear_gelu(x: Primitive, weight: Primitive, bias: Primitive) -> Primitive {
+    fn voxel_linear_onto(onto: Primitive, x: Primitive, weight: Primitive, bias: Primitive) -> Primitive {
         let (sizes, shape) = linear_sizes(&x, &weight);
-        if let (Some(x), Some(w), Some(b)) = (floats(&x), floats(&weight), floats(&bias)) {
-            return primitive(linear::forward_gelu(&x, &w, &b, sizes), shape);
-        }
-        ops::linear::reference_gelu::<Flex>(x, weight, bias).0
-    }
-
-    fn voxel_linear_gelu_train(x: Primitive, weight: Primitive, bias: Primitive) -> (Primitive, Primitive) {
-        let (sizes, shape) = linear_sizes(&x, &weight);
-        if let (Some(x), Some(w), Some(b)) = (floats(&x), floats(&weight), floats(&bias)) {
-            let [output, before] = linear::forward_gelu_train(&x, &w, &b, sizes);
-            return (primitive(output, shape.clone()), primitive(before, shape));
-        }
-        ops::linear::reference_gelu::<Flex>(x, weight, bias)
-    }
-
-    fn voxel_linear_gelu_backward(
-        x: Primitive,
-        weight: Primitive,
-        before: Primitive,
-        gradient: Primitive,
-    ) -> (Primitive, Primitive, Primitive) {
-        if let (Some(v), Some(w), Some(z), Some(g)) =
-            (floats(&x), floats(&weight), floats(&before), floats(&gradient))
+        if let (Some(o), Some(x), Some(w), Some(b)) =
+            (floats(&onto), floats(&x), floats(&weight), floats(&bias))
         {
-            let gradients = linear::backward(&v, &w, &g, Some(&z), linear_sizes(&x, &weight).0);
-            return linear_gradients(gradients, &x, &weight);
+            return primitive(linear::forward(&x, &w, &b, Some(&o), sizes), shape);
         }
-        ops::linear::reference_gelu_backward::<Flex>(x, weight, before, gradient)
+        ops::linear::reference_onto::<Flex>(onto, x, weight, bias)
+    }
+
+    fn voxel_mlp_onto(
+        onto: Primitive,
+        x: Primitive,
+        weight1: Primitive,
+        bias1: Primitive,
+        weight2: Primitive,
+        bias2: Primitive,
+    ) -> Primitive {
+        let tensors = [&onto, &x, &weight1, &bias1, &weight2, &bias2].map(floats);
+        if let [Some(o), Some(v), Some(weight1), Some(bias1), Some(weight2), Some(bias2)] = &tensors {
+            let sizes = mlp_sizes(&x, bias1, bias2);
+            return primitive(
+                mlp::forward(v, mlp::Weights { weight1, bias1, weight2, bias2 }, o, sizes),
+                onto.shape(),
+            );
+        }
+        drop(tensors);
+        ops::mlp::reference::<Flex>(onto, x, ops::mlp::Weights { weight1, bias1, weight2 }, bias2)
+    }
+
+    fn voxel_mlp_backward(
+        x: Primitive,
+        weight1: Primitive,
+        bias1: Primitive,
+        weight2: Primitive,
+        gradient: Primitive,
+    ) -> (Primitive, Primitive, Primitive, Primitive, Primitive) {
+        let tensors = [&x, &weight1, &bias1, &weight2, &gradient].map(floats);
+        if let [Some(v), Some(first), Some(bias), Some(second), Some(g)] = &tensors {
+            let outputs = weight2.shape()[1];
+            let sizes = mlp::Sizes { outputs, ..mlp_sizes(&x, bias, &[]) };
+            let weights = mlp::Weights { weight1: first, bias1: bias, weight2: second, bias2: &[] };
+            let gradients = mlp::backward(v, weights, g, sizes);
+            return (
+                primitive(gradients.input, x.shape()),
+                primitive(gradients.weight1, weight1.shape()),
+                primitive(gradients.bias1, bias1.shape()),
+                primitive(gradients.weight2, weight2.shape()),
+                primitive(gradients.bias2, [outputs]),
+            );
+        }
+        drop(tensors);
+        ops::mlp::reference_backward::<Flex>(x, ops::mlp::Weights { weight1, bias1, weight2 }, gradient)
+            .into()
     }
 
     fn channel_layer_norm(x: Primitive, scale: Primitive, shift: Primitive, epsilon: f32) -> Primitive {
@@ -308,6 +332,14 @@ fn linear_sizes(x: &Primitive, weight: &Primitive) -> (linear::Sizes, Shape) {
     let rows = shape.iter().product();
     shape.push(outputs);
     (linear::Sizes { rows, inputs, outputs }, Shape::from(shape))
+}
+
+/// Sizes of two layers, given their biases.
+fn mlp_sizes(x: &Primitive, bias1: &[f32], bias2: &[f32]) -> mlp::Sizes {
+    let shape = x.shape();
+    let inputs = shape.last().copied().unwrap_or(0);
+    let rows = shape.num_elements() / inputs.max(1);
+    mlp::Sizes { rows, inputs, hidden: bias1.len(), outputs: bias2.len() }
 }
 
 fn linear_gradients(

@@ -6,6 +6,8 @@ mod agreement;
 mod attention;
 mod autodiff;
 mod batch_norm;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod buffer;
 mod conv;
 mod depthwise;
@@ -13,6 +15,7 @@ mod flex;
 mod group_norm;
 mod layer_norm;
 mod linear;
+mod mlp;
 mod patch;
 mod peak;
 mod product;

@@ -88,7 +88,7 @@ fn to_voxels(blocks: &[f32], sizes: Sizes) -> Vec<f32> {
 
 /// Each block of voxels to one voxel: `weight` is `[8 C, outputs]`. `sizes` are those of the input.
 pub(crate) fn downsample(x: &[f32], weight: &[f32], bias: &[f32], sizes: Sizes) -> Vec<f32> {
-    linear::forward(&to_blocks(x, sizes), weight, bias, sizes.linear(8 * sizes.channels, bias.len()))
+    linear::forward(&to_blocks(x, sizes), weight, bias, None, sizes.linear(8 * sizes.channels, bias.len()))
 }
 
 /// The gradients of [`downsample`], given that for its output of some channels.
@@ -99,13 +99,13 @@ pub(crate) fn downsample_backward(
     (sizes, outputs): (Sizes, usize),
 ) -> linear::Gradients {
     let layer = sizes.linear(8 * sizes.channels, outputs);
-    let gradients = linear::backward(&to_blocks(x, sizes), weight, gradient, None, layer);
+    let gradients = linear::backward(&to_blocks(x, sizes), weight, gradient, layer);
     linear::Gradients { input: to_voxels(&gradients.input, sizes), ..gradients }
 }
 
 /// Each voxel to a block of voxels: `weight` is `[inputs, 8 C]`. `sizes` are those of the output.
 pub(crate) fn upsample(x: &[f32], weight: &[f32], (inputs, sizes): (usize, Sizes)) -> Vec<f32> {
-    to_voxels(&linear::forward(x, weight, &[], sizes.linear(inputs, 8 * sizes.channels)), sizes)
+    to_voxels(&linear::forward(x, weight, &[], None, sizes.linear(inputs, 8 * sizes.channels)), sizes)
 }
 
 /// The gradients of [`upsample`], given that for its output. The bias's is not of use.
@@ -116,5 +116,5 @@ pub(crate) fn upsample_backward(
     (inputs, sizes): (usize, Sizes),
 ) -> linear::Gradients {
     let layer = sizes.linear(inputs, 8 * sizes.channels);
-    linear::backward(x, weight, &to_blocks(gradient, sizes), None, layer)
+    linear::backward(x, weight, &to_blocks(gradient, sizes), layer)
 }

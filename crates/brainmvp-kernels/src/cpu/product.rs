@@ -3,6 +3,9 @@
 //! The right-hand matrix is packed into [`Panels`] of a few registers' width; the left-hand one is read where it
 //! lies, by any strides, so that a product with a transposed matrix needs no transposed copy.
 
+use rayon::prelude::*;
+
+use super::buffer::build_scattered_into;
 use super::simd::{InstructionSet, Lanes, Portable, dispatch, load_some, store_some};
 
 /// A matrix of any strides, in floats.
@@ -12,6 +15,11 @@ pub(crate) struct Matrix {
     pub(crate) row_stride: usize,
     pub(crate) column_stride: usize,
 }
+
+// SAFETY: a matrix is only read; whoever reads it promises that it lives.
+unsafe impl Send for Matrix {}
+// SAFETY: as above.
+unsafe impl Sync for Matrix {}
 
 impl Matrix {
     pub(crate) fn new(values: &[f32], row_stride: usize) -> Self {
@@ -33,10 +41,38 @@ impl Matrix {
     }
 }
 
+/// What the lanes of a product's operands hold, and how they are multiplied.
+pub(crate) trait Operand<L: Lanes> {
+    /// The bits of a lane that counts what it is multiplied by.
+    const ONE: f32;
+    /// `sum + left right`.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn add_product(sum: L, left: L, right: L) -> L;
+}
+
+/// Operands whose lanes are floats.
+pub(crate) struct Floats;
+
+impl<L: Lanes> Operand<L> for Floats {
+    const ONE: f32 = 1.0;
+
+    #[inline(always)]
+    unsafe fn add_product(sum: L, left: L, right: L) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { sum.mul_add(left, right) }
+    }
+}
+
 /// The right-hand matrix of a product as the register kernel reads it: panel by panel, in each the row that the sums
 /// start from (the bias, or zero), then the matrix's rows, padded with zeros to whole registers.
 pub(crate) struct Panels {
+    set: InstructionSet,
     values: Vec<f32>,
+    /// Rows of the matrix.
+    rows: usize,
+    /// Rows of lanes that they make.
     depth: usize,
     columns: usize,
     lanes: usize,
@@ -56,16 +92,21 @@ pub(crate) struct Panel {
     width: usize,
 }
 
+/// The widest panel.
+const WIDEST_PANEL: usize = 64;
+/// Rows of a turned matrix that are put right at a time.
+const TURNED_ROWS: usize = 16;
+
 impl Panels {
     pub(crate) fn new(set: InstructionSet) -> Self {
         let (lanes, panel) = match set {
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => (16, 64),
+            InstructionSet::Avx512 | InstructionSet::Avx512Bf16 => (16, WIDEST_PANEL),
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 => (8, 16),
             InstructionSet::Portable => (Portable::N, Portable::N * Portable::PANEL),
         };
-        Self { values: Vec::new(), depth: 0, columns: 0, lanes, panel }
+        Self { set, values: Vec::new(), rows: 0, depth: 0, columns: 0, lanes, panel }
     }
 
     /// `[depth, columns]` and a bias of `columns` floats (or none), packed.
@@ -89,33 +130,93 @@ impl Panels {
     /// # Safety
     /// The matrix has as many rows and columns.
     pub(crate) unsafe fn pack(&mut self, matrix: Matrix, (depth, columns): (usize, usize), bias: &[f32]) {
-        debug_assert!(bias.is_empty() || bias.len() == columns);
-        (self.depth, self.columns) = (depth, columns);
-        self.values.clear();
-        self.values.reserve(self.count() * self.panel * (depth + 1));
-        for index in 0..self.count() {
-            let Panel { column, columns, width, .. } = self.at(index);
-            let start = self.values.len();
-            self.values.extend_from_slice(bias.get(column..column + columns).unwrap_or_default());
-            self.values.resize(start + width, 0.0);
-            for row in 0..depth {
-                // SAFETY: row and columns lie in the matrix.
-                unsafe { self.push_row(matrix.at(row, column), columns) };
-                self.values.resize(start + (row + 2) * width, 0.0);
+        /// A matrix of so many floats is worth the work of several threads.
+        const MANY: usize = 1 << 16;
+        assert!(bias.is_empty() || bias.len() == columns);
+        (self.rows, self.columns) = (depth, columns);
+        self.depth = depth.div_ceil(self.set.depth_of_lane());
+        let count = self.count();
+        let len = count.checked_sub(1).map_or(0, |last| {
+            let Panel { start, width, .. } = self.at(last);
+            start + width * (self.depth + 1)
+        });
+        let mut values = std::mem::take(&mut self.values);
+        // SAFETY: the panels follow one another up to `len`, and each is written as a whole.
+        unsafe {
+            build_scattered_into(&mut values, len, |to| {
+                let write = |index| {
+                    let panel = self.at(index);
+                    let bias = bias.get(panel.column..panel.column + panel.columns).unwrap_or_default();
+                    // The panel is this call's alone.
+                    self.write_panel(matrix, depth, bias, (panel, to.at(panel.start)));
+                };
+                if depth * columns < MANY {
+                    (0..count).for_each(write);
+                } else {
+                    (0..count).into_par_iter().for_each(write);
+                }
+            });
+        }
+        self.values = values;
+    }
+
+    /// # Safety
+    /// The matrix has the panel's columns and `depth` rows, and `to` has room for the panel.
+    unsafe fn write_panel(&self, matrix: Matrix, depth: usize, bias: &[f32], (panel, to): (Panel, *mut f32)) {
+        let Panel { columns, width, .. } = panel;
+        // SAFETY: rows and columns lie in the matrix; each row of the panel is `width` floats, of which the matrix
+        // has `columns`.
+        unsafe {
+            to.write_bytes(0, width);
+            to.copy_from_nonoverlapping(bias.as_ptr(), bias.len());
+            let mut turned = [0.0; TURNED_ROWS * WIDEST_PANEL];
+            for first in (0..depth).step_by(TURNED_ROWS) {
+                let rows = TURNED_ROWS.min(depth - first);
+                let part = matrix.at(first, panel.column);
+                let (from, stride) = if part.column_stride == 1 {
+                    (part.values, part.row_stride)
+                } else {
+                    turn(part, (rows, columns), &mut turned);
+                    (turned.as_ptr(), WIDEST_PANEL)
+                };
+                let to = to.add((1 + first / self.set.depth_of_lane()) * width);
+                self.write_rows((from, stride), rows, columns, (to, width));
             }
         }
     }
 
+    /// Writes rows `stride` floats apart as the panel's lanes hold them.
+    ///
     /// # Safety
-    /// The matrix's first row has `columns` floats.
-    unsafe fn push_row(&mut self, matrix: Matrix, columns: usize) {
-        if matrix.column_stride == 1 {
-            // SAFETY: the row is one slice of memory.
-            self.values.extend_from_slice(unsafe { std::slice::from_raw_parts(matrix.values, columns) });
-        } else {
-            // SAFETY: the caller's promise.
-            self.values.extend((0..columns).map(|i| unsafe { *matrix.at(0, i).values }));
+    /// The rows have `columns` floats, and `to` the rows of the panel that they make.
+    unsafe fn write_rows(
+        &self,
+        (from, stride): (*const f32, usize),
+        rows: usize,
+        columns: usize,
+        (to, width): (*mut f32, usize),
+    ) {
+        let step = self.set.depth_of_lane();
+        for (place, row) in (0..rows).step_by(step).enumerate() {
+            // SAFETY: the caller's promise; the rest of a row is padding.
+            unsafe {
+                let (from, to) = (from.add(row * stride), to.add(place * width));
+                match self.set {
+                    #[cfg(target_arch = "x86_64")]
+                    InstructionSet::Avx512Bf16 => {
+                        let second = (row + 1 < rows).then(|| from.add(stride));
+                        super::bf16::interleave(from, second, columns, to);
+                    }
+                    _ => to.copy_from_nonoverlapping(from, columns),
+                }
+                to.add(columns).write_bytes(0, width - columns);
+            }
         }
+    }
+
+    /// Rows of the matrix.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
     }
 
     /// How many panels.
@@ -131,7 +232,25 @@ impl Panels {
     }
 }
 
+/// Some rows of a matrix side by side, `WIDEST_PANEL` floats apart. The matrix's columns are read as they lie.
+///
+/// # Safety
+/// The matrix has the rows and columns, no more than `turned` has.
+unsafe fn turn(
+    matrix: Matrix,
+    (rows, columns): (usize, usize),
+    turned: &mut [f32; TURNED_ROWS * WIDEST_PANEL],
+) {
+    for column in 0..columns {
+        for row in 0..rows {
+            // SAFETY: the caller's promise.
+            turned[row * WIDEST_PANEL + column] = unsafe { *matrix.at(row, column).values };
+        }
+    }
+}
+
 /// `output = start + left right`, where the start is the panels' bias or what the output holds.
+#[derive(Clone, Copy)]
 pub(crate) struct Product<'a> {
     /// `[rows, depth]`
     pub(crate) left: Matrix,
@@ -144,23 +263,59 @@ pub(crate) struct Product<'a> {
     pub(crate) accumulate: bool,
 }
 
+/// Runs a product whose panels were packed for `set`.
+///
+/// # Safety
+/// The matrices hold what the product says.
+pub(crate) unsafe fn multiply(set: InstructionSet, product: &Product<'_>) {
+    debug_assert_eq!(set, product.right.set);
+    match set {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promise; the set was detected.
+        InstructionSet::Avx512Bf16 => unsafe {
+            let mut memory = Vec::new();
+            let left = super::bf16::round_left(product, &mut memory);
+            multiply_pairs(&Product { left, ..*product });
+        },
+        // SAFETY: the caller's promise.
+        _ => unsafe { multiply_floats(set, product) },
+    }
+}
+
 dispatch! {
-    /// Runs a product whose panels were packed for `set`. The matrices hold what the product says.
-    unsafe fn multiply(product: &Product<'_>) = multiply_panels
+    /// Runs a product of floats.
+    unsafe fn multiply_floats(product: &Product<'_>) = multiply_panels_of_floats
 }
 
 #[inline(always)]
-unsafe fn multiply_panels<L: Lanes>(product: &Product<'_>) {
+unsafe fn multiply_panels_of_floats<L: Lanes>(product: &Product<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { multiply_panels::<L, Floats>(product) }
+}
+
+/// Runs a product whose left-hand matrix is of pairs too.
+///
+/// # Safety
+/// The processor has AVX-512 BF16, and the matrices hold what the product says.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn multiply_pairs(product: &Product<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { multiply_panels::<std::arch::x86_64::__m512, super::bf16::Pairs>(product) }
+}
+
+#[inline(always)]
+unsafe fn multiply_panels<L: Lanes, O: Operand<L>>(product: &Product<'_>) {
     for index in 0..product.right.count() {
         let panel = product.right.at(index);
         // SAFETY: the caller's promise; rows times registers of a tile are what the register file holds.
         unsafe {
             match panel.width / L::N {
-                4 if L::PANEL == 4 => multiply_rows::<L, 6, 4>(product, panel),
-                3 if L::PANEL == 4 => multiply_rows::<L, 8, 3>(product, panel),
-                2 if L::PANEL == 4 => multiply_rows::<L, 12, 2>(product, panel),
-                2 => multiply_rows::<L, 6, 2>(product, panel),
-                _ => multiply_rows::<L, 12, 1>(product, panel),
+                4 if L::PANEL == 4 => multiply_rows::<L, O, 6, 4>(product, panel),
+                3 if L::PANEL == 4 => multiply_rows::<L, O, 8, 3>(product, panel),
+                2 if L::PANEL == 4 => multiply_rows::<L, O, 12, 2>(product, panel),
+                2 => multiply_rows::<L, O, 6, 2>(product, panel),
+                _ => multiply_rows::<L, O, 12, 1>(product, panel),
             }
         }
     }
@@ -168,7 +323,10 @@ unsafe fn multiply_panels<L: Lanes>(product: &Product<'_>) {
 
 /// All rows times one panel, in tiles of `R` rows. The last tile repeats a row where there are too few.
 #[inline(always)]
-unsafe fn multiply_rows<L: Lanes, const R: usize, const V: usize>(product: &Product<'_>, panel: Panel) {
+unsafe fn multiply_rows<L: Lanes, O: Operand<L>, const R: usize, const V: usize>(
+    product: &Product<'_>,
+    panel: Panel,
+) {
     // SAFETY: rows, depth and columns lie in the matrices by the caller's promise.
     unsafe {
         let right = product.right.values.as_ptr().add(panel.start);
@@ -180,7 +338,7 @@ unsafe fn multiply_rows<L: Lanes, const R: usize, const V: usize>(product: &Prod
                 rows[r] = product.left.at(first + r.min(count - 1), 0).values;
             }
             let mut sums = load_row::<L, R, V>(right);
-            multiply_tile(
+            multiply_tile::<L, O, R, V>(
                 &mut sums,
                 rows,
                 product.left.column_stride,
@@ -202,7 +360,7 @@ unsafe fn multiply_rows<L: Lanes, const R: usize, const V: usize>(product: &Prod
 /// # Safety
 /// `from` holds `V` vectors.
 #[inline(always)]
-pub(crate) unsafe fn load_row<L: Lanes, const R: usize, const V: usize>(from: *const f32) -> [[L; V]; R] {
+unsafe fn load_row<L: Lanes, const R: usize, const V: usize>(from: *const f32) -> [[L; V]; R] {
     // SAFETY: the caller's promise.
     unsafe {
         let mut row = [L::zero(); V];
@@ -213,13 +371,13 @@ pub(crate) unsafe fn load_row<L: Lanes, const R: usize, const V: usize>(from: *c
     }
 }
 
-/// The register kernel: adds `depth` outer products of `R` floats (one from each row, `step` floats on each time)
+/// The register kernel: adds `depth` outer products of `R` lanes (one from each row, `step` floats on each time)
 /// and `V` vectors (the next of the panel each time).
 ///
 /// # Safety
 /// Each row holds `(depth - 1) * step + 1` floats, the panel `depth * V` vectors.
 #[inline(always)]
-pub(crate) unsafe fn multiply_tile<L: Lanes, const R: usize, const V: usize>(
+unsafe fn multiply_tile<L: Lanes, O: Operand<L>, const R: usize, const V: usize>(
     sums: &mut [[L; V]; R],
     rows: [*const f32; R],
     step: usize,
@@ -236,7 +394,7 @@ pub(crate) unsafe fn multiply_tile<L: Lanes, const R: usize, const V: usize>(
             for r in 0..R {
                 let left = L::splat(*rows[r].add(k * step));
                 for v in 0..V {
-                    sums[r][v] = sums[r][v].mul_add(left, right[v]);
+                    sums[r][v] = O::add_product(sums[r][v], left, right[v]);
                 }
             }
         }
@@ -293,13 +451,44 @@ impl Tile {
     }
 }
 
+/// Adds the sums of the matrix's columns to `into`.
+///
+/// # Safety
+/// `into` has one float for each column.
+pub(crate) unsafe fn add_column_sums(panels: &Panels, into: *mut f32) {
+    match panels.set {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promise; the set was detected.
+        InstructionSet::Avx512Bf16 => unsafe { add_pair_sums(panels, into) },
+        // SAFETY: the caller's promise.
+        set => unsafe { add_float_sums(set, panels, into) },
+    }
+}
+
 dispatch! {
-    /// Adds the sums of the matrix's columns to `into`, which has one float for each.
-    unsafe fn add_column_sums(panels: &Panels, into: *mut f32) = add_panel_sums
+    /// Adds the sums of the floats of columns.
+    unsafe fn add_float_sums(panels: &Panels, into: *mut f32) = add_panel_sums_of_floats
 }
 
 #[inline(always)]
-unsafe fn add_panel_sums<L: Lanes>(panels: &Panels, into: *mut f32) {
+unsafe fn add_panel_sums_of_floats<L: Lanes>(panels: &Panels, into: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe { add_panel_sums::<L, Floats>(panels, into) }
+}
+
+/// Adds the sums of the pairs of columns.
+///
+/// # Safety
+/// The processor has AVX-512 BF16, and `into` one float for each column.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn add_pair_sums(panels: &Panels, into: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe { add_panel_sums::<std::arch::x86_64::__m512, super::bf16::Pairs>(panels, into) }
+}
+
+#[inline(always)]
+unsafe fn add_panel_sums<L: Lanes, O: Operand<L>>(panels: &Panels, into: *mut f32) {
     for index in 0..panels.count() {
         let panel = panels.at(index);
         for at in (0..panel.width).step_by(L::N) {
@@ -308,7 +497,7 @@ unsafe fn add_panel_sums<L: Lanes>(panels: &Panels, into: *mut f32) {
                 let first = panels.values.as_ptr().add(panel.start + at);
                 let mut sum = L::zero();
                 for row in 1..=panels.depth {
-                    sum = sum.add(L::load(first.add(row * panel.width)));
+                    sum = O::add_product(sum, L::splat(O::ONE), L::load(first.add(row * panel.width)));
                 }
                 let tile = Tile {
                     output: into.add(panel.column + at),
@@ -328,8 +517,9 @@ mod tests {
 
     use super::*;
 
+    /// Numbers that bfloat16 holds exactly, and whose products fp32 adds without rounding.
     fn values(count: usize, salt: usize) -> Vec<f32> {
-        (0..count).map(|i| ((i * 31 + salt * 17) % 101) as f32 / 50.0 - 1.0).collect()
+        (0..count).map(|i| ((i * 31 + salt * 17) % 101) as f32 / 64.0 - 0.75).collect()
     }
 
     fn plain(
@@ -353,7 +543,7 @@ mod tests {
         fn every_instruction_set_multiplies(rows in 0usize..30, depth in 0usize..40, columns in 0usize..150, turned: bool) {
             let (left, right, bias) = (values(rows * depth, 1), values(depth * columns, 2), values(columns, 3));
             let expected = plain(&left, &right, &bias, (rows, depth, columns));
-            for set in InstructionSet::available() {
+            for set in InstructionSet::available_for_products() {
                 let (mut left, mut right) = (Matrix::new(&left, depth), Matrix::new(&right, columns));
                 // The same matrices with their columns in memory one after the other.
                 let (left_columns, right_columns) = (by_columns(left, rows, depth), by_columns(right, depth, columns));
@@ -373,7 +563,7 @@ mod tests {
                     (product.right, product.accumulate) = (&panels, true);
                     multiply(set, &product);
                     let mut sums = vec![1.0; columns];
-                    add_column_sums(set, &panels, sums.as_mut_ptr());
+                    add_column_sums(&panels, sums.as_mut_ptr());
                     for (column, sum) in sums.iter().enumerate() {
                         let expected: f32 = (0..depth).map(|k| *right.at(k, column).values).sum();
                         prop_assert!((sum - 1.0 - expected).abs() < 1e-4);
@@ -384,6 +574,26 @@ mod tests {
                     prop_assert!((got - expected).abs() < 1e-4, "{:?} at {}: {} not {}", set, i, got, expected);
                 }
             }
+        }
+    }
+
+    /// A large matrix is packed by several threads.
+    #[test]
+    fn large_matrices_multiply() {
+        let (rows, depth, columns) = (7, 301, 333);
+        let (left, right, bias) = (values(rows * depth, 1), values(depth * columns, 2), values(columns, 3));
+        let expected = plain(&left, &right, &bias, (rows, depth, columns));
+        for set in InstructionSet::available_for_products() {
+            let mut output = vec![f32::NAN; rows * columns];
+            // SAFETY: the sizes are those of the slices.
+            unsafe {
+                let right = Panels::packed(set, Matrix::new(&right, columns), (depth, columns), &bias);
+                let (left, output) = (Matrix::new(&left, depth), output.as_mut_ptr());
+                let product =
+                    Product { left, rows, right: &right, output, output_stride: columns, accumulate: false };
+                multiply(set, &product);
+            }
+            assert_eq!(output, expected, "{set:?}");
         }
     }
 

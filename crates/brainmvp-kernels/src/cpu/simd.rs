@@ -3,6 +3,8 @@
 //! A kernel is written once, generic over [`Lanes`] and `#[inline(always)]`, and compiled once per instruction set
 //! through a `#[target_feature]` entry made by [`dispatch!`].
 
+use crate::{Precision, precision};
+
 /// Some floats that fit one register.
 ///
 /// # Safety
@@ -97,10 +99,19 @@ impl InstructionSet {
     pub(crate) fn lanes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => 16,
+            Self::Avx512 | Self::Avx512Bf16 => 16,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => 8,
             Self::Portable => Portable::N,
+        }
+    }
+
+    /// How many numbers along the depth of a matrix product a lane of its operands holds.
+    pub(crate) fn depth_of_lane(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => 2,
+            _ => 1,
         }
     }
 }
@@ -334,6 +345,9 @@ mod x86 {
 /// An instruction set that this build has kernels for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InstructionSet {
+    /// As `Avx512`, but matrix products multiply bfloat16 numbers.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -342,7 +356,7 @@ pub(crate) enum InstructionSet {
 }
 
 impl InstructionSet {
-    /// The widest one that this machine has. The standard library caches the detection.
+    /// The widest one that this machine has, in the precision that was set. The standard library caches the detection.
     pub(crate) fn detect() -> Self {
         #[cfg(test)]
         if let Some(set) = CHOSEN.get() {
@@ -350,6 +364,9 @@ impl InstructionSet {
         }
         #[cfg(target_arch = "x86_64")]
         {
+            if precision() == Precision::Bf16 {
+                return Self::Avx512Bf16;
+            }
             if is_x86_feature_detected!("avx512f") {
                 return Self::Avx512;
             }
@@ -369,7 +386,7 @@ impl InstructionSet {
         result
     }
 
-    /// Every instruction set of this machine, for tests.
+    /// Every instruction set of this machine that computes in fp32, for tests.
     #[cfg(test)]
     pub(crate) fn available() -> Vec<Self> {
         let mut sets = vec![Self::Portable];
@@ -381,6 +398,17 @@ impl InstructionSet {
             if is_x86_feature_detected!("avx512f") {
                 sets.push(Self::Avx512);
             }
+        }
+        sets
+    }
+
+    /// Every one that multiplies matrices, for tests.
+    #[cfg(test)]
+    pub(crate) fn available_for_products() -> Vec<Self> {
+        let mut sets = Self::available();
+        #[cfg(target_arch = "x86_64")]
+        if Precision::Bf16.is_available() {
+            sets.push(Self::Avx512Bf16);
         }
         sets
     }
@@ -423,7 +451,7 @@ macro_rules! dispatch {
             match set {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the instruction set was detected on this machine; pointers are the caller's promise.
-                $crate::cpu::simd::InstructionSet::Avx512 => unsafe { avx512$(::<$k>)?($($arg),*) },
+                $crate::cpu::simd::InstructionSet::Avx512 | $crate::cpu::simd::InstructionSet::Avx512Bf16 => unsafe { avx512$(::<$k>)?($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the instruction set was detected on this machine; pointers are the caller's promise.
                 $crate::cpu::simd::InstructionSet::Avx2 => unsafe { avx2$(::<$k>)?($($arg),*) },

@@ -14,6 +14,7 @@ pub(crate) mod conv;
 pub(crate) mod depthwise;
 pub(crate) mod group_norm;
 pub(crate) mod linear;
+pub(crate) mod mlp;
 pub(crate) mod norm;
 pub(crate) mod patch;
 
@@ -65,13 +66,47 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) 
     ))
 }
 
-/// [`linear`] followed by the exact (erf) GELU. Shapes as [`linear`].
-pub fn linear_gelu<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+/// `onto + x W + b`: [`linear`] and the sum with a residual path. Shapes as [`linear`], `onto` as the output.
+pub fn linear_onto<const D: usize>(
+    onto: Tensor<D>,
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+) -> Tensor<D> {
     assert_eq!(x.dims()[D - 1], weight.dims()[0], "channels of input and weight");
-    Tensor::from_dispatch(Dispatch::voxel_linear_gelu(
+    Tensor::from_dispatch(Dispatch::voxel_linear_onto(
+        onto.into_dispatch(),
         x.into_dispatch(),
         weight.into_dispatch(),
         bias.into_dispatch(),
+    ))
+}
+
+/// `onto + gelu(x W1 + b1) W2 + b2`: a perceptron of one hidden layer with the exact (erf) GELU, and the sum with a
+/// residual path. Hidden activations are not kept for the gradient but computed again.
+///
+/// # Shapes
+/// - `x`: `[.., Cin]`
+/// - `weights`: `[Cin, Chidden]` and `[Chidden, Cout]`
+/// - `biases`: `[Chidden]` and `[Cout]`
+/// - `onto` and output: `[.., Cout]`
+pub fn mlp_onto<const D: usize>(
+    onto: Tensor<D>,
+    x: Tensor<D>,
+    weights: [Tensor<2>; 2],
+    biases: [Tensor<1>; 2],
+) -> Tensor<D> {
+    let [weight1, weight2] = weights;
+    let [bias1, bias2] = biases;
+    assert_eq!(x.dims()[D - 1], weight1.dims()[0], "channels of input and weight");
+    assert_eq!(weight1.dims()[1], weight2.dims()[0], "channels of the two weights");
+    Tensor::from_dispatch(Dispatch::voxel_mlp_onto(
+        onto.into_dispatch(),
+        x.into_dispatch(),
+        weight1.into_dispatch(),
+        bias1.into_dispatch(),
+        weight2.into_dispatch(),
+        bias2.into_dispatch(),
     ))
 }
 

@@ -9,6 +9,7 @@ mod conv;
 mod depthwise;
 mod group_norm;
 mod linear;
+mod mlp;
 mod norm;
 mod patch;
 

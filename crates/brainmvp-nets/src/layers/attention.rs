@@ -24,9 +24,11 @@ impl Attention {
         Self { qkv: Linear::new(width, 3 * width, init), proj: Linear::new(width, width, init), heads }
     }
 
+    /// `onto` plus the attention of `x`.
+    ///
     /// # Shapes
-    /// `[B, tokens, C]` to the same.
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.proj.forward(ops::attention(self.qkv.forward(x), self.heads))
+    /// `[B, tokens, C]` each, to the same.
+    pub fn forward_onto(&self, onto: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+        self.proj.forward_onto(onto, ops::attention(self.qkv.forward(x), self.heads))
     }
 }

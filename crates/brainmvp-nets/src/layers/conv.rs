@@ -2,7 +2,7 @@
 
 use brainmvp_kernels::ops;
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 use crate::Init;
 
@@ -29,6 +29,17 @@ impl DepthwiseConv3d {
     /// `[B, D, H, W, C]` to the same.
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
         ops::depthwise_conv3d(x, self.weight.val(), self.bias.val())
+    }
+
+    /// `x` plus [`DepthwiseConv3d::forward`]: the same convolution with one more at the kernel's centre.
+    pub fn forward_residual(&self, x: Tensor<5>) -> Tensor<5> {
+        let weight = self.weight.val();
+        let [kernel, _, _, channels] = weight.dims();
+        let mut identity = vec![0.0; kernel.pow(3) * channels];
+        let centre = kernel.pow(3) / 2 * channels;
+        identity[centre..centre + channels].fill(1.0);
+        let identity = Tensor::from_data(TensorData::new(identity, weight.dims()), &weight.device());
+        ops::depthwise_conv3d(x, weight + identity, self.bias.val())
     }
 }
 

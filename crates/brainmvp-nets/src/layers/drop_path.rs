@@ -21,19 +21,28 @@ impl DropPath {
         Self { rate }
     }
 
+    /// `x` and a branch. `join` gives what it is given plus the branch, so that where nothing is dropped the sum is
+    /// part of the branch's last operation.
+    ///
     /// # Shapes
     /// `[B, ..]` to the same.
-    pub fn forward<const D: usize>(&self, branch: Tensor<D>, noise: &mut Noise<'_>) -> Tensor<D> {
+    pub fn add<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        noise: &mut Noise<'_>,
+        join: impl FnOnce(Tensor<D>) -> Tensor<D>,
+    ) -> Tensor<D> {
         let Some(rng) = noise.as_mut().filter(|_| self.rate > 0.0) else {
-            return branch;
+            return join(x);
         };
         let keep = 1.0 - self.rate;
         let mut shape = [1; D];
-        shape[0] = branch.dims()[0];
+        shape[0] = x.dims()[0];
         let factors: Vec<f32> =
             (0..shape[0]).map(|_| if rng.random_bool(keep) { (1.0 / keep) as f32 } else { 0.0 }).collect();
-        let factors = Tensor::<D>::from_data(TensorData::new(factors, shape), &branch.device());
-        branch * factors
+        let factors = Tensor::<D>::from_data(TensorData::new(factors, shape), &x.device());
+        let branch = join(x.zeros_like());
+        x + branch * factors
     }
 }
 
@@ -47,13 +56,15 @@ mod tests {
     #[test]
     fn drops_whole_samples_and_keeps_the_mean() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let branch = Tensor::<2>::ones([400, 3], &Device::flex());
-        let dropped = DropPath::new(0.25).forward(branch.clone(), &mut Some(&mut rng));
+        let x = Tensor::<2>::ones([400, 3], &Device::flex());
+        let path = DropPath::new(0.25);
+        let dropped = path.add(x.clone(), &mut Some(&mut rng), |onto| onto + 1.0) - 1.0;
         let mean: f32 = dropped.clone().mean().into_scalar();
         assert!((mean - 1.0).abs() < 0.1, "{mean}");
         let values: Vec<f32> = dropped.into_data().try_to_vec().unwrap();
         assert!(values.chunks(3).all(|row| row[0] == row[1] && row[1] == row[2]));
-        let kept: Vec<f32> = DropPath::new(0.25).forward(branch, &mut None).into_data().try_to_vec().unwrap();
-        assert!(kept.iter().all(|&v| v == 1.0));
+        assert!(values.contains(&0.0));
+        let kept: Vec<f32> = path.add(x, &mut None, |onto| onto + 1.0).into_data().try_to_vec().unwrap();
+        assert!(kept.iter().all(|&v| v == 2.0));
     }
 }

@@ -27,9 +27,9 @@ impl Linear {
         ops::linear(x, self.weight.val(), self.bias.val())
     }
 
-    /// [`Linear::forward`] followed by GELU.
-    pub fn forward_gelu<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        ops::linear_gelu(x, self.weight.val(), self.bias.val())
+    /// `onto` plus [`Linear::forward`], as one operation.
+    pub fn forward_onto<const D: usize>(&self, onto: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+        ops::linear_onto(onto, x, self.weight.val(), self.bias.val())
     }
 }
 
@@ -57,9 +57,9 @@ impl Pointwise {
         ops::linear(x, self.weight.val(), self.bias.val())
     }
 
-    /// [`Pointwise::forward`] followed by GELU.
-    pub fn forward_gelu<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        ops::linear_gelu(x, self.weight.val(), self.bias.val())
+    /// `onto` plus [`Pointwise::forward`], as one operation.
+    pub fn forward_onto<const D: usize>(&self, onto: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+        ops::linear_onto(onto, x, self.weight.val(), self.bias.val())
     }
 }
 
@@ -78,10 +78,13 @@ impl Mlp<Linear> {
         Self { fc1: Linear::new(width, hidden, init), fc2: Linear::new(hidden, width, init) }
     }
 
+    /// `onto` plus the perceptron of `x`.
+    ///
     /// # Shapes
-    /// `[.., C]` to the same.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.fc2.forward(self.fc1.forward_gelu(x))
+    /// `[.., C]` each, to the same.
+    pub fn forward_onto<const D: usize>(&self, onto: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+        let (fc1, fc2) = (&self.fc1, &self.fc2);
+        ops::mlp_onto(onto, x, [fc1.weight.val(), fc2.weight.val()], [fc1.bias.val(), fc2.bias.val()])
     }
 }
 
@@ -91,9 +94,12 @@ impl Mlp<Pointwise> {
         Self { fc1: Pointwise::new(width, hidden, init), fc2: Pointwise::new(hidden, width, init) }
     }
 
+    /// `onto` plus the perceptron of `x`.
+    ///
     /// # Shapes
-    /// `[.., C]` to the same.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.fc2.forward(self.fc1.forward_gelu(x))
+    /// `[.., C]` each, to the same.
+    pub fn forward_onto<const D: usize>(&self, onto: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+        let (fc1, fc2) = (&self.fc1, &self.fc2);
+        ops::mlp_onto(onto, x, [fc1.weight.val(), fc2.weight.val()], [fc1.bias.val(), fc2.bias.val()])
     }
 }

@@ -185,12 +185,11 @@ impl ConvBlock {
     /// # Shapes
     /// `[B, D, H, W, C]` to the same.
     pub fn forward(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> Tensor<5> {
-        let x = x.clone() + self.pos_embed.forward(x);
-        let local = self.conv1.forward(self.norm1.forward(x.clone()));
-        let local = self.conv2.forward(self.attn.forward(local));
-        let x = x + self.drop_path.forward(local, noise);
-        let wide = self.mlp.forward(self.norm2.forward(x.clone()));
-        x + self.drop_path.forward(wide, noise)
+        let x = self.pos_embed.forward_residual(x);
+        let local = self.attn.forward(self.conv1.forward(self.norm1.forward(x.clone())));
+        let x = self.drop_path.add(x, noise, |x| self.conv2.forward_onto(x, local));
+        let normed = self.norm2.forward(x.clone());
+        self.drop_path.add(x, noise, |x| self.mlp.forward_onto(x, normed))
     }
 }
 
@@ -227,12 +226,12 @@ impl AttentionBlock {
     /// `[B, D, H, W, C]` to the same.
     pub fn forward(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> Tensor<5> {
         let shape @ [batch, d, h, w, channels] = x.dims();
-        let x = x.clone() + self.pos_embed.forward(x);
+        let x = self.pos_embed.forward_residual(x);
         let x = x.reshape([batch, d * h * w, channels]);
-        let mixed = self.attn.forward(self.norm1.forward(x.clone()));
-        let x = x + self.drop_path.forward(mixed, noise);
-        let wide = self.mlp.forward(self.norm2.forward(x.clone()));
-        let x = x + self.drop_path.forward(wide, noise);
+        let normed = self.norm1.forward(x.clone());
+        let x = self.drop_path.add(x, noise, |x| self.attn.forward_onto(x, normed));
+        let normed = self.norm2.forward(x.clone());
+        let x = self.drop_path.add(x, noise, |x| self.mlp.forward_onto(x, normed));
         x.reshape(shape)
     }
 }

@@ -1,0 +1,51 @@
+//! In which numbers matrix products multiply.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The numbers that matrix products multiply. Sums, and everything between the products, are fp32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    Fp32,
+    /// bfloat16, eight bits of mantissa: about twice as fast where the processor multiplies it.
+    Bf16,
+}
+
+/// The processor has no bfloat16 products (AVX-512 BF16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoBf16;
+
+static BF16: AtomicBool = AtomicBool::new(false);
+
+impl Precision {
+    /// Whether this machine's kernels have it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Fp32 => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Bf16 => is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Bf16 => false,
+        }
+    }
+}
+
+/// Sets the precision of all matrix products of this process on the CPU from now on.
+///
+/// It is a property of the process, as the instruction set is: a program sets it once, before it computes.
+///
+/// # Errors
+/// If the processor does not have it; nothing is changed then.
+pub fn set_precision(precision: Precision) -> Result<(), NoBf16> {
+    if !precision.is_available() {
+        return Err(NoBf16);
+    }
+    BF16.store(precision == Precision::Bf16, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The precision of matrix products.
+pub fn precision() -> Precision {
+    if BF16.load(Ordering::Relaxed) { Precision::Bf16 } else { Precision::Fp32 }
+}
