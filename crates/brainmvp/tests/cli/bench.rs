@@ -21,6 +21,19 @@ fn a_step() {
         assert!((0.38..3.0).contains(&memory), "{found}");
     }
     assert_eq!((&found["precision"], &found["threads"]), (&"fp32".into(), &2.into()));
+    // Where the processor has bf16, it is measured too.
+    let bf16 = &found["bf16"];
+    assert!(bf16.is_null() || bf16["seconds_per_step"].as_f64().unwrap() > 0.0, "{found}");
+    let only = ["bench", "step", "--precision", "bf16", "--json", "bf16.json"];
+    let ended = place.run(&[&only, &SMALL[..]].concat());
+    if bf16.is_null() {
+        ended.fails(2, &["--precision bf16", "no bfloat16"]);
+    } else {
+        ended.succeeds();
+        let only = place.json("bf16.json");
+        assert!(only["precision"] == "bf16" && only.get("bf16").is_none(), "{only}");
+        std::fs::remove_file(place.path("bf16.json")).unwrap();
+    }
     assert_eq!(found["version"], env!("CARGO_PKG_VERSION"));
     assert!(!found["cpu"].as_str().unwrap().is_empty() && found.get("peers").is_none(), "{found}");
     let left: Vec<_> = std::fs::read_dir(place.path(".")).unwrap().collect();

@@ -45,10 +45,15 @@ impl fmt::Display for Failure {
 const NOTICED_AFTER: Duration = Duration::from_millis(20);
 
 /// Does our own work in another process of this program.
-pub(super) fn measure_ours(work: &Work, shape: &Shape, folder: &Path) -> Result<Sample, Failure> {
+pub(super) fn measure_ours(
+    work: &Work,
+    precision: &str,
+    shape: &Shape,
+    folder: &Path,
+) -> Result<Sample, Failure> {
     let program = std::env::current_exe().map_err(Failure::Start)?;
     let mut command = Command::new(program);
-    command.args(["bench", work.name, "--measure"]).arg(folder);
+    command.args(["bench", work.name, "--precision", precision, "--measure"]).arg(folder);
     answer(command.args(arguments(shape)), folder)
 }
 

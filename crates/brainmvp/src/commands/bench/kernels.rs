@@ -4,18 +4,39 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use brainmvp_kernels::bench::{BenchConfig, Speed, Timing, bench};
-use serde_json::{Value, json};
+use brainmvp_kernels::{NoBf16, set_precision};
+use serde_json::{Map, Value, json};
 
 use super::machine::{Machine, rounded};
-use super::{PRECISION, Shape, stop_if_asked};
+use super::{Named, Shape, no_bf16, stop_if_asked};
 use crate::interrupt;
 use crate::ui::Ui;
 
-/// Measures and prints them; both views of a case are in one batch.
-pub(super) fn measure(shape: &Shape, machine: &Machine, ui: &Ui) -> anyhow::Result<Value> {
+/// Measures and prints them, in one precision after the other; both views of a case are in one batch.
+pub(super) fn measure(
+    precisions: &[Named],
+    shape: &Shape,
+    machine: &Machine,
+    ui: &Ui,
+) -> anyhow::Result<Value> {
+    let mut found = Map::new();
+    for (name, precision) in precisions {
+        set_precision(*precision).map_err(|NoBf16| no_bf16())?;
+        let operations = operations(name, shape, machine, ui)?;
+        if found.is_empty() {
+            found = machine.facts(name);
+            found.insert("operations".to_owned(), operations.into());
+        } else {
+            found.insert((*name).to_owned(), json!({ "operations": operations }));
+        }
+    }
+    Ok(found.into())
+}
+
+fn operations(precision: &str, shape: &Shape, machine: &Machine, ui: &Ui) -> anyhow::Result<Vec<Value>> {
     let Shape { size, batch, repetitions } = *shape;
     ui.result(format!(
-        "\noperations of UniFormer-S: {batch} x two {size}^3 views, {PRECISION}; fastest of {repetitions}"
+        "\noperations of UniFormer-S: {batch} x two {size}^3 views, {precision}; fastest of {repetitions}"
     ))?;
     ui.result(format!("  {:44}{:>29}{:>29}", "", "forward", "backward"))?;
     let columns = format!("{:>10}{:>10}{:>9}", "ms", "GFLOP/s", "% peak");
@@ -33,9 +54,7 @@ pub(super) fn measure(shape: &Shape, machine: &Machine, ui: &Ui) -> anyhow::Resu
     if ended.is_break() {
         stop_if_asked()?;
     }
-    let mut found = machine.facts(PRECISION);
-    found.insert("operations".to_owned(), operations.into());
-    Ok(found.into())
+    Ok(operations)
 }
 
 fn line(timing: &Timing, peak: f64) -> String {

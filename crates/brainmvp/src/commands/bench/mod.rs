@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
+use brainmvp_kernels::{NoBf16, Precision, set_precision};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use serde_json::{Map, Value};
@@ -68,6 +69,9 @@ pub(crate) struct Bench {
     /// Cases of a batch
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     batch: usize,
+    /// In which numbers our matrix products multiply [default: fp32, then bf16 where the processor has it]
+    #[arg(long, value_name = "PRECISION", value_parser = argument::choice(PRECISIONS))]
+    precision: Option<Precision>,
     /// Times that each work is measured [default: 5; kernels 7, peers 2]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     repetitions: Option<usize>,
@@ -129,8 +133,8 @@ struct Shape {
     repetitions: usize,
 }
 
-/// In which our own program computes.
-const PRECISION: &str = "fp32";
+/// What our own program can compute in, in the order of measuring.
+const PRECISIONS: &[(&str, Precision)] = &[("fp32", Precision::Fp32), ("bf16", Precision::Bf16)];
 
 impl Bench {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
@@ -145,17 +149,18 @@ impl Bench {
         if let Some(json) = &self.json {
             argument::prepare_output_file(json)?;
         }
+        let precisions = self.precisions()?;
         let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
         let peer = self.peers.as_deref().map(|python| Peer::find(python, scratch.path())).transpose()?;
         let machine = Machine::measured();
         ui.result(&machine)?;
         let mut found = Map::new();
         if self.wants(KERNELS) {
-            let operations = kernels::measure(&self.shape(7), &machine, ui)?;
+            let operations = kernels::measure(&precisions, &self.shape(7), &machine, ui)?;
             found.insert(KERNELS.to_owned(), operations);
         }
         for work in WORKS.iter().filter(|work| self.wants(work.name)) {
-            let rows = self.rows(work, peer.as_ref(), scratch.path(), ui)?;
+            let rows = self.rows(work, &precisions, peer.as_ref(), scratch.path(), ui)?;
             let input = (work.input)(&self.shape(5));
             ui.result(format!("\n{}: {input}\n{}", work.title, report::table(work, &rows)))?;
             found.insert(work.name.to_owned(), report::json(work, &machine, &rows));
@@ -173,12 +178,21 @@ impl Bench {
     fn measure_here(&self, folder: &Path, ui: &Ui) -> anyhow::Result<()> {
         let work = WORKS.iter().find(|work| work.name == self.what);
         let work = work.ok_or_else(|| bad_input("--measure takes one work"))?;
+        let (_, precision) = self.precisions()?[0];
+        set_precision(precision).map_err(|NoBf16| no_bf16())?;
         let sample = (work.measure)(&self.shape(5), folder)?;
         ui.result(serde_json::to_string(&sample)?)
     }
 
     /// Measures one work: ours first, then every setting of the peer. What fails is named and the rest goes on.
-    fn rows(&self, work: &Work, peer: Option<&Peer>, scratch: &Path, ui: &Ui) -> anyhow::Result<Vec<Row>> {
+    fn rows(
+        &self,
+        work: &Work,
+        precisions: &[Named],
+        peer: Option<&Peer>,
+        scratch: &Path,
+        ui: &Ui,
+    ) -> anyhow::Result<Vec<Row>> {
         let mut rows = Vec::new();
         let mut add =
             |key, program: String, precision, measure: &dyn Fn(&Path) -> Result<Sample, child::Failure>| {
@@ -186,7 +200,7 @@ impl Bench {
                     return anyhow::Ok(());
                 }
                 ui.note(format!("measuring {}: {program}, {precision}", work.title));
-                let folder = scratch.join(work.name).join(key);
+                let folder = scratch.join(work.name);
                 std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
                 let outcome = measure(&folder).map(|sample| Measured::of(&sample)).map_err(|e| e.to_string());
                 if let Err(reason) = &outcome {
@@ -194,19 +208,32 @@ impl Bench {
                 }
                 // A work may leave large files.
                 drop(std::fs::remove_dir_all(&folder));
-                rows.push(Row { key, program, precision, outcome });
+                rows.push(Row { peer: key, program, precision, outcome });
                 Ok(())
             };
         let ours = self.shape(5);
-        add("brainmvp", "brainmvp".to_owned(), PRECISION, &|folder| measure_ours(work, &ours, folder))?;
+        for (name, _) in precisions {
+            add(None, "brainmvp".to_owned(), name, &|folder| measure_ours(work, name, &ours, folder))?;
+        }
         for setting in peer.into_iter().flat_map(|_| peer::SETTINGS) {
             let Some(peer) = peer else { continue };
             let theirs = self.shape(2);
-            add(setting.key, peer.program(setting), setting.precision, &|folder| {
+            add(Some(setting.key), peer.program(setting), setting.precision, &|folder| {
                 peer.measure(work, setting, &theirs, folder)
             })?;
         }
         Ok(rows)
+    }
+
+    /// Those asked for, or all that there are.
+    fn precisions(&self) -> anyhow::Result<Vec<Named>> {
+        let wanted = |(_, precision): &&Named| {
+            self.precision.map_or(precision.is_available(), |only| only == *precision)
+        };
+        if self.precision.is_some_and(|precision| !precision.is_available()) {
+            return Err(no_bf16());
+        }
+        Ok(PRECISIONS.iter().filter(wanted).copied().collect())
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -217,6 +244,13 @@ impl Bench {
         let repetitions = self.repetitions.unwrap_or(repetitions);
         Shape { size: self.size, batch: self.batch, repetitions }
     }
+}
+
+/// A precision and its name.
+type Named = (&'static str, Precision);
+
+fn no_bf16() -> anyhow::Error {
+    bad_input("--precision bf16: this processor has no bfloat16 products (AVX-512 BF16)")
 }
 
 /// What can be measured.

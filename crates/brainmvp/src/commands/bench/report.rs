@@ -2,15 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Work;
 use super::child::Sample;
 use super::machine::{Machine, rounded};
-use super::{PRECISION, Work};
 use crate::commands::table;
 
 /// One program doing one work.
 pub(super) struct Row {
-    /// Its name in JSON.
-    pub(super) key: &'static str,
+    /// Its name in JSON, if it is a peer.
+    pub(super) peer: Option<&'static str>,
     pub(super) program: String,
     pub(super) precision: &'static str,
     /// What was measured, or why nothing was.
@@ -47,12 +47,18 @@ impl Measured {
     }
 }
 
-/// Ours is the first row; the others are told as multiples of it.
+/// Each row is told as a multiple of ours in the same precision; of our first where there is none.
+fn ours<'a>(rows: &'a [Row], precision: &str) -> Option<(&'static str, &'a Measured)> {
+    let mut measured = rows.iter().filter(|row| row.peer.is_none());
+    let mut found = measured.clone().filter(|row| row.precision == precision);
+    let row = found.next().or_else(|| measured.next())?;
+    row.outcome.as_ref().ok().map(|outcome| (row.precision, outcome))
+}
+
 pub(super) fn table(work: &Work, rows: &[Row]) -> String {
     let unit = format!("s/{}", work.unit);
     let title = ["", "precision", &unit, "range", "peak memory", "time / ours", "memory / ours"];
-    let ours = rows.first().and_then(|row| row.outcome.as_ref().ok());
-    let lines = rows.iter().map(|row| cells(row, ours));
+    let lines = rows.iter().map(|row| cells(row, ours(rows, row.precision).map(|(_, ours)| ours)));
     let lines: Vec<_> = std::iter::once(title.map(str::to_owned)).chain(lines).collect();
     table::columns(&lines)
 }
@@ -78,27 +84,35 @@ fn cells(row: &Row, ours: Option<&Measured>) -> [String; 7] {
     }
 }
 
-/// Ours at the top, the others under `peers`, with how many times ours they take.
+/// Our first precision at the top, the next under its name, the others under `peers`.
 pub(super) fn json(work: &Work, machine: &Machine, rows: &[Row]) -> Value {
-    let ours = rows.first().map(|row| &row.outcome);
-    let mut found = machine.facts(PRECISION);
-    found.extend(ours.map(|outcome| numbers(work, outcome)).unwrap_or_default());
-    let peers: Map<String, Value> =
-        rows.iter().skip(1).map(|row| (row.key.to_owned(), peer(work, row, ours))).collect();
+    let mut found = Map::new();
+    let mut peers = Map::new();
+    for row in rows {
+        match row.peer {
+            Some(key) => drop(peers.insert(key.to_owned(), peer(work, row, rows))),
+            None if found.is_empty() => {
+                found = machine.facts(row.precision);
+                found.extend(numbers(work, &row.outcome));
+            }
+            None => drop(found.insert(row.precision.to_owned(), numbers(work, &row.outcome).into())),
+        }
+    }
     if !peers.is_empty() {
         found.insert("peers".to_owned(), peers.into());
     }
     found.into()
 }
 
-fn peer(work: &Work, row: &Row, ours: Option<&Result<Measured, String>>) -> Value {
+fn peer(work: &Work, row: &Row, rows: &[Row]) -> Value {
     let mut found = Map::from_iter([
         ("program".to_owned(), row.program.clone().into()),
         ("precision".to_owned(), row.precision.into()),
     ]);
     found.extend(numbers(work, &row.outcome));
-    if let (Ok(measured), Some(Ok(ours))) = (&row.outcome, ours) {
+    if let (Ok(measured), Some((precision, ours))) = (&row.outcome, ours(rows, row.precision)) {
         let (time, memory) = measured.over(ours);
+        found.insert("ratio_to_our".to_owned(), precision.into());
         found.insert("time_ratio".to_owned(), rounded(time).into());
         found.insert("memory_ratio".to_owned(), memory.map(rounded).into());
     }
@@ -122,9 +136,9 @@ fn numbers(work: &Work, outcome: &Result<Measured, String>) -> Map<String, Value
 mod tests {
     use super::*;
 
-    fn row(key: &'static str, seconds: &[f64], bytes: Option<u64>) -> Row {
+    fn row(peer: Option<&'static str>, precision: &'static str, seconds: &[f64], bytes: Option<u64>) -> Row {
         let sample = Sample { seconds: seconds.to_vec(), peak_memory_bytes: bytes };
-        Row { key, program: key.to_owned(), precision: "fp32", outcome: Ok(Measured::of(&sample)) }
+        Row { peer, program: "it".to_owned(), precision, outcome: Ok(Measured::of(&sample)) }
     }
 
     fn work() -> &'static Work {
@@ -133,27 +147,44 @@ mod tests {
 
     #[test]
     fn medians_and_ratios() {
-        let ours = row("brainmvp", &[3.0, 1.0, 2.0], Some(2_000_000_000));
-        let peer = row("pytorch_fp32", &[10.0, 6.0], Some(5_000_000_000));
-        let failed = Row { outcome: Err("no room".to_owned()), ..row("pytorch_bf16", &[], None) };
-        let rows = [ours, peer, failed];
+        let failed =
+            Row { outcome: Err("no room".to_owned()), ..row(Some("pytorch_other"), "fp32", &[], None) };
+        let rows = [
+            row(None, "fp32", &[3.0, 1.0, 2.0], Some(2_000_000_000)),
+            row(None, "bf16", &[1.0], Some(1_000_000_000)),
+            row(Some("pytorch_fp32"), "fp32", &[10.0, 6.0], Some(5_000_000_000)),
+            row(Some("pytorch_bf16"), "bf16", &[6.0], Some(4_000_000_000)),
+            failed,
+        ];
         let found = json(work(), &Machine::measured(), &rows);
         assert_eq!((&found["seconds_per_step"], &found["peak_memory_gb"]), (&json!(2.0), &json!(2.0)));
+        assert_eq!((&found["precision"], &found["bf16"]["seconds_per_step"]), (&json!("fp32"), &json!(1.0)));
         let peers = &found["peers"];
         assert_eq!(peers["pytorch_fp32"]["seconds_per_step"], 8.0);
-        assert_eq!(peers["pytorch_fp32"]["time_ratio"], 4.0);
-        assert_eq!(peers["pytorch_fp32"]["memory_ratio"], 2.5);
-        assert_eq!(peers["pytorch_bf16"]["error"], "no room");
+        assert_eq!(
+            (&peers["pytorch_fp32"]["time_ratio"], &peers["pytorch_bf16"]["time_ratio"]),
+            (&json!(4.0), &json!(6.0))
+        );
+        assert_eq!(
+            (&peers["pytorch_fp32"]["memory_ratio"], &peers["pytorch_bf16"]["memory_ratio"]),
+            (&json!(2.5), &json!(4.0))
+        );
+        assert_eq!(peers["pytorch_other"]["error"], "no room");
         let table = table(work(), &rows);
         assert!(
             table.contains("4.00") && table.contains("failed") && table.contains("6.000 to 10.000"),
             "{table}"
         );
+        // A processor without bf16: the bf16 peer is told as a multiple of our fp32.
+        let [fp32, _, _, bf16, _] = rows;
+        let found = json(work(), &Machine::measured(), &[fp32, bf16]);
+        assert_eq!(found["peers"]["pytorch_bf16"]["time_ratio"], 3.0);
+        assert_eq!(found["peers"]["pytorch_bf16"]["ratio_to_our"], "fp32");
     }
 
     #[test]
     fn memory_may_be_unknown() {
-        let found = json(work(), &Machine::measured(), &[row("brainmvp", &[1.0], None)]);
+        let found = json(work(), &Machine::measured(), &[row(None, "fp32", &[1.0], None)]);
         assert_eq!((&found["seconds_per_step"], &found["peak_memory_gb"]), (&json!(1.0), &Value::Null));
         assert!(found.get("peers").is_none());
     }
