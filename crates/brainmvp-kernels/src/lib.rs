@@ -11,6 +11,7 @@
 //!
 //! `cpu/` holds the kernels of the Flex backend. It is the only place in the project with `unsafe` arithmetic.
 
+pub mod bench;
 mod cpu;
 mod extension;
 mod memory;

@@ -8,6 +8,7 @@
 //! and one number: the step.
 
 pub mod batches;
+pub mod bench;
 pub mod checkpoint;
 pub mod config;
 pub mod device;

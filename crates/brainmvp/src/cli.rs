@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{check, demo, index, list, phantom, preprocess, pretrain, templates};
+use crate::commands::{bench, check, demo, index, list, phantom, preprocess, pretrain, templates};
 use crate::failure;
 use crate::ui::Ui;
 
@@ -57,6 +57,7 @@ pub(crate) enum Command {
     Phantom(phantom::Phantom),
     Demo(demo::Demo),
     List(list::List),
+    Bench(bench::Bench),
 }
 
 impl Command {
@@ -70,6 +71,7 @@ impl Command {
             Self::Phantom(phantom) => phantom.run(ui),
             Self::Demo(demo) => demo.run(ui),
             Self::List(list) => list.run(ui),
+            Self::Bench(bench) => bench.run(ui),
         }
     }
 }

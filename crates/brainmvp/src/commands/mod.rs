@@ -1,5 +1,6 @@
 //! The commands: what each takes, the library call that it is, and what it prints.
 
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod index;

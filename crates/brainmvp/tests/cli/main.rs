@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod bench;
 mod mistakes;
 mod pipeline;
 mod program;

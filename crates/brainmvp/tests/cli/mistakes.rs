@@ -21,6 +21,9 @@ fn mistyped_command_lines() {
         (&["phantom", "--out", "p", "--missing-rate", "2"], &["--missing-rate", "0 to 1"]),
         (&["phantom", "--out", "p", "--lesions", "flu"], &["flu", "glioma"]),
         (&["list", "--threads", "0"], &["--threads"]),
+        (&["bench", "speed"], &["speed", "kernels, step, finetune, inference, all"]),
+        (&["bench", "--size", "20"], &["--size", "multiple of 16"]),
+        (&["bench", "--repetitions", "0"], &["--repetitions"]),
         (&["list", "nothing"], &["nothing", "layouts"]),
     ] {
         place.run(arguments).fails(2, words);

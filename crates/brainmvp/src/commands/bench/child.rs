@@ -1,0 +1,139 @@
+//! Measurements in processes of their own, so that their peaks of memory are not mixed.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Shape, Work};
+use crate::interrupt;
+
+/// What a process has measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sample {
+    /// Of each repetition.
+    pub(super) seconds: Vec<f64>,
+    /// `None` where the system does not tell.
+    pub(super) peak_memory_bytes: Option<u64>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The process could not be started.
+    Start(io::Error),
+    /// It failed, or what it said is no answer.
+    Run(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(error) => write!(f, "cannot be started: {error}"),
+            Self::Run(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// How long a process may have ended before it is noticed.
+const NOTICED_AFTER: Duration = Duration::from_millis(20);
+
+/// Does our own work in another process of this program.
+pub(super) fn measure_ours(
+    work: &Work,
+    precision: &str,
+    shape: &Shape,
+    folder: &Path,
+) -> Result<Sample, Failure> {
+    let program = std::env::current_exe().map_err(Failure::Start)?;
+    let mut command = Command::new(program);
+    command.args(["bench", work.name, "--precision", precision, "--measure"]).arg(folder);
+    answer(command.args(arguments(shape)), folder)
+}
+
+/// The options that say how much work, the same for every program.
+pub(super) fn arguments(shape: &Shape) -> Vec<String> {
+    let options = [
+        ("--size", shape.size),
+        ("--batch", shape.batch),
+        ("--repetitions", shape.repetitions),
+        ("--threads", rayon::current_num_threads()),
+    ];
+    options.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]).collect()
+}
+
+/// Runs a command to its end and reads the last line that it prints. An interruption of ours is one of its.
+pub(super) fn answer<T: DeserializeOwned>(command: &mut Command, folder: &Path) -> Result<T, Failure> {
+    let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
+    command.stdin(Stdio::null());
+    command.stdout(File::create(&stdout).map_err(Failure::Start)?);
+    command.stderr(File::create(&stderr).map_err(Failure::Start)?);
+    let mut child = command.spawn().map_err(Failure::Start)?;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(Failure::Start)? {
+            break status;
+        }
+        if interrupt::stop_flag().load(Ordering::Relaxed) {
+            // It may have ended by itself by now.
+            drop(child.kill());
+            drop(child.wait());
+            return Err(Failure::Run("interrupted".to_owned()));
+        }
+        std::thread::sleep(NOTICED_AFTER);
+    };
+    if !status.success() {
+        let said = last_line(&stderr);
+        let said = said.strip_prefix("error: ").unwrap_or(&said);
+        return Err(Failure::Run(if said.is_empty() {
+            format!("ended by {status}")
+        } else {
+            said.to_owned()
+        }));
+    }
+    let line = last_line(&stdout);
+    serde_json::from_str(&line).map_err(|_| Failure::Run(format!("gave no answer but '{line}'")))
+}
+
+/// The last line that says something; hints are for who typed the command.
+fn last_line(path: &Path) -> String {
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let mut lines = text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    lines.find(|line| !line.starts_with("hint: ")).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Result<Sample, String> {
+        let folder = tempfile::tempdir().unwrap();
+        answer(Command::new("sh").args(["-c", script]), folder.path()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_last_line_is_the_answer() {
+        let sample = shell("echo loading; echo '{\"seconds\": [1.5], \"peak_memory_bytes\": null}'");
+        assert_eq!(sample, Ok(Sample { seconds: vec![1.5], peak_memory_bytes: None }));
+    }
+
+    #[test]
+    fn failures_say_why() {
+        assert_eq!(
+            shell("echo 'error: no room' >&2; echo 'hint: make some' >&2; exit 3"),
+            Err("no room".into())
+        );
+        assert!(shell("kill -9 $$").unwrap_err().contains("signal: 9"));
+        assert!(shell("echo nothing").unwrap_err().contains("'nothing'"));
+        let folder = tempfile::tempdir().unwrap();
+        let absent = answer::<Sample>(&mut Command::new("/absent"), folder.path());
+        assert!(matches!(absent, Err(Failure::Start(_))), "{absent:?}");
+    }
+}

@@ -1,0 +1,39 @@
+//! The work after pre-training: fine-tuning and inference.
+
+use std::path::Path;
+use std::time::Instant;
+
+use brainmvp_train::bench::{Finetuning, Inference};
+use brainmvp_train::device::device;
+
+use super::Shape;
+use super::child::Sample;
+use super::machine::peak_memory_bytes;
+
+/// Steps of fine-tuning.
+pub(super) fn finetune(shape: &Shape, _: &Path) -> anyhow::Result<Sample> {
+    let state = Finetuning::new(shape.size, shape.batch, &device("cpu")?);
+    measure(shape, state, Finetuning::step)
+}
+
+/// Windows of inference.
+pub(super) fn inference(shape: &Shape, _: &Path) -> anyhow::Result<Sample> {
+    let state = Inference::new(shape.size, shape.batch, &device("cpu")?);
+    measure(shape, state, |state| {
+        let result = state.run();
+        (state, result)
+    })
+}
+
+/// Times a work again and again. The first time warms up.
+fn measure<T>(shape: &Shape, mut state: T, run: impl Fn(T) -> (T, f32)) -> anyhow::Result<Sample> {
+    let mut seconds = Vec::new();
+    for _ in 0..=shape.repetitions {
+        let begun = Instant::now();
+        let (next, result) = run(state);
+        seconds.push(begun.elapsed().as_secs_f64());
+        anyhow::ensure!(result.is_finite(), "the result is not finite");
+        state = next;
+    }
+    Ok(Sample { seconds: seconds.split_off(1), peak_memory_bytes: peak_memory_bytes() })
+}

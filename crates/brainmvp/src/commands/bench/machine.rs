@@ -1,0 +1,93 @@
+//! The machine that is measured.
+
+use std::fmt;
+use std::num::NonZero;
+
+use serde_json::{Map, Value, json};
+use sysinfo::{CpuRefreshKind, RefreshKind, System};
+
+/// What every measurement depends on.
+pub(super) struct Machine {
+    cpu: String,
+    cores: usize,
+    threads: usize,
+    /// fp32 operations a second of all threads.
+    pub(super) peak: f64,
+}
+
+impl Machine {
+    pub(super) fn measured() -> Self {
+        let system = System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
+        let brand = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            cpu: brand.filter(|brand| !brand.is_empty()).unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cores,
+            threads: rayon::current_num_threads(),
+            peak: brainmvp_kernels::peak_flops(),
+        }
+    }
+
+    /// The facts that stand beside every measurement in JSON.
+    pub(super) fn facts(&self, precision: &str) -> Map<String, Value> {
+        let facts = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "cpu": self.cpu,
+            "cores": self.cores,
+            "threads": self.threads,
+            "peak_gflops": rounded(self.peak / 1e9),
+            "precision": precision,
+        });
+        match facts {
+            Value::Object(facts) => facts,
+            _ => Map::new(),
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cpu, cores, threads, peak } = self;
+        let version = env!("CARGO_PKG_VERSION");
+        let peak = peak / 1e9;
+        write!(
+            f,
+            "brainmvp {version}, {cpu}, cores {cores}, threads {threads}, measured fp32 peak {peak:.0} GFLOP/s"
+        )
+    }
+}
+
+/// Four digits: more than a measurement has.
+pub(super) fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    let digits = 10_f64.powi(3 - value.abs().log10().floor() as i32);
+    (value * digits).round() / digits
+}
+
+/// The largest resident size of this process so far; `None` elsewhere than on Linux.
+pub(super) fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_digits() {
+        assert_eq!([0.0, 2.90049, -12345.6].map(rounded), [0.0, 2.9, -12350.0]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_peak_stays() {
+        let before = peak_memory_bytes().unwrap();
+        drop(std::hint::black_box(vec![1_u8; 64 << 20]));
+        assert!(peak_memory_bytes().unwrap() >= before.max(64 << 20));
+    }
+}

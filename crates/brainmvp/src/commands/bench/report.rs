@@ -1,0 +1,191 @@
+//! Measurements as a table and as JSON.
+
+use serde_json::{Map, Value, json};
+
+use super::Work;
+use super::child::Sample;
+use super::machine::{Machine, rounded};
+use crate::commands::table;
+
+/// One program doing one work.
+pub(super) struct Row {
+    /// Its name in JSON, if it is a peer.
+    pub(super) peer: Option<&'static str>,
+    pub(super) program: String,
+    pub(super) precision: &'static str,
+    /// What was measured, or why nothing was.
+    pub(super) outcome: Result<Measured, String>,
+}
+
+/// What the repetitions come to.
+pub(super) struct Measured {
+    median: f64,
+    fastest: f64,
+    slowest: f64,
+    /// In units of 10^9 bytes.
+    memory_gb: Option<f64>,
+}
+
+impl Measured {
+    pub(super) fn of(sample: &Sample) -> Self {
+        let mut seconds = sample.seconds.clone();
+        seconds.sort_by(f64::total_cmp);
+        let at = |place: usize| seconds.get(place).copied().unwrap_or(f64::NAN);
+        let (count, last) = (seconds.len(), seconds.len().saturating_sub(1));
+        Self {
+            median: f64::midpoint(at(last / 2), at(count / 2)),
+            fastest: at(0),
+            slowest: at(last),
+            memory_gb: sample.peak_memory_bytes.map(|bytes| bytes as f64 / 1e9),
+        }
+    }
+
+    /// Time and memory as multiples of another's.
+    fn over(&self, other: &Self) -> (f64, Option<f64>) {
+        let memory = self.memory_gb.zip(other.memory_gb).map(|(mine, its)| mine / its);
+        (self.median / other.median, memory)
+    }
+}
+
+/// Each row is told as a multiple of ours in the same precision; of our first where there is none.
+fn ours<'a>(rows: &'a [Row], precision: &str) -> Option<(&'static str, &'a Measured)> {
+    let mut measured = rows.iter().filter(|row| row.peer.is_none());
+    let mut found = measured.clone().filter(|row| row.precision == precision);
+    let row = found.next().or_else(|| measured.next())?;
+    row.outcome.as_ref().ok().map(|outcome| (row.precision, outcome))
+}
+
+pub(super) fn table(work: &Work, rows: &[Row]) -> String {
+    let unit = format!("s/{}", work.unit);
+    let title = ["", "precision", &unit, "range", "peak memory", "time / ours", "memory / ours"];
+    let lines = rows.iter().map(|row| cells(row, ours(rows, row.precision).map(|(_, ours)| ours)));
+    let lines: Vec<_> = std::iter::once(title.map(str::to_owned)).chain(lines).collect();
+    table::columns(&lines)
+}
+
+fn cells(row: &Row, ours: Option<&Measured>) -> [String; 7] {
+    let (program, precision) = (row.program.clone(), row.precision.to_owned());
+    let none = String::new;
+    match &row.outcome {
+        Err(_) => [program, precision, "failed".to_owned(), none(), none(), none(), none()],
+        Ok(measured) => {
+            let (time, memory) = ours.map(|ours| measured.over(ours)).unzip();
+            let times = |ratio: Option<f64>| ratio.map_or_else(none, |ratio| format!("{ratio:.2}"));
+            [
+                program,
+                precision,
+                format!("{:.3}", measured.median),
+                format!("{:.3} to {:.3}", measured.fastest, measured.slowest),
+                measured.memory_gb.map_or_else(none, |gb| format!("{gb:.2} GB")),
+                times(time),
+                times(memory.flatten()),
+            ]
+        }
+    }
+}
+
+/// Our first precision at the top, the next under its name, the others under `peers`.
+pub(super) fn json(work: &Work, machine: &Machine, rows: &[Row]) -> Value {
+    let mut found = Map::new();
+    let mut peers = Map::new();
+    for row in rows {
+        match row.peer {
+            Some(key) => drop(peers.insert(key.to_owned(), peer(work, row, rows))),
+            None if found.is_empty() => {
+                found = machine.facts(row.precision);
+                found.extend(numbers(work, &row.outcome));
+            }
+            None => drop(found.insert(row.precision.to_owned(), numbers(work, &row.outcome).into())),
+        }
+    }
+    if !peers.is_empty() {
+        found.insert("peers".to_owned(), peers.into());
+    }
+    found.into()
+}
+
+fn peer(work: &Work, row: &Row, rows: &[Row]) -> Value {
+    let mut found = Map::from_iter([
+        ("program".to_owned(), row.program.clone().into()),
+        ("precision".to_owned(), row.precision.into()),
+    ]);
+    found.extend(numbers(work, &row.outcome));
+    if let (Ok(measured), Some((precision, ours))) = (&row.outcome, ours(rows, row.precision)) {
+        let (time, memory) = measured.over(ours);
+        found.insert("ratio_to_our".to_owned(), precision.into());
+        found.insert("time_ratio".to_owned(), rounded(time).into());
+        found.insert("memory_ratio".to_owned(), memory.map(rounded).into());
+    }
+    found.into()
+}
+
+fn numbers(work: &Work, outcome: &Result<Measured, String>) -> Map<String, Value> {
+    let key = |what: &str| format!("{what}_per_{}", work.unit);
+    match outcome {
+        Err(reason) => Map::from_iter([("error".to_owned(), json!(reason))]),
+        Ok(measured) => Map::from_iter([
+            (key("seconds"), rounded(measured.median).into()),
+            (format!("fastest_{}", key("seconds")), rounded(measured.fastest).into()),
+            (format!("slowest_{}", key("seconds")), rounded(measured.slowest).into()),
+            ("peak_memory_gb".to_owned(), measured.memory_gb.map(rounded).into()),
+        ]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(peer: Option<&'static str>, precision: &'static str, seconds: &[f64], bytes: Option<u64>) -> Row {
+        let sample = Sample { seconds: seconds.to_vec(), peak_memory_bytes: bytes };
+        Row { peer, program: "it".to_owned(), precision, outcome: Ok(Measured::of(&sample)) }
+    }
+
+    fn work() -> &'static Work {
+        &crate::commands::bench::WORKS[0]
+    }
+
+    #[test]
+    fn medians_and_ratios() {
+        let failed =
+            Row { outcome: Err("no room".to_owned()), ..row(Some("pytorch_other"), "fp32", &[], None) };
+        let rows = [
+            row(None, "fp32", &[3.0, 1.0, 2.0], Some(2_000_000_000)),
+            row(None, "bf16", &[1.0], Some(1_000_000_000)),
+            row(Some("pytorch_fp32"), "fp32", &[10.0, 6.0], Some(5_000_000_000)),
+            row(Some("pytorch_bf16"), "bf16", &[6.0], Some(4_000_000_000)),
+            failed,
+        ];
+        let found = json(work(), &Machine::measured(), &rows);
+        assert_eq!((&found["seconds_per_step"], &found["peak_memory_gb"]), (&json!(2.0), &json!(2.0)));
+        assert_eq!((&found["precision"], &found["bf16"]["seconds_per_step"]), (&json!("fp32"), &json!(1.0)));
+        let peers = &found["peers"];
+        assert_eq!(peers["pytorch_fp32"]["seconds_per_step"], 8.0);
+        assert_eq!(
+            (&peers["pytorch_fp32"]["time_ratio"], &peers["pytorch_bf16"]["time_ratio"]),
+            (&json!(4.0), &json!(6.0))
+        );
+        assert_eq!(
+            (&peers["pytorch_fp32"]["memory_ratio"], &peers["pytorch_bf16"]["memory_ratio"]),
+            (&json!(2.5), &json!(4.0))
+        );
+        assert_eq!(peers["pytorch_other"]["error"], "no room");
+        let table = table(work(), &rows);
+        assert!(
+            table.contains("4.00") && table.contains("failed") && table.contains("6.000 to 10.000"),
+            "{table}"
+        );
+        // A processor without bf16: the bf16 peer is told as a multiple of our fp32.
+        let [fp32, _, _, bf16, _] = rows;
+        let found = json(work(), &Machine::measured(), &[fp32, bf16]);
+        assert_eq!(found["peers"]["pytorch_bf16"]["time_ratio"], 3.0);
+        assert_eq!(found["peers"]["pytorch_bf16"]["ratio_to_our"], "fp32");
+    }
+
+    #[test]
+    fn memory_may_be_unknown() {
+        let found = json(work(), &Machine::measured(), &[row(None, "fp32", &[1.0], None)]);
+        assert_eq!((&found["seconds_per_step"], &found["peak_memory_gb"]), (&json!(1.0), &Value::Null));
+        assert!(found.get("peers").is_none());
+    }
+}

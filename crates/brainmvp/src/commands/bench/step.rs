@@ -1,0 +1,149 @@
+//! One pre-training step as `brainmvp pretrain` does it, on cases of noise.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use brainmvp_cohort::CaseId;
+use brainmvp_prep::cache::{
+    CASE_VERSION, CaseContents, CaseFacts, CaseMetadata, GridRecord, Manifest, write_case,
+};
+use brainmvp_prep::{PrepConfig, StoredType};
+use brainmvp_train::log::metrics::StepMetrics;
+use brainmvp_train::pretrain::{PretrainOptions, pretrain};
+use brainmvp_train::run::Existing;
+use brainmvp_train::trainer::Observer;
+use brainmvp_volume::{Affine, Grid, Modality, Volume};
+
+use super::Shape;
+use super::child::Sample;
+use super::machine::peak_memory_bytes;
+
+/// Voxels of the registered volumes, which are those of the templates, and of the cropped cases, x, y, z, for patches of
+/// [`PATCH`] voxels along an axis.
+const REGISTERED: [usize; 3] = [240, 240, 155];
+const CASE: [usize; 3] = [144, 176, 144];
+const PATCH: usize = 96;
+
+const MODALITIES: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c, Modality::T2];
+
+/// Trains until enough steps are measured. The first warms up.
+pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
+    let data = folder.join("cache");
+    write_cases(shape, &data)?;
+    let options = PretrainOptions {
+        data,
+        out: folder.join("run"),
+        config: None,
+        settings: settings(shape),
+        existing: Existing::Refuse,
+        device: "cpu".to_owned(),
+    };
+    let (sender, steps) = sync_channel(0);
+    let trainer =
+        std::thread::spawn(move || pretrain(&options, &AtomicBool::new(false), &Listener(sender)).map(drop));
+    let measured: Vec<Step> = steps.iter().take(shape.repetitions + 1).collect();
+    if measured.len() <= shape.repetitions {
+        let ended = trainer.join().map_err(|_| anyhow::anyhow!("the trainer stopped unexpectedly"))?;
+        ended?;
+    }
+    // The trainer is left to itself; it ends with this process.
+    let peak_memory_bytes = measured.last().and_then(|step| step.peak_memory_bytes);
+    Ok(Sample { seconds: measured[1..].iter().map(|step| step.seconds).collect(), peak_memory_bytes })
+}
+
+/// The defaults with all three losses, and with more steps than are measured, so that none of these writes a checkpoint.
+fn settings(shape: &Shape) -> Vec<String> {
+    let Shape { size, batch, repetitions } = shape;
+    let steps = repetitions + 3;
+    vec![
+        format!("patch.size={size}"),
+        format!("train.batch_size={batch}"),
+        format!("train.max_steps={steps}"),
+        format!("checkpoint.every_steps={steps}"),
+        "method.contrast_from_epoch=0".to_owned(),
+        "log.pictures_every_steps=0".to_owned(),
+    ]
+}
+
+/// What a step took.
+struct Step {
+    seconds: f64,
+    peak_memory_bytes: Option<u64>,
+}
+
+/// Passes steps on. The next one does not begin before this one was taken.
+struct Listener(SyncSender<Step>);
+
+impl Observer for Listener {
+    fn step(&self, metrics: &StepMetrics, _: u64) {
+        // Nobody listens any more once enough is measured.
+        drop(self.0.send(Step { seconds: metrics.seconds, peak_memory_bytes: peak_memory_bytes() }));
+    }
+
+    fn note(&self, _: &str) {}
+
+    fn warn(&self, _: &str) {}
+}
+
+/// A cache with as many cases as a batch has.
+fn write_cases(shape: &Shape, dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let mut manifest = Manifest::new(PrepConfig::default());
+    for case in 0..shape.batch {
+        manifest.cases.push(write_case(dir, &contents(shape.size, case)?, StoredType::F16)?);
+    }
+    Ok(manifest.save(dir)?)
+}
+
+fn contents(size: usize, case: usize) -> anyhow::Result<CaseContents> {
+    let grid = |shape: [usize; 3]| {
+        Grid::new(shape.map(|n| n * size / PATCH), Affine::from_spacing([1.0; 3], [0.0; 3]))
+    };
+    let (registered, cropped) = (grid(REGISTERED), grid(CASE));
+    let id = format!("noise-{case:02}");
+    let metadata = CaseMetadata {
+        version: CASE_VERSION,
+        case: CaseFacts {
+            id: CaseId::new(id.clone())?,
+            subject: id,
+            data_set: "noise".to_owned(),
+            site: None,
+            class: None,
+            split: None,
+        },
+        grid: GridRecord::from(&cropped),
+        uncropped: GridRecord::from(&registered),
+        original: GridRecord::from(&registered),
+        crop_offset: std::array::from_fn(|axis| (registered.shape[axis] - cropped.shape[axis]) / 2),
+        provenance: Vec::new(),
+        content_hash: String::new(),
+    };
+    let images = MODALITIES.iter().enumerate().map(|(i, modality)| {
+        let seed = (MODALITIES.len() * case + i) * cropped.len();
+        (*modality, Volume::new(cropped, (seed..seed + cropped.len()).map(noise).collect()))
+    });
+    Ok(CaseContents { metadata, images: images.collect(), label: None, brain_mask: None })
+}
+
+/// A value in [0, 1) for a number; half of the voxels are background.
+fn noise(number: usize) -> f32 {
+    let mixed = (number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    let value = (mixed >> 40) as f32 / (1 << 24) as f32;
+    if value < 0.5 { 0.0 } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_noise_is_spread_and_half_of_it_is_background() {
+        let values: Vec<f32> = (0..100_000).map(noise).collect();
+        let share = |low: f32, high: f32| {
+            values.iter().filter(|v| (low..high).contains(v)).count() as f64 / values.len() as f64
+        };
+        assert!((share(0.0, 0.5) - 0.5).abs() < 0.01 && (share(0.75, 1.0) - 0.25).abs() < 0.01);
+    }
+}

@@ -1,0 +1,141 @@
+//! Measuring, at the smallest sizes.
+
+use crate::program::Place;
+
+const SMALL: [&str; 4] = ["--size", "16", "--repetitions", "2"];
+
+#[test]
+fn a_step() {
+    let place = Place::new();
+    place
+        .run(&[&["bench", "step", "--json", "made/step.json", "--threads", "2"], &SMALL[..]].concat())
+        .succeeds()
+        .prints(&["threads 2", "pre-training step: cases 1, two 16^3 views", "s/step", "brainmvp"])
+        .notes(&["measuring pre-training step: brainmvp, fp32"]);
+    let found = place.json("made/step.json");
+    let seconds = found["seconds_per_step"].as_f64().unwrap();
+    assert!(seconds > 0.0 && found["fastest_seconds_per_step"].as_f64().unwrap() <= seconds, "{found}");
+    if cfg!(target_os = "linux") {
+        // The weights, their gradients and moments alone take 0.38 GB.
+        let memory = found["peak_memory_gb"].as_f64().unwrap();
+        assert!((0.38..3.0).contains(&memory), "{found}");
+    }
+    assert_eq!((&found["precision"], &found["threads"]), (&"fp32".into(), &2.into()));
+    // Where the processor has bf16, it is measured too.
+    let bf16 = &found["bf16"];
+    assert!(bf16.is_null() || bf16["seconds_per_step"].as_f64().unwrap() > 0.0, "{found}");
+    let only = ["bench", "step", "--precision", "bf16", "--json", "bf16.json"];
+    let ended = place.run(&[&only, &SMALL[..]].concat());
+    if bf16.is_null() {
+        ended.fails(2, &["--precision bf16", "no bfloat16"]);
+    } else {
+        ended.succeeds();
+        let only = place.json("bf16.json");
+        assert!(only["precision"] == "bf16" && only.get("bf16").is_none(), "{only}");
+        std::fs::remove_file(place.path("bf16.json")).unwrap();
+    }
+    assert_eq!(found["version"], env!("CARGO_PKG_VERSION"));
+    assert!(!found["cpu"].as_str().unwrap().is_empty() && found.get("peers").is_none(), "{found}");
+    let left: Vec<_> = std::fs::read_dir(place.path(".")).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
+fn everything() {
+    let place = Place::new();
+    place.run(&[&["bench", "--json", "all.json"], &SMALL[..]].concat()).succeeds().prints(&[
+        "GFLOP/s",
+        "attention 8 tokens, 5 heads",
+        "pre-training step: cases 1",
+        "fine-tuning step: cases 1",
+        "inference: windows of 16^3",
+    ]);
+    let found = place.json("all.json");
+    for (work, key) in
+        [("step", "seconds_per_step"), ("finetune", "seconds_per_step"), ("inference", "seconds_per_window")]
+    {
+        assert!(found[work][key].as_f64().unwrap() > 0.0, "{found}");
+    }
+    let operations = found["kernels"]["operations"].as_array().unwrap();
+    let names: Vec<_> = operations.iter().map(|operation| operation["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"depthwise 5^3 at 8^3 x 64"), "{names:?}");
+    for operation in operations {
+        for pass in ["forward", "backward"] {
+            assert!(operation[pass]["gflops"].as_f64().unwrap() > 0.0, "{operation}");
+        }
+    }
+}
+
+#[test]
+fn peers_that_cannot_work() {
+    let place = Place::new();
+    let run = |peer: &str| place.run(&[&["bench", "step", "--peers", peer], &SMALL[..]].concat());
+    run("absent/python").fails(2, &["--peers absent/python", "No such file"]).notes(&["hint: give the path"]);
+    run("/").fails(2, &["--peers /"]);
+    place.run(&["bench", "kernels", "--peers", "python3"]).fails(2, &["no peer"]);
+}
+
+/// A stand-in for Python, as a script of the shell; it gets the name of the work's script first.
+#[cfg(unix)]
+fn stand_in(place: &Place, name: &str, script: &str) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    place.write(name, &format!("#!/bin/sh\n{script}\n"));
+    std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    place.path(name).to_str().unwrap().to_owned()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_missing_package_is_named() {
+    let place = Place::new();
+    let python = stand_in(&place, "python", "echo 'missing package: torch; pip install torch' >&2; exit 1");
+    let ended = place.run(&["bench", "step", "--peers", &python]).fails(2, &["missing package: torch"]);
+    ended.notes(&["-m pip install torch"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_peer_that_fails_is_named_and_the_rest_goes_on() {
+    let place = Place::new();
+    let script = "case \"$*\" in
+  *--version*) echo '{\"pytorch\": \"9.8.7+cpu\"}';;
+  *best*) kill -9 $$;;
+  *) echo '{\"seconds\": [3.0, 4.0], \"peak_memory_bytes\": 7000000000}';;
+esac";
+    let python = stand_in(&place, "python", script);
+    place
+        .run(&[&["bench", "step", "--json", "step.json", "--peers", &python], &SMALL[..]].concat())
+        .succeeds()
+        .prints(&["PyTorch 9.8.7, plain", "3.500", "7.00 GB", "failed"])
+        .notes(&["warning: PyTorch 9.8.7, channels last, fused, fp32: ended by signal: 9"]);
+    let found = place.json("step.json");
+    let (seconds, peers) = (found["seconds_per_step"].as_f64().unwrap(), &found["peers"]);
+    let ratio = peers["pytorch_fp32"]["time_ratio"].as_f64().unwrap();
+    assert!((ratio * seconds / 3.5 - 1.0).abs() < 2e-3, "{found}");
+    assert!(peers["pytorch_fp32_best"]["error"].as_str().unwrap().contains("signal: 9"), "{found}");
+    assert_eq!(peers["pytorch_bf16"]["seconds_per_step"], 3.5);
+}
+
+/// The real peer, where `$BRAINMVP_PEER_PYTHON` names a Python with torch.
+#[test]
+fn pytorch_does_the_same_work() {
+    let Some(python) = std::env::var_os("BRAINMVP_PEER_PYTHON") else {
+        eprintln!("skipped: set BRAINMVP_PEER_PYTHON to a Python with torch");
+        return;
+    };
+    let place = Place::new();
+    let python = python.to_str().unwrap();
+    for (work, key) in
+        [("step", "seconds_per_step"), ("finetune", "seconds_per_step"), ("inference", "seconds_per_window")]
+    {
+        place
+            .run(&[&["bench", work, "--json", "made.json", "--peers", python], &SMALL[..]].concat())
+            .succeeds()
+            .prints(&["time / ours"]);
+        for peer in ["pytorch_fp32", "pytorch_fp32_best", "pytorch_bf16"] {
+            let found = &place.json("made.json")["peers"][peer];
+            assert!(found[key].as_f64().unwrap() > 0.0, "{work}, {peer}: {found}");
+            assert!(found["time_ratio"].as_f64().unwrap() > 0.0, "{work}, {peer}: {found}");
+        }
+    }
+}
