@@ -1,5 +1,6 @@
 //! Where tensors live.
 
+use brainmvp_kernels::{NoBf16, Precision};
 use burn::tensor::Device;
 
 use crate::{Error, Result};
@@ -13,6 +14,21 @@ pub const DEVICES: [(&str, Option<&str>); 6] = [
     ("cuda", Some("cuda")),
     ("rocm", Some("rocm")),
 ];
+
+/// Sets what matrix products multiply, for the whole process.
+///
+/// # Errors
+/// If the device or the processor does not have it.
+pub fn set_precision(precision: Precision, device: &str) -> Result<()> {
+    if precision != Precision::Fp32 && device != "cpu" {
+        let reason = format!("train.precision is a setting of the CPU's kernels; on {device} use fp32");
+        return Err(Error::Config(reason));
+    }
+    brainmvp_kernels::set_precision(precision).map_err(|NoBf16| {
+        let reason = "train.precision: this processor has no bf16 products (AVX-512 BF16); use fp32";
+        Error::Config(reason.to_owned())
+    })
+}
 
 /// The device called `name`, without autodiff.
 ///

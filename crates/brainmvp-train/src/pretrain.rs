@@ -49,6 +49,7 @@ pub fn pretrain(options: &PretrainOptions, stop: &AtomicBool, observer: &dyn Obs
     };
     let config = resolve(options, stored.as_ref())?;
     let device = device::device(&options.device)?.autodiff();
+    device::set_precision(config.train.precision, &options.device)?;
     let folder = RunFolder::create(&options.out, options.existing)?;
     if options.existing == Existing::Resume && folder.checkpoints()?.is_empty() {
         observer.note("nothing to resume: starting anew");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use brainmvp_kernels::Precision;
 use brainmvp_nets::weights;
 use brainmvp_ssl::objectives::{Evaluation, Objective};
 use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -41,11 +42,13 @@ pub struct TrainConfig {
     pub accumulate: usize,
     /// Threads that draw batches ahead.
     pub workers: usize,
+    /// What matrix products multiply on the CPU; sums and everything else are fp32.
+    pub precision: Precision,
 }
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        Self { seed: 0, epochs: 1500, max_steps: 0, batch_size: 3, accumulate: 1, workers: 2 }
+        Self { seed: 0, epochs: 1500, max_steps: 0, batch_size: 3, accumulate: 1, workers: 2, precision: Precision::Fp32 }
     }
 }
 

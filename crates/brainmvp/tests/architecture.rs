@@ -11,7 +11,7 @@ const ALLOWED: [(&str, &[&str], bool); 9] = [
     ("kernels", &[], true),
     ("nets", &["kernels"], true),
     ("ssl", &["volume", "nets"], true),
-    ("train", &["volume", "prep", "nets", "ssl"], true),
+    ("train", &["volume", "prep", "kernels", "nets", "ssl"], true),
     ("metrics", &["volume"], false),
     ("golden", &[], false),
 ];

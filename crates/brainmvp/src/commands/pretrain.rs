@@ -42,6 +42,10 @@ pub(crate) struct Pretrain {
     /// One setting, over the file's
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// What matrix products multiply on the CPU: fp32, or bf16 with fp32 sums where the processor has it; the same as
+    /// --set train.precision=...
+    #[arg(long, value_name = "PRECISION", value_parser = ["fp32", "bf16"])]
+    precision: Option<String>,
     /// Go on from the last checkpoint of the run; start anew where there is none
     #[arg(long)]
     resume: bool,
@@ -57,11 +61,13 @@ impl Pretrain {
                 .advise(|_| "`brainmvp preprocess cohort.json --out CACHE` makes one".to_owned());
         }
         let config = self.config.as_ref().map(|path| argument::read_text(path)).transpose()?;
+        let mut settings = self.settings;
+        settings.extend(self.precision.map(|precision| format!("train.precision={precision}")));
         let options = PretrainOptions {
             data: self.data,
             out: self.out,
             config,
-            settings: self.settings,
+            settings,
             existing: if self.resume { Existing::Resume } else { Existing::Refuse },
             device: self.device,
         };
