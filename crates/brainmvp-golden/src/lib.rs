@@ -122,7 +122,6 @@ fn values(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
         Dtype::U8 => each(bytes, |[b]| f64::from(b)),
         Dtype::F32 => each(bytes, |b| f64::from(f32::from_le_bytes(b))),
         Dtype::F64 => each(bytes, f64::from_le_bytes),
-        Dtype::U8 => bytes.iter().map(|&b| f64::from(b)).collect(),
         Dtype::I64 => each(bytes, |b| i64::from_le_bytes(b) as f64),
         other => panic!("reference tensors of type {other:?} are not read"),
     }

@@ -84,6 +84,8 @@ pub trait VolumeOps: Backend {
     }
 
     /// Gradients of [`VolumeOps::voxel_mlp_onto`] for input, weight, bias, weight and bias; `onto` has the output's.
+    // The macro reads the type as it stands here.
+    #[allow(clippy::type_complexity)]
     fn voxel_mlp_backward(
         x: FloatTensor<Self>,
         weight1: FloatTensor<Self>,

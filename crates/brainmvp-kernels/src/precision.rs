@@ -1,5 +1,6 @@
 //! In which numbers matrix products multiply.
 
+use std::fmt::{self, Display, Formatter};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,15 @@ pub enum Precision {
 pub struct NoBf16;
 
 static BF16: AtomicBool = AtomicBool::new(false);
+
+impl Display for Precision {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fp32 => "fp32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
 
 impl Precision {
     /// Whether this machine's kernels have it.

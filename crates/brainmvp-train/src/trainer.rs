@@ -48,7 +48,15 @@ pub struct TrainConfig {
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        Self { seed: 0, epochs: 1500, max_steps: 0, batch_size: 3, accumulate: 1, workers: 2, precision: Precision::Fp32 }
+        Self {
+            seed: 0,
+            epochs: 1500,
+            max_steps: 0,
+            batch_size: 3,
+            accumulate: 1,
+            workers: 2,
+            precision: Precision::Fp32,
+        }
     }
 }
 

@@ -16,7 +16,10 @@ impl Operand<__m512> for Pairs {
     #[inline(always)]
     unsafe fn add_product(sum: __m512, left: __m512, right: __m512) -> __m512 {
         // SAFETY: the caller has the instruction set; the registers are of one size, and all bits are pairs.
-        unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute(left), std::mem::transmute(right)) }
+        unsafe {
+            let [left, right] = [left, right].map(|lanes| std::mem::transmute::<__m512, __m512bh>(lanes));
+            _mm512_dpbf16_ps(sum, left, right)
+        }
     }
 }
 
@@ -48,10 +51,17 @@ fn mask(count: usize) -> u16 {
 /// Sixteen numbers rounded, each in the low half of a lane.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn rounded(from: *const f32, mask: u16) -> __m512i {
+    // SAFETY: the caller promises the floats that the mask leaves.
+    unsafe { _mm512_cvtepu16_epi32(halves(from, mask)) }
+}
+
+/// Sixteen numbers rounded, side by side.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn halves(from: *const f32, mask: u16) -> __m256i {
     // SAFETY: the caller promises the floats that the mask leaves; the registers are of one size.
     unsafe {
-        let numbers: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from)));
-        _mm512_cvtepu16_epi32(numbers)
+        let rounded = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from));
+        std::mem::transmute::<__m256bh, __m256i>(rounded)
     }
 }
 
@@ -64,11 +74,9 @@ unsafe fn round(from: *const f32, count: usize, to: *mut f32) {
     for at in (0..count).step_by(16) {
         let mask = mask(count - at);
         let pairs = mask_of_pairs(count - at);
-        // SAFETY: what the masks leave lies in the row and in `to`; the registers are of one size.
+        // SAFETY: what the masks leave lies in the row and in `to`.
         unsafe {
-            let numbers: __m256i =
-                std::mem::transmute(_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from.add(at))));
-            let numbers = _mm512_castps256_ps512(_mm256_castsi256_ps(numbers));
+            let numbers = _mm512_castps256_ps512(_mm256_castsi256_ps(halves(from.add(at), mask)));
             _mm512_mask_storeu_ps(to.add(at / 2), pairs, numbers);
         }
     }

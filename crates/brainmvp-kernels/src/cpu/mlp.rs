@@ -106,7 +106,8 @@ pub(crate) fn backward(x: &[f32], weights: Weights<'_>, gradient: &[f32], sizes:
         let rows = span.min(sizes.rows - first);
         let x = &x[first * inputs..(first + rows) * inputs];
         let gradient = &gradient[first * outputs..(first + rows) * outputs];
-        (middle.clear(), middle_gradient.clear());
+        middle.clear();
+        middle_gradient.clear();
         middle.reserve(rows * hidden);
         let shared = Shared::spare(&mut middle);
         // SAFETY: each chunk of the three buffers is written by its task; `x` and `gradient` have a row for each.

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use brainmvp_cohort::CaseId;
+use brainmvp_kernels::precision;
 use brainmvp_prep::cache::{
     CASE_VERSION, CaseContents, CaseFacts, CaseMetadata, GridRecord, Manifest, write_case,
 };
@@ -57,6 +58,8 @@ fn settings(shape: &Shape) -> Vec<String> {
     let Shape { size, batch, repetitions } = shape;
     let steps = repetitions + 3;
     vec![
+        // What the child process was told.
+        format!("train.precision={}", precision()),
         format!("patch.size={size}"),
         format!("train.batch_size={batch}"),
         format!("train.max_steps={steps}"),
