@@ -116,7 +116,8 @@ esac";
     assert_eq!(peers["pytorch_bf16"]["seconds_per_step"], 3.5);
 }
 
-/// The real peer, where `$BRAINMVP_PEER_PYTHON` names a Python with torch.
+/// The real peer, where `$BRAINMVP_PEER_PYTHON` names a Python with torch. Of a single voxel in its deepest features PyTorch
+/// takes no batch norm, so there are two cases.
 #[test]
 fn pytorch_does_the_same_work() {
     let Some(python) = std::env::var_os("BRAINMVP_PEER_PYTHON") else {
@@ -129,7 +130,10 @@ fn pytorch_does_the_same_work() {
         [("step", "seconds_per_step"), ("finetune", "seconds_per_step"), ("inference", "seconds_per_window")]
     {
         place
-            .run(&[&["bench", work, "--json", "made.json", "--peers", python], &SMALL[..]].concat())
+            .run(
+                &[&["bench", work, "--batch", "2", "--json", "made.json", "--peers", python], &SMALL[..]]
+                    .concat(),
+            )
             .succeeds()
             .prints(&["time / ours"]);
         for peer in ["pytorch_fp32", "pytorch_fp32_best", "pytorch_bf16"] {
