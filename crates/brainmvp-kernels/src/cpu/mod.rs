@@ -10,6 +10,8 @@ mod batch_norm;
 mod bf16;
 mod buffer;
 mod conv;
+#[cfg(test)]
+mod defaults;
 mod depthwise;
 mod flex;
 mod group_norm;

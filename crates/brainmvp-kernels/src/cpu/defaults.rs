@@ -1,0 +1,175 @@
+//! The default methods, which GPU backends run, against the kernels: forward and gradients on the same numbers.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::TensorData;
+use proptest::prelude::*;
+
+use crate::VolumeOps;
+use crate::ops::{
+    Activation, GroupNormOptions, attention, conv, depthwise, group_norm, linear, mlp, norm, patch,
+};
+
+type Primitive = FloatTensor<Flex>;
+
+const EPSILON: f32 = 1e-3;
+
+/// Numbers in [-1, 1) that depend on shape and salt only.
+fn tensor<const D: usize>(shape: [usize; D], salt: u32) -> Primitive {
+    let count = shape.iter().product::<usize>() as u32;
+    let value = |i: u32| ((i + salt * 7919).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0;
+    Primitive::from_data(TensorData::new((0..count).map(value).collect::<Vec<_>>(), shape))
+}
+
+fn assert_same<const N: usize>(what: &str, defaults: [Primitive; N], kernels: [Primitive; N]) {
+    for (place, (default, kernel)) in defaults.into_iter().zip(kernels).enumerate() {
+        assert_eq!(default.shape(), kernel.shape(), "{what}, {place}");
+        let [default, kernel] =
+            [default, kernel].map(|t| t.to_contiguous().into_data().try_into_vec::<f32>().unwrap());
+        let largest = default.iter().fold(1e-3f32, |largest, x| largest.max(x.abs()));
+        for (default, kernel) in default.iter().zip(&kernel) {
+            assert!((default - kernel).abs() <= 1e-4 * largest, "{what}, {place}: {default}, not {kernel}");
+        }
+    }
+}
+
+fn products(rows: usize, inputs: usize, outputs: usize) {
+    let (x, onto) = (tensor([2, rows, inputs], 1), tensor([2, rows, outputs], 2));
+    let (weight, bias) = (tensor([inputs, outputs], 3), tensor([outputs], 4));
+    assert_same(
+        "linear",
+        [
+            linear::reference::<Flex>(x.clone(), weight.clone(), bias.clone()),
+            linear::reference_onto::<Flex>(onto.clone(), x.clone(), weight.clone(), bias.clone()),
+        ],
+        [
+            Flex::voxel_linear(x.clone(), weight.clone(), bias.clone()),
+            Flex::voxel_linear_onto(onto.clone(), x.clone(), weight.clone(), bias.clone()),
+        ],
+    );
+    assert_same(
+        "linear's gradients",
+        linear::reference_backward::<Flex>(x.clone(), weight.clone(), onto.clone()).into(),
+        Flex::voxel_linear_backward(x.clone(), weight.clone(), onto).into(),
+    );
+    let (gradient, weight2) = (tensor([2, rows, inputs], 5), tensor([outputs, inputs], 6));
+    let weights = mlp::Weights { weight1: weight.clone(), bias1: bias.clone(), weight2: weight2.clone() };
+    assert_same(
+        "perceptron's gradients",
+        mlp::reference_backward::<Flex>(x.clone(), weights, gradient.clone()),
+        Flex::voxel_mlp_backward(x, weight, bias, weight2, gradient).into(),
+    );
+}
+
+fn norms(rows: usize, groups: usize, width: usize) {
+    let channels = groups * width;
+    let (x, gradient) = (tensor([2, rows, channels], 1), tensor([2, rows, channels], 2));
+    let (scale, shift) = (tensor([channels], 3), tensor([channels], 4));
+    assert_same(
+        "layer norm's gradients",
+        norm::layer_norm_backward_reference::<Flex>(x.clone(), scale.clone(), gradient.clone(), EPSILON)
+            .into(),
+        Flex::channel_layer_norm_backward(x.clone(), scale.clone(), gradient.clone(), EPSILON).into(),
+    );
+    let (_, mean, variance) = Flex::channel_batch_norm(x.clone(), scale.clone(), shift.clone(), EPSILON);
+    let moments = [mean.clone(), variance.clone()];
+    let (value, upstream) = (x.clone(), gradient.clone());
+    assert_same(
+        "batch norm's gradients",
+        norm::batch_norm_backward_reference::<Flex>(value, scale.clone(), moments, upstream, EPSILON).into(),
+        Flex::channel_batch_norm_backward(
+            x.clone(),
+            scale.clone(),
+            mean,
+            variance,
+            gradient.clone(),
+            EPSILON,
+        )
+        .into(),
+    );
+    let options = GroupNormOptions { groups, epsilon: EPSILON, activation: Activation::LeakyRelu(0.1) };
+    let (default, default_moments) =
+        group_norm::reference::<Flex>(x.clone(), scale.clone(), shift.clone(), options);
+    let (kernel, moments) = Flex::channel_group_norm(x.clone(), scale.clone(), shift.clone(), options);
+    assert_same("group norm", [default, default_moments], [kernel, moments.clone()]);
+    assert_same(
+        "group norm's gradients",
+        group_norm::reference_backward::<Flex>(
+            x.clone(),
+            [scale.clone(), shift.clone()],
+            moments.clone(),
+            gradient.clone(),
+            options,
+        )
+        .into(),
+        Flex::channel_group_norm_backward(x, scale, shift, moments, gradient, options).into(),
+    );
+}
+
+fn attentions(tokens: usize, heads: usize, width: usize) {
+    let channels = heads * width;
+    let (qkv, gradient) = (tensor([2, tokens, 3 * channels], 1), tensor([2, tokens, channels], 2));
+    assert_same(
+        "attention",
+        [
+            attention::reference::<Flex>(qkv.clone(), heads),
+            attention::reference_backward::<Flex>(qkv.clone(), gradient.clone(), heads),
+        ],
+        [Flex::token_attention(qkv.clone(), heads), Flex::token_attention_backward(qkv, gradient, heads)],
+    );
+}
+
+fn neighbourhoods([d, h, w]: [usize; 3], inputs: usize, outputs: usize) {
+    let (x, bias) = (tensor([2, d, h, w, inputs], 1), tensor([inputs], 2));
+    let weight = tensor([3, 3, 3, inputs], 3);
+    assert_same(
+        "depthwise convolution",
+        [depthwise::reference::<Flex>(x.clone(), weight.clone(), bias.clone())],
+        [Flex::depthwise_conv3d(x.clone(), weight.clone(), bias)],
+    );
+    let gradient = tensor([2, d, h, w, inputs], 4);
+    assert_same(
+        "depthwise convolution's gradients",
+        depthwise::reference_backward::<Flex>(x.clone(), weight.clone(), gradient.clone()).into(),
+        Flex::depthwise_conv3d_backward(x, weight, gradient).into(),
+    );
+    let (large, small) = (tensor([1, 2 * d, 2 * h, 2 * w, inputs], 5), tensor([1, d, h, w, outputs], 6));
+    let (down, up) = (tensor([2, 2, 2, inputs, outputs], 7), tensor([outputs, 2, 2, 2, inputs], 8));
+    assert_same(
+        "downsampling's gradients",
+        patch::downsample_backward_reference::<Flex>(large.clone(), down.clone(), small.clone()).into(),
+        Flex::patch_downsample_backward(large.clone(), down, small.clone()).into(),
+    );
+    assert_same(
+        "upsampling's gradients",
+        patch::upsample_backward_reference::<Flex>(small.clone(), up.clone(), large.clone()).into(),
+        Flex::patch_upsample_backward(small, up, large).into(),
+    );
+}
+
+fn dense([d, h, w]: [usize; 3], inputs: usize, outputs: usize, stride: usize) {
+    let (x, weight) = (tensor([1, d, h, w, inputs], 1), tensor([3, 3, 3, inputs, outputs], 2));
+    let [od, oh, ow] = [d, h, w].map(|size| size.div_ceil(stride));
+    let gradient = tensor([1, od, oh, ow, outputs], 3);
+    assert_same(
+        "dense convolution's gradients",
+        conv::reference_backward::<Flex>(x.clone(), weight.clone(), gradient.clone(), stride).into(),
+        Flex::dense_conv3d_backward(x, weight, gradient, stride).into(),
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    #[test]
+    fn defaults_agree_with_kernels(
+        size in (1usize..5, 1usize..5, 1usize..6),
+        (rows, inputs, outputs) in (1usize..30, 1usize..12, 1usize..20),
+        (groups, stride) in (1usize..4, 1usize..3),
+    ) {
+        products(rows, inputs, outputs);
+        norms(rows + 1, groups, inputs);
+        attentions(rows, groups, inputs);
+        neighbourhoods(size.into(), inputs, outputs);
+        dense(size.into(), inputs, outputs, stride);
+    }
+}
