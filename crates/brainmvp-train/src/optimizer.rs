@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use brainmvp_nets::weights::Place;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
@@ -94,7 +95,7 @@ impl NamedAdamW {
         rate: f64,
         gradient_scale: f64,
     ) -> M {
-        module.map(&mut Step { optimizer: self, gradients, rate, gradient_scale, names: Vec::new() })
+        module.map(&mut Step { optimizer: self, gradients, rate, gradient_scale, place: Place::default() })
     }
 }
 
@@ -121,23 +122,23 @@ struct Step<'a> {
     gradients: GradientsParams,
     rate: f64,
     gradient_scale: f64,
-    names: Vec<String>,
+    place: Place,
 }
 
 impl ModuleMapper for Step<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.names.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.names.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.place.exit(container);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else {
             return param;
         };
-        let name = self.names.join(".");
+        let name = self.place.path();
         let optimizer = &mut *self.optimizer;
         let (adamw, rate) = if name.starts_with(optimizer.templates) {
             (&optimizer.undecayed, self.rate * optimizer.template_factor)

@@ -4,6 +4,6 @@ mod named;
 mod transfer;
 mod upstream;
 
-pub use named::{Entry, Named, handles, load, visit, visit_gradients};
+pub use named::{Entry, Named, Place, handles, load, visit, visit_gradients};
 pub use transfer::{FirstLayer, Skipped, Transferred, transfer};
 pub use upstream::Upstream;

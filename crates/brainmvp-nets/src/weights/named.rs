@@ -74,16 +74,17 @@ pub fn load<M: Module, E>(
     }
 }
 
-/// The names and layer types from the root to where the walk is.
+/// Where a walk over a module is: the names and layer types from the root. Whoever walks by a visitor or a mapper of
+/// their own tells it what is entered and left, so that names are the same everywhere.
 #[derive(Default)]
-struct Place {
+pub struct Place {
     names: Vec<String>,
     modules: Vec<String>,
 }
 
 impl Place {
-    /// Variants of enums have no name of their own: what they hold is found where the enum is.
-    fn enter(&mut self, name: &str, container: &str) {
+    /// The walk enters a module. Variants of enums have no name of their own: what they hold is found where the enum is.
+    pub fn enter(&mut self, name: &str, container: &str) {
         if !container.starts_with("Enum:") {
             self.names.push(name.to_owned());
         }
@@ -92,7 +93,8 @@ impl Place {
         }
     }
 
-    fn exit(&mut self, container: &str) {
+    /// The walk leaves the module.
+    pub fn exit(&mut self, container: &str) {
         if !container.starts_with("Enum:") {
             self.names.pop();
         }
@@ -101,7 +103,8 @@ impl Place {
         }
     }
 
-    fn path(&self) -> String {
+    /// Field names from the root, joined by dots.
+    pub fn path(&self) -> String {
         self.names.join(".")
     }
 
