@@ -19,5 +19,6 @@ mod patch;
 mod peak;
 mod product;
 mod simd;
+mod winograd;
 
 pub use peak::peak_flops;

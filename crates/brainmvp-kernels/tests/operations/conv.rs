@@ -43,3 +43,10 @@ fn matches_burn_where_work_is_split() {
     check([1, 5, 4, 7, 70], 130, 3, 2);
     check([1, 27, 29, 30, 3], 5, 3, 1);
 }
+
+/// Enough channels and tiles for the kernel by Winograd.
+#[test]
+fn matches_burn_where_channels_are_many() {
+    check([2, 7, 9, 8, 33], 50, 3, 1);
+    check([1, 11, 10, 13, 64], 32, 3, 1);
+}
