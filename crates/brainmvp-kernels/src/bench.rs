@@ -232,7 +232,11 @@ impl Bench<'_> {
                 flop: 54 * small.pow(3) * inputs * outputs,
                 forward: || Dispatch::dense_conv3d(x.clone(), weight.clone(), stride),
                 backward: || {
-                    Dispatch::dense_conv3d_backward(x.clone(), weight.clone(), gradient.clone(), stride)
+                    let values = || (x.clone(), weight.clone(), gradient.clone());
+                    let (x, weight, gradient) = values();
+                    let input = Dispatch::dense_conv3d_backward_input(x, weight, gradient, stride);
+                    let (x, weight, gradient) = values();
+                    (input, Dispatch::dense_conv3d_backward_weight(x, weight, gradient, stride))
                 },
             })?;
         }

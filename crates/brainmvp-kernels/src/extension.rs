@@ -33,14 +33,24 @@ pub trait VolumeOps: Backend {
         conv::reference::<Self>(x, weight, stride)
     }
 
-    /// Gradients of [`VolumeOps::dense_conv3d`] for input and weight.
-    fn dense_conv3d_backward(
+    /// Gradient of [`VolumeOps::dense_conv3d`] for the input. Of `x`, which is the input, only the shape counts.
+    fn dense_conv3d_backward_input(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         stride: usize,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        conv::reference_backward::<Self>(x, weight, gradient, stride)
+    ) -> FloatTensor<Self> {
+        conv::reference_backward_input::<Self>(x, weight, gradient, stride)
+    }
+
+    /// Gradient of [`VolumeOps::dense_conv3d`] for the weight, of which only the shape counts.
+    fn dense_conv3d_backward_weight(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        conv::reference_backward_weight::<Self>(x, weight, gradient, stride)
     }
 
     /// See [`crate::ops::linear`].

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 
 use super::simd::InstructionSet;
-use super::{attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, mlp, patch};
+use super::{attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, mlp, patch, winograd};
 use crate::ops::{Activation, GroupNormOptions};
 
 fn values(count: usize, salt: usize) -> Vec<f32> {
@@ -116,6 +116,17 @@ fn conv(sizes: conv::Sizes) -> Vec<Vec<f32>> {
     vec![output, conv::backward_input(&gradient, &weight, sizes), weight_gradient]
 }
 
+fn conv_by_winograd(sizes: conv::Sizes) -> Vec<Vec<f32>> {
+    let voxels = sizes.batch * sizes.size.iter().product::<usize>();
+    let (x, gradient) = (values(voxels * sizes.inputs, 1), values(voxels * sizes.outputs, 2));
+    let weight = values(27 * sizes.inputs * sizes.outputs, 3);
+    vec![
+        winograd::forward(&x, &weight, sizes),
+        winograd::backward_input(&gradient, &weight, sizes),
+        winograd::backward_weight(&x, &gradient, sizes),
+    ]
+}
+
 fn patches(sizes: patch::Sizes, others: usize) -> Vec<Vec<f32>> {
     let blocks = sizes.batch * sizes.depth * sizes.height * sizes.width;
     let (large, small) = (values(8 * blocks * sizes.channels, 1), values(blocks * others, 2));
@@ -167,5 +178,7 @@ proptest! {
         for kernel in [1, 3] {
             assert_agree(|| conv(conv::Sizes { batch, size, inputs: channels, outputs, kernel, stride }));
         }
+        let sizes = conv::Sizes { batch, size, inputs: channels, outputs, kernel: 3, stride: 1 };
+        assert_agree(|| conv_by_winograd(sizes));
     }
 }

@@ -12,8 +12,12 @@ use burn::backend::tensor::FloatTensor;
 use crate::VolumeOps;
 use crate::ops::GroupNormOptions;
 
-/// How an operation's gradient becomes that of its `N` inputs, with what it kept for that.
-struct Rule<B: VolumeOps, S, const N: usize>(fn(S, FloatTensor<B>) -> [FloatTensor<B>; N]);
+/// How an operation's gradient becomes that of its `N` inputs, with what it kept for that. Those inputs whose gradient
+/// is wanted have one.
+type Formula<B, S, const N: usize> = fn(S, FloatTensor<B>, [bool; N]) -> [Option<FloatTensor<B>>; N];
+
+/// A formula as a step of Burn's backward pass.
+struct Rule<B: VolumeOps, S, const N: usize>(Formula<B, S, N>);
 
 impl<B: VolumeOps, S, const N: usize> Debug for Rule<B, S, N> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -26,25 +30,31 @@ impl<B: VolumeOps, S: Clone + Send + Debug + 'static, const N: usize> Backward<B
 
     fn backward(self, ops: Ops<S, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
-        for (parent, gradient) in ops.parents.into_iter().zip(self.0(ops.state, gradient)) {
-            if let Some(parent) = parent {
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        for (parent, gradient) in ops.parents.into_iter().zip(self.0(ops.state, gradient, wanted)) {
+            if let Some((parent, gradient)) = parent.zip(gradient) {
                 grads.register::<B>(parent.id, gradient);
             }
         }
     }
 }
 
-/// `output` as a node of the graph, with what its gradient needs and the rule for it.
+/// `output` as a node of the graph, with what its gradient needs and the formula for it.
 fn record<B: VolumeOps, C: CheckpointStrategy, S: Clone + Send + Debug + 'static, const N: usize>(
     inputs: [NodeGuard; N],
     output: FloatTensor<B>,
     kept: S,
-    rule: fn(S, FloatTensor<B>) -> [FloatTensor<B>; N],
+    formula: Formula<B, S, N>,
 ) -> FloatTensor<Autodiff<B, C>> {
-    match Rule(rule).prepare::<C>(inputs).compute_bound().stateful() {
+    match Rule(formula).prepare::<C>(inputs).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish(kept, output),
         OpsKind::UnTracked(prep) => prep.finish(output),
     }
+}
+
+/// The gradients of an operation that computes them together.
+fn all<T, const N: usize>(gradients: impl Into<[T; N]>) -> [Option<T>; N] {
+    gradients.into().map(Some)
 }
 
 impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
@@ -60,7 +70,7 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
             [x_node, weight_node, bias_node],
             output,
             (x, weight),
-            |(x, weight), gradient| B::depthwise_conv3d_backward(x, weight, gradient).into(),
+            |(x, weight), gradient, _| all(B::depthwise_conv3d_backward(x, weight, gradient)),
         )
     }
 
@@ -68,8 +78,10 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
         let output = B::dense_conv3d(x.clone(), weight.clone(), stride);
         let kept = (x, weight, stride);
-        record::<B, C, _, 2>([x_node, weight_node], output, kept, |(x, weight, stride), gradient| {
-            B::dense_conv3d_backward(x, weight, gradient, stride).into()
+        record::<B, C, _, 2>([x_node, weight_node], output, kept, |(x, weight, stride), gradient, wanted| {
+            let of_input = |x, weight, gradient| B::dense_conv3d_backward_input(x, weight, gradient, stride);
+            let input = wanted[0].then(|| of_input(x.clone(), weight.clone(), gradient.clone()));
+            [input, wanted[1].then(|| B::dense_conv3d_backward_weight(x, weight, gradient, stride))]
         })
     }
 
@@ -85,7 +97,7 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
             [x_node, weight_node, bias_node],
             output,
             (x, weight),
-            |(x, weight), gradient| B::voxel_linear_backward(x, weight, gradient).into(),
+            |(x, weight), gradient, _| all(B::voxel_linear_backward(x, weight, gradient)),
         )
     }
 
@@ -99,9 +111,9 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         let ((weight, weight_node), (bias, bias_node)) = (weight.into_parts(), bias.into_parts());
         let output = B::voxel_linear_onto(onto, x.clone(), weight.clone(), bias);
         let inputs = [onto_node, x_node, weight_node, bias_node];
-        record::<B, C, _, 4>(inputs, output, (x, weight), |(x, weight), gradient| {
+        record::<B, C, _, 4>(inputs, output, (x, weight), |(x, weight), gradient, _| {
             let (x, weight, bias) = B::voxel_linear_backward(x, weight, gradient.clone());
-            [gradient, x, weight, bias]
+            all([gradient, x, weight, bias])
         })
     }
 
@@ -119,10 +131,10 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         let kept = (x.clone(), weight1.clone(), bias1.clone(), weight2.clone());
         let output = B::voxel_mlp_onto(onto, x, weight1, bias1, weight2, bias2);
         let inputs = [onto_node, x_node, weight1_node, bias1_node, weight2_node, bias2_node];
-        record::<B, C, _, 6>(inputs, output, kept, |(x, weight1, bias1, weight2), gradient| {
+        record::<B, C, _, 6>(inputs, output, kept, |(x, weight1, bias1, weight2), gradient, _| {
             let (x, weight1, bias1, weight2, bias2) =
                 B::voxel_mlp_backward(x, weight1, bias1, weight2, gradient.clone());
-            [gradient, x, weight1, bias1, weight2, bias2]
+            all([gradient, x, weight1, bias1, weight2, bias2])
         })
     }
 
@@ -136,8 +148,8 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
             (x.into_parts(), scale.into_parts(), shift.into_parts());
         let output = B::channel_layer_norm(x.clone(), scale.clone(), shift, epsilon);
         let (inputs, kept) = ([x_node, scale_node, shift_node], (x, scale, epsilon));
-        record::<B, C, _, 3>(inputs, output, kept, |(x, scale, epsilon), gradient| {
-            B::channel_layer_norm_backward(x, scale, gradient, epsilon).into()
+        record::<B, C, _, 3>(inputs, output, kept, |(x, scale, epsilon), gradient, _| {
+            all(B::channel_layer_norm_backward(x, scale, gradient, epsilon))
         })
     }
 
@@ -152,9 +164,9 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         let (output, mean, variance) = B::channel_batch_norm(x.clone(), scale.clone(), shift, epsilon);
         let (inputs, kept) =
             ([x_node, scale_node, shift_node], (x, scale, mean.clone(), variance.clone(), epsilon));
-        let output = record::<B, C, _, 3>(inputs, output, kept, |kept, gradient| {
+        let output = record::<B, C, _, 3>(inputs, output, kept, |kept, gradient, _| {
             let (x, scale, mean, variance, epsilon) = kept;
-            B::channel_batch_norm_backward(x, scale, mean, variance, gradient, epsilon).into()
+            all(B::channel_batch_norm_backward(x, scale, mean, variance, gradient, epsilon))
         });
         (output, FloatTensor::<Self>::new(mean), FloatTensor::<Self>::new(variance))
     }
@@ -169,9 +181,9 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
             (x.into_parts(), scale.into_parts(), shift.into_parts());
         let (output, moments) = B::channel_group_norm(x.clone(), scale.clone(), shift.clone(), options);
         let (inputs, kept) = ([x_node, scale_node, shift_node], (x, scale, shift, moments.clone(), options));
-        let output = record::<B, C, _, 3>(inputs, output, kept, |kept, gradient| {
+        let output = record::<B, C, _, 3>(inputs, output, kept, |kept, gradient, _| {
             let (x, scale, shift, moments, options) = kept;
-            B::channel_group_norm_backward(x, scale, shift, moments, gradient, options).into()
+            all(B::channel_group_norm_backward(x, scale, shift, moments, gradient, options))
         });
         (output, FloatTensor::<Self>::new(moments))
     }
@@ -184,16 +196,21 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         let ((x, x_node), (scale, scale_node), (shift, shift_node)) =
             (x.into_parts(), scale.into_parts(), shift.into_parts());
         let output = B::channel_affine(x.clone(), scale.clone(), shift);
-        record::<B, C, _, 3>([x_node, scale_node, shift_node], output, (x, scale), |(x, scale), gradient| {
-            crate::ops::norm::affine_backward_reference::<B>(x, scale, gradient).into()
-        })
+        record::<B, C, _, 3>(
+            [x_node, scale_node, shift_node],
+            output,
+            (x, scale),
+            |(x, scale), gradient, _| {
+                all(crate::ops::norm::affine_backward_reference::<B>(x, scale, gradient))
+            },
+        )
     }
 
     fn token_attention(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {
         let (qkv, node) = qkv.into_parts();
         let output = B::token_attention(qkv.clone(), heads);
-        record::<B, C, _, 1>([node], output, (qkv, heads), |(qkv, heads), gradient| {
-            [B::token_attention_backward(qkv, gradient, heads)]
+        record::<B, C, _, 1>([node], output, (qkv, heads), |(qkv, heads), gradient, _| {
+            all([B::token_attention_backward(qkv, gradient, heads)])
         })
     }
 
@@ -209,15 +226,15 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
             [x_node, weight_node, bias_node],
             output,
             (x, weight),
-            |(x, weight), gradient| B::patch_downsample_backward(x, weight, gradient).into(),
+            |(x, weight), gradient, _| all(B::patch_downsample_backward(x, weight, gradient)),
         )
     }
 
     fn patch_upsample(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
         let output = B::patch_upsample(x.clone(), weight.clone());
-        record::<B, C, _, 2>([x_node, weight_node], output, (x, weight), |(x, weight), gradient| {
-            B::patch_upsample_backward(x, weight, gradient).into()
+        record::<B, C, _, 2>([x_node, weight_node], output, (x, weight), |(x, weight), gradient, _| {
+            all(B::patch_upsample_backward(x, weight, gradient))
         })
     }
 }

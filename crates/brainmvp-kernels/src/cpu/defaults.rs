@@ -153,8 +153,14 @@ fn dense([d, h, w]: [usize; 3], inputs: usize, outputs: usize, stride: usize) {
     let gradient = tensor([1, od, oh, ow, outputs], 3);
     assert_same(
         "dense convolution's gradients",
-        conv::reference_backward::<Flex>(x.clone(), weight.clone(), gradient.clone(), stride).into(),
-        Flex::dense_conv3d_backward(x, weight, gradient, stride).into(),
+        [
+            conv::reference_backward_input::<Flex>(x.clone(), weight.clone(), gradient.clone(), stride),
+            conv::reference_backward_weight::<Flex>(x.clone(), weight.clone(), gradient.clone(), stride),
+        ],
+        [
+            Flex::dense_conv3d_backward_input(x.clone(), weight.clone(), gradient.clone(), stride),
+            Flex::dense_conv3d_backward_weight(x, weight, gradient, stride),
+        ],
     );
 }
 

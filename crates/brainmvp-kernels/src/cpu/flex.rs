@@ -6,7 +6,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use super::{attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, mlp, patch};
+use super::{attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, mlp, patch, winograd};
 use crate::VolumeOps;
 use crate::ops::{self, GroupNormOptions};
 
@@ -45,26 +45,40 @@ impl VolumeOps for Flex {
         let sizes = conv_sizes(&x, &weight, stride);
         if let (Some(x), Some(w)) = (floats(&x), floats(&weight)) {
             let [d, h, w_out] = sizes.output();
-            return primitive(conv::forward(&x, &w, sizes), [sizes.batch, d, h, w_out, sizes.outputs]);
+            let forward = if winograd::suits(sizes) { winograd::forward } else { conv::forward };
+            return primitive(forward(&x, &w, sizes), [sizes.batch, d, h, w_out, sizes.outputs]);
         }
         ops::conv::reference::<Flex>(x, weight, stride)
     }
 
-    fn dense_conv3d_backward(
+    fn dense_conv3d_backward_input(
         x: Primitive,
         weight: Primitive,
         gradient: Primitive,
         stride: usize,
-    ) -> (Primitive, Primitive) {
+    ) -> Primitive {
         let sizes = conv_sizes(&x, &weight, stride);
-        if let (Some(v), Some(w), Some(g)) = (floats(&x), floats(&weight), floats(&gradient)) {
-            let input = conv::backward_input(&g, &w, sizes);
-            return (
-                primitive(input, x.shape()),
-                primitive(conv::backward_weight(&v, &g, sizes), weight.shape()),
-            );
+        if let (Some(w), Some(g)) = (floats(&weight), floats(&gradient)) {
+            let backward =
+                if winograd::suits(sizes) { winograd::backward_input } else { conv::backward_input };
+            return primitive(backward(&g, &w, sizes), x.shape());
         }
-        ops::conv::reference_backward::<Flex>(x, weight, gradient, stride)
+        ops::conv::reference_backward_input::<Flex>(x, weight, gradient, stride)
+    }
+
+    fn dense_conv3d_backward_weight(
+        x: Primitive,
+        weight: Primitive,
+        gradient: Primitive,
+        stride: usize,
+    ) -> Primitive {
+        let sizes = conv_sizes(&x, &weight, stride);
+        if let (Some(x), Some(g)) = (floats(&x), floats(&gradient)) {
+            let backward =
+                if winograd::suits(sizes) { winograd::backward_weight } else { conv::backward_weight };
+            return primitive(backward(&x, &g, sizes), weight.shape());
+        }
+        ops::conv::reference_backward_weight::<Flex>(x, weight, gradient, stride)
     }
 
     fn voxel_linear(x: Primitive, weight: Primitive, bias: Primitive) -> Primitive {

@@ -22,5 +22,6 @@ mod patch;
 mod peak;
 mod product;
 mod simd;
+mod winograd;
 
 pub use peak::peak_flops;

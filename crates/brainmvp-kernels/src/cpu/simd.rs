@@ -106,6 +106,15 @@ impl InstructionSet {
         }
     }
 
+    /// The one that computes the same in fp32.
+    pub(crate) fn in_fp32(self) -> Self {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => Self::Avx512,
+            set => set,
+        }
+    }
+
     /// How many numbers along the depth of a matrix product a lane of its operands holds.
     pub(crate) fn depth_of_lane(self) -> usize {
         match self {

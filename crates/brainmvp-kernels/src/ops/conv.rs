@@ -1,4 +1,4 @@
-//! Dense convolution in Burn's own terms, and its gradient.
+//! Dense convolution in Burn's own terms, and its gradients.
 
 use burn::backend::Backend;
 use burn::backend::ops::ConvOptions;
@@ -21,16 +21,26 @@ pub(crate) fn reference<B: Backend>(
     channels_last::<B>(B::conv3d(channels_first::<B>(x), weight, None, options))
 }
 
-pub(crate) fn reference_backward<B: Backend>(
+pub(crate) fn reference_backward_input<B: Backend>(
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
     gradient: FloatTensor<B>,
     stride: usize,
-) -> (FloatTensor<B>, FloatTensor<B>) {
-    let kernel = dims::<B>(&weight)[0];
+) -> FloatTensor<B> {
+    let options = options(dims::<B>(&weight)[0], stride);
     let weight = B::float_permute(weight, &[4, 3, 0, 1, 2]);
     let (x, gradient) = (channels_first::<B>(x), channels_first::<B>(gradient));
-    let input = B::conv3d_x_backward(x.clone(), weight.clone(), gradient.clone(), options(kernel, stride));
-    let weight = B::conv3d_weight_backward(x, weight, gradient, options(kernel, stride));
-    (channels_last::<B>(input), B::float_permute(weight, &[2, 3, 4, 1, 0]))
+    channels_last::<B>(B::conv3d_x_backward(x, weight, gradient, options))
+}
+
+pub(crate) fn reference_backward_weight<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    gradient: FloatTensor<B>,
+    stride: usize,
+) -> FloatTensor<B> {
+    let options = options(dims::<B>(&weight)[0], stride);
+    let weight = B::float_permute(weight, &[4, 3, 0, 1, 2]);
+    let (x, gradient) = (channels_first::<B>(x), channels_first::<B>(gradient));
+    B::float_permute(B::conv3d_weight_backward(x, weight, gradient, options), &[2, 3, 4, 1, 0])
 }

@@ -1,10 +1,10 @@
 use brainmvp_kernels::ops;
-use burn::tensor::Tensor;
 use burn::tensor::module::conv3d;
 use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;
 
-use crate::assert_agree;
+use crate::{assert_agree, assert_close, floats, values};
 
 fn plain(x: Tensor<5>, weight: Tensor<5>, stride: usize) -> Tensor<5> {
     let options = ConvOptions::new([stride; 3], [weight.dims()[0] / 2; 3], [1; 3], 1);
@@ -42,4 +42,32 @@ fn matches_burn_where_work_is_split() {
     check([1, 5, 4, 7, 130], 70, 3, 1);
     check([1, 5, 4, 7, 70], 130, 3, 2);
     check([1, 27, 29, 30, 3], 5, 3, 1);
+}
+
+/// Enough channels and tiles for the kernel by Winograd.
+#[test]
+fn matches_burn_where_channels_are_many() {
+    check([2, 7, 9, 8, 33], 50, 3, 1);
+    check([1, 11, 10, 13, 64], 32, 3, 1);
+}
+
+/// An image has no gradient, a frozen weight neither; the other's is what it is where both have one.
+#[test]
+fn only_tracked_inputs_have_gradients() {
+    let device = Device::flex().autodiff();
+    let run = |tracked: [bool; 2]| {
+        let leaf = |shape: [usize; 5], tracked: bool| {
+            let data = TensorData::new(values(shape.iter().product(), 1), shape);
+            let leaf = Tensor::<5>::from_data(data, &device);
+            if tracked { leaf.require_grad() } else { leaf }
+        };
+        let (x, weight) = (leaf([1, 4, 5, 3, 2], tracked[0]), leaf([3, 3, 3, 2, 7], tracked[1]));
+        let gradients = ops::conv3d(x.clone(), weight.clone(), 1).powi_scalar(2).sum().backward();
+        [x, weight].map(|leaf| leaf.grad(&gradients).map(|gradient| floats(gradient.flatten(0, 4))))
+    };
+    let [Some(x), Some(weight)] = run([true, true]) else { panic!("both are tracked") };
+    let [None, Some(weight_alone)] = run([false, true]) else { panic!("the weight is tracked") };
+    let [Some(x_alone), None] = run([true, false]) else { panic!("the input is tracked") };
+    assert_close(&x_alone, &x, "gradient of input");
+    assert_close(&weight_alone, &weight, "gradient of weight");
 }
