@@ -98,12 +98,18 @@ fn a_missing_prediction_does_not_improve_the_mean() {
     ]);
     let json = place.json("metrics.json");
     assert_eq!((mean(&json, "WT", "dice"), &json["missing"][0]), (0.75, &"phantom-0002".into()));
+    // That glioma does not enhance, and no file is no proof that somebody saw it.
+    let et = json["summary"].as_array().unwrap().iter().find(|summary| summary["region"] == "ET").unwrap();
+    assert_eq!((&et["empty"]["both"], &et["metrics"]["dice"]["n"]), (&2.into(), &3.into()));
     evaluate(&place, &["--missing", "skip"]).succeeds().prints(&["3 cases scored, 1 left out"]);
     let json = place.json("metrics.json");
     assert_eq!(mean(&json, "WT", "dice"), 1.0);
     assert_eq!(json["quarantined"]["phantom-0002"], "no prediction");
     evaluate(&place, &["--missing", "error"]).fails(2, &["no prediction for 1 of 4 cases", "phantom-0002"]);
-    place.run(&[&COHORT[..], &["phantom/phantom-0001"]].concat()).fails(2, &["no prediction for 4 of 4"]);
+    for number in [1, 3, 4] {
+        fs::remove_file(prediction(&place, number)).unwrap();
+    }
+    evaluate(&place, &[]).fails(2, &["pred", "no prediction for 4 of 4 cases"]);
 }
 
 #[test]
@@ -113,7 +119,7 @@ fn what_cannot_be_scored_is_named_and_the_others_are() {
         let grid = Grid::new(labels.shape(), Affine::from_spacing([6.0; 3], [0.0; 3]));
         LabelMap::new(grid, labels.into_voxels())
     });
-    change(&place, 2, |labels| labels.map(|value| if value == 3 { 4 } else { value }));
+    change(&place, 2, |labels| labels.map(|value| if value == 2 { 4 } else { value }));
     fs::write(prediction(&place, 3), "damaged").unwrap();
     fs::copy(prediction(&place, 4), place.path("pred/phantom-0004_seg.nii.gz")).unwrap();
     evaluate(&place, &[])
@@ -184,7 +190,7 @@ fn two_results_are_compared() {
 
 #[test]
 fn the_seed_and_nothing_else_decides_the_intervals() {
-    let place = gliomas(4);
+    let place = gliomas(8);
     fs::remove_file(prediction(&place, 2)).unwrap();
     let written = |more: &[&str]| {
         evaluate(&place, &[&["--metrics", "dice,volume_mm3"], more].concat()).succeeds();
@@ -202,7 +208,7 @@ fn options_that_cannot_be_followed() {
         (&["--missing", "guess"][..], "empty, skip, error"),
         (&["--empty", "both=worst"], "unknown variant"),
         (&["--empty", "one=excluded,penalty_mm=-1"], "penalty_mm"),
-        (&["--nsd-tolerance", "-1"], "nsd"),
+        (&["--nsd-tolerance=-1"], "nsd_tolerance_mm"),
         (&["--metrics", "dise"], "unknown metric 'dise'"),
         (&["--metrics", "dice,dice"], "each once"),
         (&["--regions", "WT=0"], "background"),

@@ -73,8 +73,8 @@ pub(crate) struct Evaluate {
     /// penalty_mm=MM, the worst distance [default: both=best,one=worst, the diagonal of the image]
     #[arg(long, value_name = "RULE=...,...", value_parser = empty_rule)]
     empty: Option<EmptyRule>,
-    /// Cases without a prediction: scored as if it were empty, so that a missing file never improves a mean; left out;
-    /// or refused
+    /// Cases without a prediction: scored as if it were empty, in the regions that the truth has, so that a missing file
+    /// never improves a mean; left out; or refused
     #[arg(long, default_value = "empty", value_parser = argument::choice(
         &[("empty", Missing::Empty), ("skip", Missing::Skip), ("error", Missing::Error)]))]
     missing: Missing,

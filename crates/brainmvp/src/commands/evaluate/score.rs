@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use brainmvp_metrics::{RegionScores, SegmentationConfig};
+use brainmvp_metrics::{Emptiness, RegionScores, Score, SegmentationConfig};
 use brainmvp_prep::MemoryGate;
 use brainmvp_volume::{LabelMap, nifti};
 
@@ -18,7 +18,7 @@ const BYTES_PER_VOXEL: u64 = 16;
 pub(super) struct Pair<'a> {
     pub(super) truth: &'a Truth,
     pub(super) target: &'a Target,
-    /// `None` is scored as an empty prediction.
+    /// `None` is scored as an empty prediction, in the regions that the truth has.
     pub(super) prediction: Option<PathBuf>,
 }
 
@@ -28,7 +28,8 @@ impl Pair<'_> {
         let truth = self.read(&self.truth.file)?;
         let Some(path) = &self.prediction else {
             let nothing = LabelMap::filled(*truth.grid(), 0);
-            return config.evaluate(&nothing, &truth, &self.target.regions).map_err(|e| e.to_string());
+            let scores = config.evaluate(&nothing, &truth, &self.target.regions);
+            return scores.map(without_credit).map_err(|error| error.to_string());
         };
         let prediction = self.read(path)?;
         let scores = config.evaluate(&prediction, &truth, &self.target.regions);
@@ -56,6 +57,14 @@ impl Pair<'_> {
     pub(super) fn bytes(&self) -> u64 {
         bytes_of(&self.truth.file) + self.prediction.as_deref().map_or(0, bytes_of)
     }
+}
+
+/// Nobody saw that a structure is absent where there is no prediction: such regions do not count.
+fn without_credit(mut scores: Vec<RegionScores>) -> Vec<RegionScores> {
+    for region in scores.iter_mut().filter(|region| region.empty == Emptiness::Both) {
+        region.values.values_mut().for_each(|value| *value = Score::EXCLUDED);
+    }
+    scores
 }
 
 /// The values that occur, background left out.
