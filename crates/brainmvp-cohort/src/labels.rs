@@ -1,6 +1,6 @@
 //! What the values of a label map mean: declared for a data set, never guessed from the files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -88,6 +88,27 @@ impl LabelScheme {
         match self {
             Self::Known(scheme) => scheme.values.iter().copied().collect(),
             Self::Values(values) => values.iter().map(|(value, name)| (*value, name.as_str())).collect(),
+        }
+    }
+
+    /// What is scored, by name: the regions of a scheme with a name, else the values, those of one structure together.
+    pub fn regions(&self) -> Vec<(&str, BTreeSet<u16>)> {
+        match self {
+            Self::Known(scheme) => scheme
+                .regions
+                .iter()
+                .map(|(name, values)| (*name, values.iter().copied().collect()))
+                .collect(),
+            Self::Values(values) => {
+                let mut regions: Vec<(&str, BTreeSet<u16>)> = Vec::new();
+                for (value, name) in values.iter().filter(|(value, _)| **value != 0) {
+                    match regions.iter_mut().find(|(known, _)| known == name) {
+                        Some((_, region)) => drop(region.insert(*value)),
+                        None => regions.push((name, BTreeSet::from([*value]))),
+                    }
+                }
+                regions
+            }
         }
     }
 
@@ -203,6 +224,14 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn structures_of_one_name_are_one_region() {
+        let typed: LabelScheme = "1=core,2=oedema,3=core".parse().unwrap();
+        assert_eq!(typed.regions(), [("core", BTreeSet::from([1, 3])), ("oedema", BTreeSet::from([2]))]);
+        let known: LabelScheme = "brats_2023".parse().unwrap();
+        assert_eq!(known.regions()[1], ("TC", BTreeSet::from([1, 3])));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use brainmvp_volume::{Grid, LabelMap};
+use brainmvp_volume::{Grid, LabelMap, orientation};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -176,11 +176,12 @@ impl SegmentationConfig {
     }
 }
 
-/// Shape, spacing and origin in words.
+/// Shape, spacing, origin and orientation in words.
 fn describe(grid: &Grid) -> String {
     let rounded = |v: [f64; 3]| v.map(|mm| (mm * 1000.0).round() / 1000.0);
     let (spacing, origin) = (rounded(grid.affine.spacing_mm()), rounded(grid.affine.origin_mm()));
-    format!("{:?} voxels of {spacing:?} mm from {origin:?} mm", grid.shape)
+    let code = orientation::code(&grid.affine);
+    format!("{:?} voxels of {spacing:?} mm from {origin:?} mm, {code}", grid.shape)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{bench, check, demo, index, list, phantom, preprocess, pretrain, templates};
+use crate::commands::{bench, check, demo, evaluate, index, list, phantom, preprocess, pretrain, templates};
 use crate::failure;
 use crate::ui::Ui;
 
@@ -23,6 +23,7 @@ Examples:
   brainmvp preprocess cohort.json --out cache       # bring every case to one grid and scale
   brainmvp pretrain --data cache --out run          # train an encoder and templates, no labels needed
   brainmvp templates run --out templates            # see what was learnt
+  brainmvp evaluate --pred DIR --truth cohort.json --out metrics.json   # score label maps
   brainmvp demo                                     # all of this at once, on a small scale
 
 Exit codes: 0 done, 1 failed, 2 bad input or usage."
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Preprocess(preprocess::Preprocess),
     Pretrain(pretrain::Pretrain),
     Templates(templates::Templates),
+    Evaluate(evaluate::Evaluate),
     Phantom(phantom::Phantom),
     Demo(demo::Demo),
     List(list::List),
@@ -68,6 +70,7 @@ impl Command {
             Self::Preprocess(preprocess) => preprocess.run(ui),
             Self::Pretrain(pretrain) => pretrain.run(ui),
             Self::Templates(templates) => templates.run(ui),
+            Self::Evaluate(evaluate) => evaluate.run(ui),
             Self::Phantom(phantom) => phantom.run(ui),
             Self::Demo(demo) => demo.run(ui),
             Self::List(list) => list.run(ui),

@@ -135,6 +135,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 /// Whether the user's files or options are to blame, rather than the machine.
 fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
     use brainmvp_cohort::Error as Cohort;
+    use brainmvp_metrics::Error as Metrics;
     use brainmvp_prep::Error as Prep;
     use brainmvp_train::Error as Train;
     use brainmvp_volume::Error as Volume;
@@ -154,6 +155,13 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
         return match error {
             Prep::Io { .. } => false,
             Prep::Volume(error) => is_bad_input(error),
+            _ => true,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<Metrics>() {
+        return match error {
+            Metrics::Io { .. } => false,
+            Metrics::Volume(error) => is_bad_input(error),
             _ => true,
         };
     }

@@ -12,6 +12,7 @@
 //! | [`nets`] | networks, their layers and weights |
 //! | [`ssl`] | self-supervised objectives |
 //! | [`train`] | the training loop, checkpoints and run folders |
+//! | [`metrics`] | how good a prediction is: metrics, statistics over cases, comparisons |
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;
@@ -38,6 +39,7 @@
 
 pub use brainmvp_cohort as cohort;
 pub use brainmvp_kernels as kernels;
+pub use brainmvp_metrics as metrics;
 pub use brainmvp_nets as nets;
 pub use brainmvp_prep as prep;
 pub use brainmvp_ssl as ssl;

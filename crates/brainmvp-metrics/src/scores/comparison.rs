@@ -62,7 +62,7 @@ impl Comparison {
     /// # Errors
     /// [`Error::Incomparable`] where they were made by different rules, or have no case in common.
     pub fn new(first: &Scores, second: &Scores, zeros: ZeroRule) -> Result<Self> {
-        same_rules(first.config(), second.config())?;
+        Self::check_rules(first.config(), second.config())?;
         let (ours, theirs) = (by_case(first), by_case(second));
         let missing = |from: &ByCase<'_>, other: &ByCase<'_>| {
             let names = from.keys().filter(|key| !other.contains_key(*key));
@@ -87,6 +87,22 @@ impl Comparison {
             return Err(Error::Incomparable("no case, region and metric is in both".to_owned()));
         }
         Ok(Self { only_first: missing(&ours, &theirs), only_second: missing(&theirs, &ours), metrics: found })
+    }
+
+    /// Refuses scores that were made by different rules: their values mean different things.
+    ///
+    /// # Errors
+    /// [`Error::Incomparable`] with the rule.
+    pub fn check_rules(first: &SegmentationConfig, second: &SegmentationConfig) -> Result<()> {
+        let refuse =
+            |what: &str| Err(Error::Incomparable(format!("{what}: evaluate again with one configuration")));
+        if first.nsd_tolerance_mm != second.nsd_tolerance_mm {
+            return refuse("their nsd_tolerance_mm differs");
+        }
+        if first.empty != second.empty {
+            return refuse("their rules for empty masks differ");
+        }
+        Ok(())
     }
 
     /// One line for a region and metric.
@@ -165,17 +181,4 @@ type ByCase<'a> = BTreeMap<(&'a str, &'a str), &'a CaseScores>;
 
 fn by_case(scores: &Scores) -> ByCase<'_> {
     scores.rows().iter().map(|row| ((row.case.as_str(), row.scores.region.as_str()), row)).collect()
-}
-
-/// Values of other rules are other values.
-fn same_rules(first: &SegmentationConfig, second: &SegmentationConfig) -> Result<()> {
-    let refuse =
-        |what: &str| Err(Error::Incomparable(format!("{what}: evaluate again with one configuration")));
-    if first.nsd_tolerance_mm != second.nsd_tolerance_mm {
-        return refuse("their nsd_tolerance_mm differs");
-    }
-    if first.empty != second.empty {
-        return refuse("their rules for empty masks differ");
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Scores as files: `metrics.json`, which is read again, and a CSV for spreadsheets.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
@@ -18,6 +19,8 @@ struct Written<'a> {
     version: u32,
     config: &'a SegmentationConfig,
     summary: &'a Summary,
+    missing: &'a BTreeSet<String>,
+    quarantined: &'a BTreeMap<String, String>,
     scores: &'a [CaseScores],
 }
 
@@ -26,16 +29,25 @@ struct Written<'a> {
 struct Read {
     version: u32,
     config: SegmentationConfig,
+    missing: BTreeSet<String>,
+    quarantined: BTreeMap<String, String>,
     scores: Vec<CaseScores>,
 }
 
 impl Scores {
-    /// Writes configuration, summary and all scores as JSON, whole or not at all.
+    /// Writes configuration, summary, what was left out and all scores as JSON, whole or not at all.
     ///
     /// # Errors
     /// Where the disk refuses or is full.
     pub fn save_json(&self, path: &Path, summary: &Summary) -> Result<()> {
-        let written = Written { version: VERSION, config: &self.config, summary, scores: &self.rows };
+        let written = Written {
+            version: VERSION,
+            config: &self.config,
+            summary,
+            missing: &self.missing,
+            quarantined: &self.quarantined,
+            scores: &self.rows,
+        };
         let mut text = serde_json::to_string_pretty(&written).map_err(|e| Error::malformed(path, e))?;
         text.push('\n');
         Ok(write_atomically(path, |file| file.write_all(text.as_bytes()))?)
@@ -78,7 +90,8 @@ impl Scores {
             let reason = format!("version {}, expected {VERSION}: evaluate again", read.version);
             return Err(Error::malformed(path, reason));
         }
-        let mut scores = Self::new(read.config);
+        let mut scores =
+            Self { missing: read.missing, quarantined: read.quarantined, ..Self::new(read.config) };
         for row in read.scores {
             scores.push(&row.case, vec![row.scores]).map_err(|e| Error::malformed(path, e))?;
         }

@@ -5,7 +5,7 @@ mod file;
 mod summary;
 mod text_table;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,10 @@ pub struct CaseScores {
 pub struct Scores {
     config: SegmentationConfig,
     rows: Vec<CaseScores>,
+    /// Cases without a prediction, scored as if it were empty.
+    missing: BTreeSet<String>,
+    /// Cases that were not scored, with the reason.
+    quarantined: BTreeMap<String, String>,
     /// Cases and regions that have a row.
     known: BTreeSet<(String, String)>,
 }
@@ -36,7 +40,13 @@ pub struct Scores {
 impl Scores {
     /// No scores yet; `config` is what they will be made by.
     pub fn new(config: SegmentationConfig) -> Self {
-        Self { config, rows: Vec::new(), known: BTreeSet::new() }
+        Self {
+            config,
+            rows: Vec::new(),
+            missing: BTreeSet::new(),
+            quarantined: BTreeMap::new(),
+            known: BTreeSet::new(),
+        }
     }
 
     /// Adds the regions of a case, as [`SegmentationConfig::evaluate`] gives them.
@@ -56,6 +66,26 @@ impl Scores {
         self.known.extend(keys);
         self.rows.extend(regions.into_iter().map(|scores| CaseScores { case: case.to_owned(), scores }));
         Ok(())
+    }
+
+    /// Notes that a case had no prediction and was scored as if it were empty.
+    pub fn note_missing(&mut self, case: &str) {
+        self.missing.insert(case.to_owned());
+    }
+
+    /// Notes that a case was not scored, and why.
+    pub fn quarantine(&mut self, case: &str, reason: &str) {
+        self.quarantined.insert(case.to_owned(), reason.to_owned());
+    }
+
+    /// Cases without a prediction, scored as if it were empty.
+    pub fn missing(&self) -> &BTreeSet<String> {
+        &self.missing
+    }
+
+    /// Cases that were not scored, with the reason.
+    pub fn quarantined(&self) -> &BTreeMap<String, String> {
+        &self.quarantined
     }
 
     /// What they were made by.

@@ -78,7 +78,9 @@ fn a_case_is_scored_once() {
 fn files_are_read_as_they_were_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.json");
-    let before = scores(undefined(), &[(5, 5), (0, 5), (0, 0), (3, 7)]);
+    let mut before = scores(undefined(), &[(5, 5), (0, 5), (0, 0), (3, 7)]);
+    before.note_missing("case-1");
+    before.quarantine("case-9", "unreadable");
     before.save_json(&path, &summary(&before)).unwrap();
     let after = Scores::load_json(&path).unwrap();
     assert_eq!(before, after);

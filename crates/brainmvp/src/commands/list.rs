@@ -2,6 +2,8 @@
 
 use brainmvp_cohort::SCHEMES;
 use brainmvp_cohort::layouts::LAYOUTS;
+use brainmvp_metrics::Metric;
+use brainmvp_metrics::metrics::Better;
 use brainmvp_prep::steps::registry as steps;
 use brainmvp_prep::{PrepConfig, PrepPreset};
 use brainmvp_volume::Modality;
@@ -10,7 +12,7 @@ use clap::Args;
 use super::table;
 use crate::ui::Ui;
 
-/// List what there is to choose from: layouts, modalities, label schemes, preprocessing steps
+/// List what there is to choose from: layouts, modalities, label schemes, preprocessing steps, metrics
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -37,8 +39,9 @@ static SECTIONS: &[Section] = &[
         title: "Modalities, and words for them in file names",
         rows: modality_rows,
     },
-    Section { name: "labels", title: "Label schemes (index --label-scheme)", rows: label_rows },
+    Section { name: "labels", title: "Label schemes (index and evaluate --label-scheme)", rows: label_rows },
     Section { name: "steps", title: "Preprocessing steps (preprocess --steps)", rows: step_rows },
+    Section { name: "metrics", title: "Segmentation metrics (evaluate --metrics)", rows: metric_rows },
 ];
 
 impl List {
@@ -96,6 +99,21 @@ fn step_rows() -> String {
             let place =
                 place(step.name()).map_or("on request".to_owned(), |i| format!("{} by default", i + 1));
             [step.name().to_owned(), place]
+        })
+        .collect();
+    table::columns(&rows)
+}
+
+fn metric_rows() -> String {
+    let rows: Vec<_> = Metric::all()
+        .map(|metric| {
+            let better = match metric.better {
+                Better::Higher => "higher is better",
+                Better::Lower => "lower is better",
+                Better::NearZero => "better near 0",
+                Better::Neither => "describes, does not judge",
+            };
+            [metric.name.to_owned(), metric.heading(), better.to_owned()]
         })
         .collect();
     table::columns(&rows)

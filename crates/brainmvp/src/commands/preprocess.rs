@@ -141,7 +141,7 @@ fn advice(error: &brainmvp_prep::Error) -> String {
 }
 
 /// Half of the memory that is free, on the machine or in the container that the program runs in.
-fn half_of_free_memory() -> u64 {
+pub(super) fn half_of_free_memory() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let container = system.cgroup_limits().map(|limits| limits.free_memory).filter(|free| *free > 0);

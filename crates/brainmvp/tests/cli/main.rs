@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod bench;
+mod evaluate;
 mod mistakes;
 mod pipeline;
 mod program;

@@ -125,7 +125,7 @@ fn every_command_helps_with_an_example() {
 #[test]
 fn alternatives_are_listed() {
     let place = Place::new();
-    place.run(&["list"]).succeeds().prints(&["plain", "t1c", "brats_2023", "common_grid"]);
+    place.run(&["list"]).succeeds().prints(&["plain", "t1c", "brats_2023", "common_grid", "hd95_mm"]);
     let labels = place.run(&["list", "labels"]).succeeds().prints(&["brats_2023"]);
     assert!(!labels.stdout.contains("common_grid"));
 }

@@ -1,0 +1,158 @@
+//! The label maps in a folder, by case.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::failure::bad_input;
+
+/// Words that a name may have behind the case.
+const WORDS: [&str; 6] = ["seg", "segmentation", "pred", "prediction", "label", "labels"];
+
+/// What separates such a word from the case.
+const SEPARATORS: [char; 4] = ['_', '-', '.', ' '];
+
+/// The label maps of a folder.
+///
+/// The label map of a case is `<case>.nii[.gz]` or `<case>_seg.nii[.gz]`, or a file of the folder `<case>/`: one with
+/// such a name, or `seg.nii[.gz]`, or the only one there. The other [`WORDS`] do as `seg` does.
+pub(super) struct LabelMaps {
+    /// By every name that a case may have; several files are told apart by nobody.
+    files: BTreeMap<String, Vec<PathBuf>>,
+    /// The cases: names without the word.
+    cases: Vec<String>,
+}
+
+impl LabelMaps {
+    /// Looks into a folder; the files are not opened.
+    pub(super) fn of(folder: &Path) -> anyhow::Result<Self> {
+        let (mut files, mut cases): (BTreeMap<String, Vec<PathBuf>>, Vec<String>) = Default::default();
+        for path in entries(folder)? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            if path.is_dir() {
+                let inside = label_maps_of_case(&name, volumes(&path)?);
+                if !inside.is_empty() {
+                    cases.push(name.clone());
+                    files.entry(name).or_default().extend(inside);
+                }
+            } else if let Some(stem) = stem(&path) {
+                // A case may itself be called `x_seg`.
+                let case = without_word(stem).unwrap_or(stem);
+                cases.push(case.to_owned());
+                files.entry(case.to_owned()).or_default().push(path.clone());
+                if case != stem {
+                    files.entry(stem.to_owned()).or_default().push(path.clone());
+                }
+            }
+        }
+        if cases.is_empty() {
+            return Err(bad_input(format!("{}: no .nii or .nii.gz file here", folder.display())));
+        }
+        cases.sort_unstable();
+        cases.dedup();
+        Ok(Self { files, cases })
+    }
+
+    /// The cases, sorted.
+    pub(super) fn cases(&self) -> &[String] {
+        &self.cases
+    }
+
+    /// The label map of a case, or `None` where there is none; why it is not known where several may be it.
+    pub(super) fn find(&self, case: &str) -> Result<Option<&Path>, String> {
+        match self.files.get(case).map(Vec::as_slice) {
+            None | Some([]) => Ok(None),
+            Some([file]) => Ok(Some(file)),
+            Some(files) => {
+                let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+                Err(format!("more than one file may be its label map: {}", names.join(", ")))
+            }
+        }
+    }
+}
+
+/// Of the volume files in the folder of a case: those that are called a label map, else all.
+fn label_maps_of_case(case: &str, files: Vec<PathBuf>) -> Vec<PathBuf> {
+    let is_called = |path: &&PathBuf| {
+        stem(path).is_some_and(|stem| stem == case || is_word(stem) || without_word(stem).is_some())
+    };
+    let called: Vec<_> = files.iter().filter(is_called).cloned().collect();
+    if called.is_empty() { files } else { called }
+}
+
+/// What is in a folder, sorted, hidden entries left out.
+fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let read = || {
+        let entries = std::fs::read_dir(folder)?;
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()
+    };
+    let mut paths = read().with_context(|| folder.display().to_string())?;
+    paths.retain(|path| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.')));
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+fn volumes(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    Ok(entries(folder)?.into_iter().filter(|path| path.is_file() && stem(path).is_some()).collect())
+}
+
+/// The name without folder and ending, or `None` for what is no NIfTI file.
+fn stem(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    [".nii.gz", ".nii"].iter().find_map(|ending| without_ending(name, ending)).filter(|stem| !stem.is_empty())
+}
+
+/// `x` of `x_seg`.
+fn without_word(stem: &str) -> Option<&str> {
+    let cut = |word: &&str| without_ending(stem, word)?.strip_suffix(SEPARATORS);
+    WORDS.iter().find_map(cut).filter(|case| !case.is_empty())
+}
+
+fn is_word(stem: &str) -> bool {
+    WORDS.iter().any(|word| stem.eq_ignore_ascii_case(word))
+}
+
+/// `text` without `ending`, capitals aside.
+fn without_ending<'a>(text: &'a str, ending: &str) -> Option<&'a str> {
+    let at = text.len().checked_sub(ending.len())?;
+    text.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(ending)).then(|| &text[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label_maps(names: &[&str]) -> (tempfile::TempDir, LabelMaps) {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let found = LabelMaps::of(folder.path()).unwrap();
+        (folder, found)
+    }
+
+    #[test]
+    fn every_place_of_a_label_map_is_known() {
+        let names =
+            ["a.nii.gz", "b_Seg.NII", "c/c_flair.nii.gz", "c/c-pred.nii.gz", "d/seg.nii", "e/any.nii"];
+        let (folder, found) = label_maps(&[&names[..], &["notes.txt", ".f.nii", "g/notes.txt"]].concat());
+        assert_eq!(found.cases(), ["a", "b", "c", "d", "e"]);
+        for (case, name) in [("a", 0), ("b", 1), ("b_Seg", 1), ("c", 3), ("d", 4), ("e", 5)] {
+            assert_eq!(found.find(case).unwrap(), Some(folder.path().join(names[name]).as_path()), "{case}");
+        }
+        assert_eq!(found.find("f").unwrap(), None);
+    }
+
+    #[test]
+    fn one_of_several_is_not_guessed() {
+        let (_folder, found) = label_maps(&["a.nii", "a_seg.nii", "b/x.nii", "b/y.nii", "c.nii", "c/c.nii"]);
+        assert_eq!(found.cases(), ["a", "b", "c"]);
+        for case in ["a", "b", "c"] {
+            assert!(found.find(case).unwrap_err().contains("more than one file"), "{case}");
+        }
+        assert!(LabelMaps::of(tempfile::tempdir().unwrap().path()).is_err());
+    }
+}

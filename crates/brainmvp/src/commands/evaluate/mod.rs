@@ -1,0 +1,344 @@
+//! `brainmvp evaluate`
+
+mod files;
+mod score;
+mod truth;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use brainmvp_cohort::{LabelScheme, Split};
+use brainmvp_metrics::statistics::{BootstrapConfig, ZeroRule};
+use brainmvp_metrics::{Comparison, EmptyRule, Metric, Region, Scores, SegmentationConfig};
+use clap::Args;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+
+use self::files::LabelMaps;
+use self::score::{Pair, side_by_side};
+use self::truth::Truths;
+use super::counted;
+use super::preprocess::half_of_free_memory;
+use crate::argument;
+use crate::failure::{Advise as _, bad_input, without_error_numbers};
+use crate::progress::Progress;
+use crate::ui::Ui;
+
+/// Score predicted label maps against the truth: Dice, HD95 and more, by region, with 95 % intervals
+///
+/// The prediction of a case is DIR/CASE.nii.gz or DIR/CASE_seg.nii.gz, or lies in the folder DIR/CASE: under such a name,
+/// as seg.nii.gz, or as the only file. pred, prediction, label, labels and segmentation do as seg does; .nii does as
+/// .nii.gz does. A folder of truths is read by the same rule. Prediction and truth must lie on one grid: nothing is
+/// resampled. A case that cannot be scored is named and left out; the others are scored.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brainmvp evaluate --pred predictions --truth cohort.json --split test --out metrics.json --csv results.csv
+  brainmvp evaluate --pred predictions --truth labels --label-scheme brats_2023 --out metrics.json
+  brainmvp evaluate --pred predictions --truth labels --regions 'WT=1,2,4;TC=1,4;ET=4' --out metrics.json
+  brainmvp evaluate --pred ours --truth cohort.json --out ours.json --compare theirs.json
+
+Exit codes: 0 every case was scored, 2 some could not be (the others were), or bad input.")]
+pub(crate) struct Evaluate {
+    /// Folder of predicted label maps
+    #[arg(long, value_name = "DIR")]
+    pred: PathBuf,
+    /// Cohort file whose cases have label maps, or a folder of label maps
+    #[arg(long, value_name = "COHORT|DIR")]
+    truth: PathBuf,
+    /// Scores of every case, and their summary, as JSON
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The scores of every case also as CSV
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Only the cases of one split of the cohort: training, validation or test
+    #[arg(long, value_name = "SPLIT")]
+    split: Option<Split>,
+    /// What the label values mean, and which regions are scored (`brainmvp list labels`), or values as
+    /// 1=core,2=oedema [default: what the cohort declares, else every value in the truths]
+    #[arg(long, value_name = "SCHEME")]
+    label_scheme: Option<LabelScheme>,
+    /// Regions to score, each a union of label values, e.g. 'WT=1,2,4;TC=1,4;ET=4' [default: those of the scheme]
+    #[arg(long, value_name = "NAME=VALUES;...", value_delimiter = ';', value_parser = region)]
+    regions: Vec<Region>,
+    /// Metrics to compute (`brainmvp list metrics`) [default: all]
+    #[arg(long, value_name = "METRIC,...", value_delimiter = ',', value_parser = metric)]
+    metrics: Vec<Metric>,
+    /// How far apart surfaces may be and still agree, for nsd
+    #[arg(long, value_name = "MM", default_value_t = SegmentationConfig::default().nsd_tolerance_mm)]
+    nsd_tolerance: f64,
+    /// What counts where masks are empty: both=best|excluded|undefined, one=worst|excluded|undefined, and
+    /// penalty_mm=MM, the worst distance [default: both=best,one=worst, the diagonal of the image]
+    #[arg(long, value_name = "RULE=...,...", value_parser = empty_rule)]
+    empty: Option<EmptyRule>,
+    /// Cases without a prediction: scored as if it were empty, in the regions that the truth has, so that a missing file
+    /// never improves a mean; left out; or refused
+    #[arg(long, default_value = "empty", value_parser = argument::choice(
+        &[("empty", Missing::Empty), ("skip", Missing::Skip), ("error", Missing::Error)]))]
+    missing: Missing,
+    /// Scores of other predictions, made by this command, to compare with case by case (paired Wilcoxon test)
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// The seed of the intervals, which are drawn by bootstrap
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Memory that the cases at work share, e.g. 4G [default: half of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = argument::bytes)]
+    memory: Option<u64>,
+}
+
+/// What becomes of a case without a prediction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Empty,
+    Skip,
+    Error,
+}
+
+/// Names that a line shows; the others are counted.
+const NAMES_SHOWN: usize = 5;
+
+impl Evaluate {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        let config = self.config()?;
+        let others = self.compare.as_ref().map(|path| Scores::load_json(path)).transpose()?;
+        if let Some(others) = &others {
+            Comparison::check_rules(&config, others.config())?;
+        }
+        let truths = Truths::load(&self.truth, self.split)?;
+        let predictions = LabelMaps::of(&self.pred)?;
+        for file in std::iter::once(&self.out).chain(&self.csv) {
+            argument::prepare_output_file(file)?;
+        }
+        let mut scores = Scores::new(config);
+        self.score(&truths, &predictions, &mut scores, ui)?;
+        note_others(&truths, &predictions, ui);
+        self.tell(&scores, ui)?;
+        if let Some(others) = &others {
+            self.tell_comparison(&scores, others, ui)?;
+        }
+        self.judge(&scores)
+    }
+
+    fn config(&self) -> anyhow::Result<SegmentationConfig> {
+        let default = SegmentationConfig::default();
+        let config = SegmentationConfig {
+            metrics: if self.metrics.is_empty() { default.metrics } else { self.metrics.clone() },
+            nsd_tolerance_mm: self.nsd_tolerance,
+            empty: self.empty.unwrap_or_default(),
+        };
+        config.validate()?;
+        let names: BTreeSet<&str> = self.regions.iter().map(Region::name).collect();
+        if names.len() < self.regions.len() {
+            return Err(bad_input("--regions gives one name twice"));
+        }
+        Ok(config)
+    }
+
+    /// Scores every case that can be, and names the others.
+    fn score(
+        &self,
+        truths: &Truths,
+        predictions: &LabelMaps,
+        scores: &mut Scores,
+        ui: &Ui,
+    ) -> anyhow::Result<()> {
+        let memory_bytes = self.memory.unwrap_or_else(half_of_free_memory);
+        let targets = truths.targets(self.label_scheme.as_ref(), &self.regions, memory_bytes)?;
+        let mut pairs = Vec::new();
+        let mut unclear = truths.unclear.clone();
+        for truth in &truths.cases {
+            let Some(target) = targets.get(&truth.data_set) else { continue };
+            match predictions.find(&truth.case) {
+                Ok(file) => pairs.push(Pair { truth, target, prediction: file.map(PathBuf::from) }),
+                Err(reason) => unclear.push((truth.case.clone(), reason)),
+            }
+        }
+        self.treat_missing(&mut pairs, scores, ui)?;
+        let (done, left_out) = (AtomicUsize::new(0), AtomicUsize::new(unclear.len()));
+        let progress = Progress::new(ui, "evaluate", "cases", pairs.len());
+        let results = side_by_side(&pairs, memory_bytes, Pair::bytes, |pair| {
+            let result = pair.score(scores.config());
+            if result.is_err() {
+                progress.message(format!("{} left out", left_out.fetch_add(1, Ordering::Relaxed) + 1));
+            }
+            progress.advance(done.fetch_add(1, Ordering::Relaxed) + 1);
+            result
+        });
+        progress.finish();
+        for (pair, result) in pairs.iter().zip(results) {
+            match result {
+                Ok(regions) => scores.push(&pair.truth.case, regions)?,
+                Err(reason) => unclear.push((pair.truth.case.clone(), reason)),
+            }
+        }
+        for (case, reason) in unclear {
+            let reason = without_error_numbers(&reason);
+            ui.alert(format!("warning: case '{case}' is left out: {reason}"));
+            scores.quarantine(&case, &reason);
+        }
+        Ok(())
+    }
+
+    /// Does with cases without a prediction as the user says.
+    fn treat_missing(&self, pairs: &mut Vec<Pair<'_>>, scores: &mut Scores, ui: &Ui) -> anyhow::Result<()> {
+        let without = pairs.iter().filter(|pair| pair.prediction.is_none());
+        let missing: Vec<&str> = without.map(|pair| pair.truth.case.as_str()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let found = format!("no prediction for {} of {}", missing.len(), counted(pairs.len(), "case"));
+        let all = missing.len() == pairs.len();
+        if all || self.missing == Missing::Error {
+            let error = bad_input(format!("{}: {found}: {}", self.pred.display(), some(&missing)));
+            return Err(error).advise(|_| "predictions are named after their case: CASE.nii.gz".to_owned());
+        }
+        let what = if self.missing == Missing::Skip { "left out" } else { "scored as empty" };
+        ui.alert(format!("warning: {found}, {what}: {}", some(&missing)));
+        for case in missing {
+            match self.missing {
+                Missing::Skip => scores.quarantine(case, NO_PREDICTION),
+                _ => scores.note_missing(case),
+            }
+        }
+        pairs.retain(|pair| pair.prediction.is_some() || self.missing == Missing::Empty);
+        Ok(())
+    }
+
+    /// Writes the files and prints the tables.
+    fn tell(&self, scores: &Scores, ui: &Ui) -> anyhow::Result<()> {
+        if scores.rows().is_empty() {
+            return Err(bad_input("no case could be scored"));
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let summary = scores.summary(&BootstrapConfig::default(), &mut rng)?;
+        scores.save_json(&self.out, &summary)?;
+        if let Some(csv) = &self.csv {
+            scores.save_csv(csv)?;
+        }
+        ui.result(summary.metrics_table())?;
+        ui.result(summary.empty_table())?;
+        ui.result(format!(
+            "{}: {} scored, {} left out",
+            self.out.display(),
+            counted(cases(scores), "case"),
+            scores.quarantined().len()
+        ))
+    }
+
+    fn tell_comparison(&self, scores: &Scores, others: &Scores, ui: &Ui) -> anyhow::Result<()> {
+        let Some(other) = &self.compare else { return Ok(()) };
+        let comparison = Comparison::new(scores, others, ZeroRule::default())?;
+        ui.result(format!("\nfirst: {}, second: {}\n", self.out.display(), other.display()))?;
+        ui.result(comparison.table())?;
+        for (only, file) in [(&comparison.only_first, &self.out), (&comparison.only_second, other)] {
+            if !only.is_empty() {
+                let names: Vec<&str> = only.iter().map(String::as_str).collect();
+                ui.note(format!("note: only in {}, not compared: {}", file.display(), some(&names)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every case was scored that should be.
+    fn judge(&self, scores: &Scores) -> anyhow::Result<()> {
+        let failed = scores.quarantined().values().filter(|reason| *reason != NO_PREDICTION).count();
+        if failed == 0 {
+            return Ok(());
+        }
+        let all = cases(scores) + scores.quarantined().len();
+        let error = bad_input(format!("{failed} of {} could not be scored", counted(all, "case")));
+        Err(error).advise(|_| {
+            let out = self.out.display();
+            format!("mend the files named above; {out} holds the other cases, and names these")
+        })
+    }
+}
+
+/// Why a case is left out that the user wants to be left out.
+const NO_PREDICTION: &str = "no prediction";
+
+/// Says what takes no part.
+fn note_others(truths: &Truths, predictions: &LabelMaps, ui: &Ui) {
+    if truths.unlabelled > 0 {
+        ui.note(format!("note: {} without a label map, not scored", counted(truths.unlabelled, "case")));
+    }
+    let known: BTreeSet<&str> = truths.cases.iter().map(|truth| truth.case.as_str()).collect();
+    let others = predictions.cases().iter().map(String::as_str).filter(|case| !known.contains(case));
+    let others: Vec<&str> = others.collect();
+    if !others.is_empty() {
+        let found = counted(others.len(), "prediction");
+        ui.note(format!("note: {found} without a truth, not scored: {}", some(&others)));
+    }
+}
+
+/// Cases with scores.
+fn cases(scores: &Scores) -> usize {
+    scores.rows().iter().map(|row| &row.case).collect::<BTreeSet<_>>().len()
+}
+
+/// `a, b, c and 4 more`
+fn some(names: &[&str]) -> String {
+    let shown = names.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+fn metric(text: &str) -> Result<Metric, String> {
+    text.trim().to_owned().try_into()
+}
+
+/// `NAME=VALUE,...` of `--regions`.
+fn region(text: &str) -> Result<Region, String> {
+    let refuse = || format!("'{}': write NAME=VALUES, e.g. TC=1,4", text.trim());
+    let (name, values) = text.split_once('=').ok_or_else(refuse)?;
+    let values: Result<Vec<u16>, _> = values.split(',').map(|value| value.trim().parse()).collect();
+    let values = values.map_err(|_| refuse())?;
+    if name.trim().is_empty() {
+        return Err(refuse());
+    }
+    Region::new(name.trim(), values).map_err(|error| error.to_string())
+}
+
+/// `both=...,one=...,penalty_mm=...` of `--empty`, by the names that the rule has in files.
+fn empty_rule(text: &str) -> Result<EmptyRule, String> {
+    let mut rule = serde_json::Map::new();
+    for item in text.split(',') {
+        let (field, value) = item.split_once('=').ok_or("write e.g. both=excluded,one=worst")?;
+        let value = value.trim();
+        let value = value.parse::<f64>().map_or_else(|_| value.into(), serde_json::Value::from);
+        rule.insert(field.trim().to_owned(), value);
+    }
+    serde_json::from_value(rule.into()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use brainmvp_metrics::{BothEmpty, OneEmpty};
+
+    use super::*;
+
+    #[test]
+    fn rules_and_regions_are_typed() {
+        let rule = empty_rule("both=excluded, penalty_mm=100").unwrap();
+        let expected = (BothEmpty::Excluded, OneEmpty::Worst, Some(100.0));
+        assert_eq!((rule.both, rule.one, rule.penalty_mm), expected);
+        assert!(empty_rule("both=worst").unwrap_err().contains("excluded"));
+        assert!(empty_rule("all=best").unwrap_err().contains("penalty_mm"));
+        assert!(empty_rule("best").is_err() && empty_rule("penalty_mm=far").is_err());
+        assert_eq!(region("WT = 1, 2").unwrap(), Region::new("WT", [1, 2]).unwrap());
+        for bad in ["WT", "WT=", "=1", "WT=x", "WT=0"] {
+            assert!(region(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        assert_eq!(some(&["a", "b"]), "a, b");
+        assert_eq!(some(&["a", "b", "c", "d", "e", "f", "g"]), "a, b, c, d, e and 2 more");
+    }
+}

@@ -1,0 +1,124 @@
+//! Scoring cases side by side, each from its two files.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use brainmvp_metrics::{Emptiness, RegionScores, Score, SegmentationConfig};
+use brainmvp_prep::MemoryGate;
+use brainmvp_volume::{LabelMap, nifti};
+
+use super::truth::{Target, Truth};
+
+/// Bytes for each voxel of a file at work: as stored, as it is read, and as labels and masks.
+const BYTES_PER_VOXEL: u64 = 16;
+
+/// A case to be scored.
+pub(super) struct Pair<'a> {
+    pub(super) truth: &'a Truth,
+    pub(super) target: &'a Target,
+    /// `None` is scored as an empty prediction, in the regions that the truth has.
+    pub(super) prediction: Option<PathBuf>,
+}
+
+impl Pair<'_> {
+    /// The scores of all regions, or why there are none.
+    pub(super) fn score(&self, config: &SegmentationConfig) -> Result<Vec<RegionScores>, String> {
+        let truth = self.read(&self.truth.file)?;
+        let Some(path) = &self.prediction else {
+            let nothing = LabelMap::filled(*truth.grid(), 0);
+            let scores = config.evaluate(&nothing, &truth, &self.target.regions);
+            return scores.map(without_credit).map_err(|error| error.to_string());
+        };
+        let prediction = self.read(path)?;
+        let scores = config.evaluate(&prediction, &truth, &self.target.regions);
+        scores.map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Reads a label map that has none but the values of the target.
+    fn read(&self, path: &Path) -> Result<LabelMap, String> {
+        let labels = nifti::read_labels(path).map_err(|error| error.to_string())?;
+        let known = &self.target.values;
+        let odd: Vec<_> = values_of(&labels).difference(known).map(u16::to_string).collect();
+        if odd.is_empty() {
+            return Ok(labels);
+        }
+        let known: Vec<_> = known.iter().map(u16::to_string).collect();
+        Err(format!(
+            "{}: label values {} are not among the declared {}",
+            path.display(),
+            odd.join(", "),
+            known.join(", ")
+        ))
+    }
+
+    /// What it takes to score it.
+    pub(super) fn bytes(&self) -> u64 {
+        bytes_of(&self.truth.file) + self.prediction.as_deref().map_or(0, bytes_of)
+    }
+}
+
+/// Nobody saw that a structure is absent where there is no prediction: such regions do not count.
+fn without_credit(mut scores: Vec<RegionScores>) -> Vec<RegionScores> {
+    for region in scores.iter_mut().filter(|region| region.empty == Emptiness::Both) {
+        region.values.values_mut().for_each(|value| *value = Score::EXCLUDED);
+    }
+    scores
+}
+
+/// The values that occur, background left out.
+pub(super) fn values_of(labels: &LabelMap) -> BTreeSet<u16> {
+    let mut found = BTreeSet::new();
+    // Neighbours mostly have one value.
+    let mut last = 0;
+    for value in labels.voxels() {
+        if *value != last {
+            last = *value;
+            found.insert(last);
+        }
+    }
+    found.remove(&0);
+    found
+}
+
+/// What it takes to have a label map at work; nothing for what cannot be read, which ends early.
+pub(super) fn bytes_of(path: &Path) -> u64 {
+    nifti::read_header(path).map_or(0, |header| header.grid.len() as u64 * BYTES_PER_VOXEL)
+}
+
+/// Does `work` for all items, as many at a time as the memory and the threads allow. The results keep their order.
+pub(super) fn side_by_side<T: Sync, R: Send>(
+    items: &[T],
+    memory_bytes: u64,
+    bytes: impl Fn(&T) -> u64 + Sync,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    let (gate, next, results) = (MemoryGate::new(memory_bytes), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let run = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(number) else { break };
+            let _permit = gate.acquire(bytes(item));
+            let result = rayon::scope(|_| work(item));
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((number, result));
+        }
+    };
+    // Threads of their own wait for memory: one that waited inside the pool could wait for work that it had begun.
+    std::thread::scope(|scope| (0..rayon::current_num_threads()).for_each(|_| drop(scope.spawn(run))));
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_unstable_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_keep_the_order_of_the_cases() {
+        let items: Vec<u64> = (0..100).collect();
+        let squares = side_by_side(&items, 7, |item| *item, |item| item * item);
+        assert_eq!(squares, items.iter().map(|item| item * item).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,160 @@
+//! What predictions are compared with: the truth of each case, and the regions that are scored in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use brainmvp_cohort::{LabelScheme, Split};
+use brainmvp_metrics::Region;
+use brainmvp_volume::nifti;
+
+use super::files::LabelMaps;
+use super::score::{bytes_of, side_by_side, values_of};
+use crate::commands::load_cohort;
+use crate::failure::{Advise as _, bad_input};
+
+/// A case and its label map.
+pub(super) struct Truth {
+    pub(super) case: String,
+    pub(super) file: PathBuf,
+    /// The data set; empty for a folder of label maps.
+    pub(super) data_set: String,
+}
+
+/// All truths.
+#[derive(Default)]
+pub(super) struct Truths {
+    pub(super) cases: Vec<Truth>,
+    /// Cases whose truth is not known, with the reason.
+    pub(super) unclear: Vec<(String, String)>,
+    /// Cases of the cohort without a label map.
+    pub(super) unlabelled: usize,
+    /// What the data sets declare.
+    schemes: BTreeMap<String, LabelScheme>,
+}
+
+/// What is scored in the cases of a data set.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) regions: Vec<Region>,
+    /// The values that files may hold besides 0.
+    pub(super) values: BTreeSet<u16>,
+}
+
+impl Truths {
+    /// Those of a cohort file or of a folder of label maps; of a cohort, those of one split where one is named.
+    pub(super) fn load(path: &Path, split: Option<Split>) -> anyhow::Result<Self> {
+        if !path.is_dir() {
+            return Self::of_cohort(path, split);
+        }
+        if split.is_some() {
+            return Err(bad_input(format!("{}: --split takes a cohort file, not a folder", path.display())));
+        }
+        let label_maps = LabelMaps::of(path)?;
+        let mut found = Self::default();
+        for case in label_maps.cases() {
+            match label_maps.find(case) {
+                Ok(Some(file)) => found.cases.push(Truth {
+                    case: case.clone(),
+                    file: file.to_owned(),
+                    data_set: String::new(),
+                }),
+                Ok(None) => {}
+                Err(reason) => found.unclear.push((case.clone(), reason)),
+            }
+        }
+        Ok(found)
+    }
+
+    fn of_cohort(path: &Path, split: Option<Split>) -> anyhow::Result<Self> {
+        let cohort = load_cohort(path)?;
+        let mut found = Self::default();
+        for (name, data_set) in &cohort.data_sets {
+            if let Some(scheme) = &data_set.label_scheme {
+                found.schemes.insert(name.clone(), scheme.clone());
+            }
+        }
+        for case in cohort.cases {
+            if split.is_some() && case.split != split {
+                continue;
+            }
+            let (id, data_set) = (case.id.to_string(), case.data_set);
+            match case.label {
+                Some(file) => found.cases.push(Truth { case: id, file, data_set }),
+                None => found.unlabelled += 1,
+            }
+        }
+        if found.cases.is_empty() {
+            let which = if split.is_some() { " of this split" } else { "" };
+            return Err(bad_input(format!("{}: no case{which} has a label map", path.display())));
+        }
+        Ok(found)
+    }
+
+    /// What is scored in each data set. What the user says wins over what the cohort declares; where neither says
+    /// anything, every value that the truths hold is a region.
+    pub(super) fn targets(
+        &self,
+        scheme: Option<&LabelScheme>,
+        regions: &[Region],
+        memory_bytes: u64,
+    ) -> anyhow::Result<BTreeMap<String, Target>> {
+        let data_sets: BTreeSet<&str> = self.cases.iter().map(|truth| truth.data_set.as_str()).collect();
+        let target = |data_set: &str| {
+            let scheme = scheme.or_else(|| self.schemes.get(data_set));
+            match scheme {
+                None if regions.is_empty() => Target::new(Some(&self.found(data_set, memory_bytes)?), &[]),
+                scheme => Target::new(scheme, regions),
+            }
+        };
+        data_sets.into_iter().map(|data_set| Ok((data_set.to_owned(), target(data_set)?))).collect()
+    }
+
+    /// The values that the truths of a data set hold. Unreadable files have none; they are told when they are scored.
+    fn found(&self, data_set: &str, memory_bytes: u64) -> anyhow::Result<LabelScheme> {
+        let of_set: Vec<&Truth> = self.cases.iter().filter(|truth| truth.data_set == data_set).collect();
+        let read = |truth: &&Truth| nifti::read_labels(&truth.file).map(|labels| values_of(&labels));
+        let values = side_by_side(&of_set, memory_bytes, |truth| bytes_of(&truth.file), read);
+        let values: BTreeSet<u16> = values.into_iter().flatten().flatten().collect();
+        if values.is_empty() {
+            return Err(bad_input("no truth holds any label, so there is nothing to be scored"))
+                .advise(|_| "name what is scored with --regions or --label-scheme".to_owned());
+        }
+        Ok(LabelScheme::Values(values.into_iter().map(|value| (value, format!("label {value}"))).collect()))
+    }
+}
+
+impl Target {
+    /// The regions, else those of the scheme; with the values of the scheme, else those of the regions.
+    fn new(scheme: Option<&LabelScheme>, regions: &[Region]) -> anyhow::Result<Self> {
+        let mut regions = regions.to_vec();
+        if let Some(scheme) = scheme.filter(|_| regions.is_empty()) {
+            let of_scheme = scheme.regions().into_iter().map(|(name, values)| Region::new(name, values));
+            regions = of_scheme.collect::<Result<_, _>>()?;
+        }
+        let scored: BTreeSet<u16> = regions.iter().flat_map(Region::labels).copied().collect();
+        let Some(scheme) = scheme else { return Ok(Self { regions, values: scored }) };
+        // A region of a value that never occurs would be empty in every file, and the score perfect.
+        if let Some(value) = scored.iter().find(|value| !scheme.allows(**value)) {
+            return Err(bad_input(format!("--regions has the value {value}, which is not in {scheme}")))
+                .advise(|_| "declare all values with --label-scheme".to_owned());
+        }
+        Ok(Self { regions, values: scheme.values().into_keys().collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_and_regions_fit_together() {
+        let scheme: LabelScheme = "brats_2023".parse().unwrap();
+        let region = |value| [Region::new("ET", [value]).unwrap()];
+        let by_scheme = Target::new(Some(&scheme), &[]).unwrap();
+        assert_eq!(by_scheme.regions.iter().map(Region::name).collect::<Vec<_>>(), ["ET", "TC", "WT"]);
+        let both = Target::new(Some(&scheme), &region(3)).unwrap();
+        assert_eq!((both.regions.len(), both.values.len()), (1, 3));
+        assert!(Target::new(Some(&scheme), &region(4)).unwrap_err().to_string().contains("declare"));
+        assert_eq!(Target::new(None, &region(4)).unwrap().values, BTreeSet::from([4]));
+    }
+}
