@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::activation::exp;
 use super::buffer::Shared;
-use super::product::{Matrix, Panels, Product, multiply};
+use super::panels::Panels;
+use super::product::{Matrix, Product, multiply};
 use super::simd::{InstructionSet, Lanes, WIDEST_LANES, dispatch, sum};
 
 /// Queries of a block: a multiple of every tile's rows.

@@ -10,7 +10,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::buffer::{Shared, build_scattered};
-use super::product::{Matrix, Panels, Product, multiply};
+use super::panels::Panels;
+use super::product::{Matrix, Product, multiply};
 use super::simd::{InstructionSet, Lanes, dispatch};
 
 /// Floats along the depth of a product whose panel stays in the first-level cache.

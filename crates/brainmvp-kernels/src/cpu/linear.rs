@@ -7,7 +7,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::buffer::{Shared, build, extend};
-use super::product::{Matrix, Panels, Product, add_column_sums, multiply};
+use super::panels::Panels;
+use super::product::{Matrix, Product, add_column_sums, multiply};
 use super::simd::InstructionSet;
 
 /// Sizes of a linear layer.

@@ -8,7 +8,8 @@
 use super::activation::{gelu, gelu_with_gradient};
 use super::buffer::{Shared, build, extend};
 use super::linear::{self, WeightSums};
-use super::product::{Matrix, Panels, Product, multiply};
+use super::panels::Panels;
+use super::product::{Matrix, Product, multiply};
 use super::simd::InstructionSet;
 
 /// Sizes of the two layers.

@@ -18,6 +18,7 @@ mod group_norm;
 mod layer_norm;
 mod linear;
 mod mlp;
+mod panels;
 mod patch;
 mod peak;
 mod product;

@@ -12,7 +12,8 @@ use rayon::prelude::*;
 
 use super::buffer::{Shared, build_scattered};
 use super::conv::Sizes;
-use super::product::{Matrix, Panels, Product, multiply};
+use super::panels::Panels;
+use super::product::{Matrix, Product, multiply};
 use super::simd::InstructionSet;
 use tiles::{Positions, Source, Tiles, carry_gradient, carry_input, collect};
 

@@ -1,0 +1,191 @@
+//! The right-hand matrix of a product, packed as the register kernel reads it.
+
+use rayon::prelude::*;
+
+use super::buffer::build_scattered_into;
+use super::product::Matrix;
+use super::simd::{InstructionSet, Lanes, Portable};
+
+/// The right-hand matrix of a product as the register kernel reads it: panel by panel, in each the row that the sums
+/// start from (the bias, or zero), then the matrix's rows, padded with zeros to whole registers.
+pub(crate) struct Panels {
+    pub(super) set: InstructionSet,
+    pub(super) values: Vec<f32>,
+    /// Rows of the matrix.
+    rows: usize,
+    /// Rows of lanes that they make.
+    pub(super) depth: usize,
+    columns: usize,
+    lanes: usize,
+    panel: usize,
+}
+
+/// Where a panel lies.
+#[derive(Clone, Copy)]
+pub(crate) struct Panel {
+    /// Its first float.
+    pub(super) start: usize,
+    /// Its first column.
+    pub(super) column: usize,
+    /// How many columns of the matrix it holds.
+    pub(super) columns: usize,
+    /// How many floats wide it is.
+    pub(super) width: usize,
+}
+
+/// The widest panel.
+const WIDEST_PANEL: usize = 64;
+/// Rows of a turned matrix that are put right at a time.
+const TURNED_ROWS: usize = 16;
+
+impl Panels {
+    pub(crate) fn new(set: InstructionSet) -> Self {
+        let (lanes, panel) = match set {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 | InstructionSet::Avx512Bf16 => (16, WIDEST_PANEL),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => (8, 16),
+            InstructionSet::Portable => (Portable::N, Portable::N * Portable::PANEL),
+        };
+        Self { set, values: Vec::new(), rows: 0, depth: 0, columns: 0, lanes, panel }
+    }
+
+    /// `[depth, columns]` and a bias of `columns` floats (or none), packed.
+    ///
+    /// # Safety
+    /// The matrix has as many rows and columns.
+    pub(crate) unsafe fn packed(
+        set: InstructionSet,
+        matrix: Matrix,
+        (depth, columns): (usize, usize),
+        bias: &[f32],
+    ) -> Self {
+        let mut panels = Self::new(set);
+        // SAFETY: the caller's promise.
+        unsafe { panels.pack(matrix, (depth, columns), bias) };
+        panels
+    }
+
+    /// Packs another matrix into the same memory.
+    ///
+    /// # Safety
+    /// The matrix has as many rows and columns.
+    pub(crate) unsafe fn pack(&mut self, matrix: Matrix, (depth, columns): (usize, usize), bias: &[f32]) {
+        /// A matrix of so many floats is worth the work of several threads.
+        const MANY: usize = 1 << 16;
+        assert!(bias.is_empty() || bias.len() == columns);
+        (self.rows, self.columns) = (depth, columns);
+        self.depth = depth.div_ceil(self.set.depth_of_lane());
+        let count = self.count();
+        let len = count.checked_sub(1).map_or(0, |last| {
+            let Panel { start, width, .. } = self.at(last);
+            start + width * (self.depth + 1)
+        });
+        let mut values = std::mem::take(&mut self.values);
+        // SAFETY: the panels follow one another up to `len`, and each is written as a whole.
+        unsafe {
+            build_scattered_into(&mut values, len, |to| {
+                let write = |index| {
+                    let panel = self.at(index);
+                    let bias = bias.get(panel.column..panel.column + panel.columns).unwrap_or_default();
+                    // The panel is this call's alone.
+                    self.write_panel(matrix, depth, bias, (panel, to.at(panel.start)));
+                };
+                if depth * columns < MANY {
+                    (0..count).for_each(write);
+                } else {
+                    (0..count).into_par_iter().for_each(write);
+                }
+            });
+        }
+        self.values = values;
+    }
+
+    /// # Safety
+    /// The matrix has the panel's columns and `depth` rows, and `to` has room for the panel.
+    unsafe fn write_panel(&self, matrix: Matrix, depth: usize, bias: &[f32], (panel, to): (Panel, *mut f32)) {
+        let Panel { columns, width, .. } = panel;
+        // SAFETY: rows and columns lie in the matrix; each row of the panel is `width` floats, of which the matrix
+        // has `columns`.
+        unsafe {
+            to.write_bytes(0, width);
+            to.copy_from_nonoverlapping(bias.as_ptr(), bias.len());
+            let mut turned = [0.0; TURNED_ROWS * WIDEST_PANEL];
+            for first in (0..depth).step_by(TURNED_ROWS) {
+                let rows = TURNED_ROWS.min(depth - first);
+                let part = matrix.at(first, panel.column);
+                let (from, stride) = if part.column_stride == 1 {
+                    (part.values, part.row_stride)
+                } else {
+                    turn(part, (rows, columns), &mut turned);
+                    (turned.as_ptr(), WIDEST_PANEL)
+                };
+                let to = to.add((1 + first / self.set.depth_of_lane()) * width);
+                self.write_rows((from, stride), rows, columns, (to, width));
+            }
+        }
+    }
+
+    /// Writes rows `stride` floats apart as the panel's lanes hold them.
+    ///
+    /// # Safety
+    /// The rows have `columns` floats, and `to` the rows of the panel that they make.
+    unsafe fn write_rows(
+        &self,
+        (from, stride): (*const f32, usize),
+        rows: usize,
+        columns: usize,
+        (to, width): (*mut f32, usize),
+    ) {
+        let step = self.set.depth_of_lane();
+        for (place, row) in (0..rows).step_by(step).enumerate() {
+            // SAFETY: the caller's promise; the rest of a row is padding.
+            unsafe {
+                let (from, to) = (from.add(row * stride), to.add(place * width));
+                match self.set {
+                    #[cfg(target_arch = "x86_64")]
+                    InstructionSet::Avx512Bf16 => {
+                        let second = (row + 1 < rows).then(|| from.add(stride));
+                        super::bf16::interleave(from, second, columns, to);
+                    }
+                    _ => to.copy_from_nonoverlapping(from, columns),
+                }
+                to.add(columns).write_bytes(0, width - columns);
+            }
+        }
+    }
+
+    /// Rows of the matrix.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many panels.
+    pub(super) fn count(&self) -> usize {
+        self.columns.div_ceil(self.panel)
+    }
+
+    pub(super) fn at(&self, index: usize) -> Panel {
+        let column = index * self.panel;
+        let columns = self.panel.min(self.columns - column);
+        let width = columns.next_multiple_of(self.lanes);
+        Panel { start: index * self.panel * (self.depth + 1), column, columns, width }
+    }
+}
+
+/// Some rows of a matrix side by side, `WIDEST_PANEL` floats apart. The matrix's columns are read as they lie.
+///
+/// # Safety
+/// The matrix has the rows and columns, no more than `turned` has.
+unsafe fn turn(
+    matrix: Matrix,
+    (rows, columns): (usize, usize),
+    turned: &mut [f32; TURNED_ROWS * WIDEST_PANEL],
+) {
+    for column in 0..columns {
+        for row in 0..rows {
+            // SAFETY: the caller's promise.
+            turned[row * WIDEST_PANEL + column] = unsafe { *matrix.at(row, column).values };
+        }
+    }
+}
