@@ -28,6 +28,13 @@ pub trait PatchSource {
     /// If the case has no such modality or its file cannot be read.
     fn patch(&self, modality: Modality, start: [isize; 3], size: [usize; 3])
     -> Result<Vec<f32>, Self::Error>;
+    /// The label values of a box, as [`PatchSource::patch`] gives an image; `None` where the case has no label map.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    fn labels(&self, start: [isize; 3], size: [usize; 3]) -> Result<Option<Vec<u16>>, Self::Error>;
+    /// The class of the case, where it is known.
+    fn class(&self) -> Option<&str>;
 }
 
 /// How often a drawn centre is thrown away before any centre will do.
@@ -55,6 +62,37 @@ pub fn draw_start<S: PatchSource>(
         }
     }
     Ok(std::array::from_fn(|axis| start_along(centre[axis], shape[axis], size[axis])))
+}
+
+/// Draws where a patch starts so that it has a voxel of a structure at its centre: a label value that the case has, each as
+/// likely as the others, then one of its voxels. `None` where the case has no labelled voxel.
+///
+/// # Errors
+/// If the source cannot be read.
+pub fn draw_labelled_start<S: PatchSource>(
+    source: &S,
+    size: [usize; 3],
+    rng: &mut dyn Rng,
+) -> Result<Option<[isize; 3]>, S::Error> {
+    let shape = source.shape();
+    let labels = source.labels([0; 3], shape)?.unwrap_or_default();
+    let mut counts = std::collections::BTreeMap::<u16, usize>::new();
+    labels.iter().filter(|&&label| label > 0).for_each(|&label| *counts.entry(label).or_default() += 1);
+    if counts.is_empty() {
+        return Ok(None);
+    }
+    let chosen = counts.iter().nth(rng.random_range(0..counts.len()));
+    let (value, count) = chosen.map_or((0, 1), |(value, count)| (*value, *count));
+    let nth = rng.random_range(0..count);
+    let voxel = labels.iter().enumerate().filter(|(_, label)| **label == value).nth(nth);
+    let offset = voxel.map_or(0, |(offset, _)| offset);
+    let centre = [offset % shape[0], offset / shape[0] % shape[1], offset / (shape[0] * shape[1])];
+    Ok(Some(std::array::from_fn(|axis| start_along(centre[axis], shape[axis], size[axis]))))
+}
+
+/// Where the patch in the middle of a volume starts.
+pub fn central_start(shape: [usize; 3], size: [usize; 3]) -> [isize; 3] {
+    std::array::from_fn(|axis| (shape[axis] as isize - size[axis] as isize).div_euclid(2))
 }
 
 fn start_along(centre: usize, shape: usize, size: usize) -> isize {

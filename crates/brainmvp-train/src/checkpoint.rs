@@ -49,6 +49,15 @@ pub struct State {
     pub loss_count: u64,
     /// The lowest mean of it between two regular checkpoints.
     pub best_loss: Option<f64>,
+    /// The last step that was validated.
+    #[serde(default)]
+    pub validated: u64,
+    /// The highest score of a validation.
+    #[serde(default)]
+    pub best_score: Option<f64>,
+    /// Validations since then.
+    #[serde(default)]
+    pub stale: u64,
     /// Updates of each parameter that has moments.
     pub updates: BTreeMap<String, usize>,
     /// What the method needs to be used later; free of tensors.
@@ -68,6 +77,9 @@ impl State {
             loss_sum: 0.0,
             loss_count: 0,
             best_loss: None,
+            validated: 0,
+            best_score: None,
+            stale: 0,
             updates: BTreeMap::new(),
             facts,
         }

@@ -42,6 +42,20 @@ pub enum Error {
     /// A volume could not be written.
     #[error(transparent)]
     Volume(#[from] brainmvp_volume::Error),
+    /// The network could not be scored on a case.
+    #[error("case '{case}': {source}")]
+    Judge {
+        /// The validation case.
+        case: String,
+        /// Why not.
+        source: brainmvp_infer::Error,
+    },
+    /// Settings of inference that make no sense.
+    #[error("configuration: inference: {0}")]
+    Inference(#[from] brainmvp_infer::Error),
+    /// Regions or scores that make no sense.
+    #[error(transparent)]
+    Metrics(#[from] brainmvp_metrics::Error),
     /// The loss or a gradient is NaN or infinite.
     #[error(
         "step {step}: the {what} is not finite; cases in the batch: {cases}. The last good state is {kept}. \

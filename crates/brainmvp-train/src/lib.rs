@@ -13,11 +13,14 @@ pub mod checkpoint;
 pub mod config;
 pub mod device;
 mod error;
+pub mod finetune;
 pub mod log;
 pub mod optimizer;
 pub mod pretrain;
+pub mod pretrained;
 pub mod run;
 pub mod schedule;
+mod tensor_file;
 pub mod templates;
 pub mod trainer;
 

@@ -1,57 +1,35 @@
 //! A pre-training run from its configuration and a cache.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use brainmvp_nets::Init;
-use brainmvp_prep::cache::Cache;
 use brainmvp_ssl::objectives::BrainMvp;
 use brainmvp_ssl::templates::Templates;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use crate::batches::CaseSource;
+use crate::batches::{CaseSource, open_cases};
 use crate::config::PretrainConfig;
-use crate::run::{Existing, RunFolder};
+use crate::run::{Existing, RunFolder, RunRequest};
 use crate::templates::TemplateGrid;
 use crate::trainer::{Ended, Observer, Trainer};
-use crate::{Error, Result, device};
-
-/// What a run is asked for.
-#[derive(Debug, Clone)]
-pub struct PretrainOptions {
-    /// Folder of prepared cases.
-    pub data: PathBuf,
-    /// Folder of the run.
-    pub out: PathBuf,
-    /// A TOML text; `None` for the defaults, or for the stored configuration of a run that is resumed.
-    pub config: Option<String>,
-    /// `key=value` settings over it.
-    pub settings: Vec<String>,
-    /// What to do if the folder holds a run.
-    pub existing: Existing,
-    /// One of [`device::DEVICES`].
-    pub device: String,
-}
+use crate::{Result, device};
 
 /// Pre-trains, or continues to.
 ///
 /// # Errors
 /// If the configuration, the data, the run folder or the device is not usable, or training fails.
-pub fn pretrain(options: &PretrainOptions, stop: &AtomicBool, observer: &dyn Observer) -> Result<Ended> {
-    let cases = open_cases(&options.data, observer)?;
+pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer) -> Result<Ended> {
+    let cases = open_cases(&request.data, observer)?;
     // Settle the configuration before the folder is touched, so that a mistake leaves nothing behind.
-    let stored = match options.existing {
-        Existing::Resume => RunFolder::stored_config(&options.out)?,
-        Existing::Refuse => None,
-    };
-    let config = resolve(options, stored.as_ref())?;
-    let device = device::device(&options.device)?.autodiff();
-    device::set_precision(config.train.precision, &options.device)?;
-    let folder = RunFolder::create(&options.out, options.existing)?;
-    if options.existing == Existing::Resume && folder.checkpoints()?.is_empty() {
+    let stored = request.stored_config()?;
+    let config = resolve(request, stored.as_ref())?;
+    let device = device::device(&request.device)?.autodiff();
+    device::set_precision(config.train.precision, &request.device)?;
+    let folder = RunFolder::create(&request.out, request.existing)?;
+    if request.existing == Existing::Resume && folder.checkpoints()?.is_empty() {
         observer.note("nothing to resume: starting anew");
     }
     folder.store_config(&config)?;
@@ -82,45 +60,19 @@ pub fn pretrain(options: &PretrainOptions, stop: &AtomicBool, observer: &dyn Obs
         observer,
         facts,
     };
-    trainer.run(objective)
+    trainer.run(objective, None)
 }
 
-/// Opens every case of a cache; those that cannot be opened are named and left out.
-///
-/// # Errors
-/// If there is no cache, or no case of it can be opened.
-pub fn open_cases(data: &Path, observer: &dyn Observer) -> Result<Vec<CaseSource>> {
-    let cache = Cache::open(data)?;
-    let mut cases = Vec::new();
-    for entry in cache.cases() {
-        match cache.open_case(entry) {
-            Ok(case) => cases.push(CaseSource::new(entry, case)),
-            Err(error) => observer.warn(&format!("case '{}' is left out: {error}", entry.case.id)),
-        }
-    }
-    if cases.is_empty() {
-        return Err(Error::run_folder(data, "has no usable case; run `brainmvp preprocess` first"));
-    }
-    Ok(cases)
-}
-
-/// The configuration asked for, over that of the run if it is continued. Only how long it runs, what is kept, shown
-/// and loaded on how many threads may differ from what it began with.
-fn resolve(options: &PretrainOptions, stored: Option<&PretrainConfig>) -> Result<PretrainConfig> {
-    let stored_text = stored.map(PretrainConfig::to_toml).transpose()?;
-    let text = options.config.as_ref().or(stored_text.as_ref()).map_or("", String::as_str);
-    let config = PretrainConfig::resolve(text, &options.settings)?;
+/// The configuration asked for, over that of the run if it is continued.
+fn resolve(request: &RunRequest, stored: Option<&PretrainConfig>) -> Result<PretrainConfig> {
+    let config = PretrainConfig::resolve(&request.text(stored)?, &request.settings)?;
     let Some(stored) = stored else { return Ok(config) };
     let mut same = config.clone();
     same.train.max_steps = stored.train.max_steps;
     same.train.workers = stored.train.workers;
     same.checkpoint = stored.checkpoint.clone();
     same.log = stored.log.clone();
-    if same != *stored {
-        let reason = "was started with another configuration (see its config.toml); only train.max_steps, train.workers, \
-                      checkpoint.* and log.* may change when it is resumed";
-        return Err(Error::run_folder(&options.out, reason));
-    }
+    request.refuse_change(same == *stored)?;
     Ok(config)
 }
 

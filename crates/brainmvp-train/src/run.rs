@@ -3,15 +3,17 @@
 //! ```text
 //! RUN/config.toml                       the configuration as resolved
 //! RUN/metrics.jsonl                     one line a step
+//! RUN/validation.jsonl                  one line a validation; fine-tuning
+//! RUN/templates.safetensors             the templates that stand in for modalities; fine-tuning
 //! RUN/events.out.tfevents.*             the same and pictures for TensorBoard
 //! RUN/checkpoints/step-00000500.safetensors
-//! RUN/checkpoints/best.safetensors      weights and templates at the lowest mean loss
+//! RUN/checkpoints/best.safetensors      weights and templates at the lowest mean loss, or the best validation
 //! ```
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::config::PretrainConfig;
+use crate::config::RunConfig;
 use crate::{Error, Result};
 
 /// The folder of a run, locked against a second process.
@@ -28,6 +30,50 @@ pub enum Existing {
     Refuse,
     /// Continue from its last checkpoint.
     Resume,
+}
+
+/// What a run is asked for.
+#[derive(Debug, Clone)]
+pub struct RunRequest {
+    /// Folder of prepared cases.
+    pub data: PathBuf,
+    /// Folder of the run.
+    pub out: PathBuf,
+    /// A TOML text; `None` for the defaults, or for the stored configuration of a run that is resumed.
+    pub config: Option<String>,
+    /// `key=value` settings over it.
+    pub settings: Vec<String>,
+    /// What to do if the folder holds a run.
+    pub existing: Existing,
+    /// One of [`crate::device::DEVICES`].
+    pub device: String,
+}
+
+impl RunRequest {
+    /// The configuration of the run that is to be continued, if it is and has come as far as a checkpoint.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn stored_config<C: RunConfig>(&self) -> Result<Option<C>> {
+        match self.existing {
+            Existing::Resume => RunFolder::stored_config(&self.out),
+            Existing::Refuse => Ok(None),
+        }
+    }
+
+    /// The configuration asked for, as text, before the settings.
+    pub(crate) fn text(&self, stored: Option<&impl RunConfig>) -> Result<String> {
+        let stored = stored.map(RunConfig::to_toml).transpose()?;
+        Ok(self.config.clone().or(stored).unwrap_or_default())
+    }
+
+    /// Refuses to continue a run with another configuration. Only how long it runs, what is kept, shown and loaded on how
+    /// many threads may differ from what it began with.
+    pub(crate) fn refuse_change(&self, same: bool) -> Result<()> {
+        let reason = "was started with another configuration (see its config.toml); only train.max_steps, train.workers, \
+                      checkpoint.* and log.* may change when it is resumed";
+        if same { Ok(()) } else { Err(Error::run_folder(&self.out, reason)) }
+    }
 }
 
 impl RunFolder {
@@ -74,6 +120,16 @@ impl RunFolder {
     /// Where the metrics are.
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
+    }
+
+    /// Where the scores of validations are.
+    pub fn validations(&self) -> PathBuf {
+        self.path.join("validation.jsonl")
+    }
+
+    /// Where the templates that stand in for modalities are.
+    pub fn templates(&self) -> PathBuf {
+        self.path.join("templates.safetensors")
     }
 
     /// Where the weights with the lowest mean loss are.
@@ -130,7 +186,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn stored_config(path: &Path) -> Result<Option<PretrainConfig>> {
+    pub fn stored_config<C: RunConfig>(path: &Path) -> Result<Option<C>> {
         let folder = Self { path: path.to_owned(), _lock: None };
         if folder.checkpoints()?.is_empty() {
             return Ok(None);
@@ -138,7 +194,7 @@ impl RunFolder {
         let path = path.join("config.toml");
         match std::fs::read_to_string(&path) {
             Ok(text) => {
-                PretrainConfig::parse(&text).map(Some).map_err(|e| Error::run_folder(&path, e.to_string()))
+                C::parse(&text).map(Some).map_err(|e| Error::run_folder(&path, e.to_string()))
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io(&path, e)),
@@ -149,7 +205,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn store_config(&self, config: &PretrainConfig) -> Result<()> {
+    pub fn store_config(&self, config: &impl RunConfig) -> Result<()> {
         let text = config.to_toml()?;
         brainmvp_volume::write_atomically(&self.path.join("config.toml"), |file| {
             file.write_all(text.as_bytes())

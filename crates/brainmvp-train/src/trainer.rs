@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batches::{CaseSource, Loader, LoaderConfig};
 use crate::checkpoint::{self, Checkpoint, CheckpointConfig, State};
-use crate::log::metrics::{MetricsWriter, StepMetrics};
+use crate::log::metrics::{LineWriter, StepMetrics, ValidationMetrics};
 use crate::log::picture::Picture;
 use crate::log::tensorboard::EventWriter;
 use crate::optimizer::{NamedAdamW, OptimizerConfig, gradient_norm};
@@ -74,6 +74,22 @@ impl Default for LogConfig {
     }
 }
 
+/// When a run is judged by cases that it is not trained on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ValidationConfig {
+    /// Epochs between validations; one more comes at the end.
+    pub every_epochs: u64,
+    /// Validations without a better score after which the run ends; 0 to run all epochs.
+    pub patience: u64,
+}
+
+impl Default for ValidationConfig {
+    fn default() -> Self {
+        Self { every_epochs: 10, patience: 0 }
+    }
+}
+
 impl TrainConfig {
     /// Steps over which the schedule runs.
     pub fn total_steps(&self, cases: usize) -> u64 {
@@ -96,10 +112,29 @@ impl TrainConfig {
 pub trait Observer {
     /// A step is done; the run ends at `last`.
     fn step(&self, metrics: &StepMetrics, last: u64);
+    /// The run was judged; those that are never judged need not care.
+    fn validated(&self, _validation: &ValidationMetrics) {}
     /// Something worth a line.
     fn note(&self, text: &str);
     /// Something that may not be missed.
     fn warn(&self, text: &str);
+}
+
+/// Judges what is trained by cases that it is not trained on.
+pub trait Judge<O> {
+    /// Scores by name, the one that runs are compared by first; higher is better. `None` if told to stop on the way.
+    ///
+    /// # Errors
+    /// If a case cannot be read or the network gives no numbers.
+    fn judge(&self, objective: &O, stop: &AtomicBool) -> Result<Option<Vec<(String, f64)>>>;
+}
+
+/// A [`Judge`], and when it is asked.
+pub struct Validation<'a, O> {
+    /// When.
+    pub config: &'a ValidationConfig,
+    /// Who.
+    pub judge: &'a dyn Judge<O>,
 }
 
 /// What a run is made of, beside the objective.
@@ -131,7 +166,7 @@ pub struct Trainer<'a> {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// All steps are done.
+    /// All steps are done, or the scores of validation have stopped rising.
     Finished,
     /// It was stopped; its state is saved.
     Stopped,
@@ -143,19 +178,24 @@ struct Run<'a, O> {
     objective: O,
     optimizer: NamedAdamW,
     state: State,
-    metrics: MetricsWriter,
+    metrics: LineWriter<StepMetrics>,
+    validations: LineWriter<ValidationMetrics>,
     events: EventWriter,
     /// Cases of the last step, to be named if its update turns out to be bad.
     cases: Vec<String>,
 }
 
 impl Trainer<'_> {
-    /// Trains until the last step, or until told to stop. Continues from the newest checkpoint of the folder if there
-    /// is one; the folder's user has decided that before.
+    /// Trains until the last step, until told to stop, or until `validation` says that it gets no better. Continues from
+    /// the newest checkpoint of the folder if there is one; the folder's user has decided that before.
     ///
     /// # Errors
     /// If a case, the folder or a checkpoint fails, or the loss is not finite.
-    pub fn run<O: Objective + 'static>(&self, objective: O) -> Result<Ended> {
+    pub fn run<O: Objective + 'static>(
+        &self,
+        objective: O,
+        validation: Option<&Validation<'_, O>>,
+    ) -> Result<Ended> {
         let mut run = self.start(objective)?;
         let last = self.train.last_step(self.cases.len());
         let per_step = self.train.accumulate as u64;
@@ -166,19 +206,31 @@ impl Trainer<'_> {
             batches: run.state.step * per_step..last * per_step,
         };
         let mut loader = Loader::start::<O>(&run.objective.plan(), &self.cases, &config);
-        while run.state.step < last {
+        loop {
+            if let Some(validation) = validation.filter(|v| run.is_due(v.config, last)) {
+                if !run.validate(validation)? {
+                    run.save_at(Occasion::Interruption)?;
+                    return Ok(Ended::Stopped);
+                }
+                if run.state.step == last || run.is_spent(validation.config) {
+                    run.save_at(Occasion::Interruption)?;
+                }
+            }
+            if run.state.step >= last || validation.is_some_and(|v| run.is_spent(v.config)) {
+                return Ok(Ended::Finished);
+            }
             if self.stop.load(Ordering::Relaxed) {
                 run.save_at(Occasion::Interruption)?;
                 return Ok(Ended::Stopped);
             }
             run = run.step(&mut loader, last)?;
             if run.state.step.is_multiple_of(self.checkpoint.every_steps) {
-                run.save_at(Occasion::Regular)?;
+                let occasion = if validation.is_some() { Occasion::Interruption } else { Occasion::Regular };
+                run.save_at(occasion)?;
             } else if run.state.step == last {
                 run.save_at(Occasion::Interruption)?;
             }
         }
-        Ok(Ended::Finished)
     }
 
     /// The run as its newest checkpoint left it, or a new one.
@@ -202,7 +254,8 @@ impl Trainer<'_> {
             trainer: self,
             objective,
             optimizer,
-            metrics: MetricsWriter::open(&self.folder.metrics(), Some(state.step))?,
+            metrics: LineWriter::open(&self.folder.metrics(), Some(state.step))?,
+            validations: LineWriter::open(&self.folder.validations(), Some(state.validated))?,
             events: EventWriter::create(self.folder.path(), state.step + 1)?,
             state,
             cases: Vec::new(),
@@ -267,6 +320,50 @@ impl<O: Objective + 'static> Run<'_, O> {
             last,
         )?;
         Ok(self)
+    }
+
+    /// Whether this step is to be judged and has not been.
+    fn is_due(&self, config: &ValidationConfig, last: u64) -> bool {
+        let (step, cases) = (self.state.step, self.trainer.cases.len());
+        let rounds = |step| self.trainer.train.epoch(step, cases) / config.every_epochs.max(1);
+        step > self.state.validated && (step == last || rounds(step) > rounds(step - 1))
+    }
+
+    /// Whether the score has not risen for as long as patience lasts.
+    fn is_spent(&self, config: &ValidationConfig) -> bool {
+        config.patience > 0 && self.state.stale >= config.patience
+    }
+
+    /// Has the network judged; its weights are written where it is the best so far. False if told to stop on the way.
+    fn validate(&mut self, validation: &Validation<'_, O>) -> Result<bool> {
+        let start = Instant::now();
+        let Some(scores) = validation.judge.judge(&self.objective, self.trainer.stop)? else {
+            return Ok(false);
+        };
+        let step = self.state.step;
+        self.state.validated = step;
+        let score = scores.first().map_or(f64::NAN, |(_, score)| *score);
+        let best = self.state.best_score.is_none_or(|best| score > best);
+        if best {
+            (self.state.best_score, self.state.stale) = (Some(score).filter(|score| score.is_finite()), 0);
+            checkpoint::save(&self.trainer.folder.best(), &self.objective, None, &self.state)?;
+        } else {
+            self.state.stale += 1;
+        }
+        for (name, score) in &scores {
+            self.events.scalar(step, &format!("validation {name}"), *score)?;
+        }
+        self.events.flush()?;
+        let epoch = self.trainer.train.epoch(step, self.trainer.cases.len());
+        let seconds = start.elapsed().as_secs_f64();
+        let metrics = ValidationMetrics { step, epoch, best, scores, seconds };
+        self.validations.write(&metrics)?;
+        self.trainer.observer.validated(&metrics);
+        if self.is_spent(validation.config) {
+            let patience = validation.config.patience;
+            self.trainer.observer.note(&format!("no better score for {patience} validations: the run ends"));
+        }
+        Ok(true)
     }
 
     fn check(&self, finite: bool, what: &'static str) -> Result<()> {

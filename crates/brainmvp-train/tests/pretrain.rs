@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
-use brainmvp_train::pretrain::{PretrainOptions, open_cases, pretrain};
-use brainmvp_train::run::{Existing, RunFolder};
+use brainmvp_train::batches::open_cases;
+use brainmvp_train::pretrain::pretrain;
+use brainmvp_train::run::{Existing, RunFolder, RunRequest};
 use brainmvp_train::templates::RunTemplates;
 use brainmvp_train::trainer::{Ended, Observer};
 
@@ -65,7 +66,7 @@ fn run(out: &Path, existing: Existing, steps: u64, settings: &[&str]) -> brainmv
         "model.uniformer.drop_path=0.1",
     ];
     all.extend(settings);
-    let options = PretrainOptions {
+    let options = RunRequest {
         data: cache(),
         out: out.to_owned(),
         config: None,

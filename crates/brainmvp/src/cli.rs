@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{bench, check, demo, evaluate, index, list, phantom, preprocess, pretrain, templates};
+use crate::commands::{bench, check, demo, evaluate, finetune, index, list, phantom, preprocess, pretrain, templates};
 use crate::failure;
 use crate::ui::Ui;
 
@@ -23,6 +23,7 @@ Examples:
   brainmvp preprocess cohort.json --out cache       # bring every case to one grid and scale
   brainmvp pretrain --data cache --out run          # train an encoder and templates, no labels needed
   brainmvp templates run --out templates            # see what was learnt
+  brainmvp finetune segment --data cache --init run --out segmenter     # with few labels
   brainmvp evaluate --pred DIR --truth cohort.json --out metrics.json   # score label maps
   brainmvp demo                                     # all of this at once, on a small scale
 
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Preprocess(preprocess::Preprocess),
     Pretrain(pretrain::Pretrain),
     Templates(templates::Templates),
+    Finetune(finetune::Finetune),
     Evaluate(evaluate::Evaluate),
     Phantom(phantom::Phantom),
     Demo(demo::Demo),
@@ -70,6 +72,7 @@ impl Command {
             Self::Preprocess(preprocess) => preprocess.run(ui),
             Self::Pretrain(pretrain) => pretrain.run(ui),
             Self::Templates(templates) => templates.run(ui),
+            Self::Finetune(finetune) => finetune.run(ui),
             Self::Evaluate(evaluate) => evaluate.run(ui),
             Self::Phantom(phantom) => phantom.run(ui),
             Self::Demo(demo) => demo.run(ui),

@@ -11,6 +11,7 @@
 //! | [`kernels`] | channels-last 3-D operations for Burn |
 //! | [`nets`] | networks, their layers and weights |
 //! | [`ssl`] | self-supervised objectives |
+//! | [`infer`] | sliding windows, mirroring, predictions in the space of the input |
 //! | [`train`] | the training loop, checkpoints and run folders |
 //! | [`metrics`] | how good a prediction is: metrics, statistics over cases, comparisons |
 //!
@@ -38,6 +39,7 @@
 //! ```
 
 pub use brainmvp_cohort as cohort;
+pub use brainmvp_infer as infer;
 pub use brainmvp_kernels as kernels;
 pub use brainmvp_metrics as metrics;
 pub use brainmvp_nets as nets;

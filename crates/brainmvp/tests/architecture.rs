@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What each crate may use of the workspace, and whether it may use Burn.
-const ALLOWED: [(&str, &[&str], bool); 9] = [
+const ALLOWED: [(&str, &[&str], bool); 10] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
     ("prep", &["volume", "cohort"], false),
     ("kernels", &[], true),
     ("nets", &["kernels"], true),
     ("ssl", &["volume", "nets"], true),
-    ("train", &["volume", "prep", "kernels", "nets", "ssl"], true),
+    ("infer", &["volume", "nets"], true),
+    ("train", &["volume", "prep", "kernels", "nets", "ssl", "infer"], true),
     ("metrics", &["volume"], false),
     ("golden", &[], false),
 ];

@@ -1,9 +1,10 @@
 //! The table of contents of a cache.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
-use brainmvp_cohort::CaseId;
+use brainmvp_cohort::{CaseId, LabelScheme};
 use brainmvp_volume::Modality;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,9 @@ pub struct Manifest {
     pub version: u32,
     /// The configuration that made it.
     pub config: PrepConfig,
+    /// The meaning of label values, of the data sets that declare it.
+    #[serde(default)]
+    pub label_schemes: BTreeMap<String, LabelScheme>,
     /// The prepared cases, sorted by id.
     pub cases: Vec<CaseEntry>,
     /// The cases that could not be prepared, sorted by id.
@@ -64,7 +68,13 @@ pub struct QuarantinedCase {
 impl Manifest {
     /// A manifest without cases.
     pub fn new(config: PrepConfig) -> Self {
-        Self { version: MANIFEST_VERSION, config, cases: Vec::new(), quarantined: Vec::new() }
+        Self {
+            version: MANIFEST_VERSION,
+            config,
+            label_schemes: BTreeMap::new(),
+            cases: Vec::new(),
+            quarantined: Vec::new(),
+        }
     }
 
     /// Reads the manifest of a cache folder.

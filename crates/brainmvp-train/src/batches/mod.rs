@@ -6,4 +6,4 @@ mod source;
 
 pub use loader::{Batch, Loader, LoaderConfig};
 pub use sampler::Sampler;
-pub use source::CaseSource;
+pub use source::{CaseSource, open_cases};

@@ -1,27 +1,30 @@
 //! Prepared cases as sources of patches.
 
-use brainmvp_prep::cache::{CaseEntry, GridRecord, PreparedCase};
-use brainmvp_ssl::patch::PatchSource;
-use brainmvp_volume::Modality;
+use std::path::Path;
+use std::sync::Arc;
 
-use crate::Result;
+use brainmvp_prep::cache::{Cache, CaseEntry, CaseFacts, GridRecord, PreparedCase};
+use brainmvp_ssl::patch::PatchSource;
+use brainmvp_volume::{Grid, Modality};
+
+use crate::trainer::Observer;
+use crate::{Error, Result};
 
 /// A prepared case, memory-mapped.
+#[derive(Clone)]
 pub struct CaseSource {
-    id: String,
-    data_set: String,
+    facts: CaseFacts,
     modalities: Vec<Modality>,
-    case: PreparedCase,
+    case: Arc<PreparedCase>,
 }
 
 impl CaseSource {
     /// The source of an opened case.
     pub fn new(entry: &CaseEntry, case: PreparedCase) -> Self {
         Self {
-            id: entry.case.id.to_string(),
-            data_set: entry.case.data_set.clone(),
+            facts: entry.case.clone(),
             modalities: case.modalities().collect(),
-            case,
+            case: Arc::new(case),
         }
     }
 }
@@ -30,6 +33,21 @@ impl CaseSource {
     /// Changes when the case's images or their preparation change.
     pub fn content_hash(&self) -> &str {
         &self.case.metadata().content_hash
+    }
+
+    /// What the cohort says of the case.
+    pub fn facts(&self) -> &CaseFacts {
+        &self.facts
+    }
+
+    /// Whether it has a label map.
+    pub fn has_label(&self) -> bool {
+        self.case.has_label()
+    }
+
+    /// The grid of the prepared volumes.
+    pub fn grid(&self) -> Grid {
+        self.case.grid().into()
     }
 
     /// The registered volume's size and place, before the crop.
@@ -42,11 +60,11 @@ impl PatchSource for CaseSource {
     type Error = crate::Error;
 
     fn id(&self) -> &str {
-        &self.id
+        self.facts.id.as_str()
     }
 
     fn data_set(&self) -> &str {
-        &self.data_set
+        &self.facts.data_set
     }
 
     fn shape(&self) -> [usize; 3] {
@@ -66,26 +84,69 @@ impl PatchSource for CaseSource {
     }
 
     fn patch(&self, modality: Modality, start: [isize; 3], size: [usize; 3]) -> Result<Vec<f32>> {
-        let shape = self.shape();
-        let mut patch = vec![0.0; size.iter().product()];
-        let first = std::array::from_fn(|axis| start[axis].clamp(0, shape[axis] as isize));
-        let last: [isize; 3] = std::array::from_fn(|axis| {
-            (start[axis] + size[axis] as isize).clamp(first[axis], shape[axis] as isize)
-        });
-        let inner: [usize; 3] = std::array::from_fn(|axis| (last[axis] - first[axis]) as usize);
-        let from = first.map(|i: isize| i as usize);
-        if inner == size {
-            self.case.read_patch(modality, from, size, &mut patch)?;
-        } else if !inner.contains(&0) {
-            let mut part = vec![0.0; inner.iter().product()];
-            self.case.read_patch(modality, from, inner, &mut part)?;
-            let to: [usize; 3] = std::array::from_fn(|axis| (first[axis] - start[axis]) as usize);
-            for (row, values) in part.chunks_exact(inner[0]).enumerate() {
-                let (y, z) = (to[1] + row % inner[1], to[2] + row / inner[1]);
-                let at = (z * size[1] + y) * size[0] + to[0];
-                patch[at..at + inner[0]].copy_from_slice(values);
-            }
-        }
-        Ok(patch)
+        clipped(self.shape(), start, size, |from, size, out| {
+            Ok(self.case.read_patch(modality, from, size, out)?)
+        })
     }
+
+    fn labels(&self, start: [isize; 3], size: [usize; 3]) -> Result<Option<Vec<u16>>> {
+        if !self.has_label() {
+            return Ok(None);
+        }
+        let read = |from, size, out: &mut [u16]| Ok(self.case.read_label_patch(from, size, out)?);
+        clipped(self.shape(), start, size, read).map(Some)
+    }
+
+    fn class(&self) -> Option<&str> {
+        self.facts.class.as_deref()
+    }
+}
+
+/// Opens every case of a cache; those that cannot be opened are named and left out.
+///
+/// # Errors
+/// If there is no cache, or no case of it can be opened.
+pub fn open_cases(data: &Path, observer: &dyn Observer) -> Result<Vec<CaseSource>> {
+    let cache = Cache::open(data)?;
+    let mut cases = Vec::new();
+    for entry in cache.cases() {
+        match cache.open_case(entry) {
+            Ok(case) => cases.push(CaseSource::new(entry, case)),
+            Err(error) => observer.warn(&format!("case '{}' is left out: {error}", entry.case.id)),
+        }
+    }
+    if cases.is_empty() {
+        return Err(Error::run_folder(data, "has no usable case; run `brainmvp preprocess` first"));
+    }
+    Ok(cases)
+}
+
+/// A box of `size` voxels that starts at `start`, x fastest: what lies inside a volume of `shape` voxels is read (from a
+/// voxel, so many), the rest is 0.
+fn clipped<T: Copy + Default>(
+    shape: [usize; 3],
+    start: [isize; 3],
+    size: [usize; 3],
+    read: impl FnOnce([usize; 3], [usize; 3], &mut [T]) -> Result<()>,
+) -> Result<Vec<T>> {
+    let mut whole = vec![T::default(); size.iter().product()];
+    let first = std::array::from_fn(|axis| start[axis].clamp(0, shape[axis] as isize));
+    let last: [isize; 3] = std::array::from_fn(|axis| {
+        (start[axis] + size[axis] as isize).clamp(first[axis], shape[axis] as isize)
+    });
+    let inner: [usize; 3] = std::array::from_fn(|axis| (last[axis] - first[axis]) as usize);
+    let from = first.map(|i: isize| i as usize);
+    if inner == size {
+        read(from, size, &mut whole)?;
+    } else if !inner.contains(&0) {
+        let mut part = vec![T::default(); inner.iter().product()];
+        read(from, inner, &mut part)?;
+        let to: [usize; 3] = std::array::from_fn(|axis| (first[axis] - start[axis]) as usize);
+        for (row, values) in part.chunks_exact(inner[0]).enumerate() {
+            let (y, z) = (to[1] + row % inner[1], to[2] + row / inner[1]);
+            let at = (z * size[1] + y) * size[0] + to[0];
+            whole[at..at + inner[0]].copy_from_slice(values);
+        }
+    }
+    Ok(whole)
 }

@@ -1,10 +1,13 @@
-//! The record of a run, `metrics.jsonl`: one JSON object a line, one line a step.
+//! The record of a run: one JSON object a line, in `metrics.jsonl` a line a step, in `validation.jsonl` a line a
+//! validation.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use brainmvp_volume::write_atomically;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Error, Result};
@@ -39,14 +42,50 @@ pub struct StepMetrics {
     pub wait_share: f64,
 }
 
-/// Appends to `metrics.jsonl`.
-#[derive(Debug)]
-pub struct MetricsWriter {
-    path: PathBuf,
-    file: File,
+/// What cases that are not trained on say of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ValidationMetrics {
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// Passes over the training cases, counted from 0.
+    pub epoch: u64,
+    /// Whether no validation before had a higher score.
+    pub best: bool,
+    /// Scores by name, the one that runs are compared by first; higher is better.
+    #[serde(with = "scores")]
+    pub scores: Vec<(String, f64)>,
+    /// Wall-clock time of the validation in seconds.
+    #[serde(deserialize_with = "number_or_null")]
+    pub seconds: f64,
 }
 
-impl MetricsWriter {
+/// A line of a record.
+pub trait Line: Serialize + DeserializeOwned {
+    /// Optimiser steps taken when it was written.
+    fn step(&self) -> u64;
+}
+
+impl Line for StepMetrics {
+    fn step(&self) -> u64 {
+        self.step
+    }
+}
+
+impl Line for ValidationMetrics {
+    fn step(&self) -> u64 {
+        self.step
+    }
+}
+
+/// Appends to a record.
+#[derive(Debug)]
+pub struct LineWriter<L> {
+    path: PathBuf,
+    file: File,
+    line: PhantomData<L>,
+}
+
+impl<L: Line> LineWriter<L> {
     /// Opens the file for a run that goes on after the step `resume_after_step`, or for a new run if `None`.
     ///
     /// A run that goes on keeps the lines up to and including that step byte for byte and drops the later ones
@@ -58,20 +97,20 @@ impl MetricsWriter {
     /// it was.
     pub fn open(path: &Path, resume_after_step: Option<u64>) -> Result<Self> {
         let kept = match resume_after_step {
-            Some(last_step) => lines_up_to(path, last_step)?,
+            Some(last_step) => lines_up_to::<L>(path, last_step)?,
             None => Vec::new(),
         };
         write_atomically(path, |file| file.write_all(&kept))?;
         let file = OpenOptions::new().append(true).open(path).map_err(|source| Error::io(path, source))?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self { path: path.to_owned(), file, line: PhantomData })
     }
 
-    /// Appends the line of a step and hands it to the system at once, so that a killed process loses none.
+    /// Appends a line and hands it to the system at once, so that a killed process loses none.
     ///
     /// # Errors
-    /// If the file cannot be written. It may then end in an unfinished line, which [`MetricsWriter::open`] and
-    /// [`read_metrics`] leave out.
-    pub fn write(&mut self, metrics: &StepMetrics) -> Result<()> {
+    /// If the file cannot be written. It may then end in an unfinished line, which [`LineWriter::open`] and
+    /// [`read_lines`] leave out.
+    pub fn write(&mut self, metrics: &L) -> Result<()> {
         let mut line = serde_json::to_vec(metrics).map_err(|error| Error::io(&self.path, error.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(|source| Error::io(&self.path, source))
@@ -81,27 +120,35 @@ impl MetricsWriter {
 /// All finished lines of a `metrics.jsonl`, in the order of the file.
 ///
 /// # Errors
-/// If the file cannot be read, or if a line other than an unfinished last one is no line of metrics.
+/// As [`read_lines`].
 pub fn read_metrics(path: &Path) -> Result<Vec<StepMetrics>> {
+    read_lines(path)
+}
+
+/// All finished lines of a record, in the order of the file.
+///
+/// # Errors
+/// If the file cannot be read, or if a line other than an unfinished last one is no line of this kind.
+pub fn read_lines<L: Line>(path: &Path) -> Result<Vec<L>> {
     let content = std::fs::read(path).map_err(|source| Error::io(path, source))?;
     Ok(parse(path, &content)?.into_iter().map(|(_, metrics)| metrics).collect())
 }
 
 /// The bytes of the finished lines of steps up to `last_step`.
-fn lines_up_to(path: &Path, last_step: u64) -> Result<Vec<u8>> {
+fn lines_up_to<L: Line>(path: &Path, last_step: u64) -> Result<Vec<u8>> {
     let content = match std::fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         result => result.map_err(|source| Error::io(path, source))?,
     };
-    let lines = parse(path, &content)?;
-    let kept = lines.iter().filter(|(_, metrics)| metrics.step <= last_step);
+    let lines = parse::<L>(path, &content)?;
+    let kept = lines.iter().filter(|(_, metrics)| metrics.step() <= last_step);
     Ok(kept.flat_map(|(line, _)| [*line, b"\n"]).flatten().copied().collect())
 }
 
 /// The finished lines, each with what it says.
 ///
 /// A line is finished if it is whole JSON, with or without its line feed: no part of an object is an object.
-fn parse<'a>(path: &Path, content: &'a [u8]) -> Result<Vec<(&'a [u8], StepMetrics)>> {
+fn parse<'a, L: Line>(path: &Path, content: &'a [u8]) -> Result<Vec<(&'a [u8], L)>> {
     let mut lines = Vec::new();
     for (index, line) in content.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let text = line.strip_suffix(b"\n");
@@ -119,6 +166,26 @@ fn parse<'a>(path: &Path, content: &'a [u8]) -> Result<Vec<(&'a [u8], StepMetric
 /// JSON has no NaN: `null` stands for it.
 fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// Scores as one object.
+mod scores {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_json::{Map, Value};
+
+    pub(super) fn serialize<S: Serializer>(
+        scores: &[(String, f64)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(scores.iter().map(|(name, value)| (name, value)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(String, f64)>, D::Error> {
+        let scores = Map::<String, Value>::deserialize(deserializer)?;
+        Ok(scores.into_iter().map(|(name, value)| (name, value.as_f64().unwrap_or(f64::NAN))).collect())
+    }
 }
 
 /// The terms of the loss as keys beside the others, told from them by their first letters.
@@ -187,7 +254,7 @@ mod tests {
 
     /// A file with the steps 1 to `last`.
     fn record(path: &Path, last: u64) {
-        let mut writer = MetricsWriter::open(path, None).unwrap();
+        let mut writer = LineWriter::open(path, None).unwrap();
         (1..=last).for_each(|index| writer.write(&step(index)).unwrap());
     }
 
@@ -241,7 +308,7 @@ mod tests {
             let finished = read_metrics(&path).unwrap().len() as u64;
             for last_step in 0..=finished {
                 std::fs::write(&path, &whole[..length]).unwrap();
-                let mut writer = MetricsWriter::open(&path, Some(last_step)).unwrap();
+                let mut writer = LineWriter::open(&path, Some(last_step)).unwrap();
                 (last_step + 1..=3).for_each(|index| writer.write(&step(index)).unwrap());
                 assert!(std::fs::read(&path).unwrap() == whole, "cut at {length}, resumed at {last_step}");
             }
@@ -252,9 +319,9 @@ mod tests {
     fn a_new_run_starts_empty_and_a_missing_file_resumes_empty() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        MetricsWriter::open(&path, Some(7)).unwrap().write(&step(8)).unwrap();
+        LineWriter::open(&path, Some(7)).unwrap().write(&step(8)).unwrap();
         assert_eq!(steps(&path), [8]);
-        MetricsWriter::open(&path, None).unwrap().write(&step(1)).unwrap();
+        LineWriter::open(&path, None).unwrap().write(&step(1)).unwrap();
         assert_eq!(steps(&path), [1]);
     }
 
@@ -265,10 +332,21 @@ mod tests {
         record(&path, 3);
         let text = std::fs::read_to_string(&path).unwrap().replacen("\"step\":2", "\"step\":-", 1);
         std::fs::write(&path, &text).unwrap();
-        for error in [read_metrics(&path).unwrap_err(), MetricsWriter::open(&path, Some(3)).unwrap_err()] {
+        for error in [read_metrics(&path).unwrap_err(), LineWriter::<StepMetrics>::open(&path, Some(3)).unwrap_err()] {
             assert!(error.to_string().contains("metrics.jsonl: line 2 "), "{error}");
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn validations_keep_the_order_of_their_scores() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("validation.jsonl");
+        let scores = [("dice", 0.5), ("dice WT", 0.75), ("dice ET", 0.25)];
+        let scores = scores.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let metrics = ValidationMetrics { step: 4, epoch: 1, best: true, scores, seconds: 2.0 };
+        LineWriter::open(&path, None).unwrap().write(&metrics).unwrap();
+        assert_eq!(read_lines::<ValidationMetrics>(&path).unwrap(), [metrics]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a run leaves behind for people to look at.
 //!
-//! - [`metrics`]: `metrics.jsonl`, one line a step, the record that scripts read;
+//! - [`metrics`]: `metrics.jsonl`, one line a step, and `validation.jsonl`, the records that scripts read;
 //! - [`tensorboard`]: the same numbers, and pictures, as TensorBoard events;
 //! - [`picture`]: grey pictures of slices of volumes, for TensorBoard and as PNG files.
 //!
@@ -24,8 +24,8 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A line of `metrics.jsonl` that is not what this program writes.
-    #[error("{path}: line {line} holds no metrics of a step ({reason}); remove it", path = .path.display())]
+    /// A line of a record that is not what this program writes.
+    #[error("{path}: line {line} holds no metrics ({reason}); remove it", path = .path.display())]
     Line {
         /// The file.
         path: PathBuf,

@@ -7,8 +7,7 @@ use brainmvp_cohort::check::{CheckOptions, Severity, check};
 use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
-use brainmvp_train::pretrain::PretrainOptions;
-use brainmvp_train::run::Existing;
+use brainmvp_train::run::{Existing, RunRequest};
 use brainmvp_volume::nifti;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
@@ -57,7 +56,7 @@ impl Demo {
         let (cache, run) = (self.out.join("cache"), self.out.join("run"));
         let (cohort, spacing_mm) = self.phantoms(ui)?;
         prepare(&cohort, &cache, spacing_mm, ui)?;
-        let options = PretrainOptions {
+        let options = RunRequest {
             data: cache.clone(),
             out: run.clone(),
             config: Some(CONFIG.to_owned()),
@@ -68,7 +67,7 @@ impl Demo {
             existing: Existing::Resume,
             device: "cpu".to_owned(),
         };
-        pretrain::train(&options, "the same command goes on", ui)?;
+        pretrain::train(&options, "pretrain", brainmvp_train::pretrain::pretrain, "the same command goes on", ui)?;
         tell_loss(&run, ui)?;
         templates::write(&run, &self.out.join("templates"), Some(&cache), ui)
     }

@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod evaluate;
+pub(crate) mod finetune;
 pub(crate) mod index;
 pub(crate) mod list;
 pub(crate) mod phantom;

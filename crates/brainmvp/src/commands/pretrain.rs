@@ -1,11 +1,12 @@
 //! `brainmvp pretrain`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
-use brainmvp_train::log::metrics::StepMetrics;
-use brainmvp_train::pretrain::{PretrainOptions, pretrain};
-use brainmvp_train::run::Existing;
+use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics};
+use brainmvp_train::pretrain::pretrain;
+use brainmvp_train::run::{Existing, RunRequest};
 use brainmvp_train::trainer::{Ended, Observer};
 use clap::Args;
 
@@ -36,6 +37,13 @@ pub(crate) struct Pretrain {
     /// Folder of the run
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
+    #[command(flatten)]
+    training: Training,
+}
+
+/// The options of every command that trains.
+#[derive(Debug, Args)]
+pub(crate) struct Training {
     /// Settings in a TOML file, over the defaults of the presets
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -54,41 +62,57 @@ pub(crate) struct Pretrain {
     device: String,
 }
 
+impl Training {
+    /// The request that they are a part of.
+    pub(crate) fn request(self, data: PathBuf, out: PathBuf, mut settings: Vec<String>) -> anyhow::Result<RunRequest> {
+        let config = self.config.as_ref().map(|path| argument::read_text(path)).transpose()?;
+        settings.extend(self.settings);
+        settings.extend(self.precision.map(|precision| format!("train.precision={precision}")));
+        let existing = if self.resume { Existing::Resume } else { Existing::Refuse };
+        Ok(RunRequest { data, out, config, settings, existing, device: self.device })
+    }
+}
+
 impl Pretrain {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
-        if !self.data.is_dir() {
-            return Err(bad_input(format!("{}: no such folder of prepared cases", self.data.display())))
-                .advise(|_| "`brainmvp preprocess cohort.json --out CACHE` makes one".to_owned());
-        }
-        let config = self.config.as_ref().map(|path| argument::read_text(path)).transpose()?;
-        let mut settings = self.settings;
-        settings.extend(self.precision.map(|precision| format!("train.precision={precision}")));
-        let options = PretrainOptions {
-            data: self.data,
-            out: self.out,
-            config,
-            settings,
-            existing: if self.resume { Existing::Resume } else { Existing::Refuse },
-            device: self.device,
-        };
-        train(&options, "the same command with --resume goes on", ui)?;
-        ui.note(format!("next: brainmvp templates {} --out TEMPLATES", options.out.display()));
+        refuse_missing_cache(&self.data)?;
+        let request = self.training.request(self.data, self.out, Vec::new())?;
+        train(&request, "pretrain", pretrain, "the same command with --resume goes on", ui)?;
+        ui.note(format!("next: brainmvp templates {} --out TEMPLATES", request.out.display()));
         Ok(())
     }
 }
 
+/// Refuses what is no folder.
+pub(crate) fn refuse_missing_cache(data: &Path) -> anyhow::Result<()> {
+    if data.is_dir() {
+        return Ok(());
+    }
+    Err(bad_input(format!("{}: no such folder of prepared cases", data.display())))
+        .advise(|_| "`brainmvp preprocess cohort.json --out CACHE` makes one".to_owned())
+}
+
+/// A kind of training.
+type Train = fn(&RunRequest, &AtomicBool, &dyn Observer) -> brainmvp_train::Result<Ended>;
+
 /// Runs until the end. An interruption is an error that says how to go on.
-pub(crate) fn train(options: &PretrainOptions, how_to_go_on: &str, ui: &Ui) -> anyhow::Result<()> {
-    argument::refuse_file_as_folder(&options.out)?;
-    let watcher = Watcher { ui, progress: OnceLock::new() };
-    let ended = pretrain(options, interrupt::stop_flag(), &watcher)?;
+pub(crate) fn train(
+    request: &RunRequest,
+    name: &'static str,
+    run: Train,
+    how_to_go_on: &str,
+    ui: &Ui,
+) -> anyhow::Result<()> {
+    argument::refuse_file_as_folder(&request.out)?;
+    let watcher = Watcher { ui, name, progress: OnceLock::new() };
+    let ended = run(request, interrupt::stop_flag(), &watcher)?;
     if let Some(progress) = watcher.progress.into_inner() {
         progress.finish();
     }
     match ended {
         Ended::Finished => Ok(()),
         Ended::Stopped => {
-            Err(anyhow::anyhow!("interrupted; the state is saved in {}", options.out.display()))
+            Err(anyhow::anyhow!("interrupted; the state is saved in {}", request.out.display()))
                 .advise(|_| how_to_go_on.to_owned())
         }
     }
@@ -97,6 +121,7 @@ pub(crate) fn train(options: &PretrainOptions, how_to_go_on: &str, ui: &Ui) -> a
 /// Shows the steps of a run.
 struct Watcher<'a> {
     ui: &'a Ui,
+    name: &'static str,
     progress: OnceLock<Progress>,
 }
 
@@ -105,13 +130,20 @@ impl Observer for Watcher<'_> {
         let before = metrics.step as usize - 1;
         let progress = self
             .progress
-            .get_or_init(|| Progress::resume(self.ui, "pretrain", "steps", before, last as usize));
+            .get_or_init(|| Progress::resume(self.ui, self.name, "steps", before, last as usize));
         progress.message(format!("loss {:.4}", metrics.loss));
         progress.advance(metrics.step as usize);
     }
 
     fn note(&self, text: &str) {
         self.ui.note(format!("note: {text}"));
+    }
+
+    fn validated(&self, metrics: &ValidationMetrics) {
+        let scores: Vec<String> =
+            metrics.scores.iter().map(|(name, score)| format!("{name} {score:.4}")).collect();
+        let best = if metrics.best { ", the best so far" } else { "" };
+        self.ui.note(format!("validation at step {}: {}{best}", metrics.step, scores.join(", ")));
     }
 
     fn warn(&self, text: &str) {

@@ -4,6 +4,7 @@
 
 mod bench;
 mod evaluate;
+mod finetune;
 mod mistakes;
 mod pipeline;
 mod program;

@@ -11,8 +11,8 @@ use brainmvp_prep::cache::{
 };
 use brainmvp_prep::{PrepConfig, StoredType};
 use brainmvp_train::log::metrics::StepMetrics;
-use brainmvp_train::pretrain::{PretrainOptions, pretrain};
-use brainmvp_train::run::Existing;
+use brainmvp_train::pretrain::pretrain;
+use brainmvp_train::run::{Existing, RunRequest};
 use brainmvp_train::trainer::Observer;
 use brainmvp_volume::{Affine, Grid, Modality, Volume};
 
@@ -32,7 +32,7 @@ const MODALITIES: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c,
 pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
     let data = folder.join("cache");
     write_cases(shape, &data)?;
-    let options = PretrainOptions {
+    let options = RunRequest {
         data,
         out: folder.join("run"),
         config: None,

@@ -1,0 +1,63 @@
+//! The one error type of this crate.
+
+/// What can go wrong while a network is applied to a case.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting that makes no sense.
+    #[error("{field} = {value}: {expected}")]
+    Config {
+        /// The setting.
+        field: &'static str,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// A volume, or a result of the network, of another size than it must have.
+    #[error("{what} has the shape {got:?}, expected {expected:?}")]
+    Shape {
+        /// Which.
+        what: &'static str,
+        /// Its shape.
+        got: Vec<usize>,
+        /// The shape that was asked for.
+        expected: Vec<usize>,
+    },
+    /// The network gave NaN or infinity.
+    #[error(
+        "the network's result is not finite in the window at voxel {window:?} (x, y, z); the weights or the images \
+         hold NaN or infinity"
+    )]
+    NotFinite {
+        /// The first voxel of the window.
+        window: [isize; 3],
+    },
+    /// Regions that labels cannot be made of.
+    #[error("regions: {0}")]
+    Regions(String),
+    /// The voxels of a window could not be read.
+    #[error("{0}")]
+    Source(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What is done with a window failed.
+    #[error("{0}")]
+    Predict(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The run was stopped by its caller.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The voxels of a window could not be read.
+    pub fn source(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Source(Box::new(error))
+    }
+
+    /// What is done with a window failed.
+    pub fn predict(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Predict(Box::new(error))
+    }
+}

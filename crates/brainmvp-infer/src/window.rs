@@ -1,0 +1,255 @@
+//! A network over a volume of any size, in overlapping windows.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::blend::{Blender, Slab};
+use crate::{Error, Result, WindowSource};
+
+/// Windows on a regular grid, moved inwards at the end of each axis, and what they give blended where they overlap.
+///
+/// Places and weights are those of MONAI's `sliding_window_inference`. A volume smaller than a window is padded with
+/// zeros on both sides. Windows are computed in the order of z, and planes that are finished are given away, so that
+/// memory holds as many planes as a window is high, whatever the size of the volume.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SlidingWindow {
+    /// Voxels of a window along x, y and z.
+    pub size: [usize; 3],
+    /// The part of a window that the next one shares along each axis, in `[0, 1)`.
+    pub overlap: f64,
+    /// What counts where windows overlap.
+    pub blending: Blending,
+    /// Windows that the network sees at once.
+    pub batch: usize,
+    /// Leaves out windows in which every channel is 0. A voxel where a channel is not 0 has the same result either way,
+    /// since no window that holds it is left out; a voxel in nothing but such windows gets 0 without being looked at.
+    pub skip_empty: bool,
+}
+
+/// How much the voxels of a window count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Blending {
+    /// All alike.
+    Constant,
+    /// Those in the middle more, by a Gaussian of an eighth of the window's size.
+    #[default]
+    Gaussian,
+}
+
+/// A blended volume: for each class its values, x fastest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blended {
+    /// Voxels along x, y and z.
+    pub shape: [usize; 3],
+    /// For each class as many values as there are voxels.
+    pub classes: Vec<Vec<f32>>,
+}
+
+/// Standard deviation of the Gaussian, as a part of the window's size.
+const SIGMA: f64 = 0.125;
+
+/// No voxel of a Gaussian window counts less than this.
+const LEAST_IMPORTANCE: f32 = 1e-3;
+
+impl Default for SlidingWindow {
+    fn default() -> Self {
+        Self { size: [96; 3], overlap: 0.5, blending: Blending::Gaussian, batch: 1, skip_empty: false }
+    }
+}
+
+impl SlidingWindow {
+    /// Refuses settings that give no windows. `stride`: sizes must be multiples of it, as the network asks for.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the setting.
+    pub fn validate(&self, stride: usize) -> Result<()> {
+        let refuse = |field, value: String, expected: String| Err(Error::Config { field, value, expected });
+        if self.size.iter().any(|size| *size == 0 || *size % stride.max(1) != 0) {
+            return refuse("size", format!("{:?}", self.size), format!("positive multiples of {stride}"));
+        }
+        if !(0.0..1.0).contains(&self.overlap) {
+            return refuse("overlap", self.overlap.to_string(), "from 0 to less than 1".to_owned());
+        }
+        if self.batch == 0 {
+            return refuse("batch", "0".to_owned(), "at least 1".to_owned());
+        }
+        Ok(())
+    }
+
+    /// How many windows a volume of `shape` voxels takes.
+    pub fn count(&self, shape: [usize; 3]) -> usize {
+        (0..3).map(|axis| self.starts(shape[axis], axis).len()).product()
+    }
+
+    /// `predict` over the whole volume: what it gives, blended.
+    ///
+    /// # Shapes
+    /// `predict` takes `[B, D, H, W, channels]` on `device`, with B of at most `batch`, to `[B, D, H, W, classes]`.
+    ///
+    /// # Errors
+    /// As [`Self::run_slabs`].
+    pub fn run(
+        &self,
+        source: &impl WindowSource,
+        classes: usize,
+        device: &Device,
+        predict: impl FnMut(Tensor<5>) -> Result<Tensor<5>>,
+    ) -> Result<Blended> {
+        let shape = source.shape();
+        let mut blended = Blended { shape, classes: vec![Vec::new(); classes] };
+        blended.classes.iter_mut().for_each(|values| values.reserve_exact(shape.iter().product()));
+        self.run_slabs(source, classes, device, predict, |slab| {
+            for (class, values) in blended.classes.iter_mut().enumerate() {
+                values.extend(slab.values.iter().skip(class).step_by(classes));
+            }
+            Ok(())
+        })?;
+        Ok(blended)
+    }
+
+    /// As [`Self::run`], but every plane along z is handed to `consume` as soon as it is finished, in ascending order,
+    /// each once.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that give no windows, [`Error::Shape`] where `predict` gives another shape,
+    /// [`Error::NotFinite`] where it gives NaN or infinity; errors of `source`, `predict` and `consume`.
+    pub fn run_slabs(
+        &self,
+        source: &impl WindowSource,
+        classes: usize,
+        device: &Device,
+        mut predict: impl FnMut(Tensor<5>) -> Result<Tensor<5>>,
+        mut consume: impl FnMut(Slab) -> Result<()>,
+    ) -> Result<()> {
+        self.validate(1)?;
+        let inner = source.shape();
+        if inner.contains(&0) || source.channels() == 0 || classes == 0 {
+            let got = vec![source.channels(), inner[0], inner[1], inner[2], classes];
+            return Err(Error::Shape { what: "a volume", got, expected: vec![1; 5] });
+        }
+        let mut blender = Blender::new(inner, self.size, classes, self.importance());
+        let mut batch = Batch::new(source.channels(), self.size);
+        for start in self.windows(inner) {
+            let outside = blender.unpadded(start);
+            let window = (0..source.channels()).map(|channel| source.read(channel, outside, self.size));
+            let window = window.collect::<Result<Vec<_>>>()?;
+            if self.skip_empty && window.iter().flatten().all(|value| *value == 0.0) {
+                continue;
+            }
+            batch.push(start, &window)?;
+            if batch.starts.len() == self.batch {
+                batch.blend(&mut blender, device, &mut predict, &mut consume)?;
+            }
+        }
+        batch.blend(&mut blender, device, &mut predict, &mut consume)?;
+        blender.finish(&mut consume)
+    }
+
+    /// First voxels of all windows in the padded volume, by z, then y, then x.
+    fn windows(&self, shape: [usize; 3]) -> Vec<[usize; 3]> {
+        let [xs, ys, zs]: [Vec<usize>; 3] = std::array::from_fn(|axis| self.starts(shape[axis], axis));
+        let mut windows = Vec::with_capacity(xs.len() * ys.len() * zs.len());
+        for z in &zs {
+            for y in &ys {
+                windows.extend(xs.iter().map(|x| [*x, *y, *z]));
+            }
+        }
+        windows
+    }
+
+    fn starts(&self, length: usize, axis: usize) -> Vec<usize> {
+        let size = self.size[axis];
+        let room = length.saturating_sub(size);
+        let step = ((size as f64 * (1.0 - self.overlap)) as usize).max(1);
+        (0..=room.div_ceil(step)).map(|number| (number * step).min(room)).collect()
+    }
+
+    /// How much each voxel of a window counts, x fastest.
+    fn importance(&self) -> Vec<f32> {
+        let [x, y, z] = self.size;
+        if self.blending == Blending::Constant {
+            return vec![1.0; x * y * z];
+        }
+        let [x, y, z] = [x, y, z].map(|size| {
+            let (middle, sigma) = ((size as f64 - 1.0) / 2.0, size as f64 * SIGMA);
+            let along = (0..size).map(|i| (-(i as f64 - middle).powi(2) / (2.0 * sigma * sigma)).exp());
+            along.collect::<Vec<f64>>()
+        });
+        let mut importance = Vec::with_capacity(self.size.iter().product());
+        for z in &z {
+            for y in &y {
+                importance.extend(x.iter().map(|x| ((x * y * z) as f32).max(LEAST_IMPORTANCE)));
+            }
+        }
+        importance
+    }
+}
+
+/// Windows that the network will see at once.
+struct Batch {
+    channels: usize,
+    size: [usize; 3],
+    starts: Vec<[usize; 3]>,
+    /// `[B, D, H, W, C]`
+    values: Vec<f32>,
+}
+
+impl Batch {
+    fn new(channels: usize, size: [usize; 3]) -> Self {
+        Self { channels, size, starts: Vec::new(), values: Vec::new() }
+    }
+
+    fn voxels(&self) -> usize {
+        self.size.iter().product()
+    }
+
+    /// Adds a window that starts at `start` in the padded volume.
+    fn push(&mut self, start: [usize; 3], window: &[Vec<f32>]) -> Result<()> {
+        if let Some(odd) = window.iter().find(|channel| channel.len() != self.voxels()) {
+            let (got, expected) = (vec![odd.len()], vec![self.voxels()]);
+            return Err(Error::Shape { what: "a channel of a window", got, expected });
+        }
+        let first = self.values.len();
+        self.values.resize(first + self.voxels() * self.channels, 0.0);
+        for (number, channel) in window.iter().enumerate() {
+            let places = self.values[first + number..].iter_mut().step_by(self.channels);
+            places.zip(channel).for_each(|(place, value)| *place = *value);
+        }
+        self.starts.push(start);
+        Ok(())
+    }
+
+    /// Adds what `predict` gives for each window; the batch is empty afterwards.
+    fn blend(
+        &mut self,
+        blender: &mut Blender,
+        device: &Device,
+        predict: &mut impl FnMut(Tensor<5>) -> Result<Tensor<5>>,
+        consume: &mut impl FnMut(Slab) -> Result<()>,
+    ) -> Result<()> {
+        let ([x, y, z], count) = (self.size, self.starts.len());
+        if count == 0 {
+            return Ok(());
+        }
+        let windows = TensorData::new(std::mem::take(&mut self.values), [count, z, y, x, self.channels]);
+        let given = predict(Tensor::from_data(windows, device))?;
+        let (got, expected) = (given.dims(), [count, z, y, x, blender.classes()]);
+        if got != expected {
+            let (got, expected) = (got.to_vec(), expected.to_vec());
+            return Err(Error::Shape { what: "the network's result", got, expected });
+        }
+        let given = given.into_data().convert::<f32>().try_into_vec::<f32>();
+        let given = given.map_err(|error| Error::Predict(format!("{error:?}").into()))?;
+        let windows = given.chunks_exact(x * y * z * blender.classes());
+        for (start, window) in self.starts.drain(..).zip(windows) {
+            if !window.iter().all(|value| value.is_finite()) {
+                return Err(Error::NotFinite { window: blender.unpadded(start) });
+            }
+            blender.advance(start[2], consume)?;
+            blender.add(start, window);
+        }
+        Ok(())
+    }
+}

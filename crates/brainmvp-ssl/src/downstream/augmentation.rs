@@ -1,0 +1,106 @@
+//! Changes that leave the meaning of a case as it is.
+
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+/// How much is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AugmentationConfig {
+    /// Chance of mirroring along each axis by itself.
+    pub mirror: f64,
+    /// The most that is added to all intensities, either way.
+    pub shift: f32,
+    /// The most that all intensities are multiplied by beyond 1, either way.
+    pub scale: f32,
+}
+
+impl Default for AugmentationConfig {
+    fn default() -> Self {
+        Self { mirror: 0.5, shift: 0.1, scale: 0.1 }
+    }
+}
+
+impl AugmentationConfig {
+    /// What is wrong with these numbers, if anything.
+    pub fn problem(&self) -> Option<String> {
+        if !(0.0..=1.0).contains(&self.mirror) {
+            return Some(format!("augmentation.mirror must lie in [0, 1], got {}", self.mirror));
+        }
+        let ranges = [("shift", self.shift), ("scale", self.scale)];
+        let wrong = ranges.iter().find(|(_, value)| !(0.0..=1.0).contains(value));
+        wrong.map(|(key, value)| format!("augmentation.{key} must lie in [0, 1], got {value}"))
+    }
+
+    /// Draws one change.
+    pub fn draw(&self, rng: &mut dyn Rng) -> Augmentation {
+        let mirrored = [(); 3].map(|()| rng.random_bool(self.mirror));
+        let mut within = |range: f32| (2.0 * rng.random::<f32>() - 1.0) * range;
+        Augmentation { mirrored, shift: within(self.shift), factor: 1.0 + within(self.scale) }
+    }
+}
+
+/// One change, for the images and the label map of a case alike.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Augmentation {
+    /// Axes x, y and z.
+    mirrored: [bool; 3],
+    shift: f32,
+    factor: f32,
+}
+
+impl Augmentation {
+    /// Changes an image of `size` voxels (x, y, z), x fastest.
+    pub fn image(&self, voxels: &mut [f32], size: [usize; 3]) {
+        self.mirror(voxels, size);
+        voxels.iter_mut().for_each(|voxel| *voxel = (*voxel + self.shift) * self.factor);
+    }
+
+    /// Mirrors voxels of any kind in place.
+    pub fn mirror<T>(&self, voxels: &mut [T], [nx, ny, nz]: [usize; 3]) {
+        if self.mirrored[0] {
+            voxels.chunks_exact_mut(nx).for_each(<[T]>::reverse);
+        }
+        if self.mirrored[1] {
+            for slice in voxels.chunks_exact_mut(nx * ny) {
+                mirror_chunks(slice, nx, ny);
+            }
+        }
+        if self.mirrored[2] {
+            mirror_chunks(voxels, nx * ny, nz);
+        }
+    }
+}
+
+/// Reverses the order of `count` chunks of `length`.
+fn mirror_chunks<T>(values: &mut [T], length: usize, count: usize) {
+    for low in 0..count / 2 {
+        let (before, after) = values.split_at_mut((count - 1 - low) * length);
+        before[low * length..(low + 1) * length].swap_with_slice(&mut after[..length]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_voxel_goes_to_the_other_side(
+            size in prop::array::uniform3(1usize..6), mirrored in prop::array::uniform3(any::<bool>()),
+        ) {
+            let augmentation = Augmentation { mirrored, shift: 0.0, factor: 1.0 };
+            let before: Vec<usize> = (0..size.iter().product()).collect();
+            let mut after = before.clone();
+            augmentation.mirror(&mut after, size);
+            for (offset, &from) in after.iter().enumerate() {
+                let voxel = [offset % size[0], offset / size[0] % size[1], offset / (size[0] * size[1])];
+                let source: [usize; 3] = std::array::from_fn(|axis| {
+                    if mirrored[axis] { size[axis] - 1 - voxel[axis] } else { voxel[axis] }
+                });
+                prop_assert_eq!(from, (source[2] * size[1] + source[1]) * size[0] + source[0]);
+            }
+        }
+    }
+}

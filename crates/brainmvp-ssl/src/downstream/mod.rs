@@ -1,0 +1,19 @@
+//! Downstream tasks: what a network that is fine-tuned sees of a case, and what is asked of it.
+//!
+//! A task is an [`Objective`](crate::objectives::Objective) as a pre-training method is, so that the one training loop runs
+//! it. Of a case [`Inputs`] reads the channels, where a modality may be missing; [`MixingConfig`] makes two copies of them
+//! with templates in the place of some modalities (BrainMVP eqs. 6 and 7); [`AugmentationConfig`] changes both alike.
+
+mod augmentation;
+mod classification;
+mod copies;
+mod inputs;
+mod mixing;
+mod segmentation;
+
+pub use augmentation::{Augmentation, AugmentationConfig};
+pub use classification::{Classifying, ClassifyingPlan, ClassifyingSample, Resized};
+pub use copies::CopyPlan;
+pub use inputs::{Channel, Inputs, Missing, interleave};
+pub use mixing::{Agreement, MixingConfig};
+pub use segmentation::{Segmenting, SegmentingPlan, SegmentingSample, regions_of};

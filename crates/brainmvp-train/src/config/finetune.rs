@@ -1,0 +1,371 @@
+//! The configuration of a fine-tuning run.
+
+use std::path::PathBuf;
+
+use brainmvp_infer::SlidingWindow;
+use brainmvp_metrics::Region;
+use brainmvp_nets::networks::NetworkConfig;
+use brainmvp_nets::weights::FirstLayer;
+use brainmvp_ssl::downstream::{AugmentationConfig, Missing, MixingConfig};
+use brainmvp_volume::Modality;
+use serde::{Deserialize, Serialize};
+
+use super::limits::{self, Common};
+use super::model::one_or_three;
+use super::{ModelConfig, ModelPreset, RunConfig, layers};
+use crate::checkpoint::CheckpointConfig;
+use crate::optimizer::OptimizerConfig;
+use crate::trainer::{LogConfig, TrainConfig, ValidationConfig};
+use crate::{Error, Result};
+
+/// What a network is fine-tuned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskKind {
+    /// A label for every voxel.
+    #[default]
+    Segment,
+    /// A class for every case.
+    Classify,
+}
+
+/// How classes of different frequency count in the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassWeights {
+    /// Every case alike.
+    #[default]
+    None,
+    /// Every class alike: a case counts the inverse of its class's frequency among the training cases.
+    Balanced,
+}
+
+/// What is asked of the network.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskConfig {
+    /// Segmentation or classification.
+    pub kind: TaskKind,
+    /// The modality of each channel; `[]` for all that the training cases have.
+    pub modalities: Vec<Modality>,
+    /// What stands for a modality that a case lacks.
+    pub missing: Missing,
+    /// Segmentation: what is told apart, each a union of label values; they may overlap. `[]` for the regions of the label
+    /// scheme that the data sets declare.
+    pub regions: Vec<Region>,
+    /// Classification: the classes; `[]` for all that the training cases have, sorted.
+    pub classes: Vec<String>,
+    /// Classification: how classes count.
+    pub class_weights: ClassWeights,
+}
+
+/// What the network begins with.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InitConfig {
+    /// The run or file of pre-trained weights and templates; left out for random weights and no templates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<PathBuf>,
+    /// What becomes of the first layer, which saw one channel.
+    pub first_layer: FirstLayer,
+}
+
+/// What the network sees of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskPatchConfig {
+    /// Voxels along x, y and z; one number stands for all three.
+    #[serde(deserialize_with = "one_or_three")]
+    pub size: [usize; 3],
+    /// Segmentation: share of the patches with a labelled voxel at their centre.
+    pub labelled_share: f64,
+    /// Classification: voxels along x, y and z that a whole case is resized to before a patch is taken.
+    #[serde(deserialize_with = "one_or_three")]
+    pub resize: [usize; 3],
+}
+
+impl TaskPatchConfig {
+    /// Defaults of a task.
+    fn of(kind: TaskKind) -> Self {
+        let size = match kind {
+            TaskKind::Segment => [96; 3],
+            TaskKind::Classify => [96, 96, 64],
+        };
+        Self { size, labelled_share: 1.0 / 3.0, resize: [128, 128, 64] }
+    }
+}
+
+impl Default for TaskPatchConfig {
+    fn default() -> Self {
+        Self::of(TaskKind::default())
+    }
+}
+
+/// Which cases are trained on and which are validated on. Test cases of the cohort are never touched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// Share of the training subjects that is used. Of one partition, smaller shares are part of larger ones.
+    pub labels_fraction: f64,
+    /// Which of many ways to choose that share.
+    pub partition: u64,
+    /// Parts of a cross-validation.
+    pub folds: usize,
+    /// The part that is validated on; left out, the cohort's validation cases are, or `validation_share` of the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold: Option<usize>,
+    /// Share of the subjects that is validated on where neither a fold nor the cohort says which; 0 for none.
+    pub validation_share: f64,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self { labels_fraction: 1.0, partition: 0, folds: 5, fold: None, validation_share: 0.2 }
+    }
+}
+
+/// Everything that determines a fine-tuning run, but its data and threads.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FinetuneConfig {
+    /// What is asked of the network.
+    pub task: TaskConfig,
+    /// What it begins with.
+    pub init: InitConfig,
+    /// Which network.
+    pub model: ModelConfig,
+    /// Templates in the place of modalities.
+    pub mixing: MixingConfig,
+    /// What it sees at once.
+    pub patch: TaskPatchConfig,
+    /// How cases are changed.
+    pub augmentation: AugmentationConfig,
+    /// Which cases.
+    pub data: DataConfig,
+    /// When it is judged.
+    pub validation: ValidationConfig,
+    /// Segmentation: how it is applied to a whole case, in validation and later. Windows are as large as patches.
+    pub inference: SlidingWindow,
+    /// How it is moved.
+    pub optimizer: OptimizerConfig,
+    /// How long and with which batches.
+    pub train: TrainConfig,
+    /// What is kept.
+    pub checkpoint: CheckpointConfig,
+    /// What is shown.
+    pub log: LogConfig,
+}
+
+/// The keys that decide the defaults of the others.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Asked {
+    task: AskedTask,
+    init: InitConfig,
+    model: Option<AskedModel>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct AskedModel {
+    preset: ModelPreset,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct AskedTask {
+    kind: TaskKind,
+}
+
+impl FinetuneConfig {
+    /// The paper's numbers for a task and a network.
+    pub fn of(kind: TaskKind, model: ModelConfig) -> Self {
+        let weight_decay = match model.network {
+            NetworkConfig::UniFormer(_) => 1e-4,
+            NetworkConfig::Unet3d(_) => 1e-5,
+        };
+        let patch = TaskPatchConfig::of(kind);
+        let (epochs, batch_size, accumulate) = match kind {
+            TaskKind::Segment => (500, 3, 1),
+            TaskKind::Classify => (200, 4, 16),
+        };
+        Self {
+            task: TaskConfig { kind, ..TaskConfig::default() },
+            model,
+            patch,
+            optimizer: OptimizerConfig { weight_decay, ..OptimizerConfig::default() },
+            train: TrainConfig { epochs, batch_size, accumulate, ..TrainConfig::default() },
+            ..Self::default()
+        }
+    }
+
+    /// The run or file of pre-trained weights that a TOML text and `key=value` settings name.
+    ///
+    /// # Errors
+    /// If the text is no TOML or a setting has no value.
+    pub fn source(text: &str, settings: &[String]) -> Result<Option<PathBuf>> {
+        let asked: Asked = layers::part(&layers::asked(text, settings)?)?;
+        Ok(asked.init.source)
+    }
+
+    /// Reads a TOML text and then `key=value` settings over the defaults of the task and network that they name. A
+    /// pre-trained `network` is the network; naming another is a mistake.
+    ///
+    /// # Errors
+    /// If a key is unknown, a value has the wrong type, or the whole makes no sense.
+    pub fn resolve(text: &str, settings: &[String], network: Option<&NetworkConfig>) -> Result<Self> {
+        let table = layers::asked(text, settings)?;
+        let asked: Asked = layers::part(&table)?;
+        let model = match (network, asked.model) {
+            (_, Some(AskedModel { preset })) => ModelConfig::of(preset),
+            (Some(network), None) => ModelConfig::with(network, 1),
+            (None, None) => ModelConfig::default(),
+        };
+        let mut defaults = Self::of(asked.task.kind, model);
+        defaults.inference.size = defaults.patch.size;
+        let mut config: Self = layers::over(&defaults, table)?;
+        config.inference.size = config.patch.size;
+        if let Some(network) = network
+            && config.model.network.with_in_channels(1) != network.with_in_channels(1)
+        {
+            let reason = "the pre-trained weights are of another network than [model] asks for; leave [model] out";
+            return Err(Error::Config(reason.to_owned()));
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let common = Common {
+            model: &self.model,
+            patch: self.patch.size,
+            train: &self.train,
+            optimizer: &self.optimizer,
+            checkpoint: &self.checkpoint,
+        };
+        let problem = common
+            .problem()
+            .or_else(|| self.augmentation.problem())
+            .or_else(|| self.task_problem())
+            .or_else(|| self.data_problem())
+            .or_else(|| {
+                limits::not_negative(&[("mixing.weight_agreement", f64::from(self.mixing.weight_agreement))])
+            });
+        match problem {
+            Some(problem) => Err(Error::Config(problem)),
+            None => Ok(self.inference.validate(self.model.network.stride())?),
+        }
+    }
+
+    fn task_problem(&self) -> Option<String> {
+        let task = &self.task;
+        let repeated = task.modalities.iter().enumerate().find(|(i, m)| task.modalities[..*i].contains(m));
+        if let Some((_, modality)) = repeated {
+            return Some(format!("task.modalities has {modality} twice"));
+        }
+        if task.modalities.len() == 1 && self.mixing.enabled {
+            let problem = self.mixing.mask.problem(self.patch.size);
+            if problem.is_some() {
+                return problem.map(|problem| problem.replace("method.mask", "mixing.mask"));
+            }
+        }
+        let names: Vec<&str> = match task.kind {
+            TaskKind::Segment => task.regions.iter().map(Region::name).collect(),
+            TaskKind::Classify => task.classes.iter().map(String::as_str).collect(),
+        };
+        if let Some((_, name)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+            return Some(format!("task: '{name}' comes twice"));
+        }
+        if task.kind == TaskKind::Classify {
+            if task.classes.len() == 1 {
+                return Some("task.classes: a classification needs two or more".to_owned());
+            }
+            if (0..3).any(|axis| self.patch.size[axis] > self.patch.resize[axis]) {
+                let (size, resize) = (self.patch.size, self.patch.resize);
+                return Some(format!("patch.size {size:?} must fit into patch.resize {resize:?}"));
+            }
+            let largest = self.patch.resize.iter().max().copied().unwrap_or(0) as u64;
+            return limits::at_most(&[("patch.resize", largest, 1024)]);
+        }
+        None
+    }
+
+    fn data_problem(&self) -> Option<String> {
+        let data = &self.data;
+        let shares = [
+            ("data.labels_fraction", data.labels_fraction),
+            ("data.validation_share", data.validation_share),
+            ("patch.labelled_share", self.patch.labelled_share),
+        ];
+        limits::shares(&shares)
+            .or_else(|| limits::positive(&shares[..1]))
+            .or_else(|| limits::counts(&[("data.folds", data.folds as u64, 1000)]))
+            .or_else(|| limits::counts(&[("validation.every_epochs", self.validation.every_epochs, u64::MAX)]))
+            .or_else(|| {
+                let fold = data.fold?;
+                let problem = format!("data.fold must be below data.folds ({}), got {fold}", data.folds);
+                (fold >= data.folds || data.folds < 2).then_some(problem)
+            })
+    }
+}
+
+impl RunConfig for FinetuneConfig {
+    fn parse(text: &str) -> Result<Self> {
+        Self::resolve(text, &[], None)
+    }
+
+    fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|e| Error::Config(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str, settings: &[&str]) -> Result<FinetuneConfig> {
+        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        FinetuneConfig::resolve(text, &settings, None)
+    }
+
+    #[test]
+    fn task_and_network_choose_the_defaults() {
+        let segment = resolve("", &[]).unwrap();
+        assert_eq!((segment.patch.size, segment.train.batch_size, segment.train.epochs), ([96; 3], 3, 500));
+        let classify = resolve("", &["task.kind=classify", "model.preset=unet3d", "patch.size=64"]).unwrap();
+        assert_eq!((classify.train.batch_size * classify.train.accumulate, classify.train.epochs), (64, 200));
+        assert_eq!((classify.optimizer.weight_decay, classify.inference.size), (1e-5, [64; 3]));
+    }
+
+    #[test]
+    fn what_is_stored_is_read_back() {
+        let text = "[task]\nmodalities = ['t1', 'flair']\nregions = [{ name = 'WT', labels = [1, 2] }]\n\
+                    [init]\nsource = 'run'\n[data]\nfold = 3\n[model]\npreset = 'tiny'\n";
+        let config = resolve(text, &[]).unwrap();
+        assert_eq!(FinetuneConfig::parse(&config.to_toml().unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn a_pre_trained_network_is_the_network() {
+        let tiny = ModelConfig::of(ModelPreset::Tiny).network;
+        let config = FinetuneConfig::resolve("", &[], Some(&tiny)).unwrap();
+        assert_eq!(config.model.network, tiny);
+        let other = FinetuneConfig::resolve("", &["model.preset=unet3d".to_owned()], Some(&tiny));
+        assert!(other.unwrap_err().to_string().contains("another network"));
+        let same = FinetuneConfig::resolve("", &["model.preset=tiny".to_owned()], Some(&tiny));
+        assert_eq!(same.unwrap().model.network, tiny);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let message = |settings: &[&str]| resolve("", settings).unwrap_err().to_string();
+        assert!(message(&["task.kindd=segment"]).contains("kindd"));
+        assert!(message(&["data.labels_fraction=0"]).contains("labels_fraction"));
+        assert!(message(&["data.fold=5"]).contains("below data.folds"));
+        assert!(message(&["task.modalities=['t1','t1']"]).contains("twice"));
+        assert!(message(&["task.modalities=['t9']"]).contains("t9"));
+        assert!(message(&["task.kind=classify", "patch.size=144"]).contains("patch.resize"));
+        assert!(message(&["inference.overlap=1.0"]).contains("overlap"));
+        assert!(message(&["augmentation.mirror=2"]).contains("mirror"));
+    }
+}

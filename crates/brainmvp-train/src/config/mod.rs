@@ -1,0 +1,33 @@
+//! The configurations of runs.
+//!
+//! Presets give the defaults; a TOML file and `key=value` settings change them; the whole is checked once and stored
+//! with the run as resolved.
+
+mod finetune;
+mod layers;
+mod limits;
+mod model;
+mod pretrain;
+
+pub use finetune::{
+    ClassWeights, DataConfig, FinetuneConfig, InitConfig, TaskConfig, TaskKind, TaskPatchConfig,
+};
+pub use model::{ModelConfig, ModelPreset, PatchConfig};
+pub use pretrain::PretrainConfig;
+
+use crate::Result;
+
+/// A configuration as a run folder stores it.
+pub trait RunConfig: Sized {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If a key is unknown, a value has the wrong type, or the whole makes no sense.
+    fn parse(text: &str) -> Result<Self>;
+
+    /// Writes it, every key with its value.
+    ///
+    /// # Errors
+    /// If a number does not fit TOML's integers.
+    fn to_toml(&self) -> Result<String>;
+}

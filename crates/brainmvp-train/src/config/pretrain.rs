@@ -1,0 +1,203 @@
+//! The configuration of a pre-training run.
+
+use brainmvp_ssl::objectives::{BrainMvpConfig, MethodPreset};
+use brainmvp_ssl::templates::TemplateConfig;
+use serde::{Deserialize, Serialize};
+
+use super::limits::{self, Common};
+use super::{ModelConfig, ModelPreset, PatchConfig, RunConfig, layers};
+use crate::checkpoint::CheckpointConfig;
+use crate::optimizer::OptimizerConfig;
+use crate::trainer::{LogConfig, TrainConfig};
+use crate::{Error, Result};
+
+/// Everything that determines a pre-training run, but its data and threads.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PretrainConfig {
+    /// Which network.
+    pub model: ModelConfig,
+    /// Which method.
+    pub method: BrainMvpConfig,
+    /// What it sees at once.
+    pub patch: PatchConfig,
+    /// The templates.
+    pub templates: TemplateConfig,
+    /// How it is moved.
+    pub optimizer: OptimizerConfig,
+    /// How long and with which batches.
+    pub train: TrainConfig,
+    /// What is kept.
+    pub checkpoint: CheckpointConfig,
+    /// What is shown.
+    pub log: LogConfig,
+}
+
+impl PretrainConfig {
+    /// The defaults of two presets.
+    pub fn of(model: ModelPreset, method: MethodPreset) -> Self {
+        let mut config =
+            Self { model: ModelConfig::of(model), method: BrainMvpConfig::of(method), ..Self::default() };
+        if method == MethodPreset::Released {
+            config.train.accumulate = 2;
+        }
+        config
+    }
+
+    /// Reads a TOML text and then `key=value` settings over the defaults of the presets that they name.
+    ///
+    /// # Errors
+    /// If a key is unknown, a value has the wrong type, or the whole makes no sense.
+    pub fn resolve(text: &str, settings: &[String]) -> Result<Self> {
+        let asked = layers::asked(text, settings)?;
+        let presets: Presets = layers::part(&asked)?;
+        let defaults = Self::of(presets.model.preset, presets.method.preset);
+        let config = layers::over(&defaults, asked)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let common = Common {
+            model: &self.model,
+            patch: self.patch.size,
+            train: &self.train,
+            optimizer: &self.optimizer,
+            checkpoint: &self.checkpoint,
+        };
+        let problem = common
+            .problem()
+            .or_else(|| self.shape_problem())
+            .or_else(|| self.method.mask.problem(self.patch.size))
+            .or_else(|| self.number_problem());
+        problem.map_or(Ok(()), |problem| Err(Error::Config(problem)))
+    }
+
+    fn shape_problem(&self) -> Option<String> {
+        let size = &self.templates.size;
+        if self.model.network.in_channels() != 1 {
+            let reason = "in_channels of the network must be 1: pre-training sees one modality at a time";
+            return Some(reason.to_owned());
+        }
+        if !size.is_empty() && (size.len() != 3 || size.contains(&0)) {
+            let reason = "templates.size must be [] (taken from the data) or three positive numbers [x, y, z]";
+            return Some(reason.to_owned());
+        }
+        limits::at_most(&[("templates.size", size.iter().max().copied().unwrap_or(0) as u64, 1024)])
+    }
+
+    fn number_problem(&self) -> Option<String> {
+        limits::positive(&[
+            ("method.temperature", f64::from(self.method.temperature)),
+            ("templates.range_floor", f64::from(self.templates.range_floor)),
+        ])
+        .or_else(|| {
+            limits::not_negative(&[
+                ("method.weight_cross", f64::from(self.method.weight_cross)),
+                ("method.weight_distill", f64::from(self.method.weight_distill)),
+                ("method.weight_contrast", f64::from(self.method.weight_contrast)),
+                ("templates.learning_rate_factor", self.templates.learning_rate_factor),
+            ])
+        })
+    }
+}
+
+impl RunConfig for PretrainConfig {
+    fn parse(text: &str) -> Result<Self> {
+        Self::resolve(text, &[])
+    }
+
+    fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|e| Error::Config(e.to_string()))
+    }
+}
+
+/// The two keys that decide the defaults of the others.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Presets {
+    model: Preset<ModelPreset>,
+    method: Preset<MethodPreset>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Preset<P> {
+    preset: P,
+}
+
+#[cfg(test)]
+mod tests {
+    use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
+
+    use super::*;
+
+    fn resolve(text: &str, settings: &[&str]) -> Result<PretrainConfig> {
+        PretrainConfig::resolve(text, &settings.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn presets_then_file_then_settings() {
+        let config = resolve(
+            "[method]\npreset = 'released'\nweight_contrast = 0.5\n[train]\nbatch_size = 2\n",
+            &["model.preset=tiny", "train.batch_size=4", "patch.size=32", "templates.size=[8, 9, 10]"],
+        )
+        .unwrap();
+        assert_eq!(config.model.network, NetworkConfig::UniFormer(UniFormerConfig::tiny()));
+        assert_eq!((config.method.weight_distill, config.method.weight_contrast), (10.0, 0.5));
+        assert_eq!((config.train.batch_size, config.train.accumulate), (4, 2));
+        assert_eq!(config.patch.size, [32; 3]);
+        assert_eq!(config.templates.size, [8, 9, 10]);
+    }
+
+    #[test]
+    fn what_is_stored_is_read_back() {
+        for preset in [ModelPreset::Tiny, ModelPreset::Unet3dTiny] {
+            let config = PretrainConfig::of(preset, MethodPreset::Released);
+            assert_eq!(PretrainConfig::parse(&config.to_toml().unwrap()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn the_preset_chooses_the_network() {
+        let settings = ["model.preset=unet3d", "model.unet3d.widths=[8, 8, 16, 16]", "patch.size=24"];
+        let expected = Unet3dConfig { widths: [8, 8, 16, 16], ..Unet3dConfig::published() };
+        assert_eq!(resolve("", &settings).unwrap().model.network, NetworkConfig::Unet3d(expected));
+    }
+
+    #[test]
+    fn the_recipes_are_valid() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let config = PretrainConfig::parse(&std::fs::read_to_string(&path).unwrap());
+            assert!(config.is_ok(), "{}: {config:?}", path.display());
+            seen += 1;
+        }
+        assert!(seen >= 3);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let message = |settings: &[&str]| resolve("", settings).unwrap_err().to_string();
+        assert!(message(&["train.btach_size=3"]).contains("btach_size"));
+        assert!(message(&["train.batch_size=many"]).contains("batch_size"));
+        assert!(message(&["patch.size=50"]).contains("multiple of 16"));
+        assert!(message(&["patch.size=0"]).contains("patch.size"));
+        assert!(message(&["method.mask.block=7"]).contains("mask.block"));
+        assert!(message(&["method.preset=papper"]).contains("papper"));
+        assert!(message(&["optimizer.beta1=1.5"]).contains("beta1"));
+        assert!(message(&["train"]).contains("key=value"));
+        assert!(message(&["model.uniformer.head_width=7"]).contains("head_width"));
+        assert!(message(&["model.uniformer.depths=[1, 1, 1, 999]"]).contains("at most 256"));
+        assert!(message(&["model.preset=tiny", "model.unet3d.in_channels=1"]).contains("two networks"));
+        assert!(
+            message(&["model.preset=unet3d", "model.unet3d.widths=[8, 8, 8, 9]"]).contains("multiples of 8")
+        );
+        assert!(message(&["patch.size=16000"]).contains("at most 512"));
+        assert!(message(&["method.weight_cross=nan"]).contains("weight_cross"));
+        let broken = resolve("[train]\nseed = 1\n[train", &[]).unwrap_err().to_string();
+        assert!(broken.contains("line 3") && !broken.contains('\n'), "{broken}");
+    }
+}

@@ -1,0 +1,197 @@
+//! Which cases are trained on, and which are validated on.
+
+use std::collections::BTreeMap;
+
+use brainmvp_cohort::Split;
+use brainmvp_prep::cache::CaseFacts;
+
+use crate::config::DataConfig;
+
+/// What becomes of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It is trained on.
+    Training,
+    /// It is validated on.
+    Validation,
+    /// It is left alone: a test case, or beyond the share of labels that is used.
+    Unused,
+}
+
+/// A person within a data set.
+type Subject<'a> = (&'a str, &'a str);
+
+/// Purposes of the draws, kept apart.
+const PARTITION: &str = "partition";
+const FOLD: &str = "fold";
+const VALIDATION: &str = "validation";
+
+/// The part of each case. All cases of a subject have the same part. Draws depend on the names of subjects alone, and
+/// shares hold within each class of each data set, so that further cases change little.
+pub(super) fn parts(cases: &[&CaseFacts], config: &DataConfig) -> Vec<Part> {
+    let mut subjects: BTreeMap<Subject<'_>, Part> = BTreeMap::new();
+    for case in cases {
+        let part = match case.split {
+            Some(Split::Test) => Part::Unused,
+            Some(Split::Validation) if config.fold.is_none() => Part::Validation,
+            _ => Part::Training,
+        };
+        // A subject with cases in several parts is in the one that is trained on least.
+        let known = subjects.entry(subject(case)).or_insert(part);
+        if part == Part::Unused || *known == Part::Training {
+            *known = part;
+        }
+    }
+    let has_validation = subjects.values().any(|part| *part == Part::Validation);
+    if let Some(fold) = config.fold {
+        for (rank, _, subject) in ranked(cases, &subjects, FOLD, 0) {
+            if rank % config.folds == fold {
+                subjects.insert(subject, Part::Validation);
+            }
+        }
+    } else if !has_validation {
+        let drawn = chosen(&ranked(cases, &subjects, VALIDATION, 0), config.validation_share);
+        subjects.extend(drawn.into_iter().map(|subject| (subject, Part::Validation)));
+    }
+    let order = ranked(cases, &subjects, PARTITION, config.partition);
+    let kept = chosen(&order, config.labels_fraction);
+    for (_, _, subject) in order {
+        if !kept.contains(&subject) {
+            subjects.insert(subject, Part::Unused);
+        }
+    }
+    cases.iter().map(|case| subjects[&subject(case)]).collect()
+}
+
+fn subject(case: &CaseFacts) -> Subject<'_> {
+    (&case.data_set, &case.subject)
+}
+
+/// The subjects that are trained on so far, each with its rank in the draw within its class of its data set and the
+/// number of subjects there.
+fn ranked<'a>(
+    cases: &[&'a CaseFacts],
+    parts: &BTreeMap<Subject<'a>, Part>,
+    purpose: &str,
+    number: u64,
+) -> Vec<(usize, usize, Subject<'a>)> {
+    let mut strata: BTreeMap<(&str, Option<&str>), Vec<Subject<'a>>> = BTreeMap::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for case in cases {
+        let subject = subject(case);
+        if parts.get(&subject) == Some(&Part::Training) && seen.insert(subject) {
+            strata.entry((&case.data_set, case.class.as_deref())).or_default().push(subject);
+        }
+    }
+    let mut ranked = Vec::new();
+    for mut subjects in strata.into_values() {
+        subjects.sort_by_key(|subject| place_in_draw(purpose, number, *subject));
+        let count = subjects.len();
+        ranked.extend(subjects.into_iter().enumerate().map(|(rank, subject)| (rank, count, subject)));
+    }
+    ranked
+}
+
+/// The subjects of a share of each stratum: those of a smaller share are among those of a larger one. At least one where
+/// the share is above 0.
+fn chosen<'a>(ranked: &[(usize, usize, Subject<'a>)], share: f64) -> Vec<Subject<'a>> {
+    let place = |(rank, count, _): &(usize, usize, Subject<'a>)| (*rank as f64 + 0.5) / *count as f64;
+    let chosen: Vec<_> = ranked.iter().filter(|row| place(row) < share).map(|(_, _, s)| *s).collect();
+    let first = ranked.iter().min_by(|a, b| place(a).total_cmp(&place(b)).then(a.2.cmp(&b.2)));
+    match first {
+        Some((_, _, subject)) if chosen.is_empty() && share > 0.0 => vec![*subject],
+        _ => chosen,
+    }
+}
+
+fn place_in_draw(purpose: &str, number: u64, (data_set, subject): Subject<'_>) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&number.to_le_bytes());
+    for text in [purpose, data_set, subject] {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brainmvp_cohort::CaseId;
+
+    /// Two cases of each subject; every third subject is of another class.
+    fn cohort(subjects: usize) -> Vec<CaseFacts> {
+        let case = |i: usize| CaseFacts {
+            id: CaseId::new(format!("c{i}")).unwrap(),
+            subject: format!("s{}", i / 2),
+            data_set: "d".to_owned(),
+            site: None,
+            class: Some(if (i / 2).is_multiple_of(3) { "LGG" } else { "HGG" }.to_owned()),
+            split: None,
+        };
+        (0..2 * subjects).map(case).collect()
+    }
+
+    fn of(cases: &[CaseFacts], config: &DataConfig) -> Vec<Part> {
+        let parts = parts(&cases.iter().collect::<Vec<_>>(), config);
+        for pair in parts.chunks(2) {
+            assert_eq!(pair[0], pair[1], "cases of one subject");
+        }
+        parts
+    }
+
+    fn places(parts: &[Part], part: Part) -> Vec<usize> {
+        (0..parts.len()).filter(|&i| parts[i] == part).collect()
+    }
+
+    #[test]
+    fn smaller_shares_of_labels_are_part_of_larger_ones() {
+        let cases = cohort(50);
+        for partition in 0..5 {
+            let mut before: Vec<usize> = Vec::new();
+            for fifths in 1..=5 {
+                let config =
+                    DataConfig { labels_fraction: fifths as f64 / 5.0, partition, ..DataConfig::default() };
+                let parts = of(&cases, &config);
+                let training = places(&parts, Part::Training);
+                assert!(before.iter().all(|case| training.contains(case)));
+                assert_eq!(training.len(), 80 * fifths / 5, "share {fifths}/5");
+                assert_eq!(places(&parts, Part::Validation).len(), 20);
+                before = training;
+            }
+        }
+        let [a, b] = [0, 1].map(|partition| {
+            of(&cases, &DataConfig { labels_fraction: 0.2, partition, ..DataConfig::default() })
+        });
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn folds_share_out_the_subjects() {
+        let cases = cohort(23);
+        let mut validated = vec![0; cases.len()];
+        for fold in 0..5 {
+            let parts = of(&cases, &DataConfig { fold: Some(fold), ..DataConfig::default() });
+            places(&parts, Part::Validation).into_iter().for_each(|case| validated[case] += 1);
+        }
+        assert!(validated.iter().all(|&times| times == 1));
+    }
+
+    #[test]
+    fn the_cohorts_splits_are_kept() {
+        let mut cases = cohort(10);
+        cases[0].split = Some(Split::Test);
+        cases[3].split = Some(Split::Validation);
+        let parts = of(&cases, &DataConfig::default());
+        assert_eq!(places(&parts, Part::Unused), [0, 1]);
+        assert_eq!(places(&parts, Part::Validation), [2, 3]);
+        let folded = of(&cases, &DataConfig { fold: Some(1), ..DataConfig::default() });
+        assert_eq!(places(&folded, Part::Unused), [0, 1], "test cases stay out of folds");
+    }
+
+    #[test]
+    fn a_single_subject_is_trained_on() {
+        let parts = of(&cohort(1), &DataConfig { validation_share: 0.0, labels_fraction: 0.01, ..DataConfig::default() });
+        assert_eq!(parts, [Part::Training; 2]);
+    }
+}

@@ -1,0 +1,79 @@
+//! The templates of a fine-tuning run in one file: what stood in for modalities in training stands in for them later.
+
+use std::path::Path;
+
+use brainmvp_ssl::FrozenTemplates;
+use brainmvp_volume::{Affine, Modality};
+use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
+
+use crate::tensor_file::{self, TensorFile};
+use crate::{Error, Result};
+
+/// Beside the volumes, which are `[Z, Y, X]` by the names of their modalities.
+#[derive(Serialize, Deserialize)]
+struct Facts {
+    /// Voxels along x, y and z.
+    shape: [usize; 3],
+    /// First three rows of the affine to RAS+ mm, if it is known.
+    affine: Option<[[f64; 4]; 3]>,
+}
+
+/// Writes them, whole or not at all.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(super) fn save(templates: &FrozenTemplates, path: &Path) -> Result<()> {
+    let (shape, grid) = (templates.size(), templates.grid());
+    let facts = Facts { shape, affine: grid.map(|grid| grid.affine.rows()) };
+    let text = serde_json::to_string(&facts).map_err(|e| Error::checkpoint(path, e.to_string()))?;
+    let volumes: Vec<(Modality, &[f32])> =
+        templates.modalities().filter_map(|modality| Some((modality, templates.get(modality)?))).collect();
+    let [x, y, z] = shape;
+    let described =
+        volumes.iter().map(|(modality, _)| (modality.name().to_owned(), Dtype::F32, vec![z, y, x]));
+    tensor_file::write(path, text, described.collect(), |place, file| {
+        volumes[place].1.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))
+    })
+}
+
+/// Reads them.
+///
+/// # Errors
+/// If the file cannot be read or holds anything else.
+pub(super) fn load(path: &Path) -> Result<FrozenTemplates> {
+    let wrong = |reason: &dyn std::fmt::Display| Error::checkpoint(path, format!("no templates of a run: {reason}"));
+    let mut file = TensorFile::open(path)?;
+    let facts: Facts = serde_json::from_str(file.text().unwrap_or_default()).map_err(|e| wrong(&e))?;
+    let [x, y, z] = facts.shape;
+    let names: Vec<String> = file.tensors().map(|(name, _)| name).collect();
+    let mut volumes = Vec::new();
+    for name in names {
+        let modality: Modality = name.parse().map_err(|e| wrong(&e))?;
+        let (shape, values) = file.floats(&name)?;
+        if shape != [z, y, x] {
+            return Err(wrong(&format!("{name} has the shape {shape:?}, expected {:?}", [z, y, x])));
+        }
+        volumes.push((modality, values));
+    }
+    // They were normalised before they were stored: their range is at most 1, and their lowest value 0.
+    Ok(FrozenTemplates::new(facts.shape, facts.affine.map(Affine::from_rows), 1.0, volumes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("templates.safetensors");
+        let volumes = [(Modality::T2, vec![0.0, 0.25, 4.0, 1.0, 2.0, 3.0]), (Modality::T1, vec![0.0, 0.1, 0.2, 0.0, 0.0, 0.0])];
+        let affine = Affine::from_spacing([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+        let templates = FrozenTemplates::new([3, 2, 1], Some(affine), 1.0, volumes);
+        save(&templates, &path).unwrap();
+        assert_eq!(load(&path).unwrap(), templates);
+        std::fs::write(&path, b"short").unwrap();
+        assert!(load(&path).unwrap_err().to_string().contains("templates.safetensors"));
+    }
+}

@@ -1,0 +1,145 @@
+//! Cases that are not trained on judge the network.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use brainmvp_infer::{SlidingWindow, WindowSource};
+use brainmvp_metrics::metrics::classification::{ClassificationScores, multiclass};
+use brainmvp_metrics::{Mask, MaskPair, Metric, SegmentationConfig};
+use brainmvp_ssl::downstream::{Classifying, ClassifyingPlan, Inputs, Segmenting, regions_of};
+use brainmvp_ssl::patch::PatchSource;
+use burn::module::Module as _;
+use burn::tensor::activation::{sigmoid, softmax};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::regions::RegionTable;
+use crate::batches::CaseSource;
+use crate::trainer::Judge;
+use crate::{Error, Result};
+
+/// The channels of a case, to be seen window by window.
+pub struct CaseWindows<'a, S> {
+    /// The case.
+    pub case: &'a S,
+    /// What is seen of it.
+    pub inputs: &'a Inputs,
+}
+
+impl<S: PatchSource> WindowSource for CaseWindows<'_, S>
+where
+    S::Error: std::error::Error + Send + Sync + 'static,
+{
+    fn shape(&self) -> [usize; 3] {
+        self.case.shape()
+    }
+
+    fn channels(&self) -> usize {
+        self.inputs.channels.len()
+    }
+
+    fn read(&self, channel: usize, start: [isize; 3], size: [usize; 3]) -> brainmvp_infer::Result<Vec<f32>> {
+        let read = self.inputs.channel(self.case, channel, start, size);
+        read.map(|channel| channel.voxels).map_err(brainmvp_infer::Error::source)
+    }
+}
+
+/// Judges a segmentation by the Dice score of whole cases.
+pub(super) struct SegmentationJudge<'a> {
+    pub(super) cases: &'a [CaseSource],
+    pub(super) inputs: &'a Inputs,
+    pub(super) regions: &'a RegionTable,
+    pub(super) window: &'a SlidingWindow,
+    /// Without autodiff.
+    pub(super) device: &'a Device,
+}
+
+impl Judge<Segmenting> for SegmentationJudge<'_> {
+    fn judge(&self, objective: &Segmenting, stop: &AtomicBool) -> Result<Option<Vec<(String, f64)>>> {
+        let network = objective.network().valid();
+        let names: Vec<&str> = self.regions.regions.iter().map(|region| region.name()).collect();
+        let mut sums = vec![0.0; names.len()];
+        for case in self.cases {
+            let windows = CaseWindows { case, inputs: self.inputs };
+            let predict = |window: Tensor<5>| {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(brainmvp_infer::Error::Stopped);
+                }
+                Ok(sigmoid(network.forward(window, &mut None).logits))
+            };
+            let blended = match self.window.run(&windows, names.len(), self.device, predict) {
+                Err(brainmvp_infer::Error::Stopped) => return Ok(None),
+                other => other.map_err(|source| Error::Judge { case: case.id().to_owned(), source })?,
+            };
+            let dice = self.dice(case, &blended.classes)?;
+            sums.iter_mut().zip(dice).for_each(|(sum, dice)| *sum += dice);
+        }
+        let means = sums.iter().map(|sum| sum / self.cases.len() as f64);
+        let mean = sums.iter().sum::<f64>() / (names.len() * self.cases.len()) as f64;
+        let of_regions = names.iter().zip(means).map(|(name, dice)| (format!("dice {name}"), dice));
+        Ok(Some([("dice".to_owned(), mean)].into_iter().chain(of_regions).collect()))
+    }
+}
+
+impl SegmentationJudge<'_> {
+    /// The Dice score of each region, from the probabilities of its voxels.
+    fn dice(&self, case: &CaseSource, probabilities: &[Vec<f32>]) -> Result<Vec<f64>> {
+        let shape = case.shape();
+        let config = SegmentationConfig::default();
+        let metric = Metric::named("dice").ok_or_else(|| Error::Config("no metric 'dice'".to_owned()))?;
+        let labels = case.labels([0; 3], shape)?.unwrap_or_else(|| vec![0; shape.iter().product()]);
+        let values: Vec<BTreeSet<u16>> = self.regions.of(case.data_set());
+        let spacing_mm = case.grid().affine.spacing_mm();
+        let score = |(region, probabilities): (&BTreeSet<u16>, &Vec<f32>)| {
+            let truth = regions_of(&labels, std::slice::from_ref(region));
+            let mask = |values: &[f32]| {
+                Mask::new(shape, &values.iter().map(|value| *value > 0.5).collect::<Vec<_>>())
+            };
+            let pair = MaskPair::new(mask(probabilities), mask(&truth), spacing_mm)?;
+            Ok(config.score(metric, &pair).value().unwrap_or(0.0))
+        };
+        values.iter().zip(probabilities).map(score).collect()
+    }
+}
+
+/// Judges a classification by the area under the ROC curve.
+pub(super) struct ClassificationJudge<'a> {
+    pub(super) cases: &'a [CaseSource],
+    pub(super) plan: &'a ClassifyingPlan,
+    /// Without autodiff.
+    pub(super) device: &'a Device,
+}
+
+impl Judge<Classifying> for ClassificationJudge<'_> {
+    fn judge(&self, objective: &Classifying, stop: &AtomicBool) -> Result<Option<Vec<(String, f64)>>> {
+        let network = objective.network().valid();
+        let (mut probabilities, mut classes) = (Vec::new(), Vec::new());
+        for case in self.cases {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let known = |class| self.plan.classes.iter().position(|name| name == class);
+            classes.extend(case.class().and_then(known));
+            let [x, y, z] = self.plan.resized.patch;
+            let inputs = &self.plan.copies.inputs;
+            let centre = self.plan.resized.centre(case, inputs)?;
+            let data = TensorData::new(centre, [1, z, y, x, inputs.channels.len()]);
+            let logits = network.forward(Tensor::from_data(data, self.device), &mut None).logits;
+            let of_classes = softmax(logits, 1).into_data().convert::<f64>().try_into_vec::<f64>();
+            probabilities.extend(of_classes.map_err(|e| Error::Config(format!("{e:?}")))?);
+        }
+        let scores = multiclass(&probabilities, &classes, self.plan.classes.len())?;
+        Ok(Some(named(&scores)))
+    }
+}
+
+/// The area under the ROC curve first, where there are cases of every class; else accuracy.
+fn named(scores: &ClassificationScores) -> Vec<(String, f64)> {
+    let all = [
+        ("auc", scores.auc),
+        ("accuracy", scores.accuracy),
+        ("balanced_accuracy", scores.balanced_accuracy),
+        ("f1_macro", scores.f1_macro),
+    ];
+    let defined = all.into_iter().filter_map(|(name, score)| Some((name.to_owned(), score.value()?)));
+    defined.filter(|(_, value)| !value.is_nan()).collect()
+}

@@ -1,0 +1,264 @@
+//! Whole fine-tuning runs on a small phantom cohort: what they leave, and that stopping them changes nothing.
+
+#![allow(clippy::unwrap_used)] // that is how a test fails
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
+use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
+use brainmvp_train::finetune::{Model, TaskNetwork, finetune};
+use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics, read_lines, read_metrics};
+use brainmvp_train::pretrain::pretrain;
+use brainmvp_train::run::{Existing, RunFolder, RunRequest};
+use brainmvp_train::trainer::{Ended, Observer};
+use brainmvp_volume::{Modality, nifti};
+use burn::tensor::Device;
+
+/// A cache of prepared phantoms with gliomas, some without some modalities, and a short pre-training on it, made once for
+/// all tests.
+fn folder() -> &'static Path {
+    static FOLDER: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let config = PhantomConfig {
+            cases: 8,
+            size: 32,
+            seed: 5,
+            missing_rate: 0.2,
+            modalities: vec![Modality::Flair, Modality::T1, Modality::T1c],
+            lesions: DiseaseMix::only(Disease::Glioma),
+            ..PhantomConfig::default()
+        };
+        let cohort = write_cohort(&config, &folder.path().join("raw"), &|_| {}).unwrap();
+        let prep = PrepConfig { spacing_mm: [6.0; 3], ..PrepConfig::default() };
+        let stop = AtomicBool::new(false);
+        let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &stop };
+        preprocess(&cohort, &folder.path().join("cache"), &prep, &options, &|_| {}).unwrap();
+        let settings = ["model.preset=tiny", "patch.size=16", "train.batch_size=2", "train.max_steps=4"];
+        let request = RunRequest {
+            data: folder.path().join("cache"),
+            out: folder.path().join("pretrained"),
+            config: None,
+            settings: settings.map(str::to_owned).to_vec(),
+            existing: Existing::Refuse,
+            device: "cpu".into(),
+        };
+        pretrain(&request, &stop, &Watcher::new(u64::MAX, &stop)).unwrap();
+        folder
+    });
+    folder.path()
+}
+
+/// Stops a run after a given number of steps and keeps what it is told.
+struct Watcher<'a> {
+    steps: u64,
+    done: AtomicU64,
+    stop: &'a AtomicBool,
+    told: Mutex<Vec<String>>,
+}
+
+impl<'a> Watcher<'a> {
+    fn new(steps: u64, stop: &'a AtomicBool) -> Self {
+        Self { steps, done: AtomicU64::new(0), stop, told: Mutex::default() }
+    }
+}
+
+impl Observer for Watcher<'_> {
+    fn step(&self, metrics: &StepMetrics, _last: u64) {
+        assert!(metrics.loss.is_finite());
+        if self.done.fetch_add(1, Ordering::Relaxed) + 1 == self.steps {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.told.lock().unwrap().push(text.to_owned());
+    }
+
+    fn warn(&self, text: &str) {
+        self.told.lock().unwrap().push(format!("warning: {text}"));
+    }
+}
+
+/// How a run went.
+struct Went {
+    ended: brainmvp_train::Result<Ended>,
+    told: String,
+}
+
+fn run_on(data: PathBuf, out: &Path, existing: Existing, steps: u64, settings: &[&str]) -> Went {
+    let mut all = vec![
+        "model.preset=tiny",
+        "patch.size=16",
+        "patch.resize=[24, 24, 16]",
+        "mixing.mask.block=4",
+        "train.batch_size=2",
+        "train.accumulate=1",
+        "train.epochs=4",
+        "validation.every_epochs=1",
+        "checkpoint.every_steps=4",
+        "log.pictures_every_steps=5",
+    ];
+    if settings.iter().any(|setting| setting.starts_with("init.source")) {
+        all.remove(0);
+    }
+    all.extend(settings);
+    let request = RunRequest {
+        data,
+        out: out.to_owned(),
+        config: None,
+        settings: all.iter().map(ToString::to_string).collect(),
+        existing,
+        device: "cpu".into(),
+    };
+    let stop = AtomicBool::new(false);
+    let watcher = Watcher::new(steps, &stop);
+    let ended = finetune(&request, &stop, &watcher);
+    Went { ended, told: watcher.told.into_inner().unwrap().join("\n") }
+}
+
+fn run(out: &Path, existing: Existing, steps: u64, settings: &[&str]) -> Went {
+    run_on(folder().join("cache"), out, existing, steps, settings)
+}
+
+fn from_pretraining() -> String {
+    format!("init.source='{}'", folder().join("pretrained").display())
+}
+
+/// The records without what depends on how fast a run ran.
+fn lasting(out: &Path) -> (Vec<StepMetrics>, Vec<ValidationMetrics>) {
+    let steps = read_metrics(&out.join("metrics.jsonl")).unwrap();
+    let steps = steps.into_iter().map(|m| StepMetrics { seconds: 0.0, samples_per_s: 0.0, wait_share: 0.0, ..m });
+    let validations = read_lines::<ValidationMetrics>(&out.join("validation.jsonl")).unwrap();
+    (steps.collect(), validations.into_iter().map(|v| ValidationMetrics { seconds: 0.0, ..v }).collect())
+}
+
+#[test]
+fn stopping_and_resuming_changes_no_bit() {
+    let place = tempfile::tempdir().unwrap();
+    let init = from_pretraining();
+    let (whole, parts) = (place.path().join("whole"), place.path().join("parts"));
+    for settings in [&["task.kind=segment", init.as_str()][..], &["task.kind=classify", "train.accumulate=2", &init]] {
+        let went = run(&whole, Existing::Refuse, 99, settings);
+        assert_eq!(went.ended.unwrap(), Ended::Finished, "{}", went.told);
+        assert_eq!(run(&parts, Existing::Refuse, 3, settings).ended.unwrap(), Ended::Stopped);
+        assert_eq!(run(&parts, Existing::Resume, 4, settings).ended.unwrap(), Ended::Stopped);
+        // As after a kill: what was validated after the last checkpoint is validated again.
+        let torn = std::fs::read_to_string(parts.join("validation.jsonl")).unwrap() + "{\"step\":8,\"ep";
+        std::fs::write(parts.join("validation.jsonl"), torn).unwrap();
+        assert_eq!(run(&parts, Existing::Resume, 99, settings).ended.unwrap(), Ended::Finished);
+        assert_eq!(lasting(&whole), lasting(&parts));
+        let last = *RunFolder::open(&whole).unwrap().checkpoints().unwrap().last().unwrap();
+        let newest = format!("checkpoints/step-{last:08}.safetensors");
+        for file in [&newest, "checkpoints/best.safetensors", "config.toml", "templates.safetensors"] {
+            let [a, b] = [&whole, &parts].map(|run| std::fs::read(run.join(file)).unwrap());
+            assert!(a == b, "{file} differs");
+        }
+        std::fs::remove_dir_all(&whole).unwrap();
+        std::fs::remove_dir_all(&parts).unwrap();
+    }
+}
+
+#[test]
+fn a_segmentation_learns_and_can_be_used() {
+    let place = tempfile::tempdir().unwrap();
+    let run_folder = place.path().join("run");
+    let settings = ["train.epochs=40", "optimizer.schedule.learning_rate=3e-3", "validation.every_epochs=10"];
+    let went = run(&run_folder, Existing::Refuse, u64::MAX, &settings);
+    assert_eq!(went.ended.unwrap(), Ended::Finished);
+    assert!(went.told.contains("training cases lack"), "{}", went.told);
+    let (steps, validations) = lasting(&run_folder);
+    let mean = |steps: &[StepMetrics]| steps.iter().map(|step| step.loss).sum::<f64>() / steps.len() as f64;
+    let tenth = steps.len() / 10;
+    assert!(mean(&steps[steps.len() - tenth..]) < 0.8 * mean(&steps[..tenth]));
+    let names: Vec<&str> = validations[0].scores.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["dice", "dice ET", "dice TC", "dice WT"]);
+    assert_eq!(validations.len(), 4);
+    let model = Model::open(&run_folder, &Device::flex()).unwrap();
+    assert!(matches!(model.network, TaskNetwork::Segmentation(_)));
+    assert_eq!(model.preparation.spacing_mm, [6.0; 3]);
+    let best = validations.iter().rev().find(|validation| validation.best).unwrap();
+    assert_eq!(model.step, best.step);
+}
+
+#[test]
+fn what_pre_training_has_learnt_is_taken_over() {
+    let place = tempfile::tempdir().unwrap();
+    let init = from_pretraining();
+    let went = run(&place.path().join("a"), Existing::Refuse, 1, &[&init]);
+    assert!(went.ended.is_ok() && went.told.contains("tensors are from"), "{}", went.told);
+    let single = run(&place.path().join("b"), Existing::Refuse, 1, &[&init, "task.modalities=['flair']"]);
+    assert!(single.ended.is_ok(), "{}", single.told);
+    let other = run(&place.path().join("c"), Existing::Refuse, 1, &[&init, "model.preset=unet3d"]);
+    assert!(other.ended.unwrap_err().to_string().contains("another network"));
+    let nothing = run(&place.path().join("d"), Existing::Refuse, 1, &["init.source='nowhere'"]);
+    assert!(nothing.ended.unwrap_err().to_string().contains("nowhere"));
+}
+
+#[test]
+fn the_other_network_is_fine_tuned_too() {
+    let place = tempfile::tempdir().unwrap();
+    for kind in ["task.kind=segment", "task.kind=classify"] {
+        let settings = [kind, "model.preset=unet3d-tiny", "train.max_steps=2"];
+        let out = place.path().join(kind);
+        assert_eq!(run(&out, Existing::Refuse, 99, &settings).ended.unwrap(), Ended::Finished);
+        assert!(Model::open(&out, &Device::flex()).is_ok());
+    }
+}
+
+#[test]
+fn a_run_whose_score_rises_no_more_ends() {
+    let place = tempfile::tempdir().unwrap();
+    let out = place.path().join("run");
+    let settings = ["validation.patience=2", "optimizer.schedule.learning_rate=1e-12", "train.epochs=30"];
+    let went = run(&out, Existing::Refuse, u64::MAX, &settings);
+    assert_eq!(went.ended.unwrap(), Ended::Finished);
+    assert!(went.told.contains("no better score for 2 validations"), "{}", went.told);
+    let before = lasting(&out);
+    assert_eq!(before.1.len(), 3);
+    assert_eq!(run(&out, Existing::Resume, u64::MAX, &settings).ended.unwrap(), Ended::Finished);
+    assert_eq!(lasting(&out), before, "it stays ended");
+}
+
+#[test]
+fn missing_modalities_are_filled_or_dropped() {
+    let place = tempfile::tempdir().unwrap();
+    for (missing, channels) in [("template", 3), ("zero", 3), ("drop", 1)] {
+        let out = place.path().join(missing);
+        let setting = format!("task.missing={missing}");
+        let went = run(&out, Existing::Refuse, 1, &[&setting]);
+        assert!(went.ended.is_ok(), "{}", went.told);
+        let model = Model::open(&out, &Device::flex()).unwrap();
+        assert!(model.config.task.modalities.len() <= channels.max(2), "{:?}", model.config.task.modalities);
+        assert_eq!(model.config.model.network.in_channels(), model.config.task.modalities.len());
+    }
+}
+
+#[test]
+fn label_values_that_mean_nothing_are_named_before_training() {
+    let place = tempfile::tempdir().unwrap();
+    let raw = folder().join("raw");
+    let mut cohort = brainmvp_cohort::Cohort::load(&raw.join("cohort.json")).unwrap();
+    cohort.cases.truncate(3);
+    let path = cohort.cases[0].label.clone().unwrap();
+    let mut labels = nifti::read_labels(&path).unwrap();
+    labels.voxels_mut().iter_mut().filter(|label| **label > 0).for_each(|label| *label = 9);
+    let foreign = place.path().join("foreign.nii.gz");
+    nifti::write_labels(&foreign, &labels, "").unwrap();
+    cohort.cases[0].label = Some(foreign);
+    let id = cohort.cases[0].id.to_string();
+    let prep = PrepConfig { spacing_mm: [6.0; 3], ..PrepConfig::default() };
+    let stop = AtomicBool::new(false);
+    let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &stop };
+    let cache = place.path().join("cache");
+    preprocess(&cohort, &cache, &prep, &options, &|_| {}).unwrap();
+    let went = run_on(cache.clone(), &place.path().join("run"), Existing::Refuse, 1, &["data.validation_share=0"]);
+    assert!(went.ended.is_ok(), "{}", went.told);
+    assert!(went.told.contains(&format!("warning: case '{id}' is left out")), "{}", went.told);
+    assert!(went.told.contains("value 9"), "{}", went.told);
+    let settings = ["task.regions=[{ name = 'odd', labels = [77] }]"];
+    let none = run_on(cache, &place.path().join("other"), Existing::Refuse, 1, &settings);
+    assert!(none.ended.is_ok(), "a region of the scheme's values need not be in any case: {}", none.told);
+}

@@ -1,0 +1,63 @@
+//! Fine-tuning through the program.
+
+use crate::program::{Ended, Place};
+
+/// A place with a cache of small phantoms with gliomas, and a pre-training of three steps on it.
+fn place() -> Place {
+    let place = Place::new();
+    let phantom = ["phantom", "--out", "phantom", "--cases", "6", "--size", "32", "--lesions", "glioma", "--quiet"];
+    place.run(&phantom).succeeds();
+    place.run(&["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6", "--quiet"]).succeeds();
+    let pretrain = ["pretrain", "--data", "cache", "--out", "run", "--set", "model.preset=tiny", "--set"];
+    place.run(&[&pretrain[..], &["patch.size=16", "--set", "train.max_steps=3", "--quiet"]].concat()).succeeds();
+    place
+}
+
+fn finetune(place: &Place, task: &str, init: &str, out: &str, more: &[&str]) -> Ended {
+    let options = ["--data", "cache", "--init", init, "--out", out, "--set", "patch.size=16", "--set"];
+    let settings = ["train.batch_size=2", "--set", "train.accumulate=1", "--set", "train.max_steps=2"];
+    place.run(&[&["finetune", task][..], &options[..], &settings[..], more].concat())
+}
+
+#[test]
+fn both_tasks_from_a_run_or_nothing() {
+    let place = place();
+    let more = ["--set", "patch.resize=16"];
+    finetune(&place, "segment", "run", "segmenter", &more).succeeds().notes(&[
+        "training and",
+        "tensors are from run",
+        "validation at step 2: dice",
+        "next: brainmvp predict --model segmenter",
+    ]);
+    let stored = std::fs::read_to_string(place.path("segmenter/config.toml")).unwrap();
+    assert!(stored.contains("name = \"WT\"") && stored.contains("source = \"run\""), "{stored}");
+    finetune(&place, "classify", "run", "classifier", &more).succeeds().notes(&["accuracy"]);
+    let scratch = ["--set", "model.preset=tiny", "--labels-fraction", "0.5", "--modalities", "t1c,flair"];
+    finetune(&place, "segment", "none", "scratch", &scratch).succeeds().notes(&["validation at step 2"]);
+    assert!(!place.path("scratch/templates.safetensors").exists());
+    finetune(&place, "segment", "none", "scratch", &scratch).fails(2, &["scratch", "holds a run already"]);
+    let resumed = [&scratch[..], &["--resume"]].concat();
+    finetune(&place, "segment", "none", "scratch", &resumed).succeeds();
+    let changed = [&resumed[..], &["--set", "mixing.weight_agreement=0.5"]].concat();
+    finetune(&place, "segment", "none", "scratch", &changed).fails(2, &["another configuration"]);
+}
+
+#[test]
+fn mistakes() {
+    let place = place();
+    let tiny = ["--set", "model.preset=tiny"];
+    for (task, init, more, words) in [
+        ("segment", "absent", &[][..], &["absent"][..]),
+        ("segment", "none", &["--set", "task.regions=[{ name = 'x', labels = [0] }]"], &["background"]),
+        ("segment", "none", &["--set", "task.missing=guess"], &["guess"]),
+        ("segment", "none", &["--fold", "7"], &["data.fold"]),
+        ("segment", "none", &["--labels-fraction", "2"], &["0 to 1"]),
+        ("segment", "none", &["--modalities", "t9"], &["t9"]),
+        ("classify", "none", &["--set", "task.classes=['LGG']"], &["two or more"]),
+    ] {
+        finetune(&place, task, init, "out", &[&tiny[..], more].concat()).fails(2, words);
+    }
+    assert!(!place.path("out").exists(), "a mistake leaves nothing behind");
+    place.run(&["finetune", "guess"]).fails(2, &["guess"]);
+    place.run(&["finetune", "segment", "--data", "none", "--init", "none", "--out", "x"]).fails(2, &["none"]);
+}
