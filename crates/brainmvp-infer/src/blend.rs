@@ -127,7 +127,9 @@ impl Blender {
             for (y, row) in plane.chunks_exact_mut(inner[0] * classes).enumerate() {
                 let first = (z * ny + padding[1] + y) * nx + padding[0];
                 let sums = self.sum[first * classes..].chunks_exact(classes);
-                for ((mean, sum), weight) in row.chunks_exact_mut(classes).zip(sums).zip(&self.weight[first..]) {
+                for ((mean, sum), weight) in
+                    row.chunks_exact_mut(classes).zip(sums).zip(&self.weight[first..])
+                {
                     let scale = if *weight > 0.0 { weight.recip() } else { 0.0 };
                     mean.iter_mut().zip(sum).for_each(|(mean, sum)| *mean = sum * scale);
                 }

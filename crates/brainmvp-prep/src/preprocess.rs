@@ -97,9 +97,10 @@ pub fn preprocess(
     let ours: HashSet<&CaseId> = cohort.cases.iter().map(|case| &case.id).collect();
     manifest.cases.retain(|entry| ours.contains(&entry.case.id));
     manifest.quarantined.retain(|case| ours.contains(&case.id));
-    let schemes = cohort.data_sets.iter().filter_map(|(name, data_set)| {
-        Some((name.clone(), data_set.label_scheme.clone()?))
-    });
+    let schemes = cohort
+        .data_sets
+        .iter()
+        .filter_map(|(name, data_set)| Some((name.clone(), data_set.label_scheme.clone()?)));
     manifest.label_schemes = schemes.collect();
     manifest.save(out)?;
 

@@ -26,7 +26,8 @@ impl FrozenTemplates {
     ) -> Self {
         let count: usize = size.iter().product();
         let volumes = volumes.into_iter().filter(|(_, volume)| volume.len() == count);
-        let volumes = volumes.filter_map(|(modality, volume)| Some((modality, normalised(volume, range_floor)?.into())));
+        let volumes = volumes
+            .filter_map(|(modality, volume)| Some((modality, normalised(volume, range_floor)?.into())));
         Self { size, affine, volumes: volumes.collect() }
     }
 
@@ -65,7 +66,8 @@ impl FrozenTemplates {
         let mut patch = vec![0.0; size.iter().product()];
         for (z, from_z) in zs.of_patch().zip(zs.of_whole()) {
             for (y, from_y) in ys.of_patch().zip(ys.of_whole()) {
-                let (row, from_row) = ((z * size[1] + y) * size[0], (from_z * self.size[1] + from_y) * self.size[0]);
+                let (row, from_row) =
+                    ((z * size[1] + y) * size[0], (from_z * self.size[1] + from_y) * self.size[0]);
                 let from = from_row + xs.of_whole().start..from_row + xs.of_whole().end;
                 patch[row + xs.of_patch().start..row + xs.of_patch().end].copy_from_slice(&template[from]);
             }
@@ -118,8 +120,12 @@ mod tests {
 
     #[test]
     fn what_was_never_learnt_is_absent() {
-        let frozen =
-            FrozenTemplates::new([2, 1, 1], None, 1.0, [(Modality::T1, vec![0.5, 0.5]), (Modality::T2, vec![0.0, 2.0])]);
+        let frozen = FrozenTemplates::new(
+            [2, 1, 1],
+            None,
+            1.0,
+            [(Modality::T1, vec![0.5, 0.5]), (Modality::T2, vec![0.0, 2.0])],
+        );
         assert_eq!(frozen.modalities().collect::<Vec<_>>(), [Modality::T2]);
         assert_eq!(frozen.get(Modality::T2), Some(&[0.0, 1.0][..]));
         assert_eq!(frozen.crop(Modality::T1, [0; 3], [1; 3]), None);

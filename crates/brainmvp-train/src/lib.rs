@@ -20,8 +20,8 @@ pub mod pretrain;
 pub mod pretrained;
 pub mod run;
 pub mod schedule;
-mod tensor_file;
 pub mod templates;
+mod tensor_file;
 pub mod trainer;
 
 pub use error::{Error, Result};

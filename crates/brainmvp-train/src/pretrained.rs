@@ -1,10 +1,10 @@
 //! placeholder
-use std::collections::BTreeMap;
-use std::path::Path;
+use crate::Result;
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_ssl::FrozenTemplates;
 use burn::tensor::TensorData;
-use crate::Result;
+use std::collections::BTreeMap;
+use std::path::Path;
 /// p
 pub struct Pretrained {
     /// n

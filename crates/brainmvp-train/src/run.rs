@@ -193,9 +193,7 @@ impl RunFolder {
         }
         let path = path.join("config.toml");
         match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                C::parse(&text).map(Some).map_err(|e| Error::run_folder(&path, e.to_string()))
-            }
+            Ok(text) => C::parse(&text).map(Some).map_err(|e| Error::run_folder(&path, e.to_string())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io(&path, e)),
         }

@@ -66,7 +66,8 @@ impl TensorFile {
         let mut file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut size = [0; 8];
-        let no_tensors = || Error::checkpoint(path, "not a safetensors file: its header does not fit the file");
+        let no_tensors =
+            || Error::checkpoint(path, "not a safetensors file: its header does not fit the file");
         if length < 8 {
             return Err(no_tensors());
         }

@@ -130,7 +130,8 @@ fn from_pretraining() -> String {
 /// The records without what depends on how fast a run ran.
 fn lasting(out: &Path) -> (Vec<StepMetrics>, Vec<ValidationMetrics>) {
     let steps = read_metrics(&out.join("metrics.jsonl")).unwrap();
-    let steps = steps.into_iter().map(|m| StepMetrics { seconds: 0.0, samples_per_s: 0.0, wait_share: 0.0, ..m });
+    let steps =
+        steps.into_iter().map(|m| StepMetrics { seconds: 0.0, samples_per_s: 0.0, wait_share: 0.0, ..m });
     let validations = read_lines::<ValidationMetrics>(&out.join("validation.jsonl")).unwrap();
     (steps.collect(), validations.into_iter().map(|v| ValidationMetrics { seconds: 0.0, ..v }).collect())
 }
@@ -140,7 +141,9 @@ fn stopping_and_resuming_changes_no_bit() {
     let place = tempfile::tempdir().unwrap();
     let init = from_pretraining();
     let (whole, parts) = (place.path().join("whole"), place.path().join("parts"));
-    for settings in [&["task.kind=segment", init.as_str()][..], &["task.kind=classify", "train.accumulate=2", &init]] {
+    for settings in
+        [&["task.kind=segment", init.as_str()][..], &["task.kind=classify", "train.accumulate=2", &init]]
+    {
         let went = run(&whole, Existing::Refuse, 99, settings);
         assert_eq!(went.ended.unwrap(), Ended::Finished, "{}", went.told);
         assert_eq!(run(&parts, Existing::Refuse, 3, settings).ended.unwrap(), Ended::Stopped);
@@ -217,7 +220,8 @@ fn a_run_whose_score_rises_no_more_ends() {
     assert_eq!(went.ended.unwrap(), Ended::Finished);
     assert!(went.told.contains("no better score for 2 validations"), "{}", went.told);
     let before = lasting(&out);
-    assert_eq!(before.1.len(), 3);
+    let [.., a, b] = before.1.as_slice() else { panic!("{before:?}") };
+    assert!(before.1.len() < 30 && !a.best && !b.best, "{before:?}");
     assert_eq!(run(&out, Existing::Resume, u64::MAX, &settings).ended.unwrap(), Ended::Finished);
     assert_eq!(lasting(&out), before, "it stays ended");
 }
@@ -254,7 +258,8 @@ fn label_values_that_mean_nothing_are_named_before_training() {
     let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &stop };
     let cache = place.path().join("cache");
     preprocess(&cohort, &cache, &prep, &options, &|_| {}).unwrap();
-    let went = run_on(cache.clone(), &place.path().join("run"), Existing::Refuse, 1, &["data.validation_share=0"]);
+    let went =
+        run_on(cache.clone(), &place.path().join("run"), Existing::Refuse, 1, &["data.validation_share=0"]);
     assert!(went.ended.is_ok(), "{}", went.told);
     assert!(went.told.contains(&format!("warning: case '{id}' is left out")), "{}", went.told);
     assert!(went.told.contains("value 9"), "{}", went.told);

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
-use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
 use brainmvp_train::batches::open_cases;
+use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::run::{Existing, RunFolder, RunRequest};
 use brainmvp_train::templates::RunTemplates;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{bench, check, demo, evaluate, finetune, index, list, phantom, preprocess, pretrain, templates};
+use crate::commands::{
+    bench, check, demo, evaluate, finetune, index, list, phantom, preprocess, pretrain, templates,
+};
 use crate::failure;
 use crate::ui::Ui;
 

@@ -53,7 +53,9 @@ impl Augmentation {
     /// Changes an image of `size` voxels (x, y, z), x fastest.
     pub fn image(&self, voxels: &mut [f32], size: [usize; 3]) {
         self.mirror(voxels, size);
-        voxels.iter_mut().for_each(|voxel| *voxel = (*voxel + self.shift) * self.factor);
+        for voxel in voxels {
+            *voxel = (*voxel + self.shift) * self.factor;
+        }
     }
 
     /// Mirrors voxels of any kind in place.

@@ -54,8 +54,7 @@ impl Resized {
     /// view: along each axis voxel i of n has its centre at (i + 1/2) / n.
     fn cut(&self, voxels: Vec<f32>, shape: [usize; 3], start: [usize; 3]) -> Vec<f32> {
         let spacing: [f64; 3] = std::array::from_fn(|axis| shape[axis] as f64 / self.whole[axis] as f64);
-        let origin: [f64; 3] =
-            std::array::from_fn(|axis| (start[axis] as f64 + 0.5) * spacing[axis] - 0.5);
+        let origin: [f64; 3] = std::array::from_fn(|axis| (start[axis] as f64 + 0.5) * spacing[axis] - 0.5);
         let volume = Volume::new(Grid::new(shape, Affine::from_spacing([1.0; 3], [0.0; 3])), voxels);
         let grid = Grid::new(self.patch, Affine::from_spacing(spacing, origin));
         onto_grid(&volume, &grid, Interpolation::Trilinear, 0.0).into_voxels()

@@ -43,8 +43,7 @@ impl CopyPlan {
         };
         let change = self.augmentation.draw(rng);
         copies.iter_mut().flatten().for_each(|channel| change.image(channel, size));
-        let boxes =
-            copies.iter().map(|copy| interleave(&copy.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+        let boxes = copies.iter().map(|copy| interleave(&copy.iter().map(Vec::as_slice).collect::<Vec<_>>()));
         Copies { boxes: boxes.collect(), change }
     }
 
@@ -59,7 +58,8 @@ impl CopyPlan {
         let shape = [batch.len(), z, y, x, self.inputs.channels.len()];
         (0..count)
             .map(|number| {
-                let voxels: Vec<&[f32]> = batch.iter().map(|copies| copies.boxes[number].as_slice()).collect();
+                let voxels: Vec<&[f32]> =
+                    batch.iter().map(|copies| copies.boxes[number].as_slice()).collect();
                 Tensor::from_data(TensorData::new(voxels.concat(), shape), device)
             })
             .collect()

@@ -111,8 +111,7 @@ mod tests {
         let channels = [channel(1.0, true), channel(2.0, true)];
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         for _ in 0..20 {
-            let copy =
-                MixingConfig::default().copy(&channels, &[None, Some(vec![9.0; 8])], [2; 3], &mut rng);
+            let copy = MixingConfig::default().copy(&channels, &[None, Some(vec![9.0; 8])], [2; 3], &mut rng);
             assert_eq!(copy[0], [1.0; 8]);
         }
     }

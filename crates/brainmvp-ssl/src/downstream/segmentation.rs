@@ -58,21 +58,21 @@ impl Segmenting {
     pub fn network(&self) -> SegmentationNetwork {
         SegmentationNetwork { encoder: self.encoder.clone(), decoder: self.decoder.clone() }
     }
-
-    /// Deep supervision adds the loss of each coarse output to that of the full one. All copies are one batch for it.
-    fn loss(&self, outputs: &[Segmented], target: &Tensor<5>) -> Tensor<1> {
-        let all = |pick: &dyn Fn(&Segmented) -> Tensor<5>| {
-            let logits = Tensor::cat(outputs.iter().map(pick).collect(), 0);
-            losses::segmentation(logits, target.clone())
-        };
-        let coarse = outputs.first().map_or(0, |output| output.coarse.len());
-        (0..coarse).fold(all(&|output| output.logits.clone()), |sum, scale| {
-            sum + all(&|output: &Segmented| output.coarse[scale].clone())
-        })
-    }
 }
 
-/// What the loss of a network without coarse outputs is held together at.
+/// Deep supervision adds the loss of each coarse output to that of the full one. All copies are one batch for it.
+fn loss(outputs: &[Segmented], target: &Tensor<5>) -> Tensor<1> {
+    let all = |pick: &dyn Fn(&Segmented) -> Tensor<5>| {
+        let logits = Tensor::cat(outputs.iter().map(pick).collect(), 0);
+        losses::segmentation(logits, target.clone())
+    };
+    let coarse = outputs.first().map_or(0, |output| output.coarse.len());
+    (0..coarse).fold(all(&|output| output.logits.clone()), |sum, scale| {
+        sum + all(&|output: &Segmented| output.coarse[scale].clone())
+    })
+}
+
+/// Where copies are held together.
 fn agreeing(output: &Segmented, at: Agreement) -> Tensor<5> {
     match at {
         Agreement::Features => output.deepest.clone(),
@@ -84,9 +84,8 @@ fn agreeing(output: &Segmented, at: Agreement) -> Tensor<5> {
 pub fn regions_of(labels: &[u16], regions: &[BTreeSet<u16>]) -> Vec<f32> {
     let member = |label: u16, region: &BTreeSet<u16>| f32::from(u8::from(region.contains(&label)));
     let highest = labels.iter().max().copied().unwrap_or(0);
-    let rows: Vec<Vec<f32>> = (0..=highest)
-        .map(|label| regions.iter().map(|region| member(label, region)).collect())
-        .collect();
+    let rows: Vec<Vec<f32>> =
+        (0..=highest).map(|label| regions.iter().map(|region| member(label, region)).collect()).collect();
     labels.iter().flat_map(|&label| rows[usize::from(label)].iter().copied()).collect()
 }
 
@@ -104,11 +103,8 @@ impl Objective for Segmenting {
         rng: &mut dyn Rng,
     ) -> Result<SegmentingSample, S::Error> {
         let (patch, inputs) = (plan.patch, &plan.copies.inputs);
-        let labelled = if rng.random_bool(plan.labelled_share) {
-            draw_labelled_start(case, patch, rng)?
-        } else {
-            None
-        };
+        let labelled =
+            if rng.random_bool(plan.labelled_share) { draw_labelled_start(case, patch, rng)? } else { None };
         let modalities = case.modalities();
         let seen = inputs.channels.iter().find(|channel| modalities.contains(channel));
         let start = match labelled {
@@ -137,7 +133,7 @@ impl Objective for Segmenting {
         let [x, y, z] = plan.patch;
         let shape = [samples.len(), z, y, x, plan.regions.len()];
         let target = Tensor::<5>::from_data(TensorData::new(members.concat(), shape), &device);
-        let loss = self.loss(&outputs, &Tensor::cat(vec![target.clone(); outputs.len()], 0));
+        let loss = loss(&outputs, &Tensor::cat(vec![target.clone(); outputs.len()], 0));
         let (mut total, mut parts) = (loss.clone(), vec![("loss_segmentation", loss)]);
         if let [first, second] = outputs.as_slice() {
             let MixingConfig { agreement: at, weight_agreement: weight, .. } = plan.copies.mixing;

@@ -31,8 +31,7 @@ mod tests {
         // Softmax of (0, ln 3) is (1/4, 3/4).
         let logits = [[0.0, 3.0f32.ln()], [0.0, 3.0f32.ln()], [5.0, 1.0]];
         let logits = Tensor::from_data(TensorData::from(logits), &Device::flex());
-        let loss: f32 =
-            classification(logits, &[Some(0), Some(1), None], &[3.0, 1.0]).into_scalar();
+        let loss: f32 = classification(logits, &[Some(0), Some(1), None], &[3.0, 1.0]).into_scalar();
         let expected = (3.0 * 4.0f32.ln() + (4.0f32 / 3.0).ln()) / 4.0;
         assert!((loss - expected).abs() < 1e-6, "{loss} {expected}");
     }

@@ -21,11 +21,7 @@ pub struct CaseSource {
 impl CaseSource {
     /// The source of an opened case.
     pub fn new(entry: &CaseEntry, case: PreparedCase) -> Self {
-        Self {
-            facts: entry.case.clone(),
-            modalities: case.modalities().collect(),
-            case: Arc::new(case),
-        }
+        Self { facts: entry.case.clone(), modalities: case.modalities().collect(), case: Arc::new(case) }
     }
 }
 

@@ -228,7 +228,8 @@ impl FinetuneConfig {
         if let Some(network) = network
             && config.model.network.with_in_channels(1) != network.with_in_channels(1)
         {
-            let reason = "the pre-trained weights are of another network than [model] asks for; leave [model] out";
+            let reason =
+                "the pre-trained weights are of another network than [model] asks for; leave [model] out";
             return Err(Error::Config(reason.to_owned()));
         }
         config.check()?;
@@ -300,7 +301,9 @@ impl FinetuneConfig {
         limits::shares(&shares)
             .or_else(|| limits::positive(&shares[..1]))
             .or_else(|| limits::counts(&[("data.folds", data.folds as u64, 1000)]))
-            .or_else(|| limits::counts(&[("validation.every_epochs", self.validation.every_epochs, u64::MAX)]))
+            .or_else(|| {
+                limits::counts(&[("validation.every_epochs", self.validation.every_epochs, u64::MAX)])
+            })
             .or_else(|| {
                 let fold = data.fold?;
                 let problem = format!("data.fold must be below data.folds ({}), got {fold}", data.folds);

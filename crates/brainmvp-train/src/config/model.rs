@@ -114,7 +114,9 @@ impl Default for PatchConfig {
     }
 }
 
-pub(super) fn one_or_three<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<[usize; 3], D::Error> {
+pub(super) fn one_or_three<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<[usize; 3], D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "a number of voxels, or three: [x, y, z]")]
     enum Size {

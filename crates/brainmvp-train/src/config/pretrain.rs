@@ -80,7 +80,8 @@ impl PretrainConfig {
             return Some(reason.to_owned());
         }
         if !size.is_empty() && (size.len() != 3 || size.contains(&0)) {
-            let reason = "templates.size must be [] (taken from the data) or three positive numbers [x, y, z]";
+            let reason =
+                "templates.size must be [] (taken from the data) or three positive numbers [x, y, z]";
             return Some(reason.to_owned());
         }
         limits::at_most(&[("templates.size", size.iter().max().copied().unwrap_or(0) as u64, 1024)])

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use brainmvp_cohort::LabelScheme;
 use brainmvp_prep::cache::CaseFacts;
 use brainmvp_ssl::downstream::Missing;
-use brainmvp_ssl::patch::PatchSource as _;
+use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::Modality;
 
 use super::regions::RegionTable;
@@ -57,14 +57,13 @@ impl Data {
             let chosen = cases.iter().zip(&parts).filter(|(_, of)| **of == part);
             chosen.map(|(case, _)| case.clone()).collect::<Vec<_>>()
         };
-        let mut data =
-            Self { training: of(Part::Training), validation: of(Part::Validation), regions: None };
+        let mut data = Self { training: of(Part::Training), validation: of(Part::Validation), regions: None };
         data.complete_modalities(&mut config.task);
         data.leave_out(observer, |case| Ok(channel_problem(&config.task, case)))?;
         match config.task.kind {
             TaskKind::Segment => {
                 let all = data.training.iter().chain(&data.validation);
-                let data_sets: BTreeSet<&str> = all.map(|case| case.data_set()).collect();
+                let data_sets: BTreeSet<&str> = all.map(PatchSource::data_set).collect();
                 let table = RegionTable::new(&config.task.regions, &data_sets, schemes)?;
                 config.task.regions.clone_from(&table.regions);
                 data.leave_out(observer, |case| table.problem(case))?;
@@ -146,9 +145,8 @@ impl Data {
 
     /// The weight of each class in the loss.
     pub(super) fn class_weights(&self, task: &TaskConfig) -> Vec<f32> {
-        let count = |class: &String| {
-            self.training.iter().filter(|case| case.class() == Some(class.as_str())).count()
-        };
+        let count =
+            |class: &String| self.training.iter().filter(|case| case.class() == Some(class.as_str())).count();
         let weight = |class: &String| match task.class_weights {
             ClassWeights::None => 1.0,
             ClassWeights::Balanced => {

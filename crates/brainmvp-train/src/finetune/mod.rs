@@ -144,9 +144,9 @@ impl Start<'_> {
             resized: Resized { whole: self.config.patch.resize, patch: self.config.patch.size },
         };
         let classes = plan.classes.len();
-        let network = self.begin(|init| ClassificationNetwork::new(&self.config.model.network, classes, init));
-        let judge =
-            ClassificationJudge { cases: &self.data.validation, plan: &plan, device: &self.device };
+        let network =
+            self.begin(|init| ClassificationNetwork::new(&self.config.model.network, classes, init));
+        let judge = ClassificationJudge { cases: &self.data.validation, plan: &plan, device: &self.device };
         self.train(Classifying::new(network, plan.clone()), &judge)
     }
 

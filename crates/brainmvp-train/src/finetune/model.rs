@@ -63,7 +63,8 @@ impl Model {
     pub fn open(run: &Path, device: &Device) -> Result<Self> {
         let folder = RunFolder::open(run)?;
         let config = RunFolder::stored_config::<FinetuneConfig>(run)?;
-        let config = config.ok_or_else(|| Error::run_folder(run, "has no checkpoint yet; let the run reach one"))?;
+        let config =
+            config.ok_or_else(|| Error::run_folder(run, "has no checkpoint yet; let the run reach one"))?;
         let path = match folder.checkpoints()?.pop() {
             Some(newest) if !folder.best().is_file() => folder.checkpoint(newest),
             _ => folder.best(),

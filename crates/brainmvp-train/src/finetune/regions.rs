@@ -92,7 +92,9 @@ impl RegionTable {
         };
         let labels = case.labels([0; 3], case.shape())?.unwrap_or_default();
         let mut found = vec![false; usize::from(u16::MAX) + 1];
-        labels.iter().for_each(|&label| found[usize::from(label)] = true);
+        for label in labels {
+            found[usize::from(label)] = true;
+        }
         let foreign: Vec<String> = (1..=u16::MAX)
             .filter(|value| found[usize::from(*value)] && !known.contains(value))
             .map(|value| value.to_string())

@@ -172,7 +172,9 @@ mod tests {
         let mut validated = vec![0; cases.len()];
         for fold in 0..5 {
             let parts = of(&cases, &DataConfig { fold: Some(fold), ..DataConfig::default() });
-            places(&parts, Part::Validation).into_iter().for_each(|case| validated[case] += 1);
+            for case in places(&parts, Part::Validation) {
+                validated[case] += 1;
+            }
         }
         assert!(validated.iter().all(|&times| times == 1));
     }
@@ -191,7 +193,10 @@ mod tests {
 
     #[test]
     fn a_single_subject_is_trained_on() {
-        let parts = of(&cohort(1), &DataConfig { validation_share: 0.0, labels_fraction: 0.01, ..DataConfig::default() });
+        let parts = of(
+            &cohort(1),
+            &DataConfig { validation_share: 0.0, labels_fraction: 0.01, ..DataConfig::default() },
+        );
         assert_eq!(parts, [Part::Training; 2]);
     }
 }

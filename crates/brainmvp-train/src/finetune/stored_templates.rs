@@ -42,7 +42,8 @@ pub(super) fn save(templates: &FrozenTemplates, path: &Path) -> Result<()> {
 /// # Errors
 /// If the file cannot be read or holds anything else.
 pub(super) fn load(path: &Path) -> Result<FrozenTemplates> {
-    let wrong = |reason: &dyn std::fmt::Display| Error::checkpoint(path, format!("no templates of a run: {reason}"));
+    let wrong =
+        |reason: &dyn std::fmt::Display| Error::checkpoint(path, format!("no templates of a run: {reason}"));
     let mut file = TensorFile::open(path)?;
     let facts: Facts = serde_json::from_str(file.text().unwrap_or_default()).map_err(|e| wrong(&e))?;
     let [x, y, z] = facts.shape;
@@ -68,7 +69,10 @@ mod tests {
     fn what_is_stored_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("templates.safetensors");
-        let volumes = [(Modality::T2, vec![0.0, 0.25, 4.0, 1.0, 2.0, 3.0]), (Modality::T1, vec![0.0, 0.1, 0.2, 0.0, 0.0, 0.0])];
+        let volumes = [
+            (Modality::T2, vec![0.0, 0.25, 4.0, 1.0, 2.0, 3.0]),
+            (Modality::T1, vec![0.0, 0.1, 0.2, 0.0, 0.0, 0.0]),
+        ];
         let affine = Affine::from_spacing([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
         let templates = FrozenTemplates::new([3, 2, 1], Some(affine), 1.0, volumes);
         save(&templates, &path).unwrap();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use brainmvp_infer::{SlidingWindow, WindowSource};
 use brainmvp_metrics::metrics::classification::{ClassificationScores, multiclass};
-use brainmvp_metrics::{Mask, MaskPair, Metric, SegmentationConfig};
+use brainmvp_metrics::{Mask, MaskPair, Metric, Region, SegmentationConfig};
 use brainmvp_ssl::downstream::{Classifying, ClassifyingPlan, Inputs, Segmenting, regions_of};
 use brainmvp_ssl::patch::PatchSource;
 use burn::module::Module as _;
@@ -56,7 +56,7 @@ pub(super) struct SegmentationJudge<'a> {
 impl Judge<Segmenting> for SegmentationJudge<'_> {
     fn judge(&self, objective: &Segmenting, stop: &AtomicBool) -> Result<Option<Vec<(String, f64)>>> {
         let network = objective.network().valid();
-        let names: Vec<&str> = self.regions.regions.iter().map(|region| region.name()).collect();
+        let names: Vec<&str> = self.regions.regions.iter().map(Region::name).collect();
         let mut sums = vec![0.0; names.len()];
         for case in self.cases {
             let windows = CaseWindows { case, inputs: self.inputs };

@@ -332,7 +332,9 @@ mod tests {
         record(&path, 3);
         let text = std::fs::read_to_string(&path).unwrap().replacen("\"step\":2", "\"step\":-", 1);
         std::fs::write(&path, &text).unwrap();
-        for error in [read_metrics(&path).unwrap_err(), LineWriter::<StepMetrics>::open(&path, Some(3)).unwrap_err()] {
+        for error in
+            [read_metrics(&path).unwrap_err(), LineWriter::<StepMetrics>::open(&path, Some(3)).unwrap_err()]
+        {
             assert!(error.to_string().contains("metrics.jsonl: line 2 "), "{error}");
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);

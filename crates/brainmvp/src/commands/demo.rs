@@ -67,7 +67,13 @@ impl Demo {
             existing: Existing::Resume,
             device: "cpu".to_owned(),
         };
-        pretrain::train(&options, "pretrain", brainmvp_train::pretrain::pretrain, "the same command goes on", ui)?;
+        pretrain::train(
+            &options,
+            "pretrain",
+            brainmvp_train::pretrain::pretrain,
+            "the same command goes on",
+            ui,
+        )?;
         tell_loss(&run, ui)?;
         templates::write(&run, &self.out.join("templates"), Some(&cache), ui)
     }

@@ -64,7 +64,12 @@ pub(crate) struct Training {
 
 impl Training {
     /// The request that they are a part of.
-    pub(crate) fn request(self, data: PathBuf, out: PathBuf, mut settings: Vec<String>) -> anyhow::Result<RunRequest> {
+    pub(crate) fn request(
+        self,
+        data: PathBuf,
+        out: PathBuf,
+        mut settings: Vec<String>,
+    ) -> anyhow::Result<RunRequest> {
         let config = self.config.as_ref().map(|path| argument::read_text(path)).transpose()?;
         settings.extend(self.settings);
         settings.extend(self.precision.map(|precision| format!("train.precision={precision}")));

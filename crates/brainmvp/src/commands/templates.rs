@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::batches::open_cases;
+use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::templates::RunTemplates;
 use brainmvp_train::trainer::Observer;
 use brainmvp_volume::Modality;

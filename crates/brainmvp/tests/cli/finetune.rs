@@ -5,11 +5,16 @@ use crate::program::{Ended, Place};
 /// A place with a cache of small phantoms with gliomas, and a pre-training of three steps on it.
 fn place() -> Place {
     let place = Place::new();
-    let phantom = ["phantom", "--out", "phantom", "--cases", "6", "--size", "32", "--lesions", "glioma", "--quiet"];
+    let phantom =
+        ["phantom", "--out", "phantom", "--cases", "6", "--size", "32", "--lesions", "glioma", "--quiet"];
     place.run(&phantom).succeeds();
-    place.run(&["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6", "--quiet"]).succeeds();
+    place
+        .run(&["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6", "--quiet"])
+        .succeeds();
     let pretrain = ["pretrain", "--data", "cache", "--out", "run", "--set", "model.preset=tiny", "--set"];
-    place.run(&[&pretrain[..], &["patch.size=16", "--set", "train.max_steps=3", "--quiet"]].concat()).succeeds();
+    place
+        .run(&[&pretrain[..], &["patch.size=16", "--set", "train.max_steps=3", "--quiet"]].concat())
+        .succeeds();
     place
 }
 
