@@ -6,8 +6,11 @@
 //!
 //! No files, no optimiser, no schedule: those are in `brainmvp-train`.
 
+mod frozen;
 pub mod losses;
 pub mod masking;
 pub mod objectives;
 pub mod patch;
 pub mod templates;
+
+pub use frozen::FrozenTemplates;

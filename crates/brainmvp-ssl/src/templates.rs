@@ -85,7 +85,7 @@ pub fn template_start<S: PatchSource>(case: &S, patch: [isize; 3], template: [us
 }
 
 /// The part that a patch and a whole volume share along one axis.
-struct Overlap {
+pub(crate) struct Overlap {
     size: usize,
     in_patch: usize,
     in_whole: usize,
@@ -93,7 +93,7 @@ struct Overlap {
 }
 
 impl Overlap {
-    fn new(start: isize, size: usize, whole: usize) -> Self {
+    pub(crate) fn new(start: isize, size: usize, whole: usize) -> Self {
         let first = start.clamp(0, whole as isize);
         let last = (start + size as isize).clamp(first, whole as isize);
         Self {
@@ -104,11 +104,11 @@ impl Overlap {
         }
     }
 
-    fn of_whole(&self) -> std::ops::Range<usize> {
+    pub(crate) fn of_whole(&self) -> std::ops::Range<usize> {
         self.in_whole..self.in_whole + self.length
     }
 
-    fn of_patch(&self) -> std::ops::Range<usize> {
+    pub(crate) fn of_patch(&self) -> std::ops::Range<usize> {
         self.in_patch..self.in_patch + self.length
     }
 }

@@ -16,9 +16,12 @@ mod error;
 pub mod log;
 pub mod optimizer;
 pub mod pretrain;
+pub mod pretrained;
 pub mod run;
+pub mod saved;
 pub mod schedule;
 pub mod templates;
+mod tensor_file;
 pub mod trainer;
 
 pub use error::{Error, Result};

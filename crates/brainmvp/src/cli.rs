@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{bench, check, demo, evaluate, index, list, phantom, preprocess, pretrain, templates};
+use crate::commands::{
+    bench, check, demo, evaluate, index, list, phantom, preprocess, pretrain, templates, weights,
+};
 use crate::failure;
 use crate::ui::Ui;
 
@@ -24,6 +26,8 @@ Examples:
   brainmvp pretrain --data cache --out run          # train an encoder and templates, no labels needed
   brainmvp templates run --out templates            # see what was learnt
   brainmvp evaluate --pred DIR --truth cohort.json --out metrics.json   # score label maps
+  brainmvp import released.pt --out weights.safetensors                 # weights from PyTorch
+  brainmvp export run --format pytorch --out model.pt                   # and back
   brainmvp demo                                     # all of this at once, on a small scale
 
 Exit codes: 0 done, 1 failed, 2 bad input or usage."
@@ -56,6 +60,8 @@ pub(crate) enum Command {
     Pretrain(pretrain::Pretrain),
     Templates(templates::Templates),
     Evaluate(evaluate::Evaluate),
+    Import(weights::Import),
+    Export(weights::Export),
     Phantom(phantom::Phantom),
     Demo(demo::Demo),
     List(list::List),
@@ -71,6 +77,8 @@ impl Command {
             Self::Pretrain(pretrain) => pretrain.run(ui),
             Self::Templates(templates) => templates.run(ui),
             Self::Evaluate(evaluate) => evaluate.run(ui),
+            Self::Import(import) => import.run(ui),
+            Self::Export(export) => export.run(ui),
             Self::Phantom(phantom) => phantom.run(ui),
             Self::Demo(demo) => demo.run(ui),
             Self::List(list) => list.run(ui),

@@ -11,6 +11,7 @@ pub(crate) mod preprocess;
 pub(crate) mod pretrain;
 mod table;
 pub(crate) mod templates;
+pub(crate) mod weights;
 
 use std::path::Path;
 

@@ -1,0 +1,138 @@
+//! Tensors by name in one safetensors file, with a JSON text beside them. They are written and read one at a time: what
+//! is in a file never stands in memory twice.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use crate::{Error, Result};
+
+/// The name of the JSON text.
+const TEXT: &str = "brainmvp";
+
+/// No header of ours comes near this size.
+const LARGEST_HEADER: u64 = 64 << 20;
+
+/// A tensor to be written: its name, type and shape.
+pub(crate) type Described = (String, Dtype, Vec<usize>);
+
+/// Writes a file, whole or not at all. `write` writes the bytes of each tensor, by its place among those described.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn write(
+    path: &Path,
+    text: String,
+    tensors: Vec<Described>,
+    mut write: impl FnMut(usize, &mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    let failed = |e: &dyn std::fmt::Display| Error::checkpoint(path, e.to_string());
+    let (count, mut end) = (tensors.len(), 0);
+    let infos = tensors.into_iter().map(|(name, dtype, shape)| {
+        let start = end;
+        end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        (name, TensorInfo { dtype, shape, data_offsets: (start, end) })
+    });
+    let metadata = Metadata::new(Some([(TEXT.to_owned(), text)].into()), infos.collect());
+    let mut header = serde_json::to_vec(&metadata.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    brainmvp_volume::write_atomically(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        (0..count).try_for_each(|place| write(place, file))
+    })?;
+    Ok(())
+}
+
+/// A file opened for reading.
+pub(crate) struct TensorFile {
+    path: PathBuf,
+    file: File,
+    /// Where the tensors' bytes start.
+    start: u64,
+    metadata: Metadata,
+}
+
+impl TensorFile {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not a safetensors file, or is shorter than its header says.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let io = |e| Error::io(path, e);
+        let mut file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let mut size = [0; 8];
+        let no_tensors =
+            || Error::checkpoint(path, "not a safetensors file: its header does not fit the file");
+        if length < 8 {
+            return Err(no_tensors());
+        }
+        file.read_exact(&mut size).map_err(io)?;
+        let size = u64::from_le_bytes(size);
+        if size > LARGEST_HEADER || size > length - 8 {
+            return Err(no_tensors());
+        }
+        let mut header = vec![0; size as usize];
+        file.read_exact(&mut header).map_err(io)?;
+        // The library's own reader of headers wants the tensors in memory too.
+        let metadata: Metadata = serde_json::from_slice(&header)
+            .map_err(|e| Error::checkpoint(path, format!("not a safetensors file: its header: {e}")))?;
+        let start = 8 + size;
+        if start.checked_add(metadata.data_len() as u64) != Some(length) {
+            return Err(Error::checkpoint(path, "the file is truncated, or has more than its header says"));
+        }
+        Ok(Self { path: path.to_owned(), file, start, metadata })
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The JSON text, if this program wrote the file.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.metadata.metadata().as_ref()?.get(TEXT).map(String::as_str)
+    }
+
+    /// Names of the tensors and what they are.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (String, &TensorInfo)> {
+        self.metadata.tensors().into_iter()
+    }
+
+    /// What a tensor is.
+    pub(crate) fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.metadata.info(name)
+    }
+
+    /// Type, shape and bytes of a tensor.
+    ///
+    /// # Errors
+    /// If there is none of this name, or the file cannot be read.
+    pub(crate) fn bytes(&mut self, name: &str) -> Result<(Dtype, Vec<usize>, Vec<u8>)> {
+        let Some(TensorInfo { dtype, shape, data_offsets: (first, last) }) = self.metadata.info(name) else {
+            return Err(Error::checkpoint(&self.path, format!("it has no tensor '{name}'")));
+        };
+        let io = |e| Error::io(&self.path, e);
+        let mut bytes = vec![0; last - first];
+        self.file.seek(SeekFrom::Start(self.start + *first as u64)).map_err(io)?;
+        self.file.read_exact(&mut bytes).map_err(io)?;
+        Ok((*dtype, shape.clone(), bytes))
+    }
+
+    /// Shape and values of an fp32 tensor.
+    ///
+    /// # Errors
+    /// If there is none of this name, it is not fp32, or the file cannot be read.
+    pub(crate) fn floats(&mut self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+        if !matches!(self.info(name), Some(TensorInfo { dtype: Dtype::F32, .. })) {
+            return Err(Error::checkpoint(&self.path, format!("it has no fp32 tensor '{name}'")));
+        }
+        let (_, shape, bytes) = self.bytes(name)?;
+        let (floats, _) = bytes.as_chunks::<4>();
+        Ok((shape, floats.iter().map(|b| f32::from_le_bytes(*b)).collect()))
+    }
+}
