@@ -5,10 +5,12 @@
 //!
 //! A new network is one file in `networks/` and a variant of the enums in its `mod.rs`.
 
+mod error;
 pub mod heads;
 mod init;
 pub mod layers;
 pub mod networks;
 pub mod weights;
 
+pub use error::{Error, Result};
 pub use init::{Init, normal};

@@ -25,6 +25,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Weights that make no network of this program.
+    #[error("{path}: {source}", path = .path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        source: brainmvp_nets::Error,
+    },
     /// A run folder in a state that the command does not expect.
     #[error("{path}: {reason}", path = .path.display())]
     RunFolder {

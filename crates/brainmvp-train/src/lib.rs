@@ -19,6 +19,7 @@ pub mod optimizer;
 pub mod pretrain;
 pub mod pretrained;
 pub mod run;
+pub mod saved;
 pub mod schedule;
 pub mod templates;
 mod tensor_file;

@@ -1,24 +1,42 @@
-//! placeholder
-use crate::Result;
+//! What fine-tuning starts from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_ssl::FrozenTemplates;
 use burn::tensor::TensorData;
-use std::collections::BTreeMap;
-use std::path::Path;
-/// p
+
+use crate::Result;
+use crate::saved::SavedNetwork;
+
+/// A pre-trained network and its templates.
+#[derive(Debug, Clone)]
 pub struct Pretrained {
-    /// n
+    /// Which network.
     pub network: NetworkConfig,
-    /// w
+    /// Its fp32 parameters and buffers by our paths (`encoder.blocks1.0.norm1.weight`), in our axis order: what
+    /// [`transfer`](brainmvp_nets::weights::transfer) takes from.
     pub weights: BTreeMap<String, TensorData>,
-    /// t
+    /// The templates that it was trained with, if they are there.
     pub templates: Option<FrozenTemplates>,
-    /// o
+    /// Where it is from, to be shown.
     pub origin: String,
 }
+
 impl Pretrained {
-    /// o
+    /// Opens the folder of a run (its best checkpoint, else its newest), a checkpoint in such a folder, a safetensors
+    /// file, or a PyTorch file of the published layout.
+    ///
+    /// # Errors
+    /// As [`SavedNetwork::open`].
     pub fn open(path: &Path) -> Result<Self> {
-        Err(crate::Error::Config(format!("{}", path.display())))
+        let saved = SavedNetwork::open(path)?;
+        Ok(Self {
+            network: saved.network,
+            weights: saved.weights,
+            templates: saved.templates.map(|templates| templates.frozen()),
+            origin: saved.origin,
+        })
     }
 }

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use brainmvp_prep::cache::GridRecord;
+use brainmvp_ssl::FrozenTemplates;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_ssl::templates::template_start;
 use brainmvp_volume::{Affine, Grid, Modality, Volume, nifti};
+use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use crate::batches::CaseSource;
 use crate::checkpoint::Checkpoint;
 use crate::log::picture::Picture;
 use crate::run::RunFolder;
+use crate::saved::SavedNetwork;
+use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
 
 /// Size and place of the templates.
@@ -73,10 +77,12 @@ fn grid(record: &GridRecord) -> Grid {
     Grid::new(record.shape, Affine::from_rows(record.affine))
 }
 
-/// The templates of a run's newest checkpoint.
+/// The templates of a run's newest checkpoint, or of a file of weights.
 pub struct RunTemplates {
     /// Where they lie.
     pub grid: TemplateGrid,
+    /// Whether that is known. PyTorch's files do not tell: then voxels of 1 mm are laid around the origin.
+    pub is_placed: bool,
     /// Of the modalities that the run has seen: voxels with x fastest, normalised as they are used.
     pub volumes: BTreeMap<Modality, Vec<f32>>,
 }
@@ -98,11 +104,16 @@ pub struct Likeness {
 }
 
 impl RunTemplates {
-    /// Reads the templates of a run.
+    /// Reads the templates of a run, or of a file that [`SavedNetwork::open`] opens.
     ///
     /// # Errors
-    /// If there is no checkpoint or it cannot be read.
+    /// If there is no checkpoint, it has no templates, or it cannot be read.
     pub fn load(run: &Path) -> Result<Self> {
+        if run.is_file() {
+            let templates = SavedNetwork::open(run)?.templates;
+            let templates = templates.ok_or_else(|| Error::checkpoint(run, "it has no templates"))?.frozen();
+            return Ok(Self::of(&templates));
+        }
         let folder = RunFolder::open(run)?;
         let newest = folder.checkpoints()?.pop();
         let step =
@@ -111,15 +122,29 @@ impl RunTemplates {
         let mut checkpoint = Checkpoint::open(&path)?;
         let facts: Facts = serde_json::from_value(checkpoint.state().facts.clone())
             .map_err(|e| Error::checkpoint(&path, format!("it has no templates: {e}")))?;
-        let mut volumes = BTreeMap::new();
+        let mut volumes = Vec::new();
         for modality in Modality::ALL {
             let name = format!("templates.volumes.{}", modality.index());
             if checkpoint.state().updates.contains_key(&name) {
-                let (_, values) = checkpoint.tensor(&format!("model.{name}"))?;
-                volumes.insert(modality, normalised(values, facts.range_floor));
+                volumes.push((modality, checkpoint.tensor(&format!("model.{name}"))?.1));
             }
         }
-        Ok(Self { grid: facts.templates, volumes })
+        let affine = Affine::from_rows(facts.templates.affine);
+        Ok(Self::of(&FrozenTemplates::new(facts.templates.shape, Some(affine), facts.range_floor, volumes)))
+    }
+
+    fn of(templates: &FrozenTemplates) -> Self {
+        let shape = templates.size();
+        let around_origin =
+            || Affine::from_spacing([1.0; 3], shape.map(|size| -(size.saturating_sub(1) as f64) / 2.0));
+        let affine = templates.grid().map_or_else(around_origin, |grid| grid.affine).rows();
+        let volumes =
+            templates.modalities().filter_map(|modality| Some((modality, templates.get(modality)?.to_vec())));
+        Self {
+            grid: TemplateGrid { shape, affine },
+            is_placed: templates.grid().is_some(),
+            volumes: volumes.collect(),
+        }
     }
 
     /// Writes one NIfTI file a modality into a folder; returns the paths.
@@ -200,18 +225,54 @@ const BRAIN: f32 = 0.05;
 
 /// What a checkpoint says about its templates.
 #[derive(Deserialize)]
-struct Facts {
-    templates: TemplateGrid,
-    range_floor: f32,
+pub(crate) struct Facts {
+    pub(crate) templates: TemplateGrid,
+    pub(crate) range_floor: f32,
 }
 
-/// As in [`brainmvp_ssl::templates::Templates::crop`].
-fn normalised(mut values: Vec<f32>, range_floor: f32) -> Vec<f32> {
-    let (low, high) =
-        values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
-    let range = (high - low).max(range_floor);
-    for value in &mut values {
-        *value = (*value - low) / range;
+/// What a file of frozen templates says about itself.
+#[derive(Serialize, Deserialize)]
+struct Frozen {
+    affine: Option<[[f64; 4]; 3]>,
+}
+
+/// Writes frozen templates: one fp32 tensor `[Z, Y, X]` for each modality, by its name.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save_frozen(path: &Path, templates: &FrozenTemplates) -> Result<()> {
+    let [x, y, z] = templates.size();
+    let about = Frozen { affine: templates.grid().map(|grid| grid.affine.rows()) };
+    let text = serde_json::to_string(&about).map_err(|e| Error::checkpoint(path, e.to_string()))?;
+    let modalities: Vec<Modality> = templates.modalities().collect();
+    let described = modalities.iter().map(|modality| (modality.name().to_owned(), Dtype::F32, vec![z, y, x]));
+    tensor_file::write(path, text, described.collect(), |place, file| {
+        let voxels = templates.get(modalities[place]).unwrap_or_default();
+        voxels.iter().try_for_each(|voxel| file.write_all(&voxel.to_le_bytes()))
+    })
+}
+
+/// Reads what [`save_frozen`] wrote.
+///
+/// # Errors
+/// If the file cannot be read, or is another one.
+pub fn load_frozen(path: &Path) -> Result<FrozenTemplates> {
+    let mut file = TensorFile::open(path)?;
+    let about = file.text().and_then(|text| serde_json::from_str::<Frozen>(text).ok());
+    let about = about.ok_or_else(|| Error::checkpoint(path, "not a file of templates"))?;
+    let (mut size, mut volumes) = ([0; 3], Vec::new());
+    for modality in
+        Modality::ALL.into_iter().filter(|modality| file.info(modality.name()).is_some()).collect::<Vec<_>>()
+    {
+        let (shape, values) = file.floats(modality.name())?;
+        let [z, y, x] = *shape.as_slice() else {
+            return Err(Error::checkpoint(path, format!("template {modality} has shape {shape:?}")));
+        };
+        if !volumes.is_empty() && size != [x, y, z] {
+            return Err(Error::checkpoint(path, "its templates are not of one size"));
+        }
+        size = [x, y, z];
+        volumes.push((modality, values));
     }
-    values
+    Ok(FrozenTemplates::normalised(size, about.affine.map(Affine::from_rows), volumes))
 }

@@ -6,7 +6,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, demo, evaluate, finetune, index, list, phantom, preprocess, pretrain, templates,
+    bench, check, demo, evaluate, finetune, index, list, phantom, preprocess, pretrain, templates, weights,
 };
 use crate::failure;
 use crate::ui::Ui;
@@ -27,6 +27,8 @@ Examples:
   brainmvp templates run --out templates            # see what was learnt
   brainmvp finetune segment --data cache --init run --out segmenter     # with few labels
   brainmvp evaluate --pred DIR --truth cohort.json --out metrics.json   # score label maps
+  brainmvp import released.pt --out weights.safetensors                 # weights from PyTorch
+  brainmvp export run --format pytorch --out model.pt                   # and back
   brainmvp demo                                     # all of this at once, on a small scale
 
 Exit codes: 0 done, 1 failed, 2 bad input or usage."
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Templates(templates::Templates),
     Finetune(finetune::Finetune),
     Evaluate(evaluate::Evaluate),
+    Import(weights::Import),
+    Export(weights::Export),
     Phantom(phantom::Phantom),
     Demo(demo::Demo),
     List(list::List),
@@ -76,6 +80,8 @@ impl Command {
             Self::Templates(templates) => templates.run(ui),
             Self::Finetune(finetune) => finetune.run(ui),
             Self::Evaluate(evaluate) => evaluate.run(ui),
+            Self::Import(import) => import.run(ui),
+            Self::Export(export) => export.run(ui),
             Self::Phantom(phantom) => phantom.run(ui),
             Self::Demo(demo) => demo.run(ui),
             Self::List(list) => list.run(ui),

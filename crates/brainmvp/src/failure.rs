@@ -171,6 +171,7 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
             Train::Volume(error) => is_bad_input(error),
             Train::Config(_)
             | Train::Checkpoint { .. }
+            | Train::Weights { .. }
             | Train::RunFolder { .. }
             | Train::Device { .. }
             | Train::Log(brainmvp_train::log::Error::Line { .. }) => true,

@@ -51,6 +51,12 @@ impl Unet3dConfig {
         wrong.map(|width| format!("widths must be multiples of {GROUPS} up to {MAX_WIDTH}, got {width}"))
     }
 
+    /// The convolutions of the blocks.
+    pub(super) fn parameters_at_least(&self) -> u64 {
+        let blocks = self.widths.into_iter().zip([1, 2, 2, 4]);
+        blocks.map(|(width, blocks)| blocks * 2 * 27 * (width as u64).pow(2)).sum()
+    }
+
     /// A new encoder.
     pub fn encoder(&self, init: &mut Init<'_>) -> Unet3dEncoder {
         let [w1, w2, w3, w4] = self.widths;

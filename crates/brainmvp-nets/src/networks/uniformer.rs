@@ -77,6 +77,13 @@ impl UniFormerConfig {
         })
     }
 
+    /// The projections and perceptrons of the blocks.
+    pub(super) fn parameters_at_least(&self) -> u64 {
+        let stages = self.widths.into_iter().zip(self.depths);
+        let per_block = 2 + 2 * self.mlp_ratio as u64;
+        stages.map(|(width, depth)| depth as u64 * per_block * (width as u64).pow(2)).sum()
+    }
+
     /// A new network.
     pub fn init(&self, init: &mut Init<'_>) -> UniFormer {
         let [w1, w2, w3, w4] = self.widths;

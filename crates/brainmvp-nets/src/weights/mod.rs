@@ -1,9 +1,13 @@
 //! Parameters and buffers by name, and their form in the published PyTorch state dicts.
 
+mod layout;
 mod named;
+mod published;
 mod transfer;
 mod upstream;
 
-pub use named::{Entry, Named, Place, handles, load, visit, visit_gradients};
+pub use layout::{Head, Layout};
+pub use named::{Entry, Named, Place, entries, handles, load, visit, visit_gradients};
+pub use published::{Completed, StateDict, TEMPLATES, Taken, complete, take};
 pub use transfer::{FirstLayer, Skipped, Transferred, transfer};
-pub use upstream::Upstream;
+pub use upstream::{Upstream, templates_to_ours, templates_to_upstream};

@@ -49,6 +49,11 @@ pub fn handles<M: Module>(module: &M) -> Vec<Named> {
     collector.found
 }
 
+/// Calls `each` with every float parameter and buffer of a module, in the order of its fields, without its values.
+pub fn entries<M: Module>(module: &M, each: impl FnMut(Entry<'_>)) {
+    module.visit(&mut Lister { place: Place::default(), each });
+}
+
 /// Calls `each` with the gradient of every parameter that has one.
 pub fn visit_gradients<M: Module>(
     module: &M,
@@ -160,6 +165,25 @@ impl ModuleVisitor for Collector {
         let shape = value.dims().to_vec();
         let values = value.reshape([shape.iter().product::<usize>()]);
         self.found.push(Named { path: self.place.path(), shape, values });
+    }
+}
+
+struct Lister<F> {
+    place: Place,
+    each: F,
+}
+
+impl<F: FnMut(Entry<'_>)> ModuleVisitor for Lister<F> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.place.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.place.with(&param.val().dims(), |entry| (self.each)(entry));
     }
 }
 

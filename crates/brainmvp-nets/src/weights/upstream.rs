@@ -71,6 +71,31 @@ impl Upstream {
     }
 }
 
+/// Templates as upstream, `[S, X, Y, Z]`, to one volume each, x fastest. `size` is (x, y, z).
+pub fn templates_to_ours(values: &[f32], size: [usize; 3]) -> Vec<Vec<f32>> {
+    let voxels = size.iter().product::<usize>().max(1);
+    values.chunks_exact(voxels).map(|volume| reversed(volume, size)).collect()
+}
+
+/// Volumes with x fastest to templates as upstream, `[S, X, Y, Z]`. `size` is (x, y, z).
+pub fn templates_to_upstream<'a>(
+    volumes: impl Iterator<Item = &'a [f32]>,
+    [x, y, z]: [usize; 3],
+) -> Vec<f32> {
+    volumes.flat_map(|volume| reversed(volume, [z, y, x])).collect()
+}
+
+/// A row-major volume of `shape` with its axes in the opposite order.
+fn reversed(volume: &[f32], [first, second, third]: [usize; 3]) -> Vec<f32> {
+    let mut reversed = Vec::with_capacity(volume.len());
+    for c in 0..third {
+        for b in 0..second {
+            reversed.extend((0..first).map(|a| volume[(a * second + b) * third + c]));
+        }
+    }
+    reversed
+}
+
 /// Upstream, UNET3D has no parts; the UniFormer of pre-training is inside another module; and a decoder's convolutions
 /// are inside one or two.
 fn key(entry: Entry<'_>) -> String {
@@ -124,6 +149,16 @@ mod tests {
         ] {
             assert_eq!(key_in(module, path), expected);
         }
+    }
+
+    #[test]
+    fn templates_go_there_and_back() {
+        let size = [2, 3, 4];
+        let values: Vec<f32> = (0..48).map(|i| i as f32).collect();
+        let ours = templates_to_ours(&values, size);
+        // Theirs at s=1, x=1, y=2, z=3 is ours at z=3, y=2, x=1.
+        assert_eq!(ours[1][(3 * 3 + 2) * 2 + 1], values[24 + (3 + 2) * 4 + 3]);
+        assert_eq!(templates_to_upstream(ours.iter().map(Vec::as_slice), size), values);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub(crate) mod preprocess;
 pub(crate) mod pretrain;
 mod table;
 pub(crate) mod templates;
+pub(crate) mod weights;
 
 use std::path::Path;
 

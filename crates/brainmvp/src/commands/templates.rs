@@ -22,10 +22,11 @@ use crate::ui::Ui;
 #[command(after_help = "\
 Examples:
   brainmvp templates run --out templates
-  brainmvp templates run --out templates --data cache")]
+  brainmvp templates run --out templates --data cache
+  brainmvp templates released.pt --out templates")]
 pub(crate) struct Templates {
-    /// Folder of a run
-    #[arg(value_name = "RUN")]
+    /// Folder of a run, or a file of weights with templates (safetensors, .pt, .pth)
+    #[arg(value_name = "RUN|WEIGHTS")]
     run: PathBuf,
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
@@ -50,6 +51,9 @@ pub(crate) fn write(run: &Path, out: &Path, data: Option<&Path>, ui: &Ui) -> any
     }
     let paths = templates.write(out)?;
     ui.result(format!("{} written to {}", counted(paths.len(), "template"), out.display()))?;
+    if !templates.is_placed {
+        ui.note("note: where they lie is not known; voxels of 1 mm are laid around the origin");
+    }
     let unseen = Modality::ALL.into_iter().filter(|modality| !templates.volumes.contains_key(modality));
     let unseen: Vec<&str> = unseen.map(Modality::name).collect();
     if !unseen.is_empty() {

@@ -1,0 +1,172 @@
+//! `brainmvp import` and `brainmvp export`
+
+use std::path::{Path, PathBuf};
+
+use brainmvp_nets::networks::NetworkConfig;
+use brainmvp_nets::weights::Head;
+use brainmvp_train::saved::{Format, SavedNetwork};
+use brainmvp_volume::Modality;
+use clap::Args;
+
+use super::{counted, table};
+use crate::argument;
+use crate::failure::{Advise as _, bad_input};
+use crate::ui::Ui;
+
+/// Read weights from a PyTorch checkpoint (.pt, .pth) and keep them as a weights file
+///
+/// The network is recognised by the names and shapes of its tensors: a UniFormer or a UNET3D of any widths and depths, with
+/// the decoder of pre-training, of segmentation, a classifier, or none; with or without the prefixes that wrappers put
+/// before names. What else is in the checkpoint (optimiser, schedule) is passed over, and no code in it is run. The weights
+/// file is a safetensors file of PyTorch's names and axes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brainmvp import released.pt --out weights.safetensors
+  brainmvp templates weights.safetensors --out templates")]
+pub(crate) struct Import {
+    /// PyTorch checkpoint, or a safetensors file of the same names
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Weights file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Write the weights of a run for PyTorch: names, shapes and axes are those of the published networks
+///
+/// Of a run the best checkpoint is taken, else the newest. In PyTorch:
+/// model.load_state_dict(torch.load("model.pt", weights_only=True), strict=True)
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brainmvp export run --format pytorch --out model.pt
+  brainmvp export run --format safetensors --out weights.safetensors
+  brainmvp export weights.safetensors --format pytorch --out model.pt")]
+pub(crate) struct Export {
+    /// Folder of a run, a checkpoint in it, or a weights file
+    #[arg(value_name = "RUN|WEIGHTS")]
+    source: PathBuf,
+    /// What to write: pytorch, a state dict for torch.load; safetensors, a weights file
+    #[arg(long, value_name = "FORMAT", value_parser = argument::choice(&FORMATS))]
+    format: Format,
+    /// File to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+static FORMATS: [(&str, Format); 2] = [("safetensors", Format::Safetensors), ("pytorch", Format::Pytorch)];
+
+impl Import {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        if self.file.is_dir() {
+            return Err(bad_input(format!("{}: is a folder, not a PyTorch checkpoint", self.file.display())))
+                .advise(|_| {
+                    "of a run, `brainmvp export RUN --format safetensors` makes a weights file".to_owned()
+                });
+        }
+        refuse_same_file(&self.file, &self.out)?;
+        let saved = open(&self.file)?;
+        describe(&saved, ui)?;
+        write(&saved, &self.out, Format::Safetensors, ui)
+    }
+}
+
+impl Export {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        refuse_same_file(&self.source, &self.out)?;
+        let saved = open(&self.source)?;
+        describe(&saved, ui)?;
+        write(&saved, &self.out, self.format, ui)
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<SavedNetwork> {
+    SavedNetwork::open(path).advise(|_| {
+        "what can be read: the folder of a run, a weights file, and a PyTorch checkpoint of a UniFormer or UNET3D with its \
+         state dict (torch.save(model.state_dict(), ...), or a dictionary that holds it)"
+            .to_owned()
+    })
+}
+
+fn refuse_same_file(source: &Path, out: &Path) -> anyhow::Result<()> {
+    let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+    if same(source, out) {
+        return Err(bad_input(format!("{}: is read, so it cannot be --out too", out.display())));
+    }
+    argument::prepare_output_file(out)
+}
+
+/// Says what was read.
+fn describe(saved: &SavedNetwork, ui: &Ui) -> anyhow::Result<()> {
+    let values: usize =
+        saved.weights.values().map(|tensor| tensor.shape().to_vec().iter().product::<usize>()).sum();
+    let mut rows = vec![
+        ["read".to_owned(), saved.origin.clone()],
+        ["network".to_owned(), network(&saved.network)],
+        ["head".to_owned(), head(saved.head)],
+        ["weights".to_owned(), format!("{} of {values} values", counted(saved.weights.len(), "tensor"))],
+        ["templates".to_owned(), templates(saved)],
+    ];
+    if let Some(assumed) = &saved.assumed {
+        rows.push(["assumed".to_owned(), format!("{assumed}: the file does not tell")]);
+    }
+    rows.push(["missing".to_owned(), listed(saved.missing.iter())]);
+    rows.push(["unused".to_owned(), listed(saved.unused.keys())]);
+    ui.result(table::columns(&rows))
+}
+
+fn network(network: &NetworkConfig) -> String {
+    let numbers = |values: &[usize]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let channels = counted(network.in_channels(), "input channel");
+    match network {
+        NetworkConfig::UniFormer(config) => format!(
+            "UniFormer, {} channels, {} blocks, {channels}",
+            numbers(&config.widths),
+            numbers(&config.depths)
+        ),
+        NetworkConfig::Unet3d(config) => format!("UNET3D, {} channels, {channels}", numbers(&config.widths)),
+    }
+}
+
+fn head(head: Head) -> String {
+    match head {
+        Head::None => "none: the encoder alone".to_owned(),
+        Head::Reconstruction => "decoder of pre-training".to_owned(),
+        Head::Segmentation { classes } => format!("segmentation, {}", counted(classes, "output channel")),
+        Head::Classification { classes } => format!("classifier of {classes} classes"),
+    }
+}
+
+fn templates(saved: &SavedNetwork) -> String {
+    let Some(templates) = &saved.templates else { return "none".to_owned() };
+    let is_learnt = |volume: &[f32]| volume.iter().any(|value| *value != volume[0]);
+    let learnt = Modality::ALL.iter().zip(&templates.volumes).filter(|(_, volume)| is_learnt(volume));
+    let names: Vec<&str> = learnt.map(|(modality, _)| modality.name()).collect();
+    let [x, y, z] = templates.size;
+    let place = if templates.affine.is_some() { "" } else { "; where they lie is not known" };
+    let names = if names.is_empty() { "all blank".to_owned() } else { names.join(" ") };
+    format!("{names} ({x} x {y} x {z} voxels{place})")
+}
+
+/// How many they are, and the first of them.
+fn listed<'a>(mut names: impl ExactSizeIterator<Item = &'a String>) -> String {
+    let count = names.len();
+    match names.next() {
+        None => "none".to_owned(),
+        Some(only) if count == 1 => format!("1 tensor: {only}"),
+        Some(first) => format!("{count} tensors, such as {first}"),
+    }
+}
+
+fn write(saved: &SavedNetwork, out: &Path, format: Format, ui: &Ui) -> anyhow::Result<()> {
+    let filled = saved.write(out, format)?;
+    if !filled.is_empty() {
+        ui.note(format!(
+            "note: the published network has {} more, which pre-training does not use; filled as at the start of a training: {}",
+            counted(filled.len(), "tensor"),
+            listed(filled.iter())
+        ));
+    }
+    ui.result(format!("{} written", out.display()))
+}
