@@ -39,11 +39,8 @@ fn windows_are_placed_and_blended_as_by_monai() {
             ..SlidingWindow::default()
         };
         // The small volume is the first corner of the large one.
-        let part = if small {
-            [expected_shape[4], expected_shape[3], expected_shape[2]]
-        } else {
-            [nx, ny, nz]
-        };
+        let part =
+            if small { [expected_shape[4], expected_shape[3], expected_shape[2]] } else { [nx, ny, nz] };
         let voxels: Vec<f32> = (0..part.iter().product::<usize>())
             .map(|i| volume[(i / (part[0] * part[1]) * ny + i / part[0] % part[1]) * nx + i % part[0]])
             .collect();
