@@ -48,13 +48,21 @@ impl Blender {
         Self { inner, padding, shape, size, classes, importance, sum, weight, base: 0 }
     }
 
-    /// Adds a window, `[D, H, W, classes]`, that starts at voxel `start`, not below the plane last advanced to.
-    pub(crate) fn add(&mut self, start: [usize; 3], window: &[f32]) {
+    /// Adds a window, `[D, H, W, classes]`, that starts at voxel `start` of the volume, not below the last one along z.
+    /// Planes that are finished then go to `consume`.
+    pub(crate) fn add(
+        &mut self,
+        start: [isize; 3],
+        window: &[f32],
+        consume: &mut impl FnMut(Slab) -> Result<()>,
+    ) -> Result<()> {
+        let start: [usize; 3] =
+            std::array::from_fn(|axis| start[axis].saturating_add_unsigned(self.padding[axis]) as usize);
+        self.advance(start[2], consume)?;
         let ([nx, ny, _], [wx, wy, _], classes) = (self.shape, self.size, self.classes);
-        let skipped = start[2] - self.base;
         let planes = self.sum.par_chunks_mut(nx * ny * classes).zip(self.weight.par_chunks_mut(nx * ny));
         let inputs = window.par_chunks(wx * wy * classes).zip(self.importance.par_chunks(wx * wy));
-        planes.skip(skipped).zip(inputs).for_each(|((sum, weight), (window, importance))| {
+        planes.zip(inputs).for_each(|((sum, weight), (window, importance))| {
             let rows = window.chunks_exact(wx * classes).zip(importance.chunks_exact(wx));
             for (y, (window, importance)) in rows.enumerate() {
                 let first = (start[1] + y) * nx + start[0];
@@ -67,24 +75,11 @@ impl Blender {
                 weights.for_each(|(sum, weight)| *sum += weight);
             }
         });
-    }
-
-    /// How many values a voxel has.
-    pub(crate) fn classes(&self) -> usize {
-        self.classes
-    }
-
-    /// A voxel of the padded volume as one of the volume itself, possibly outside.
-    pub(crate) fn unpadded(&self, start: [usize; 3]) -> [isize; 3] {
-        std::array::from_fn(|axis| start[axis] as isize - self.padding[axis] as isize)
+        Ok(())
     }
 
     /// Gives the planes below `plane`, which no window will touch any more, to `consume`.
-    pub(crate) fn advance(
-        &mut self,
-        plane: usize,
-        consume: &mut impl FnMut(Slab) -> Result<()>,
-    ) -> Result<()> {
+    fn advance(&mut self, plane: usize, consume: &mut impl FnMut(Slab) -> Result<()>) -> Result<()> {
         // Where windows are left out, the next one may be further away than the buffer is high.
         while self.base < plane {
             let next = plane.min(self.base + self.size[2]);

@@ -58,17 +58,31 @@ impl Mirror {
     pub fn mean<E>(
         &self,
         window: Tensor<5>,
-        mut predict: impl FnMut(Tensor<5>) -> Result<Tensor<5>, E>,
+        predict: impl FnMut(Tensor<5>) -> Result<Tensor<5>, E>,
     ) -> Result<Tensor<5>, E> {
+        self.mean_of(window, predict, mirrored)
+    }
+
+    /// [`Self::mean`] of anything; `back` undoes in it what the mirroring along some axes did.
+    pub(crate) fn mean_of<E, const D: usize>(
+        &self,
+        window: Tensor<5>,
+        mut predict: impl FnMut(Tensor<5>) -> Result<Tensor<D>, E>,
+        back: impl Fn(Tensor<D>, &[Axis]) -> Tensor<D>,
+    ) -> Result<Tensor<D>, E> {
         let mut sum = predict(window.clone())?;
         for subset in 1..self.passes() {
             let chosen = self.0.iter().enumerate().filter(|(place, _)| subset >> place & 1 == 1);
             let chosen: Vec<Axis> = chosen.map(|(_, axis)| *axis).collect();
-            let mirrored = |x| chosen.iter().fold(x, |x: Tensor<5>, axis| x.flip([axis.dimension()]));
-            sum = sum + mirrored(predict(mirrored(window.clone()))?);
+            sum = sum + back(predict(mirrored(window.clone(), &chosen))?, &chosen);
         }
         Ok(if self.passes() == 1 { sum } else { sum / self.passes() as f32 })
     }
+}
+
+/// A window mirrored along some axes.
+fn mirrored(window: Tensor<5>, axes: &[Axis]) -> Tensor<5> {
+    axes.iter().fold(window, |window, axis| window.flip([axis.dimension()]))
 }
 
 impl fmt::Display for Mirror {

@@ -87,7 +87,8 @@ mod tests {
             size in prop::array::uniform3(1_usize..8),
         ) {
             let voxels: Vec<f32> = (1..=shape.iter().product::<usize>()).map(|i| i as f32).collect();
-            let channels = Channels::new(shape, vec![&[0.0].repeat(voxels.len()), &voxels]).unwrap();
+            let zeros = vec![0.0; voxels.len()];
+            let channels = Channels::new(shape, vec![&zeros, &voxels]).unwrap();
             let window = channels.read(1, start, size).unwrap();
             for (offset, value) in window.into_iter().enumerate() {
                 let voxel = [offset % size[0], offset / size[0] % size[1], offset / (size[0] * size[1])];

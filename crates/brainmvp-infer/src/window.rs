@@ -123,33 +123,66 @@ impl SlidingWindow {
         mut predict: impl FnMut(Tensor<5>) -> Result<Tensor<5>>,
         mut consume: impl FnMut(Slab) -> Result<()>,
     ) -> Result<()> {
-        self.validate(1)?;
-        let inner = source.shape();
-        if inner.contains(&0) || source.channels() == 0 || classes == 0 {
-            let got = vec![source.channels(), inner[0], inner[1], inner[2], classes];
-            return Err(Error::Shape { what: "a volume", got, expected: vec![1; 5] });
+        if classes == 0 {
+            return Err(Error::Shape { what: "the network's result", got: vec![0], expected: vec![1] });
         }
-        let mut blender = Blender::new(inner, self.size, classes, self.importance());
-        let mut batch = Batch::new(source.channels(), self.size);
-        for start in self.windows(inner) {
-            let outside = blender.unpadded(start);
-            let window = (0..source.channels()).map(|channel| source.read(channel, outside, self.size));
+        let mut blender = Blender::new(source.shape(), self.size, classes, self.importance());
+        let [x, y, z] = self.size;
+        self.each_batch(source, device, |starts, windows| {
+            let given = predict(windows)?;
+            let (got, expected) = (given.dims(), [starts.len(), z, y, x, classes]);
+            if got != expected {
+                let (got, expected) = (got.to_vec(), expected.to_vec());
+                return Err(Error::Shape { what: "the network's result", got, expected });
+            }
+            let given = values(given)?;
+            for (start, window) in starts.iter().zip(given.chunks_exact(x * y * z * classes)) {
+                if !window.iter().all(|value| value.is_finite()) {
+                    return Err(Error::NotFinite { window: *start });
+                }
+                blender.add(*start, window, &mut consume)?;
+            }
+            Ok(())
+        })?;
+        blender.finish(&mut consume)
+    }
+
+    /// Reads all windows in the order of z, and gives them to `work` with the voxels at which they start.
+    pub(crate) fn each_batch(
+        &self,
+        source: &impl WindowSource,
+        device: &Device,
+        mut work: impl FnMut(&[[isize; 3]], Tensor<5>) -> Result<()>,
+    ) -> Result<()> {
+        self.validate(1)?;
+        let (shape, channels) = (source.shape(), source.channels());
+        if shape.contains(&0) || channels == 0 {
+            let got = vec![channels, shape[0], shape[1], shape[2]];
+            return Err(Error::Shape { what: "a volume", got, expected: vec![1; 4] });
+        }
+        let mut batch = Batch { channels, size: self.size, starts: Vec::new(), values: Vec::new() };
+        for start in self.windows(shape) {
+            let window = (0..channels).map(|channel| source.read(channel, start, self.size));
             let window = window.collect::<Result<Vec<_>>>()?;
             if self.skip_empty && window.iter().flatten().all(|value| *value == 0.0) {
                 continue;
             }
             batch.push(start, &window)?;
             if batch.starts.len() == self.batch {
-                batch.blend(&mut blender, device, &mut predict, &mut consume)?;
+                let (starts, windows) = batch.take(device);
+                work(&starts, windows)?;
             }
         }
-        batch.blend(&mut blender, device, &mut predict, &mut consume)?;
-        blender.finish(&mut consume)
+        if batch.starts.is_empty() {
+            return Ok(());
+        }
+        let (starts, windows) = batch.take(device);
+        work(&starts, windows)
     }
 
-    /// First voxels of all windows in the padded volume, by z, then y, then x.
-    fn windows(&self, shape: [usize; 3]) -> Vec<[usize; 3]> {
-        let [xs, ys, zs]: [Vec<usize>; 3] = std::array::from_fn(|axis| self.starts(shape[axis], axis));
+    /// First voxels of all windows, by z, then y, then x; below 0 where the volume is smaller than a window.
+    fn windows(&self, shape: [usize; 3]) -> Vec<[isize; 3]> {
+        let [xs, ys, zs]: [Vec<isize>; 3] = std::array::from_fn(|axis| self.starts(shape[axis], axis));
         let mut windows = Vec::with_capacity(xs.len() * ys.len() * zs.len());
         for z in &zs {
             for y in &ys {
@@ -159,11 +192,14 @@ impl SlidingWindow {
         windows
     }
 
-    fn starts(&self, length: usize, axis: usize) -> Vec<usize> {
+    fn starts(&self, length: usize, axis: usize) -> Vec<isize> {
         let size = self.size[axis];
-        let room = length.saturating_sub(size);
+        if length <= size {
+            return vec![-(((size - length) / 2) as isize)];
+        }
+        let room = length - size;
         let step = ((size as f64 * (1.0 - self.overlap)) as usize).max(1);
-        (0..=room.div_ceil(step)).map(|number| (number * step).min(room)).collect()
+        (0..=room.div_ceil(step)).map(|number| (number * step).min(room) as isize).collect()
     }
 
     /// How much each voxel of a window counts, x fastest.
@@ -191,28 +227,21 @@ impl SlidingWindow {
 struct Batch {
     channels: usize,
     size: [usize; 3],
-    starts: Vec<[usize; 3]>,
+    starts: Vec<[isize; 3]>,
     /// `[B, D, H, W, C]`
     values: Vec<f32>,
 }
 
 impl Batch {
-    fn new(channels: usize, size: [usize; 3]) -> Self {
-        Self { channels, size, starts: Vec::new(), values: Vec::new() }
-    }
-
-    fn voxels(&self) -> usize {
-        self.size.iter().product()
-    }
-
-    /// Adds a window that starts at `start` in the padded volume.
-    fn push(&mut self, start: [usize; 3], window: &[Vec<f32>]) -> Result<()> {
-        if let Some(odd) = window.iter().find(|channel| channel.len() != self.voxels()) {
-            let (got, expected) = (vec![odd.len()], vec![self.voxels()]);
+    /// Adds a window.
+    fn push(&mut self, start: [isize; 3], window: &[Vec<f32>]) -> Result<()> {
+        let voxels = self.size.iter().product::<usize>();
+        if let Some(odd) = window.iter().find(|channel| channel.len() != voxels) {
+            let (got, expected) = (vec![odd.len()], vec![voxels]);
             return Err(Error::Shape { what: "a channel of a window", got, expected });
         }
         let first = self.values.len();
-        self.values.resize(first + self.voxels() * self.channels, 0.0);
+        self.values.resize(first + voxels * self.channels, 0.0);
         for (number, channel) in window.iter().enumerate() {
             let places = self.values[first + number..].iter_mut().step_by(self.channels);
             places.zip(channel).for_each(|(place, value)| *place = *value);
@@ -221,35 +250,17 @@ impl Batch {
         Ok(())
     }
 
-    /// Adds what `predict` gives for each window; the batch is empty afterwards.
-    fn blend(
-        &mut self,
-        blender: &mut Blender,
-        device: &Device,
-        predict: &mut impl FnMut(Tensor<5>) -> Result<Tensor<5>>,
-        consume: &mut impl FnMut(Slab) -> Result<()>,
-    ) -> Result<()> {
-        let ([x, y, z], count) = (self.size, self.starts.len());
-        if count == 0 {
-            return Ok(());
-        }
-        let windows = TensorData::new(std::mem::take(&mut self.values), [count, z, y, x, self.channels]);
-        let given = predict(Tensor::from_data(windows, device))?;
-        let (got, expected) = (given.dims(), [count, z, y, x, blender.classes()]);
-        if got != expected {
-            let (got, expected) = (got.to_vec(), expected.to_vec());
-            return Err(Error::Shape { what: "the network's result", got, expected });
-        }
-        let given = given.into_data().convert::<f32>().try_into_vec::<f32>();
-        let given = given.map_err(|error| Error::Predict(format!("{error:?}").into()))?;
-        let windows = given.chunks_exact(x * y * z * blender.classes());
-        for (start, window) in self.starts.drain(..).zip(windows) {
-            if !window.iter().all(|value| value.is_finite()) {
-                return Err(Error::NotFinite { window: blender.unpadded(start) });
-            }
-            blender.advance(start[2], consume)?;
-            blender.add(start, window);
-        }
-        Ok(())
+    /// All windows so far; the batch is empty afterwards.
+    fn take(&mut self, device: &Device) -> (Vec<[isize; 3]>, Tensor<5>) {
+        let (starts, [x, y, z]) = (std::mem::take(&mut self.starts), self.size);
+        let shape = [starts.len(), z, y, x, self.channels];
+        let windows = TensorData::new(std::mem::take(&mut self.values), shape);
+        (starts, Tensor::from_data(windows, device))
     }
+}
+
+/// The numbers of a tensor.
+pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    let values = tensor.into_data().convert::<f32>().try_into_vec::<f32>();
+    values.map_err(|error| Error::Predict(format!("{error:?}").into()))
 }

@@ -82,7 +82,7 @@ proptest! {
     ) {
         let folder = folder();
         let path = folder.path().join(name);
-        nifti::write(&path, &volume, WriteOptions { datatype, description: text.clone() }).unwrap();
+        nifti::write(&path, &volume, WriteOptions { datatype, description: text.clone(), ..WriteOptions::default() }).unwrap();
         let read = nifti::read(&path).unwrap();
         let header = nifti::read_header(&path).unwrap();
         prop_assert_eq!(header.datatype, datatype);

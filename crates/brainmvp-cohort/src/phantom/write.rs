@@ -59,7 +59,11 @@ fn write_case(subject: &Subject, out: &Path) -> Result<Case> {
     case.class = rendered.class;
     for (modality, image) in &rendered.images {
         let path = file(modality.name());
-        let options = WriteOptions { datatype: Datatype::I16, description: "brainmvp phantom".to_owned() };
+        let options = WriteOptions {
+            datatype: Datatype::I16,
+            description: "brainmvp phantom".to_owned(),
+            ..WriteOptions::default()
+        };
         nifti::write(&path, image, options)?;
         case.images.insert(*modality, path);
     }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::Datatype;
 use super::layout::{Fields, Layout, NIFTI_1, NIFTI_2, SIZE_OF_HDR};
 use super::placement::{self, Placement};
+use super::{Datatype, Geometry};
 use crate::{Error, Grid, Result};
 
 /// Bytes that hold a header of either version.
@@ -64,6 +64,8 @@ pub struct Header {
     pub grid: Grid,
     /// Which of the standard's methods gave the affine.
     pub placement: Placement,
+    /// What the file says about the place of its voxels, to be said again in another file of the same grid.
+    pub geometry: Geometry,
     /// The unit of lengths in the file.
     pub units: SpatialUnits,
     /// Voxel type in the file.
@@ -109,6 +111,7 @@ impl Header {
         Ok(Self {
             grid: Grid::new(shape, affine),
             placement,
+            geometry: Geometry::of(&fields, layout, version),
             units,
             datatype,
             scaling: scaling_of(&fields, layout, path)?,

@@ -3,6 +3,7 @@
 //! Source: the header definitions `nifti1.h` and `nifti2.h` of the NIfTI data format working group.
 
 mod datatype;
+mod geometry;
 mod header;
 mod layout;
 mod placement;
@@ -10,7 +11,8 @@ mod read;
 mod write;
 
 pub use datatype::Datatype;
+pub use geometry::Geometry;
 pub use header::{Header, SpatialUnits, Storage};
 pub use placement::Placement;
 pub use read::{read, read_header, read_labels};
-pub use write::{WriteOptions, write, write_labels};
+pub use write::{WriteOptions, write, write_labels, write_labels_in};

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::Datatype;
 use super::layout::{DESCRIP_LEN, Fields, Layout, NIFTI_1, NIFTI_2, SIZE_OF_HDR};
 use super::placement;
+use super::{Datatype, Geometry};
 use crate::{Error, Grid, LabelMap, Result, Volume, gzip, write_atomically};
 
 /// `NIFTI_XFORM_SCANNER_ANAT`: RAS+ of the scanner.
@@ -15,13 +15,16 @@ const SCANNER_CODE: f64 = 1.0;
 const UNITS_MM: f64 = 2.0;
 
 /// How a volume is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct WriteOptions {
     /// Voxel type. Integer types hold whole numbers of their range exactly; other values are scaled linearly
     /// onto the range.
     pub datatype: Datatype,
     /// Free text, cut to 79 bytes.
     pub description: String,
+    /// The place of the voxels as another file of the same grid has it; else the affine of the grid as sform, and as qform
+    /// where a quaternion can say the same.
+    pub geometry: Option<Geometry>,
 }
 
 /// Writes an image, whole or not at all. NIfTI-1, or NIfTI-2 where an axis is longer than 32767.
@@ -48,10 +51,22 @@ pub fn write(path: &Path, volume: &Volume<f32>, options: WriteOptions) -> Result
 /// # Errors
 /// As [`write`](fn@write).
 pub fn write_labels(path: &Path, labels: &LabelMap, description: &str) -> Result<()> {
+    put_labels(path, labels, description, None)
+}
+
+/// [`write_labels`], placed as another file of the same grid is.
+///
+/// # Errors
+/// As [`write`](fn@write).
+pub fn write_labels_in(path: &Path, labels: &LabelMap, description: &str, geometry: &Geometry) -> Result<()> {
+    put_labels(path, labels, description, Some(geometry.clone()))
+}
+
+fn put_labels(path: &Path, labels: &LabelMap, description: &str, geometry: Option<Geometry>) -> Result<()> {
     let form = Form::of(path)?;
     let wide = labels.voxels().iter().any(|label| *label > u16::from(u8::MAX));
     let datatype = if wide { Datatype::U16 } else { Datatype::U8 };
-    let options = WriteOptions { datatype, description: description.to_owned() };
+    let options = WriteOptions { datatype, description: description.to_owned(), geometry };
     let values = labels.voxels().iter().map(|label| f64::from(*label));
     store(path, form, labels.grid(), &options, (values, (1.0, 0.0)))
 }
@@ -136,7 +151,8 @@ fn put(path: &Path, form: Form, bytes: &[u8]) -> Result<()> {
 /// A header with the four bytes that say that no extension follows.
 fn header_bytes(grid: &Grid, options: &WriteOptions, (slope, inter): (f64, f64), pair: bool) -> Vec<u8> {
     let wide = grid.shape.iter().any(|length| *length > i16::MAX as usize);
-    let layout: &Layout = if wide { &NIFTI_2 } else { &NIFTI_1 };
+    let second = options.geometry.as_ref().is_some_and(|geometry| geometry.version() == 2);
+    let layout: &Layout = if wide || second { &NIFTI_2 } else { &NIFTI_1 };
     let mut header = Fields { bytes: vec![0; layout.size + 4], big_endian: false };
     let [x, y, z] = grid.shape.map(|length| length as f64);
     let magic = if pair { layout.magic_pair } else { layout.magic_single };
@@ -154,7 +170,10 @@ fn header_bytes(grid: &Grid, options: &WriteOptions, (slope, inter): (f64, f64),
         text = &text[..text.char_indices().next_back().map_or(0, |(last, _)| last)];
     }
     header.bytes[layout.descrip..layout.descrip + text.len()].copy_from_slice(text.as_bytes());
-    place(&mut header, layout, grid);
+    match &options.geometry {
+        Some(geometry) => geometry.put(&mut header, layout),
+        None => place(&mut header, layout, grid),
+    }
     header.bytes
 }
 
