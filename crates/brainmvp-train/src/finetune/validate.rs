@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use brainmvp_infer::{SlidingWindow, WindowSource};
+use brainmvp_infer::{Mirror, SlidingWindow, WindowSource, classify, segment};
 use brainmvp_metrics::metrics::classification::{ClassificationScores, multiclass};
 use brainmvp_metrics::{Mask, MaskPair, Metric, Region, SegmentationConfig};
 use brainmvp_ssl::downstream::{Classifying, ClassifyingPlan, Inputs, Segmenting, regions_of};
 use brainmvp_ssl::patch::PatchSource;
 use burn::module::Module as _;
-use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::regions::RegionTable;
@@ -60,13 +59,14 @@ impl Judge<Segmenting> for SegmentationJudge<'_> {
         let mut sums = vec![0.0; names.len()];
         for case in self.cases {
             let windows = CaseWindows { case, inputs: self.inputs };
-            let predict = |window: Tensor<5>| {
+            let network = |window: Tensor<5>| {
                 if stop.load(Ordering::Relaxed) {
                     return Err(brainmvp_infer::Error::Stopped);
                 }
-                Ok(sigmoid(network.forward(window, &mut None).logits))
+                Ok(network.forward(window, &mut None).logits)
             };
-            let blended = match self.window.run(&windows, names.len(), self.device, predict) {
+            let none = Mirror::default();
+            let blended = match segment(self.window, &none, &windows, names.len(), self.device, network) {
                 Err(brainmvp_infer::Error::Stopped) => return Ok(None),
                 other => other.map_err(|source| Error::Judge { case: case.id().to_owned(), source })?,
             };
@@ -123,9 +123,10 @@ impl Judge<Classifying> for ClassificationJudge<'_> {
             let inputs = &self.plan.copies.inputs;
             let centre = self.plan.resized.centre(case, inputs)?;
             let data = TensorData::new(centre, [1, z, y, x, inputs.channels.len()]);
-            let logits = network.forward(Tensor::from_data(data, self.device), &mut None).logits;
-            let of_classes = softmax(logits, 1).into_data().convert::<f64>().try_into_vec::<f64>();
-            probabilities.extend(of_classes.map_err(|e| Error::Config(format!("{e:?}")))?);
+            let logits = |centre: Tensor<5>| Ok(network.forward(centre, &mut None).logits);
+            let of_classes = classify(&Mirror::default(), Tensor::from_data(data, self.device), logits)
+                .map_err(|source| Error::Judge { case: case.id().to_owned(), source })?;
+            probabilities.extend(of_classes.into_iter().map(f64::from));
         }
         let scores = multiclass(&probabilities, &classes, self.plan.classes.len())?;
         Ok(Some(named(&scores)))

@@ -81,8 +81,10 @@ impl Tensors for PytorchFile {
 /// What cannot be read as ours is not ours.
 fn description(path: &Path) -> Option<String> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(path).ok()?)).ok()?;
-    let mut names = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned()));
-    let name = names.find(|name| name.rsplit('/').next() == Some(DESCRIPTION))?;
+    let name = {
+        let mut names = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned()));
+        names.find(|name| name.rsplit('/').next() == Some(DESCRIPTION))?
+    };
     let mut text = String::new();
     archive.by_name(&name).ok()?.take(LARGEST_DESCRIPTION).read_to_string(&mut text).ok()?;
     Some(text)
