@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use brainmvp_cohort::Split;
 use brainmvp_nets::Init;
 use brainmvp_ssl::objectives::BrainMvp;
 use brainmvp_ssl::templates::Templates;
@@ -15,14 +16,14 @@ use crate::config::PretrainConfig;
 use crate::run::{Existing, RunFolder, RunRequest};
 use crate::templates::TemplateGrid;
 use crate::trainer::{Ended, Observer, Trainer};
-use crate::{Result, device};
+use crate::{Error, Result, device};
 
 /// Pre-trains, or continues to.
 ///
 /// # Errors
 /// If the configuration, the data, the run folder or the device is not usable, or training fails.
 pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer) -> Result<Ended> {
-    let cases = open_cases(&request.data, observer)?;
+    let cases = without_test_cases(open_cases(&request.data, observer)?, observer)?;
     // Settle the configuration before the folder is touched, so that a mistake leaves nothing behind.
     let stored = request.stored_config()?;
     let config = resolve(request, stored.as_ref())?;
@@ -61,6 +62,19 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         facts,
     };
     trainer.run(objective, None)
+}
+
+/// What a network is tested on later, it may not see now: not even without labels.
+fn without_test_cases(cases: Vec<CaseSource>, observer: &dyn Observer) -> Result<Vec<CaseSource>> {
+    let total = cases.len();
+    let seen = cases.into_iter().filter(|case| case.facts().split != Some(Split::Test));
+    let seen: Vec<CaseSource> = seen.collect();
+    match total - seen.len() {
+        0 => {}
+        left if left == total => return Err(Error::Config("all prepared cases are test cases".to_owned())),
+        left => observer.note(&format!("{left} of {total} cases are test cases and left out")),
+    }
+    Ok(seen)
 }
 
 /// The configuration asked for, over that of the run if it is continued.

@@ -141,9 +141,10 @@ fn stopping_and_resuming_changes_no_bit() {
     let place = tempfile::tempdir().unwrap();
     let init = from_pretraining();
     let (whole, parts) = (place.path().join("whole"), place.path().join("parts"));
-    for settings in
-        [&["task.kind=segment", init.as_str()][..], &["task.kind=classify", "train.accumulate=2", &init]]
-    {
+    for settings in [
+        &["task.kind=segment", init.as_str()][..],
+        &["task.kind=classify", "train.accumulate=2", "train.epochs=8", &init],
+    ] {
         let went = run(&whole, Existing::Refuse, 99, settings);
         assert_eq!(went.ended.unwrap(), Ended::Finished, "{}", went.told);
         assert_eq!(run(&parts, Existing::Refuse, 3, settings).ended.unwrap(), Ended::Stopped);

@@ -6,7 +6,8 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, demo, evaluate, finetune, index, list, phantom, preprocess, pretrain, templates, weights,
+    bench, check, demo, evaluate, finetune, index, list, phantom, preprocess, pretrain, split, templates,
+    weights,
 };
 use crate::failure;
 use crate::ui::Ui;
@@ -57,6 +58,7 @@ pub(crate) struct Everywhere {
 pub(crate) enum Command {
     Index(index::Index),
     Check(check::Check),
+    Split(split::Split),
     Preprocess(preprocess::Preprocess),
     Pretrain(pretrain::Pretrain),
     Templates(templates::Templates),
@@ -75,6 +77,7 @@ impl Command {
         match self {
             Self::Index(index) => index.run(ui),
             Self::Check(check) => check.run(ui),
+            Self::Split(split) => split.run(ui),
             Self::Preprocess(preprocess) => preprocess.run(ui),
             Self::Pretrain(pretrain) => pretrain.run(ui),
             Self::Templates(templates) => templates.run(ui),

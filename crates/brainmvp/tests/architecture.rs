@@ -12,7 +12,7 @@ const ALLOWED: [(&str, &[&str], bool); 10] = [
     ("nets", &["kernels"], true),
     ("ssl", &["volume", "nets"], true),
     ("infer", &["volume", "nets"], true),
-    ("train", &["volume", "prep", "kernels", "nets", "ssl", "infer"], true),
+    ("train", &["volume", "cohort", "prep", "kernels", "nets", "ssl", "infer", "metrics"], true),
     ("metrics", &["volume"], false),
     ("golden", &[], false),
 ];

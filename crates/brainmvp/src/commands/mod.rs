@@ -10,6 +10,7 @@ pub(crate) mod list;
 pub(crate) mod phantom;
 pub(crate) mod preprocess;
 pub(crate) mod pretrain;
+pub(crate) mod split;
 mod table;
 pub(crate) mod templates;
 pub(crate) mod weights;

@@ -66,3 +66,24 @@ fn mistakes() {
     place.run(&["finetune", "guess"]).fails(2, &["guess"]);
     place.run(&["finetune", "segment", "--data", "none", "--init", "none", "--out", "x"]).fails(2, &["none"]);
 }
+
+#[test]
+fn test_cases_are_never_trained_on() {
+    let place = place();
+    let split = ["split", "phantom/cohort.json", "--test", "0.34", "--out", "divided.json"];
+    // The files of the cohort are named from where it is.
+    place.run(&split).succeeds().prints(&["training   4 cases", "test       2 cases"]);
+    place.run(&["preprocess", "divided.json", "--out", "divided", "--spacing", "6", "--quiet"]).succeeds();
+    let tiny = ["--set", "model.preset=tiny", "--set", "patch.size=16", "--set", "train.max_steps=1"];
+    let pretrain = ["pretrain", "--data", "divided", "--out", "seen"];
+    place
+        .run(&[&pretrain[..], &tiny].concat())
+        .succeeds()
+        .notes(&["2 of 6 cases are test cases and left out"]);
+    let finetune = ["finetune", "segment", "--data", "divided", "--init", "none", "--out", "tuned"];
+    place.run(&[&finetune[..], &tiny].concat()).succeeds().notes(&["3 training and 1 validation cases"]);
+    place.run(&["split", "phantom/cohort.json", "--out", "x.json"]).fails(2, &["--test"]);
+    place
+        .run(&["split", "phantom/cohort.json", "--test", "0.7", "--validation", "0.7", "--out", "x.json"])
+        .fails(2, &["fit in 1"]);
+}

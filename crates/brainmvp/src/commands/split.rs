@@ -1,0 +1,58 @@
+//! `brainmvp split`
+
+use std::path::PathBuf;
+
+use brainmvp_cohort::{Split as Part, SplitOptions};
+use clap::Args;
+
+use super::{counted, load_cohort};
+use crate::argument;
+use crate::failure::bad_input;
+use crate::ui::Ui;
+
+/// Divide the cases of a cohort into training, validation and test
+///
+/// All cases of a subject stay together, and every class of every data set is shared out by itself. A case that has a part
+/// already keeps it. The same seed gives a subject the same place, whatever other cases there are. Neither pre-training
+/// nor fine-tuning touches test cases.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brainmvp split cohort.json --test 0.2 --out cohort.json
+  brainmvp split cohort.json --test 0.2 --validation 0.1 --seed 7 --out divided.json")]
+pub(crate) struct Split {
+    /// The cohort
+    cohort: PathBuf,
+    /// Share of the subjects for the test, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = argument::share)]
+    test: f64,
+    /// Share of the subjects for validation, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = argument::share)]
+    validation: f64,
+    /// What the draw begins with
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Where to write the cohort; may be the same file
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+impl Split {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        if self.test == 0.0 && self.validation == 0.0 {
+            return Err(bad_input("give a share for --test, --validation or both"));
+        }
+        let mut cohort = load_cohort(&self.cohort)?;
+        argument::prepare_output_file(&self.out)?;
+        let Self { seed, validation, test, .. } = self;
+        cohort.split(&SplitOptions { seed, validation, test })?;
+        cohort.save(&self.out)?;
+        for (part, name) in
+            [(Part::Training, "training"), (Part::Validation, "validation"), (Part::Test, "test")]
+        {
+            let count = cohort.cases.iter().filter(|case| case.split == Some(part)).count();
+            ui.result(format!("{name:10} {}", counted(count, "case")))?;
+        }
+        Ok(())
+    }
+}
