@@ -20,7 +20,7 @@ pub fn segment(
     source: &impl WindowSource,
     classes: usize,
     device: &Device,
-    network: impl Fn(Tensor<5>) -> Result<Tensor<5>>,
+    mut network: impl FnMut(Tensor<5>) -> Result<Tensor<5>>,
 ) -> Result<Blended> {
     windows.run(source, classes, device, |window| mirror.mean(window, |window| network(window).map(sigmoid)))
 }
@@ -35,7 +35,7 @@ pub fn segment(
 pub fn classify(
     mirror: &Mirror,
     case: Tensor<5>,
-    network: impl Fn(Tensor<5>) -> Result<Tensor<2>>,
+    mut network: impl FnMut(Tensor<5>) -> Result<Tensor<2>>,
 ) -> Result<Vec<f32>> {
     let probabilities =
         mirror.mean_of(case, |case| network(case).map(|logits| softmax(logits, 1)), |p, _| p)?;

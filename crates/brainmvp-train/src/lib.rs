@@ -18,6 +18,7 @@ pub mod log;
 pub mod optimizer;
 pub mod pretrain;
 pub mod pretrained;
+mod pretrained_encoder;
 pub mod run;
 pub mod saved;
 pub mod schedule;
@@ -26,3 +27,4 @@ mod tensor_file;
 pub mod trainer;
 
 pub use error::{Error, Result};
+pub use pretrained_encoder::PretrainedEncoder;

@@ -326,3 +326,28 @@ fn an_axis_longer_than_nifti_1_can_say_becomes_nifti_2() {
         assert_eq!(nifti::read(&path).unwrap(), volume);
     }
 }
+
+#[test]
+fn a_file_can_be_placed_as_another_one_to_the_bit() {
+    let folder = folder();
+    let rows = [[-0.9, 0.01, 0.3, 81.25], [0.02, 1.1, -0.2, -60.5], [0.1, 0.3, 4.0, 3.1]];
+    let grid = Grid::new([3, 4, 2], Affine::from_rows(rows));
+    let first = folder.path().join("first.nii");
+    nifti::write(&first, &Volume::filled(grid, 1.5), WriteOptions::default()).unwrap();
+    // Codes, voxel sizes and quaternion that do not follow from the affine: another program has its reasons.
+    let mut bytes = std::fs::read(&first).unwrap();
+    bytes[252..256].copy_from_slice(&[3, 0, 4, 0]);
+    bytes[76..80].copy_from_slice(&(-1.0_f32).to_le_bytes());
+    bytes[256..260].copy_from_slice(&0.25_f32.to_le_bytes());
+    std::fs::write(&first, &bytes).unwrap();
+    let header = nifti::read_header(&first).unwrap();
+    let second = folder.path().join("second.nii");
+    let labels = LabelMap::filled(header.grid, 2);
+    nifti::write_labels_in(&second, &labels, "", &header.geometry).unwrap();
+    let written = nifti::read_header(&second).unwrap();
+    assert_eq!((&written.grid, &written.geometry), (&header.grid, &header.geometry));
+    assert_eq!(written.geometry.codes(), [3, 4]);
+    // From the voxel sizes to the end of the matrix all bytes are the same, but for scaling and text.
+    let copy = std::fs::read(&second).unwrap();
+    assert_eq!((&copy[76..108], &copy[252..328]), (&bytes[76..108], &bytes[252..328]));
+}

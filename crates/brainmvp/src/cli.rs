@@ -6,8 +6,8 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, demo, evaluate, finetune, index, list, phantom, preprocess, pretrain, split, templates,
-    weights,
+    bench, check, demo, embed, evaluate, finetune, index, list, phantom, predict, preprocess, pretrain,
+    split, templates, weights,
 };
 use crate::failure;
 use crate::ui::Ui;
@@ -27,7 +27,9 @@ Examples:
   brainmvp pretrain --data cache --out run          # train an encoder and templates, no labels needed
   brainmvp templates run --out templates            # see what was learnt
   brainmvp finetune segment --data cache --init run --out segmenter     # with few labels
-  brainmvp evaluate --pred DIR --truth cohort.json --out metrics.json   # score label maps
+  brainmvp predict --model segmenter --in cohort.json --out predictions # label maps in the space of the images
+  brainmvp evaluate --pred predictions --truth cohort.json --out metrics.json   # score label maps
+  brainmvp embed --model run --in cache --out features.csv              # features of the encoder
   brainmvp import released.pt --out weights.safetensors                 # weights from PyTorch
   brainmvp export run --format pytorch --out model.pt                   # and back
   brainmvp demo                                     # all of this at once, on a small scale
@@ -63,7 +65,9 @@ pub(crate) enum Command {
     Pretrain(pretrain::Pretrain),
     Templates(templates::Templates),
     Finetune(finetune::Finetune),
+    Predict(predict::Predict),
     Evaluate(evaluate::Evaluate),
+    Embed(embed::Embed),
     Import(weights::Import),
     Export(weights::Export),
     Phantom(phantom::Phantom),
@@ -82,7 +86,9 @@ impl Command {
             Self::Pretrain(pretrain) => pretrain.run(ui),
             Self::Templates(templates) => templates.run(ui),
             Self::Finetune(finetune) => finetune.run(ui),
+            Self::Predict(predict) => predict.run(ui),
             Self::Evaluate(evaluate) => evaluate.run(ui),
+            Self::Embed(embed) => embed.run(ui),
             Self::Import(import) => import.run(ui),
             Self::Export(export) => export.run(ui),
             Self::Phantom(phantom) => phantom.run(ui),

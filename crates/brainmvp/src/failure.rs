@@ -135,6 +135,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 /// Whether the user's files or options are to blame, rather than the machine.
 fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
     use brainmvp_cohort::Error as Cohort;
+    use brainmvp_infer::Error as Infer;
     use brainmvp_metrics::Error as Metrics;
     use brainmvp_prep::Error as Prep;
     use brainmvp_train::Error as Train;
@@ -164,6 +165,9 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
             Metrics::Volume(error) => is_bad_input(error),
             _ => true,
         };
+    }
+    if let Some(error) = error.downcast_ref::<Infer>() {
+        return matches!(error, Infer::Config { .. } | Infer::Regions(_));
     }
     if let Some(error) = error.downcast_ref::<Train>() {
         return match error {

@@ -14,7 +14,7 @@ mod table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::{Aliases, Modality};
+use brainmvp_volume::{Aliases, Modality, Role};
 use regex::Regex;
 
 pub use draft::{Candidate, Draft};
@@ -159,6 +159,13 @@ pub fn read_exclusions(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     let ids = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     Ok(ids.filter(|id| !id.is_empty()).map(str::to_owned).collect())
+}
+
+/// What the name of a volume file says: what the file is, and what stands before the word for it, which may be the case
+/// (or nothing). `None` for what is no volume file, or has no known word.
+pub fn read_name<'a>(path: &'a Path, aliases: &Aliases) -> Option<(Role, &'a str)> {
+    let named = file_name::parse(path, "", aliases)?;
+    Some((named.candidate.role, named.identifier))
 }
 
 fn choose(path: &Path, name: &str, options: &IndexOptions) -> Result<(&'static dyn Layout, String)> {

@@ -13,8 +13,8 @@ pub struct TextTable {
 
 impl TextTable {
     /// A table with these headings and no rows. The first `words` columns are words, the others numbers.
-    pub fn new<const N: usize>(words: usize, headings: [&str; N]) -> Self {
-        Self { words, rows: vec![headings.map(str::to_owned).to_vec()] }
+    pub fn new<T: Into<String>>(words: usize, headings: impl IntoIterator<Item = T>) -> Self {
+        Self { words, rows: vec![headings.into_iter().map(Into::into).collect()] }
     }
 
     /// Adds a row: a cell for each heading.

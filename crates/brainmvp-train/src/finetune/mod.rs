@@ -2,6 +2,7 @@
 
 mod data;
 mod model;
+mod predictor;
 mod regions;
 mod selection;
 mod stored_templates;
@@ -34,6 +35,7 @@ use crate::trainer::{Ended, Judge, Observer, Trainer, Validation};
 use crate::{Error, Result, device};
 
 pub use model::{Model, TaskNetwork};
+pub use predictor::{Prediction, Predictor};
 pub use validate::CaseWindows;
 
 /// Keeps the first weights apart from other things drawn by the run's seed.

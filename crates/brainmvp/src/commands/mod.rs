@@ -3,11 +3,14 @@
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod embed;
 pub(crate) mod evaluate;
 pub(crate) mod finetune;
 pub(crate) mod index;
+mod inference;
 pub(crate) mod list;
 pub(crate) mod phantom;
+pub(crate) mod predict;
 pub(crate) mod preprocess;
 pub(crate) mod pretrain;
 pub(crate) mod split;

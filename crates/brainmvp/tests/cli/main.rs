@@ -7,6 +7,7 @@ mod evaluate;
 mod finetune;
 mod mistakes;
 mod pipeline;
+mod predict;
 mod program;
 mod real_files;
 #[cfg(unix)]

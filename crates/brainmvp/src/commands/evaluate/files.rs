@@ -18,6 +18,7 @@ const SEPARATORS: [char; 4] = ['_', '-', '.', ' '];
 /// The label map of a case is `<case>.nii[.gz]` or `<case>_seg.nii[.gz]`, or a file of the folder `<case>/`: one with
 /// such a name, or `seg.nii[.gz]`, or the only one there. The other [`WORDS`] do as `seg` does.
 pub(super) struct LabelMaps {
+    folder: PathBuf,
     /// By every name that a case may have; several files are told apart by nobody.
     files: BTreeMap<String, Vec<PathBuf>>,
     /// The cases: names without the word.
@@ -51,7 +52,12 @@ impl LabelMaps {
         }
         cases.sort_unstable();
         cases.dedup();
-        Ok(Self { files, cases })
+        Ok(Self { folder: folder.to_owned(), files, cases })
+    }
+
+    /// Where they are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The cases, sorted.

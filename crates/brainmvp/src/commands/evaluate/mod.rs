@@ -2,6 +2,7 @@
 
 mod files;
 mod score;
+mod subsets;
 mod truth;
 
 use std::collections::BTreeSet;
@@ -17,8 +18,10 @@ use rand_chacha::rand_core::SeedableRng as _;
 
 use self::files::LabelMaps;
 use self::score::{Pair, side_by_side};
+use self::subsets::Subsets;
 use self::truth::Truths;
 use super::counted;
+use super::inference::Options;
 use super::preprocess::half_of_free_memory;
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
@@ -38,12 +41,13 @@ Examples:
   brainmvp evaluate --pred predictions --truth labels --label-scheme brats_2023 --out metrics.json
   brainmvp evaluate --pred predictions --truth labels --regions 'WT=1,2,4;TC=1,4;ET=4' --out metrics.json
   brainmvp evaluate --pred ours --truth cohort.json --out ours.json --compare theirs.json
+  brainmvp evaluate --model segmenter --modality-subsets --truth cohort.json --split test --out subsets.json
 
 Exit codes: 0 every case was scored, 2 some could not be (the others were), or bad input.")]
 pub(crate) struct Evaluate {
     /// Folder of predicted label maps
-    #[arg(long, value_name = "DIR")]
-    pred: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "modality_subsets")]
+    pred: Option<PathBuf>,
     /// Cohort file whose cases have label maps, or a folder of label maps
     #[arg(long, value_name = "COHORT|DIR")]
     truth: PathBuf,
@@ -81,6 +85,14 @@ pub(crate) struct Evaluate {
     /// Scores of other predictions, made by this command, to compare with case by case (paired Wilcoxon test)
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
+    /// Instead of predictions, score what --model predicts with every set of its modalities, in one table
+    #[arg(long, requires = "model", conflicts_with_all = ["pred", "label_scheme", "regions", "missing", "compare", "memory"])]
+    modality_subsets: bool,
+    /// Folder of the fine-tuning run that predicts, for --modality-subsets
+    #[arg(long, value_name = "RUN", requires = "modality_subsets")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
     /// The seed of the intervals, which are drawn by bootstrap
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -103,12 +115,23 @@ const NAMES_SHOWN: usize = 5;
 impl Evaluate {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         let config = self.config()?;
+        if let Some(model) = &self.model {
+            let predictor = self.options.open(model, None)?;
+            for file in std::iter::once(&self.out).chain(&self.csv) {
+                argument::prepare_output_file(file)?;
+            }
+            let subsets = Subsets { predictor: &predictor, config: &config, seed: self.seed };
+            return subsets.run(&self.truth, self.split, [Some(&self.out), self.csv.as_deref()], ui);
+        }
+        let Some(pred) = &self.pred else {
+            return Err(bad_input("--pred: name the folder of the predictions"));
+        };
         let others = self.compare.as_ref().map(|path| Scores::load_json(path)).transpose()?;
         if let Some(others) = &others {
             Comparison::check_rules(&config, others.config())?;
         }
         let truths = Truths::load(&self.truth, self.split)?;
-        let predictions = LabelMaps::of(&self.pred)?;
+        let predictions = LabelMaps::of(pred)?;
         for file in std::iter::once(&self.out).chain(&self.csv) {
             argument::prepare_output_file(file)?;
         }
@@ -156,7 +179,7 @@ impl Evaluate {
                 Err(reason) => unclear.push((truth.case.clone(), reason)),
             }
         }
-        self.treat_missing(&mut pairs, scores, ui)?;
+        self.treat_missing(predictions, &mut pairs, scores, ui)?;
         let (done, left_out) = (AtomicUsize::new(0), AtomicUsize::new(unclear.len()));
         let progress = Progress::new(ui, "evaluate", "cases", pairs.len());
         let results = side_by_side(&pairs, memory_bytes, Pair::bytes, |pair| {
@@ -183,7 +206,13 @@ impl Evaluate {
     }
 
     /// Does with cases without a prediction as the user says.
-    fn treat_missing(&self, pairs: &mut Vec<Pair<'_>>, scores: &mut Scores, ui: &Ui) -> anyhow::Result<()> {
+    fn treat_missing(
+        &self,
+        predictions: &LabelMaps,
+        pairs: &mut Vec<Pair<'_>>,
+        scores: &mut Scores,
+        ui: &Ui,
+    ) -> anyhow::Result<()> {
         let without = pairs.iter().filter(|pair| pair.prediction.is_none());
         let missing: Vec<&str> = without.map(|pair| pair.truth.case.as_str()).collect();
         if missing.is_empty() {
@@ -192,7 +221,7 @@ impl Evaluate {
         let found = format!("no prediction for {} of {}", missing.len(), counted(pairs.len(), "case"));
         let all = missing.len() == pairs.len();
         if all || self.missing == Missing::Error {
-            let error = bad_input(format!("{}: {found}: {}", self.pred.display(), some(&missing)));
+            let error = bad_input(format!("{}: {found}: {}", predictions.folder().display(), some(&missing)));
             return Err(error).advise(|_| "predictions are named after their case: CASE.nii.gz".to_owned());
         }
         let what = if self.missing == Missing::Skip { "left out" } else { "scored as empty" };

@@ -1,0 +1,78 @@
+//! The encoder of a pre-training, for the features of cases.
+
+use std::path::Path;
+
+use brainmvp_infer::SlidingWindow;
+use brainmvp_nets::Init;
+use brainmvp_nets::networks::{ClassificationNetwork, Encoder, NetworkConfig};
+use brainmvp_nets::weights::{FirstLayer, transfer};
+use brainmvp_ssl::downstream::{Inputs, Missing};
+use brainmvp_ssl::patch::PatchSource;
+use brainmvp_volume::Modality;
+use burn::tensor::Device;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+use crate::finetune::CaseWindows;
+use crate::pretrained::Pretrained;
+use crate::{Error, Result};
+
+/// An encoder that sees one modality at a time.
+pub struct PretrainedEncoder {
+    network: NetworkConfig,
+    encoder: Encoder,
+    device: Device,
+}
+
+impl PretrainedEncoder {
+    /// Takes the encoder out of what [`Pretrained::open`] opens.
+    ///
+    /// # Errors
+    /// Its errors, and [`Error::Config`] where a part of the encoder is missing.
+    pub fn open(path: &Path, device: &Device) -> Result<Self> {
+        let pretrained = Pretrained::open(path)?;
+        let network = pretrained.network.with_in_channels(1);
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        // The head is not used: it is what makes a network of the encoder.
+        let new = ClassificationNetwork::new(&network, 2, &mut Init { device, rng: &mut rng });
+        let (new, report) = transfer(new, &pretrained.weights, FirstLayer::Repeat);
+        let missing = report.skipped.iter().find(|(path, _)| path.starts_with("encoder."));
+        match missing {
+            None => Ok(Self { network, encoder: new.encoder, device: device.clone() }),
+            Some((path, why)) => {
+                let origin = &pretrained.origin;
+                Err(Error::Config(format!("{origin}: the encoder's '{path}' cannot be taken over: {why:?}")))
+            }
+        }
+    }
+
+    /// Sizes of windows must be multiples of this.
+    pub fn stride(&self) -> usize {
+        self.network.stride()
+    }
+
+    /// The features of one modality of a prepared case. See [`brainmvp_infer::embed`].
+    ///
+    /// # Errors
+    /// If the case cannot be read or the result is not finite; errors of `before`, which is called before every batch of
+    /// windows.
+    pub fn embed<S>(
+        &self,
+        windows: &SlidingWindow,
+        case: &S,
+        modality: Modality,
+        before: impl Fn() -> brainmvp_infer::Result<()>,
+    ) -> brainmvp_infer::Result<Vec<f32>>
+    where
+        S: PatchSource,
+        S::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let inputs = Inputs { channels: vec![modality], missing: Missing::Drop, templates: None };
+        let source = CaseWindows { case, inputs: &inputs };
+        brainmvp_infer::embed(windows, &source, &self.device, |window| {
+            before()?;
+            let [.., deepest] = self.encoder.forward(window, &mut None);
+            Ok(deepest)
+        })
+    }
+}

@@ -1,0 +1,247 @@
+//! `brainmvp embed`
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use brainmvp_infer::SlidingWindow;
+use brainmvp_prep::PrepConfig;
+use brainmvp_prep::cache::Cache;
+use brainmvp_ssl::patch::PatchSource;
+use brainmvp_train::batches::CaseSource;
+use brainmvp_train::config::PretrainConfig;
+use brainmvp_train::finetune::{Model, Predictor};
+use brainmvp_train::run::RunFolder;
+use brainmvp_train::{PretrainedEncoder, device};
+use brainmvp_volume::{Modality, write_atomically};
+use clap::Args;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::json;
+
+use super::counted;
+use super::inference::{Failure, Inputs, Prepared, go_on};
+use crate::argument;
+use crate::failure::{Advise as _, bad_input, without_error_numbers};
+use crate::progress::Progress;
+use crate::ui::Ui;
+
+/// Write the encoder's features of every case: of each modality for a pre-training run, of all for a fine-tuned one
+///
+/// A case is seen in windows side by side, those without any voxel above 0 left out; its features are the mean of the
+/// deepest ones over all of them. Cases are prepared as those of a fine-tuning run were, for a pre-training run as
+/// `brainmvp preprocess` does by default; a cache of prepared cases is taken as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brainmvp embed --model run --in cache --out features.csv
+  brainmvp embed --model segmenter --in cohort.json --out features.safetensors
+
+CSV: case,modality,f0,f1,...  safetensors: 'features' [rows, width], and the metadata 'rows', JSON with case and modality of
+each row. Modalities that are seen together are joined by +.
+Exit codes: 0 every case is there, 1 failed or interrupted, 2 some could not be seen (the others are there), or bad input.")]
+pub(crate) struct Embed {
+    /// Folder of a run of `pretrain` or `finetune`, or a file of pre-trained weights
+    #[arg(long, value_name = "RUN|FILE")]
+    model: PathBuf,
+    /// Cache folder, cohort file, a folder of cases, or the images of one case: FILE, whose name says its modality, or
+    /// MODALITY=FILE
+    #[arg(long = "in", value_name = "CACHE|COHORT|DIR|FILE", required = true, num_args = 1..)]
+    inputs: Vec<PathBuf>,
+    /// File to write: .csv or .safetensors
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Part of a window that the next one shares, from 0 to less than 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = argument::share)]
+    overlap: f64,
+    /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu, metal, cuda, rocm
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
+}
+
+/// How the features are written.
+#[derive(Clone, Copy)]
+enum Format {
+    Csv,
+    Safetensors,
+}
+
+/// The features of a case.
+struct Row {
+    case: String,
+    /// What was seen, joined by `+`.
+    modality: String,
+    features: Vec<f32>,
+}
+
+/// What makes features.
+enum Encoder {
+    /// Sees one modality at a time.
+    Pretrained(PretrainedEncoder, SlidingWindow),
+    /// Sees all channels at once.
+    Finetuned(Box<Predictor>),
+}
+
+impl Embed {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        let format = self.format()?;
+        argument::prepare_output_file(&self.out)?;
+        let encoder = Encoder::open(&self)?;
+        let (mut rows, mut failed) = (Vec::new(), Vec::new());
+        match self.inputs.as_slice() {
+            [cache] if cache.join("manifest.json").is_file() => {
+                let cache = Cache::open(cache)?;
+                self.each(ui, cache.cases(), &mut failed, |entry| {
+                    let case = cache.open_case(entry).map_err(|e| Failure::Case(e.to_string()));
+                    let seen = case.and_then(|case| encoder.rows(&CaseSource::new(entry, case), &mut rows));
+                    (entry.case.id.to_string(), seen)
+                })?;
+            }
+            typed => {
+                let inputs = Inputs::read(typed, ui)?;
+                failed.extend(inputs.unusable.into_iter().map(|case| (case.case, case.reason)));
+                let preparation = encoder.preparation();
+                let scratch = tempfile::tempdir()?;
+                self.each(ui, &inputs.cases, &mut failed, |case| {
+                    let prepared = Prepared::new(case, &preparation, scratch.path());
+                    let seen = prepared.and_then(|prepared| encoder.rows(&prepared.source, &mut rows));
+                    (case.id.to_string(), seen)
+                })?;
+            }
+        }
+        self.tell(&rows, &failed, format, ui)
+    }
+
+    fn format(&self) -> anyhow::Result<Format> {
+        match self.out.extension().and_then(|ending| ending.to_str()) {
+            Some("csv") => Ok(Format::Csv),
+            Some("safetensors") => Ok(Format::Safetensors),
+            _ => Err(bad_input(format!("{}: name a .csv or .safetensors file", self.out.display()))),
+        }
+    }
+
+    /// Does `work` for every case, and notes those that failed.
+    fn each<T>(
+        &self,
+        ui: &Ui,
+        cases: &[T],
+        failed: &mut Vec<(String, String)>,
+        mut work: impl FnMut(&T) -> (String, Result<(), Failure>),
+    ) -> anyhow::Result<()> {
+        let progress = Progress::new(ui, "embed", "cases", cases.len());
+        for (number, case) in cases.iter().enumerate() {
+            match work(case) {
+                (_, Ok(())) => {}
+                (name, Err(Failure::Case(reason))) => failed.push((name, reason)),
+                (_, Err(Failure::Run(error))) => return Err(error),
+            }
+            progress.advance(number + 1);
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    fn tell(&self, rows: &[Row], failed: &[(String, String)], format: Format, ui: &Ui) -> anyhow::Result<()> {
+        for (case, reason) in failed {
+            ui.alert(format!("warning: case '{case}' is left out: {}", without_error_numbers(reason)));
+        }
+        let Some(first) = rows.first() else { return Err(bad_input("no case could be seen")) };
+        let bytes = match format {
+            Format::Csv => csv(rows)?,
+            Format::Safetensors => tensors(rows)?,
+        };
+        write_atomically(&self.out, |file| file.write_all(&bytes))?;
+        let (count, width, out) = (counted(rows.len(), "row"), first.features.len(), self.out.display());
+        ui.result(format!("{out}: {count} of {width} features, {} left out", counted(failed.len(), "case")))?;
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(bad_input(format!("{} could not be seen", counted(failed.len(), "case"))))
+            .advise(|_| format!("mend the files named above; {out} holds the other cases"))
+    }
+}
+
+impl Encoder {
+    fn open(options: &Embed) -> anyhow::Result<Self> {
+        let device = device::device(&options.device)?;
+        let seen = |size| SlidingWindow {
+            size,
+            overlap: options.overlap,
+            skip_empty: true,
+            ..SlidingWindow::default()
+        };
+        if is_finetuned(&options.model) {
+            let model = Model::open(&options.model, &device)?;
+            let windows = seen(model.config.patch.size);
+            windows.validate(model.config.model.network.stride())?;
+            let predictor = Predictor { model, windows, mirror: brainmvp_infer::Mirror::default(), device };
+            return Ok(Self::Finetuned(Box::new(predictor)));
+        }
+        let encoder = PretrainedEncoder::open(&options.model, &device)?;
+        let of_run = RunFolder::stored_config::<PretrainConfig>(&options.model).ok().flatten();
+        let windows = seen(of_run.map_or([96; 3], |config| config.patch.size));
+        windows.validate(encoder.stride())?;
+        Ok(Self::Pretrained(encoder, windows))
+    }
+
+    /// How new cases are prepared.
+    fn preparation(&self) -> PrepConfig {
+        match self {
+            Self::Pretrained(..) => PrepConfig::default(),
+            Self::Finetuned(predictor) => predictor.model.preparation.clone(),
+        }
+    }
+
+    /// Adds the features of a case.
+    fn rows(&self, case: &CaseSource, rows: &mut Vec<Row>) -> Result<(), Failure> {
+        let row = |modality: String, features| Row { case: case.id().to_owned(), modality, features };
+        match self {
+            Self::Pretrained(encoder, windows) => {
+                for modality in case.modalities() {
+                    let features = encoder.embed(windows, case, *modality, go_on)?;
+                    rows.push(row(modality.to_string(), features));
+                }
+            }
+            Self::Finetuned(predictor) => {
+                let channels = &predictor.model.inputs.channels;
+                let has = |modality: &&Modality| case.modalities().contains(modality);
+                let names: Vec<&str> = channels.iter().filter(has).map(|modality| modality.name()).collect();
+                if names.is_empty() {
+                    let reason = "it has none of the modalities that the network sees";
+                    return Err(Failure::Case(reason.to_owned()));
+                }
+                rows.push(row(names.join("+"), predictor.embed(case, go_on)?));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a folder holds a run of `finetune`.
+fn is_finetuned(run: &Path) -> bool {
+    let text = std::fs::read_to_string(run.join("config.toml")).unwrap_or_default();
+    text.parse::<toml::Table>().is_ok_and(|config| config.contains_key("task"))
+}
+
+fn csv(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let width = rows.first().map_or(0, |row| row.features.len());
+    let head = ["case", "modality"].into_iter().map(str::to_owned);
+    writer.write_record(head.chain((0..width).map(|number| format!("f{number}"))))?;
+    for row in rows {
+        let names = [row.case.clone(), row.modality.clone()].into_iter();
+        writer.write_record(names.chain(row.features.iter().map(f32::to_string)))?;
+    }
+    writer.into_inner().context("cannot write CSV")
+}
+
+fn tensors(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
+    let width = rows.first().map_or(0, |row| row.features.len());
+    let bytes: Vec<u8> = rows.iter().flat_map(|row| &row.features).flat_map(|f| f.to_le_bytes()).collect();
+    let names: Vec<_> =
+        rows.iter().map(|row| json!({ "case": row.case, "modality": row.modality })).collect();
+    let metadata = HashMap::from([("rows".to_owned(), serde_json::to_string(&names)?)]);
+    let features = TensorView::new(Dtype::F32, vec![rows.len(), width], &bytes)?;
+    Ok(safetensors::serialize([("features", features)], Some(metadata))?)
+}

@@ -1,0 +1,304 @@
+//! `brainmvp evaluate --modality-subsets`: what a network is worth with every set of modalities.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::Path;
+
+use brainmvp_cohort::{Case, Cohort, Split};
+use brainmvp_infer::NativeSpace;
+use brainmvp_metrics::scores::TextTable;
+use brainmvp_metrics::statistics::BootstrapConfig;
+use brainmvp_metrics::{
+    Mask, MaskPair, Metric, Region, RegionScores, Score, Scores, SegmentationConfig, Summary,
+};
+use brainmvp_ssl::patch::PatchSource as _;
+use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
+use brainmvp_volume::{LabelMap, Modality, nifti, write_atomically};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+use serde::Serialize;
+
+use crate::commands::counted;
+use crate::commands::inference::{Failure, Prepared, Seen, go_on};
+use crate::commands::predict::decision;
+use crate::failure::{Advise as _, bad_input, without_error_numbers};
+use crate::progress::Progress;
+use crate::ui::Ui;
+
+/// What is scored, and how.
+pub(super) struct Subsets<'a> {
+    pub(super) predictor: &'a Predictor,
+    pub(super) config: &'a SegmentationConfig,
+    pub(super) seed: u64,
+}
+
+/// The results, as `--out` has them.
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u32,
+    config: &'a SegmentationConfig,
+    /// The modalities of the network.
+    modalities: &'a [Modality],
+    subsets: Vec<WrittenSubset<'a>>,
+    quarantined: &'a BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct WrittenSubset<'a> {
+    modalities: Vec<Modality>,
+    cases: usize,
+    summary: &'a Summary,
+    scores: &'a [brainmvp_metrics::scores::CaseScores],
+}
+
+/// The scores with one set of modalities.
+struct Subset {
+    modalities: Vec<Modality>,
+    scores: Scores,
+    summary: Summary,
+}
+
+impl Subsets<'_> {
+    /// Predicts every labelled case with every non-empty set of the network's modalities that it has, scores it in its own
+    /// space, writes the files and prints the table. A case is prepared once, with all of its images.
+    pub(super) fn run(
+        &self,
+        truth: &Path,
+        split: Option<Split>,
+        [out, csv]: [Option<&Path>; 2],
+        ui: &Ui,
+    ) -> anyhow::Result<()> {
+        let cohort = crate::commands::load_cohort(truth)?;
+        if !matches!(self.predictor.model.network, TaskNetwork::Segmentation(_)) {
+            return Err(bad_input(
+                "--modality-subsets: the run is a classification; there is no label map to score",
+            ));
+        }
+        let chosen = |case: &&Case| case.label.is_some() && (split.is_none() || case.split == split);
+        let cases: Vec<&Case> = cohort.cases.iter().filter(chosen).collect();
+        if cases.is_empty() {
+            let which = if split.is_some() { " of this split" } else { "" };
+            return Err(bad_input(format!("{}: no case{which} has a label map", truth.display())));
+        }
+        let mut scores: BTreeMap<Vec<usize>, Scores> = BTreeMap::new();
+        let mut quarantined = BTreeMap::new();
+        let progress = Progress::new(ui, "evaluate", "cases", cases.len());
+        for (number, case) in cases.iter().enumerate() {
+            match self.case(&cohort, case, &progress) {
+                Ok(found) => {
+                    for (subset, regions) in found {
+                        let of_subset =
+                            scores.entry(subset).or_insert_with(|| Scores::new(self.config.clone()));
+                        of_subset.push(case.id.as_str(), regions)?;
+                    }
+                }
+                Err(Failure::Case(reason)) => {
+                    let reason = without_error_numbers(&reason);
+                    ui.alert(format!("warning: case '{}' is left out: {reason}", case.id));
+                    quarantined.insert(case.id.to_string(), reason);
+                }
+                Err(Failure::Run(error)) => return Err(error),
+            }
+            progress.advance(number + 1);
+        }
+        progress.finish();
+        self.tell(scores, &quarantined, [out, csv], ui)?;
+        if quarantined.is_empty() {
+            return Ok(());
+        }
+        Err(bad_input(format!(
+            "{} of {} could not be scored",
+            quarantined.len(),
+            counted(cases.len(), "case")
+        )))
+        .advise(|_| "mend the files named above".to_owned())
+    }
+
+    /// The scores of a case with every set of its modalities, which are places in the network's channels.
+    fn case(
+        &self,
+        cohort: &Cohort,
+        case: &Case,
+        progress: &Progress,
+    ) -> Result<Vec<(Vec<usize>, Vec<RegionScores>)>, Failure> {
+        let model = &self.predictor.model;
+        let label = case.label.as_deref().unwrap_or(Path::new(""));
+        let truth = nifti::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;
+        let regions = pairs_of_regions(&model.config.task.regions, cohort, case);
+        let scratch = tempfile::tempdir().map_err(|e| Failure::Run(e.into()))?;
+        let prepared = Prepared::new(case, &model.preparation, scratch.path())?;
+        let decision = decision(self.predictor).map_err(Failure::Run)?;
+        let has = |place: &usize| prepared.source.modalities().contains(&model.inputs.channels[*place]);
+        let places: Vec<usize> = (0..model.inputs.channels.len()).filter(has).collect();
+        if places.is_empty() {
+            return Err(Failure::Case("it has none of the modalities that the network sees".to_owned()));
+        }
+        let subsets = subsets_of(&places);
+        let mut found = Vec::with_capacity(subsets.len());
+        for (number, subset) in subsets.iter().enumerate() {
+            let seen = Seen::new(&prepared.source, modalities(&model.inputs.channels, subset));
+            let prediction = self.predictor.predict(&seen, |done, total| {
+                let (set, sets) = (number + 1, subsets.len());
+                progress.message(format!("{}: set {set}/{sets}, {done}/{total} windows", case.id));
+                go_on()
+            })?;
+            let Prediction::Regions(probabilities) = prediction else { continue };
+            let probabilities = prepared.volumes(probabilities);
+            let space = NativeSpace::new(&probabilities, *truth.grid())?;
+            let labels = space.labels(&decision)?;
+            found.push((subset.clone(), self.score(&labels, &truth, &regions)?));
+        }
+        Ok(found)
+    }
+
+    fn score(
+        &self,
+        prediction: &LabelMap,
+        truth: &LabelMap,
+        regions: &[(Region, BTreeSet<u16>)],
+    ) -> Result<Vec<RegionScores>, Failure> {
+        let spacing_mm = truth.grid().affine.spacing_mm();
+        let mask = |labels: &LabelMap, values: &BTreeSet<u16>| {
+            let inside: Vec<bool> = labels.voxels().iter().map(|label| values.contains(label)).collect();
+            Mask::new(labels.shape(), &inside)
+        };
+        let score = |(region, of_truth): &(Region, BTreeSet<u16>)| {
+            let pair = MaskPair::new(mask(prediction, region.labels()), mask(truth, of_truth), spacing_mm);
+            let pair = pair.map_err(|e| Failure::Case(e.to_string()))?;
+            Ok(self.config.score_pair(region.name(), &pair))
+        };
+        regions.iter().map(score).collect()
+    }
+
+    fn tell(
+        &self,
+        scores: BTreeMap<Vec<usize>, Scores>,
+        quarantined: &BTreeMap<String, String>,
+        [out, csv]: [Option<&Path>; 2],
+        ui: &Ui,
+    ) -> anyhow::Result<()> {
+        if scores.is_empty() {
+            return Err(bad_input("no case could be scored"));
+        }
+        let channels = &self.predictor.model.inputs.channels;
+        let mut subsets = Vec::new();
+        for (subset, scores) in scores {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+            let summary = scores.summary(&BootstrapConfig::default(), &mut rng)?;
+            subsets.push(Subset { modalities: modalities(channels, &subset), scores, summary });
+        }
+        // The fewest modalities first; of equally many in the order of the channels.
+        subsets.sort_by_key(|subset| subset.modalities.len());
+        if let Some(out) = out {
+            let written = Written {
+                version: 1,
+                config: self.config,
+                modalities: channels,
+                subsets: subsets.iter().map(Subset::written).collect(),
+                quarantined,
+            };
+            let mut text = serde_json::to_string_pretty(&written)?;
+            text.push('\n');
+            write_atomically(out, |file| file.write_all(text.as_bytes()))?;
+        }
+        if let Some(csv) = csv {
+            let text = csv_of(&subsets, self.config)?;
+            write_atomically(csv, |file| file.write_all(&text))?;
+        }
+        ui.result(table(&subsets, self.config))?;
+        let shown = out.map_or_else(String::new, |out| format!("{}: ", out.display()));
+        let count = counted(subsets.len(), "set");
+        ui.result(format!("{shown}{count} of modalities, {} left out", counted(quarantined.len(), "case")))
+    }
+}
+
+impl Subset {
+    fn name(&self) -> String {
+        self.modalities.iter().map(|modality| modality.name()).collect::<Vec<_>>().join("+")
+    }
+
+    fn cases(&self) -> usize {
+        self.scores.rows().iter().map(|row| &row.case).collect::<BTreeSet<_>>().len()
+    }
+
+    fn written(&self) -> WrittenSubset<'_> {
+        let (summary, scores) = (&self.summary, self.scores.rows());
+        WrittenSubset { modalities: self.modalities.clone(), cases: self.cases(), summary, scores }
+    }
+}
+
+/// Rows are sets of modalities; columns are the cases and, of each region, the means of the first two metrics (Dice and HD95
+/// where nothing else is asked for).
+fn table(subsets: &[Subset], config: &SegmentationConfig) -> TextTable {
+    let shown: Vec<Metric> = config.metrics.iter().copied().take(2).collect();
+    let regions: Vec<&str> = subsets.first().map_or(Vec::new(), |subset| subset.scores.regions());
+    let mut head = vec!["Modalities".to_owned(), "n".to_owned()];
+    for region in &regions {
+        head.extend(shown.iter().map(|metric| format!("{region} {}", metric.heading())));
+    }
+    let mut table = TextTable::new(1, head);
+    for subset in subsets {
+        let mut row = vec![subset.name(), subset.cases().to_string()];
+        for region in &regions {
+            row.extend(shown.iter().map(|metric| metric.shown(mean(&subset.summary, region, *metric))));
+        }
+        table.push(row);
+    }
+    table
+}
+
+/// `modalities,region,n`, then the mean of each metric.
+fn csv_of(subsets: &[Subset], config: &SegmentationConfig) -> anyhow::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let head = ["modalities", "region", "n"].into_iter();
+    writer.write_record(head.chain(config.metrics.iter().map(|metric| metric.name)))?;
+    for subset in subsets {
+        for region in &subset.summary.regions {
+            let mut row = vec![subset.name(), region.region.clone(), region.cases.to_string()];
+            let mean = |metric: &Metric| mean(&subset.summary, &region.region, *metric).to_string();
+            row.extend(config.metrics.iter().map(mean));
+            writer.write_record(row)?;
+        }
+    }
+    Ok(writer.into_inner()?)
+}
+
+fn mean(summary: &Summary, region: &str, metric: Metric) -> Score {
+    let region = summary.regions.iter().find(|found| found.region == region);
+    let found = region.and_then(|region| region.metrics.get(&metric));
+    found.map_or(Score::EXCLUDED, |metric| metric.values.mean)
+}
+
+/// The regions of the network with the values that they have in the truth of a case: by the scheme of its data set where
+/// that has regions of the same names, else the network's own.
+fn pairs_of_regions(regions: &[Region], cohort: &Cohort, case: &Case) -> Vec<(Region, BTreeSet<u16>)> {
+    let scheme = cohort.label_scheme(case).map(brainmvp_cohort::LabelScheme::regions).unwrap_or_default();
+    let of_truth = |region: &Region| {
+        let found = scheme.iter().find(|(name, _)| *name == region.name());
+        found.map_or_else(|| region.labels().clone(), |(_, values)| values.clone())
+    };
+    regions.iter().map(|region| (region.clone(), of_truth(region))).collect()
+}
+
+/// All non-empty sets.
+fn subsets_of(places: &[usize]) -> Vec<Vec<usize>> {
+    let chosen = |set: usize| places.iter().enumerate().filter(move |(bit, _)| set >> bit & 1 == 1);
+    (1..1_usize << places.len()).map(|set| chosen(set).map(|(_, place)| *place).collect()).collect()
+}
+
+fn modalities(channels: &[Modality], places: &[usize]) -> Vec<Modality> {
+    places.iter().map(|place| channels[*place]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_set_is_there_once() {
+        assert_eq!(subsets_of(&[0]), [[0]]);
+        let sets: BTreeSet<Vec<usize>> = subsets_of(&[0, 2, 3]).into_iter().collect();
+        assert_eq!(sets.len(), 7);
+        assert!(sets.contains(&vec![0, 3]) && sets.contains(&vec![0, 2, 3]));
+    }
+}

@@ -1,0 +1,95 @@
+//! What commands share that apply a network to new cases: which cases, prepared how, seen through which windows.
+
+mod inputs;
+mod prepared;
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use brainmvp_cohort::Case;
+use brainmvp_infer::{Blending, Error, Mirror, SlidingWindow};
+use brainmvp_kernels::Precision;
+use brainmvp_ssl::downstream::Missing;
+use brainmvp_train::device;
+use brainmvp_train::finetune::{Model, Predictor};
+use brainmvp_volume::Modality;
+use clap::Args;
+
+pub(super) use inputs::Inputs;
+pub(super) use prepared::{Failure, Prepared, Seen};
+
+use crate::argument;
+use crate::interrupt;
+
+/// How a fine-tuned network is applied.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// Part of a window that the next one shares, from 0 to less than 1 [default: as the run validates, 0.5]
+    #[arg(long, value_name = "SHARE", requires = "model", value_parser = argument::share)]
+    overlap: Option<f64>,
+    /// What counts where windows overlap: all voxels of a window alike, or those in its middle more [default: as the run
+    /// validates, gaussian]
+    #[arg(long, requires = "model", value_parser = argument::choice(
+        &[("constant", Blending::Constant), ("gaussian", Blending::Gaussian)]))]
+    blending: Option<Blending>,
+    /// Average over mirror images along these axes; each axis doubles the work
+    #[arg(long, value_name = "AXES", requires = "model", num_args = 0..=1, default_missing_value = "x,y,z")]
+    mirror: Option<Mirror>,
+    /// Windows that the network sees at once [default: as the run validates, 1]
+    #[arg(long, value_name = "N", requires = "model")]
+    batch: Option<usize>,
+    /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu, metal, cuda, rocm [default: cpu]
+    #[arg(long, value_name = "DEVICE", requires = "model")]
+    device: Option<String>,
+    /// What matrix products multiply on the CPU: fp32, or bf16 with fp32 sums where the processor has it [default: fp32]
+    #[arg(long, requires = "model", value_parser = argument::choice(
+        &[("fp32", Precision::Fp32), ("bf16", Precision::Bf16)]))]
+    precision: Option<Precision>,
+}
+
+impl Options {
+    /// Opens a run to predict with it.
+    pub(crate) fn open(&self, run: &Path, missing: Option<Missing>) -> anyhow::Result<Predictor> {
+        let name = self.device.as_deref().unwrap_or("cpu");
+        let device = device::device(name)?;
+        device::set_precision(self.precision.unwrap_or(Precision::Fp32), name)?;
+        let mut model = Model::open(run, &device)?;
+        model.inputs.missing = missing.unwrap_or(model.inputs.missing);
+        let of_run = model.config.inference.clone();
+        let windows = SlidingWindow {
+            overlap: self.overlap.unwrap_or(of_run.overlap),
+            blending: self.blending.unwrap_or(of_run.blending),
+            batch: self.batch.unwrap_or(of_run.batch),
+            ..of_run
+        };
+        windows.validate(model.config.model.network.stride())?;
+        Ok(Predictor { model, windows, mirror: self.mirror.clone().unwrap_or_default(), device })
+    }
+
+    /// The name of the precision, to be written down.
+    pub(crate) fn precision(&self) -> String {
+        self.precision.unwrap_or(Precision::Fp32).to_string()
+    }
+}
+
+/// Ends the work where the user has interrupted it.
+pub(super) fn go_on() -> Result<(), Error> {
+    if interrupt::stop_flag().load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
+}
+
+/// The channels that a case lacks; why it cannot be seen at all.
+pub(super) fn missing(case: &Case, predictor: &Predictor) -> Result<Vec<Modality>, Failure> {
+    let inputs = &predictor.model.inputs;
+    let lacks = |modality: &Modality| !case.images.contains_key(modality);
+    let missing: Vec<Modality> = inputs.channels.iter().copied().filter(lacks).collect();
+    let names = missing.iter().map(|modality| modality.name()).collect::<Vec<_>>().join(", ");
+    if missing.len() == inputs.channels.len() {
+        return Err(Failure::Case(format!("it has none of the modalities that the network sees: {names}")));
+    }
+    if inputs.missing == Missing::Drop && !missing.is_empty() {
+        let reason =
+            format!("it lacks {names}, and the run was trained so that nothing stands in; see --missing");
+        return Err(Failure::Case(reason));
+    }
+    Ok(missing)
+}

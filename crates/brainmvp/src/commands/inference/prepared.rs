@@ -1,0 +1,143 @@
+//! New cases, prepared as those that the network was trained on.
+
+use std::path::{Path, PathBuf};
+
+use brainmvp_cohort::Case;
+use brainmvp_infer::Blended;
+use brainmvp_prep::cache::{CaseMetadata, GridRecord, PreparedCase, write_case};
+use brainmvp_prep::{Pipeline, PrepConfig, prepare_case};
+use brainmvp_ssl::patch::PatchSource;
+use brainmvp_train::batches::CaseSource;
+use brainmvp_volume::nifti::{self, Header};
+use brainmvp_volume::{Grid, Modality, Volume};
+use tempfile::TempDir;
+
+/// Whose fault it is that a case is not seen.
+pub(crate) enum Failure {
+    /// The case's: the others go on.
+    Case(String),
+    /// Everything ends.
+    Run(anyhow::Error),
+}
+
+impl From<brainmvp_infer::Error> for Failure {
+    /// An interruption ends everything; what else a network fails at is the case's.
+    fn from(error: brainmvp_infer::Error) -> Self {
+        match error {
+            brainmvp_infer::Error::Stopped => Self::Run(anyhow::anyhow!("interrupted")),
+            other => Self::Case(other.to_string()),
+        }
+    }
+}
+
+/// A prepared case in a file of its own, mapped into memory as in training, with the header of its input.
+pub(crate) struct Prepared {
+    pub(crate) source: CaseSource,
+    /// Of the image that the others were brought to.
+    pub(crate) header: Header,
+    /// The grid of that image.
+    pub(crate) native: Grid,
+    /// Gone with the case.
+    _folder: TempDir,
+}
+
+impl Prepared {
+    /// Prepares a case; `scratch` is a folder for the time being. Label maps are not looked at.
+    pub(crate) fn new(case: &Case, preparation: &PrepConfig, scratch: &Path) -> Result<Self, Failure> {
+        let pipeline = Pipeline::new(preparation).map_err(|e| Failure::Run(e.into()))?;
+        let seen = Case { label: None, ..case.clone() };
+        let contents = prepare_case(&seen, &pipeline, String::new());
+        let contents = contents.map_err(|error| Failure::Case(error.to_string()))?;
+        let (reference, header) = reference(&seen, &contents.metadata).map_err(Failure::Case)?;
+        let native = native_grid(&contents.metadata, &reference).map_err(Failure::Case)?;
+        let store = || {
+            let folder = tempfile::Builder::new().prefix(".partial-").tempdir_in(scratch)?;
+            let entry = write_case(folder.path(), &contents, preparation.dtype)?;
+            let stored = PreparedCase::open(folder.path().join(entry.file_name()))?;
+            Ok(Self { source: CaseSource::new(&entry, stored), header, native, _folder: folder })
+        };
+        store().map_err(Failure::Run)
+    }
+
+    /// Probabilities of regions as volumes on the grid of the prepared case.
+    pub(crate) fn volumes(&self, regions: Blended) -> Vec<Volume> {
+        regions.classes.into_iter().map(|values| Volume::new(self.source.grid(), values)).collect()
+    }
+}
+
+/// The image whose grid the case was made from.
+fn reference(case: &Case, metadata: &CaseMetadata) -> Result<(PathBuf, Header), String> {
+    for path in case.images.values() {
+        let header = nifti::read_header(path).map_err(|error| error.to_string())?;
+        if GridRecord::from(&header.grid) == metadata.original {
+            return Ok((path.clone(), header));
+        }
+    }
+    Err("the image that the case was prepared from has changed meanwhile".to_owned())
+}
+
+/// Where the voxels of the input lie among the prepared ones.
+fn native_grid(metadata: &CaseMetadata, reference: &Path) -> Result<Grid, String> {
+    let moved =
+        metadata.provenance.iter().find(|step| step.step == "register" && step.did.get("images").is_some());
+    match moved {
+        None => Ok(Grid::from(&metadata.original)),
+        Some(_) => Err(format!(
+            "{}: the case was moved by registration, and predictions are not brought back through it; register the images \
+             first and prepare without it",
+            reference.display()
+        )),
+    }
+}
+
+/// A case of which only some modalities are seen.
+pub(crate) struct Seen<'a, S> {
+    case: &'a S,
+    modalities: Vec<Modality>,
+}
+
+impl<'a, S: PatchSource> Seen<'a, S> {
+    pub(crate) fn new(case: &'a S, modalities: Vec<Modality>) -> Self {
+        Self { case, modalities }
+    }
+}
+
+impl<S: PatchSource> PatchSource for Seen<'_, S> {
+    type Error = S::Error;
+
+    fn id(&self) -> &str {
+        self.case.id()
+    }
+
+    fn data_set(&self) -> &str {
+        self.case.data_set()
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.case.shape()
+    }
+
+    fn registered_shape(&self) -> [usize; 3] {
+        self.case.registered_shape()
+    }
+
+    fn crop_offset(&self) -> [usize; 3] {
+        self.case.crop_offset()
+    }
+
+    fn modalities(&self) -> &[Modality] {
+        &self.modalities
+    }
+
+    fn patch(&self, modality: Modality, start: [isize; 3], size: [usize; 3]) -> Result<Vec<f32>, S::Error> {
+        self.case.patch(modality, start, size)
+    }
+
+    fn labels(&self, start: [isize; 3], size: [usize; 3]) -> Result<Option<Vec<u16>>, S::Error> {
+        self.case.labels(start, size)
+    }
+
+    fn class(&self) -> Option<&str> {
+        self.case.class()
+    }
+}

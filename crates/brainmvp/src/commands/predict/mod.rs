@@ -1,0 +1,256 @@
+//! `brainmvp predict`
+
+mod record;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use brainmvp_cohort::Case;
+use brainmvp_infer::{LabelDecision, NativeSpace};
+use brainmvp_ssl::downstream::Missing;
+use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
+use brainmvp_volume::Volume;
+use brainmvp_volume::nifti::{self, WriteOptions};
+use clap::Args;
+
+use self::record::{Predicted, Record, Settings};
+use super::counted;
+use super::inference::{Failure, Inputs, Options, Prepared, go_on, missing};
+use crate::argument;
+use crate::failure::{Advise as _, bad_input, without_error_numbers};
+use crate::progress::Progress;
+use crate::ui::Ui;
+
+/// Segment or classify new cases with a fine-tuned network
+///
+/// Cases are prepared as the training cases of the run were, and may lack modalities. A label map is written as
+/// DIR/CASE.nii.gz in the space of the case's own images: their size, affine and codes, or those of the one image that
+/// preprocessing brings the others to. Classifications go to DIR/predictions.csv. DIR/predictions.json says what was made
+/// from what. A case that cannot be predicted is named and left out.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brainmvp predict --model segmenter --in cohort.json --out predictions
+  brainmvp predict --model segmenter --in p1_t1.nii.gz p1_t1c.nii.gz p1_flair.nii.gz --out predictions --probabilities
+  brainmvp predict --model segmenter --in t1=scan7.nii.gz --out predictions --mirror --overlap 0.75
+  brainmvp predict --model classifier --in cohort.json --out classes --resume
+
+Exit codes: 0 every case is predicted, 1 failed or interrupted (--resume goes on), 2 some could not be (the others are),
+or bad input.")]
+pub(crate) struct Predict {
+    /// Folder of a fine-tuning run
+    #[arg(long, value_name = "RUN")]
+    model: PathBuf,
+    /// Cohort file, a folder of cases, or the images of one case: FILE, whose name says its modality, or MODALITY=FILE
+    #[arg(long = "in", value_name = "COHORT|DIR|FILE", required = true, num_args = 1..)]
+    inputs: Vec<PathBuf>,
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Also write the probabilities of each region, as DIR/probabilities/CASE_REGION.nii.gz
+    #[arg(long)]
+    probabilities: bool,
+    /// What stands for a modality that a case lacks: its template, or 0 [default: as in the run]
+    #[arg(long, value_parser = argument::choice(&[("template", Missing::Template), ("zero", Missing::Zero)]))]
+    missing: Option<Missing>,
+    #[command(flatten)]
+    options: Options,
+    /// Keep the predictions that the folder has, of the same model, settings and files
+    #[arg(long)]
+    resume: bool,
+}
+
+/// The folder of probabilities in that of the predictions.
+const PROBABILITIES: &str = "probabilities";
+
+impl Predict {
+    pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        argument::refuse_file_as_folder(&self.out)?;
+        let inputs = Inputs::read(&self.inputs, ui)?;
+        let predictor = self.options.open(&self.model, self.missing)?;
+        let decision = match &predictor.model.network {
+            TaskNetwork::Segmentation(_) => Some(decision(&predictor)?),
+            TaskNetwork::Classification(_) if self.probabilities => {
+                return Err(bad_input("--probabilities: a classification writes its probabilities anyway"));
+            }
+            TaskNetwork::Classification(_) => None,
+        };
+        std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
+        let mut record = Record::begin(&self.out, self.settings(&predictor), self.resume)?;
+        for group in decision.iter().flat_map(LabelDecision::indistinguishable) {
+            let values: Vec<String> = group.iter().map(u16::to_string).collect();
+            let (first, all) = (&values[0], values.join(", "));
+            record.notes.push(format!(
+                "no region tells the label values {all} apart: {first} is written for all of them"
+            ));
+        }
+        record.notes.iter().for_each(|note| ui.note(format!("note: {note}")));
+        for unusable in &inputs.unusable {
+            record.quarantined.insert(unusable.case.clone(), unusable.reason.clone());
+        }
+        let work =
+            Work { out: &self.out, probabilities: self.probabilities, predictor: &predictor, decision };
+        let kept = work.all(&inputs.cases, &mut record, ui)?;
+        self.tell(&record, kept, ui)
+    }
+
+    fn settings(&self, predictor: &Predictor) -> Settings {
+        let model = &predictor.model;
+        Settings {
+            model: self.model.clone(),
+            step: model.step,
+            modalities: model.inputs.channels.clone(),
+            missing: model.inputs.missing,
+            regions: model.config.task.regions.clone(),
+            classes: model.config.task.classes.clone(),
+            windows: predictor.windows.clone(),
+            mirror: predictor.mirror.clone(),
+            precision: self.options.precision().to_owned(),
+            probabilities: self.probabilities,
+        }
+    }
+
+    /// Says what became of the cases, each that failed by name, and whether that is a success.
+    fn tell(&self, record: &Record, kept: usize, ui: &Ui) -> anyhow::Result<()> {
+        for (case, reason) in &record.quarantined {
+            let reason = without_error_numbers(reason);
+            ui.alert(format!("warning: case '{case}' is left out: {reason}"));
+        }
+        let (done, failed) = (record.cases.len(), record.quarantined.len());
+        let out = self.out.display();
+        if record.settings.classes.is_empty() {
+            ui.result(format!("{out}: {} predicted, {kept} kept, {failed} left out", done - kept))?;
+        } else {
+            for (case, predicted) in &record.cases {
+                let class = predicted.likeliest(&record.settings.classes);
+                ui.result(format!("{case}: {class} ({:.3})", predicted.classes.get(class).unwrap_or(&0.0)))?;
+            }
+            ui.result(format!("{out}/predictions.csv: {done} predicted, {failed} left out"))?;
+        }
+        if failed == 0 {
+            return Ok(());
+        }
+        let all = counted(done + failed, "case");
+        Err(bad_input(format!("{failed} of {all} could not be predicted")))
+            .advise(|_| format!("mend the files named above; {out}/predictions.json names them too"))
+    }
+}
+
+/// What is done with every case.
+struct Work<'a> {
+    out: &'a Path,
+    probabilities: bool,
+    predictor: &'a Predictor,
+    /// Segmentation.
+    decision: Option<LabelDecision>,
+}
+
+impl Work<'_> {
+    /// Predicts all cases that are not there yet, one after the other: one has all threads. Returns how many were there.
+    fn all(&self, cases: &[Case], record: &mut Record, ui: &Ui) -> anyhow::Result<usize> {
+        let progress = Progress::new(ui, "predict", "cases", cases.len());
+        let mut kept = 0;
+        record.cases.retain(|name, _| cases.iter().any(|case| case.id.as_str() == name));
+        for (number, case) in cases.iter().enumerate() {
+            let name = case.id.as_str();
+            if record.has(self.out, name, &case.images) {
+                kept += 1;
+            } else {
+                record.cases.remove(name);
+                match self.one(case, &progress) {
+                    Ok(predicted) => drop(record.cases.insert(name.to_owned(), predicted)),
+                    Err(Failure::Case(reason)) => drop(record.quarantined.insert(name.to_owned(), reason)),
+                    Err(Failure::Run(error)) => {
+                        record.save(self.out)?;
+                        return Err(error).advise(|_| "the same command with --resume goes on".to_owned());
+                    }
+                }
+                record.save(self.out)?;
+            }
+            progress.advance(number + 1);
+        }
+        record.save(self.out)?;
+        if self.decision.is_none() {
+            record.save_csv(self.out)?;
+        }
+        progress.finish();
+        Ok(kept)
+    }
+
+    fn one(&self, case: &Case, progress: &Progress) -> Result<Predicted, Failure> {
+        let started = Instant::now();
+        let missing = missing(case, self.predictor)?;
+        let prepared = Prepared::new(case, &self.predictor.model.preparation, self.out)?;
+        let prediction = self.predictor.predict(&prepared.source, |done, total| {
+            progress.message(format!("{}: {done}/{total} windows", case.id));
+            go_on()
+        })?;
+        let mut predicted = Predicted {
+            inputs: case.images.clone(),
+            missing,
+            label_map: None,
+            probabilities: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            seconds: 0.0,
+        };
+        match prediction {
+            Prediction::Regions(regions) => {
+                let written = self.write(case, &prepared, &prepared.volumes(regions), &mut predicted);
+                written.map_err(Failure::Run)?;
+            }
+            Prediction::Classes(probabilities) => {
+                let classes = self.predictor.model.config.task.classes.iter().cloned();
+                predicted.classes = classes.zip(probabilities).collect();
+            }
+        }
+        predicted.seconds = started.elapsed().as_secs_f64();
+        Ok(predicted)
+    }
+
+    /// Writes what a segmentation says of a case, the label map last: where it is, all is.
+    fn write(
+        &self,
+        case: &Case,
+        prepared: &Prepared,
+        regions: &[Volume],
+        predicted: &mut Predicted,
+    ) -> anyhow::Result<()> {
+        let Some(decision) = &self.decision else { return Ok(()) };
+        let space = NativeSpace::new(regions, prepared.native)?;
+        let geometry = &prepared.header.geometry;
+        if self.probabilities {
+            let folder = self.out.join(PROBABILITIES);
+            std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+            for (number, region) in self.predictor.model.config.task.regions.iter().enumerate() {
+                let name = format!("{}_{}.nii.gz", case.id, file_name(region.name()));
+                let file = Path::new(PROBABILITIES).join(name);
+                let options = WriteOptions {
+                    description: format!("brainmvp: probability of {}", region.name()),
+                    geometry: Some(geometry.clone()),
+                    ..WriteOptions::default()
+                };
+                nifti::write(&self.out.join(&file), &space.probability(number), options)?;
+                predicted.probabilities.insert(region.name().to_owned(), file);
+            }
+        }
+        let labels = space.labels(decision)?;
+        let file = PathBuf::from(format!("{}.nii.gz", case.id));
+        nifti::write_labels_in(&self.out.join(&file), &labels, "brainmvp: predicted labels", geometry)?;
+        predicted.label_map = Some(file);
+        Ok(())
+    }
+}
+
+/// Which label the regions of a segmentation make of a voxel.
+pub(super) fn decision(predictor: &Predictor) -> anyhow::Result<LabelDecision> {
+    let regions = predictor.model.config.task.regions.iter();
+    Ok(LabelDecision::new(&regions.map(|region| region.labels().clone()).collect::<Vec<_>>())?)
+}
+
+/// A name as a part of a file's name.
+fn file_name(name: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '+') { c } else { '-' };
+    name.chars().map(plain).collect()
+}
