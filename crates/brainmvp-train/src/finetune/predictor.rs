@@ -1,6 +1,6 @@
 //! A fine-tuned network applied to cases.
 
-use brainmvp_infer::{Blended, Error, Mirror, SlidingWindow, WindowSource as _};
+use brainmvp_infer::{Blended, Error, Mirror, SlidingWindow};
 use brainmvp_ssl::downstream::Resized;
 use brainmvp_ssl::patch::PatchSource;
 use burn::tensor::{Device, Tensor, TensorData};
