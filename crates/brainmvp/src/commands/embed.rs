@@ -5,9 +5,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use brainmvp_cohort::Split;
 use brainmvp_infer::SlidingWindow;
 use brainmvp_prep::PrepConfig;
-use brainmvp_prep::cache::Cache;
+use brainmvp_prep::cache::{Cache, CaseEntry};
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_train::batches::CaseSource;
 use brainmvp_train::config::PretrainConfig;
@@ -49,6 +50,9 @@ pub(crate) struct Embed {
     /// MODALITY=FILE
     #[arg(long = "in", value_name = "CACHE|COHORT|DIR|FILE", required = true, num_args = 1..)]
     inputs: Vec<PathBuf>,
+    /// Only the cases of one split of the cohort: training, validation or test
+    #[arg(long, value_name = "SPLIT")]
+    split: Option<Split>,
     /// File to write: .csv or .safetensors
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -92,14 +96,16 @@ impl Embed {
         match self.inputs.as_slice() {
             [cache] if cache.join("manifest.json").is_file() => {
                 let cache = Cache::open(cache)?;
-                self.each(ui, cache.cases(), &mut failed, |entry| {
+                let part = |entry: &&CaseEntry| self.split.is_none() || entry.case.split == self.split;
+                let entries: Vec<&CaseEntry> = cache.cases().iter().filter(part).collect();
+                self.each(ui, &entries, &mut failed, |entry| {
                     let case = cache.open_case(entry).map_err(|e| Failure::Case(e.to_string()));
                     let seen = case.and_then(|case| encoder.rows(&CaseSource::new(entry, case), &mut rows));
                     (entry.case.id.to_string(), seen)
                 })?;
             }
             typed => {
-                let inputs = Inputs::read(typed, ui)?;
+                let inputs = Inputs::read(typed, self.split, ui)?;
                 failed.extend(inputs.unusable.into_iter().map(|case| (case.case, case.reason)));
                 let preparation = encoder.preparation();
                 let scratch = tempfile::tempdir()?;

@@ -87,3 +87,48 @@ fn test_cases_are_never_trained_on() {
         .run(&["split", "phantom/cohort.json", "--test", "0.7", "--validation", "0.7", "--out", "x.json"])
         .fails(2, &["fit in 1"]);
 }
+
+#[test]
+fn a_classification_is_predicted_and_scored() {
+    let place = place();
+    let more = ["--set", "patch.resize=16", "--set", "data.validation_share=0"];
+    finetune(&place, "classify", "run", "classifier", &more).succeeds();
+    let predict = ["predict", "--model", "classifier", "--in", "phantom/cohort.json", "--out", "predicted"];
+    place.run(&predict).succeeds();
+    let evaluate = ["evaluate", "--pred", "predicted", "--truth", "phantom/cohort.json", "--out", "scores.json"];
+    place
+        .run(&[&evaluate[..], &["--csv", "scores.csv"]].concat())
+        .succeeds()
+        .prints(&["AUC", "95 % interval", "by true class (rows)", "6 cases scored"]);
+    let report = place.json("scores.json");
+    let confusion: u64 = report["scores"]["confusion"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|row| row.as_array().unwrap())
+        .map(|cell| cell.as_u64().unwrap())
+        .sum();
+    assert_eq!(confusion, 6);
+    assert_eq!(report["cases"].as_array().unwrap().len(), 6);
+    // The truth in the place of the prediction is scored as perfect.
+    let head = std::fs::read_to_string(place.path("predicted/predictions.csv")).unwrap();
+    let head = head.lines().next().unwrap();
+    let classes: Vec<&str> = head.split(',').skip(2).map(|cell| &cell[2..cell.len() - 1]).collect();
+    let cohort = place.json("phantom/cohort.json");
+    let mut perfect = format!("{head}\n");
+    for case in cohort["cases"].as_array().unwrap() {
+        let (id, truth) = (case["id"].as_str().unwrap(), case["class"].as_str().unwrap());
+        let p: Vec<&str> = classes.iter().map(|class| if *class == truth { "1" } else { "0" }).collect();
+        perfect += &format!("{id},{truth},{}\n", p.join(","));
+    }
+    place.write("perfect.csv", &perfect);
+    let against = ["--truth", "phantom/cohort.json", "--out", "perfect.json"];
+    place.run(&[&["evaluate", "--pred", "perfect.csv"][..], &against].concat()).succeeds();
+    assert_eq!(place.json("perfect.json")["scores"]["accuracy"], 1.0);
+    place.write("short.csv", &perfect.lines().take(3).collect::<Vec<_>>().join("\n"));
+    let short = [&["evaluate", "--pred", "short.csv"][..], &against].concat();
+    place.run(&short).fails(2, &["4 cases without a prediction"]);
+    place.run(&[&short[..], &["--missing", "skip"]].concat()).succeeds().prints(&["2 cases scored"]);
+    place.write("odd.csv", &perfect.replace(",1", ",7"));
+    place.run(&[&["evaluate", "--pred", "odd.csv"][..], &against].concat()).fails(2, &["line 2"]);
+}

@@ -1,12 +1,13 @@
 //! `brainmvp evaluate`
 
+mod classes;
 mod files;
 mod score;
 mod subsets;
 mod truth;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brainmvp_cohort::{LabelScheme, Split};
@@ -16,6 +17,7 @@ use clap::Args;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
+use self::classes::Classes;
 use self::files::LabelMaps;
 use self::score::{Pair, side_by_side};
 use self::subsets::Subsets;
@@ -28,11 +30,11 @@ use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
 use crate::ui::Ui;
 
-/// Score predicted label maps against the truth: Dice, HD95 and more, by region, with 95 % intervals
+/// Score predictions against the truth: label maps by region (Dice, HD95 and more), classes by case (AUC, F1 and more)
 ///
 /// The prediction of a case is DIR/CASE.nii.gz or DIR/CASE_seg.nii.gz, or lies in the folder DIR/CASE: under such a name,
 /// as seg.nii.gz, or as the only file. pred, prediction, label, labels and segmentation do as seg does; .nii does as
-/// .nii.gz does. A folder of truths is read by the same rule. Prediction and truth must lie on one grid: nothing is
+/// .nii.gz does. Scores have 95 % intervals. A folder of truths is read by the same rule. Prediction and truth must lie on one grid: nothing is
 /// resampled. A case that cannot be scored is named and left out; the others are scored.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -45,7 +47,7 @@ Examples:
 
 Exit codes: 0 every case was scored, 2 some could not be (the others were), or bad input.")]
 pub(crate) struct Evaluate {
-    /// Folder of predicted label maps
+    /// Folder of predicted label maps, or with the predictions.csv of a classification
     #[arg(long, value_name = "DIR", required_unless_present = "modality_subsets")]
     pred: Option<PathBuf>,
     /// Cohort file whose cases have label maps, or a folder of label maps
@@ -126,6 +128,9 @@ impl Evaluate {
         let Some(pred) = &self.pred else {
             return Err(bad_input("--pred: name the folder of the predictions"));
         };
+        if let Some(file) = classes::file(pred) {
+            return self.score_classes(&file, ui);
+        }
         let others = self.compare.as_ref().map(|path| Scores::load_json(path)).transpose()?;
         if let Some(others) = &others {
             Comparison::check_rules(&config, others.config())?;
@@ -143,6 +148,27 @@ impl Evaluate {
             self.tell_comparison(&scores, others, ui)?;
         }
         self.judge(&scores)
+    }
+
+    /// Scores a classification.
+    fn score_classes(&self, file: &Path, ui: &Ui) -> anyhow::Result<()> {
+        if self.compare.is_some() {
+            return Err(bad_input(
+                "--compare compares segmentations; a classification has no scores by case",
+            ));
+        }
+        for file in std::iter::once(&self.out).chain(&self.csv) {
+            argument::prepare_output_file(file)?;
+        }
+        let classes = Classes {
+            truth: &self.truth,
+            split: self.split,
+            missing: self.missing,
+            seed: self.seed,
+            out: &self.out,
+            csv: self.csv.as_deref(),
+        };
+        classes.run(file, ui)
     }
 
     fn config(&self) -> anyhow::Result<SegmentationConfig> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::layouts::{self, IndexOptions};
-use brainmvp_cohort::{Case, CaseId};
+use brainmvp_cohort::{Case, CaseId, Split};
 use brainmvp_volume::{Aliases, Modality, Role};
 
 use crate::commands::load_cohort;
@@ -27,15 +27,22 @@ pub(crate) struct Unusable {
 impl Inputs {
     /// Those of a cohort file, of a folder that is indexed as `brainmvp index` does, or the one case whose images are
     /// given: `FILE`, whose name says the modality, or `MODALITY=FILE`.
-    pub(crate) fn read(typed: &[PathBuf], ui: &Ui) -> anyhow::Result<Self> {
-        match typed {
-            [path] if path.is_dir() => Self::of_folder(path, ui),
+    /// With a `split`, only the cases of that part of the study.
+    pub(crate) fn read(typed: &[PathBuf], split: Option<Split>, ui: &Ui) -> anyhow::Result<Self> {
+        let mut inputs = match typed {
+            [path] if path.is_dir() => Self::of_folder(path, ui)?,
             [path] if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) => {
-                let cases = load_cohort(path)?.cases;
-                Ok(Self { cases, unusable: Vec::new() })
+                Self { cases: load_cohort(path)?.cases, unusable: Vec::new() }
             }
-            files => Ok(Self { cases: vec![one_case(files)?], unusable: Vec::new() }),
+            files => Self { cases: vec![one_case(files)?], unusable: Vec::new() },
+        };
+        if split.is_some() {
+            inputs.cases.retain(|case| case.split == split);
+            if inputs.cases.is_empty() {
+                return Err(bad_input("--split: no case is of this part; `brainmvp split` divides a cohort"));
+            }
         }
+        Ok(inputs)
     }
 
     fn of_folder(folder: &Path, ui: &Ui) -> anyhow::Result<Self> {

@@ -50,7 +50,7 @@ impl Prepared {
         let contents = contents.map_err(|error| Failure::Case(error.to_string()))?;
         let (reference, header) = reference(&seen, &contents.metadata).map_err(Failure::Case)?;
         let native = native_grid(&contents.metadata, &reference).map_err(Failure::Case)?;
-        let store = || {
+        let store = || -> anyhow::Result<Self> {
             let folder = tempfile::Builder::new().prefix(".partial-").tempdir_in(scratch)?;
             let entry = write_case(folder.path(), &contents, preparation.dtype)?;
             let stored = PreparedCase::open(folder.path().join(entry.file_name()))?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use brainmvp_cohort::Case;
+use brainmvp_cohort::{Case, Split};
 use brainmvp_infer::{LabelDecision, NativeSpace};
 use brainmvp_ssl::downstream::Missing;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
@@ -46,6 +46,9 @@ pub(crate) struct Predict {
     /// Cohort file, a folder of cases, or the images of one case: FILE, whose name says its modality, or MODALITY=FILE
     #[arg(long = "in", value_name = "COHORT|DIR|FILE", required = true, num_args = 1..)]
     inputs: Vec<PathBuf>,
+    /// Only the cases of one split of the cohort: training, validation or test
+    #[arg(long, value_name = "SPLIT")]
+    split: Option<Split>,
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -68,7 +71,7 @@ const PROBABILITIES: &str = "probabilities";
 impl Predict {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         argument::refuse_file_as_folder(&self.out)?;
-        let inputs = Inputs::read(&self.inputs, ui)?;
+        let inputs = Inputs::read(&self.inputs, self.split, ui)?;
         let predictor = self.options.open(&self.model, self.missing)?;
         let decision = match &predictor.model.network {
             TaskNetwork::Segmentation(_) => Some(decision(&predictor)?),

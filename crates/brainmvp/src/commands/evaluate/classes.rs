@@ -1,0 +1,234 @@
+//! Scoring a classification: `predictions.csv` against the classes of a cohort.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use brainmvp_cohort::Split;
+use brainmvp_metrics::Score;
+use brainmvp_metrics::metrics::classification::{ClassificationScores, multiclass};
+use brainmvp_metrics::scores::TextTable;
+use brainmvp_metrics::statistics::{BootstrapConfig, Interval, bootstrap};
+use brainmvp_volume::write_atomically;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+use serde::Serialize;
+
+use super::{Missing, some};
+use crate::commands::{counted, load_cohort};
+use crate::failure::{Advise as _, bad_input};
+use crate::ui::Ui;
+
+/// The probabilities of each class, `case,class,p(CLASS),...`, as `brainmvp predict` writes them.
+struct Predictions {
+    classes: Vec<String>,
+    /// By case, in the order of the classes.
+    probabilities: BTreeMap<String, Vec<f64>>,
+}
+
+/// What is scored, and where the result goes.
+pub(super) struct Classes<'a> {
+    pub(super) truth: &'a Path,
+    pub(super) split: Option<Split>,
+    pub(super) missing: Missing,
+    pub(super) seed: u64,
+    pub(super) out: &'a Path,
+    pub(super) csv: Option<&'a Path>,
+}
+
+/// The result as a file has it.
+#[derive(Serialize)]
+struct Report<'a> {
+    classes: &'a [String],
+    scores: &'a ClassificationScores,
+    /// 95 % intervals, by bootstrap over the cases.
+    intervals: BTreeMap<&'static str, Interval>,
+    cases: &'a [Case],
+    missing: &'a [String],
+}
+
+/// A case that was scored.
+#[derive(Serialize)]
+struct Case {
+    case: String,
+    truth: String,
+    predicted: String,
+    probabilities: Vec<f64>,
+}
+
+/// A score that has an interval.
+type Summarised = (&'static str, &'static str, fn(&ClassificationScores) -> Score);
+
+const SUMMARISED: [Summarised; 5] = [
+    ("accuracy", "Accuracy", |scores| scores.accuracy),
+    ("balanced_accuracy", "Balanced accuracy", |scores| scores.balanced_accuracy),
+    ("auc", "AUC", |scores| scores.auc),
+    ("f1_macro", "F1, macro", |scores| scores.f1_macro),
+    ("f1_binary", "F1, second class", |scores| scores.f1_binary.unwrap_or(Score::EXCLUDED)),
+];
+
+/// The file of a classification in a folder of predictions, if there is one.
+pub(super) fn file(pred: &Path) -> Option<PathBuf> {
+    let inside = pred.join("predictions.csv");
+    let is_csv = pred.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    if is_csv && pred.is_file() { Some(pred.to_owned()) } else { inside.is_file().then_some(inside) }
+}
+
+impl Classes<'_> {
+    /// Scores the cases that have a class, and writes and prints the result.
+    pub(super) fn run(&self, file: &Path, ui: &Ui) -> anyhow::Result<()> {
+        let predictions = Predictions::read(file)?;
+        let (cases, missing) = self.pairs(&predictions)?;
+        if !missing.is_empty() {
+            let names: Vec<&str> = missing.iter().map(String::as_str).collect();
+            let found = format!("{} without a prediction: {}", counted(missing.len(), "case"), some(&names));
+            if self.missing != Missing::Skip {
+                return Err(bad_input(found)).advise(|_| "--missing skip leaves them out".to_owned());
+            }
+            ui.alert(format!("warning: left out: {found}"));
+        }
+        let known = |name: &String| predictions.classes.iter().position(|class| class == name);
+        let labels: Vec<usize> = cases.iter().filter_map(|case| known(&case.truth)).collect();
+        let count = predictions.classes.len();
+        let all: Vec<usize> = (0..cases.len()).collect();
+        let of = |drawn: &[usize]| {
+            let probabilities: Vec<f64> =
+                drawn.iter().flat_map(|&case| cases[case].probabilities.iter().copied()).collect();
+            let labels: Vec<usize> = drawn.iter().map(|&case| labels[case]).collect();
+            multiclass(&probabilities, &labels, count)
+        };
+        let scores = of(&all)?;
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut intervals = BTreeMap::new();
+        for (name, _, score) in SUMMARISED.iter().filter(|(.., score)| score(&scores).value().is_some()) {
+            let statistic = |drawn: &[usize]| {
+                of(drawn).ok().and_then(|scores| score(&scores).value()).unwrap_or(f64::NAN)
+            };
+            let config = BootstrapConfig { resamples: 2000, ..BootstrapConfig::default() };
+            intervals.insert(*name, bootstrap(cases.len(), &config, &mut rng, statistic)?);
+        }
+        let classes = &predictions.classes;
+        self.print(&scores, &intervals, classes, ui)?;
+        let report = Report { classes, scores: &scores, intervals, cases: &cases, missing: &missing };
+        let text = serde_json::to_vec_pretty(&report)?;
+        write_atomically(self.out, |file| file.write_all(&text))?;
+        if let Some(csv) = self.csv {
+            write_csv(csv, &cases, classes)?;
+        }
+        ui.result(format!("{}: {} scored", self.out.display(), counted(cases.len(), "case")))
+    }
+
+    /// The cases with a class and a prediction, and those with a class alone.
+    fn pairs(&self, predictions: &Predictions) -> anyhow::Result<(Vec<Case>, Vec<String>)> {
+        let cohort = load_cohort(self.truth)?;
+        let (mut pairs, mut missing) = (Vec::new(), Vec::new());
+        for case in cohort.cases.iter().filter(|case| self.split.is_none() || case.split == self.split) {
+            let Some(class) = &case.class else { continue };
+            if !predictions.classes.contains(class) {
+                let reason = format!("case '{}' is of the class '{class}', which was not predicted", case.id);
+                return Err(bad_input(reason))
+                    .advise(|_| format!("the predictions know {}", predictions.classes.join(", ")));
+            }
+            match predictions.probabilities.get(case.id.as_str()) {
+                None => missing.push(case.id.to_string()),
+                Some(probabilities) => pairs.push(Case {
+                    case: case.id.to_string(),
+                    truth: class.clone(),
+                    predicted: predictions.classes[highest(probabilities)].clone(),
+                    probabilities: probabilities.clone(),
+                }),
+            }
+        }
+        if pairs.is_empty() {
+            return Err(bad_input("no case has both a class and a prediction"));
+        }
+        Ok((pairs, missing))
+    }
+
+    fn print(
+        &self,
+        scores: &ClassificationScores,
+        intervals: &BTreeMap<&'static str, Interval>,
+        classes: &[String],
+        ui: &Ui,
+    ) -> anyhow::Result<()> {
+        let shown = |score: Score| score.value().map_or("-".to_owned(), |value| format!("{value:.3}"));
+        let mut table = TextTable::new(1, ["Score", "Value", "95 % interval"]);
+        for (name, heading, score) in SUMMARISED {
+            if let Some(Interval { low, high }) = intervals.get(name) {
+                let interval = format!("{} to {}", shown(*low), shown(*high));
+                table.push([heading.to_owned(), shown(score(scores)), interval]);
+            }
+        }
+        ui.result(table)?;
+        ui.result("Cases by true class (rows) and predicted class (columns):")?;
+        let width = classes.iter().map(|class| class.chars().count()).max().unwrap_or(0).max(6) + 2;
+        let row = |name: &str, cells: Vec<String>| {
+            let cells: String = cells.iter().map(|cell| format!("{cell:>width$}")).collect();
+            format!("{name:width$}{cells}")
+        };
+        ui.result(row("", classes.to_vec()))?;
+        for (class, counts) in classes.iter().zip(&scores.confusion) {
+            ui.result(row(class, counts.iter().map(ToString::to_string).collect()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Predictions {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let place = || path.display().to_string();
+        let mut reader = csv::Reader::from_path(path).with_context(place)?;
+        let head = reader.headers().with_context(place)?.clone();
+        let class = |cell: &str| cell.strip_prefix("p(")?.strip_suffix(')').map(str::to_owned);
+        let classes: Option<Vec<String>> = head.iter().skip(2).map(class).collect();
+        let named = head.iter().take(2).eq(["case", "class"]);
+        let classes = classes.filter(|classes| {
+            named && classes.len() > 1 && classes.iter().collect::<BTreeSet<_>>().len() == classes.len()
+        });
+        let Some(classes) = classes else {
+            return Err(bad_input(format!("{}: not the predictions of a classification", path.display())))
+                .advise(|_| "its columns are case, class, and p(CLASS) for every class".to_owned());
+        };
+        let mut probabilities = BTreeMap::new();
+        for (number, row) in reader.records().enumerate() {
+            let row = row.with_context(place)?;
+            let values: Option<Vec<f64>> = row
+                .iter()
+                .skip(2)
+                .map(|cell| cell.trim().parse().ok().filter(|value| (0.0..=1.0).contains(value)))
+                .collect();
+            let line = number + 2;
+            let values = values.ok_or_else(|| {
+                bad_input(format!(
+                    "{}: line {line}: a probability is not a number from 0 to 1",
+                    path.display()
+                ))
+            })?;
+            let case = row.get(0).unwrap_or_default().to_owned();
+            if let Some(twice) = probabilities.insert(case.clone(), values) {
+                drop(twice);
+                return Err(bad_input(format!("{}: line {line}: case '{case}' comes twice", path.display())));
+            }
+        }
+        Ok(Self { classes, probabilities })
+    }
+}
+
+/// The place of the highest value, the first of equally high ones.
+fn highest(values: &[f64]) -> usize {
+    (1..values.len()).fold(0, |best, place| if values[place] > values[best] { place } else { best })
+}
+
+fn write_csv(path: &Path, cases: &[Case], classes: &[String]) -> anyhow::Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let head = ["case", "truth", "predicted"].into_iter().map(str::to_owned);
+    writer.write_record(head.chain(classes.iter().map(|class| format!("p({class})"))))?;
+    for case in cases {
+        let words = [&case.case, &case.truth, &case.predicted].into_iter().cloned();
+        writer.write_record(words.chain(case.probabilities.iter().map(ToString::to_string)))?;
+    }
+    let text = writer.into_inner()?;
+    Ok(write_atomically(path, |file| file.write_all(&text))?)
+}
