@@ -1,11 +1,12 @@
-//! UniFormer-S against the reference network: forward in evaluation, forward and gradients in training.
+//! UniFormer-S against the reference network: forward in evaluation, forward and gradients in training; and the names and
+//! shapes of all published networks.
 
 #![allow(clippy::unwrap_used)] // that is how a test fails
 
 use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
-use brainmvp_nets::networks::{UniFormer, UniFormerConfig};
-use brainmvp_nets::weights::{self, Upstream};
+use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormer, UniFormerConfig};
+use brainmvp_nets::weights::{self, Head, Layout, StateDict, TEMPLATES, Upstream};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -153,4 +154,50 @@ fn uniformer_small_has_the_published_number_of_parameters() {
     let total = count(weights::handles(&encoder)) + count(weights::handles(&decoder));
     // The published state dict has 10.5 M more, of skip connections that pre-training does not use.
     assert_eq!(total, 23_775_233);
+}
+
+/// A published network's state dict, without templates.
+fn published(keys: &str) -> StateDict {
+    let shape = |shape: &serde_json::Value| -> Vec<usize> {
+        shape.as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).collect()
+    };
+    let keys = brainmvp_golden::json(keys);
+    let keys = keys.as_object().unwrap().iter().filter(|(key, _)| *key != TEMPLATES);
+    let tensor = |key: &str, shape: Vec<usize>| match key.ends_with("num_batches_tracked") {
+        true => TensorData::new(vec![0_i64], shape),
+        false => TensorData::new(brainmvp_golden::parameter(key, &shape), shape),
+    };
+    keys.map(|(key, sizes)| (key.clone(), tensor(key, shape(sizes)))).collect()
+}
+
+#[test]
+fn published_networks_are_recognised_and_written_as_they_were() {
+    let small = UniFormerConfig::small();
+    let segmentation = UniFormerConfig { in_channels: 4, ..small.clone() };
+    for (keys, network, head, idle) in [
+        ("checkpoint_keys_uniformer", NetworkConfig::UniFormer(small), Head::Reconstruction, 16),
+        (
+            "checkpoint_keys_uniunet",
+            NetworkConfig::UniFormer(segmentation),
+            Head::Segmentation { classes: 3 },
+            0,
+        ),
+        ("checkpoint_keys_unet3d", NetworkConfig::Unet3d(Unet3dConfig::published()), Head::Reconstruction, 0),
+    ] {
+        let tensors = published(keys);
+        let shapes = tensors.iter().map(|(key, tensor)| (key.clone(), tensor.shape().to_vec())).collect();
+        let layout = Layout::recognise(&shapes).unwrap();
+        assert_eq!((&layout.network, layout.head), (&network, head));
+        let taken = weights::take(&layout, tensors.clone()).unwrap();
+        assert_eq!((taken.missing.len(), taken.unused.len()), (0, idle), "{keys}");
+        let whole = weights::complete(&network, head, &taken.weights, &taken.unused).unwrap();
+        assert!(whole.tensors == tensors && whole.filled.is_empty(), "{keys}");
+        // Without what lies idle, names and shapes are still those that PyTorch asks for.
+        let filled = weights::complete(&network, head, &taken.weights, &StateDict::new()).unwrap();
+        assert_eq!(filled.filled.len(), idle);
+        let shapes_of = |tensors: &StateDict| -> Vec<(String, Vec<usize>)> {
+            tensors.iter().map(|(key, tensor)| (key.clone(), tensor.shape().to_vec())).collect()
+        };
+        assert_eq!(shapes_of(&filled.tensors), shapes_of(&tensors));
+    }
 }

@@ -24,19 +24,10 @@ impl FrozenTemplates {
         range_floor: f32,
         volumes: impl IntoIterator<Item = (Modality, Vec<f32>)>,
     ) -> Self {
-        let learnt = |(modality, volume)| Some((modality, normalised(volume, range_floor)?));
-        Self::normalised(size, affine, volumes.into_iter().filter_map(learnt))
-    }
-
-    /// Of volumes that are normalised already; those that are not of `size` (x, y, z) voxels are left out.
-    pub fn normalised(
-        size: [usize; 3],
-        affine: Option<Affine>,
-        volumes: impl IntoIterator<Item = (Modality, Vec<f32>)>,
-    ) -> Self {
         let count: usize = size.iter().product();
         let volumes = volumes.into_iter().filter(|(_, volume)| volume.len() == count);
-        Self { size, affine, volumes: volumes.map(|(modality, volume)| (modality, volume.into())).collect() }
+        let learnt = |(modality, volume)| Some((modality, normalised(volume, range_floor)?.into()));
+        Self { size, affine, volumes: volumes.filter_map(learnt).collect() }
     }
 
     /// Those of some modalities.

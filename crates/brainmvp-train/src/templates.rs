@@ -8,7 +8,6 @@ use brainmvp_ssl::FrozenTemplates;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_ssl::templates::template_start;
 use brainmvp_volume::{Affine, Grid, Modality, Volume, nifti};
-use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use crate::batches::CaseSource;
@@ -16,7 +15,6 @@ use crate::checkpoint::Checkpoint;
 use crate::log::picture::Picture;
 use crate::run::RunFolder;
 use crate::saved::SavedNetwork;
-use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
 
 /// Size and place of the templates.
@@ -228,51 +226,4 @@ const BRAIN: f32 = 0.05;
 pub(crate) struct Facts {
     pub(crate) templates: TemplateGrid,
     pub(crate) range_floor: f32,
-}
-
-/// What a file of frozen templates says about itself.
-#[derive(Serialize, Deserialize)]
-struct Frozen {
-    affine: Option<[[f64; 4]; 3]>,
-}
-
-/// Writes frozen templates: one fp32 tensor `[Z, Y, X]` for each modality, by its name.
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn save_frozen(path: &Path, templates: &FrozenTemplates) -> Result<()> {
-    let [x, y, z] = templates.size();
-    let about = Frozen { affine: templates.grid().map(|grid| grid.affine.rows()) };
-    let text = serde_json::to_string(&about).map_err(|e| Error::checkpoint(path, e.to_string()))?;
-    let modalities: Vec<Modality> = templates.modalities().collect();
-    let described = modalities.iter().map(|modality| (modality.name().to_owned(), Dtype::F32, vec![z, y, x]));
-    tensor_file::write(path, text, described.collect(), |place, file| {
-        let voxels = templates.get(modalities[place]).unwrap_or_default();
-        voxels.iter().try_for_each(|voxel| file.write_all(&voxel.to_le_bytes()))
-    })
-}
-
-/// Reads what [`save_frozen`] wrote.
-///
-/// # Errors
-/// If the file cannot be read, or is another one.
-pub fn load_frozen(path: &Path) -> Result<FrozenTemplates> {
-    let mut file = TensorFile::open(path)?;
-    let about = file.text().and_then(|text| serde_json::from_str::<Frozen>(text).ok());
-    let about = about.ok_or_else(|| Error::checkpoint(path, "not a file of templates"))?;
-    let (mut size, mut volumes) = ([0; 3], Vec::new());
-    for modality in
-        Modality::ALL.into_iter().filter(|modality| file.info(modality.name()).is_some()).collect::<Vec<_>>()
-    {
-        let (shape, values) = file.floats(modality.name())?;
-        let [z, y, x] = *shape.as_slice() else {
-            return Err(Error::checkpoint(path, format!("template {modality} has shape {shape:?}")));
-        };
-        if !volumes.is_empty() && size != [x, y, z] {
-            return Err(Error::checkpoint(path, "its templates are not of one size"));
-        }
-        size = [x, y, z];
-        volumes.push((modality, values));
-    }
-    Ok(FrozenTemplates::normalised(size, about.affine.map(Affine::from_rows), volumes))
 }

@@ -25,8 +25,9 @@ pub struct UniFormerConfig {
     pub depths: [usize; 4],
     /// Channels of one attention head; divides the widths of stages 3 and 4.
     pub head_width: usize,
-    /// Hidden channels of an MLP, as a multiple of its width.
-    pub mlp_ratio: usize,
+    /// Hidden channels of the four stages' MLPs, as multiples of their widths; one number stands for all four.
+    #[serde(with = "one_or_four")]
+    pub mlp_ratio: [usize; 4],
     /// Probability of dropping the last block's branches; earlier blocks less, linearly from 0.
     pub drop_path: f64,
 }
@@ -45,7 +46,7 @@ impl UniFormerConfig {
             widths: [64, 128, 320, 512],
             depths: [3, 4, 8, 3],
             head_width: 64,
-            mlp_ratio: 4,
+            mlp_ratio: [4; 4],
             drop_path: 0.0,
         }
     }
@@ -57,14 +58,15 @@ impl UniFormerConfig {
 
     /// What is wrong with these numbers, if anything.
     pub fn problem(&self) -> Option<String> {
-        let positive = self.in_channels > 0 && self.mlp_ratio > 0 && self.head_width > 0;
-        if !positive || self.widths.contains(&0) || self.depths.contains(&0) {
+        let positive = self.in_channels > 0 && self.head_width > 0;
+        if !positive || [self.widths, self.depths, self.mlp_ratio].iter().any(|numbers| numbers.contains(&0))
+        {
             return Some("in_channels, widths, depths, head_width and mlp_ratio must be positive".into());
         }
         let limits = [
             ("widths", self.widths.into_iter().max(), MAX_WIDTH),
             ("depths", self.depths.into_iter().max(), 256),
-            ("mlp_ratio", Some(self.mlp_ratio), 64),
+            ("mlp_ratio", self.mlp_ratio.into_iter().max(), 64),
         ];
         if let Some((key, _, limit)) = limits.iter().find(|(_, largest, limit)| *largest > Some(*limit)) {
             return Some(format!("{key} must be at most {limit}"));
@@ -79,14 +81,14 @@ impl UniFormerConfig {
 
     /// The projections and perceptrons of the blocks.
     pub(super) fn parameters_at_least(&self) -> u64 {
-        let stages = self.widths.into_iter().zip(self.depths);
-        let per_block = 2 + 2 * self.mlp_ratio as u64;
-        stages.map(|(width, depth)| depth as u64 * per_block * (width as u64).pow(2)).sum()
+        let stages = self.widths.into_iter().zip(self.depths).zip(self.mlp_ratio);
+        let stage = |((width, depth), ratio)| depth as u64 * (2 + 2 * ratio as u64) * (width as u64).pow(2);
+        stages.map(stage).sum()
     }
 
     /// A new network.
     pub fn init(&self, init: &mut Init<'_>) -> UniFormer {
-        let [w1, w2, w3, w4] = self.widths;
+        let ([w1, w2, w3, w4], ratios) = (self.widths, self.mlp_ratio);
         let total: usize = self.depths.iter().sum();
         let mut rates = (0..total).map(|i| self.drop_path * i as f64 / (total - 1).max(1) as f64);
         let mut rate = || rates.next().unwrap_or(0.0);
@@ -95,12 +97,45 @@ impl UniFormerConfig {
             patch_embed2: PatchEmbed::new(w1, w2, init),
             patch_embed3: PatchEmbed::new(w2, w3, init),
             patch_embed4: PatchEmbed::new(w3, w4, init),
-            blocks1: (0..self.depths[0]).map(|_| ConvBlock::new(w1, self, rate(), init)).collect(),
-            blocks2: (0..self.depths[1]).map(|_| ConvBlock::new(w2, self, rate(), init)).collect(),
-            blocks3: (0..self.depths[2]).map(|_| AttentionBlock::new(w3, self, rate(), init)).collect(),
-            blocks4: (0..self.depths[3]).map(|_| AttentionBlock::new(w4, self, rate(), init)).collect(),
+            blocks1: (0..self.depths[0])
+                .map(|_| ConvBlock::new([w1, w1 * ratios[0]], rate(), init))
+                .collect(),
+            blocks2: (0..self.depths[1])
+                .map(|_| ConvBlock::new([w2, w2 * ratios[1]], rate(), init))
+                .collect(),
+            blocks3: (0..self.depths[2])
+                .map(|_| AttentionBlock::new([w3, w3 * ratios[2]], self, rate(), init))
+                .collect(),
+            blocks4: (0..self.depths[3])
+                .map(|_| AttentionBlock::new([w4, w4 * ratios[3]], self, rate(), init))
+                .collect(),
             norm: BatchNorm::new(w4, init),
         }
+    }
+}
+
+/// Four numbers as a configuration has them: one if they are the same.
+mod one_or_four {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged, expecting = "a number, or four: one for each stage")]
+    enum Numbers {
+        One(usize),
+        Four([usize; 4]),
+    }
+
+    pub(super) fn serialize<S: Serializer>(numbers: &[usize; 4], serializer: S) -> Result<S::Ok, S::Error> {
+        let [first, ..] = *numbers;
+        let short = if *numbers == [first; 4] { Numbers::One(first) } else { Numbers::Four(*numbers) };
+        short.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[usize; 4], D::Error> {
+        Ok(match Numbers::deserialize(deserializer)? {
+            Numbers::One(number) => [number; 4],
+            Numbers::Four(numbers) => numbers,
+        })
     }
 }
 
@@ -176,7 +211,7 @@ pub struct ConvBlock {
 }
 
 impl ConvBlock {
-    fn new(width: usize, config: &UniFormerConfig, drop: f64, init: &mut Init<'_>) -> Self {
+    fn new([width, hidden]: [usize; 2], drop: f64, init: &mut Init<'_>) -> Self {
         Self {
             pos_embed: DepthwiseConv3d::new(width, 3, init),
             norm1: BatchNorm::new(width, init),
@@ -184,7 +219,7 @@ impl ConvBlock {
             conv2: Pointwise::new(width, width, init),
             attn: DepthwiseConv3d::new(width, 5, init),
             norm2: BatchNorm::new(width, init),
-            mlp: Mlp::voxels(width, width * config.mlp_ratio, init),
+            mlp: Mlp::voxels(width, hidden, init),
             drop_path: DropPath::new(drop),
         }
     }
@@ -218,13 +253,13 @@ pub struct AttentionBlock {
 }
 
 impl AttentionBlock {
-    fn new(width: usize, config: &UniFormerConfig, drop: f64, init: &mut Init<'_>) -> Self {
+    fn new([width, hidden]: [usize; 2], config: &UniFormerConfig, drop: f64, init: &mut Init<'_>) -> Self {
         Self {
             pos_embed: DepthwiseConv3d::new(width, 3, init),
             norm1: LayerNorm::new(width, 1e-6, init),
             attn: Attention::new(width, width / config.head_width, init),
             norm2: LayerNorm::new(width, 1e-6, init),
-            mlp: Mlp::tokens(width, width * config.mlp_ratio, init),
+            mlp: Mlp::tokens(width, hidden, init),
             drop_path: DropPath::new(drop),
         }
     }

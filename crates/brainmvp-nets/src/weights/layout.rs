@@ -181,13 +181,20 @@ impl Parts<'_> {
             [1, 2, 3, 4].map(|stage| self.needed::<5>(&format!("{encoder}patch_embed{stage}.proj.weight")));
         let [[w1, in_channels, ..], [w2, ..], [w3, ..], [w4, ..]] = each(starts)?;
         let depths = [1, 2, 3, 4].map(|stage| self.blocks(&format!("{}{encoder}blocks{stage}.", self.root)));
-        let [hidden, width, ..] = self.needed::<5>(&format!("{encoder}blocks1.0.mlp.fc1.weight"))?;
+        let hidden = |stage: usize| {
+            let layer = format!("{}{encoder}blocks{stage}.0.mlp.fc1.weight", self.root);
+            match self.shapes.get(&layer).map(Vec::as_slice) {
+                Some([hidden, width, ..]) => Ok(hidden / (*width).max(1)),
+                _ => Err(Error::Missing { first: layer, count: 1 }),
+            }
+        };
+        let mlp_ratio = each([1, 2, 3, 4].map(hidden))?;
         Ok(UniFormerConfig {
             in_channels,
             widths: [w1, w2, w3, w4],
             depths,
             head_width: assumed_head_width(w3, w4),
-            mlp_ratio: hidden / width.max(1),
+            mlp_ratio,
             drop_path: 0.0,
         })
     }
@@ -276,7 +283,7 @@ mod tests {
             widths: [8, 16, 24, 32],
             depths: [2; 4],
             head_width: 8,
-            mlp_ratio: 2,
+            mlp_ratio: [2; 4],
             drop_path: 0.0,
         };
         let segmentation = Head::Segmentation { classes: 3 };

@@ -1,5 +1,7 @@
 //! Fine-tuning through the program.
 
+use brainmvp_train::saved::SavedNetwork;
+
 use crate::program::{Ended, Place};
 
 /// A place with a cache of small phantoms with gliomas, and a pre-training of three steps on it.
@@ -45,6 +47,24 @@ fn both_tasks_from_a_run_or_nothing() {
     finetune(&place, "segment", "none", "scratch", &resumed).succeeds();
     let changed = [&resumed[..], &["--set", "mixing.weight_agreement=0.5"]].concat();
     finetune(&place, "segment", "none", "scratch", &changed).fails(2, &["another configuration"]);
+    weights_out_and_in(&place);
+}
+
+/// What is exported of fine-tuned runs is what they hold, and fine-tuning starts from it too.
+fn weights_out_and_in(place: &Place) {
+    for (run, head) in [("segmenter", "segmentation, 3 output channels"), ("classifier", "classifier of")] {
+        for (format, out) in [("pytorch", "out.pt"), ("safetensors", "out.safetensors")] {
+            place.run(&["export", run, "--format", format, "--out", out]).succeeds().prints(&[head]);
+            let weights = |name: &str| SavedNetwork::open(&place.path(name)).unwrap();
+            let (ours, theirs) = (weights(run), weights(out));
+            assert_eq!((ours.network, ours.weights), (theirs.network, theirs.weights), "{run} as {out}");
+        }
+    }
+    place.run(&["export", "run", "--format", "pytorch", "--out", "pretrained.pt"]).succeeds();
+    finetune(place, "segment", "pretrained.pt", "again", &[])
+        .succeeds()
+        .notes(&["tensors are from pretrained.pt"]);
+    assert!(place.path("again/templates.safetensors").is_file());
 }
 
 #[test]
@@ -95,11 +115,14 @@ fn a_classification_is_predicted_and_scored() {
     finetune(&place, "classify", "run", "classifier", &more).succeeds();
     let predict = ["predict", "--model", "classifier", "--in", "phantom/cohort.json", "--out", "predicted"];
     place.run(&predict).succeeds();
-    let evaluate = ["evaluate", "--pred", "predicted", "--truth", "phantom/cohort.json", "--out", "scores.json"];
-    place
-        .run(&[&evaluate[..], &["--csv", "scores.csv"]].concat())
-        .succeeds()
-        .prints(&["AUC", "95 % interval", "by true class (rows)", "6 cases scored"]);
+    let evaluate =
+        ["evaluate", "--pred", "predicted", "--truth", "phantom/cohort.json", "--out", "scores.json"];
+    place.run(&[&evaluate[..], &["--csv", "scores.csv"]].concat()).succeeds().prints(&[
+        "AUC",
+        "95 % interval",
+        "by true class (rows)",
+        "6 cases scored",
+    ]);
     let report = place.json("scores.json");
     let confusion: u64 = report["scores"]["confusion"]
         .as_array()

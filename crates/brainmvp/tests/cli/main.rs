@@ -12,3 +12,4 @@ mod program;
 mod real_files;
 #[cfg(unix)]
 mod signals;
+mod weights;

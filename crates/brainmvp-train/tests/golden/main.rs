@@ -1,0 +1,6 @@
+//! Against the reference numbers.
+
+#![allow(clippy::unwrap_used)] // that is how a test fails
+
+mod adamw;
+mod released;
