@@ -14,10 +14,24 @@ pub struct PrepConfig {
     pub spacing_mm: [f64; 3],
     /// The percentiles, 0 to 100, that become 0 and 1; values beyond are clipped.
     pub percentiles: [f64; 2],
+    /// What is done about the skull.
+    pub skull_strip: SkullStrip,
     /// What is cut away around the foreground.
     pub crop: CropKind,
     /// The number type of the stored images.
     pub dtype: StoredType,
+}
+
+/// What is done about the skull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SkullStrip {
+    /// A case with a brain mask uses it; one with stripped images stays as it is; in any other the brain is found.
+    Auto,
+    /// Images stay as they are, but for a case's own brain mask.
+    None,
+    /// Every case must have a brain mask.
+    Mask,
 }
 
 /// What is cut away around the foreground (the voxels above 0 in any modality).
@@ -61,7 +75,7 @@ impl Default for PrepConfig {
 impl PrepConfig {
     /// The configuration of a preset.
     pub fn preset(preset: PrepPreset) -> Self {
-        let steps = ["reorient", "common_grid", "resample", "brain_mask", "crop", "normalize"];
+        let steps = ["reorient", "common_grid", "resample", "skull_strip", "brain_mask", "crop", "normalize"];
         Self {
             steps: steps.map(str::to_owned).to_vec(),
             spacing_mm: [1.0; 3],
@@ -69,6 +83,7 @@ impl PrepConfig {
                 PrepPreset::Paper => [1.0, 99.0],
                 PrepPreset::Released => [5.0, 95.0],
             },
+            skull_strip: SkullStrip::Auto,
             crop: CropKind::Symmetric,
             dtype: StoredType::F16,
         }

@@ -6,6 +6,7 @@ mod crop;
 mod normalize;
 mod reorient;
 mod resample;
+mod skull_strip;
 
 pub use crop::VoxelBox;
 
@@ -31,6 +32,7 @@ pub fn registry() -> &'static [&'static dyn Step] {
         &reorient::Reorient,
         &common_grid::CommonGrid,
         &resample::Resample,
+        &skull_strip::SkullStripping,
         &brain_mask::BrainMask,
         &crop::Crop,
         &normalize::Normalize,
