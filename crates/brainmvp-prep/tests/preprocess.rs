@@ -94,7 +94,17 @@ fn a_case_keeps_its_facts() {
     let names: Vec<_> = facts.provenance.iter().map(|record| record.step.as_str()).collect();
     assert_eq!(
         names,
-        ["read", "reorient", "common_grid", "resample", "skull_strip", "brain_mask", "crop", "normalize"]
+        [
+            "read",
+            "reorient",
+            "common_grid",
+            "resample",
+            "skull_strip",
+            "brain_mask",
+            "bias_field",
+            "crop",
+            "normalize"
+        ]
     );
     assert_eq!(facts.provenance[1].did["dwi"], "LAS");
     assert_eq!(facts.provenance[2].did["reference"], "dwi");

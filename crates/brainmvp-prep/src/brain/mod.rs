@@ -14,6 +14,7 @@ mod working;
 
 use brainmvp_volume::resample::{Interpolation, onto_grid};
 use brainmvp_volume::{Grid, LabelMap, Volume};
+use rayon::prelude::*;
 
 use evidence::{Evidence, clean};
 use head::HeadMask;
@@ -119,7 +120,8 @@ pub fn is_stripped(image: &Volume) -> bool {
     /// Beyond any brain with its cisterns; a head has more than three litres.
     const LARGEST_ML: f64 = 2200.0;
     let background = image.voxels().first().copied().unwrap_or_default();
-    let same = image.voxels().iter().filter(|v| **v == background).count();
+    let same: usize =
+        image.voxels().par_chunks(1 << 16).map(|c| c.iter().filter(|v| **v == background).count()).sum();
     let voxel_ml = image.grid().affine.linear().determinant().abs() / 1000.0;
     let rest_ml = (image.grid().len() - same) as f64 * voxel_ml;
     5 * same >= image.grid().len() && rest_ml <= LARGEST_ML

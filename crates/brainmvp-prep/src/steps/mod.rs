@@ -1,5 +1,6 @@
 //! The steps of the pipeline: one file each, and one line in [`registry`].
 
+mod bias_field;
 mod brain_mask;
 mod common_grid;
 mod crop;
@@ -34,6 +35,7 @@ pub fn registry() -> &'static [&'static dyn Step] {
         &resample::Resample,
         &skull_strip::SkullStripping,
         &brain_mask::BrainMask,
+        &bias_field::BiasFieldCorrection,
         &crop::Crop,
         &normalize::Normalize,
     ]

@@ -82,17 +82,20 @@ impl SkullStripping {
 /// The sides of the field of view at which a mask in RAS+ ends: the brain may go on beyond.
 fn borders(mask: &LabelMap) -> Vec<&'static str> {
     const SIDES: [[&str; 2]; 3] = [["left", "right"], ["back", "front"], ["bottom", "top"]];
-    let shape = mask.shape();
-    let mut touches = [[0_usize; 2]; 3];
-    for (offset, _) in mask.voxels().iter().enumerate().filter(|(_, inside)| **inside > 0) {
-        let voxel = mask.grid().voxel(offset);
-        for axis in 0..3 {
-            touches[axis][0] += usize::from(voxel[axis] == 0);
-            touches[axis][1] += usize::from(voxel[axis] + 1 == shape[axis]);
-        }
-    }
-    let sides = SIDES.as_flattened().iter().zip(touches.as_flattened());
-    sides.filter(|(_, voxels)| **voxels > 0).map(|(side, _)| *side).collect()
+    let grid = mask.grid();
+    let reaches = |axis: usize, place: usize| {
+        let (a, b) = ((axis + 1) % 3, (axis + 2) % 3);
+        (0..grid.shape[a] * grid.shape[b]).any(|face| {
+            let mut voxel = [0; 3];
+            (voxel[axis], voxel[a], voxel[b]) = (place, face % grid.shape[a], face / grid.shape[a]);
+            mask.at(voxel) > 0
+        })
+    };
+    (0..3)
+        .flat_map(|axis| [(axis, 0), (axis, 1)])
+        .filter(|(axis, end)| reaches(*axis, end * (grid.shape[*axis] - 1)))
+        .map(|(axis, end)| SIDES[axis][end])
+        .collect()
 }
 
 #[cfg(test)]

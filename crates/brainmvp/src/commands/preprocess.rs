@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brainmvp_prep::cache::Manifest;
 use brainmvp_prep::{
-    CropKind, Outcome, Pipeline, PrepConfig, PrepPreset, RunOptions, SkullStrip, StoredType, Summary,
-    preprocess,
+    CropKind, Intensity, Outcome, Pipeline, PrepConfig, PrepPreset, RunOptions, SkullStrip, StoredType,
+    Summary, preprocess,
 };
 use clap::Args;
 
@@ -52,6 +52,13 @@ pub(crate) struct Preprocess {
     #[arg(long, value_parser = argument::choice(
         &[("auto", SkullStrip::Auto), ("none", SkullStrip::None), ("mask", SkullStrip::Mask)]))]
     skull_strip: Option<SkullStrip>,
+    /// Take away the shading that receive coils lay over an image (N4)
+    #[arg(long)]
+    bias_field: bool,
+    /// How grey values come to lie in [0, 1]: percentiles of the volume, or 0.5 + z/8 in the brain [default: percentile]
+    #[arg(long, value_parser = argument::choice(
+        &[("percentile", Intensity::Percentile), ("zscore", Intensity::ZScore)]))]
+    intensity: Option<Intensity>,
     /// What to cut away around the brain: as much on both sides, all there is, or nothing [default: symmetric]
     #[arg(long, value_parser = argument::choice(
         &[("symmetric", CropKind::Symmetric), ("bounding-box", CropKind::BoundingBox), ("none", CropKind::None)]))]
@@ -107,6 +114,8 @@ impl Preprocess {
             spacing_mm: self.spacing.unwrap_or(preset.spacing_mm),
             percentiles: self.percentiles.unwrap_or(preset.percentiles),
             skull_strip: self.skull_strip.unwrap_or(preset.skull_strip),
+            bias_field: self.bias_field || preset.bias_field,
+            intensity: self.intensity.unwrap_or(preset.intensity),
             crop: self.crop.unwrap_or(preset.crop),
             dtype: self.dtype.unwrap_or(preset.dtype),
         }

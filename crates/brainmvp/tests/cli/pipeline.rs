@@ -46,7 +46,19 @@ fn whole_heads_are_stripped() {
     assert!(voxels(&place) > 1.5 * stripped, "the head is left on");
     place
         .run(&[&preprocess[..], &["--skull-strip", "mask"]].concat())
-        .fails(2, &["no case could be prepared", "no brain mask"]);
+        .notes(&["no brain mask"])
+        .fails(2, &["no case could be prepared"]);
+}
+
+#[test]
+fn shading_and_scale_are_options() {
+    let place = Place::with_phantom(1);
+    let preprocess = ["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6"];
+    let options = ["--bias-field", "--intensity", "zscore"];
+    place.run(&[&preprocess[..], &options[..]].concat()).succeeds().prints(&["1 case prepared"]);
+    let config = &place.json("cache/manifest.json")["config"];
+    assert_eq!((&config["bias_field"], &config["intensity"]), (&true.into(), &"zscore".into()));
+    place.run(&[&preprocess[..], &["--intensity", "loud"]].concat()).fails(2, &["loud"]);
 }
 
 #[test]
