@@ -18,7 +18,8 @@ impl Working {
     /// The images, the first of which gives the axes and the field of view; `None` where one has no contrast at all.
     pub(super) fn of(images: &[&Volume]) -> Option<Self> {
         let first = images.first()?;
-        let reference = orientation::to_ras((*first).clone());
+        // Only the place counts: bytes are cheap to turn.
+        let reference = orientation::to_ras(Volume::filled(*first.grid(), 0_u8));
         let grid = grid_at_spacing(reference.grid(), [WORKING_MM; 3]);
         let images = images.par_iter().map(|image| scaled(averaged(image), &grid));
         Some(Self { grid, images: images.collect::<Option<_>>()? })
