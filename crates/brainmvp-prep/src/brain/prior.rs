@@ -26,7 +26,8 @@ impl BrainPrior {
         let shape =
             std::array::from_fn(|i| ((high[i] + MARGIN_MM - origin[i]) / SPACING_MM).ceil() as usize + 1);
         let grid = Grid::new(shape, Affine::from_spacing([SPACING_MM; 3], origin));
-        let depth = (0..grid.len()).into_par_iter().map(|voxel| {
+        // On one thread: this may run while others wait for it, which must not be given its parts to do.
+        let depth = (0..grid.len()).map(|voxel| {
             let at = grid.affine.to_world(grid.voxel(voxel).map(|i| i as f64));
             brain_depth_mm(at.map(|mm| mm as f32))
         });

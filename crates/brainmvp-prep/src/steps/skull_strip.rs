@@ -11,12 +11,13 @@ use crate::brain::{BrainPrior, find_brain, is_stripped, volume_ml};
 use crate::{CaseVolumes, Error, PrepConfig, Result, SkullStrip};
 
 /// Finds the brain where a case has neither a mask nor stripped images, from all its images together; 'brain_mask' then
-/// takes the rest away. A mask of the case itself is looked at as well: one that cannot be a brain ends the case.
+/// takes the rest away. A brain found of a size that no adult's has ends the case; of a mask that came with it, which may
+/// be of anything, size and borders are recorded.
 pub(super) struct SkullStripping;
 
 /// From a newborn's brain to the largest adult's, cisterns included.
 const PLAUSIBLE_ML: std::ops::RangeInclusive<f64> = 250.0..=2200.0;
-/// What is found must be larger: smaller brains than this are for the eyes of a person.
+/// What is found must be an adult's: anything smaller is more likely a mistake.
 const FOUND_ML: std::ops::RangeInclusive<f64> = 700.0..=2200.0;
 
 impl Step for SkullStripping {
