@@ -1,12 +1,15 @@
 //! How long one volume takes from its file to [0, 1], step by step and as a whole: a raw clinical one (0.9 x 0.9 x
-//! 5.5 mm, oblique) and a registered one (240 x 240 x 155 at 1 mm). `cargo bench -p brainmvp-prep`.
+//! 5.5 mm, oblique) and a registered one (240 x 240 x 155 at 1 mm). The skull stays on in these; the last two are how
+//! long it takes to find a brain and a bias field in the raw one. `cargo bench -p brainmvp-prep`.
 
 #![allow(clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use brainmvp_prep::{CaseVolumes, Pipeline, PrepConfig, percentiles};
+use brainmvp_prep::bias::find_bias_field;
+use brainmvp_prep::brain::{BrainPrior, find_brain};
+use brainmvp_prep::{CaseVolumes, Pipeline, PrepConfig, SkullStrip, percentiles};
 use brainmvp_volume::{Modality, nifti};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
@@ -35,7 +38,7 @@ fn prepare(criterion: &mut Criterion) {
         }
         let mut group = criterion.benchmark_group(name);
         group.sample_size(20);
-        let config = PrepConfig::default();
+        let config = PrepConfig { skull_strip: SkullStrip::None, ..PrepConfig::default() };
         let pipeline = Pipeline::new(&config).expect("a valid configuration");
         group.bench_function("whole", |b| {
             b.iter(|| {
@@ -69,5 +72,23 @@ fn prepare(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, prepare);
+/// What takes seconds where the rest takes milliseconds.
+fn heads(criterion: &mut Criterion) {
+    let path = data().join(FILES[0].1);
+    if !path.is_file() {
+        criterion.bench_function("skipped: heads", |b| b.iter(|| ()));
+        return;
+    }
+    let image = nifti::read(&path).expect("a readable file");
+    let prior = BrainPrior::built_in();
+    let mut group = criterion.benchmark_group("heads");
+    group.sample_size(10);
+    group.bench_function("find_brain", |b| b.iter(|| find_brain(&[&image], &prior).expect("a brain")));
+    let brain = find_brain(&[&image], &prior).expect("a brain").mask;
+    let inside = |voxel: usize| brain.voxels()[voxel] > 0;
+    group.bench_function("find_bias_field", |b| b.iter(|| find_bias_field(&image, inside).expect("a field")));
+    group.finish();
+}
+
+criterion_group!(benches, prepare, heads);
 criterion_main!(benches);

@@ -14,10 +14,40 @@ pub struct PrepConfig {
     pub spacing_mm: [f64; 3],
     /// The percentiles, 0 to 100, that become 0 and 1; values beyond are clipped.
     pub percentiles: [f64; 2],
+    /// What is done about the skull.
+    pub skull_strip: SkullStrip,
+    /// Whether the shading of the coils is taken away.
+    pub bias_field: bool,
+    /// How grey values come to lie in [0, 1].
+    pub intensity: Intensity,
     /// What is cut away around the foreground.
     pub crop: CropKind,
     /// The number type of the stored images.
     pub dtype: StoredType,
+}
+
+/// How grey values come to lie in [0, 1]; outside the brain they are 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Intensity {
+    /// The percentiles of the whole volume, zeros included, become 0 and 1: what the paper does. The contrast of a case
+    /// depends on how much of its volume is brain, and on its brightest tissue.
+    Percentile,
+    /// Mean and standard deviation of the brain: a value of 0.5 + z / 8, so that z runs from -4 to 4. Cases are alike
+    /// whatever the size of their field of view; for fine-tuning on data of many sites.
+    ZScore,
+}
+
+/// What is done about the skull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SkullStrip {
+    /// A case with a brain mask uses it; one with stripped images stays as it is; in any other the brain is found.
+    Auto,
+    /// Images stay as they are, but for a case's own brain mask.
+    None,
+    /// Every case must have a brain mask.
+    Mask,
 }
 
 /// What is cut away around the foreground (the voxels above 0 in any modality).
@@ -61,7 +91,16 @@ impl Default for PrepConfig {
 impl PrepConfig {
     /// The configuration of a preset.
     pub fn preset(preset: PrepPreset) -> Self {
-        let steps = ["reorient", "common_grid", "resample", "brain_mask", "crop", "normalize"];
+        let steps = [
+            "reorient",
+            "common_grid",
+            "resample",
+            "skull_strip",
+            "brain_mask",
+            "bias_field",
+            "crop",
+            "normalize",
+        ];
         Self {
             steps: steps.map(str::to_owned).to_vec(),
             spacing_mm: [1.0; 3],
@@ -69,6 +108,9 @@ impl PrepConfig {
                 PrepPreset::Paper => [1.0, 99.0],
                 PrepPreset::Released => [5.0, 95.0],
             },
+            skull_strip: SkullStrip::Auto,
+            bias_field: false,
+            intensity: Intensity::Percentile,
             crop: CropKind::Symmetric,
             dtype: StoredType::F16,
         }

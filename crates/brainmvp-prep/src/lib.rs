@@ -3,6 +3,8 @@
 //! [`preprocess`] takes a cohort to a cache folder: every case runs through the [`Pipeline`] of a [`PrepConfig`] and
 //! becomes one memory-mappable file. [`cache::Cache`] opens such a folder for the training loader.
 
+pub mod bias;
+pub mod brain;
 pub mod cache;
 mod config;
 mod error;
@@ -13,7 +15,7 @@ mod pipeline;
 mod preprocess;
 pub mod steps;
 
-pub use config::{CropKind, PrepConfig, PrepPreset, StoredType};
+pub use config::{CropKind, Intensity, PrepConfig, PrepPreset, SkullStrip, StoredType};
 pub use error::{Error, Result};
 pub use memory::{MemoryGate, Permit};
 pub use percentile::{NoPercentiles, percentiles};

@@ -98,7 +98,7 @@ pub(crate) const SAME_PLACE_MM: f64 = 0.01;
 
 impl Pipeline {
     /// The version of what the steps do: a new one prepares every case anew.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// The pipeline of a configuration.
     ///

@@ -92,7 +92,20 @@ fn a_case_keeps_its_facts() {
     }
     assert!(facts.grid.shape < facts.uncropped.shape);
     let names: Vec<_> = facts.provenance.iter().map(|record| record.step.as_str()).collect();
-    assert_eq!(names, ["read", "reorient", "common_grid", "resample", "brain_mask", "crop", "normalize"]);
+    assert_eq!(
+        names,
+        [
+            "read",
+            "reorient",
+            "common_grid",
+            "resample",
+            "skull_strip",
+            "brain_mask",
+            "bias_field",
+            "crop",
+            "normalize"
+        ]
+    );
     assert_eq!(facts.provenance[1].did["dwi"], "LAS");
     assert_eq!(facts.provenance[2].did["reference"], "dwi");
     assert_eq!(facts.provenance[3].did["images"]["flair"], "onto reference");

@@ -49,6 +49,12 @@ impl Parts {
     }
 }
 
+/// How deep (mm, negative outside) a point of standard space (MNI, RAS+ mm) lies in the brain as stripping leaves it:
+/// cerebrum, cerebellum and stem of the average phantom, sulci and cisterns filled.
+pub fn brain_depth_mm(point_mm: [f32; 3]) -> f32 {
+    Parts::at(point_mm).envelope
+}
+
 impl Anatomy {
     /// Draws the inside of a skull; `atrophy` from 0 (young) to 1 (old).
     pub(super) fn draw(random: &mut Random, atrophy: f32) -> Self {

@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
+pub use anatomy::brain_depth_mm;
 pub use lesion::{Disease, Grade, LABEL_CORE, LABEL_ENHANCING, LABEL_OEDEMA};
 pub use subject::{PhantomCase, Subject, draw_subject};
 pub use write::write_cohort;

@@ -1,11 +1,13 @@
 //! The steps of the pipeline: one file each, and one line in [`registry`].
 
+mod bias_field;
 mod brain_mask;
 mod common_grid;
 mod crop;
 mod normalize;
 mod reorient;
 mod resample;
+mod skull_strip;
 
 pub use crop::VoxelBox;
 
@@ -31,7 +33,9 @@ pub fn registry() -> &'static [&'static dyn Step] {
         &reorient::Reorient,
         &common_grid::CommonGrid,
         &resample::Resample,
+        &skull_strip::SkullStripping,
         &brain_mask::BrainMask,
+        &bias_field::BiasFieldCorrection,
         &crop::Crop,
         &normalize::Normalize,
     ]

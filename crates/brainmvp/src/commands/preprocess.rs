@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brainmvp_prep::cache::Manifest;
 use brainmvp_prep::{
-    CropKind, Outcome, Pipeline, PrepConfig, PrepPreset, RunOptions, StoredType, Summary, preprocess,
+    CropKind, Intensity, Outcome, Pipeline, PrepConfig, PrepPreset, RunOptions, SkullStrip, StoredType,
+    Summary, preprocess,
 };
 use clap::Args;
 
@@ -18,13 +19,15 @@ use crate::ui::Ui;
 
 /// Bring every case of a cohort to one grid, orientation and scale, ready for training
 ///
-/// The images of a case must be registered to each other and skull-stripped. A case that cannot be prepared is named
+/// The images of a case must be registered to each other. Where they show the whole head and the case has no brain mask
+/// (its own, or that of another program, named in the cohort), the brain is found and the rest set to 0. A case that cannot be prepared is named
 /// and left out. What is in the cache already and still fits is kept, so an interrupted run goes on where it was.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   brainmvp preprocess cohort.json --out cache
   brainmvp preprocess cohort.json --out cache-2mm --preset released --spacing 2 --memory 4G
+  brainmvp preprocess cohort.json --out cache --skull-strip mask     # trust no mask but the cases' own
 
 Exit codes: 0 at least one case is prepared (cases left out are named), 1 failed or interrupted,
 2 bad input, or no case could be prepared.")]
@@ -45,6 +48,17 @@ pub(crate) struct Preprocess {
     /// Percentiles that become 0 and 1 [default: by preset]
     #[arg(long, value_name = "LOW,HIGH", value_parser = argument::percentiles)]
     percentiles: Option<[f64; 2]>,
+    /// The skull: found and taken away where there is one, left on, or a mask demanded of every case [default: auto]
+    #[arg(long, value_parser = argument::choice(
+        &[("auto", SkullStrip::Auto), ("none", SkullStrip::None), ("mask", SkullStrip::Mask)]))]
+    skull_strip: Option<SkullStrip>,
+    /// Take away the shading that receive coils lay over an image (N4)
+    #[arg(long)]
+    bias_field: bool,
+    /// How grey values come to lie in [0, 1]: percentiles of the volume, or 0.5 + z/8 in the brain [default: percentile]
+    #[arg(long, value_parser = argument::choice(
+        &[("percentile", Intensity::Percentile), ("zscore", Intensity::ZScore)]))]
+    intensity: Option<Intensity>,
     /// What to cut away around the brain: as much on both sides, all there is, or nothing [default: symmetric]
     #[arg(long, value_parser = argument::choice(
         &[("symmetric", CropKind::Symmetric), ("bounding-box", CropKind::BoundingBox), ("none", CropKind::None)]))]
@@ -99,6 +113,9 @@ impl Preprocess {
             steps: if self.steps.is_empty() { preset.steps } else { self.steps.clone() },
             spacing_mm: self.spacing.unwrap_or(preset.spacing_mm),
             percentiles: self.percentiles.unwrap_or(preset.percentiles),
+            skull_strip: self.skull_strip.unwrap_or(preset.skull_strip),
+            bias_field: self.bias_field || preset.bias_field,
+            intensity: self.intensity.unwrap_or(preset.intensity),
             crop: self.crop.unwrap_or(preset.crop),
             dtype: self.dtype.unwrap_or(preset.dtype),
         }

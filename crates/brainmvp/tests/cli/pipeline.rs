@@ -29,6 +29,39 @@ fn phantom_index_check_preprocess() {
 }
 
 #[test]
+fn whole_heads_are_stripped() {
+    let place = Place::new();
+    let phantom = ["phantom", "--out", "heads", "--cases", "1", "--size", "48", "--head", "whole"];
+    place.run(&[&phantom[..], &["--modalities", "t1", "--lesions", "healthy"]].concat()).succeeds();
+    let mut cohort = place.json("heads/cohort.json");
+    cohort["cases"][0].as_object_mut().unwrap().remove("brain_mask");
+    place.write("heads/no-mask.json", &cohort.to_string());
+    let preprocess = ["preprocess", "heads/no-mask.json", "--out", "cache", "--spacing", "4"];
+    place.run(&preprocess).succeeds().prints(&["1 case prepared", "0 left out"]);
+    let voxels =
+        |place: &Place| place.json("cache/manifest.json")["cases"][0]["foreground_voxels"].as_f64().unwrap();
+    let stripped = voxels(&place);
+    assert!((900.0..2200.0).contains(&(stripped * 0.064)), "{stripped} voxels of 4 mm");
+    place.run(&[&preprocess[..], &["--skull-strip", "none"]].concat()).succeeds();
+    assert!(voxels(&place) > 1.5 * stripped, "the head is left on");
+    place
+        .run(&[&preprocess[..], &["--skull-strip", "mask"]].concat())
+        .notes(&["no brain mask"])
+        .fails(2, &["no case could be prepared"]);
+}
+
+#[test]
+fn shading_and_scale_are_options() {
+    let place = Place::with_phantom(1);
+    let preprocess = ["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6"];
+    let options = ["--bias-field", "--intensity", "zscore"];
+    place.run(&[&preprocess[..], &options[..]].concat()).succeeds().prints(&["1 case prepared"]);
+    let config = &place.json("cache/manifest.json")["config"];
+    assert_eq!((&config["bias_field"], &config["intensity"]), (&true.into(), &"zscore".into()));
+    place.run(&[&preprocess[..], &["--intensity", "loud"]].concat()).fails(2, &["loud"]);
+}
+
+#[test]
 fn a_second_run_keeps_what_is_there() {
     let place = Place::with_phantom(2);
     let preprocess = ["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6"];

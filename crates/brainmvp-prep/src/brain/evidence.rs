@@ -1,0 +1,156 @@
+//! How much each voxel speaks for brain.
+
+use super::head::HeadMask;
+use super::morphology::{depth_mm, dilate, fill_holes, heaviest_component};
+use super::prior::Pose;
+use super::working::{WORKING_MM, Working};
+
+const MM: [f64; 3] = [WORKING_MM; 3];
+const BINS: usize = 64;
+/// No value speaks louder than e to the power of this.
+const LOUDEST: f32 = 2.0;
+/// What is brighter than most of the brain may be a lesion, so it speaks less against it.
+const LOUDEST_BRIGHT: f32 = 1.2;
+/// Values around the brain are taken from a shell this thick.
+const SHELL_MM: f32 = 15.0;
+/// Skin, fat and bone are together at least about this thick, everywhere over the brain.
+const THINNEST_COVER_MM: f32 = 12.5;
+/// Under the vault what lies deeper than this is most likely brain.
+const USUAL_COVER_MM: f32 = 15.0;
+/// Bridges of tissue narrower than twice this do not join scalp or muscle to the brain.
+const BRIDGE_MM: f32 = 3.0;
+/// What is nearer than this to the tissue that holds together is part of it again.
+const REACH_MM: f32 = 5.5;
+
+/// What there is to see.
+pub(super) struct Evidence<'a> {
+    pub(super) working: &'a Working,
+    pub(super) head: &'a HeadMask,
+}
+
+impl Evidence<'_> {
+    /// For each voxel the logarithm of how much likelier it is brain than not, by its values, by the depth below the
+    /// skin and by what it hangs together with. `share` is the brain as known so far, `depth` the prior's;
+    /// values next to the border of `share` teach nothing, `margin_mm` on either side.
+    pub(super) fn of(&self, share: &[f32], depth: &[f32], pose: &Pose, margin_mm: f32) -> Vec<f32> {
+        let mut likely = self.by_value(share, margin_mm);
+        self.by_depth(&mut likely, depth, &pose.height_mm(&self.working.grid));
+        self.detach(&mut likely, depth);
+        likely
+    }
+
+    fn by_value(&self, share: &[f32], margin_mm: f32) -> Vec<f32> {
+        let shape = self.working.grid.shape;
+        let inside: Vec<bool> = share.iter().map(|s| *s > 0.5).collect();
+        let outside: Vec<bool> = inside.iter().map(|v| !v).collect();
+        let (within, without) = (depth_mm(&inside, shape, MM), depth_mm(&outside, shape, MM));
+        let weight = 1.0 / self.working.images.len() as f32;
+        let mut likely = vec![0.0; share.len()];
+        for image in &self.working.images {
+            let (mut brain, mut around) = (Histogram::new(), Histogram::new());
+            for (voxel, value) in image.iter().enumerate() {
+                if within[voxel] > margin_mm - WORKING_MM as f32 {
+                    brain.0[bin(*value)] += 1.0;
+                } else if (margin_mm..margin_mm + SHELL_MM).contains(&without[voxel]) {
+                    around.0[bin(*value)] += 1.0;
+                }
+            }
+            let bright = brain.quantile_bin(0.75);
+            let (brain, around) = (brain.density(), around.density());
+            let of_bin: [f32; BINS] = std::array::from_fn(|b| {
+                let least = if b > bright { -LOUDEST_BRIGHT } else { -LOUDEST };
+                weight * (brain[b] / around[b]).ln().clamp(least, LOUDEST)
+            });
+            likely.iter_mut().zip(image).for_each(|(likely, value)| *likely += of_bin[bin(*value)]);
+        }
+        let air = likely.iter_mut().zip(&self.head.inside).filter(|(_, inside)| !**inside);
+        air.for_each(|(likely, _)| *likely = -LOUDEST);
+        likely
+    }
+
+    fn by_depth(&self, likely: &mut [f32], depth: &[f32], height_mm: &[f32]) {
+        for (voxel, likely) in likely.iter_mut().enumerate() {
+            let below = self.head.below_skin_mm[voxel];
+            *likely += (below - THINNEST_COVER_MM).clamp(-5.0, 0.0);
+            if depth[voxel] > -10.0 {
+                let vault = (0.5 + height_mm[voxel] / 20.0).clamp(0.0, 1.0);
+                *likely += ((below - USUAL_COVER_MM) / 3.0).clamp(0.0, 0.5) * vault;
+            }
+        }
+    }
+
+    /// Takes the likelihood from tissue that does not hang together with the middle of the brain.
+    fn detach(&self, likely: &mut [f32], depth: &[f32]) {
+        let shape = self.working.grid.shape;
+        let tissue: Vec<bool> = likely.iter().zip(depth).map(|(l, d)| *l > 0.0 && *d > -18.0).collect();
+        let core = held_together(&tissue, shape, depth, BRIDGE_MM);
+        let near = dilate(&core, shape, MM, REACH_MM);
+        likely
+            .iter_mut()
+            .zip(near)
+            .filter(|(_, near)| !near)
+            .for_each(|(likely, _)| *likely = likely.min(-1.0));
+    }
+}
+
+/// Leaves one part without holes, and fills the cisterns and sulci deep in it.
+pub(super) fn clean(share: &mut [f32], shape: [usize; 3], depth: &[f32]) {
+    const CLOSE_MM: f32 = 8.0;
+    const DEEP_MM: f32 = 4.0;
+    let inside: Vec<bool> = share.iter().map(|v| *v > 0.5).collect();
+    let near = dilate(&held_together(&inside, shape, depth, 3.9), shape, MM, 6.0);
+    share.iter_mut().zip(near).filter(|(_, near)| !near).for_each(|(share, _)| *share = 0.0);
+    let mut filled: Vec<bool> = share.iter().map(|v| *v > 0.5).collect();
+    let closed = depth_mm(&dilate(&filled, shape, MM, CLOSE_MM), shape, MM);
+    for (voxel, filled) in filled.iter_mut().enumerate() {
+        *filled |= closed[voxel] > CLOSE_MM && depth[voxel] > DEEP_MM;
+    }
+    fill_holes(&mut filled, shape);
+    share
+        .iter_mut()
+        .zip(filled)
+        .filter(|(_, filled)| *filled)
+        .for_each(|(share, _)| *share = share.max(0.75));
+}
+
+/// What is left of a mask without its rim: the part deepest in the prior.
+fn held_together(inside: &[bool], shape: [usize; 3], depth: &[f32], rim_mm: f32) -> Vec<bool> {
+    let core: Vec<bool> = depth_mm(inside, shape, MM).iter().map(|d| *d > rim_mm).collect();
+    heaviest_component(&core, shape, |voxel| depth[voxel].max(0.0))
+}
+
+/// How often values between 0 and 2 occur.
+struct Histogram([f32; BINS]);
+
+fn bin(value: f32) -> usize {
+    ((value * 0.5 * BINS as f32) as usize).min(BINS - 1)
+}
+
+impl Histogram {
+    fn new() -> Self {
+        Self([0.0; BINS])
+    }
+
+    /// The bin below which `share` of the values lie.
+    fn quantile_bin(&self, share: f32) -> usize {
+        let total: f32 = self.0.iter().sum();
+        let mut sum = 0.0;
+        let reached = self.0.iter().position(|count| {
+            sum += count;
+            sum > share * total
+        });
+        reached.unwrap_or(BINS)
+    }
+
+    /// Smoothed and normalised; no bin is empty, since a value never seen says nothing.
+    fn density(&self) -> [f32; BINS] {
+        const KERNEL: [f32; 5] = [0.06, 0.24, 0.4, 0.24, 0.06];
+        const LEAST: f32 = 2e-3;
+        let total = self.0.iter().sum::<f32>().max(1.0);
+        std::array::from_fn(|b| {
+            let taps = KERNEL.iter().enumerate();
+            let near = taps.filter_map(|(k, weight)| self.0.get((b + k).wrapping_sub(2)).map(|n| n * weight));
+            near.sum::<f32>() / total + LEAST
+        })
+    }
+}

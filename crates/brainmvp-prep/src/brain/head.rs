@@ -1,0 +1,129 @@
+//! The head in an image, how deep its voxels lie, and where in it a brain stands.
+
+use brainmvp_volume::{Affine, Grid};
+
+use super::morphology::{depth_mm, dilate, fill_holes, heaviest_component};
+use super::working::{WORKING_MM, Working};
+
+/// Voxels darker than this share of the brightest tissue are air, bone or fluid.
+const DARK: f32 = 0.12;
+/// Air reaches a voxel only by ways twice as wide; the skull is thinner.
+const BONE_MM: f32 = 5.0;
+/// Radius of the sphere that the top of a head is taken for where the field of view cuts it off.
+const TOP_RADIUS_MM: f64 = 150.0;
+/// From the top of the scalp down to the middle of the brain.
+const TOP_TO_CENTRE_MM: f64 = 92.0;
+/// The smallest cross-section that is a head and no noise.
+const SMALLEST_MM2: f64 = 1500.0;
+/// From the top down as much is looked at: brains are below 17 cm high.
+const HEIGHT_MM: f64 = 190.0;
+
+/// The head on the working grid.
+pub(super) struct HeadMask {
+    /// Whether a voxel is anything but the air around the head.
+    pub(super) inside: Vec<bool>,
+    /// How deep each voxel lies below the skin, mm.
+    pub(super) below_skin_mm: Vec<f32>,
+    /// The uppermost slice with a head in it.
+    top: usize,
+    /// How far the head reaches beyond that slice, mm.
+    above_mm: f64,
+}
+
+impl HeadMask {
+    /// Everything but the air around; `None` where nothing is as wide as a head.
+    pub(super) fn of(working: &Working) -> Option<Self> {
+        let shape = working.grid.shape;
+        let mm = [WORKING_MM; 3];
+        let limit = DARK * working.images.len() as f32;
+        let dark: Vec<bool> = (0..working.grid.len())
+            .map(|v| working.images.iter().map(|image| image[v]).sum::<f32>() < limit)
+            .collect();
+        let mut not_air: Vec<bool> = depth_mm(&dark, shape, mm).iter().map(|d| *d <= BONE_MM).collect();
+        fill_holes(&mut not_air, shape);
+        let air: Vec<bool> = not_air.iter().map(|v| !v).collect();
+        let near_air = dilate(&air, shape, mm, BONE_MM + 1.0);
+        let inside: Vec<bool> = near_air.iter().zip(&dark).map(|(near, dark)| !(*near && *dark)).collect();
+        let inside = heaviest_component(&inside, shape, |_| 1.0);
+        let area = shape[0] * shape[1];
+        let area_mm2 = |slice: &[bool]| slice.iter().filter(|v| **v).count() as f64 * WORKING_MM * WORKING_MM;
+        let areas: Vec<f64> = inside.chunks_exact(area).map(area_mm2).collect();
+        let top = areas.iter().rposition(|mm2| *mm2 > SMALLEST_MM2)?;
+        let cap = (areas[top] / std::f64::consts::PI).min(0.9 * TOP_RADIUS_MM * TOP_RADIUS_MM);
+        let above_mm = TOP_RADIUS_MM - (TOP_RADIUS_MM * TOP_RADIUS_MM - cap).sqrt();
+        let below_skin_mm = below_skin_mm(&inside, shape, top, above_mm);
+        Some(Self { inside, below_skin_mm, top, above_mm })
+    }
+
+    /// Where the middle of the brain is to be looked for first, in world mm: below the top, in the middle of the vault.
+    pub(super) fn brain_centre_mm(&self, working: &Working) -> [f64; 3] {
+        let (mut sum, mut count) = ([0.0; 2], 0.0_f64);
+        for (voxel, _) in self.inside.iter().enumerate().filter(|(_, inside)| **inside) {
+            let [x, y, z] = working.grid.voxel(voxel);
+            let below = (self.top as f64 - z as f64) * WORKING_MM + self.above_mm;
+            if (25.0..100.0).contains(&below) {
+                sum = [sum[0] + x as f64, sum[1] + y as f64];
+                count += 1.0;
+            }
+        }
+        let z = self.top as f64 - (TOP_TO_CENTRE_MM - self.above_mm) / WORKING_MM;
+        let [x, y] = sum.map(|s| s / count.max(1.0));
+        working.grid.affine.to_world([x, y, z])
+    }
+
+    /// Head and images in the smallest box of the head, no further down than a brain can reach.
+    pub(super) fn cut(self, working: Working) -> (Working, Self) {
+        let grid = working.grid;
+        let lowest = self.top.saturating_sub((HEIGHT_MM / WORKING_MM) as usize);
+        let (mut low, mut high) = (grid.shape, [0; 3]);
+        for (voxel, _) in self.inside.iter().enumerate().filter(|(_, inside)| **inside) {
+            let at = grid.voxel(voxel);
+            for axis in 0..3 {
+                low[axis] = low[axis].min(at[axis]);
+                high[axis] = high[axis].max(at[axis]);
+            }
+        }
+        low[2] = low[2].max(lowest).min(high[2]);
+        let shape: [usize; 3] = std::array::from_fn(|i| high[i] - low[i] + 1);
+        let mut rows = grid.affine.rows();
+        let origin = grid.affine.to_world(low.map(|i| i as f64));
+        rows.iter_mut().zip(origin).for_each(|(row, mm)| row[3] = mm);
+        let small = Grid::new(shape, Affine::from_rows(rows));
+        let from: Vec<usize> = (0..small.len())
+            .map(|v| {
+                let at = small.voxel(v);
+                grid.offset(std::array::from_fn(|i| at[i] + low[i]))
+            })
+            .collect();
+        let images = working.images.iter().map(|image| from.iter().map(|v| image[*v]).collect()).collect();
+        let head = Self {
+            inside: from.iter().map(|v| self.inside[*v]).collect(),
+            below_skin_mm: from.iter().map(|v| self.below_skin_mm[*v]).collect(),
+            top: self.top - low[2],
+            ..self
+        };
+        (Working { grid: small, images }, head)
+    }
+}
+
+/// Distances to the air. Where the field of view cuts the head off at the top, it goes on as a cap: slices that shrink
+/// as those of a sphere do.
+fn below_skin_mm(inside: &[bool], [nx, ny, nz]: [usize; 3], top: usize, above_mm: f64) -> Vec<f32> {
+    let area = nx * ny;
+    let mm = [WORKING_MM; 3];
+    let flat = depth_mm(&inside[top * area..][..area], [nx, ny, 1], mm);
+    let mut sorted: Vec<f32> = flat.iter().copied().filter(|d| *d > 0.0).collect();
+    sorted.sort_by(f32::total_cmp);
+    let cross_section = |left: f64| 2.0 * TOP_RADIUS_MM * left - left * left;
+    let mut whole = inside[..(top + 1) * area].to_vec();
+    let layers = (above_mm / WORKING_MM).ceil() as usize;
+    for layer in 1..=layers {
+        let left = (above_mm - layer as f64 * WORKING_MM).max(0.0);
+        let kept = (cross_section(left) / cross_section(above_mm) * sorted.len() as f64) as usize;
+        let deeper = if kept == 0 { f32::INFINITY } else { sorted[sorted.len() - kept] };
+        whole.extend(flat.iter().map(|depth| *depth >= deeper));
+    }
+    let mut depth = depth_mm(&whole, [nx, ny, top + 1 + layers], mm);
+    depth.resize(nz * area, 0.0);
+    depth
+}

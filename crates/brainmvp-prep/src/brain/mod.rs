@@ -1,0 +1,164 @@
+//! Where the brain is in images of a whole head, of any modality, with no more knowledge than a brain's shape.
+//!
+//! On a grid of 2 mm: the head is what is not air; a [`BrainPrior`] is stood below its top; then, in turn, histograms in
+//! and around the brain found so far tell what each voxel looks like, the prior is moved to where brain is likely, and
+//! the smoothest border is found that fits the likelihood, the prior's shape and the depth below the skin. Tissue that
+//! hangs together with the middle of the brain only through narrow bridges (scalp, muscle, eyes) is left out first.
+
+mod contour;
+mod evidence;
+mod head;
+pub(crate) mod morphology;
+mod prior;
+mod working;
+
+use brainmvp_volume::resample::{Interpolation, onto_grid};
+use brainmvp_volume::{Grid, LabelMap, Volume};
+use rayon::prelude::*;
+
+use evidence::{Evidence, clean};
+use head::HeadMask;
+pub use prior::BrainPrior;
+use prior::Pose;
+use working::Working;
+
+/// A brain mask, 1 inside, and what is worth knowing about it.
+#[derive(Debug, Clone)]
+pub struct FoundBrain {
+    /// The mask, on the grid of the first image.
+    pub mask: LabelMap,
+    /// Its size.
+    pub volume_ml: f64,
+}
+
+/// Why no brain was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoBrain {
+    /// There is no image, or one of a single grey value.
+    #[error("there is no image with any contrast")]
+    NoContrast,
+    /// Nothing in the image is as wide as a head.
+    #[error("nothing in the image has the size of a head")]
+    NoHead,
+    /// The search ended with nothing.
+    #[error("no part of the head looks like a brain")]
+    Nothing,
+}
+
+/// Rounds in which the prior alone is moved, before a border is looked for.
+const POSE_ROUNDS: usize = 3;
+/// Rounds of border and pose.
+const BORDER_ROUNDS: usize = 3;
+/// Cost of border against that of one voxel (2 mm) being a factor e less likely.
+const SMOOTHNESS: f32 = 1.2;
+/// The prior's depth (mm) at which it outweighs a factor e of likelihood.
+const PRIOR_MM: f32 = 6.0;
+
+/// Finds the brain in one or more images of a head that lie on each other; the mask has the grid of the first. A few
+/// seconds on two cores.
+///
+/// # Errors
+/// [`NoBrain`] where there is no head in the images. Whether what is found is plausible is for the caller to judge.
+pub fn find_brain(images: &[&Volume], prior: &BrainPrior) -> Result<FoundBrain, NoBrain> {
+    let first = images.first().ok_or(NoBrain::NoContrast)?;
+    let working = Working::of(images).ok_or(NoBrain::NoContrast)?;
+    let head = HeadMask::of(&working).ok_or(NoBrain::NoHead)?;
+    let (working, head) = head.cut(working);
+    let share = search(&working, &head, prior);
+    let mask = onto(&share, &working.grid, first.grid());
+    let voxels = mask.voxels().iter().filter(|v| **v > 0).count();
+    if voxels == 0 {
+        return Err(NoBrain::Nothing);
+    }
+    Ok(FoundBrain { volume_ml: volume_ml(&mask), mask })
+}
+
+/// The volume of the voxels above 0.
+pub fn volume_ml(mask: &LabelMap) -> f64 {
+    let voxels = mask.voxels().iter().filter(|v| **v > 0).count();
+    voxels as f64 * mask.grid().affine.linear().determinant().abs() / 1000.0
+}
+
+fn search(working: &Working, head: &HeadMask, prior: &BrainPrior) -> Vec<f32> {
+    let grid = &working.grid;
+    let evidence = Evidence { working, head };
+    let mut pose = Pose::upright(head.brain_centre_mm(working));
+    let mut depth = prior.placed(&pose).on_grid(grid);
+    let as_share = |depth: &[f32]| depth.iter().map(|d| f32::from(u8::from(*d > 0.0))).collect::<Vec<_>>();
+    for round in 0..POSE_ROUNDS {
+        // At first the prior may lie off by a centimetre: only its core is surely brain.
+        let margin_mm = if round == 0 { 6.0 } else { 3.0 };
+        let likely = evidence.of(&as_share(&depth), &depth, &pose, margin_mm);
+        pose = pose.fitted(prior, &likely, grid);
+        depth = prior.placed(&pose).on_grid(grid);
+    }
+    let mut share = as_share(&depth);
+    for round in 0..BORDER_ROUNDS {
+        let likely = evidence.of(&share, &depth, &pose, 2.5);
+        let cost: Vec<f32> =
+            likely.iter().zip(&depth).map(|(l, d)| -l - (d / PRIOR_MM).clamp(-6.0, 4.0)).collect();
+        share = contour::segment(&cost, grid.shape, SMOOTHNESS, share, 120);
+        clean(&mut share, grid.shape, &depth);
+        if round + 1 < BORDER_ROUNDS {
+            let inside: Vec<f32> = share.iter().map(|s| if *s > 0.5 { 1.0 } else { -1.0 }).collect();
+            pose = pose.fitted(prior, &inside, grid);
+            depth = prior.placed(&pose).on_grid(grid);
+        }
+    }
+    share
+}
+
+/// The mask of the shares above a half, interpolated first: the border lies between the voxels of the working grid.
+fn onto(share: &[f32], from: &Grid, to: &Grid) -> LabelMap {
+    let share = Volume::new(*from, share.to_vec());
+    onto_grid(&share, to, Interpolation::Trilinear, 0.0).map(|share| u16::from(share > 0.5))
+}
+
+/// Whether an image shows a brain and nothing else: at least a fifth of it has one background value exactly, and what
+/// has not fills no more than the largest brain.
+pub fn is_stripped(image: &Volume) -> bool {
+    /// Beyond any brain with its cisterns; a head has more than three litres.
+    const LARGEST_ML: f64 = 2200.0;
+    let background = image.voxels().first().copied().unwrap_or_default();
+    let same: usize =
+        image.voxels().par_chunks(1 << 16).map(|c| c.iter().filter(|v| **v == background).count()).sum();
+    let voxel_ml = image.grid().affine.linear().determinant().abs() / 1000.0;
+    let rest_ml = (image.grid().len() - same) as f64 * voxel_ml;
+    5 * same >= image.grid().len() && rest_ml <= LARGEST_ML
+}
+
+#[cfg(test)]
+mod tests {
+    use brainmvp_volume::Affine;
+
+    use super::*;
+
+    fn ball(radius: f64, air: f32) -> Volume {
+        let grid = Grid::new([60; 3], Affine::from_spacing([4.0; 3], [-118.0; 3]));
+        let value = |v| {
+            let at = grid.affine.to_world(grid.voxel(v).map(|i| i as f64));
+            if at.iter().map(|mm| mm * mm).sum::<f64>() < radius * radius {
+                100.0
+            } else {
+                air + (v % 3) as f32 * air
+            }
+        };
+        Volume::new(grid, (0..grid.len()).map(value).collect())
+    }
+
+    #[test]
+    fn what_is_stripped() {
+        assert!(is_stripped(&ball(70.0, 0.0)), "1.4 l in exact air is a brain");
+        assert!(!is_stripped(&ball(95.0, 0.0)), "3.6 l is a head");
+        assert!(!is_stripped(&ball(70.0, 1.0)), "air with noise was never set to 0");
+    }
+
+    #[test]
+    fn no_head_no_brain() {
+        let prior = BrainPrior::built_in();
+        assert_eq!(find_brain(&[], &prior).unwrap_err(), NoBrain::NoContrast);
+        let grey = ball(70.0, 0.0).map(|_| 5.0);
+        assert_eq!(find_brain(&[&grey], &prior).unwrap_err(), NoBrain::NoContrast);
+        assert_eq!(find_brain(&[&ball(12.0, 0.0)], &prior).unwrap_err(), NoBrain::NoHead);
+    }
+}

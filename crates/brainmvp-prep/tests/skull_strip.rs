@@ -1,0 +1,127 @@
+//! Brains found in whole heads: phantoms everywhere, real heads where their files are.
+//!
+//! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use brainmvp_cohort::phantom::{Head, PhantomCase, PhantomConfig, draw_subject};
+use brainmvp_prep::brain::{BrainPrior, find_brain, is_stripped};
+use brainmvp_prep::{CaseVolumes, Pipeline, PrepConfig, SkullStrip};
+use brainmvp_volume::Modality::{T1, T2};
+use brainmvp_volume::{LabelMap, nifti};
+
+fn dice(a: &LabelMap, b: &LabelMap) -> f64 {
+    let count = |inside: &dyn Fn(u16, u16) -> bool| {
+        a.voxels().iter().zip(b.voxels()).filter(|(a, b)| inside(**a, **b)).count() as f64
+    };
+    2.0 * count(&|a, b| a > 0 && b > 0) / (count(&|a, _| a > 0) + count(&|_, b| b > 0))
+}
+
+fn heads() -> PhantomConfig {
+    let modalities = vec![T1, T2];
+    PhantomConfig { size: 64, head: Head::Whole, modalities, missing_rate: 0.0, ..PhantomConfig::default() }
+}
+
+fn rendered() -> &'static PhantomCase {
+    static CASE: OnceLock<PhantomCase> = OnceLock::new();
+    CASE.get_or_init(|| draw_subject(&heads(), 1).render())
+}
+
+#[test]
+fn phantoms_of_either_contrast() {
+    let case = rendered();
+    for (modality, image) in &case.images {
+        assert!(!is_stripped(image), "{modality}");
+        let found = find_brain(&[image], &BrainPrior::built_in()).unwrap();
+        let dice = dice(&found.mask, &case.brain_mask);
+        println!("{modality}: Dice {dice:.3}, {:.0} ml", found.volume_ml);
+        // Much fluid and a dark skull around a small brain: the border lies between them.
+        assert!(dice > 0.86, "{modality}: Dice {dice}");
+    }
+}
+
+#[test]
+fn a_users_prior_takes_the_place_of_the_built_in_one() {
+    let case = rendered();
+    let prior = BrainPrior::of_mask(&case.brain_mask).unwrap();
+    let found = find_brain(&[&case.images[&T1]], &prior).unwrap();
+    assert!(dice(&found.mask, &case.brain_mask) > 0.86);
+    assert!(BrainPrior::of_mask(&case.brain_mask.map(|_| 0)).is_none());
+    assert!(BrainPrior::of_mask(&case.brain_mask.map(|_| 1)).is_none());
+}
+
+#[test]
+fn the_step_does_what_it_is_told() {
+    let rendered = rendered();
+    let case = |mask: Option<LabelMap>| CaseVolumes::new(rendered.images.clone(), None, mask);
+    let run = |mut case: CaseVolumes, skull_strip| {
+        let steps = ["skull_strip", "brain_mask"].map(str::to_owned).to_vec();
+        let pipeline = Pipeline::new(&PrepConfig { steps, skull_strip, ..PrepConfig::default() }).unwrap();
+        pipeline.run(&mut case).map(|records| (case, records[0].did.clone()))
+    };
+    let (found, did) = run(case(None), SkullStrip::Auto).unwrap();
+    assert_eq!((did["mask"].as_str(), did["from"].as_array().unwrap().len()), (Some("found"), 2));
+    assert!((1200.0..2100.0).contains(&did["volume_ml"].as_f64().unwrap()), "{did}");
+    assert_eq!(found.images[&T1].voxels()[0], 0.0);
+    // What is stripped already stays, and so does everything with 'none'.
+    assert_eq!(run(found, SkullStrip::Auto).unwrap().1["mask"], "given");
+    let (left, _) = run(case(None), SkullStrip::None).unwrap();
+    assert!(left.images == rendered.images);
+    let (_, did) = run(case(Some(rendered.brain_mask.clone())), SkullStrip::Mask).unwrap();
+    assert_eq!((did["mask"].as_str(), did["plausible"].as_bool()), (Some("given"), Some(true)));
+    let error = run(case(None), SkullStrip::Mask).unwrap_err().to_string();
+    assert!(error.contains("no brain mask"), "{error}");
+    let mut stripped = case(None);
+    for image in stripped.images.values_mut() {
+        image
+            .voxels_mut()
+            .iter_mut()
+            .zip(rendered.brain_mask.voxels())
+            .for_each(|(v, m)| *v *= f32::from(*m));
+    }
+    assert_eq!(run(stripped, SkullStrip::Auto).unwrap().1["mask"], "none needed");
+}
+
+#[test]
+fn a_brain_of_no_size_ends_the_case() {
+    let mut rendered = draw_subject(&PhantomConfig { size: 48, ..heads() }, 0).render();
+    // The same head at a eighth of its volume: the header of a file is wrong.
+    let images: BTreeMap<_, _> = std::mem::take(&mut rendered.images)
+        .into_iter()
+        .map(|(modality, image)| {
+            let mut rows = image.grid().affine.rows();
+            rows.iter_mut().for_each(|row| row[..3].iter_mut().for_each(|v| *v *= 0.5));
+            let grid = brainmvp_volume::Grid::new(image.shape(), brainmvp_volume::Affine::from_rows(rows));
+            (modality, brainmvp_volume::Volume::new(grid, image.into_voxels()))
+        })
+        .collect();
+    let steps = vec!["skull_strip".to_owned()];
+    let pipeline = Pipeline::new(&PrepConfig { steps, ..PrepConfig::default() }).unwrap();
+    let error = pipeline.run(&mut CaseVolumes::new(images, None, None)).unwrap_err().to_string();
+    assert!(error.contains("skull_strip") && (error.contains("ml") || error.contains("head")), "{error}");
+}
+
+#[test]
+fn real_heads() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let data = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from);
+    let prior = BrainPrior::built_in();
+    for (series, least) in [("t1", 0.94), ("t1c", 0.94), ("t2", 0.935), ("flair", 0.935)] {
+        let file = |folder: &str| data.join(format!("tcga-fg-6692/{folder}/{series}.nii.gz"));
+        if !file("raw").is_file() {
+            eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", file("raw").display());
+            return;
+        }
+        let image = nifti::read(&file("raw")).unwrap();
+        let started = std::time::Instant::now();
+        let found = find_brain(&[&image], &prior).unwrap();
+        let seconds = started.elapsed().as_secs_f64();
+        let dice = dice(&found.mask, &nifti::read_labels(&file("native-masks")).unwrap());
+        println!("{series}: Dice {dice:.4}, {:.0} ml, {seconds:.1} s", found.volume_ml);
+        assert!(dice > least, "{series}: Dice {dice}");
+    }
+}
