@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use brainmvp_cohort::Split;
@@ -22,7 +22,7 @@ use safetensors::tensor::TensorView;
 use serde_json::json;
 
 use super::counted;
-use super::inference::{Failure, Inputs, Prepared, go_on};
+use super::inference::{Failure, Inputs, Prepared, go_on, is_finetuned};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
@@ -222,12 +222,6 @@ impl Encoder {
         }
         Ok(())
     }
-}
-
-/// Whether a folder holds a run of `finetune`.
-fn is_finetuned(run: &Path) -> bool {
-    let text = std::fs::read_to_string(run.join("config.toml")).unwrap_or_default();
-    text.parse::<toml::Table>().is_ok_and(|config| config.contains_key("task"))
 }
 
 fn csv(rows: &[Row]) -> anyhow::Result<Vec<u8>> {

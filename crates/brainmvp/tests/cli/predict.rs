@@ -190,6 +190,8 @@ fn features_of_cases_and_modalities() {
     place()
         .run(&[&pretrain[..], &["patch.size=16", "--set", "train.max_steps=2", "--quiet"]].concat())
         .succeeds();
+    predict("run", &["phantom/cohort.json"], "not", &[])
+        .fails(2, &["a run of pre-training does not predict"]);
     embed("run", "cache", "pretrained.csv").succeeds().prints(&["8 rows of 64 features"]);
     let csv = fs::read_to_string(place().path("pretrained.csv")).unwrap();
     assert!(csv.contains("phantom-0001,flair,") && csv.contains("phantom-0001,t1c,"), "{csv}");

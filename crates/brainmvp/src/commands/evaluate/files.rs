@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::commands::predict::PROBABILITIES;
 use crate::failure::bad_input;
 
 /// Words that a name may have behind the case.
@@ -32,6 +33,9 @@ impl LabelMaps {
         for path in entries(folder)? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             if path.is_dir() {
+                if name == PROBABILITIES {
+                    continue;
+                }
                 let inside = label_maps_of_case(&name, volumes(&path)?);
                 if !inside.is_empty() {
                     cases.push(name.clone());

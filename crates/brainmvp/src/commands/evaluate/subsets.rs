@@ -139,7 +139,7 @@ impl Subsets<'_> {
             let seen = Seen::new(&prepared.source, modalities(&model.inputs.channels, subset));
             let prediction = self.predictor.predict(&seen, |done, total| {
                 let (set, sets) = (number + 1, subsets.len());
-                progress.message(format!("{}: set {set}/{sets}, {done}/{total} windows", case.id));
+                progress.message(format!("{}: set {set}/{sets}, window {}/{total}", case.id, done + 1));
                 go_on()
             })?;
             let Prediction::Regions(probabilities) = prediction else { continue };

@@ -19,6 +19,7 @@ pub(super) use inputs::Inputs;
 pub(super) use prepared::{Failure, Prepared, Seen};
 
 use crate::argument;
+use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
 
 /// How a fine-tuned network is applied.
@@ -50,6 +51,12 @@ pub(crate) struct Options {
 impl Options {
     /// Opens a run to predict with it.
     pub(crate) fn open(&self, run: &Path, missing: Option<Missing>) -> anyhow::Result<Predictor> {
+        if run.join("config.toml").is_file() && !is_finetuned(run) {
+            let error = bad_input(format!("{}: a run of pre-training does not predict", run.display()));
+            return Err(error).advise(|_| {
+                format!("`brainmvp finetune segment --data CACHE --init {} --out RUN2` does", run.display())
+            });
+        }
         let name = self.device.as_deref().unwrap_or("cpu");
         let device = device::device(name)?;
         device::set_precision(self.precision.unwrap_or(Precision::Fp32), name)?;
@@ -70,6 +77,12 @@ impl Options {
     pub(crate) fn precision(&self) -> String {
         self.precision.unwrap_or(Precision::Fp32).to_string()
     }
+}
+
+/// Whether a folder holds a run of `finetune`.
+pub(super) fn is_finetuned(run: &Path) -> bool {
+    let text = std::fs::read_to_string(run.join("config.toml")).unwrap_or_default();
+    text.parse::<toml::Table>().is_ok_and(|config| config.contains_key("task"))
 }
 
 /// Ends the work where the user has interrupted it.

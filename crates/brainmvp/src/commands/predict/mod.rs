@@ -65,8 +65,8 @@ pub(crate) struct Predict {
     resume: bool,
 }
 
-/// The folder of probabilities in that of the predictions.
-const PROBABILITIES: &str = "probabilities";
+/// The folder of probabilities in that of the predictions, where nobody takes them for label maps.
+pub(super) const PROBABILITIES: &str = "probabilities";
 
 impl Predict {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
@@ -187,7 +187,7 @@ impl Work<'_> {
         let missing = missing(case, self.predictor)?;
         let prepared = Prepared::new(case, &self.predictor.model.preparation, self.out)?;
         let prediction = self.predictor.predict(&prepared.source, |done, total| {
-            progress.message(format!("{}: {done}/{total} windows", case.id));
+            progress.message(format!("{}: window {}/{total}", case.id, done + 1));
             go_on()
         })?;
         let mut predicted = Predicted {
