@@ -1,5 +1,7 @@
 //! What the preparation does, as a file says it.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -10,6 +12,11 @@ use crate::{Error, Result};
 pub struct PrepConfig {
     /// The steps by name, in the order in which they run. The names are those of [`crate::steps::registry`].
     pub steps: Vec<String>,
+    /// What of a case is registered.
+    pub register: RegisterKind,
+    /// The image whose space and grid cases are brought to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<PathBuf>,
     /// Voxel size along x, y and z.
     pub spacing_mm: [f64; 3],
     /// The percentiles, 0 to 100, that become 0 and 1; values beyond are clipped.
@@ -48,6 +55,18 @@ pub enum SkullStrip {
     None,
     /// Every case must have a brain mask.
     Mask,
+}
+
+/// What of a case is registered. The images of a case always go onto each other by a rigid motion: they show one head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegisterKind {
+    /// Nothing: the headers say where everything is.
+    None,
+    /// The images onto each other, and rigidly onto the template where there is one.
+    Rigid,
+    /// The images onto each other, and onto the template with scales and shears.
+    Affine,
 }
 
 /// What is cut away around the foreground (the voxels above 0 in any modality).
@@ -92,6 +111,7 @@ impl PrepConfig {
     /// The configuration of a preset.
     pub fn preset(preset: PrepPreset) -> Self {
         let steps = [
+            "register",
             "reorient",
             "common_grid",
             "resample",
@@ -103,6 +123,8 @@ impl PrepConfig {
         ];
         Self {
             steps: steps.map(str::to_owned).to_vec(),
+            register: RegisterKind::None,
+            template: None,
             spacing_mm: [1.0; 3],
             percentiles: match preset {
                 PrepPreset::Paper => [1.0, 99.0],
@@ -123,6 +145,23 @@ impl PrepConfig {
     pub fn validate(&self) -> Result<()> {
         if !self.spacing_mm.iter().all(|s| (0.05..=50.0).contains(s)) {
             return Err(Error::config(format!("spacing_mm = {:?}: give 0.05 to 50 mm", self.spacing_mm)));
+        }
+        match (self.register, &self.template) {
+            (RegisterKind::None, Some(path)) => {
+                let path = path.display();
+                return Err(Error::config(format!(
+                    "template = {path}: choose register = rigid or affine with it"
+                )));
+            }
+            (RegisterKind::Affine, None) => {
+                return Err(Error::config("register = affine needs a template; without one choose rigid"));
+            }
+            (RegisterKind::Rigid | RegisterKind::Affine, _)
+                if !self.steps.iter().any(|s| s == "register") =>
+            {
+                return Err(Error::config("register is chosen, but steps lacks 'register'"));
+            }
+            _ => {}
         }
         let [low, high] = self.percentiles;
         if !(0.0 <= low && low < high && high <= 100.0) {

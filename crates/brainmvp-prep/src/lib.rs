@@ -14,10 +14,12 @@ mod percentile;
 mod pipeline;
 mod preprocess;
 pub mod steps;
+mod template;
 
-pub use config::{CropKind, Intensity, PrepConfig, PrepPreset, SkullStrip, StoredType};
+pub use config::{CropKind, Intensity, PrepConfig, PrepPreset, RegisterKind, SkullStrip, StoredType};
 pub use error::{Error, Result};
 pub use memory::{MemoryGate, Permit};
 pub use percentile::{NoPercentiles, percentiles};
 pub use pipeline::{CaseVolumes, Pipeline};
 pub use preprocess::{Outcome, Progress, RunOptions, Summary, prepare_case, preprocess};
+pub use template::Template;

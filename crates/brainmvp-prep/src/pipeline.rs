@@ -1,6 +1,7 @@
 //! A case in memory, and the list of steps that it runs through.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use brainmvp_volume::{Grid, LabelMap, Modality, Volume};
 use rayon::prelude::*;
@@ -8,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::cache::StepRecord;
 use crate::steps::{Step, registry};
-use crate::{Error, PrepConfig, Result};
+use crate::{Error, PrepConfig, Result, Template};
 
 /// The volumes of a case on their way through the pipeline.
 #[derive(Debug, Clone)]
@@ -21,6 +22,10 @@ pub struct CaseVolumes {
     pub brain_mask: Option<LabelMap>,
     /// The image whose grid the others are brought to, once it is chosen.
     pub reference: Option<Modality>,
+    /// What the case is registered to; the pipeline's own.
+    pub template: Option<Arc<Template>>,
+    /// The grid that all volumes are brought to, where it is not that of the reference image.
+    pub target: Option<Grid>,
     /// The grid before the crop, once there is one.
     pub uncropped: Option<Grid>,
     /// The voxel of `uncropped` that is the first one now.
@@ -31,6 +36,7 @@ pub struct CaseVolumes {
 pub struct Pipeline {
     steps: Vec<&'static dyn Step>,
     config: PrepConfig,
+    template: Option<Arc<Template>>,
 }
 
 impl CaseVolumes {
@@ -40,7 +46,16 @@ impl CaseVolumes {
         label: Option<LabelMap>,
         brain_mask: Option<LabelMap>,
     ) -> Self {
-        Self { images, label, brain_mask, reference: None, uncropped: None, crop_offset: [0; 3] }
+        Self {
+            images,
+            label,
+            brain_mask,
+            reference: None,
+            template: None,
+            target: None,
+            uncropped: None,
+            crop_offset: [0; 3],
+        }
     }
 
     /// The modality whose grid the case has or will have: the chosen one, or the first.
@@ -103,7 +118,8 @@ impl Pipeline {
     /// The pipeline of a configuration.
     ///
     /// # Errors
-    /// [`Error::Config`] for an unknown step, a step twice or a value out of its bounds.
+    /// [`Error::Config`] for an unknown step, a step twice or a value out of its bounds; where the template cannot be
+    /// read.
     pub fn new(config: &PrepConfig) -> Result<Self> {
         config.validate()?;
         let mut steps: Vec<&'static dyn Step> = Vec::new();
@@ -117,7 +133,8 @@ impl Pipeline {
             }
             steps.push(*step);
         }
-        Ok(Self { steps, config: config.clone() })
+        let template = config.template.as_deref().map(Template::read).transpose()?.map(Arc::new);
+        Ok(Self { steps, config: config.clone(), template })
     }
 
     /// Runs every step on a case and returns what each did. Afterwards all volumes share one grid.
@@ -126,6 +143,7 @@ impl Pipeline {
     /// Where a step cannot treat the case, or the volumes end on different grids.
     pub fn run(&self, case: &mut CaseVolumes) -> Result<Vec<StepRecord>> {
         let mut records = Vec::with_capacity(self.steps.len());
+        case.template.clone_from(&self.template);
         for step in &self.steps {
             let did = step.apply(case, &self.config)?;
             records.push(StepRecord { step: step.name().to_owned(), did });

@@ -96,6 +96,7 @@ fn a_case_keeps_its_facts() {
         names,
         [
             "read",
+            "register",
             "reorient",
             "common_grid",
             "resample",

@@ -6,8 +6,8 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, demo, embed, evaluate, finetune, index, list, phantom, predict, preprocess, pretrain,
-    split, templates, weights,
+    atlas, bench, check, demo, embed, evaluate, finetune, index, list, phantom, predict, preprocess,
+    pretrain, register, split, templates, weights,
 };
 use crate::failure;
 use crate::ui::Ui;
@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Index(index::Index),
     Check(check::Check),
     Split(split::Split),
+    Register(register::Register),
+    Atlas(atlas::Atlas),
     Preprocess(preprocess::Preprocess),
     Pretrain(pretrain::Pretrain),
     Templates(templates::Templates),
@@ -82,6 +84,8 @@ impl Command {
             Self::Index(index) => index.run(ui),
             Self::Check(check) => check.run(ui),
             Self::Split(split) => split.run(ui),
+            Self::Register(register) => register.run(ui),
+            Self::Atlas(atlas) => atlas.run(ui),
             Self::Preprocess(preprocess) => preprocess.run(ui),
             Self::Pretrain(pretrain) => pretrain.run(ui),
             Self::Templates(templates) => templates.run(ui),

@@ -138,6 +138,7 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
     use brainmvp_infer::Error as Infer;
     use brainmvp_metrics::Error as Metrics;
     use brainmvp_prep::Error as Prep;
+    use brainmvp_registration::Error as Registration;
     use brainmvp_train::Error as Train;
     use brainmvp_volume::Error as Volume;
 
@@ -156,6 +157,12 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
         return match error {
             Prep::Io { .. } => false,
             Prep::Volume(error) => is_bad_input(error),
+            _ => true,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<Registration>() {
+        return match error {
+            Registration::Volume(error) => is_bad_input(error),
             _ => true,
         };
     }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`volume`] | files to volumes and back: NIfTI, orientation, resampling, modalities |
 //! | [`cohort`] | which file is what: `cohort.json`, folder layouts, checks, phantoms |
+//! | [`registration`] | images of one head, or of two, onto each other; templates from a cohort |
 //! | [`prep`] | volumes to prepared cases: the pipeline and its cache |
 //! | [`kernels`] | channels-last 3-D operations for Burn |
 //! | [`nets`] | networks, their layers and weights |
@@ -44,6 +45,7 @@ pub use brainmvp_kernels as kernels;
 pub use brainmvp_metrics as metrics;
 pub use brainmvp_nets as nets;
 pub use brainmvp_prep as prep;
+pub use brainmvp_registration as registration;
 pub use brainmvp_ssl as ssl;
 pub use brainmvp_train as train;
 pub use brainmvp_volume as volume;

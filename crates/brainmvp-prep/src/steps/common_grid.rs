@@ -10,7 +10,7 @@ use crate::{CaseVolumes, Error, PrepConfig, Result};
 /// Chooses the reference image. Nothing is resampled here: 'resample' takes every volume from its own grid to the
 /// final one at once, so that each is interpolated no more than once.
 ///
-/// The rule: the grid that most images have; of equally many the one with the smallest voxels; of equal voxels the
+/// The rule: the image that the others were registered to, if they were; else the grid that most images have; of equally many the one with the smallest voxels; of equal voxels the
 /// one of the first modality in the order of the templates.
 pub(super) struct CommonGrid;
 
@@ -20,6 +20,9 @@ impl Step for CommonGrid {
     }
 
     fn apply(&self, case: &mut CaseVolumes, _: &PrepConfig) -> Result<Value> {
+        if let Some(modality) = case.reference {
+            return Ok(json!({ "reference": modality }));
+        }
         let grids: Vec<_> = case.images.iter().map(|(modality, image)| (*modality, *image.grid())).collect();
         let modality = reference(&grids).ok_or_else(|| Error::step(self.name(), "the case has no image"))?;
         case.reference = Some(modality);

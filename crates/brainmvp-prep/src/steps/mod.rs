@@ -5,6 +5,7 @@ mod brain_mask;
 mod common_grid;
 mod crop;
 mod normalize;
+mod register;
 mod reorient;
 mod resample;
 mod skull_strip;
@@ -30,6 +31,7 @@ pub trait Step: Send + Sync {
 /// Every step there is. The order in which they run is that of [`PrepConfig::steps`].
 pub fn registry() -> &'static [&'static dyn Step] {
     &[
+        &register::Register,
         &reorient::Reorient,
         &common_grid::CommonGrid,
         &resample::Resample,

@@ -8,8 +8,8 @@ use super::Step;
 use crate::pipeline::SAME_PLACE_MM;
 use crate::{CaseVolumes, Error, PrepConfig, Result};
 
-/// Brings every volume to the reference image's grid at the wanted spacing: images trilinearly, label and brain mask
-/// by the nearest voxel. A volume on the reference grid keeps its border values beyond its outermost voxel centres;
+/// Brings every volume to the grid of the template, or else of the reference image, at the wanted spacing: images trilinearly, label and brain mask
+/// by the nearest voxel. A volume on that grid keeps its border values beyond its outermost voxel centres;
 /// one of another grid is 0 where it does not reach.
 pub(super) struct Resample;
 
@@ -22,8 +22,8 @@ impl Step for Resample {
     }
 
     fn apply(&self, case: &mut CaseVolumes, config: &PrepConfig) -> Result<Value> {
-        let reference =
-            case.reference_grid().ok_or_else(|| Error::step(self.name(), "the case has no image"))?;
+        let reference = case.target.or_else(|| case.reference_grid());
+        let reference = reference.ok_or_else(|| Error::step(self.name(), "the case has no image"))?;
         let target = Target { grid: grid_at_spacing(&reference, config.spacing_mm), reference, config };
         let shape = target.grid.shape;
         let voxels = shape.iter().try_fold(1_usize, |n, &s| n.checked_mul(s));

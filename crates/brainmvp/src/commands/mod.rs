@@ -1,5 +1,6 @@
 //! The commands: what each takes, the library call that it is, and what it prints.
 
+pub(crate) mod atlas;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod demo;
@@ -13,6 +14,7 @@ pub(crate) mod phantom;
 pub(crate) mod predict;
 pub(crate) mod preprocess;
 pub(crate) mod pretrain;
+pub(crate) mod register;
 pub(crate) mod split;
 mod table;
 pub(crate) mod templates;

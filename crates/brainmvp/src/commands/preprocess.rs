@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brainmvp_prep::cache::Manifest;
 use brainmvp_prep::{
-    CropKind, Intensity, Outcome, Pipeline, PrepConfig, PrepPreset, RunOptions, SkullStrip, StoredType,
-    Summary, preprocess,
+    CropKind, Intensity, Outcome, Pipeline, PrepConfig, PrepPreset, RegisterKind, RunOptions, SkullStrip,
+    StoredType, Summary, preprocess,
 };
 use clap::Args;
 
@@ -19,13 +19,15 @@ use crate::ui::Ui;
 
 /// Bring every case of a cohort to one grid, orientation and scale, ready for training
 ///
-/// The images of a case must be registered to each other. Where they show the whole head and the case has no brain mask
-/// (its own, or that of another program, named in the cohort), the brain is found and the rest set to 0. A case that cannot be prepared is named
-/// and left out. What is in the cache already and still fits is kept, so an interrupted run goes on where it was.
+/// The images of a case must be registered to each other, or are with --register. Where they show the whole head and
+/// the case has no brain mask (its own, or that of another program, named in the cohort), the brain is found and the
+/// rest set to 0. A case that cannot be prepared is named and left out. What is in the cache already and still fits is
+/// kept, so an interrupted run goes on where it was.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   brainmvp preprocess cohort.json --out cache
+  brainmvp preprocess cohort.json --out cache --template sri24.nii.gz --register affine
   brainmvp preprocess cohort.json --out cache-2mm --preset released --spacing 2 --memory 4G
   brainmvp preprocess cohort.json --out cache --skull-strip mask     # trust no mask but the cases' own
 
@@ -42,6 +44,14 @@ pub(crate) struct Preprocess {
     #[arg(long, default_value = "paper",
         value_parser = argument::choice(&[("paper", PrepPreset::Paper), ("released", PrepPreset::Released)]))]
     preset: PrepPreset,
+    /// Register the images of a case onto one of them, rigidly, and that one onto the template, rigidly or with scales
+    /// and shears [default: none, or affine with --template]
+    #[arg(long, value_parser = argument::choice(
+        &[("none", RegisterKind::None), ("rigid", RegisterKind::Rigid), ("affine", RegisterKind::Affine)]))]
+    register: Option<RegisterKind>,
+    /// Image whose space and grid the cases get
+    #[arg(long, value_name = "FILE")]
+    template: Option<PathBuf>,
     /// Voxel size in mm, one for all axes or x,y,z [default: 1]
     #[arg(long, value_name = "MM", value_parser = argument::spacing_mm)]
     spacing: Option<[f64; 3]>,
@@ -109,8 +119,11 @@ impl Preprocess {
 
     fn config(&self) -> PrepConfig {
         let preset = PrepConfig::preset(self.preset);
+        let register = if self.template.is_some() { RegisterKind::Affine } else { preset.register };
         PrepConfig {
             steps: if self.steps.is_empty() { preset.steps } else { self.steps.clone() },
+            register: self.register.unwrap_or(register),
+            template: self.template.clone(),
             spacing_mm: self.spacing.unwrap_or(preset.spacing_mm),
             percentiles: self.percentiles.unwrap_or(preset.percentiles),
             skull_strip: self.skull_strip.unwrap_or(preset.skull_strip),

@@ -10,6 +10,7 @@ mod pipeline;
 mod predict;
 mod program;
 mod real_files;
+mod register;
 #[cfg(unix)]
 mod signals;
 mod weights;

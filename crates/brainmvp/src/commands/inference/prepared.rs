@@ -6,6 +6,7 @@ use brainmvp_cohort::Case;
 use brainmvp_infer::Blended;
 use brainmvp_prep::cache::{CaseMetadata, GridRecord, PreparedCase, write_case};
 use brainmvp_prep::{Pipeline, PrepConfig, prepare_case};
+use brainmvp_registration::Transform;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_train::batches::CaseSource;
 use brainmvp_volume::nifti::{self, Header};
@@ -35,7 +36,7 @@ pub(crate) struct Prepared {
     pub(crate) source: CaseSource,
     /// Of the image that the others were brought to.
     pub(crate) header: Header,
-    /// The grid of that image.
+    /// The grid of that image, where its voxels lie in the space of the prepared case.
     pub(crate) native: Grid,
     /// Gone with the case.
     _folder: TempDir,
@@ -76,18 +77,17 @@ fn reference(case: &Case, metadata: &CaseMetadata) -> Result<(PathBuf, Header), 
     Err("the image that the case was prepared from has changed meanwhile".to_owned())
 }
 
-/// Where the voxels of the input lie among the prepared ones.
+/// Where the voxels of the input lie among the prepared ones: where its file says, or where registration moved them.
 fn native_grid(metadata: &CaseMetadata, reference: &Path) -> Result<Grid, String> {
-    let moved =
-        metadata.provenance.iter().find(|step| step.step == "register" && step.did.get("images").is_some());
-    match moved {
-        None => Ok(Grid::from(&metadata.original)),
-        Some(_) => Err(format!(
-            "{}: the case was moved by registration, and predictions are not brought back through it; register the images \
-             first and prepare without it",
-            reference.display()
-        )),
-    }
+    let original = Grid::from(&metadata.original);
+    let moved = metadata.provenance.iter().find(|step| step.step == "register");
+    let Some(did) = moved.map(|step| &step.did).filter(|did| did.get("images").is_some()) else {
+        return Ok(original);
+    };
+    let rows = did["reference"].as_str().map(|modality| did["images"][modality]["transform"].clone());
+    let rows = rows.and_then(|rows| serde_json::from_value(rows).ok());
+    let grid = rows.and_then(|rows| Transform::from_rows(rows).moved(&original));
+    grid.ok_or_else(|| format!("{}: the record of its registration is damaged", reference.display()))
 }
 
 /// A case of which only some modalities are seen.

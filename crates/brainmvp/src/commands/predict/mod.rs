@@ -11,8 +11,8 @@ use brainmvp_cohort::{Case, Split};
 use brainmvp_infer::{LabelDecision, NativeSpace};
 use brainmvp_ssl::downstream::Missing;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
-use brainmvp_volume::Volume;
 use brainmvp_volume::nifti::{self, WriteOptions};
+use brainmvp_volume::{LabelMap, Volume};
 use clap::Args;
 
 use self::record::{Predicted, Record, Settings};
@@ -222,7 +222,7 @@ impl Work<'_> {
     ) -> anyhow::Result<()> {
         let Some(decision) = &self.decision else { return Ok(()) };
         let space = NativeSpace::new(regions, prepared.native)?;
-        let geometry = &prepared.header.geometry;
+        let (file_grid, geometry) = (prepared.header.grid, &prepared.header.geometry);
         if self.probabilities {
             let folder = self.out.join(PROBABILITIES);
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -234,11 +234,13 @@ impl Work<'_> {
                     geometry: Some(geometry.clone()),
                     ..WriteOptions::default()
                 };
-                nifti::write(&self.out.join(&file), &space.probability(number), options)?;
+                let probability = Volume::new(file_grid, space.probability(number).into_voxels());
+                nifti::write(&self.out.join(&file), &probability, options)?;
                 predicted.probabilities.insert(region.name().to_owned(), file);
             }
         }
-        let labels = space.labels(decision)?;
+        // Registration has moved the voxels for the prediction; in the file they keep their place.
+        let labels = LabelMap::new(file_grid, space.labels(decision)?.into_voxels());
         let file = PathBuf::from(format!("{}.nii.gz", case.id));
         nifti::write_labels_in(&self.out.join(&file), &labels, "brainmvp: predicted labels", geometry)?;
         predicted.label_map = Some(file);

@@ -1,0 +1,42 @@
+//! The image that cases are registered to.
+
+use std::path::{Path, PathBuf};
+
+use brainmvp_registration::{Pyramid, StandardSpace};
+use brainmvp_volume::orientation::Reorientation;
+use brainmvp_volume::{Grid, nifti};
+
+use crate::{Error, Result};
+
+/// A template: a space, the grid that cases get, and an image to register to.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// The file.
+    pub path: PathBuf,
+    /// The grid, with axes turned to RAS+.
+    pub grid: Grid,
+    /// The standard space that the grid is known to be of.
+    pub space: Option<StandardSpace>,
+    /// The image, ready for registration.
+    pub pyramid: Pyramid,
+}
+
+impl Template {
+    /// Reads a template from a file.
+    ///
+    /// # Errors
+    /// [`Error::Volume`] where the file cannot be read, [`Error::Config`] where its image cannot be registered to.
+    pub fn read(path: &Path) -> Result<Self> {
+        let image = nifti::read(path)?;
+        let pyramid =
+            Pyramid::new(&image).map_err(|e| Error::config(format!("template = {}: {e}", path.display())))?;
+        let grid = Reorientation::to_ras(&image.grid().affine).grid(image.grid());
+        Ok(Self { path: path.to_owned(), grid, space: StandardSpace::of(&grid), pyramid })
+    }
+
+    /// The name of the standard space, or of the file.
+    pub fn name(&self) -> String {
+        let file = || self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.space.map_or_else(file, |space| space.name().to_owned())
+    }
+}

@@ -1,0 +1,35 @@
+//! The one error type of this crate.
+
+/// Why two images could not be registered, or a transform not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written, or is not what it should be.
+    #[error(transparent)]
+    Volume(#[from] brainmvp_volume::Error),
+    /// An image that nothing can be registered to.
+    #[error("nothing to register: {reason}")]
+    Image {
+        /// What the image lacks.
+        reason: String,
+    },
+    /// The images were laid over each other as well as possible, and that is not good enough to be right.
+    #[error("registration failed: {reason}")]
+    Failed {
+        /// What was found, and the bound that it breaks.
+        reason: String,
+    },
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn image(reason: impl Into<String>) -> Self {
+        Self::Image { reason: reason.into() }
+    }
+
+    pub(crate) fn failed(reason: impl Into<String>) -> Self {
+        Self::Failed { reason: reason.into() }
+    }
+}

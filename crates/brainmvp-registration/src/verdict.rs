@@ -1,0 +1,41 @@
+//! Whether a registration can be right.
+
+use crate::motion::Motion;
+use crate::mutual_information::Likeness;
+use crate::{Error, Result, Transform};
+
+/// Least share of the points that must fall into the moving image.
+const LEAST_OVERLAP: f64 = 0.4;
+/// Bounds of the stretch along any direction: from an infant's head to an adult's.
+const SCALES: [f64; 2] = [0.6, 1.6];
+/// Bound of the ratio between the largest and the smallest stretch: heads differ in size more than in shape.
+const LARGEST_DISTORTION: f64 = 1.5;
+
+/// Refuses what cannot be right.
+pub(crate) fn judge(
+    transform: &Transform,
+    motion: Motion,
+    likeness: &Likeness,
+    least_similarity: f64,
+) -> Result<()> {
+    let Likeness { similarity, overlap, .. } = *likeness;
+    if !(overlap >= LEAST_OVERLAP) {
+        let [overlap, least] = [overlap, LEAST_OVERLAP].map(|share| (100.0 * share).round());
+        return Err(Error::failed(format!("the images share {overlap} % of the head, less than {least} %")));
+    }
+    if !(similarity >= least_similarity) {
+        return Err(Error::failed(format!(
+            "the images are too unlike: similarity {similarity:.3}, less than {least_similarity}"
+        )));
+    }
+    let [largest, middle, smallest] = transform.scales();
+    let [low, high] = SCALES;
+    if motion == Motion::Affine
+        && !(smallest >= low && largest <= high && largest / smallest <= LARGEST_DISTORTION)
+    {
+        return Err(Error::failed(format!(
+            "stretches of {largest:.2}, {middle:.2} and {smallest:.2} are not those between two heads"
+        )));
+    }
+    Ok(())
+}
