@@ -7,6 +7,7 @@ use std::process::Command;
 const ALLOWED: [(&str, &[&str], bool); 10] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
+    ("dicom", &["volume", "cohort"], false),
     ("prep", &["volume", "cohort"], false),
     ("kernels", &[], true),
     ("nets", &["kernels"], true),
