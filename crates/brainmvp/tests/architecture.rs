@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What each crate may use of the workspace, and whether it may use Burn.
-const ALLOWED: [(&str, &[&str], bool); 10] = [
+const ALLOWED: [(&str, &[&str], bool); 11] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
     ("dicom", &["volume", "cohort"], false),
