@@ -139,7 +139,7 @@ pub fn convert(
                         let guess = options.rules.apply(series, volume.guess.clone());
                         match guess.modality {
                             Some(modality) => {
-                                wanted.entry(modality).or_default().push((series, volume, guess))
+                                wanted.entry(modality).or_default().push((series, volume, guess));
                             }
                             None => told(say(&volume.part, guess, None)),
                         }
@@ -201,8 +201,8 @@ fn write(
 ) -> Result<PathBuf> {
     let voxels = volume.read()?;
     let path = folder.place(name, ".nii.gz")?;
-    let options_for_file = WriteOptions { datatype: datatype_for(&voxels), description: String::new() };
-    nifti::write(&path, &voxels, options_for_file).map_err(brainmvp_cohort::Error::Volume)?;
+    let stored = WriteOptions { datatype: datatype_for(&voxels), ..WriteOptions::default() };
+    nifti::write(&path, &voxels, stored).map_err(brainmvp_cohort::Error::Volume)?;
     let mut sidecar = volume.sidecar();
     sidecar.insert("ModalityReason".to_owned(), json!(guess.reason));
     if options.descriptions {

@@ -211,7 +211,7 @@ impl Seen<'_> {
             (None, format!("{times}, gradient echo: T2*"))
         } else if gradient {
             return None;
-        } else if te <= 30.0 && tr <= 1200.0 || ti >= 300.0 && ti < 1500.0 && te <= 40.0 {
+        } else if te <= 30.0 && tr <= 1200.0 || (300.0..1500.0).contains(&ti) && te <= 40.0 {
             self.t1(times)
         } else if te >= 60.0 && tr >= 1500.0 {
             (Some(Modality::T2), times)
@@ -301,9 +301,10 @@ mod tests {
 
     #[test]
     fn protocols_of_brains() {
+        /// Scanning sequence, TE, TR, TI, description, modality.
+        type Row = (&'static str, f64, f64, f64, &'static str, Option<Modality>);
         use Modality::{Flair, Mra, Pd, T1, T1c, T2};
-        // Scanning sequence, TE, TR, TI, description, modality.
-        let rows: [(&str, f64, f64, f64, &str, Option<Modality>); 18] = [
+        let rows: [Row; 18] = [
             ("SE", 9.0, 550.0, 0.0, "AX 1", Some(T1)),
             ("SE", 9.0, 550.0, 0.0, "AX T1 POST", Some(T1c)),
             ("SE\\IR", 120.0, 9000.0, 2500.0, "", Some(Flair)),

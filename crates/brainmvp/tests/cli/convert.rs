@@ -82,8 +82,7 @@ fn unpacked(packed: &[u8]) -> Vec<u8> {
     let (from, to) = (folder.path().join("a.nii.gz"), folder.path().join("a.nii"));
     fs::write(&from, packed).unwrap();
     let volume = brainmvp::volume::nifti::read(&from).unwrap();
-    let description = String::new();
-    let options = brainmvp::volume::nifti::WriteOptions { description, ..Default::default() };
+    let options = brainmvp::volume::nifti::WriteOptions::default();
     brainmvp::volume::nifti::write(&to, &volume, options).unwrap();
     fs::read(&to).unwrap()
 }
