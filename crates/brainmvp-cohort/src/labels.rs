@@ -64,6 +64,27 @@ pub static SCHEMES: &[KnownScheme] = &[
         used_by: "Medical Segmentation Decathlon Task01",
     },
     KnownScheme {
+        name: "mrbrains13",
+        values: &[
+            (1, "cortical grey matter"),
+            (2, "basal ganglia"),
+            (3, "white matter"),
+            (4, "white matter lesions"),
+            (5, "extracerebral fluid"),
+            (6, "ventricles"),
+            (7, "cerebellum"),
+            (8, "brainstem"),
+        ],
+        regions: &[("CSF", &[5, 6]), ("GM", &[1, 2]), ("WM", &[3, 4])],
+        used_by: "MRBrainS13, LabelsForTraining",
+    },
+    KnownScheme {
+        name: "mrbrains13_merged",
+        values: &[(1, "cerebrospinal fluid"), (2, "grey matter"), (3, "white matter")],
+        regions: &[("CSF", &[1]), ("GM", &[2]), ("WM", &[3])],
+        used_by: "MRBrainS13, LabelsForTesting",
+    },
+    KnownScheme {
         name: "nnunet_brats",
         values: &[(1, "oedema"), (2, "necrotic core"), (3, "enhancing tumour")],
         regions: &[("ET", &[3]), ("TC", &[2, 3]), ("WT", &[1, 2, 3])],

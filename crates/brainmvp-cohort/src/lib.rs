@@ -3,9 +3,11 @@
 //! A [`Cohort`] lists [`Case`]s: which file holds which modality, what the labels mean, who the subject is. It is
 //! made from a folder by one of the [`layouts`], or written by [`phantom`], and lives in `cohort.json`.
 
+pub mod bids;
 mod case;
 pub mod check;
 mod cohort;
+mod data_sets;
 mod error;
 mod labels;
 pub mod layouts;
@@ -14,6 +16,7 @@ mod split;
 
 pub use case::{Case, CaseId, Split};
 pub use cohort::{Cohort, DataSet};
+pub use data_sets::{FilePattern, Geometry, PUBLIC_DATA_SETS, PublicDataSet, Purpose, public_data_set};
 pub use error::{Error, Result};
 pub use labels::{KnownScheme, LabelScheme, SCHEMES};
 pub use split::SplitOptions;

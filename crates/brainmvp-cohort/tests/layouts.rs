@@ -138,7 +138,7 @@ fn plain_case_folders_with_the_names_of_ucsf_and_isles() {
         "sub-strokecase0001_ses-0001/sub-strokecase0001_ses-0001_FLAIR.nii.gz",
         "sub-strokecase0001_ses-0001/sub-strokecase0001_ses-0001_msk.nii.gz",
     ]);
-    let found = auto(&folder);
+    let found = index(folder.path(), "plain", &IndexOptions::default()).unwrap();
     assert_eq!((found.layout, ids(&found)), ("plain", vec!["UCSF-PDGM-0420", "sub-strokecase0001_ses-0001"]));
     let glioma = case(&found, "UCSF-PDGM-0420");
     assert_eq!(modalities(glioma), [Flair, T1, T1c, T2, Dwi], "no ADC");
@@ -169,7 +169,7 @@ fn folders_by_modality_are_joined() {
         "IXI-MRA/IXI002-Guys-0828-MRA.nii.gz",
         "IXI-DTI/IXI002-Guys-0828-DTI-00.nii.gz",
     ]);
-    let found = auto(&folder);
+    let found = index(folder.path(), "plain", &IndexOptions::default()).unwrap();
     assert_eq!(ids(&found), ["IXI002-Guys-0828", "IXI012-HH-1211"]);
     assert_eq!(modalities(&found.cohort.cases[0]), [T1, T2, Mra, Pd]);
     assert_eq!(modalities(&found.cohort.cases[1]), [T1]);
@@ -186,7 +186,7 @@ fn one_name_in_two_folders_gets_longer_ids() {
         "TestData/1/T1.nii",
         "TestData/2/T1.nii",
     ]);
-    let found = auto(&folder);
+    let found = index(folder.path(), "plain", &IndexOptions::default()).unwrap();
     assert_eq!(ids(&found), ["2", "TestData-1", "TrainingData-1"]);
     let full = case(&found, "TrainingData-1");
     assert_eq!((modalities(full), name(full.images.get(&T1))), (vec![Flair, T1], "T1.nii"));
@@ -274,7 +274,7 @@ fn options_that_contradict_are_refused() {
     let folder = tree(&["a/t1.nii"]);
     let pattern = |text: &str| Some(regex::Regex::new(text).unwrap());
     let rows = [
-        ("nosuch", IndexOptions::default(), "known: auto monai brats plain"),
+        ("nosuch", IndexOptions::default(), "known: auto nnunet nnssl monai brats public bids plain"),
         ("brats", IndexOptions { pattern: pattern("x"), ..IndexOptions::default() }, "layout 'plain'"),
         ("plain", IndexOptions { channels: vec![T1], ..IndexOptions::default() }, "layout 'monai'"),
         (
@@ -377,19 +377,151 @@ fn a_case_in_two_splits_is_kept_once() {
     assert!(found.rejected[0].reason.contains("training and test"), "{:?}", found.rejected);
 }
 
+/// A tree of one case for each layout; the JSON file, if any, has its text.
+const TREES: [(&str, &[&str], (&str, &str)); 7] = [
+    (
+        "nnunet",
+        &["imagesTr/a_0000.nii.gz"],
+        ("dataset.json", r#"{"channel_names": {"0": "T1"}, "labels": {"background": 0}}"#),
+    ),
+    (
+        "nnssl",
+        &["a_t1.nii"],
+        (
+            "pretrain_data.json",
+            r#"{"datasets": {"1": {"name": "d", "subjects": {"a": {"sessions": {"ses-DEFAULT": {"images":
+                [{"name": "x", "image_path": "a_t1.nii", "modality": "T1w"}]}}}}}}}"#,
+        ),
+    ),
+    ("monai", &["a/a_t1.nii.gz"], ("list.json", r#"{"training": [{"image": "a/a_t1.nii.gz"}]}"#)),
+    ("brats", &["BraTS2021_00000/BraTS2021_00000_t1.nii.gz"], ("", "")),
+    ("public", &["IXI-T1/IXI002-Guys-0828-T1.nii.gz"], ("", "")),
+    ("bids", &["sub-a/anat/sub-a_T1w.nii.gz"], ("dataset_description.json", "{}")),
+    ("plain", &["a/t1.nii"], ("", "")),
+];
+
 #[test]
 fn every_layout_indexes_its_tree_and_saves() {
-    for layout in LAYOUTS {
-        let folder = monai(
-            &["BraTS2021_00000/BraTS2021_00000_t1.nii.gz"],
-            r#"{"training": [{"image": "BraTS2021_00000/BraTS2021_00000_t1.nii.gz"}]}"#,
-        );
-        assert!(layout.recognises(folder.path()).is_some(), "{}", layout.name());
-        let found = index(folder.path(), layout.name(), &IndexOptions::default()).unwrap();
-        assert_eq!((ids(&found), found.layout), (vec!["BraTS2021_00000"], layout.name()));
+    assert_eq!(LAYOUTS.iter().map(|layout| layout.name()).collect::<Vec<_>>(), TREES.map(|(name, ..)| name));
+    for (layout, (name, files, (json, text))) in LAYOUTS.iter().zip(TREES) {
+        let folder = tree(files);
+        if !json.is_empty() {
+            std::fs::write(folder.path().join(json), text).unwrap();
+        }
+        assert!(layout.recognises(folder.path()).is_some(), "{name}");
+        let found = auto(&folder);
+        assert_eq!((found.layout, found.cohort.cases.len()), (name, 1), "{:?}", found.rejected);
+        assert_eq!(modalities(&found.cohort.cases[0]), [T1], "{name}");
         found.cohort.save(&folder.path().join("cohort.json")).unwrap();
         assert!(!layout.describe().is_empty());
     }
+}
+
+#[test]
+fn nnunet_channels_are_told_by_their_names() {
+    let folder = tree(&[
+        "Dataset137_BraTS/imagesTr/BraTS_1_0000.nii.gz",
+        "Dataset137_BraTS/imagesTr/BraTS_1_0001.nii.gz",
+        "Dataset137_BraTS/imagesTr/BraTS_2_0000.nii.gz",
+        "Dataset137_BraTS/labelsTr/BraTS_1.nii.gz",
+        "Dataset137_BraTS/imagesTs/BraTS_3_0000.nii.gz",
+        "Dataset137_BraTS/imagesTs/BraTS_3_0001.nii.gz",
+        "Dataset042_Regions/imagesTr/x_0000.nii.gz",
+        "Task001_Old/imagesTr/y_0000.nii.gz",
+        "Task001_Old/labelsTr/y.nii.gz",
+    ]);
+    let write = |folder_name: &str, text: &str| {
+        std::fs::write(folder.path().join(folder_name).join("dataset.json"), text).unwrap();
+    };
+    let two = r#"{"channel_names": {"1": "T1ce", "0": "Flair"}, "labels": {"background": 0, "core": 1}, "file_ending": ".nii.gz"}"#;
+    write("Dataset137_BraTS", two);
+    write(
+        "Dataset042_Regions",
+        r#"{"channel_names": {"0": "T2w"}, "labels": {"background": 0, "whole": [1, 2]}}"#,
+    );
+    write(
+        "Task001_Old",
+        r#"{"modality": {"0": "T1gd"}, "labels": {"0": "background", "1": "x"},
+            "training": [{"image": "./imagesTr/y.nii.gz", "label": "./labelsTr/y.nii.gz"}]}"#,
+    );
+    let found = auto(&folder);
+    assert_eq!((found.layout, ids(&found)), ("nnunet", vec!["BraTS_1", "BraTS_3", "x", "y"]));
+    let first = case(&found, "BraTS_1");
+    assert_eq!((modalities(first), first.split), (vec![Flair, T1c], Some(Split::Training)));
+    assert_eq!(name(first.images.get(&T1c)), "BraTS_1_0001.nii.gz");
+    assert_eq!(found.cohort.label_scheme(first).unwrap().to_string(), "1=core");
+    assert_eq!(case(&found, "BraTS_3").split, Some(Split::Test));
+    assert_eq!(found.cohort.label_scheme(case(&found, "y")).unwrap().to_string(), "1=x");
+    assert!(found.rejected[0].reason.contains("1 of 2 channels"), "{:?}", found.rejected);
+    assert!(found.warnings.iter().any(|warning| warning.contains("regions")), "{:?}", found.warnings);
+}
+
+#[test]
+fn nnssl_paths_start_from_variables() {
+    let folder = tree(&["raw/a/s1_t1.nii", "raw/a/s1_mask.nii", "raw/a/s2_flair.nii"]);
+    let list = r#"{"collection_index": 1, "datasets": {"7": {"name": "set", "subjects": {
+        "a": {"sessions": {
+            "s1": {"images": [{"image_path": "$nnssl_raw/a/s1_t1.nii", "modality": "T1w",
+                               "associated_masks": {"anatomy_mask": "$nnssl_raw/a/s1_mask.nii"}}]},
+            "s2": {"images": [{"image_path": "$nnssl_raw/a/s2_flair.nii", "modality": "FLAIR", "associated_masks": null}]}}},
+        "b": {"sessions": {"s1": {"images": [{"image_path": "$nnssl_raw/b.nii", "modality": "T2w"}]}}}}}}}"#;
+    std::fs::write(folder.path().join("pretrain_data.json"), list).unwrap();
+    let raw = folder.path().join("raw").to_string_lossy().into_owned();
+    let variables = BTreeMap::from([("nnssl_raw".to_owned(), raw)]);
+    let found = index(folder.path(), "auto", &IndexOptions { variables, ..IndexOptions::default() }).unwrap();
+    assert_eq!((found.layout, ids(&found)), ("nnssl", vec!["a_s1", "a_s2"]));
+    let first = case(&found, "a_s1");
+    assert_eq!((first.subject.as_str(), first.data_set.as_str(), modalities(first)), ("a", "set", vec![T1]));
+    assert_eq!(name(first.brain_mask.as_ref()), "s1_mask.nii");
+    assert!(found.rejected[0].reason.contains("no such file"), "{:?}", found.rejected);
+    let message = index(folder.path(), "nnssl", &IndexOptions::default()).unwrap_err().to_string();
+    assert!(message.contains("nnssl_raw is not set"), "{message}");
+}
+
+#[test]
+fn bids_with_sessions_runs_masks_and_participants() {
+    let folder = tree(&[
+        "sub-01/ses-1/anat/sub-01_ses-1_run-2_T1w.nii.gz",
+        "sub-01/ses-1/anat/sub-01_ses-1_run-1_T1w.nii.gz",
+        "sub-01/ses-1/anat/sub-01_ses-1_ce-gadolinium_T1w.nii.gz",
+        "sub-01/ses-1/anat/sub-01_ses-1_T2starw.nii.gz",
+        "sub-01/ses-1/dwi/sub-01_ses-1_dwi.nii.gz",
+        "sub-01/ses-1/dwi/sub-01_ses-1_dwi.bval",
+        "sub-01/ses-1/dwi/sub-01_ses-1_ADC.nii.gz",
+        "sub-01/ses-2/anat/sub-01_ses-2_FLAIR.nii.gz",
+        "sub-02/anat/sub-02_T2w.nii.gz",
+        "derivatives/manual/sub-01/ses-1/anat/sub-01_ses-1_label-lesion_mask.nii.gz",
+        "derivatives/fmriprep/sub-01/ses-1/anat/sub-01_ses-1_dseg.nii.gz",
+        "derivatives/fmriprep/sub-01/ses-1/anat/sub-01_ses-1_desc-brain_mask.nii.gz",
+        "derivatives/fmriprep/sub-01/ses-1/anat/sub-01_ses-1_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz",
+        "derivatives/fmriprep/sub-01/ses-1/anat/sub-01_ses-1_desc-preproc_T1w.nii.gz",
+    ]);
+    let participants = "participant_id	age	group	site
+sub-01	40	patient	Basel
+sub-02	50	n/a	n/a
+sub-03	1	x	y
+";
+    std::fs::write(folder.path().join("participants.tsv"), participants).unwrap();
+    let found = auto(&folder);
+    assert_eq!((found.layout, ids(&found)), ("bids", vec!["sub-01_ses-1", "sub-01_ses-2", "sub-02"]));
+    let first = case(&found, "sub-01_ses-1");
+    assert_eq!(modalities(first), [T1, T1c, Adc], "the 4-D series is left out");
+    assert_eq!(name(first.images.get(&T1)), "sub-01_ses-1_run-1_T1w.nii.gz");
+    assert_eq!(name(first.label.as_ref()), "sub-01_ses-1_label-lesion_mask.nii.gz");
+    assert_eq!(name(first.brain_mask.as_ref()), "sub-01_ses-1_desc-brain_mask.nii.gz");
+    assert_eq!((first.subject.as_str(), first.class.as_deref()), ("sub-01", Some("patient")));
+    assert_eq!(first.site.as_deref(), Some("Basel"));
+    assert_eq!(case(&found, "sub-01_ses-2").subject, "sub-01");
+    let said = found.warnings.join("; ");
+    assert!(said.contains("2 derived images") && said.contains("1 4-D diffusion series"), "{said}");
+
+    let folder = tree(&["A/sub-1/anat/sub-1_T1w.nii", "B/sub-1/anat/sub-1_T1w.nii"]);
+    let found = index(folder.path(), "bids", &IndexOptions::default()).unwrap();
+    assert_eq!(ids(&found), ["A-sub-1", "B-sub-1"]);
+    assert_eq!(
+        (found.cohort.cases[1].subject.as_str(), found.cohort.cases[1].site.as_deref()),
+        ("B-sub-1", Some("B"))
+    );
 }
 
 fn real_data() -> Option<PathBuf> {

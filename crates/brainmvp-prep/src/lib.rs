@@ -13,6 +13,7 @@ mod memory;
 mod percentile;
 mod pipeline;
 mod preprocess;
+mod shard;
 pub mod steps;
 mod template;
 
@@ -21,5 +22,6 @@ pub use error::{Error, Result};
 pub use memory::{MemoryGate, Permit};
 pub use percentile::{NoPercentiles, percentiles};
 pub use pipeline::{CaseVolumes, Pipeline};
-pub use preprocess::{Outcome, Progress, RunOptions, Summary, prepare_case, preprocess};
+pub use preprocess::{Outcome, Progress, RunOptions, Summary, prepare_case, preprocess, preprocess_shard};
+pub use shard::Shard;
 pub use template::Template;

@@ -13,7 +13,7 @@ use crate::cache::{
     CASE_VERSION, CaseContents, CaseEntry, CaseFacts, CaseMetadata, GridRecord, Manifest, QuarantinedCase,
     write_case,
 };
-use crate::{Error, MemoryGate, Pipeline, PrepConfig, Result, input};
+use crate::{Error, MemoryGate, Pipeline, PrepConfig, Result, Shard, input};
 
 /// How a run behaves; what it makes is said by [`PrepConfig`] alone.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +74,9 @@ pub struct Summary {
 /// How often the manifest is written at most. What a killed run had not yet noted is prepared again.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
+/// Writing the manifest takes one part of this many: many shares of a large cohort wait for each other.
+const SAVING_SHARE: u32 = 50;
+
 /// Prepares every case of a cohort into the folder `out`, which then is a [`crate::cache::Cache`] of just that cohort.
 ///
 /// Cases run side by side as far as the memory allows, on as many threads as the current rayon pool has. A case that
@@ -90,11 +93,28 @@ pub fn preprocess(
     options: &RunOptions<'_>,
     progress: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<Summary> {
+    preprocess_shard(cohort, Shard::WHOLE, out, config, options, progress)
+}
+
+/// As [`preprocess`], but one share of the cohort. Others may be at work on theirs, here or on other machines that see
+/// `out`: the manifest then has the cases of all, and after the last run is that of one run over the whole cohort.
+///
+/// # Errors
+/// As [`preprocess`], and where the file system cannot lock files.
+pub fn preprocess_shard(
+    cohort: &Cohort,
+    shard: Shard,
+    out: &Path,
+    config: &PrepConfig,
+    options: &RunOptions<'_>,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<Summary> {
     let started = Instant::now();
     let pipeline = Pipeline::new(config)?;
     std::fs::create_dir_all(out).map_err(|source| Error::io(out, source))?;
     let mut manifest = previous(out, config, options.force)?;
-    let ours: HashSet<&CaseId> = cohort.cases.iter().map(|case| &case.id).collect();
+    let cases: Vec<&Case> = shard.of(&cohort.cases).collect();
+    let ours: HashSet<&CaseId> = cases.iter().map(|case| &case.id).collect();
     manifest.cases.retain(|entry| ours.contains(&entry.case.id));
     manifest.quarantined.retain(|case| ours.contains(&case.id));
     let schemes = cohort
@@ -102,13 +122,16 @@ pub fn preprocess(
         .iter()
         .filter_map(|(name, data_set)| Some((name.clone(), data_set.label_scheme.clone()?)));
     manifest.label_schemes = schemes.collect();
-    manifest.save(out)?;
+    let ids = cohort.cases.iter().map(|case| &case.id).filter(|id| !ours.contains(id)).collect();
+    let others = Others { is_part: shard.is_part(), ids };
+    others.save(&mut manifest, out)?;
 
     let threads = rayon::current_num_threads();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|e| Error::config(format!("cannot start {threads} threads: {e}")))?;
     let run = Run {
-        cohort,
+        cases,
+        others,
         out,
         pipeline,
         config,
@@ -120,6 +143,7 @@ pub fn preprocess(
         state: Mutex::new(State {
             manifest,
             saved: Instant::now(),
+            saving: Duration::ZERO,
             prepared: 0,
             skipped: 0,
             quarantined: 0,
@@ -178,9 +202,37 @@ fn previous(out: &Path, config: &PrepConfig, force: bool) -> Result<Manifest> {
     }
 }
 
+/// The cases of the cohort that other runs prepare.
+struct Others<'a> {
+    is_part: bool,
+    ids: HashSet<&'a CaseId>,
+}
+
+impl Others<'_> {
+    /// Writes the manifest, with what others have noted of their cases since.
+    fn save(&self, ours: &mut Manifest, out: &Path) -> Result<()> {
+        if !self.is_part {
+            return ours.save(out);
+        }
+        let path = out.join("manifest.lock");
+        let lock = File::create(&path).map_err(|source| Error::io(&path, source))?;
+        lock.lock().map_err(|source| Error::io(&path, source))?;
+        let mut merged = previous(out, &ours.config, false)?;
+        merged.cases.retain(|entry| self.ids.contains(&entry.case.id));
+        merged.quarantined.retain(|case| self.ids.contains(&case.id));
+        merged.label_schemes.clone_from(&ours.label_schemes);
+        merged.cases.extend(ours.cases.iter().cloned());
+        merged.quarantined.extend(ours.quarantined.iter().cloned());
+        // The lock goes with its file, at the end.
+        merged.save(out)
+    }
+}
+
 /// What the threads of a run share.
 struct Run<'a> {
-    cohort: &'a Cohort,
+    /// Those of the share.
+    cases: Vec<&'a Case>,
+    others: Others<'a>,
     out: &'a Path,
     pipeline: Pipeline,
     config: &'a PrepConfig,
@@ -195,6 +247,8 @@ struct Run<'a> {
 struct State {
     manifest: Manifest,
     saved: Instant,
+    /// How long that took.
+    saving: Duration,
     prepared: usize,
     skipped: usize,
     quarantined: usize,
@@ -214,7 +268,7 @@ impl Run<'_> {
     /// Takes one case after the other until there is none, or the run is stopped.
     fn work(&self) {
         while !self.options.stop.load(Ordering::Relaxed) && self.state().failed.is_none() {
-            let Some(case) = self.cohort.cases.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let Some(case) = self.cases.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
             let result = self.treat(case);
             self.note(case, result);
         }
@@ -275,25 +329,22 @@ impl Run<'_> {
             Outcome::Skipped => state.skipped += 1,
             Outcome::Quarantined { .. } => state.quarantined += 1,
         }
-        if state.saved.elapsed() > SAVE_EVERY {
-            if let Err(error) = state.manifest.save(self.out) {
+        if state.saved.elapsed() > SAVE_EVERY.max(SAVING_SHARE * state.saving) {
+            let begun = Instant::now();
+            if let Err(error) = self.others.save(&mut state.manifest, self.out) {
                 state.failed.get_or_insert(error);
             }
             state.saved = Instant::now();
+            state.saving = begun.elapsed();
         }
         let finished = state.prepared + state.skipped + state.quarantined;
         // The lock is kept, so that reports come one at a time and in order.
-        (self.progress)(Progress {
-            id: &case.id,
-            outcome: &outcome,
-            finished,
-            total: self.cohort.cases.len(),
-        });
+        (self.progress)(Progress { id: &case.id, outcome: &outcome, finished, total: self.cases.len() });
     }
 
     fn finish(self, started: Instant) -> Result<Summary> {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        state.manifest.save(self.out)?;
+        self.others.save(&mut state.manifest, self.out)?;
         if let Some(error) = state.failed {
             return Err(error);
         }
@@ -302,7 +353,7 @@ impl Run<'_> {
             prepared: state.prepared,
             skipped: state.skipped,
             quarantined: state.manifest.quarantined,
-            not_begun: self.cohort.cases.len() - done,
+            not_begun: self.cases.len() - done,
             seconds: started.elapsed().as_secs_f64(),
         })
     }

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use brainmvp_cohort::{Case, CaseId, Cohort, DataSet};
 use brainmvp_prep::cache::{Cache, PreparedCase};
 use brainmvp_prep::{
-    CropKind, Error, Outcome, PrepConfig, Progress, RunOptions, StoredType, Summary, preprocess,
+    CropKind, Error, Outcome, PrepConfig, Progress, RunOptions, Shard, StoredType, Summary, preprocess,
+    preprocess_shard,
 };
 use brainmvp_volume::nifti::{self, WriteOptions};
 use brainmvp_volume::{Affine, Grid, Modality, Volume};
@@ -121,6 +122,46 @@ fn a_case_keeps_its_facts() {
     let mut labels = vec![0; image.len()];
     case.read_label_patch([0; 3], shape, &mut labels).unwrap();
     assert!(labels.contains(&1) && labels.iter().all(|l| *l <= 1));
+}
+
+/// A manifest without what differs from run to run.
+fn timeless(out: &Path) -> serde_json::Value {
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    for entry in manifest["cases"].as_array_mut().unwrap() {
+        entry["seconds"] = 0.0.into();
+    }
+    manifest
+}
+
+#[test]
+fn shares_side_by_side_make_the_manifest_of_one_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cohort = cohort(dir.path(), 7);
+    std::fs::write(&cohort.cases[4].images[&Modality::Adc], "no image").unwrap();
+    cohort.cases.sort_by(|a, b| a.id.cmp(&b.id));
+    let config = PrepConfig::default();
+    let (whole, shared) = (dir.path().join("whole"), dir.path().join("shared"));
+    run(&cohort, &whole, &config);
+    let share = &|index: usize, count: usize| {
+        let shard = Shard::new(index, count).unwrap();
+        preprocess_shard(&cohort, shard, &shared, &config, &options(1 << 20), &|_| {}).unwrap()
+    };
+    for count in [3, 2] {
+        let summaries: Vec<Summary> = std::thread::scope(|scope| {
+            let runs: Vec<_> = (1..=count).map(|index| scope.spawn(move || share(index, count))).collect();
+            runs.into_iter().map(|run| run.join().unwrap()).collect()
+        });
+        assert_eq!(timeless(&shared), timeless(&whole), "{count} shares");
+        let sum = |field: fn(&Summary) -> usize| summaries.iter().map(field).sum::<usize>();
+        let expected = if count == 3 { (6, 0, 1) } else { (0, 6, 1) };
+        assert_eq!((sum(|s| s.prepared), sum(|s| s.skipped), sum(|s| s.quarantined.len())), expected);
+    }
+    // Again as a whole: nothing to do. A cohort that lost a case: its entry goes, whichever share notes it.
+    assert_eq!(run(&cohort, &shared, &config).skipped, 6);
+    let lost = cohort.cases.remove(0);
+    preprocess_shard(&cohort, Shard::new(2, 2).unwrap(), &shared, &config, &options(1), &|_| {}).unwrap();
+    assert!(Cache::open(&shared).unwrap().cases().iter().all(|entry| entry.case.id != lost.id));
 }
 
 #[test]

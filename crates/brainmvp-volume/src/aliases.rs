@@ -208,22 +208,30 @@ impl Aliases {
     /// Where a word is empty, or maps to something else; the message names both.
     pub fn extended(user: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut aliases = Self::default();
-        for (word, target) in user {
-            let role = match target.to_ascii_lowercase().as_str() {
-                "label" => Role::Label,
-                "mask" => Role::BrainMask,
-                "ignore" => Role::Ignored,
-                name => Role::Image(name.parse().map_err(|reason| {
-                    format!("alias '{word}': {reason}; also allowed: label mask ignore")
-                })?),
-            };
-            let key = joined(word);
-            if key.is_empty() {
-                return Err(format!("alias '{word}' for {target}: the word is empty"));
-            }
-            aliases.words.insert(key, role);
-        }
+        user.iter().try_for_each(|(word, target)| aliases.set(word, target))?;
         Ok(aliases)
+    }
+
+    /// Gives a word a meaning, whatever it meant before; as in [`Aliases::extended`].
+    ///
+    /// # Errors
+    /// As [`Aliases::extended`].
+    pub fn set(&mut self, word: &str, target: &str) -> Result<(), String> {
+        let role = match target.to_ascii_lowercase().as_str() {
+            "label" => Role::Label,
+            "mask" => Role::BrainMask,
+            "ignore" => Role::Ignored,
+            name => Role::Image(
+                name.parse()
+                    .map_err(|reason| format!("alias '{word}': {reason}; also allowed: label mask ignore"))?,
+            ),
+        };
+        let key = joined(word);
+        if key.is_empty() {
+            return Err(format!("alias '{word}' for {target}: the word is empty"));
+        }
+        self.words.insert(key, role);
+        Ok(())
     }
 
     /// The role of a word or phrase as a whole.

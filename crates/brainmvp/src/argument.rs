@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use brainmvp_prep::Shard;
 use brainmvp_volume::{Aliases, Modality, Role};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use regex::Regex;
@@ -31,6 +32,34 @@ pub(crate) fn modality(text: &str) -> Result<Modality, String> {
 pub(crate) fn alias(text: &str) -> Result<(String, String), String> {
     let (word, role) = text.split_once('=').ok_or("write WORD=MODALITY, e.g. t1gad=t1c")?;
     Ok((word.trim().to_owned(), role.trim().to_owned()))
+}
+
+/// A label of BIDS: letters and digits.
+pub(crate) fn bids_label(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
+    if fits { Ok(text.to_owned()) } else { Err("give letters and digits alone, e.g. SRI24".to_owned()) }
+}
+
+/// A share of a cohort: `2/8`, or `auto` for that of the job array that the program runs in.
+pub(crate) fn shard(text: &str) -> Result<Shard, String> {
+    let Some(rest) = text.strip_prefix("auto") else { return text.parse() };
+    shard_of_job(rest.strip_prefix('/'), |name| std::env::var(name).ok()?.trim().parse().ok())
+}
+
+/// The share by the variables that Slurm and Kubernetes (which does not tell how many) set.
+fn shard_of_job(count: Option<&str>, variable: impl Fn(&str) -> Option<usize>) -> Result<Shard, String> {
+    let count =
+        count.map(|count| count.parse::<usize>().map_err(|_| "write auto/N, e.g. auto/8")).transpose()?;
+    let slurm = variable("SLURM_ARRAY_TASK_ID").map(|id| {
+        let first = variable("SLURM_ARRAY_TASK_MIN").unwrap_or(0);
+        id.saturating_sub(first) / variable("SLURM_ARRAY_TASK_STEP").unwrap_or(1).max(1)
+    });
+    let index = slurm.or_else(|| variable("JOB_COMPLETION_INDEX"));
+    let index = index.ok_or("neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set; write I/N")?;
+    let count = count.or_else(|| variable("SLURM_ARRAY_TASK_COUNT"));
+    let count = count.ok_or("SLURM_ARRAY_TASK_COUNT is not set; write auto/N")?;
+    Shard::new(index + 1, count)
+        .ok_or_else(|| format!("job {} of {count}: there are only {count}", index + 1))
 }
 
 /// A regular expression; what is wrong with it takes one line.
@@ -131,6 +160,24 @@ mod tests {
         for bad in ["", "G", "-1G", "0", "4X", "nan", "1e30T", "4 giga"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn shares_of_job_arrays() {
+        let share = |count: Option<&str>, variables: &[(&str, usize)]| {
+            let variable =
+                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+            shard_of_job(count, variable).map(|shard| shard.to_string())
+        };
+        let slurm =
+            |id| [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_MIN", 1), ("SLURM_ARRAY_TASK_COUNT", 4)];
+        assert_eq!(share(None, &slurm(1)), Ok("1/4".to_owned()));
+        assert_eq!(share(None, &slurm(4)), Ok("4/4".to_owned()));
+        assert!(share(None, &slurm(5)).unwrap_err().contains("job 5 of 4"));
+        assert_eq!(share(Some("8"), &[("JOB_COMPLETION_INDEX", 0)]), Ok("1/8".to_owned()));
+        assert!(share(None, &[("JOB_COMPLETION_INDEX", 0)]).unwrap_err().contains("auto/N"));
+        assert!(share(None, &[]).unwrap_err().contains("I/N"));
+        assert_eq!(shard("3/5").map(|shard| shard.to_string()), Ok("3/5".to_owned()));
     }
 
     #[test]

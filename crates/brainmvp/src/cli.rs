@@ -6,8 +6,8 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    atlas, bench, check, demo, embed, evaluate, finetune, index, list, phantom, predict, preprocess,
-    pretrain, register, split, templates, weights,
+    atlas, bench, check, convert, datasets, demo, embed, evaluate, finetune, index, list, phantom, predict,
+    preprocess, pretrain, register, split, templates, weights,
 };
 use crate::failure;
 use crate::ui::Ui;
@@ -21,6 +21,7 @@ use crate::ui::Ui;
     after_help = "\
 Examples:
   brainmvp phantom --out phantom --cases 16         # images to try things with
+  brainmvp convert DICOM --out study                # series of a scanner to NIfTI files
   brainmvp index phantom --out cohort.json          # find out which file is what
   brainmvp check cohort.json                        # open every file and say what is wrong
   brainmvp preprocess cohort.json --out cache       # bring every case to one grid and scale
@@ -58,6 +59,7 @@ pub(crate) struct Everywhere {
 /// The commands, in the order in which a user needs them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Convert(convert::Convert),
     Index(index::Index),
     Check(check::Check),
     Split(split::Split),
@@ -74,6 +76,7 @@ pub(crate) enum Command {
     Export(weights::Export),
     Phantom(phantom::Phantom),
     Demo(demo::Demo),
+    Datasets(datasets::Datasets),
     List(list::List),
     Bench(bench::Bench),
 }
@@ -81,6 +84,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         match self {
+            Self::Convert(convert) => convert.run(ui),
             Self::Index(index) => index.run(ui),
             Self::Check(check) => check.run(ui),
             Self::Split(split) => split.run(ui),
@@ -97,6 +101,7 @@ impl Command {
             Self::Export(export) => export.run(ui),
             Self::Phantom(phantom) => phantom.run(ui),
             Self::Demo(demo) => demo.run(ui),
+            Self::Datasets(datasets) => datasets.run(ui),
             Self::List(list) => list.run(ui),
             Self::Bench(bench) => bench.run(ui),
         }

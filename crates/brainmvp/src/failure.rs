@@ -135,6 +135,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 /// Whether the user's files or options are to blame, rather than the machine.
 fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
     use brainmvp_cohort::Error as Cohort;
+    use brainmvp_dicom::Error as Dicom;
     use brainmvp_infer::Error as Infer;
     use brainmvp_metrics::Error as Metrics;
     use brainmvp_prep::Error as Prep;
@@ -150,6 +151,13 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
         return match error {
             Cohort::Io { .. } => false,
             Cohort::Volume(error) => is_bad_input(error),
+            _ => true,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<Dicom>() {
+        return match error {
+            Dicom::Io { .. } => false,
+            Dicom::Cohort(error) => is_bad_input(error),
             _ => true,
         };
     }

@@ -8,6 +8,7 @@
 //! | [`volume`] | files to volumes and back: NIfTI, orientation, resampling, modalities |
 //! | [`cohort`] | which file is what: `cohort.json`, folder layouts, checks, phantoms |
 //! | [`registration`] | images of one head, or of two, onto each other; templates from a cohort |
+//! | [`dicom`] | DICOM series to volumes and to BIDS |
 //! | [`prep`] | volumes to prepared cases: the pipeline and its cache |
 //! | [`kernels`] | channels-last 3-D operations for Burn |
 //! | [`nets`] | networks, their layers and weights |
@@ -40,6 +41,7 @@
 //! ```
 
 pub use brainmvp_cohort as cohort;
+pub use brainmvp_dicom as dicom;
 pub use brainmvp_infer as infer;
 pub use brainmvp_kernels as kernels;
 pub use brainmvp_metrics as metrics;

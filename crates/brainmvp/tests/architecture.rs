@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What each crate may use of the workspace, and whether it may use Burn.
-const ALLOWED: [(&str, &[&str], bool); 11] = [
+const ALLOWED: [(&str, &[&str], bool); 12] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
     ("registration", &["volume"], false),
+    ("dicom", &["volume", "cohort"], false),
     ("prep", &["volume", "cohort", "registration"], false),
     ("kernels", &[], true),
     ("nets", &["kernels"], true),

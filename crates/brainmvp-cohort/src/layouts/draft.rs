@@ -53,6 +53,23 @@ impl Draft {
         }
     }
 
+    /// Of several files of one role makes the one of the lowest `rank` the plain one, the others versions of it. Files
+    /// of the same rank stay as they are, and [`Draft::settle`] refuses them.
+    pub(super) fn prefer<K: Ord>(&mut self, rank: impl Fn(&Candidate) -> K) {
+        self.files.sort_by_key(|file| (file.role, rank(file)));
+        for same in self.files.chunk_by_mut(|a, b| a.role == b.role) {
+            let Some((first, others)) = same.split_first_mut() else { continue };
+            let best = rank(first);
+            if others.iter().any(|other| rank(other) == best) {
+                continue;
+            }
+            first.variant.clear();
+            for other in others.iter_mut().filter(|other| other.variant.is_empty()) {
+                other.variant.push(other.word.clone());
+            }
+        }
+    }
+
     /// Takes one file for each role. Of several, the one without a variant is taken, or more generally the one
     /// whose variant all others continue; the others go to `passed_over`.
     ///
@@ -96,7 +113,8 @@ impl Draft {
     /// A bare `mask` is a label map, but beside a `seg` it is the brain mask.
     fn tell_masks(&mut self) {
         let has = |role, bare: bool| self.files.iter().any(|f| f.role == role && (f.word == "mask") == bare);
-        if has(Role::Label, true) && has(Role::Label, false) && !has(Role::BrainMask, false) {
+        let told = has(Role::BrainMask, false) || has(Role::BrainMask, true);
+        if has(Role::Label, true) && has(Role::Label, false) && !told {
             for file in self.files.iter_mut().filter(|f| f.role == Role::Label && f.word == "mask") {
                 file.role = Role::BrainMask;
             }

@@ -4,11 +4,15 @@
 //! seems to be what. What is the same for all (one file a modality, exclusions, the user's table) is done once,
 //! in [`index`].
 
+mod bids;
 mod brats;
 mod draft;
 mod file_name;
 mod monai;
+mod nnssl;
+mod nnunet;
 mod plain;
+mod public;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +26,15 @@ pub use draft::{Candidate, Draft};
 use crate::{Case, Cohort, DataSet, Error, LabelScheme, Result, Split};
 
 /// All layouts, in the order in which `auto` asks them.
-pub static LAYOUTS: &[&dyn Layout] = &[&monai::Monai, &brats::Brats, &plain::Plain];
+pub static LAYOUTS: &[&dyn Layout] = &[
+    &nnunet::NnUnet,
+    &nnssl::Nnssl,
+    &monai::Monai,
+    &brats::Brats,
+    &public::Public,
+    &bids::Bids,
+    &plain::Plain,
+];
 
 /// What the user says about the data; everything is optional and wins over what names suggest.
 #[derive(Debug, Clone, Default)]
@@ -40,9 +52,11 @@ pub struct IndexOptions {
     /// Layout `plain`: a pattern over the path below the folder, written with `/`. The groups `case` and `mod`
     /// are needed; `subj`, `split`, `class` and `site` may be there.
     pub pattern: Option<Regex>,
-    /// Layout `monai`: the folder that the paths of the list start from; else that of the list.
+    /// Layouts `monai` and `nnssl`: the folder that the paths of the list start from; else that of the list.
     pub base_dir: Option<PathBuf>,
-    /// Layout `monai`: the modalities of the images of a case, in the order of the list.
+    /// Layout `nnssl`: the environment variables that paths may begin with.
+    pub variables: BTreeMap<String, String>,
+    /// Layouts `monai` and `nnunet`: the modalities of the images of a case, in the order of the list.
     pub channels: Vec<Modality>,
     /// A table (`.csv`, or `.tsv` with tabs) with the column `id` and any of `class`, `subject`, `site`, `split`.
     pub table: Option<PathBuf>,
@@ -114,7 +128,7 @@ pub struct Indexed {
 /// found; errors of the layout.
 pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexed> {
     let (layout, why) = choose(path, layout, options)?;
-    let listing = layout.list(path, options)?;
+    let listing = layout.list(path, &with_own_words(options)?)?;
     let mut indexed = Indexed {
         cohort: Cohort { name: options.name.clone().unwrap_or_else(|| name_of(path)), ..Cohort::default() },
         layout: layout.name(),
@@ -127,6 +141,9 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
     }
     warn_unknown(path, &listing.unknown, &mut indexed.warnings);
     settle_all(listing.drafts, &mut indexed);
+    for table in participants(path) {
+        indexed.warnings.extend(table::apply_own(&table, &mut indexed.cohort.cases));
+    }
     if let Some(table) = &options.table {
         indexed.warnings.extend(table::apply(table, &mut indexed.cohort.cases)?);
     }
@@ -149,6 +166,28 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
         return Err(Error::malformed(path, reason));
     }
     Ok(indexed)
+}
+
+/// The options with the words of the data set that the user names, where it is one of the paper's.
+fn with_own_words(options: &IndexOptions) -> Result<IndexOptions> {
+    let mut options = options.clone();
+    let own = options.data_set.as_deref().and_then(crate::public_data_set).map_or(&[][..], |set| set.aliases);
+    for (word, target) in own {
+        options.aliases.set(word, target).map_err(Error::Option)?;
+    }
+    Ok(options)
+}
+
+/// The tables of BIDS data sets: in the folder, or in those of its sites.
+fn participants(path: &Path) -> Vec<PathBuf> {
+    let inside = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut tables: Vec<PathBuf> = std::iter::once(path.to_owned())
+        .chain(inside)
+        .map(|folder| folder.join("participants.tsv"))
+        .collect();
+    tables.retain(|table| table.is_file());
+    tables.sort();
+    tables
 }
 
 /// Reads a list of ids to leave out: one a line, `#` begins a comment.
@@ -186,9 +225,15 @@ fn choose(path: &Path, name: &str, options: &IndexOptions) -> Result<(&'static d
     if options.pattern.is_some() && layout.name() != "plain" {
         return Err(Error::Option(format!("a pattern goes with layout 'plain', not '{}'", layout.name())));
     }
-    if (options.base_dir.is_some() || !options.channels.is_empty()) && layout.name() != "monai" {
-        let message = format!("a base folder or channels go with layout 'monai', not '{}'", layout.name());
-        return Err(Error::Option(message));
+    for (given, what, layouts) in [
+        (options.base_dir.is_some(), "a base folder goes", ["monai", "nnssl"]),
+        (!options.channels.is_empty(), "channels go", ["monai", "nnunet"]),
+    ] {
+        if given && !layouts.contains(&layout.name()) {
+            let [one, other] = layouts;
+            let message = format!("{what} with layout '{one}' or '{other}', not '{}'", layout.name());
+            return Err(Error::Option(message));
+        }
     }
     Ok((layout, why))
 }
@@ -200,8 +245,14 @@ fn find_layout(name: &str) -> Result<&'static dyn Layout> {
     })
 }
 
+/// Whether there is a volume file (.nii, .nii.gz, .hdr) below a folder, or a data list is given.
+pub fn holds_volumes(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
+        || !file_name::volume_files(path).0.is_empty()
+}
+
 /// The name of a folder, or of a file without its extension, also for `.` and `..`.
-fn name_of(path: &Path) -> String {
+pub fn name_of(path: &Path) -> String {
     let named = match path.file_name() {
         Some(_) => path.to_owned(),
         None => std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
@@ -273,9 +324,15 @@ fn exclude(ids: &[String], indexed: &mut Indexed) {
 
 fn apply_options(options: &IndexOptions, schemes: &BTreeMap<String, LabelScheme>, cohort: &mut Cohort) {
     for case in &mut cohort.cases {
-        let scheme = options.label_scheme.as_ref().or_else(|| schemes.get(&case.data_set));
+        let own =
+            options.data_set.as_deref().and_then(crate::public_data_set).and_then(|set| set.label_scheme);
+        let own = own.and_then(|name| name.parse().ok());
+        let scheme = options.label_scheme.as_ref().or(own.as_ref()).or_else(|| schemes.get(&case.data_set));
         case.data_set = options.data_set.clone().unwrap_or_else(|| case.data_set.clone());
         case.site = options.site.clone().or(case.site.take());
+        if let Some(set) = crate::public_data_set(&case.data_set) {
+            case.class = case.class.take().map(|class| set.class_of(&class));
+        }
         let entry = cohort.data_sets.entry(case.data_set.clone()).or_default();
         declare(entry, case, scheme);
     }

@@ -7,50 +7,116 @@ use csv::{ReaderBuilder, StringRecord};
 
 use crate::{Case, Error, Result, Split};
 
-/// The columns that are read besides `id`, in the order of [`Row`].
-const COLUMNS: [&str; 4] = ["class", "subject", "site", "split"];
+/// The columns that are read, in the order of [`Row`], each with the titles that it has in tables as they come.
+const COLUMNS: [&[&str]; 4] = [
+    &["class", "group", "dx_group", "dx", "diagnosis", "grade"],
+    &["subject", "ptid"],
+    &["site", "site_id"],
+    &["split"],
+];
+
+/// Titles of the column of ids.
+const ID_TITLES: [&str; 6] = ["id", "participant_id", "image data id", "sub_id", "scandir id", "subject"];
+
+/// Words for a value that is not there.
+const NO_VALUE: [&str; 7] = ["n/a", "na", "nan", "pending", "-999", "-9999", "withheld"];
 
 /// What the table says of one case or subject; what is empty is not said.
 type Row = [Option<String>; COLUMNS.len()];
 
-/// Applies the table; returns warnings about rows and cases that found no partner.
+/// Applies the user's table; returns warnings about rows and cases that found no partner.
 ///
-/// A row belongs to the case of its id or, where there is none, to all cases of that subject.
+/// A row belongs to the case of its id or, where there is none, to all cases of that subject. Ids may differ in
+/// capitals, in `sub-` before them and in zeros before numbers (`sub-0026001` and 26001).
 ///
 /// # Errors
-/// [`Error::Malformed`] for a table without `id`, without a known column, with an unknown split, or with two
+/// [`Error::Malformed`] for a table without ids, without a known column, with an unknown split, or with two
 /// rows of one id that differ.
 pub(super) fn apply(table: &Path, cases: &mut [Case]) -> Result<Vec<String>> {
     let rows = read(table)?;
-    let mut unused: BTreeSet<&str> = rows.keys().map(String::as_str).collect();
-    let mut unmatched = Vec::new();
+    let joined = join(table, &rows, cases)?;
+    let mut warnings = Vec::new();
+    if let Some(first) = joined.unused.first() {
+        warnings.push(format!(
+            "{} rows of {} match no case, e.g. {first}",
+            joined.unused.len(),
+            table.display()
+        ));
+    }
+    if let Some(first) = joined.unmatched.first() {
+        warnings.push(format!(
+            "{} cases are not in {}, e.g. {first}",
+            joined.unmatched.len(),
+            table.display()
+        ));
+    }
+    Ok(warnings)
+}
+
+/// Applies a table that lies with the data (`participants.tsv`): it may say nothing, and speak of others.
+pub(super) fn apply_own(table: &Path, cases: &mut [Case]) -> Vec<String> {
+    match read(table).and_then(|rows| join(table, &rows, cases)) {
+        Ok(_) => Vec::new(),
+        Err(Error::Malformed { reason, .. }) if reason.starts_with(NO_COLUMN) => Vec::new(),
+        Err(error) => vec![format!("not used: {error}")],
+    }
+}
+
+/// Begins the reason why a table says nothing.
+const NO_COLUMN: &str = "none of the columns";
+
+/// What found no partner.
+struct Joined {
+    unused: BTreeSet<String>,
+    unmatched: Vec<String>,
+}
+
+fn join(table: &Path, rows: &BTreeMap<String, Row>, cases: &mut [Case]) -> Result<Joined> {
+    let mut plain: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+    for id in rows.keys() {
+        plain.entry(plain_id(id)).or_default().push(id);
+    }
+    let mut joined = Joined { unused: rows.keys().cloned().collect(), unmatched: Vec::new() };
     for case in cases {
-        let key = [case.id.as_str(), case.subject.as_str()].into_iter().find(|key| rows.contains_key(*key));
-        let Some((key, row)) = key.and_then(|key| rows.get_key_value(key)) else {
-            unmatched.push(case.id.to_string());
+        let image = case.id.as_str().rsplit('_').next().unwrap_or_default();
+        let keys = [case.id.as_str(), image, &case.subject];
+        let exact = || keys.into_iter().find_map(|key| rows.get_key_value(key));
+        // Two rows that differ in zeros alone are nobody's.
+        let alike = || {
+            keys.into_iter().find_map(|key| match plain.get(&plain_id(key))?.as_slice() {
+                [only] => rows.get_key_value(*only),
+                _ => None,
+            })
+        };
+        let Some((key, row)) = exact().or_else(alike) else {
+            joined.unmatched.push(case.id.to_string());
             continue;
         };
-        unused.remove(key.as_str());
+        joined.unused.remove(key);
         let [class, subject, site, split] = row.clone();
         case.class = class.or(case.class.take());
         case.subject = subject.unwrap_or_else(|| case.subject.clone());
         case.site = site.or(case.site.take());
         if let Some(split) = split {
-            case.split = Some(
-                split
-                    .parse::<Split>()
-                    .map_err(|reason| Error::malformed(table, format!("{key}: {reason}")))?,
-            );
+            let split = split.parse::<Split>();
+            case.split = Some(split.map_err(|reason| Error::malformed(table, format!("{key}: {reason}")))?);
         }
     }
-    let mut warnings = Vec::new();
-    if let Some(first) = unused.first() {
-        warnings.push(format!("{} rows of {} match no case, e.g. {first}", unused.len(), table.display()));
+    Ok(joined)
+}
+
+/// An id without `sub-`, capitals and the zeros before its numbers.
+fn plain_id(id: &str) -> String {
+    let lower = id.to_lowercase();
+    let mut plain = String::new();
+    let mut in_number = false;
+    for c in lower.strip_prefix("sub-").unwrap_or(&lower).chars() {
+        if c != '0' || in_number || !c.is_ascii_digit() {
+            plain.push(c);
+        }
+        in_number = c.is_ascii_digit() && (in_number || c != '0');
     }
-    if let Some(first) = unmatched.first() {
-        warnings.push(format!("{} cases are not in {}, e.g. {first}", unmatched.len(), table.display()));
-    }
-    Ok(warnings)
+    plain
 }
 
 fn read(table: &Path) -> Result<BTreeMap<String, Row>> {
@@ -64,23 +130,34 @@ fn read(table: &Path) -> Result<BTreeMap<String, Row>> {
     let mut reader = ReaderBuilder::new()
         .delimiter(if tabs { b'\t' } else { b',' })
         .trim(csv::Trim::All)
+        .flexible(true)
         .from_reader(text.as_bytes());
     let header = reader.headers().map_err(|e| refuse(e.to_string()))?.clone();
-    let column = |name: &str| header.iter().position(|title| title.eq_ignore_ascii_case(name));
-    let id = column("id").ok_or_else(|| refuse("no column 'id'".to_owned()))?;
-    let columns = COLUMNS.map(column);
+    let column = |titles: &[&str]| {
+        titles.iter().find_map(|name| header.iter().position(|title| title.eq_ignore_ascii_case(name)))
+    };
+    let id = column(&ID_TITLES)
+        .ok_or_else(|| refuse(format!("no column 'id' (nor any of: {})", ID_TITLES[1..].join(", "))))?;
+    let columns = COLUMNS.map(|titles| column(titles).filter(|at| *at != id));
     if columns.iter().all(Option::is_none) {
-        return Err(refuse(format!("none of the columns {}", COLUMNS.join(", "))));
+        let names: Vec<_> = COLUMNS.iter().map(|titles| titles[0]).collect();
+        return Err(refuse(format!("{NO_COLUMN} {}", names.join(", "))));
     }
-    let cell =
-        |record: &StringRecord, at: usize| record.get(at).filter(|cell| !cell.is_empty()).map(str::to_owned);
-    let mut rows = BTreeMap::new();
+    let cell = |record: &StringRecord, at: usize| {
+        let cell = record.get(at).filter(|cell| !cell.is_empty())?;
+        (!NO_VALUE.contains(&cell.to_lowercase().as_str())).then(|| cell.to_owned())
+    };
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for record in reader.records() {
         let record = record.map_err(|e| refuse(e.to_string()))?;
         let Some(id) = cell(&record, id) else { continue };
         let row: Row = columns.map(|at| cell(&record, at?));
-        if rows.insert(id.clone(), row.clone()).is_some_and(|earlier| earlier != row) {
-            return Err(refuse(format!("'{id}' has two rows that differ")));
+        let known = rows.entry(id.clone()).or_default();
+        for (known, new) in known.iter_mut().zip(row) {
+            if known.is_some() && new.is_some() && *known != new {
+                return Err(refuse(format!("'{id}' has two rows that differ")));
+            }
+            *known = known.take().or(new);
         }
     }
     Ok(rows)
@@ -114,6 +191,36 @@ mod tests {
         assert_eq!(cases[2].class, None);
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].contains("e.g. c") && warnings[1].contains("e.g. b"), "{warnings:?}");
+    }
+
+    #[test]
+    fn tables_as_they_come_with_the_public_data_sets() {
+        let case = |id: &str, subject: &str| Case::new(CaseId::new(id).unwrap(), subject, "d");
+        let mut cases = [
+            case("0050952", "0050952"),
+            case("002_S_0295_I45108", "002_S_0295"),
+            case("sub-0026001_ses-1", "sub-0026001"),
+            case("UCSF-PDGM-0004", "UCSF-PDGM-0004"),
+        ];
+        let abide =
+            b",Unnamed: 0,SUB_ID,SITE_ID,FILE_ID,DX_GROUP,NOTE\n0,1,50952,NYU,no_filename,2,\"a, b\"\n";
+        apply_text("Phenotypic_V1_0b.csv", abide, &mut cases).unwrap();
+        let adni = b"Image Data ID,Subject,Group,Sex\nI45108,002_S_0295,LMCI,M\n";
+        apply_text("ADNI1.csv", adni, &mut cases).unwrap();
+        let adhd = b"participant_id\tdx\n26001\tpending\n26001\tADHD-Combined\n";
+        apply_text("participants.tsv", adhd, &mut cases).unwrap();
+        apply_text("UCSF.csv", b"ID,Grade\nUCSF-PDGM-004,4\n", &mut cases).unwrap();
+        let classes = cases.map(|case| case.class.unwrap_or_default());
+        assert_eq!(classes, ["2", "LMCI", "ADHD-Combined", "4"]);
+    }
+
+    #[test]
+    fn zeros_before_numbers_do_not_count() {
+        for (one, other) in [("sub-0050952", "50952"), ("UCSF-PDGM-0004", "UCSF-PDGM-004"), ("a0", "a")] {
+            assert_eq!(plain_id(one), plain_id(other));
+        }
+        assert_ne!(plain_id("a10"), plain_id("a1"));
+        assert_ne!(plain_id("a1"), plain_id("a2"));
     }
 
     #[test]

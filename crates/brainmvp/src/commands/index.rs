@@ -1,7 +1,7 @@
 //! `brainmvp index`
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::layouts::{self, IndexOptions, Indexed, LAYOUTS, Rejected};
 use brainmvp_cohort::{Case, CaseId, Cohort, LabelScheme};
@@ -9,18 +9,21 @@ use brainmvp_volume::{Aliases, Modality};
 use clap::Args;
 use regex::Regex;
 
+use super::convert::{Conversion, DicomOptions, convert_dicom};
 use super::{counted, table};
 use crate::argument;
-use crate::failure::bad_input;
+use crate::failure::{Advise as _, bad_input};
 use crate::ui::Ui;
 
 /// Find out which file of a folder is what, and write it down as a cohort file
 ///
-/// Nothing but names (and data lists) is read; `check` opens the files. Several folders make one cohort.
+/// Nothing but names (and data lists) is read; `check` opens the files. Several folders make one cohort. A folder of
+/// DICOM files is converted first, into a folder beside the cohort file (`brainmvp convert` says how).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   brainmvp index BraTS2021_Training_Data --out cohort.json
+  brainmvp index export-of-the-pacs --out cohort.json --series '*dark*fluid*=flair'
   brainmvp index ISLES-2022 IXI ADNI --out cohort.json
   brainmvp index Task01_BrainTumour/dataset.json --out cohort.json
   brainmvp index scans --alias t1gad=t1c --label-scheme 1=stroke --out cohort.json
@@ -34,7 +37,7 @@ pub(crate) struct Index {
     out: PathBuf,
     /// How the files are laid out; auto takes the first layout that fits (`brainmvp list layouts`)
     #[arg(long, value_name = "LAYOUT", default_value = "auto",
-        value_parser = std::iter::once("auto").chain(LAYOUTS.iter().map(|layout| layout.name())).collect::<Vec<_>>())]
+        value_parser = ["auto", DICOM].into_iter().chain(LAYOUTS.iter().map(|layout| layout.name())).collect::<Vec<_>>())]
     layout: String,
     /// Name of the cohort [default: that of the folder]
     #[arg(long)]
@@ -55,13 +58,16 @@ pub(crate) struct Index {
     /// subj, split, class and site
     #[arg(long, value_name = "REGEX", value_parser = argument::pattern)]
     pattern: Option<Regex>,
-    /// Layout monai: folder that the paths of the list start from [default: that of the list]
+    /// Layouts monai and nnssl: folder that the paths of the list start from [default: that of the list]
     #[arg(long, value_name = "DIR")]
     base_dir: Option<PathBuf>,
-    /// Layout monai: modalities of the images of a case, in the order of the list
+    /// Layouts monai and nnunet: modalities of the images of a case, in the order of the list
     #[arg(long, value_name = "MODALITY,...", value_delimiter = ',', value_parser = argument::modality)]
     channels: Vec<Modality>,
-    /// Table (.csv, .tsv) with a column id and any of class, subject, site, split
+    #[command(flatten)]
+    dicom: DicomOptions,
+    /// Table (.csv, .tsv) with a column id (or participant_id, SUB_ID, ...) and any of class (or group, dx, ...), subject,
+    /// site, split
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
     /// Cases or subjects to leave out
@@ -72,13 +78,24 @@ pub(crate) struct Index {
     exclude_from: Option<PathBuf>,
 }
 
+/// What is typed after `--layout` for DICOM files.
+const DICOM: &str = "dicom";
+
 impl Index {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         argument::prepare_output_file(&self.out)?;
         let options = self.options()?;
         let mut found = Vec::new();
         for source in &self.sources {
-            let indexed = layouts::index(source, &self.layout, &options)?;
+            let indexed = match self.converted(source, ui)? {
+                Some(folder) => {
+                    let name = Some(layouts::name_of(source));
+                    let data_set = options.data_set.clone().or_else(|| name.clone());
+                    let name = options.name.clone().or(name);
+                    layouts::index(&folder, "bids", &IndexOptions { name, data_set, ..options.clone() })?
+                }
+                None => layouts::index(source, &self.layout, &options)?,
+            };
             ui.result(format!("{}: layout {}: {}", source.display(), indexed.layout, indexed.why))?;
             found.push(indexed);
         }
@@ -100,6 +117,36 @@ impl Index {
         Ok(())
     }
 
+    /// The folder that DICOM files of a source were converted into; `None` for other sources.
+    fn converted(&self, source: &Path, ui: &Ui) -> anyhow::Result<Option<PathBuf>> {
+        let is_dicom = match self.layout.as_str() {
+            DICOM => true,
+            // NIfTI files beside DICOM files were made of them.
+            "auto" => {
+                self.pattern.is_none()
+                    && !layouts::holds_volumes(source)
+                    && brainmvp_dicom::holds_dicom(source)
+            }
+            _ => false,
+        };
+        if !is_dicom {
+            return Ok(None);
+        }
+        let stem = self.out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let place =
+            if self.sources.len() > 1 { format!("{stem}-{}", layouts::name_of(source)) } else { stem };
+        let out = self.out.with_file_name(format!("{place}-nifti"));
+        if out.exists() {
+            return Err(bad_input(format!("{}: was converted before", out.display())))
+                .advise(|_| format!("index {} instead, or remove it to convert anew", out.display()));
+        }
+        ui.note(format!("{}: DICOM; converted into {}", source.display(), out.display()));
+        let conversion =
+            Conversion { source, out: &out, rules: self.dicom.rules()?, key: None, descriptions: false };
+        convert_dicom(conversion, ui)?;
+        Ok(Some(out))
+    }
+
     fn options(&self) -> anyhow::Result<IndexOptions> {
         let user: BTreeMap<String, String> = self.alias.iter().cloned().collect();
         let mut exclude = self.exclude.clone();
@@ -114,6 +161,9 @@ impl Index {
             aliases: Aliases::extended(&user).map_err(bad_input)?,
             pattern: self.pattern.clone(),
             base_dir: self.base_dir.clone(),
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
             channels: self.channels.clone(),
             table: self.table.clone(),
             exclude,

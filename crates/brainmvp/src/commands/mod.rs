@@ -3,6 +3,8 @@
 pub(crate) mod atlas;
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod convert;
+pub(crate) mod datasets;
 pub(crate) mod demo;
 pub(crate) mod embed;
 pub(crate) mod evaluate;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brainmvp_prep::cache::Manifest;
 use brainmvp_prep::{
-    CropKind, Intensity, Outcome, Pipeline, PrepConfig, PrepPreset, RegisterKind, RunOptions, SkullStrip,
-    StoredType, Summary, preprocess,
+    CropKind, Intensity, Outcome, Pipeline, PrepConfig, PrepPreset, RegisterKind, RunOptions, Shard,
+    SkullStrip, StoredType, Summary, preprocess_shard,
 };
 use clap::Args;
 
@@ -30,6 +30,7 @@ Examples:
   brainmvp preprocess cohort.json --out cache --template sri24.nii.gz --register affine
   brainmvp preprocess cohort.json --out cache-2mm --preset released --spacing 2 --memory 4G
   brainmvp preprocess cohort.json --out cache --skull-strip mask     # trust no mask but the cases' own
+  sbatch --array=1-16 --wrap 'brainmvp preprocess cohort.json --out cache --shard auto'
 
 Exit codes: 0 at least one case is prepared (cases left out are named), 1 failed or interrupted,
 2 bad input, or no case could be prepared.")]
@@ -82,6 +83,10 @@ pub(crate) struct Preprocess {
     /// Memory that the cases at work share, e.g. 4G [default: half of what is free]
     #[arg(long, value_name = "SIZE", value_parser = argument::bytes)]
     memory: Option<u64>,
+    /// The share of the cases to prepare, where several jobs fill one cache: 2/8, or auto for that of a Slurm array or
+    /// (as auto/8) an indexed Kubernetes job
+    #[arg(long, value_name = "I/N", value_parser = argument::shard)]
+    shard: Option<Shard>,
     /// Prepare every case anew
     #[arg(long)]
     force: bool,
@@ -104,7 +109,13 @@ impl Preprocess {
             stop: interrupt::stop_flag(),
         };
         let left_out = AtomicUsize::new(0);
-        let progress = Progress::new(ui, "preprocess", "cases", cohort.cases.len());
+        let shard = self.shard.unwrap_or(Shard::WHOLE);
+        let cases = shard.of(&cohort.cases).count();
+        if cases == 0 {
+            ui.note(format!("share {shard} of {} is empty", counted(cohort.cases.len(), "case")));
+            return Ok(());
+        }
+        let progress = Progress::new(ui, "preprocess", "cases", cases);
         let told = |told: brainmvp_prep::Progress<'_>| {
             if matches!(told.outcome, Outcome::Quarantined { .. }) {
                 let count = left_out.fetch_add(1, Ordering::Relaxed) + 1;
@@ -112,7 +123,7 @@ impl Preprocess {
             }
             progress.advance(told.finished);
         };
-        let summary = preprocess(&cohort, &self.out, &config, &options, &told).advise(advice)?;
+        let summary = preprocess_shard(&cohort, shard, &self.out, &config, &options, &told).advise(advice)?;
         progress.finish();
         self.tell(&summary, ui)
     }

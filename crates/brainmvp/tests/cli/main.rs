@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod bench;
+mod convert;
 mod evaluate;
 mod finetune;
+#[path = "../../../brainmvp-dicom/tests/handmade/mod.rs"]
+mod handmade;
 mod mistakes;
 mod pipeline;
 mod predict;

@@ -11,7 +11,7 @@ fn mistyped_command_lines() {
         (&["indx"][..], &["unrecognized", "indx"][..]),
         (&["index", "."], &["--out"]),
         (&["index", ".", "--outt", "x"], &["--outt"]),
-        (&["index", ".", "--out", "c.json", "--layout", "bids"], &["bids", "--layout", "plain"]),
+        (&["index", ".", "--out", "c.json", "--layout", "nosuch"], &["bids", "--layout", "plain"]),
         (&["index", ".", "--out", "c.json", "--alias", "x"], &["WORD=MODALITY"]),
         (&["index", ".", "--out", "c.json", "--alias", "x=t9"], &["t9", "flair"]),
         (&["index", ".", "--out", "c.json", "--pattern", "("], &["unclosed"]),

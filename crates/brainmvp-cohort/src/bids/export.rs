@@ -1,0 +1,173 @@
+//! A cohort as a BIDS derivative.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use brainmvp_volume::{Role, nifti, write_atomically};
+use serde_json::{Map, json};
+
+use super::{BidsFolder, BidsName, DatasetType, Participant, label_of};
+use crate::layouts::Rejected;
+use crate::{Case, CaseId, Cohort, Error, LabelScheme, Result};
+
+/// How a cohort is exported.
+#[derive(Debug, Clone, Default)]
+pub struct ExportOptions {
+    /// The space that all images are in (`SRI24`, `MNI152NLin2009cAsym`); `None` for each its own.
+    pub space: Option<String>,
+    /// A folder of label maps `<case>.nii.gz`, as `predict` writes them, to take instead of the cohort's labels.
+    pub predictions: Option<PathBuf>,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// Cases.
+    pub cases: usize,
+    /// Images, labels and masks.
+    pub files: usize,
+    /// Cases that could not be written, and why.
+    pub rejected: Vec<Rejected>,
+}
+
+/// Writes the images, labels and brain masks of a cohort as a BIDS derivative below `out`.
+///
+/// Subjects become `sub-<letters and digits of their name>`, and where one has several cases each is a session.
+/// Files are copied as they are; pairs (`.hdr`, `.img`) become `.nii.gz`.
+///
+/// # Errors
+/// Where two subjects would have one name, a predictions' folder cannot be read, or `out` cannot be written. A case
+/// with a file that cannot be read is in [`Exported::rejected`].
+pub fn export(cohort: &Cohort, out: &Path, options: &ExportOptions) -> Result<Exported> {
+    let names = names(cohort)?;
+    let mut folder = BidsFolder::create(out, &cohort.name, DatasetType::Derivative)?;
+    let mut done = Exported::default();
+    for case in &cohort.cases {
+        let Some((subject, session)) = names.get(&case.id) else { continue };
+        match write_case(cohort, case, (subject, session.as_ref()), &folder, options) {
+            Ok(files) => {
+                folder.note(subject, Participant { class: case.class.clone(), site: case.site.clone() });
+                done.cases += 1;
+                done.files += files;
+            }
+            Err(Error::Volume(error)) => {
+                done.rejected.push(Rejected { case: case.id.to_string(), reason: error.to_string() });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    folder.finish()?;
+    Ok(done)
+}
+
+/// The subject and session of each case.
+type Names = BTreeMap<CaseId, (String, Option<String>)>;
+
+fn names(cohort: &Cohort) -> Result<Names> {
+    let mut subjects: BTreeMap<(&str, &str), Vec<&Case>> = BTreeMap::new();
+    for case in &cohort.cases {
+        subjects.entry((&case.data_set, &case.subject)).or_default().push(case);
+    }
+    let mut taken = BTreeMap::new();
+    let mut names = Names::new();
+    for ((data_set, subject), cases) in subjects {
+        let label = label_of(subject);
+        if let Some(other) = taken.insert(label.to_lowercase(), subject) {
+            return Err(Error::Option(format!(
+                "subjects '{other}' and '{subject}' (data set {data_set}) would both be sub-{label}; rename one"
+            )));
+        }
+        let several = cases.len() > 1;
+        let mut sessions = BTreeSet::new();
+        for (i, case) in cases.into_iter().enumerate() {
+            // What a case has beyond its subject, `000` of BraTS-MEN-00004-000, names its session best.
+            let rest = label_of(case.id.as_str().strip_prefix(subject).unwrap_or_default());
+            let unique = if rest == "x" || sessions.contains(&rest) { format!("{}", i + 1) } else { rest };
+            sessions.insert(unique.clone());
+            names.insert(case.id.clone(), (label.clone(), several.then_some(unique)));
+        }
+    }
+    Ok(names)
+}
+
+fn write_case(
+    cohort: &Cohort,
+    case: &Case,
+    (subject, session): (&str, Option<&String>),
+    folder: &BidsFolder,
+    options: &ExportOptions,
+) -> Result<usize> {
+    let predicted = options.predictions.as_ref().map(|dir| prediction_of(dir, &case.id)).transpose()?;
+    let own = case.files().filter(|(role, _)| *role != Role::Label || options.predictions.is_none());
+    let files: Vec<(Role, &Path)> =
+        own.chain(predicted.iter().map(|path| (Role::Label, path.as_path()))).collect();
+    for (role, path) in &files {
+        let description = match (role, options.predictions.is_some()) {
+            (Role::Label, true) => "prediction",
+            (Role::Label, false) => "manual",
+            _ => "preproc",
+        };
+        let name = BidsName {
+            subject: subject.to_owned(),
+            session: session.cloned(),
+            run: None,
+            space: options.space.clone(),
+            description: Some(description.to_owned()),
+            role: *role,
+        };
+        copy(path, &name, folder)?;
+        let mut sidecar = Map::new();
+        if let Role::Image(_) = role {
+            sidecar.insert("SkullStripped".to_owned(), json!(case.brain_mask.is_some()));
+        }
+        if let Some(space) = &options.space {
+            sidecar.insert("SpatialReference".to_owned(), json!(space));
+        }
+        if *role == Role::BrainMask {
+            sidecar.insert("Type".to_owned(), json!("Brain"));
+        }
+        if *role == Role::Label {
+            let by_hand = options.predictions.is_none();
+            sidecar.insert("Manual".to_owned(), json!(by_hand));
+            if let Some(scheme) = cohort.label_scheme(case) {
+                write_lookup_table(scheme, &folder.place(&name, ".tsv")?)?;
+            }
+        }
+        folder.write_sidecar(&name, &sidecar)?;
+    }
+    Ok(files.len())
+}
+
+fn prediction_of(dir: &Path, id: &CaseId) -> Result<PathBuf> {
+    let candidates = [".nii.gz", ".nii"].map(|ending| dir.join(format!("{id}{ending}")));
+    let found = candidates.into_iter().find(|path| path.is_file());
+    let missing =
+        || brainmvp_volume::Error::malformed(&dir.join(format!("{id}.nii.gz")), "no such prediction");
+    Ok(found.ok_or_else(missing)?)
+}
+
+fn copy(path: &Path, name: &BidsName, folder: &BidsFolder) -> Result<()> {
+    let text = path.to_string_lossy().to_lowercase();
+    let ending = [".nii.gz", ".nii"].into_iter().find(|ending| text.ends_with(ending));
+    let Some(ending) = ending else {
+        let to = folder.place(name, ".nii.gz")?;
+        let written = match name.role {
+            Role::Image(_) => nifti::write(&to, &nifti::read(path)?, nifti::WriteOptions::default()),
+            _ => nifti::write_labels(&to, &nifti::read_labels(path)?, ""),
+        };
+        return Ok(written?);
+    };
+    // A file whose header cannot be read is no image.
+    nifti::read_header(path)?;
+    let bytes = std::fs::read(path).map_err(|e| brainmvp_volume::Error::io(path, e))?;
+    Ok(write_atomically(&folder.place(name, ending)?, |file| file.write_all(&bytes))?)
+}
+
+/// The values of a label map with their names, beside it.
+fn write_lookup_table(scheme: &LabelScheme, path: &Path) -> Result<()> {
+    let rows =
+        scheme.values().into_iter().map(|(value, name)| format!("{value}\t{}\n", name.replace('\t', " ")));
+    let text = std::iter::once("index\tname\n0\tbackground\n".to_owned()).chain(rows).collect::<String>();
+    Ok(write_atomically(path, |file| file.write_all(text.as_bytes()))?)
+}

@@ -1,0 +1,12 @@
+//! The Brain Imaging Data Structure (BIDS 1.10): names of files, and the files around them.
+//!
+//! [`BidsFolder`] writes a data set, raw or derivative; [`export`] writes a cohort, with predictions where there are
+//! some, as a derivative. Reading is the layout `bids`.
+
+mod export;
+mod folder;
+mod name;
+
+pub use export::{ExportOptions, Exported, export};
+pub use folder::{BidsFolder, DatasetType, Participant};
+pub use name::{BidsName, label_of};

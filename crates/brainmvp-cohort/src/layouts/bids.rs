@@ -1,0 +1,288 @@
+//! BIDS: `sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz`, with masks from `derivatives/`.
+//!
+//! One folder may hold several data sets, one a site (`<site>/sub-01/...`). Of several runs the first is taken. Of
+//! derivatives only masks and label maps are, and only those in the space of the raw images; where the folder is
+//! itself a derivative, its images are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use brainmvp_volume::{Modality, Role};
+
+use super::{Candidate, Draft, IndexOptions, Layout, Listing, file_name, name_of};
+use crate::Result;
+
+/// A BIDS data set, raw or derivative.
+pub(super) struct Bids;
+
+/// Folders of images below a subject or session.
+const IMAGE_FOLDERS: [&str; 8] = ["anat", "dwi", "perf", "func", "fmap", "swi", "seg", "pet"];
+
+/// Spaces that are those of the raw images.
+const OWN_SPACES: [&str; 5] = ["orig", "individual", "native", "scanner", "T1w"];
+
+/// Suffixes of images that are none of the modalities.
+const OTHER_SUFFIXES: [&str; 14] = [
+    "T2starw",
+    "UNIT1",
+    "MP2RAGE",
+    "MEGRE",
+    "PDT2",
+    "swi",
+    "asl",
+    "bold",
+    "sbref",
+    "defacemask",
+    "probseg",
+    "FA",
+    "S0map",
+    "expADC",
+];
+
+/// Data set, subject and session.
+type Key = (String, String, Option<String>);
+
+/// What is known of a file by its name.
+#[derive(Debug)]
+struct Named {
+    /// The folder of the raw data set, below the root.
+    data_set: String,
+    /// `sub-01`, and `ses-1`.
+    subject: String,
+    session: Option<String>,
+    /// The derivative that it belongs to.
+    pipeline: Option<String>,
+    entities: Vec<(String, String)>,
+    suffix: String,
+}
+
+impl Layout for Bids {
+    fn name(&self) -> &'static str {
+        "bids"
+    }
+
+    fn describe(&self) -> &'static str {
+        "BIDS, raw or derivative: sub-01[/ses-1]/anat/sub-01_T1w.nii.gz; masks from derivatives/; participants.tsv"
+    }
+
+    fn recognises(&self, path: &Path) -> Option<String> {
+        let (files, _) = if path.is_dir() { file_name::volume_files(path) } else { return None };
+        let in_place = |file: &&PathBuf| {
+            let folder = file.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+            folder.is_some_and(|folder| IMAGE_FOLDERS.contains(&folder)) && Named::of(path, file).is_some()
+        };
+        let count = files.iter().filter(in_place).count();
+        let described = path.join("dataset_description.json").is_file();
+        (count > 0 && (described || 2 * count > files.len()))
+            .then(|| format!("{count} of {} files are named and placed as in BIDS", files.len()))
+    }
+
+    fn list(&self, root: &Path, options: &IndexOptions) -> Result<Listing> {
+        let (files, warnings) = file_name::volume_files(root);
+        let mut listing = Listing { warnings, ..Listing::default() };
+        let mut cases: BTreeMap<Key, Vec<(Named, Candidate)>> = BTreeMap::new();
+        let (mut elsewhere, mut series) = (0, 0);
+        for path in files {
+            let Some(named) = Named::of(root, &path) else {
+                listing.unknown.push((path, Some("the name does not begin with its subject".to_owned())));
+                continue;
+            };
+            let role = named.role(options);
+            if role == Role::Image(Modality::Dwi) && has_b_values(&path) {
+                series += 1;
+                continue;
+            }
+            if named.pipeline.is_some() && (matches!(role, Role::Image(_)) || !named.in_own_space()) {
+                elsewhere += 1;
+                continue;
+            }
+            let variant: Vec<String> =
+                named.entities.iter().map(|(key, value)| format!("{key}-{value}")).collect();
+            // A mask that says of what is not a bare `mask`, which might be of the brain.
+            let word =
+                [variant.as_slice(), std::slice::from_ref(&named.suffix)].concat().join("_").to_lowercase();
+            let candidate = Candidate { path, role, word, variant };
+            let key = (named.data_set.clone(), named.subject.clone(), named.session.clone());
+            cases.entry(key).or_default().push((named, candidate));
+        }
+        if elsewhere > 0 {
+            listing
+                .warnings
+                .push(format!("{elsewhere} derived images, or masks in other spaces, are not used"));
+        }
+        if series > 0 {
+            listing.warnings.push(format!(
+                "{series} 4-D diffusion series (with .bval) are not used; give their trace and ADC images"
+            ));
+        }
+        let prefixes = prefixes(cases.keys());
+        for (((data_set, subject, session), files), prefix) in cases.into_iter().zip(prefixes) {
+            let name = options.data_set.clone().unwrap_or_else(|| name_of(root));
+            let subject = format!("{prefix}{subject}");
+            let id = session.map_or_else(|| subject.clone(), |session| format!("{subject}_{session}"));
+            let site = data_set.rsplit('/').next().filter(|site| !site.is_empty()).map(str::to_owned);
+            let mut draft = Draft { subject, site, ..Draft::new(id, name) };
+            let ranks: BTreeMap<PathBuf, _> =
+                files.iter().map(|(named, file)| (file.path.clone(), named.rank(file.role))).collect();
+            draft.files = files.into_iter().map(|(_, file)| file).collect();
+            draft.prefer(|file| ranks.get(&file.path).cloned());
+            listing.drafts.push(draft);
+        }
+        Ok(listing)
+    }
+}
+
+/// Whether a diffusion series has its table of b-values.
+fn has_b_values(path: &Path) -> bool {
+    file_name::stem(path).is_some_and(|stem| path.with_file_name(format!("{stem}.bval")).is_file())
+}
+
+/// What stands before the subjects: the name of the data set where another has a subject of that name.
+fn prefixes<'a>(cases: impl Iterator<Item = &'a Key>) -> Vec<String> {
+    let cases: Vec<&Key> = cases.collect();
+    let mut data_sets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (data_set, subject, _) in &cases {
+        data_sets.entry(subject).or_default().insert(data_set);
+    }
+    let prefix = |(data_set, subject, _): &&Key| {
+        let shared = data_sets.get(subject.as_str()).is_some_and(|sets| sets.len() > 1);
+        if shared && !data_set.is_empty() {
+            format!("{}-", data_set.replace('/', "-"))
+        } else {
+            String::new()
+        }
+    };
+    cases.iter().map(prefix).collect()
+}
+
+impl Named {
+    fn of(root: &Path, path: &Path) -> Option<Self> {
+        let stem = file_name::stem(path)?;
+        let mut words: Vec<&str> = stem.split('_').collect();
+        let suffix = words.pop()?.to_owned();
+        let entities: Vec<(String, String)> = words
+            .into_iter()
+            .map(|word| word.split_once('-').map(|(key, value)| (key.to_owned(), value.to_owned())))
+            .collect::<Option<_>>()?;
+        let (first, subject) = entities.first()?;
+        if first != "sub" {
+            return None;
+        }
+        let subject = format!("sub-{subject}");
+        let session = entities.iter().find(|(key, _)| key == "ses").map(|(_, value)| format!("ses-{value}"));
+        let below = path.strip_prefix(root).unwrap_or(path);
+        let folders: Vec<&str> = below.parent()?.iter().filter_map(|part| part.to_str()).collect();
+        let end = folders.iter().position(|folder| *folder == subject).unwrap_or(0);
+        // `<data set>/derivatives/<pipeline>/sub-01`, or without a pipeline's folder.
+        let above = &folders[..end];
+        let derived = above.iter().position(|folder| *folder == "derivatives");
+        let raw = match derived {
+            // ISLES22 has `rawdata` beside `derivatives`.
+            None if above.last() == Some(&"rawdata") => &above[..above.len() - 1],
+            None => above,
+            Some(at) => &above[..at],
+        };
+        let entities = entities.into_iter().filter(|(key, _)| key != "sub" && key != "ses").collect();
+        let pipeline = derived.map(|at| above[at + 1..].join("/"));
+        Some(Self { data_set: raw.join("/"), subject, session, pipeline, entities, suffix })
+    }
+
+    fn entity(&self, key: &str) -> Option<&str> {
+        self.entities.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    fn in_own_space(&self) -> bool {
+        self.entity("space").is_none_or(|space| OWN_SPACES.contains(&space))
+    }
+
+    fn role(&self, options: &IndexOptions) -> Role {
+        if OTHER_SUFFIXES.contains(&self.suffix.as_str()) || self.suffix.ends_with("map") {
+            return Role::Ignored;
+        }
+        let description = self.entity("desc").unwrap_or_default().to_lowercase();
+        let role = options.aliases.role_of(&self.suffix).unwrap_or(Role::Ignored);
+        match role {
+            Role::Label if description == "brain" => Role::BrainMask,
+            // What an agent is called does not matter; some name it in other entities.
+            Role::Image(Modality::T1) if self.is_enhanced(&description) => Role::Image(Modality::T1c),
+            Role::Image(Modality::Dwi) if description == "adc" => Role::Image(Modality::Adc),
+            role => role,
+        }
+    }
+
+    fn is_enhanced(&self, description: &str) -> bool {
+        let acquisition = self.entity("acq").unwrap_or_default().to_lowercase();
+        let enhanced = ["ce", "gd", "gad", "post", "postcontrast", "contrast"];
+        self.entity("ce").is_some()
+            || enhanced.contains(&acquisition.as_str())
+            || enhanced.contains(&description)
+    }
+
+    /// Lower is better: masks that name a lesion before other label maps; then the first run, and the fewest
+    /// entities.
+    fn rank(&self, role: Role) -> (bool, u64, usize, Vec<(String, String)>, Option<String>) {
+        let what = [self.entity("label"), self.entity("desc")].into_iter().flatten().any(|word| {
+            let word = word.to_lowercase();
+            ["lesion", "tumor", "tumour", "stroke", "manual", "prediction"]
+                .iter()
+                .any(|known| word.contains(known))
+        });
+        let run = self.entity("run").and_then(|run| run.parse().ok()).unwrap_or(0);
+        let named = role == Role::Label && !what && !["msk", "roi"].contains(&self.suffix.as_str());
+        (named, run, self.entities.len(), self.entities.clone(), self.pipeline.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(path: &str) -> Option<Role> {
+        Some(Named::of(Path::new("/d"), &Path::new("/d").join(path))?.role(&IndexOptions::default()))
+    }
+
+    #[test]
+    fn suffixes_and_entities_tell_the_modality() {
+        use Modality::{Adc, Dwi, Flair, Mra, Pd, T1, T1c, T2};
+        for (name, expected) in [
+            ("T1w", Role::Image(T1)),
+            ("ce-gadolinium_T1w", Role::Image(T1c)),
+            ("ce-x_run-2_T1w", Role::Image(T1c)),
+            ("acq-postcontrast_T1w", Role::Image(T1c)),
+            ("acq-iso_T1w", Role::Image(T1)),
+            ("T2w", Role::Image(T2)),
+            ("FLAIR", Role::Image(Flair)),
+            ("flair", Role::Image(Flair)),
+            ("PDw", Role::Image(Pd)),
+            ("angio", Role::Image(Mra)),
+            ("trace", Role::Image(Dwi)),
+            ("dwi", Role::Image(Dwi)),
+            ("ADC", Role::Image(Adc)),
+            ("desc-adc_dwi", Role::Image(Adc)),
+            ("desc-brain_mask", Role::BrainMask),
+            ("label-lesion_roi", Role::Label),
+            ("msk", Role::Label),
+            ("dseg", Role::Label),
+            ("T2starw", Role::Ignored),
+            ("T1map", Role::Ignored),
+            ("bold", Role::Ignored),
+        ] {
+            assert_eq!(role(&format!("sub-01/anat/sub-01_{name}.nii.gz")), Some(expected), "{name}");
+        }
+        assert_eq!(role("sub-01/anat/T1w.nii.gz"), None);
+    }
+
+    #[test]
+    fn derivatives_belong_to_the_raw_data_set() {
+        let named = |path: &str| {
+            let named = Named::of(Path::new("/d"), &Path::new("/d").join(path)).unwrap();
+            (named.data_set, named.session, named.pipeline)
+        };
+        let own = |text: &str| Some(text.to_owned());
+        assert_eq!(named("sub-1/ses-2/anat/sub-1_ses-2_T1w.nii"), (String::new(), own("ses-2"), None));
+        assert_eq!(named("A/sub-1/anat/sub-1_T1w.nii"), ("A".to_owned(), None, None));
+        assert_eq!(named("derivatives/p/sub-1/anat/sub-1_dseg.nii"), (String::new(), None, own("p")));
+        assert_eq!(named("A/derivatives/sub-1/sub-1_msk.nii"), ("A".to_owned(), None, own("")));
+        assert_eq!(named("rawdata/sub-1/sub-1_dwi.nii"), (String::new(), None, None));
+    }
+}

@@ -1,0 +1,231 @@
+//! nnU-Net's raw folders, version 2 and 1: `dataset.json`, `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`.
+//!
+//! Which channel is which modality is told by `channel_names` (version 1: `modality`), never by its number.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use brainmvp_volume::{Modality, Role};
+use serde_json::{Map, Value};
+
+use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, name_of};
+use crate::{Error, LabelScheme, Result, Split};
+
+/// One `DatasetXXX_Name` folder, or the folder with several of them.
+pub(super) struct NnUnet;
+
+impl Layout for NnUnet {
+    fn name(&self) -> &'static str {
+        "nnunet"
+    }
+
+    fn describe(&self) -> &'static str {
+        "nnU-Net raw (DatasetXXX_Name with dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr), one or several"
+    }
+
+    fn recognises(&self, path: &Path) -> Option<String> {
+        let folders = data_sets(path);
+        let first = folders.first()?;
+        let channels = channel_names(&read_object(&first.join("dataset.json")).ok()?)?.len();
+        Some(format!("{} with dataset.json of {channels} channels", name_of(first)))
+    }
+
+    fn list(&self, path: &Path, options: &IndexOptions) -> Result<Listing> {
+        let folders = data_sets(path);
+        if folders.is_empty() {
+            let reason = "no dataset.json with channel_names and imagesTr beside it";
+            return Err(Error::malformed(path, reason));
+        }
+        let mut listing = Listing::default();
+        for folder in folders {
+            list_one(&folder, options, &mut listing)?;
+        }
+        Ok(listing)
+    }
+}
+
+/// The folder itself or those in it that are data sets of nnU-Net.
+fn data_sets(path: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![path.to_owned()];
+    let inside = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    folders.extend(inside.filter(|path| path.is_dir()));
+    folders.retain(|folder| {
+        let object = read_object(&folder.join("dataset.json"));
+        object.is_ok_and(|object| {
+            let channels = channel_names(&object).map_or(0, |names| names.len());
+            channels > 0
+                && (object.get("dataset").is_some_and(Value::is_object)
+                    || has_channel_files(folder, channels))
+        })
+    });
+    folders.sort();
+    folders
+}
+
+/// Whether images are split by channel; those of the Decathlon are 4-D files without a number.
+fn has_channel_files(folder: &Path, channels: usize) -> bool {
+    let (files, _) = file_name::volume_files(&folder.join("imagesTr"));
+    !files.is_empty()
+        && files.iter().all(|file| channel_of(file).is_some_and(|(_, channel)| channel < channels))
+}
+
+/// `CASE` and 0 of `CASE_0000.nii.gz`.
+fn channel_of(path: &Path) -> Option<(&str, usize)> {
+    let (case, channel) = file_name::stem(path)?.rsplit_once('_')?;
+    let digits = channel.len() == 4 && channel.bytes().all(|byte| byte.is_ascii_digit());
+    Some((case, channel.parse().ok().filter(|_| digits && !case.is_empty())?))
+}
+
+fn read_object(file: &Path) -> std::result::Result<Map<String, Value>, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| e.to_string())?;
+    match serde_json::from_str(&text).map_err(|e| format!("not JSON: {e}"))? {
+        Value::Object(object) => Ok(object),
+        _ => Err("expected an object".to_owned()),
+    }
+}
+
+/// The names of the channels, in their order.
+fn channel_names(object: &Map<String, Value>) -> Option<BTreeMap<usize, String>> {
+    let table = object.get("channel_names").or_else(|| object.get("modality"))?.as_object()?;
+    table.iter().map(|(index, name)| Some((index.parse().ok()?, name.as_str()?.to_owned()))).collect()
+}
+
+fn list_one(folder: &Path, options: &IndexOptions, listing: &mut Listing) -> Result<()> {
+    let file = folder.join("dataset.json");
+    let refuse = |reason: String| Error::malformed(&file, reason);
+    let object = read_object(&file).map_err(refuse)?;
+    let names = channel_names(&object).ok_or_else(|| refuse("no table \"channel_names\"".to_owned()))?;
+    let channels = modalities(&names, options).map_err(refuse)?;
+    let data_set = name_of(folder);
+    match label_scheme(&object) {
+        Ok(scheme) => listing.label_schemes.extend(scheme.map(|scheme| (data_set.clone(), scheme))),
+        Err(reason) => listing.warnings.push(format!("{}: {reason}; see --label-scheme", file.display())),
+    }
+    if let Some(cases) = object.get("dataset").and_then(Value::as_object) {
+        for (case, entry) in cases {
+            match explicit(folder, entry) {
+                Some((images, label)) => {
+                    push(listing, (&data_set, case), &images, label, (&channels, Split::Training));
+                }
+                None => listing.rejected.push(Rejected {
+                    case: case.clone(),
+                    reason: "\"images\" is no array of paths, or \"label\" no path".to_owned(),
+                }),
+            }
+        }
+        return Ok(());
+    }
+    for (images, labels, split) in
+        [("imagesTr", "labelsTr", Split::Training), ("imagesTs", "labelsTs", Split::Test)]
+    {
+        let (files, warnings) = file_name::volume_files(&folder.join(images));
+        if split == Split::Training {
+            listing.warnings.extend(warnings);
+        }
+        let mut cases: BTreeMap<String, BTreeMap<usize, PathBuf>> = BTreeMap::new();
+        for path in files {
+            match channel_of(&path).map(|(case, channel)| (case.to_owned(), channel)) {
+                Some((case, channel)) => drop(cases.entry(case).or_default().insert(channel, path)),
+                None => {
+                    listing
+                        .unknown
+                        .push((path, Some("the name does not end in a channel, _0000".to_owned())));
+                }
+            }
+        }
+        for (case, images) in cases {
+            let missing: Vec<_> = names.keys().filter(|channel| !images.contains_key(channel)).collect();
+            if images.len() != names.len() || !missing.is_empty() {
+                let reason = format!("{} of {} channels; without {missing:?}", images.len(), names.len());
+                listing.rejected.push(Rejected { case, reason });
+                continue;
+            }
+            let label = [".nii.gz", ".nii"].map(|ending| folder.join(labels).join(format!("{case}{ending}")));
+            let label = label.into_iter().find(|path| path.is_file());
+            let images: Vec<PathBuf> = images.into_values().collect();
+            push(listing, (&data_set, &case), &images, label, (&channels, split));
+        }
+    }
+    Ok(())
+}
+
+fn modalities(
+    names: &BTreeMap<usize, String>,
+    options: &IndexOptions,
+) -> std::result::Result<Vec<Modality>, String> {
+    if !options.channels.is_empty() {
+        let (given, there) = (options.channels.len(), names.len());
+        let fits = given == there;
+        return if fits {
+            Ok(options.channels.clone())
+        } else {
+            Err(format!("{there} channels, {given} were named"))
+        };
+    }
+    let modality = |name: &String| match options.aliases.match_suffix(name).map(|found| found.role) {
+        Some(Role::Image(modality)) => Ok(modality),
+        _ => Err(format!("channel '{name}' is no known modality; see --channels and --alias")),
+    };
+    names.values().map(modality).collect()
+}
+
+/// `{"background": 0, "tumour": 1}`, or of version 1 `{"0": "background"}`. A region is an array of values.
+fn label_scheme(object: &Map<String, Value>) -> std::result::Result<Option<LabelScheme>, String> {
+    let Some(table) = object.get("labels").and_then(Value::as_object) else { return Ok(None) };
+    let mut values = BTreeMap::new();
+    for (key, value) in table {
+        let entry = match value {
+            Value::Number(number) => number.as_u64().map(|value| (value, key.as_str())),
+            Value::String(name) => key.parse().ok().map(|value: u64| (value, name.as_str())),
+            Value::Array(_) => return Err("its labels are regions, whose values have no names".to_owned()),
+            _ => None,
+        };
+        let (value, name) = entry.ok_or_else(|| format!("label '{key}' has no value"))?;
+        let value = u16::try_from(value).map_err(|_| format!("label '{key}' is {value}"))?;
+        if value != 0 {
+            values.insert(value, name.to_owned());
+        }
+    }
+    Ok((!values.is_empty()).then_some(LabelScheme::Values(values)))
+}
+
+/// The images and the label of an entry of the table `dataset`.
+fn explicit(folder: &Path, entry: &Value) -> Option<(Vec<PathBuf>, Option<PathBuf>)> {
+    let path = |value: &Value| Some(folder.join(value.as_str()?.trim_start_matches("./")));
+    let images = entry.get("images")?.as_array()?.iter().map(path).collect::<Option<_>>()?;
+    let label = match entry.get("label") {
+        None | Some(Value::Null) => None,
+        Some(label) => Some(path(label)?),
+    };
+    Some((images, label))
+}
+
+fn push(
+    listing: &mut Listing,
+    (data_set, case): (&str, &str),
+    images: &[PathBuf],
+    label: Option<PathBuf>,
+    (channels, split): (&[Modality], Split),
+) {
+    if images.len() != channels.len() {
+        let reason = format!("{} images for {} channels", images.len(), channels.len());
+        return listing.rejected.push(Rejected { case: case.to_owned(), reason });
+    }
+    let file = |path: &PathBuf, role, word: &str| Candidate {
+        path: path.clone(),
+        role,
+        word: word.to_owned(),
+        variant: Vec::new(),
+    };
+    let mut draft = Draft { split: Some(split), ..Draft::new(case, data_set) };
+    let images = images.iter().zip(channels);
+    draft.files.extend(images.map(|(path, modality)| file(path, Role::Image(*modality), modality.name())));
+    draft.files.extend(label.iter().map(|path| file(path, Role::Label, "label")));
+    match draft.files.iter().find(|file| !file.path.is_file()) {
+        None => listing.drafts.push(draft),
+        Some(absent) => {
+            let reason = format!("{}: no such file", absent.path.display());
+            listing.rejected.push(Rejected { case: case.to_owned(), reason });
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Series to a BIDS folder: subjects and sessions by number, images by modality.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use brainmvp_cohort::bids::{BidsFolder, BidsName, DatasetType, Participant};
+use brainmvp_volume::nifti::{self, Datatype, WriteOptions};
+use brainmvp_volume::{Modality, Role, Volume};
+use serde_json::json;
+
+use crate::{Guess, Result, Scan, Series, SeriesVolume, SubjectKey};
+
+/// What the user says about series; the first rule that fits counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeriesRules(Vec<SeriesRule>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SeriesRule {
+    which: Which,
+    /// `None` to leave the series out.
+    modality: Option<Modality>,
+    text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Which {
+    Number(i64),
+    /// A description in lower case, with `*` for anything.
+    Description(String),
+}
+
+impl SeriesRules {
+    /// Adds `WHICH=MODALITY`: a series number or a description (`*` stands for anything, capitals do not matter), and
+    /// a modality or `ignore`.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn add(&mut self, text: &str) -> std::result::Result<(), String> {
+        let (which, modality) = text
+            .rsplit_once('=')
+            .ok_or_else(|| format!("'{text}': write SERIES=MODALITY, e.g. '*space*=flair'"))?;
+        let modality = match modality.trim() {
+            "ignore" => None,
+            name => Some(name.parse::<Modality>().map_err(|reason| format!("{reason}, or ignore"))?),
+        };
+        let which = which.trim();
+        let which = which.parse().map_or_else(|_| Which::Description(which.to_lowercase()), Which::Number);
+        self.0.push(SeriesRule { which, modality, text: text.to_owned() });
+        Ok(())
+    }
+
+    fn apply(&self, series: &Series, guess: Guess) -> Guess {
+        let description = series.description().unwrap_or_default().to_lowercase();
+        let fits = |rule: &&SeriesRule| match &rule.which {
+            Which::Number(number) => series.number == Some(*number),
+            Which::Description(pattern) => matches(pattern, &description),
+        };
+        match self.0.iter().find(fits) {
+            Some(rule) => Guess { modality: rule.modality, reason: format!("as told by '{}'", rule.text) },
+            None => guess,
+        }
+    }
+}
+
+/// Whether a text fits a pattern in which `*` stands for anything.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+/// How a scan is converted.
+#[derive(Debug, Default)]
+pub struct ConvertOptions {
+    /// What the user says about series.
+    pub rules: SeriesRules,
+    /// Also write what series were called (`SeriesDescription`, `ProtocolName`): free text, which may name people.
+    pub descriptions: bool,
+}
+
+/// A volume of a series and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// `sub-001 ses-01`.
+    pub session: String,
+    /// `series 3 (AX T1), echo 30 ms`.
+    pub series: String,
+    /// What it is.
+    pub guess: Guess,
+    /// Where it was written; `None` where it was not.
+    pub file: Option<PathBuf>,
+    /// Why it could not be written though it was to be.
+    pub failed: Option<String>,
+}
+
+/// Writes every volume with a modality below `out` as raw BIDS: `sub-001/ses-01/anat/sub-001_ses-01_T1w.nii.gz`
+/// with a JSON. Subjects and sessions are numbers, which `key` gives out. Of several volumes of one modality in one
+/// session the best (as acquired, thinnest slices) is `run-1`. `told` hears of each volume.
+///
+/// # Errors
+/// Where `out` cannot be written. What cannot be read or placed is told with the reason.
+pub fn convert(
+    scan: &Scan,
+    out: &Path,
+    options: &ConvertOptions,
+    key: &mut SubjectKey,
+    told: &mut dyn FnMut(Told),
+) -> Result<()> {
+    let mut folder = BidsFolder::create(out, "converted from DICOM", DatasetType::Raw)?;
+    let mut sessions: BTreeMap<(usize, usize), Vec<&Series>> = BTreeMap::new();
+    for series in &scan.series {
+        sessions.entry(key.number(&series.patient, &series.study)).or_default().push(series);
+    }
+    for ((subject, session), series) in sessions {
+        let (subject, session) = (format!("{subject:03}"), format!("{session:02}"));
+        let name = format!("sub-{subject} ses-{session}");
+        let mut wanted: BTreeMap<Modality, Vec<(&Series, SeriesVolume<'_>, Guess)>> = BTreeMap::new();
+        for series in series {
+            let say = |part: &str, guess, failed| Told {
+                session: name.clone(),
+                series: title(series, part),
+                guess,
+                file: None,
+                failed,
+            };
+            match series.volumes() {
+                Err(error) => {
+                    let guess = Guess { modality: None, reason: "refused".to_owned() };
+                    told(say("", guess, Some(error.to_string())));
+                }
+                Ok(volumes) => {
+                    for volume in volumes {
+                        let guess = options.rules.apply(series, volume.guess.clone());
+                        match guess.modality {
+                            Some(modality) => {
+                                wanted.entry(modality).or_default().push((series, volume, guess));
+                            }
+                            None => told(say(&volume.part, guess, None)),
+                        }
+                    }
+                }
+            }
+        }
+        let mut written = false;
+        for (modality, mut volumes) in wanted {
+            volumes.sort_by(|(a, one, _), (b, other, _)| {
+                let rank = |series: &Series, volume: &SeriesVolume<'_>| {
+                    let [x, y, z] = volume.grid.affine.spacing_mm();
+                    (volume.is_derived(), (x.max(y).max(z) * 100.0) as i64, series.number)
+                };
+                rank(a, one).cmp(&rank(b, other))
+            });
+            let several = volumes.len() > 1;
+            for (i, (series, volume, guess)) in volumes.into_iter().enumerate() {
+                let file = BidsName {
+                    subject: subject.clone(),
+                    session: Some(session.clone()),
+                    run: several.then_some(i + 1),
+                    space: None,
+                    description: None,
+                    role: Role::Image(modality),
+                };
+                let outcome = write(series, &volume, &guess, &file, &folder, options);
+                let (file, failed) = match outcome {
+                    Ok(path) => (Some(path), None),
+                    Err(error @ (crate::Error::Malformed { .. } | crate::Error::Unsupported { .. })) => {
+                        (None, Some(error.to_string()))
+                    }
+                    Err(error) => return Err(error),
+                };
+                written |= file.is_some();
+                told(Told {
+                    session: name.clone(),
+                    series: title(series, &volume.part),
+                    guess,
+                    file,
+                    failed,
+                });
+            }
+        }
+        if written {
+            folder.note(&subject, Participant::default());
+        }
+    }
+    Ok(folder.finish()?)
+}
+
+fn write(
+    series: &Series,
+    volume: &SeriesVolume<'_>,
+    guess: &Guess,
+    name: &BidsName,
+    folder: &BidsFolder,
+    options: &ConvertOptions,
+) -> Result<PathBuf> {
+    let voxels = volume.read()?;
+    let path = folder.place(name, ".nii.gz")?;
+    let stored = WriteOptions { datatype: datatype_for(&voxels), ..WriteOptions::default() };
+    nifti::write(&path, &voxels, stored).map_err(brainmvp_cohort::Error::Volume)?;
+    let mut sidecar = volume.sidecar();
+    sidecar.insert("ModalityReason".to_owned(), json!(guess.reason));
+    if options.descriptions {
+        let text = series.description().unwrap_or_default();
+        sidecar.insert("SeriesDescription".to_owned(), json!(text));
+    }
+    folder.write_sidecar(name, &sidecar)?;
+    Ok(path)
+}
+
+/// Whole numbers stay what they were in the scanner; others keep all their bits.
+fn datatype_for(volume: &Volume<f32>) -> Datatype {
+    let fits =
+        |value: &f32| value.fract() == 0.0 && (f32::from(i16::MIN)..=f32::from(i16::MAX)).contains(value);
+    if volume.voxels().iter().all(fits) { Datatype::I16 } else { Datatype::F32 }
+}
+
+fn title(series: &Series, part: &str) -> String {
+    let number = series.number.map_or("series".to_owned(), |number| format!("series {number}"));
+    let description = series.description().map_or(String::new(), |text| format!(" ({text})"));
+    let part = if part.is_empty() { String::new() } else { format!(", {part}") };
+    format!("{number}{description}{part}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_anything() {
+        for (pattern, text, expected) in [
+            ("*flair*", "ax t2 flair", true),
+            ("ax*", "ax t1", true),
+            ("ax t1", "ax t1", true),
+            ("ax", "ax t1", false),
+            ("*t1*post*", "sag t1 post", true),
+            ("*t1*post*", "sag post t1", false),
+            ("*1", "t1", true),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn rules_are_read() {
+        let mut rules = SeriesRules::default();
+        for good in ["7=t1c", "*space*=FLAIR", "scout=ignore"] {
+            rules.add(good).unwrap();
+        }
+        assert_eq!(rules.0[0].which, Which::Number(7));
+        assert_eq!(rules.0[2].modality, None);
+        assert!(rules.add("x").is_err() && rules.add("x=t9").unwrap_err().contains("ignore"));
+    }
+}

@@ -1,0 +1,107 @@
+//! One DICOM file: its header.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use dicom_dictionary_std::tags;
+use dicom_object::{DefaultDicomObject, InMemDicomObject, OpenFileOptions};
+
+use crate::acquisition::Acquisition;
+use crate::attributes::{self, Scope};
+use crate::frame::Frame;
+use crate::pixels::PixelFormat;
+use crate::{Error, Result, structure};
+
+/// A file with images, its pixels left where they are.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ImageFile {
+    pub(crate) path: PathBuf,
+    pub(crate) patient: String,
+    pub(crate) study: String,
+    pub(crate) series: String,
+    pub(crate) instance: String,
+    pub(crate) series_number: Option<i64>,
+    pub(crate) acquisition: Acquisition,
+    pub(crate) format: PixelFormat,
+    pub(crate) frames: Vec<Frame>,
+}
+
+impl ImageFile {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// [`Error::NoImage`] for other files, [`Error::Malformed`] for broken ones, [`Error::Unsupported`] for images
+    /// of a kind that is not read.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let mut file = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
+        if !has_mark(&mut file) {
+            return Err(Error::NoImage { path: path.to_owned(), reason: "no DICOM file" });
+        }
+        let bytes = file.get_ref().metadata().map_err(|e| Error::io(path, e))?.len();
+        structure::check(&mut file, bytes).map_err(|reason| Error::malformed(path, reason))?;
+        file.rewind().map_err(|e| Error::io(path, e))?;
+        let object = parse(file, OpenFileOptions::new().read_until(tags::PIXEL_DATA), path)?;
+        Self::of(&object, path)
+    }
+
+    fn of(object: &DefaultDicomObject, path: &Path) -> Result<Self> {
+        let root: &InMemDicomObject = object;
+        let Some(format) = PixelFormat::of(root, object.meta().transfer_syntax()) else {
+            return Err(Error::NoImage { path: path.to_owned(), reason: "a DICOM file without an image" });
+        };
+        let format = format.map_err(|reason| Error::unsupported(path, reason))?;
+        let text = |tag| attributes::text(root, tag).unwrap_or_default();
+        let count = attributes::count(root, tags::NUMBER_OF_FRAMES).unwrap_or(1).max(1);
+        let groups = attributes::items(root, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).len();
+        let image_type = attributes::words(root, tags::IMAGE_TYPE);
+        if image_type.iter().any(|word| word == "MOSAIC") {
+            return Err(Error::unsupported(
+                path,
+                "a Siemens mosaic, whose slices are placed by private data; convert it with dcm2niix",
+            ));
+        }
+        if count > 1 && groups != count {
+            return Err(Error::unsupported(
+                path,
+                format!("{count} frames, of which {groups} are placed; convert it with dcm2niix"),
+            ));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            patient: text(tags::PATIENT_ID),
+            study: text(tags::STUDY_INSTANCE_UID),
+            series: text(tags::SERIES_INSTANCE_UID),
+            instance: text(tags::SOP_INSTANCE_UID),
+            series_number: attributes::number(root, tags::SERIES_NUMBER).map(|number| number as i64),
+            acquisition: Acquisition::of(Scope::new(root, 0)),
+            format,
+            frames: (0..count).map(|index| Frame::of(Scope::new(root, index))).collect(),
+        })
+    }
+
+    /// The whole file, pixels included.
+    pub(crate) fn open(&self) -> Result<DefaultDicomObject> {
+        let file = File::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
+        parse(BufReader::new(file), OpenFileOptions::new().read_to(tags::PIXEL_DATA), &self.path)
+    }
+}
+
+fn parse(reader: impl Read, options: OpenFileOptions, path: &Path) -> Result<DefaultDicomObject> {
+    use dicom_object::file::ReadPreamble;
+    options.read_preamble(ReadPreamble::Always).from_reader(reader).map_err(|error| {
+        let mut reason = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(inner) = cause {
+            reason = format!("{reason}: {inner}");
+            cause = inner.source();
+        }
+        Error::malformed(path, reason)
+    })
+}
+
+/// Whether the file says that it is DICOM.
+fn has_mark(file: &mut (impl Read + Seek)) -> bool {
+    let mut mark = [0; 4];
+    file.seek(SeekFrom::Start(128)).is_ok() && file.read_exact(&mut mark).is_ok() && mark == *b"DICM"
+}

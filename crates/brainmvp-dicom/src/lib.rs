@@ -1,0 +1,34 @@
+//! DICOM series to volumes.
+//!
+//! [`scan`] reads the headers below a folder and sorts the files into [`Series`]; [`Series::volumes`] places the
+//! slices and tells apart what a series holds; [`SeriesVolume::read`] decodes the pixels. What cannot be placed
+//! exactly is refused with the reason. What each volume is, a [`Guess`] says with its reason. [`convert`] writes all
+//! of it as BIDS, without anything that tells who was examined, when or where.
+//!
+//! Coordinates: DICOM has LPS mm; an affine here is RAS+ mm as everywhere.
+//!
+//! Files come from anywhere and may be damaged: nothing panics, and memory keeps to a multiple of the file's size
+//! (lengths are checked before a file is parsed).
+
+mod acquisition;
+mod attributes;
+mod convert;
+mod error;
+mod file;
+mod frame;
+mod geometry;
+mod guess;
+mod pixels;
+mod rle;
+mod scan;
+mod series;
+mod sidecar;
+mod structure;
+mod subject_key;
+
+pub use convert::{ConvertOptions, SeriesRules, Told, convert};
+pub use error::{Error, Result};
+pub use guess::Guess;
+pub use scan::{Scan, holds_dicom, scan};
+pub use series::{Series, SeriesVolume};
+pub use subject_key::SubjectKey;

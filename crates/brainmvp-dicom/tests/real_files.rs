@@ -1,0 +1,75 @@
+//! Files of real scanners, beside what dcm2niix makes of them.
+//!
+//! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+use std::path::{Path, PathBuf};
+
+use brainmvp_dicom::{Series, scan};
+use brainmvp_volume::{Modality, Volume, nifti};
+
+/// The folder of the files, or `None` with a line where it is absent.
+fn data(name: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let path = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from).join("dicom").join(name);
+    if !path.exists() {
+        eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+fn only_volume(series: &Series) -> Volume<f32> {
+    let mut volumes = series.volumes().unwrap();
+    assert_eq!(volumes.len(), 1);
+    volumes.remove(0).read().unwrap()
+}
+
+#[test]
+fn an_enhanced_adc_series_is_what_dcm2niix_makes_of_it() {
+    let Some(folder) = data("xa30-adc") else { return };
+    let scan = scan(&folder).unwrap();
+    assert_eq!((scan.series.len(), scan.refused.len(), scan.others), (1, 0, 2));
+    let guess = scan.series[0].volumes().unwrap().remove(0).guess;
+    assert_eq!(guess.modality, Some(Modality::Adc), "{}", guess.reason);
+    let volume = only_volume(&scan.series[0]);
+    let reference = nifti::read(&folder.join("11_DWI_dir80_PA.nii")).unwrap();
+    assert_eq!(volume.shape(), reference.shape());
+    let (ours, theirs) = (volume.grid().affine, reference.grid().affine);
+    assert!(ours.close_to(&theirs, 1e-4), "{:?}\n{:?}", ours.rows(), theirs.rows());
+    assert!(volume.voxels() == reference.voxels(), "voxels differ");
+}
+
+#[test]
+fn one_image_in_four_encodings_is_one_image() {
+    let Some(folder) = data("pydicom") else { return };
+    let read = |name: &str| only_volume(&scan(&folder.join(name)).unwrap().series[0]);
+    let plain = read("MR_small.dcm");
+    assert_eq!(plain.shape(), [64, 64, 1]);
+    // pydicom: the first and the last stored value, top left and bottom right.
+    assert_eq!((plain.at([0, 63, 0]), plain.at([63, 0, 0])), (905.0, 862.0));
+    for name in ["MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm"] {
+        assert!(read(name) == plain, "{name}");
+    }
+}
+
+#[test]
+fn frames_without_a_place_are_refused() {
+    let Some(folder) = data("pydicom") else { return };
+    for name in ["emri_small.dcm", "emri_small_RLE.dcm"] {
+        let scan = scan(&folder.join(name)).unwrap();
+        let message = scan.refused[0].to_string();
+        assert!(scan.series.is_empty());
+        assert!(message.contains("10 frames, of which 0 are placed; convert it with dcm2niix"), "{message}");
+    }
+}
+
+#[test]
+fn a_truncated_file_is_told_so() {
+    let Some(folder) = data("pydicom") else { return };
+    let scan = scan(&folder.join("MR_truncated.dcm")).unwrap();
+    let message = scan.refused[0].to_string();
+    assert!(scan.series.is_empty());
+    assert!(message.contains("MR_truncated.dcm: truncated or corrupt: element (7FE0,0010)"), "{message}");
+}

@@ -1,0 +1,97 @@
+//! DICOM to a BIDS folder.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use brainmvp_dicom::{ConvertOptions, SeriesRules, SubjectKey, Told, convert, scan};
+
+use super::refuse_full_folder;
+use crate::argument;
+use crate::commands::counted;
+use crate::failure::{Advise as _, bad_input, without_error_numbers};
+use crate::ui::Ui;
+
+/// What is converted, and how.
+pub(crate) struct Conversion<'a> {
+    pub(crate) source: &'a Path,
+    pub(crate) out: &'a Path,
+    pub(crate) rules: SeriesRules,
+    pub(crate) key: Option<&'a Path>,
+    pub(crate) descriptions: bool,
+}
+
+/// Converts, and says what each volume became and why.
+pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Result<()> {
+    let Conversion { source, out, rules, key, descriptions } = conversion;
+    let known = key.filter(|path| path.exists());
+    if known.is_none() {
+        refuse_full_folder(out).advise(|_| {
+            "choose another folder with --out, or go on with the --key that the first run wrote".to_owned()
+        })?;
+    }
+    if let Some(path) = key {
+        refuse_key_in_folder(path, out)?;
+        argument::prepare_output_file(path)?;
+    }
+    let mut numbers = known.map(SubjectKey::load).transpose()?.unwrap_or_default();
+    std::fs::metadata(source).with_context(|| source.display().to_string())?;
+    let scan = scan(source)?;
+    for error in &scan.refused {
+        ui.alert(format!("warning: left out: {}", without_error_numbers(&error.to_string())));
+    }
+    let copies: usize = scan.series.iter().map(|series| series.copies).sum();
+    if copies > 0 {
+        ui.note(format!("note: {} there twice, taken once", counted(copies, "image")));
+    }
+    if scan.series.is_empty() {
+        return Err(bad_input(format!("{}: no DICOM image can be used", source.display())));
+    }
+    let options = ConvertOptions { rules, descriptions };
+    let (mut written, mut failed, mut others) = (0, 0, 0);
+    let mut lines = Vec::new();
+    convert(&scan, out, &options, &mut numbers, &mut |told: Told| {
+        let Told { session, series, guess, file, failed: failure } = told;
+        match (file, failure) {
+            (_, Some(reason)) => {
+                failed += 1;
+                ui.alert(format!(
+                    "warning: {session} {series} is left out: {}",
+                    without_error_numbers(&reason)
+                ));
+            }
+            (Some(file), _) => {
+                written += 1;
+                let modality = guess.modality.map_or("-", brainmvp_volume::Modality::name);
+                let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                lines.push(format!("  {file}: {modality} ({}), of {series}", guess.reason));
+            }
+            (None, None) => {
+                others += 1;
+                lines.push(format!("  not written: {session} {series}: {}", guess.reason));
+            }
+        }
+    })?;
+    if let Some(path) = key {
+        numbers.save(path)?;
+    }
+    lines.iter().try_for_each(|line| ui.result(line))?;
+    ui.result(format!(
+        "{}: {} written, {others} of no modality, {failed} left out",
+        out.display(),
+        counted(written, "volume")
+    ))?;
+    if written == 0 {
+        return Err(bad_input("no volume was written"))
+            .advise(|_| "say what the series are with --series SERIES=MODALITY".to_owned());
+    }
+    Ok(())
+}
+
+/// The key names patients: it may not lie among what is passed on.
+fn refuse_key_in_folder(key: &Path, out: &Path) -> anyhow::Result<()> {
+    let absolute = |path: &Path| std::path::absolute(path).with_context(|| path.display().to_string());
+    if absolute(key)?.starts_with(absolute(out)?) {
+        return Err(bad_input(format!("{}: the key names patients; keep it outside --out", key.display())));
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! From the scanner to a cohort, and from a cohort to BIDS.
+
+use std::fs;
+
+use dicom_core::VR;
+use dicom_dictionary_std::tags;
+
+use crate::handmade::{Slices, text};
+use crate::program::Place;
+
+/// A study of two people: T1, T1c and a localizer of one, T1 of the other, in one heap.
+fn heap() -> Place {
+    let place = Place::new();
+    fs::create_dir(place.path("heap")).unwrap();
+    // Series of one brightness would be copies of each other.
+    let slices = |series: &'static str, description: &'static str, patient: &'static str| Slices {
+        series,
+        description,
+        patient,
+        rescale: [1.0, f64::from(*series.as_bytes().last().unwrap())],
+        ..Slices::default()
+    };
+    for z in 0..6 {
+        slices("1.2.1", "AX T1", "P-1").write(&place.path("heap"), z, Vec::new());
+        slices("1.2.2", "AX T1 +C", "P-1").write(&place.path("heap"), z, Vec::new());
+        slices("1.2.4", "Doe T1", "P-22").write(&place.path("heap"), z, Vec::new());
+        if z < 3 {
+            slices("1.2.3", "scout", "P-1").write(&place.path("heap"), z, Vec::new());
+        }
+    }
+    place
+}
+
+#[test]
+fn dicom_becomes_bids_without_names() {
+    let place = heap();
+    place
+        .run(&["convert", "heap", "--out", "study", "--key", "private/key.tsv"])
+        .succeeds()
+        .prints(&[
+            "sub-001_ses-01_ce-contrast_T1w.nii.gz: t1c (TE 9, TR 550 ms; contrast by its description)",
+        ])
+        .prints(&["not written: sub-001 ses-01 series 3 (scout): 3 slices", "3 volumes written"]);
+    let key = fs::read_to_string(place.path("private/key.tsv")).unwrap();
+    assert!(key.contains("1\t1\tP-1\t") && key.contains("2\t1\tP-22\t"), "{key}");
+    let sidecar = place.json("study/sub-002/ses-01/anat/sub-002_ses-01_T1w.json");
+    assert_eq!(
+        (&sidecar["EchoTime"], &sidecar["ModalityReason"]),
+        (&0.009.into(), &"TE 9, TR 550 ms".into())
+    );
+    for name in walk(&place, "study") {
+        let bytes = fs::read(place.path(&name)).unwrap();
+        let bytes = if name.ends_with(".gz") { unpacked(&bytes) } else { bytes };
+        for private in ["Doe", "P-1", "P-22", "1950", "2020", "Hospital", "STATION"] {
+            let found = bytes.windows(private.len()).any(|window| window == private.as_bytes());
+            assert!(!found && !name.contains(private), "{private} in {name}");
+        }
+    }
+    // A second run without the key would give out numbers anew.
+    place.run(&["convert", "heap", "--out", "study"]).fails(2, &["study", "not empty"]);
+    place.run(&["convert", "heap", "--out", "study", "--key", "private/key.tsv"]).succeeds();
+    place.run(&["convert", "heap", "--out", "other", "--key", "other/key.tsv"]).fails(2, &["names patients"]);
+    place
+        .run(&["index", "study", "--out", "cohort.json"])
+        .succeeds()
+        .prints(&["layout bids", "2 cases of 1 data set"]);
+}
+
+fn walk(place: &Place, folder: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(place.path(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() { found.extend(walk(place, &name)) } else { found.push(name) }
+    }
+    found
+}
+
+/// The header and voxels of a NIfTI file, by reading and writing it unpacked.
+fn unpacked(packed: &[u8]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("a.nii.gz"), folder.path().join("a.nii"));
+    fs::write(&from, packed).unwrap();
+    let volume = brainmvp::volume::nifti::read(&from).unwrap();
+    let options = brainmvp::volume::nifti::WriteOptions::default();
+    brainmvp::volume::nifti::write(&to, &volume, options).unwrap();
+    fs::read(&to).unwrap()
+}
+
+#[test]
+fn a_heap_of_dicom_becomes_a_cohort_and_a_cache() {
+    let place = heap();
+    place
+        .run(&["index", "heap", "--out", "cohort.json", "--series", "doe*=flair", "--series", "scout=ignore"])
+        .succeeds()
+        .prints(&["2 cases of 1 data set", "flair  1", "as told by 'doe*=flair'"])
+        .notes(&["converted into cohort-nifti"]);
+    place
+        .run(&["check", "cohort.json"])
+        .succeeds()
+        .prints(&["no problems", "6 x 4 x 6 at 0.8 x 0.9 x 5.5 mm"]);
+    place.run(&["preprocess", "cohort.json", "--out", "cache"]).succeeds().prints(&["2 cases prepared"]);
+}
+
+#[test]
+fn what_cannot_be_converted_is_named_and_the_rest_goes_on() {
+    let place = heap();
+    // A gap in one series, a truncated file in another.
+    let gap = Slices { series: "1.2.5", patient: "P-22", ..Slices::default() };
+    for z in [0, 1, 2, 3, 5] {
+        gap.write(&place.path("heap"), z, Vec::new());
+    }
+    let cut = Slices { series: "1.2.6", ..Slices::default() }.write(&place.path("heap"), 0, Vec::new());
+    let whole = fs::read(&cut).unwrap();
+    fs::write(&cut, &whole[..whole.len() - 20]).unwrap();
+    place.run(&["convert", "heap", "--out", "study"]).succeeds().prints(&["3 volumes written"]).notes(&[
+        "1 of 6 slices missing",
+        "dcm2niix",
+        "truncated or corrupt: element (7FE0,0010)",
+    ]);
+    let only = Slices { series: "1.2.7", ..Slices::default() };
+    fs::create_dir(place.path("mosaic")).unwrap();
+    let mosaic = vec![text(tags::IMAGE_TYPE, VR::CS, "ORIGINAL\\PRIMARY\\M\\MOSAIC")];
+    only.write(&place.path("mosaic"), 0, mosaic);
+    place
+        .run(&["convert", "mosaic", "--out", "none"])
+        .fails(2, &["no DICOM image can be used"])
+        .notes(&["mosaic"]);
+    place.run(&["convert", "absent", "--out", "none"]).fails(2, &["absent", "No such file"]);
+    place.run(&["convert", "heap", "--out", "x", "--series", "a"]).fails(2, &["write SERIES=MODALITY"]);
+    place.run(&["convert", "heap", "--out", "x", "--space", "MNI"]).fails(2, &["go with a cohort"]);
+}
+
+#[test]
+fn a_cohort_becomes_a_bids_derivative() {
+    let place = Place::with_phantom(2);
+    fs::create_dir(place.path("predictions")).unwrap();
+    for case in ["phantom-0001", "phantom-0002"] {
+        let label = place.path(format!("phantom/{case}/{case}_mask.nii.gz"));
+        fs::copy(label, place.path(format!("predictions/{case}.nii.gz"))).unwrap();
+    }
+    place
+        .run(&[
+            "convert",
+            "phantom/cohort.json",
+            "--out",
+            "bids",
+            "--predictions",
+            "predictions",
+            "--space",
+            "SRI24",
+        ])
+        .succeeds()
+        .prints(&["of 2 cases as a BIDS derivative, 0 left out"]);
+    let description = place.json("bids/dataset_description.json");
+    assert_eq!(description["DatasetType"], "derivative");
+    let name = "bids/sub-phantom0001/anat/sub-phantom0001_space-SRI24_desc-prediction_dseg";
+    assert_eq!(place.json(format!("{name}.json").as_str())["Manual"], false);
+    assert!(place.path(format!("{name}.nii.gz")).is_file());
+    place.run(&["index", "bids", "--out", "again.json"]).succeeds().prints(&[
+        "layout bids",
+        "2 cases of 1 data set",
+        "label       2",
+    ]);
+    fs::remove_file(place.path("predictions/phantom-0002.nii.gz")).unwrap();
+    place
+        .run(&["convert", "phantom/cohort.json", "--out", "bids2", "--predictions", "predictions"])
+        .succeeds()
+        .notes(&["case 'phantom-0002' is left out", "no such prediction"]);
+}
+
+#[test]
+fn data_sets_are_listed() {
+    let place = Place::new();
+    place.run(&["datasets"]).succeeds().prints(&["Pre-training", "isles22", "767 cases", "CC BY-SA 3.0"]);
+    place.run(&["datasets", "VSSeg"]).succeeds().prints(&[
+        "Shapey et al.",
+        "10.7937/TCIA.9YTJ-5Q73",
+        "binary",
+    ]);
+    place.run(&["datasets", "nothing"]).fails(2, &["unknown data set 'nothing'", "ucsf-pdgm"]);
+}
+
+#[test]
+fn shares_fill_one_cache() {
+    let place = Place::with_phantom(3);
+    let preprocess = ["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6"];
+    let share = |share: &str| place.run(&[&preprocess[..], &["--shard", share]].concat());
+    share("1/2").succeeds().prints(&["2 cases prepared"]);
+    share("2/2").succeeds().prints(&["1 case prepared"]);
+    assert_eq!(place.json("cache/manifest.json")["cases"].as_array().unwrap().len(), 3);
+    place.run(&preprocess).succeeds().prints(&["0 cases prepared", "3 already there"]);
+    share("3/2").fails(2, &["3/2", "1 to N"]);
+    share("auto").fails(2, &["SLURM_ARRAY_TASK_ID"]);
+    share("4/4").succeeds().notes(&["is empty"]);
+}
