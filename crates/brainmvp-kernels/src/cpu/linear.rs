@@ -2,13 +2,11 @@
 //!
 //! Rows are worked on in chunks that stay in a core's cache. The partition of the work depends on the sizes only, so results are the same for every number of threads.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::buffer::{Shared, build, extend};
-use super::panels::Panels;
-use super::product::{Matrix, Product, add_column_sums, multiply};
+use super::panels::{Panels, Turned};
+use super::product::{Matrix, Product, add_column_sums, multiply, multiply_lanes};
 use super::simd::InstructionSet;
 
 /// Sizes of a linear layer.
@@ -113,13 +111,23 @@ pub(crate) fn backward(x: &[f32], weight: &[f32], gradient: &[f32], sizes: Sizes
 
 /// The weight and bias gradients of a linear layer while they are summed over the rows.
 ///
-/// Blocks of the weight are summed at the same time. Where these are too few, so are groups of rows.
+/// Rows are packed once for all blocks of the weight that they are multiplied for. The blocks are summed at the same
+/// time; where these are too few, so are groups of rows.
 pub(crate) struct WeightSums {
     set: InstructionSet,
     sizes: Sizes,
     groups: usize,
     /// `[groups, inputs + 1, outputs]`, the bias last.
     values: Vec<f32>,
+    packed: Vec<PackedRows>,
+}
+
+/// Some rows of a layer's inputs and of its output's gradient.
+struct PackedRows {
+    /// One for each block of inputs.
+    left: Vec<Turned>,
+    /// One for each block of outputs.
+    right: Vec<Panels>,
 }
 
 impl WeightSums {
@@ -127,7 +135,7 @@ impl WeightSums {
     const INPUTS: usize = 96;
     /// Outputs of a block: a multiple of every panel's width.
     const OUTPUTS: usize = 128;
-    /// Rows whose gradients are packed at a time.
+    /// Rows that are packed together.
     const ROWS: usize = 128;
     /// Tasks that are enough.
     const TASKS: usize = 16;
@@ -135,62 +143,39 @@ impl WeightSums {
     pub(crate) fn new(set: InstructionSet, sizes: Sizes) -> Self {
         let blocks = sizes.inputs.div_ceil(Self::INPUTS).max(1) * sizes.outputs.div_ceil(Self::OUTPUTS);
         let groups = Self::TASKS.div_ceil(blocks.max(1));
-        Self { set, sizes, groups, values: vec![0.0; groups * (sizes.inputs + 1) * sizes.outputs] }
+        let values = vec![0.0; groups * (sizes.inputs + 1) * sizes.outputs];
+        Self { set, sizes, groups, values, packed: Vec::new() }
     }
 
     /// Adds some rows.
     pub(crate) fn add(&mut self, x: &[f32], gradient: &[f32], rows: usize) {
-        let (input_blocks, output_blocks) =
-            (self.sizes.inputs.div_ceil(Self::INPUTS).max(1), self.sizes.outputs.div_ceil(Self::OUTPUTS));
-        let values = Shared::new(&mut self.values);
-        let rows_per_group = rows.div_ceil(self.groups);
-        (0..self.groups * input_blocks * output_blocks).into_par_iter().for_each(|task| {
-            let (group, block) =
-                (task / (input_blocks * output_blocks), task % (input_blocks * output_blocks));
-            let rows = (group * rows_per_group).min(rows)..((group + 1) * rows_per_group).min(rows);
-            let (input, output) =
-                (block / output_blocks * Self::INPUTS, block % output_blocks * Self::OUTPUTS);
-            // SAFETY: no other task has this block of this group.
-            unsafe { self.add_block(x, gradient, rows, (group, input, output), values) };
-        });
-    }
-
-    /// # Safety
-    /// No other task writes the block.
-    unsafe fn add_block(
-        &self,
-        x: &[f32],
-        gradient: &[f32],
-        rows: Range<usize>,
-        (group, input, output): (usize, usize, usize),
-        values: Shared,
-    ) {
         let Sizes { inputs, outputs, .. } = self.sizes;
-        let columns = Self::OUTPUTS.min(outputs - output);
-        let (x, gradient) = (Matrix::new(x, inputs), Matrix::new(gradient, outputs));
-        let mut right = Panels::new(self.set);
-        for first in rows.clone().step_by(Self::ROWS) {
-            let depth = Self::ROWS.min(rows.end - first);
-            // SAFETY: rows and columns lie in the matrices; the block is this task's.
-            unsafe {
-                right.pack(gradient.at(first, output), (depth, columns), &[]);
-                multiply(
-                    self.set,
-                    &Product {
-                        left: x.at(first, input).transposed(),
-                        rows: Self::INPUTS.min(inputs - input),
-                        right: &right,
-                        output: values.at((group * (inputs + 1) + input) * outputs + output),
-                        output_stride: outputs,
-                        accumulate: true,
-                    },
-                );
-                if input == 0 {
-                    let bias = values.at((group * (inputs + 1) + inputs) * outputs + output);
-                    add_column_sums(&right, bias);
-                }
-            }
+        assert!(x.len() == rows * inputs && gradient.len() == rows * outputs);
+        let (input_blocks, output_blocks) =
+            (inputs.div_ceil(Self::INPUTS).max(1), outputs.div_ceil(Self::OUTPUTS));
+        let parts = rows.div_ceil(Self::ROWS);
+        if self.packed.len() < parts {
+            self.packed.resize_with(parts, || PackedRows {
+                left: (0..input_blocks).map(|_| Turned::new(self.set)).collect(),
+                right: (0..output_blocks).map(|_| Panels::new(self.set)).collect(),
+            });
         }
+        self.packed[..parts].par_iter_mut().enumerate().for_each(|(part, packed)| {
+            let first = part * Self::ROWS;
+            let rows = Self::ROWS.min(rows - first);
+            packed.pack((&x[first * inputs..], inputs), (&gradient[first * outputs..], outputs), rows);
+        });
+        let (values, packed, groups) = (Shared::new(&mut self.values), &self.packed[..parts], self.groups);
+        let blocks = input_blocks * output_blocks;
+        (0..groups * blocks).into_par_iter().for_each(|task| {
+            let (group, block) = (task / blocks, task % blocks);
+            let packed = &packed[group * parts / groups..(group + 1) * parts / groups];
+            // SAFETY: no other task has this block of this group.
+            unsafe {
+                let values = values.at(group * (inputs + 1) * outputs);
+                add_block(packed, (block / output_blocks, block % output_blocks), self.sizes, values);
+            };
+        });
     }
 
     /// The gradients of weight and bias: the groups added in order.
@@ -205,5 +190,52 @@ impl WeightSums {
         self.values.truncate(len);
         let bias = self.values.split_off(self.sizes.inputs * self.sizes.outputs);
         (self.values, bias)
+    }
+}
+
+impl PackedRows {
+    /// Packs rows of so many inputs and outputs.
+    fn pack(&mut self, (x, inputs): (&[f32], usize), (gradient, outputs): (&[f32], usize), rows: usize) {
+        let (x, gradient) = (Matrix::new(x, inputs), Matrix::new(gradient, outputs));
+        for (block, left) in self.left.iter_mut().enumerate() {
+            let input = block * WeightSums::INPUTS;
+            // SAFETY: the block of columns lies in the rows.
+            unsafe { left.pack(x.at(0, input), (rows, WeightSums::INPUTS.min(inputs - input))) };
+        }
+        for (block, right) in self.right.iter_mut().enumerate() {
+            let output = block * WeightSums::OUTPUTS;
+            let columns = WeightSums::OUTPUTS.min(outputs - output);
+            // SAFETY: the block of columns lies in the rows.
+            unsafe { right.pack(gradient.at(0, output), (rows, columns), &[]) };
+        }
+    }
+}
+
+/// Adds what some rows give to a block, and with the first block of inputs to the bias.
+///
+/// # Safety
+/// `values` are `[inputs + 1, outputs]`, and no other task writes the block.
+unsafe fn add_block(packed: &[PackedRows], (input, output): (usize, usize), sizes: Sizes, values: *mut f32) {
+    let Sizes { inputs, outputs, .. } = sizes;
+    let column = output * WeightSums::OUTPUTS;
+    for PackedRows { left, right } in packed {
+        let (left, right) = (&left[input], &right[output]);
+        // SAFETY: the block's rows and columns lie in the values, which are this task's.
+        unsafe {
+            multiply_lanes(
+                right.set(),
+                &Product {
+                    left: left.lanes(),
+                    rows: left.rows(),
+                    right,
+                    output: values.add(input * WeightSums::INPUTS * outputs + column),
+                    output_stride: outputs,
+                    accumulate: true,
+                },
+            );
+            if input == 0 {
+                add_column_sums(right, values.add(inputs * outputs + column));
+            }
+        }
     }
 }
