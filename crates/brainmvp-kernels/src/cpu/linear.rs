@@ -30,6 +30,11 @@ impl Sizes {
         (FLOATS / self.outputs.max(self.inputs).max(1)).next_multiple_of(self.rows_per_chunk())
     }
 
+    /// Blocks of inputs and of outputs of the weight; of inputs at least one, which the bias goes with.
+    fn blocks(self) -> (usize, usize) {
+        (self.inputs.div_ceil(WeightSums::INPUTS).max(1), self.outputs.div_ceil(WeightSums::OUTPUTS))
+    }
+
     fn check(self, x: &[f32], weight: &[f32]) {
         assert_eq!(x.len(), self.rows * self.inputs);
         assert_eq!(weight.len(), self.inputs * self.outputs);
@@ -90,7 +95,7 @@ pub(crate) fn backward(x: &[f32], weight: &[f32], gradient: &[f32], sizes: Sizes
     let turned =
         &unsafe { Panels::packed(set, Matrix::new(weight, outputs).transposed(), (outputs, inputs), &[]) };
     let mut input = Vec::with_capacity(sizes.rows * inputs);
-    let mut sums = WeightSums::new(set, sizes);
+    let (mut sums, mut packed) = (WeightSums::new(set, sizes), Vec::new());
     let (chunk, span) = (sizes.rows_per_chunk(), sizes.rows_per_span());
     for first in (0..sizes.rows).step_by(span) {
         let rows = span.min(sizes.rows - first);
@@ -103,7 +108,7 @@ pub(crate) fn backward(x: &[f32], weight: &[f32], gradient: &[f32], sizes: Sizes
                 multiply(set, &Product { left, rows, right, output: to, output_stride, accumulate: false });
             });
         }
-        sums.add(&x[first * inputs..(first + rows) * inputs], gradient, rows);
+        sums.add(&x[first * inputs..(first + rows) * inputs], gradient, rows, &mut packed);
     }
     let (weight, bias) = sums.total();
     Gradients { input, weight, bias }
@@ -119,11 +124,11 @@ pub(crate) struct WeightSums {
     groups: usize,
     /// `[groups, inputs + 1, outputs]`, the bias last.
     values: Vec<f32>,
-    packed: Vec<PackedRows>,
 }
 
-/// Some rows of a layer's inputs and of its output's gradient.
-struct PackedRows {
+/// Some rows of a layer's inputs and of its output's gradient, packed for the product that gives the weight's.
+#[derive(Default)]
+pub(crate) struct PackedRows {
     /// One for each block of inputs.
     left: Vec<Turned>,
     /// One for each block of outputs.
@@ -141,40 +146,45 @@ impl WeightSums {
     const TASKS: usize = 16;
 
     pub(crate) fn new(set: InstructionSet, sizes: Sizes) -> Self {
-        let blocks = sizes.inputs.div_ceil(Self::INPUTS).max(1) * sizes.outputs.div_ceil(Self::OUTPUTS);
-        let groups = Self::TASKS.div_ceil(blocks.max(1));
+        let (inputs, outputs) = sizes.blocks();
+        let groups = Self::TASKS.div_ceil((inputs * outputs).max(1));
         let values = vec![0.0; groups * (sizes.inputs + 1) * sizes.outputs];
-        Self { set, sizes, groups, values, packed: Vec::new() }
+        Self { set, sizes, groups, values }
+    }
+
+    /// Adds some rows, packed in the memory of those before.
+    pub(crate) fn add(&mut self, x: &[f32], gradient: &[f32], rows: usize, packed: &mut Vec<PackedRows>) {
+        let Sizes { inputs, outputs, .. } = self.sizes;
+        assert!(x.len() == rows * inputs && gradient.len() == rows * outputs);
+        packed.resize_with(rows.div_ceil(Self::ROWS), PackedRows::default);
+        packed.par_iter_mut().enumerate().for_each(|(part, packed)| {
+            let first = part * Self::ROWS;
+            let (x, gradient) = (&x[first * inputs..], &gradient[first * outputs..]);
+            packed.pack(self.set, [x, gradient], Sizes { rows: Self::ROWS.min(rows - first), ..self.sizes });
+        });
+        self.add_packed(packed.iter());
     }
 
     /// Adds some rows.
-    pub(crate) fn add(&mut self, x: &[f32], gradient: &[f32], rows: usize) {
+    pub(crate) fn add_packed<'a>(
+        &mut self,
+        packed: impl ExactSizeIterator<Item = &'a PackedRows> + Clone + Send + Sync,
+    ) {
         let Sizes { inputs, outputs, .. } = self.sizes;
-        assert!(x.len() == rows * inputs && gradient.len() == rows * outputs);
-        let (input_blocks, output_blocks) =
-            (inputs.div_ceil(Self::INPUTS).max(1), outputs.div_ceil(Self::OUTPUTS));
-        let parts = rows.div_ceil(Self::ROWS);
-        if self.packed.len() < parts {
-            self.packed.resize_with(parts, || PackedRows {
-                left: (0..input_blocks).map(|_| Turned::new(self.set)).collect(),
-                right: (0..output_blocks).map(|_| Panels::new(self.set)).collect(),
-            });
-        }
-        self.packed[..parts].par_iter_mut().enumerate().for_each(|(part, packed)| {
-            let first = part * Self::ROWS;
-            let rows = Self::ROWS.min(rows - first);
-            packed.pack((&x[first * inputs..], inputs), (&gradient[first * outputs..], outputs), rows);
-        });
-        let (values, packed, groups) = (Shared::new(&mut self.values), &self.packed[..parts], self.groups);
-        let blocks = input_blocks * output_blocks;
+        let (input_blocks, output_blocks) = self.sizes.blocks();
+        let (values, groups, blocks) =
+            (Shared::new(&mut self.values), self.groups, input_blocks * output_blocks);
+        let parts = packed.len();
         (0..groups * blocks).into_par_iter().for_each(|task| {
             let (group, block) = (task / blocks, task % blocks);
-            let packed = &packed[group * parts / groups..(group + 1) * parts / groups];
-            // SAFETY: no other task has this block of this group.
-            unsafe {
-                let values = values.at(group * (inputs + 1) * outputs);
-                add_block(packed, (block / output_blocks, block % output_blocks), self.sizes, values);
-            };
+            let (first, end) = (group * parts / groups, (group + 1) * parts / groups);
+            let block = (block / output_blocks, block % output_blocks);
+            for rows in packed.clone().skip(first).take(end - first) {
+                // SAFETY: no other task has this block of this group.
+                unsafe {
+                    add_block(rows, block, self.sizes, values.at(group * (inputs + 1) * outputs));
+                }
+            }
         });
     }
 
@@ -194,8 +204,13 @@ impl WeightSums {
 }
 
 impl PackedRows {
-    /// Packs rows of so many inputs and outputs.
-    fn pack(&mut self, (x, inputs): (&[f32], usize), (gradient, outputs): (&[f32], usize), rows: usize) {
+    /// Packs rows, and so many, of a layer's inputs and of its output's gradient.
+    pub(crate) fn pack(&mut self, set: InstructionSet, [x, gradient]: [&[f32]; 2], sizes: Sizes) {
+        let Sizes { rows, inputs, outputs } = sizes;
+        assert!(x.len() >= rows * inputs && gradient.len() >= rows * outputs);
+        let (input_blocks, output_blocks) = sizes.blocks();
+        self.left.resize_with(input_blocks, || Turned::new(set));
+        self.right.resize_with(output_blocks, || Panels::new(set));
         let (x, gradient) = (Matrix::new(x, inputs), Matrix::new(gradient, outputs));
         for (block, left) in self.left.iter_mut().enumerate() {
             let input = block * WeightSums::INPUTS;
@@ -215,27 +230,23 @@ impl PackedRows {
 ///
 /// # Safety
 /// `values` are `[inputs + 1, outputs]`, and no other task writes the block.
-unsafe fn add_block(packed: &[PackedRows], (input, output): (usize, usize), sizes: Sizes, values: *mut f32) {
+unsafe fn add_block(rows: &PackedRows, (input, output): (usize, usize), sizes: Sizes, values: *mut f32) {
     let Sizes { inputs, outputs, .. } = sizes;
     let column = output * WeightSums::OUTPUTS;
-    for PackedRows { left, right } in packed {
-        let (left, right) = (&left[input], &right[output]);
-        // SAFETY: the block's rows and columns lie in the values, which are this task's.
-        unsafe {
-            multiply_lanes(
-                right.set(),
-                &Product {
-                    left: left.lanes(),
-                    rows: left.rows(),
-                    right,
-                    output: values.add(input * WeightSums::INPUTS * outputs + column),
-                    output_stride: outputs,
-                    accumulate: true,
-                },
-            );
-            if input == 0 {
-                add_column_sums(right, values.add(inputs * outputs + column));
-            }
+    let (left, right) = (&rows.left[input], &rows.right[output]);
+    // SAFETY: the block's rows and columns lie in the values, which are this task's.
+    unsafe {
+        let product = Product {
+            left: left.lanes(),
+            rows: left.rows(),
+            right,
+            output: values.add(input * WeightSums::INPUTS * outputs + column),
+            output_stride: outputs,
+            accumulate: true,
+        };
+        multiply_lanes(right.set(), &product);
+        if input == 0 {
+            add_column_sums(right, values.add(inputs * outputs + column));
         }
     }
 }
