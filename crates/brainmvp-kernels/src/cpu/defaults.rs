@@ -1,5 +1,6 @@
 //! The default methods, which GPU backends run, against the kernels: forward and gradients on the same numbers.
 
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::TensorData;
