@@ -2,7 +2,10 @@
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
-use crate::ops::{GroupNormOptions, attention, conv, depthwise, group_norm, linear, mlp, norm, patch};
+use crate::ops::{
+    AdamWStep, GroupNormOptions, adamw, attention, conv, depthwise, group_norm, linear, mlp, norm, patch,
+    residual,
+};
 
 /// The operations of channels-last 3-D networks, on the primitives of a backend, and their gradients.
 ///
@@ -171,6 +174,20 @@ pub trait VolumeOps: Backend {
         group_norm::reference_backward::<Self>(x, [scale, shift], moments, gradient, options)
     }
 
+    /// See [`crate::ops::leaky_sum`].
+    fn leaky_sum(x: FloatTensor<Self>, y: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
+        residual::reference::<Self>(x, y, slope)
+    }
+
+    /// Gradient of [`VolumeOps::leaky_sum`] for either path, given its output.
+    fn leaky_sum_backward(
+        output: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        slope: f32,
+    ) -> FloatTensor<Self> {
+        residual::reference_backward::<Self>(output, gradient, slope)
+    }
+
     /// See [`crate::ops::channel_affine`].
     fn channel_affine(
         x: FloatTensor<Self>,
@@ -224,6 +241,22 @@ pub trait VolumeOps: Backend {
         gradient: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         patch::upsample_backward_reference::<Self>(x, weight, gradient)
+    }
+
+    /// See [`crate::ops::adamw`].
+    fn adamw(
+        value: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        adamw::reference::<Self>(value, gradient, first, second, step)
+    }
+
+    /// See [`crate::ops::sum_of_squares`].
+    fn sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        adamw::sum_of_squares::<Self>(x)
     }
 }
 

@@ -1,13 +1,14 @@
 //! AdamW over the parameters of a module, by name.
 //!
-//! The arithmetic is Burn's; what is here is the bookkeeping that exact resuming needs: moments live under the names of
-//! their parameters, as flat tensors, so that a checkpoint can hold them beside the weights.
+//! The arithmetic is an operation of the kernels; what is here is the bookkeeping that exact resuming needs: moments
+//! live under the names of their parameters, as flat tensors, so that a checkpoint can hold them beside the weights.
 
 use std::collections::BTreeMap;
 
+use brainmvp_kernels::ops::{self, AdamWStep};
 use brainmvp_nets::weights::Place;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer};
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -57,8 +58,7 @@ pub struct Moments {
 
 /// The optimiser of a run.
 pub struct NamedAdamW {
-    decayed: AdamW,
-    undecayed: AdamW,
+    config: OptimizerConfig,
     /// Parameters below this name have no weight decay and a learning rate of their own.
     templates: &'static str,
     template_factor: f64,
@@ -69,21 +69,7 @@ pub struct NamedAdamW {
 impl NamedAdamW {
     /// An optimiser without moments. The learning rate of templates is `template_factor` times the others'.
     pub fn new(config: &OptimizerConfig, template_factor: f64) -> Self {
-        let adamw = |weight_decay| {
-            AdamWConfig::new()
-                .with_beta_1(config.beta1)
-                .with_beta_2(config.beta2)
-                .with_epsilon(config.epsilon)
-                .with_weight_decay(weight_decay)
-                .build()
-        };
-        Self {
-            decayed: adamw(config.weight_decay),
-            undecayed: adamw(0.0),
-            templates: "templates.",
-            template_factor,
-            moments: BTreeMap::new(),
-        }
+        Self { config: *config, templates: "templates.", template_factor, moments: BTreeMap::new() }
     }
 
     /// Moves every parameter that has a gradient. Parameters without one stay, and so do their moments: a template
@@ -108,7 +94,7 @@ pub fn gradient_norm<M: Module>(module: &M, gradients: &GradientsParams) -> f64 
     impl ModuleVisitor for Squares<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(gradient) = self.gradients.get::<D>(param.id) {
-                self.sum += f64::from((gradient.clone() * gradient).sum().into_scalar::<f32>());
+                self.sum += f64::from(ops::sum_of_squares(gradient).into_scalar::<f32>());
             }
         }
     }
@@ -140,25 +126,34 @@ impl ModuleMapper for Step<'_> {
         };
         let name = self.place.path();
         let optimizer = &mut *self.optimizer;
-        let (adamw, rate) = if name.starts_with(optimizer.templates) {
-            (&optimizer.undecayed, self.rate * optimizer.template_factor)
+        let OptimizerConfig { weight_decay, beta1, beta2, epsilon, .. } = optimizer.config;
+        let (weight_decay, rate) = if name.starts_with(optimizer.templates) {
+            (0.0, self.rate * optimizer.template_factor)
         } else {
-            (&optimizer.decayed, self.rate)
+            (weight_decay, self.rate)
         };
-        let state = optimizer.moments.remove(&name).map(|moments| AdamWState {
-            momentum: AdaptiveMomentumState::new(moments.updates, moments.first, moments.second),
-        });
         let shape = gradient.dims();
-        let count = shape.iter().product::<usize>();
-        let gradient = gradient.reshape([count]);
-        let gradient = if self.gradient_scale == 1.0 { gradient } else { gradient * self.gradient_scale };
+        let gradient = gradient.reshape([shape.iter().product::<usize>()]);
+        let Moments { updates, first, second } = optimizer.moments.remove(&name).unwrap_or_else(|| Moments {
+            updates: 0,
+            first: gradient.zeros_like(),
+            second: gradient.zeros_like(),
+        });
+        let updates = updates + 1;
+        let step = AdamWStep {
+            rate,
+            weight_decay,
+            beta1,
+            beta2,
+            epsilon,
+            gradient_scale: self.gradient_scale,
+            number: i32::try_from(updates).unwrap_or(i32::MAX),
+        };
         param.map(|value| {
-            let (moved, state) = adamw.step(rate, value.inner().reshape([count]), gradient, state);
-            if let Some(AdamWState { momentum }) = state {
-                let AdaptiveMomentumState { time, moment_1, moment_2, .. } = momentum;
-                optimizer.moments.insert(name, Moments { updates: time, first: moment_1, second: moment_2 });
-            }
-            Tensor::from_inner(moved.reshape(shape)).require_grad()
+            let value = value.inner().reshape(gradient.dims());
+            let [value, first, second] = ops::adamw([value, gradient, first, second], step);
+            optimizer.moments.insert(name, Moments { updates, first, second });
+            Tensor::from_inner(value.reshape(shape)).require_grad()
         })
     }
 }

@@ -1,6 +1,7 @@
-//! Exponential and the exact (erf) GELU on vectors of floats.
+//! Exponential, the exact (erf) GELU, and the leaky ReLU of a sum, on vectors of floats.
 
-use super::simd::{Lanes, dispatch, load_some, store_some};
+use super::buffer::build;
+use super::simd::{InstructionSet, Lanes, dispatch, load_some, store_some};
 
 /// `1.5 * 2^23`: adding it rounds to an integer, which is then in the low bits.
 const ROUNDING: f32 = 12_582_912.0;
@@ -91,6 +92,77 @@ unsafe fn gelu_with_gradient_values<L: Lanes>(z: *mut f32, gradient: *mut f32, c
             let (cumulative, density) = normal(values);
             store_some(values.mul(cumulative), z.add(i), left);
             store_some(upstream.mul(cumulative.mul_add(values, density)), gradient.add(i), left);
+        }
+    }
+}
+
+/// Floats of a task of the sums.
+const CHUNK: usize = 1 << 15;
+
+/// The leaky ReLU of `x + y`.
+pub(crate) fn leaky_sum(x: &[f32], y: &[f32], slope: f32) -> Vec<f32> {
+    over_chunks([x, y], |set, [x, y], to| {
+        // SAFETY: there are as many floats of all three.
+        unsafe { leaky_sum_on(set, x, y, slope, to) }
+    })
+}
+
+/// The gradient of [`leaky_sum`] for either of its inputs, given its output and the gradient for that.
+pub(crate) fn leaky_sum_backward(output: &[f32], gradient: &[f32], slope: f32) -> Vec<f32> {
+    over_chunks([output, gradient], |set, [output, gradient], to| {
+        // SAFETY: there are as many floats of all three.
+        unsafe { leaky_gradient_on(set, output, gradient, slope, to) }
+    })
+}
+
+/// As many floats as there are of each slice, which `fill` writes from chunks of them.
+fn over_chunks(from: [&[f32]; 2], fill: impl Fn(InstructionSet, [&[f32]; 2], *mut f32) + Sync) -> Vec<f32> {
+    let len = from[0].len();
+    assert_eq!(from[1].len(), len);
+    let set = InstructionSet::detect();
+    // SAFETY: the kernels write all floats of the chunk.
+    let [output] = unsafe {
+        build(len, CHUNK, |index, [to], count| {
+            fill(set, from.map(|values| &values[index * CHUNK..][..count]), to);
+        })
+    };
+    output
+}
+
+dispatch! {
+    /// All of `to`, as many floats as each slice has, is written.
+    unsafe fn leaky_sum_on(x: &[f32], y: &[f32], slope: f32, to: *mut f32) = leaky_sum_values
+}
+
+dispatch! {
+    /// All of `to`, as many floats as each slice has, is written.
+    unsafe fn leaky_gradient_on(output: &[f32], gradient: &[f32], slope: f32, to: *mut f32) = leaky_gradient_values
+}
+
+#[inline(always)]
+unsafe fn leaky_sum_values<L: Lanes>(x: &[f32], y: &[f32], slope: f32, to: *mut f32) {
+    for at in (0..x.len()).step_by(L::N) {
+        let count = (x.len() - at) as isize;
+        // SAFETY: the caller has the instruction set of `L`, and as many floats in all three.
+        unsafe {
+            let [x, y] = [x, y].map(|values| load_some::<L>(values.as_ptr().add(at), count));
+            let sum = x.add(y);
+            store_some(sum.mul(L::splat(slope)).where_negative(sum, sum), to.add(at), count);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn leaky_gradient_values<L: Lanes>(output: &[f32], gradient: &[f32], slope: f32, to: *mut f32) {
+    for at in (0..output.len()).step_by(L::N) {
+        let count = (output.len() - at) as isize;
+        // SAFETY: the caller has the instruction set of `L`, and as many floats in all three.
+        unsafe {
+            let [output, gradient] =
+                [output, gradient].map(|values| load_some::<L>(values.as_ptr().add(at), count));
+            let above_zero = L::zero().sub(output);
+            let scaled = gradient.mul(L::splat(slope));
+            store_some(gradient.where_negative(above_zero, scaled), to.add(at), count);
         }
     }
 }

@@ -5,23 +5,30 @@ use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 
 use super::simd::InstructionSet;
-use super::{attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, mlp, patch, winograd};
-use crate::ops::{Activation, GroupNormOptions};
+use super::{
+    activation, adamw, attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, mlp, patch,
+    winograd,
+};
+use crate::ops::{Activation, AdamWStep, GroupNormOptions};
 
 fn values(count: usize, salt: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 37 + salt * 17) % 101) as f32 / 50.0 - 1.0).collect()
 }
 
-/// Asserts that all instruction sets of the machine agree closely, and all numbers of threads exactly.
+/// Asserts that all instruction sets of the machine that compute in fp32 agree closely, and all numbers of threads
+/// exactly, in bfloat16 too.
 fn assert_agree(kernel: impl Fn() -> Vec<Vec<f32>> + Sync) {
     let run = |set: InstructionSet, threads: usize| {
         let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| set.run(&kernel))
     };
     let expected = run(InstructionSet::Portable, 1);
-    for set in InstructionSet::available() {
+    for set in InstructionSet::available_for_products() {
         let got = run(set, 1);
         assert_eq!(got, run(set, 3), "{set:?} with other threads");
+        if set.in_fp32() != set {
+            continue;
+        }
         for (got, expected) in got.iter().zip(&expected) {
             assert_eq!(got.len(), expected.len());
             let largest = expected.iter().fold(1.0f32, |largest, x| largest.max(x.abs()));
@@ -61,6 +68,25 @@ fn perceptron(rows: usize, inputs: usize, hidden: usize) -> Vec<Vec<f32>> {
         gradients.weight2,
         gradients.bias2,
     ]
+}
+
+fn elementwise(count: usize) -> Vec<Vec<f32>> {
+    let [value, gradient, first] = [1, 2, 3].map(|salt| values(count, salt));
+    let second: Vec<f32> = values(count, 4).into_iter().map(f32::abs).collect();
+    let step = AdamWStep {
+        rate: 0.1,
+        weight_decay: 0.2,
+        beta1: 0.8,
+        beta2: 0.95,
+        epsilon: 1e-3,
+        gradient_scale: 0.5,
+        number: 3,
+    };
+    let updated = adamw::update([&value, &gradient, &first, &second], step);
+    let sum = activation::leaky_sum(&value, &first, 0.1);
+    let sum_gradient = activation::leaky_sum_backward(&sum, &gradient, 0.1);
+    let squares = vec![adamw::sum_of_squares(&value)];
+    updated.into_iter().chain([squares, sum, sum_gradient]).collect()
 }
 
 fn norms(rows: usize, channels: usize) -> Vec<Vec<f32>> {
@@ -151,6 +177,11 @@ proptest! {
         assert_agree(|| linear(rows, inputs, outputs));
         assert_agree(|| perceptron(rows, inputs, outputs));
         assert_agree(|| norms(rows, inputs));
+    }
+
+    #[test]
+    fn elements(count in 0usize..100_000) {
+        assert_agree(|| elementwise(count));
     }
 
     #[test]

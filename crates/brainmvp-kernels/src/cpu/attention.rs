@@ -107,7 +107,7 @@ pub(crate) fn backward(qkv: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<f32> 
     let groups = TASKS.div_ceil(heads.len().max(1)).min(blocks);
     let mut output = vec![0.0; qkv.len()];
     let to = Shared::new(&mut output);
-    let sums: Vec<Vec<f32>> = (0..heads.len() * groups)
+    let mut sums: Vec<Vec<f32>> = (0..heads.len() * groups)
         .into_par_iter()
         .map_init(Scratch::default, |scratch, task| {
             let (head, group) = (&heads[task / groups], task % groups);
@@ -122,7 +122,7 @@ pub(crate) fn backward(qkv: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<f32> 
             sums
         })
         .collect();
-    sizes.heads().zip(sums.par_chunks(groups.max(1))).for_each(|(head, sums)| {
+    sizes.heads().zip(sums.par_chunks_mut(groups.max(1))).for_each(|(head, sums)| {
         // SAFETY: no other task has the keys and values of this head.
         unsafe { write_sums(sums, sizes, to.at(sizes.part(head, 1))) };
     });
@@ -133,15 +133,17 @@ pub(crate) fn backward(qkv: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<f32> 
 ///
 /// # Safety
 /// `to` is where the head's keys are in a gradient for the input, and no other task writes those or the values.
-unsafe fn write_sums(sums: &[Vec<f32>], sizes: Sizes, to: *mut f32) {
-    for part in 0..2 {
-        for token in 0..sizes.tokens {
-            for channel in 0..sizes.width {
-                let from = (part * sizes.tokens + token) * sizes.width + channel;
-                let total = sums.iter().map(|sums| sums[from]).sum();
-                // SAFETY: token and channel lie in the head's part.
-                unsafe { to.add((token * 3 + part) * sizes.channels() + channel).write(total) };
-            }
+unsafe fn write_sums(sums: &mut [Vec<f32>], sizes: Sizes, to: *mut f32) {
+    let Some((total, others)) = sums.split_first_mut() else { return };
+    for sums in others {
+        total.iter_mut().zip(sums).for_each(|(total, sum)| *total += *sum);
+    }
+    for (row, total) in total.chunks_exact(sizes.width.max(1)).enumerate() {
+        let (part, token) = (row / sizes.tokens, row % sizes.tokens);
+        // SAFETY: the token's channels lie in the head's part.
+        unsafe {
+            let to = to.add((token * 3 + part) * sizes.channels());
+            to.copy_from_nonoverlapping(total.as_ptr(), sizes.width);
         }
     }
 }

@@ -188,6 +188,16 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         (output, FloatTensor::<Self>::new(moments))
     }
 
+    fn leaky_sum(x: FloatTensor<Self>, y: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
+        let ((x, x_node), (y, y_node)) = (x.into_parts(), y.into_parts());
+        let output = B::leaky_sum(x, y, slope);
+        let kept = (output.clone(), slope);
+        record::<B, C, _, 2>([x_node, y_node], output, kept, |(output, slope), gradient, _| {
+            let gradient = B::leaky_sum_backward(output, gradient, slope);
+            all([gradient.clone(), gradient])
+        })
+    }
+
     fn channel_affine(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,

@@ -88,8 +88,8 @@ pub(crate) fn backward(
     epsilon: f32,
 ) -> Gradients {
     let channels = scale.len();
-    if channels == 0 {
-        return Gradients { input: Vec::new(), scale: Vec::new(), shift: Vec::new() };
+    if x.is_empty() {
+        return Gradients { input: Vec::new(), scale: vec![0.0; channels], shift: vec![0.0; channels] };
     }
     assert!(moments.mean.len() == channels && moments.variance.len() == channels);
     assert!(x.len() == gradient.len() && x.len().is_multiple_of(channels));

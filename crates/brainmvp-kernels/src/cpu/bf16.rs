@@ -30,16 +30,48 @@ impl Operand<__m512> for Pairs {
 /// The processor has AVX-512 BF16, the rows have `count` floats, `to` as many.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(crate) unsafe fn interleave(first: *const f32, second: Option<*const f32>, count: usize, to: *mut f32) {
-    for at in (0..count).step_by(16) {
-        let mask = mask(count - at);
-        // SAFETY: what the mask leaves lies in the rows.
-        unsafe {
-            let low = rounded(first.add(at), mask);
-            let high = second.map_or(_mm512_setzero_si512(), |second| rounded(second.add(at), mask));
-            let pairs = _mm512_or_si512(low, _mm512_slli_epi32::<16>(high));
-            _mm512_mask_storeu_ps(to.add(at), mask, _mm512_castsi512_ps(pairs));
+    let whole = count - count % 16;
+    // SAFETY: what is read and written lies before `count`, by the step or by the mask.
+    unsafe {
+        for at in (0..whole).step_by(16) {
+            let high = second.map_or(_mm512_setzero_ps(), |second| _mm512_loadu_ps(second.add(at)));
+            _mm512_storeu_ps(to.add(at), pairs_of(_mm512_loadu_ps(first.add(at)), high));
+        }
+        if whole < count {
+            let mask = mask(count - whole);
+            let load = |from: *const f32| _mm512_maskz_loadu_ps(mask, from.add(whole));
+            let pairs = pairs_of(load(first), second.map_or(_mm512_setzero_ps(), load));
+            _mm512_mask_storeu_ps(to.add(whole), mask, pairs);
         }
     }
+}
+
+/// Pairs of the lanes of two registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) fn pairs_of(low: __m512, high: __m512) -> __m512 {
+    /// Where the words of a register come from that has those of its halves in turn.
+    const IN_TURN: [u16; 32] = {
+        let mut words = [0; 32];
+        let mut at = 0;
+        while at < 32 {
+            words[at] = (at / 2 + at % 2 * 16) as u16;
+            at += 1;
+        }
+        words
+    };
+    // SAFETY: the table has the size of a register; bits are bits.
+    let in_turn = unsafe { _mm512_loadu_si512(IN_TURN.as_ptr().cast()) };
+    _mm512_castsi512_ps(_mm512_permutexvar_epi16(in_turn, rounded(low, high)))
+}
+
+/// The numbers of two registers rounded, side by side.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) fn rounded(first: __m512, second: __m512) -> __m512i {
+    let rounded = _mm512_cvtne2ps_pbh(second, first);
+    // SAFETY: the registers are of one size, and all bits are integers.
+    unsafe { std::mem::transmute::<__m512bh, __m512i>(rounded) }
 }
 
 /// The first lanes, at most 16.
@@ -48,44 +80,28 @@ fn mask(count: usize) -> u16 {
     if count >= 16 { u16::MAX } else { (1 << count) - 1 }
 }
 
-/// Sixteen numbers rounded, each in the low half of a lane.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn rounded(from: *const f32, mask: u16) -> __m512i {
-    // SAFETY: the caller promises the floats that the mask leaves.
-    unsafe { _mm512_cvtepu16_epi32(halves(from, mask)) }
-}
-
-/// Sixteen numbers rounded, side by side.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn halves(from: *const f32, mask: u16) -> __m256i {
-    // SAFETY: the caller promises the floats that the mask leaves; the registers are of one size.
-    unsafe {
-        let rounded = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from));
-        std::mem::transmute::<__m256bh, __m256i>(rounded)
-    }
-}
-
 /// The numbers of a row rounded, neighbours being pairs; a last one alone is paired with zero.
 ///
 /// # Safety
 /// The processor has AVX-512 BF16, the row has `count` floats, `to` has one for each pair.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn round(from: *const f32, count: usize, to: *mut f32) {
-    for at in (0..count).step_by(16) {
-        let mask = mask(count - at);
-        let pairs = mask_of_pairs(count - at);
-        // SAFETY: what the masks leave lies in the row and in `to`.
-        unsafe {
-            let numbers = _mm512_castps256_ps512(_mm256_castsi256_ps(halves(from.add(at), mask)));
-            _mm512_mask_storeu_ps(to.add(at / 2), pairs, numbers);
+    let whole = count - count % 32;
+    // SAFETY: what is read and written lies before `count`, by the step or by the masks.
+    unsafe {
+        for at in (0..whole).step_by(32) {
+            let pairs = rounded(_mm512_loadu_ps(from.add(at)), _mm512_loadu_ps(from.add(at + 16)));
+            _mm512_storeu_ps(to.add(at / 2), _mm512_castsi512_ps(pairs));
+        }
+        if whole < count {
+            let left = count - whole;
+            let first = _mm512_maskz_loadu_ps(mask(left), from.add(whole));
+            let second =
+                _mm512_maskz_loadu_ps(mask(left.saturating_sub(16)), from.add(whole).wrapping_add(16));
+            let pairs = _mm512_castsi512_ps(rounded(first, second));
+            _mm512_mask_storeu_ps(to.add(whole / 2), mask(left.div_ceil(2)), pairs);
         }
     }
-}
-
-/// The lanes of at most 16 numbers' pairs.
-#[inline(always)]
-fn mask_of_pairs(count: usize) -> u16 {
-    mask(count.min(16).div_ceil(2))
 }
 
 /// The left-hand matrix of a product, rounded, as a matrix of pairs in the memory of `to`.

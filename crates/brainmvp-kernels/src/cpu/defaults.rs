@@ -1,5 +1,6 @@
 //! The default methods, which GPU backends run, against the kernels: forward and gradients on the same numbers.
 
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::TensorData;
@@ -7,7 +8,8 @@ use proptest::prelude::*;
 
 use crate::VolumeOps;
 use crate::ops::{
-    Activation, GroupNormOptions, attention, conv, depthwise, group_norm, linear, mlp, norm, patch,
+    Activation, AdamWStep, GroupNormOptions, adamw, attention, conv, depthwise, group_norm, linear, mlp,
+    norm, patch, residual,
 };
 
 type Primitive = FloatTensor<Flex>;
@@ -59,6 +61,36 @@ fn products(rows: usize, inputs: usize, outputs: usize) {
         mlp::reference_backward::<Flex>(x.clone(), weights, gradient.clone()),
         Flex::voxel_mlp_backward(x, weight, bias, weight2, gradient).into(),
     );
+}
+
+fn elementwise(count: usize) {
+    let [value, gradient, first] = [1, 2, 3].map(|salt| tensor([count], salt));
+    let second = Flex::float_abs(tensor([count], 4));
+    let step = AdamWStep {
+        rate: 0.1,
+        weight_decay: 0.2,
+        beta1: 0.8,
+        beta2: 0.95,
+        epsilon: 1e-3,
+        gradient_scale: 0.5,
+        number: 3,
+    };
+    let copies = || (value.clone(), gradient.clone(), first.clone(), second.clone());
+    let (v, g, m, s) = copies();
+    assert_same(
+        "update",
+        adamw::reference::<Flex>(value.clone(), gradient.clone(), first.clone(), second.clone(), step).into(),
+        Flex::adamw(v, g, m, s, step).into(),
+    );
+    let (v, g) = (value.clone(), gradient.clone());
+    let sum = Flex::leaky_sum(v.clone(), g.clone(), 0.1);
+    assert_same("leaky sum", [residual::reference::<Flex>(v, g.clone(), 0.1)], [sum.clone()]);
+    assert_same(
+        "leaky sum's gradient",
+        [residual::reference_backward::<Flex>(sum.clone(), g.clone(), 0.1)],
+        [Flex::leaky_sum_backward(sum, g, 0.1)],
+    );
+    assert_same("squares", [adamw::sum_of_squares::<Flex>(value.clone())], [Flex::sum_of_squares(value)]);
 }
 
 fn norms(rows: usize, groups: usize, width: usize) {
@@ -173,6 +205,7 @@ proptest! {
         (groups, stride) in (1usize..4, 1usize..3),
     ) {
         products(rows, inputs, outputs);
+        elementwise(rows * inputs);
         norms(rows + 1, groups, inputs);
         attentions(rows, groups, inputs);
         neighbourhoods(size.into(), inputs, outputs);

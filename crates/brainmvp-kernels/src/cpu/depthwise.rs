@@ -64,7 +64,7 @@ pub(crate) struct Task {
 }
 
 /// Rows of a brick along D and H: even.
-const BRICK: usize = 4;
+const BRICK: usize = 6;
 /// Output voxels of a register tile.
 const TILE: usize = 6;
 /// The widest kernel that there is.

@@ -6,9 +6,12 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use super::{attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, mlp, patch, winograd};
+use super::{
+    activation, adamw, attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, mlp, patch,
+    winograd,
+};
 use crate::VolumeOps;
-use crate::ops::{self, GroupNormOptions};
+use crate::ops::{self, AdamWStep, GroupNormOptions};
 
 type Primitive = FloatTensor<Flex>;
 
@@ -238,6 +241,20 @@ impl VolumeOps for Flex {
         ops::group_norm::reference_backward::<Flex>(x, [scale, shift], moments, gradient, options)
     }
 
+    fn leaky_sum(x: Primitive, y: Primitive, slope: f32) -> Primitive {
+        if let (Some(v), Some(w)) = (floats(&x), floats(&y)) {
+            return primitive(activation::leaky_sum(&v, &w, slope), x.shape());
+        }
+        ops::residual::reference::<Flex>(x, y, slope)
+    }
+
+    fn leaky_sum_backward(output: Primitive, gradient: Primitive, slope: f32) -> Primitive {
+        if let (Some(o), Some(g)) = (floats(&output), floats(&gradient)) {
+            return primitive(activation::leaky_sum_backward(&o, &g, slope), output.shape());
+        }
+        ops::residual::reference_backward::<Flex>(output, gradient, slope)
+    }
+
     fn channel_affine(x: Primitive, scale: Primitive, shift: Primitive) -> Primitive {
         if let (Some(v), Some(a), Some(b)) = (floats(&x), floats(&scale), floats(&shift)) {
             return primitive(batch_norm::affine(&v, &a, &b), x.shape());
@@ -307,6 +324,30 @@ impl VolumeOps for Flex {
             return (primitive(gradients.input, x.shape()), primitive(gradients.weight, weight.shape()));
         }
         ops::patch::upsample_backward_reference::<Flex>(x, weight, gradient)
+    }
+
+    fn adamw(
+        value: Primitive,
+        gradient: Primitive,
+        first: Primitive,
+        second: Primitive,
+        step: AdamWStep,
+    ) -> (Primitive, Primitive, Primitive) {
+        if let (Some(v), Some(g), Some(m), Some(s)) =
+            (floats(&value), floats(&gradient), floats(&first), floats(&second))
+        {
+            return adamw::update([&v, &g, &m, &s], step)
+                .map(|values| primitive(values, value.shape()))
+                .into();
+        }
+        ops::adamw::reference::<Flex>(value, gradient, first, second, step)
+    }
+
+    fn sum_of_squares(x: Primitive) -> Primitive {
+        match floats(&x) {
+            Some(x) => primitive(vec![adamw::sum_of_squares(&x)], [1]),
+            None => ops::adamw::sum_of_squares::<Flex>(x),
+        }
     }
 }
 

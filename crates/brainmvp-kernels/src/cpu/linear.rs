@@ -2,13 +2,11 @@
 //!
 //! Rows are worked on in chunks that stay in a core's cache. The partition of the work depends on the sizes only, so results are the same for every number of threads.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::buffer::{Shared, build, extend};
-use super::panels::Panels;
-use super::product::{Matrix, Product, add_column_sums, multiply};
+use super::panels::{Panels, Turned};
+use super::product::{Matrix, Product, add_column_sums, multiply, multiply_lanes};
 use super::simd::InstructionSet;
 
 /// Sizes of a linear layer.
@@ -30,6 +28,11 @@ impl Sizes {
     pub(crate) fn rows_per_span(self) -> usize {
         const FLOATS: usize = 1 << 20;
         (FLOATS / self.outputs.max(self.inputs).max(1)).next_multiple_of(self.rows_per_chunk())
+    }
+
+    /// Blocks of inputs and of outputs of the weight; of inputs at least one, which the bias goes with.
+    fn blocks(self) -> (usize, usize) {
+        (self.inputs.div_ceil(WeightSums::INPUTS).max(1), self.outputs.div_ceil(WeightSums::OUTPUTS))
     }
 
     fn check(self, x: &[f32], weight: &[f32]) {
@@ -92,7 +95,7 @@ pub(crate) fn backward(x: &[f32], weight: &[f32], gradient: &[f32], sizes: Sizes
     let turned =
         &unsafe { Panels::packed(set, Matrix::new(weight, outputs).transposed(), (outputs, inputs), &[]) };
     let mut input = Vec::with_capacity(sizes.rows * inputs);
-    let mut sums = WeightSums::new(set, sizes);
+    let (mut sums, mut packed) = (WeightSums::new(set, sizes), Vec::new());
     let (chunk, span) = (sizes.rows_per_chunk(), sizes.rows_per_span());
     for first in (0..sizes.rows).step_by(span) {
         let rows = span.min(sizes.rows - first);
@@ -105,7 +108,7 @@ pub(crate) fn backward(x: &[f32], weight: &[f32], gradient: &[f32], sizes: Sizes
                 multiply(set, &Product { left, rows, right, output: to, output_stride, accumulate: false });
             });
         }
-        sums.add(&x[first * inputs..(first + rows) * inputs], gradient, rows);
+        sums.add(&x[first * inputs..(first + rows) * inputs], gradient, rows, &mut packed);
     }
     let (weight, bias) = sums.total();
     Gradients { input, weight, bias }
@@ -113,7 +116,8 @@ pub(crate) fn backward(x: &[f32], weight: &[f32], gradient: &[f32], sizes: Sizes
 
 /// The weight and bias gradients of a linear layer while they are summed over the rows.
 ///
-/// Blocks of the weight are summed at the same time. Where these are too few, so are groups of rows.
+/// Rows are packed once for all blocks of the weight that they are multiplied for. The blocks are summed at the same
+/// time; where these are too few, so are groups of rows.
 pub(crate) struct WeightSums {
     set: InstructionSet,
     sizes: Sizes,
@@ -122,75 +126,66 @@ pub(crate) struct WeightSums {
     values: Vec<f32>,
 }
 
+/// Some rows of a layer's inputs and of its output's gradient, packed for the product that gives the weight's.
+#[derive(Default)]
+pub(crate) struct PackedRows {
+    /// One for each block of inputs.
+    left: Vec<Turned>,
+    /// One for each block of outputs.
+    right: Vec<Panels>,
+}
+
 impl WeightSums {
     /// Inputs of a block: a multiple of every tile's rows.
     const INPUTS: usize = 96;
     /// Outputs of a block: a multiple of every panel's width.
     const OUTPUTS: usize = 128;
-    /// Rows whose gradients are packed at a time.
+    /// Rows that are packed together.
     const ROWS: usize = 128;
     /// Tasks that are enough.
     const TASKS: usize = 16;
 
     pub(crate) fn new(set: InstructionSet, sizes: Sizes) -> Self {
-        let blocks = sizes.inputs.div_ceil(Self::INPUTS).max(1) * sizes.outputs.div_ceil(Self::OUTPUTS);
-        let groups = Self::TASKS.div_ceil(blocks.max(1));
-        Self { set, sizes, groups, values: vec![0.0; groups * (sizes.inputs + 1) * sizes.outputs] }
+        let (inputs, outputs) = sizes.blocks();
+        let groups = Self::TASKS.div_ceil((inputs * outputs).max(1));
+        let values = vec![0.0; groups * (sizes.inputs + 1) * sizes.outputs];
+        Self { set, sizes, groups, values }
+    }
+
+    /// Adds some rows, packed in the memory of those before.
+    pub(crate) fn add(&mut self, x: &[f32], gradient: &[f32], rows: usize, packed: &mut Vec<PackedRows>) {
+        let Sizes { inputs, outputs, .. } = self.sizes;
+        assert!(x.len() == rows * inputs && gradient.len() == rows * outputs);
+        packed.resize_with(rows.div_ceil(Self::ROWS), PackedRows::default);
+        packed.par_iter_mut().enumerate().for_each(|(part, packed)| {
+            let first = part * Self::ROWS;
+            let (x, gradient) = (&x[first * inputs..], &gradient[first * outputs..]);
+            packed.pack(self.set, [x, gradient], Sizes { rows: Self::ROWS.min(rows - first), ..self.sizes });
+        });
+        self.add_packed(packed.iter());
     }
 
     /// Adds some rows.
-    pub(crate) fn add(&mut self, x: &[f32], gradient: &[f32], rows: usize) {
-        let (input_blocks, output_blocks) =
-            (self.sizes.inputs.div_ceil(Self::INPUTS).max(1), self.sizes.outputs.div_ceil(Self::OUTPUTS));
-        let values = Shared::new(&mut self.values);
-        let rows_per_group = rows.div_ceil(self.groups);
-        (0..self.groups * input_blocks * output_blocks).into_par_iter().for_each(|task| {
-            let (group, block) =
-                (task / (input_blocks * output_blocks), task % (input_blocks * output_blocks));
-            let rows = (group * rows_per_group).min(rows)..((group + 1) * rows_per_group).min(rows);
-            let (input, output) =
-                (block / output_blocks * Self::INPUTS, block % output_blocks * Self::OUTPUTS);
-            // SAFETY: no other task has this block of this group.
-            unsafe { self.add_block(x, gradient, rows, (group, input, output), values) };
-        });
-    }
-
-    /// # Safety
-    /// No other task writes the block.
-    unsafe fn add_block(
-        &self,
-        x: &[f32],
-        gradient: &[f32],
-        rows: Range<usize>,
-        (group, input, output): (usize, usize, usize),
-        values: Shared,
+    pub(crate) fn add_packed<'a>(
+        &mut self,
+        packed: impl ExactSizeIterator<Item = &'a PackedRows> + Clone + Send + Sync,
     ) {
         let Sizes { inputs, outputs, .. } = self.sizes;
-        let columns = Self::OUTPUTS.min(outputs - output);
-        let (x, gradient) = (Matrix::new(x, inputs), Matrix::new(gradient, outputs));
-        let mut right = Panels::new(self.set);
-        for first in rows.clone().step_by(Self::ROWS) {
-            let depth = Self::ROWS.min(rows.end - first);
-            // SAFETY: rows and columns lie in the matrices; the block is this task's.
-            unsafe {
-                right.pack(gradient.at(first, output), (depth, columns), &[]);
-                multiply(
-                    self.set,
-                    &Product {
-                        left: x.at(first, input).transposed(),
-                        rows: Self::INPUTS.min(inputs - input),
-                        right: &right,
-                        output: values.at((group * (inputs + 1) + input) * outputs + output),
-                        output_stride: outputs,
-                        accumulate: true,
-                    },
-                );
-                if input == 0 {
-                    let bias = values.at((group * (inputs + 1) + inputs) * outputs + output);
-                    add_column_sums(&right, bias);
+        let (input_blocks, output_blocks) = self.sizes.blocks();
+        let (values, groups, blocks) =
+            (Shared::new(&mut self.values), self.groups, input_blocks * output_blocks);
+        let parts = packed.len();
+        (0..groups * blocks).into_par_iter().for_each(|task| {
+            let (group, block) = (task / blocks, task % blocks);
+            let (first, end) = (group * parts / groups, (group + 1) * parts / groups);
+            let block = (block / output_blocks, block % output_blocks);
+            for rows in packed.clone().skip(first).take(end - first) {
+                // SAFETY: no other task has this block of this group.
+                unsafe {
+                    add_block(rows, block, self.sizes, values.at(group * (inputs + 1) * outputs));
                 }
             }
-        }
+        });
     }
 
     /// The gradients of weight and bias: the groups added in order.
@@ -205,5 +200,53 @@ impl WeightSums {
         self.values.truncate(len);
         let bias = self.values.split_off(self.sizes.inputs * self.sizes.outputs);
         (self.values, bias)
+    }
+}
+
+impl PackedRows {
+    /// Packs rows, and so many, of a layer's inputs and of its output's gradient.
+    pub(crate) fn pack(&mut self, set: InstructionSet, [x, gradient]: [&[f32]; 2], sizes: Sizes) {
+        let Sizes { rows, inputs, outputs } = sizes;
+        assert!(x.len() >= rows * inputs && gradient.len() >= rows * outputs);
+        let (input_blocks, output_blocks) = sizes.blocks();
+        self.left.resize_with(input_blocks, || Turned::new(set));
+        self.right.resize_with(output_blocks, || Panels::new(set));
+        let (x, gradient) = (Matrix::new(x, inputs), Matrix::new(gradient, outputs));
+        for (block, left) in self.left.iter_mut().enumerate() {
+            let input = block * WeightSums::INPUTS;
+            // SAFETY: the block of columns lies in the rows.
+            unsafe { left.pack(x.at(0, input), (rows, WeightSums::INPUTS.min(inputs - input))) };
+        }
+        for (block, right) in self.right.iter_mut().enumerate() {
+            let output = block * WeightSums::OUTPUTS;
+            let columns = WeightSums::OUTPUTS.min(outputs - output);
+            // SAFETY: the block of columns lies in the rows.
+            unsafe { right.pack(gradient.at(0, output), (rows, columns), &[]) };
+        }
+    }
+}
+
+/// Adds what some rows give to a block, and with the first block of inputs to the bias.
+///
+/// # Safety
+/// `values` are `[inputs + 1, outputs]`, and no other task writes the block.
+unsafe fn add_block(rows: &PackedRows, (input, output): (usize, usize), sizes: Sizes, values: *mut f32) {
+    let Sizes { inputs, outputs, .. } = sizes;
+    let column = output * WeightSums::OUTPUTS;
+    let (left, right) = (&rows.left[input], &rows.right[output]);
+    // SAFETY: the block's rows and columns lie in the values, which are this task's.
+    unsafe {
+        let product = Product {
+            left: left.lanes(),
+            rows: left.rows(),
+            right,
+            output: values.add(input * WeightSums::INPUTS * outputs + column),
+            output_stride: outputs,
+            accumulate: true,
+        };
+        multiply_lanes(right.set(), &product);
+        if input == 0 {
+            add_column_sums(right, values.add(inputs * outputs + column));
+        }
     }
 }

@@ -5,9 +5,11 @@
 //! writing and reading them takes. The partition of the work depends on the sizes only, so results are the same for
 //! every number of threads.
 
+use rayon::prelude::*;
+
 use super::activation::{gelu, gelu_with_gradient};
-use super::buffer::{Shared, build, extend};
-use super::linear::{self, WeightSums};
+use super::buffer::{Shared, build, build_scattered_into};
+use super::linear::{self, PackedRows, WeightSums};
 use super::panels::Panels;
 use super::product::{Matrix, Product, multiply};
 use super::simd::InstructionSet;
@@ -24,6 +26,12 @@ pub(crate) struct Sizes {
 impl Sizes {
     fn first(self) -> linear::Sizes {
         linear::Sizes { rows: self.rows, inputs: self.inputs, outputs: self.hidden }
+    }
+
+    /// Rows that a task of the gradient takes: their hidden activations fit a core's second-level cache.
+    fn rows_per_chunk(self) -> usize {
+        const FLOATS: usize = 1 << 17;
+        (FLOATS / self.hidden.max(1)).clamp(48, 192) / 48 * 48
     }
 
     fn second(self) -> linear::Sizes {
@@ -93,40 +101,36 @@ pub(crate) fn forward(x: &[f32], weights: Weights<'_>, onto: &[f32], sizes: Size
 }
 
 /// The gradients of [`forward`], given that for its output, which is that for `onto` as well.
+///
+/// A task takes some rows all the way to the gradient for the input, and packs what the weights' gradients need of them
+/// while it is in the core's cache.
 pub(crate) fn backward(x: &[f32], weights: Weights<'_>, gradient: &[f32], sizes: Sizes) -> Gradients {
     weights.check(x, sizes);
     assert_eq!(gradient.len(), sizes.rows * sizes.outputs);
-    let Sizes { inputs, hidden, outputs, .. } = sizes;
+    let Sizes { inputs, outputs, .. } = sizes;
     let layers = Layers::new(weights, sizes);
     let mut input = Vec::with_capacity(sizes.rows * inputs);
-    let (mut middle, mut middle_gradient) = (Vec::new(), Vec::new());
     let mut sums1 = WeightSums::new(layers.set, sizes.first());
     let mut sums2 = WeightSums::new(layers.set, sizes.second());
-    let (chunk, span) = (sizes.first().rows_per_chunk(), sizes.first().rows_per_span());
+    let (chunk, span) = (sizes.rows_per_chunk(), sizes.first().rows_per_span());
+    let mut packed = Vec::new();
     for first in (0..sizes.rows).step_by(span) {
         let rows = span.min(sizes.rows - first);
-        let x = &x[first * inputs..(first + rows) * inputs];
-        let gradient = &gradient[first * outputs..(first + rows) * outputs];
-        middle.clear();
-        middle_gradient.clear();
-        middle.reserve(rows * hidden);
-        let shared = Shared::spare(&mut middle);
-        // SAFETY: each chunk of the three buffers is written by its task; `x` and `gradient` have a row for each.
-        unsafe {
-            extend([&mut middle_gradient], rows * hidden, chunk * hidden, |index, [to], count| {
-                let at = index * chunk;
-                let middle = shared.at(at * hidden);
-                layers.hidden(&x[at * inputs..], &gradient[at * outputs..], count / hidden, [middle, to]);
-            });
-            middle.set_len(rows * hidden);
-            extend([&mut input], rows * inputs, chunk * inputs, |index, [to], count| {
-                let left = &middle_gradient[index * chunk * hidden..];
-                let shape = (count / inputs, hidden);
-                multiply(layers.set, &product(left, shape, &layers.turned1, (to, inputs)));
-            });
-        }
-        sums2.add(&middle, gradient, rows);
-        sums1.add(x, &middle_gradient, rows);
+        packed.resize_with(rows.div_ceil(chunk), || [PackedRows::default(), PackedRows::default()]);
+        let to = Shared::spare(&mut input);
+        packed.par_iter_mut().enumerate().for_each_init(Vec::new, |middle, (index, packed)| {
+            let at = index * chunk;
+            let rows = chunk.min(rows - at);
+            let (x, gradient) = (&x[(first + at) * inputs..], &gradient[(first + at) * outputs..]);
+            // SAFETY: the rows of the input's gradient are this task's.
+            unsafe { layers.backward([x, gradient], rows, middle, (to.at(at * inputs), packed)) };
+        });
+        // SAFETY: the capacity is that of all rows, and the tasks have written those of this span.
+        unsafe { input.set_len((first + rows) * inputs) };
+        rayon::join(
+            || sums1.add_packed(packed.iter().map(|[first, _]| first)),
+            || sums2.add_packed(packed.iter().map(|[_, second]| second)),
+        );
     }
     let ((weight1, bias1), (weight2, bias2)) = (sums1.total(), sums2.total());
     Gradients { input, weight1, bias1, weight2, bias2 }
@@ -159,18 +163,35 @@ impl Layers {
         }
     }
 
-    /// Of some rows, the hidden activations and the gradient for what they are GELU of.
+    /// Of some rows, the gradient for the input, and what those for the weights need. `middle` is room to work in.
     ///
     /// # Safety
-    /// Input and gradient have the rows; both places have room for `[rows, hidden]` and are the caller's.
-    unsafe fn hidden(&self, x: &[f32], gradient: &[f32], rows: usize, [middle, to]: [*mut f32; 2]) {
+    /// There is room for the input's rows, and no other task writes them.
+    unsafe fn backward(
+        &self,
+        [x, gradient]: [&[f32]; 2],
+        rows: usize,
+        middle: &mut Vec<f32>,
+        (to, packed): (*mut f32, &mut [PackedRows; 2]),
+    ) {
         let Sizes { inputs, hidden, outputs, .. } = self.sizes;
-        // SAFETY: the caller's promise.
+        let count = rows * hidden;
+        // SAFETY: input and gradient have the rows; the products write the hidden values and the gradients for them.
         unsafe {
-            multiply(self.set, &product(x, (rows, inputs), &self.first, (middle, hidden)));
-            multiply(self.set, &product(gradient, (rows, outputs), &self.turned2, (to, hidden)));
-            gelu_with_gradient(self.set, middle, to, rows * hidden);
+            build_scattered_into(middle, 2 * count, |middle| {
+                let (values, gradients) = (middle.at(0), middle.at(count));
+                multiply(self.set, &product(x, (rows, inputs), &self.first, (values, hidden)));
+                let right = &self.turned2;
+                multiply(self.set, &product(gradient, (rows, outputs), right, (gradients, hidden)));
+                gelu_with_gradient(self.set, values, gradients, count);
+            });
         }
+        let (values, gradients) = middle.split_at(count);
+        // SAFETY: the place is the caller's promise.
+        unsafe { multiply(self.set, &product(gradients, (rows, hidden), &self.turned1, (to, inputs))) };
+        let [first, second] = packed;
+        first.pack(self.set, [x, gradients], linear::Sizes { rows, ..self.sizes.first() });
+        second.pack(self.set, [values, gradient], linear::Sizes { rows, ..self.sizes.second() });
     }
 }
 

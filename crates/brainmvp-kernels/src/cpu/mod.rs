@@ -1,6 +1,7 @@
 //! How the operations run on the Flex backend, and the gradients of those that have a kernel.
 
 mod activation;
+mod adamw;
 #[cfg(test)]
 mod agreement;
 mod attention;

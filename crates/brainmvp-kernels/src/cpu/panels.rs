@@ -1,4 +1,4 @@
-//! The right-hand matrix of a product, packed as the register kernel reads it.
+//! The matrices of a product, packed as the register kernel reads them.
 
 use rayon::prelude::*;
 
@@ -121,38 +121,14 @@ impl Panels {
                     (turned.as_ptr(), WIDEST_PANEL)
                 };
                 let to = to.add((1 + first / self.set.depth_of_lane()) * width);
-                self.write_rows((from, stride), rows, columns, (to, width));
+                write_rows(self.set, (from, stride), (rows, columns), (to, width));
             }
         }
     }
 
-    /// Writes rows `stride` floats apart as the panel's lanes hold them.
-    ///
-    /// # Safety
-    /// The rows have `columns` floats, and `to` the rows of the panel that they make.
-    unsafe fn write_rows(
-        &self,
-        (from, stride): (*const f32, usize),
-        rows: usize,
-        columns: usize,
-        (to, width): (*mut f32, usize),
-    ) {
-        let step = self.set.depth_of_lane();
-        for (place, row) in (0..rows).step_by(step).enumerate() {
-            // SAFETY: the caller's promise; the rest of a row is padding.
-            unsafe {
-                let (from, to) = (from.add(row * stride), to.add(place * width));
-                match self.set {
-                    #[cfg(target_arch = "x86_64")]
-                    InstructionSet::Avx512Bf16 => {
-                        let second = (row + 1 < rows).then(|| from.add(stride));
-                        super::bf16::interleave(from, second, columns, to);
-                    }
-                    _ => to.copy_from_nonoverlapping(from, columns),
-                }
-                to.add(columns).write_bytes(0, width - columns);
-            }
-        }
+    /// What they are packed for.
+    pub(crate) fn set(&self) -> InstructionSet {
+        self.set
     }
 
     /// Rows of the matrix.
@@ -170,6 +146,74 @@ impl Panels {
         let columns = self.panel.min(self.columns - column);
         let width = columns.next_multiple_of(self.lanes);
         Panel { start: index * self.panel * (self.depth + 1), column, columns, width }
+    }
+}
+
+/// Writes rows `stride` floats apart as lanes hold them, padded to a width.
+///
+/// # Safety
+/// The rows have `columns` floats, and `to` the lanes that they make.
+unsafe fn write_rows(
+    set: InstructionSet,
+    (from, stride): (*const f32, usize),
+    (rows, columns): (usize, usize),
+    (to, width): (*mut f32, usize),
+) {
+    for (place, row) in (0..rows).step_by(set.depth_of_lane()).enumerate() {
+        // SAFETY: the caller's promise; the rest of a row is padding.
+        unsafe {
+            let (from, to) = (from.add(row * stride), to.add(place * width));
+            match set {
+                #[cfg(target_arch = "x86_64")]
+                InstructionSet::Avx512Bf16 => {
+                    let second = (row + 1 < rows).then(|| from.add(stride));
+                    super::bf16::interleave(from, second, columns, to);
+                }
+                _ => to.copy_from_nonoverlapping(from, columns),
+            }
+            to.add(columns).write_bytes(0, width - columns);
+        }
+    }
+}
+
+/// The left-hand matrix of a product that is the transpose of some rows, as the register kernel reads it: once packed,
+/// it is multiplied with any number of panels.
+pub(crate) struct Turned {
+    set: InstructionSet,
+    values: Vec<f32>,
+    /// Rows of the left-hand matrix: columns of what was packed.
+    rows: usize,
+}
+
+impl Turned {
+    pub(crate) fn new(set: InstructionSet) -> Self {
+        Self { set, values: Vec::new(), rows: 0 }
+    }
+
+    /// Packs the transpose of `[depth, rows]`, whose rows lie in memory one after the other, into the same memory.
+    ///
+    /// # Safety
+    /// The matrix has as many rows and columns.
+    pub(crate) unsafe fn pack(&mut self, matrix: Matrix, (depth, rows): (usize, usize)) {
+        assert_eq!(matrix.column_stride, 1);
+        self.rows = rows;
+        let len = depth.div_ceil(self.set.depth_of_lane()) * rows;
+        // SAFETY: the caller's promise; the lanes of all rows are the whole length.
+        unsafe {
+            build_scattered_into(&mut self.values, len, |to| {
+                write_rows(self.set, (matrix.values, matrix.row_stride), (depth, rows), (to.at(0), rows));
+            });
+        }
+    }
+
+    /// As [`super::product::multiply_lanes`] takes it.
+    pub(crate) fn lanes(&self) -> Matrix {
+        Matrix { values: self.values.as_ptr(), row_stride: 1, column_stride: self.rows }
+    }
+
+    /// How many rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
     }
 }
 

@@ -82,15 +82,30 @@ pub(crate) struct Product<'a> {
 /// # Safety
 /// The matrices hold what the product says.
 pub(crate) unsafe fn multiply(set: InstructionSet, product: &Product<'_>) {
-    debug_assert_eq!(set, product.right.set);
     match set {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the caller's promise; the set was detected.
         InstructionSet::Avx512Bf16 => unsafe {
             let mut memory = Vec::new();
             let left = super::bf16::round_left(product, &mut memory);
-            multiply_pairs(&Product { left, ..*product });
+            multiply_lanes(set, &Product { left, ..*product });
         },
+        // SAFETY: the caller's promise.
+        _ => unsafe { multiply_lanes(set, product) },
+    }
+}
+
+/// Runs a product whose left-hand matrix, too, holds what the lanes of `set` do: its columns are as many as lanes that
+/// the depth makes.
+///
+/// # Safety
+/// The matrices hold what the product says.
+pub(crate) unsafe fn multiply_lanes(set: InstructionSet, product: &Product<'_>) {
+    debug_assert_eq!(set, product.right.set);
+    match set {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promise; the set was detected.
+        InstructionSet::Avx512Bf16 => unsafe { multiply_pairs(product) },
         // SAFETY: the caller's promise.
         _ => unsafe { multiply_floats(set, product) },
     }

@@ -36,6 +36,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn mul(self, other: Self) -> Self;
     /// `self / other`.
     unsafe fn div(self, other: Self) -> Self;
+    /// The square root.
+    unsafe fn sqrt(self) -> Self;
     /// The larger one; `self` where `self` is not a number.
     unsafe fn max(self, other: Self) -> Self;
     /// `self` where `decider` is below zero, else `otherwise`.
@@ -163,6 +165,10 @@ impl Lanes for f32 {
         self / other
     }
     #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        f32::sqrt(self)
+    }
+    #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
         if other > self { other } else { self }
     }
@@ -225,6 +231,10 @@ impl Lanes for Portable {
         self.zip(other, |a, b| a / b)
     }
     #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        Self(self.0.map(f32::sqrt))
+    }
+    #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
         self.zip(other, |a, b| if b > a { b } else { a })
     }
@@ -254,7 +264,7 @@ mod x86 {
     /// Implements [`Lanes`] for a register type by the intrinsics of its instruction set.
     macro_rules! lanes {
         ($register:ty, $n:literal, $panel:literal, $splat:ident, $load:ident, $store:ident, $fmadd:ident,
-         $add:ident, $sub:ident, $mul:ident, $div:ident, $max:ident, $select:ident,
+         $add:ident, $sub:ident, $mul:ident, $div:ident, $sqrt:ident, $max:ident, $select:ident,
          $to_bits:ident, $from_bits:ident, $splat_bits:ident, $add_bits:ident, $shift_bits:ident) => {
             // SAFETY (every block): the caller of a method promises the instruction set, and valid pointers.
             impl Lanes for $register {
@@ -301,6 +311,11 @@ mod x86 {
                     unsafe { $div(self, other) }
                 }
                 #[inline(always)]
+                unsafe fn sqrt(self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $sqrt(self) }
+                }
+                #[inline(always)]
                 unsafe fn max(self, other: Self) -> Self {
                     // The instruction gives its second operand where one is not a number.
                     // SAFETY: as above.
@@ -340,13 +355,13 @@ mod x86 {
 
     lanes! {
         __m512, 16, 4, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
-        _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps, _mm512_max_ps, select_512,
+        _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps, _mm512_sqrt_ps, _mm512_max_ps, select_512,
         _mm512_castps_si512, _mm512_castsi512_ps, _mm512_set1_epi32, _mm512_add_epi32, _mm512_slli_epi32
     }
 
     lanes! {
         __m256, 8, 2, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
-        _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps, _mm256_max_ps, select_256,
+        _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps, _mm256_sqrt_ps, _mm256_max_ps, select_256,
         _mm256_castps_si256, _mm256_castsi256_ps, _mm256_set1_epi32, _mm256_add_epi32, _mm256_slli_epi32
     }
 }
@@ -398,6 +413,7 @@ impl InstructionSet {
     /// Every instruction set of this machine that computes in fp32, for tests.
     #[cfg(test)]
     pub(crate) fn available() -> Vec<Self> {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
         let mut sets = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
         {
@@ -414,6 +430,7 @@ impl InstructionSet {
     /// Every one that multiplies matrices, for tests.
     #[cfg(test)]
     pub(crate) fn available_for_products() -> Vec<Self> {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
         let mut sets = Self::available();
         #[cfg(target_arch = "x86_64")]
         if Precision::Bf16.is_available() {

@@ -56,7 +56,7 @@ pub(crate) fn reference<B: Backend>(
     let moments = B::float_cat(moments.into(), 1);
     let (normalised, _) = normalise::<B>(centred, moments.clone(), options.epsilon);
     let before = affine::<B>(normalised, scale, shift, options.groups);
-    let output = B::float_mul(slope::<B>(before.clone(), options.activation), before);
+    let output = B::float_mul(slopes::<B>(before.clone(), options.activation), before);
     (reshape::<B>(output, shape), moments)
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn reference_backward<B: Backend>(
     let centred = B::float_sub(grouped::<B>(x, groups), moment::<B>(moments.clone(), 0));
     let (normalised, deviation) = normalise::<B>(centred, moments, options.epsilon);
     let before = affine::<B>(normalised.clone(), scale.clone(), shift, groups);
-    let gradient = B::float_mul(grouped::<B>(gradient, groups), slope::<B>(before, options.activation));
+    let gradient = B::float_mul(grouped::<B>(gradient, groups), slopes::<B>(before, options.activation));
     let per_channel = |values| reshape::<B>(B::float_sum_dim(B::float_sum_dim(values, 0), 1), [channels]);
     let scale_gradient = per_channel(B::float_mul(gradient.clone(), normalised.clone()));
     let shift_gradient = per_channel(gradient.clone());
@@ -133,7 +133,7 @@ fn affine<B: Backend>(
 }
 
 /// What the activation multiplies each value by: 1 above zero, the negative slope elsewhere.
-fn slope<B: Backend>(before: FloatTensor<B>, activation: Activation) -> FloatTensor<B> {
+pub(super) fn slopes<B: Backend>(before: FloatTensor<B>, activation: Activation) -> FloatTensor<B> {
     let negative = activation.negative_slope();
     let above_zero = B::float_clamp_min(B::float_sign(before), scalar(0.0));
     B::float_add_scalar(B::float_mul_scalar(above_zero, scalar(1.0 - negative)), scalar(negative))

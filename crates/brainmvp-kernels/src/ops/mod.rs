@@ -7,8 +7,10 @@ use burn::backend::{Backend, Dispatch, Scalar, TensorMetadata};
 use burn::tensor::{Shape, Tensor};
 
 use crate::VolumeOps;
+pub use adamw::AdamWStep;
 pub use group_norm::{Activation, GroupNormOptions};
 
+pub(crate) mod adamw;
 pub(crate) mod attention;
 pub(crate) mod conv;
 pub(crate) mod depthwise;
@@ -17,6 +19,7 @@ pub(crate) mod linear;
 pub(crate) mod mlp;
 pub(crate) mod norm;
 pub(crate) mod patch;
+pub(crate) mod residual;
 
 /// Depthwise convolution, stride 1, zero-padded so that the size stays.
 ///
@@ -186,6 +189,16 @@ pub fn group_norm<const D: usize>(
     Tensor::from_dispatch(output)
 }
 
+/// The leaky ReLU of the sum of two paths, of a positive slope below zero.
+///
+/// # Shapes
+/// Both, and the output, are of one shape.
+pub fn leaky_sum<const D: usize>(x: Tensor<D>, y: Tensor<D>, slope: f32) -> Tensor<D> {
+    assert!(slope > 0.0, "the slope is positive, got {slope}");
+    assert_eq!(x.dims(), y.dims(), "shapes of the two paths");
+    Tensor::from_dispatch(Dispatch::leaky_sum(x.into_dispatch(), y.into_dispatch(), slope))
+}
+
 /// `x` times a factor of each channel, plus a shift of each channel: a batch norm with known statistics.
 ///
 /// # Shapes
@@ -236,6 +249,30 @@ pub fn downsample(x: Tensor<5>, weight: Tensor<5>, bias: Tensor<1>) -> Tensor<5>
 pub fn upsample(x: Tensor<5>, weight: Tensor<5>) -> Tensor<5> {
     assert_eq!(x.dims()[4], weight.dims()[0], "channels of input and weight");
     Tensor::from_dispatch(Dispatch::patch_upsample(x.into_dispatch(), weight.into_dispatch()))
+}
+
+/// A value and its two moments after an update by AdamW. No gradient flows through it.
+///
+/// # Shapes
+/// All four, and what comes of them, are of one shape.
+pub fn adamw<const D: usize>(
+    [value, gradient, first, second]: [Tensor<D>; 4],
+    step: AdamWStep,
+) -> [Tensor<D>; 3] {
+    assert!([&gradient, &first, &second].iter().all(|tensor| tensor.dims() == value.dims()), "one shape");
+    let (value, first, second) = Dispatch::adamw(
+        value.into_dispatch(),
+        gradient.into_dispatch(),
+        first.into_dispatch(),
+        second.into_dispatch(),
+        step,
+    );
+    [value, first, second].map(Tensor::from_dispatch)
+}
+
+/// The sum of the squares of all elements, `[1]`. No gradient flows through it.
+pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::sum_of_squares(x.into_dispatch()))
 }
 
 /// `tensor` seen as another shape of as many elements.

@@ -1,8 +1,8 @@
 //! The decoder of segmentation on a UniFormer.
 
+use brainmvp_kernels::ops;
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::leaky_relu;
 
 use crate::Init;
 use crate::layers::{Activation, Conv3d, LayerNorm, Pointwise, Upsample, instance_norm, trilinear_upsample};
@@ -123,7 +123,7 @@ impl ConvResidualBlock {
         let inner = instance_norm(self.conv1.forward(x.clone()), Activation::LeakyRelu(SLOPE));
         let inner = instance_norm(self.conv2.forward(inner), Activation::None);
         let around = instance_norm(self.conv3.forward(x), Activation::None);
-        leaky_relu(inner + around, f64::from(SLOPE))
+        ops::leaky_sum(inner, around, SLOPE)
     }
 }
 
