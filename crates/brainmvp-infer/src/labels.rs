@@ -44,12 +44,11 @@ impl LabelDecision {
         let mut groups: Vec<Vec<u16>> = Vec::new();
         for value in regions.iter().flatten().copied().collect::<BTreeSet<u16>>() {
             let within = (0..regions.len()).filter(|region| regions[*region].contains(&value)).collect();
-            match candidates.iter().position(|candidate| candidate.regions == within) {
-                Some(place) => groups[place].push(value),
-                None => {
-                    candidates.push(Candidate { value, regions: within });
-                    groups.push(vec![value]);
-                }
+            if let Some(place) = candidates.iter().position(|candidate| candidate.regions == within) {
+                groups[place].push(value);
+            } else {
+                candidates.push(Candidate { value, regions: within });
+                groups.push(vec![value]);
             }
         }
         groups.retain(|group| group.len() > 1);

@@ -94,7 +94,9 @@ fn a_brain_of_no_size_ends_the_case() {
         .into_iter()
         .map(|(modality, image)| {
             let mut rows = image.grid().affine.rows();
-            rows.iter_mut().for_each(|row| row[..3].iter_mut().for_each(|v| *v *= 0.5));
+            for value in rows.iter_mut().flat_map(|row| &mut row[..3]) {
+                *value *= 0.5;
+            }
             let grid = brainmvp_volume::Grid::new(image.shape(), brainmvp_volume::Affine::from_rows(rows));
             (modality, brainmvp_volume::Volume::new(grid, image.into_voxels()))
         })

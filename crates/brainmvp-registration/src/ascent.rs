@@ -77,10 +77,9 @@ impl Ascent {
                 // A worn-out curvature gets one fresh start along the gradient.
                 if first {
                     break;
-                } else {
-                    bend = None;
-                    continue;
                 }
+                bend = None;
+                continue;
             };
             let change = &gradient - &slope;
             let curved = change.dot(&step);

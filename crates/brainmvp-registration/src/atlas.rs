@@ -60,7 +60,7 @@ pub fn average(
             match register(&fixed, &Pyramid::new(&read(index)?)?, &settings) {
                 Ok(registration) => found.push((index, registration.transform)),
                 Err(error @ (Error::Failed { .. } | Error::Image { .. })) => {
-                    left_out.push((index, error.to_string()))
+                    left_out.push((index, error.to_string()));
                 }
                 Err(error) => return Err(error),
             }

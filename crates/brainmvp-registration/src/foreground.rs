@@ -48,7 +48,7 @@ impl Foreground {
         let inside: Vec<bool> = voxels.iter().map(|voxel| *voxel > threshold).collect();
         let bright: Vec<f32> = voxels.iter().copied().filter(|voxel| *voxel > threshold).collect();
         let top = if bright.is_empty() { low } else { quantile(&bright, 0.998) };
-        if !(top > low) {
+        if top.is_nan() || top <= low {
             return Err(Error::image("the image has no contrast"));
         }
         let grid = *image.grid();

@@ -19,11 +19,11 @@ pub(crate) fn judge(
     least_similarity: f64,
 ) -> Result<()> {
     let Likeness { similarity, overlap, .. } = *likeness;
-    if !(overlap >= LEAST_OVERLAP) {
+    if overlap.is_nan() || overlap < LEAST_OVERLAP {
         let [overlap, least] = [overlap, LEAST_OVERLAP].map(|share| (100.0 * share).round());
         return Err(Error::failed(format!("the images share {overlap} % of the head, less than {least} %")));
     }
-    if !(similarity >= least_similarity) {
+    if similarity.is_nan() || similarity < least_similarity {
         return Err(Error::failed(format!(
             "the images are too unlike: similarity {similarity:.3}, less than {least_similarity}"
         )));

@@ -1,6 +1,6 @@
 //! Phantoms, whose images lie exactly on each other: a known transform must be found again.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -2,7 +2,7 @@
 //!
 //! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

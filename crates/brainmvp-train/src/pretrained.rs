@@ -35,7 +35,7 @@ impl Pretrained {
         Ok(Self {
             network: saved.network,
             weights: saved.weights,
-            templates: saved.templates.map(|templates| templates.frozen()),
+            templates: saved.templates.map(super::saved::LearntTemplates::frozen),
             origin: saved.origin,
         })
     }

@@ -97,7 +97,7 @@ fn one_tensor(elements: &str, shape: &str, strides: &str) -> Vec<u8> {
 #[test]
 fn claims_are_held_against_the_file() {
     let tuple = |values: &[u64]| {
-        let values: String = values.iter().map(|value| format!("I{value}\n")).collect();
+        let values = values.iter().map(|value| format!("I{value}\n")).collect::<Vec<_>>().concat();
         format!("({values}t")
     };
     // As it should be: one element, and then no network.
@@ -219,12 +219,12 @@ fn weights_of(network: &NetworkConfig, head: Head) -> std::collections::BTreeMap
         }
         Head::Segmentation { classes } => {
             visit(&SegmentationNetwork::new(network, classes, init), |entry, values| {
-                add("", entry.path, values)
+                add("", entry.path, values);
             });
         }
         Head::Classification { classes } => {
             visit(&ClassificationNetwork::new(network, classes, init), |entry, values| {
-                add("", entry.path, values)
+                add("", entry.path, values);
             });
         }
     }

@@ -164,7 +164,7 @@ fn for_each_entry(network: &NetworkConfig, head: Head, each: impl FnMut(Entry<'_
         }
         Head::Segmentation { classes } => entries(&SegmentationNetwork::new(network, classes, init), each),
         Head::Classification { classes } => {
-            entries(&ClassificationNetwork::new(network, classes, init), each)
+            entries(&ClassificationNetwork::new(network, classes, init), each);
         }
     }
 }

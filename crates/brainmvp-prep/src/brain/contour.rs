@@ -75,7 +75,7 @@ mod tests {
         let cost: Vec<f32> = (0..24 * 24 * 24)
             .map(|v| {
                 let wrong = (v * 7919 + v / 24 * 104_729) % 100 < 15;
-                if ball(v) != wrong { -1.0 } else { 1.0 }
+                if ball(v) == wrong { 1.0 } else { -1.0 }
             })
             .collect();
         let share = segment(&cost, shape, 1.0, vec![0.5; cost.len()], 150);

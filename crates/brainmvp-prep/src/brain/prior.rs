@@ -218,7 +218,9 @@ impl Sparse {
     fn of(weight: &[f32], grid: &Grid) -> Self {
         let shape = grid.shape.map(|n| n.div_ceil(2));
         let mut rows = grid.affine.rows();
-        rows.iter_mut().for_each(|row| row[..3].iter_mut().for_each(|v| *v *= 2.0));
+        for value in rows.iter_mut().flat_map(|row| &mut row[..3]) {
+            *value *= 2.0;
+        }
         let sparse = Grid::new(shape, Affine::from_rows(rows));
         let weight = (0..sparse.len()).map(|v| weight[grid.offset(sparse.voxel(v).map(|i| 2 * i))]).collect();
         Self { grid: sparse, weight }

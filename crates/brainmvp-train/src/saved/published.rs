@@ -77,6 +77,7 @@ struct Wrapped {
 }
 
 /// Whose JSON text it is.
+#[allow(clippy::large_enum_variant)] // there is one of them at a time
 pub(super) enum Text {
     Checkpoint,
     Weights(About),

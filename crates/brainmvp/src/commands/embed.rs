@@ -80,6 +80,7 @@ struct Row {
 }
 
 /// What makes features.
+#[allow(clippy::large_enum_variant)] // there is one of them
 enum Encoder {
     /// Sees one modality at a time.
     Pretrained(PretrainedEncoder, SlidingWindow),
@@ -98,7 +99,7 @@ impl Embed {
                 let cache = Cache::open(cache)?;
                 let part = |entry: &&CaseEntry| self.split.is_none() || entry.case.split == self.split;
                 let entries: Vec<&CaseEntry> = cache.cases().iter().filter(part).collect();
-                self.each(ui, &entries, &mut failed, |entry| {
+                Self::each(ui, &entries, &mut failed, |entry| {
                     let case = cache.open_case(entry).map_err(|e| Failure::Case(e.to_string()));
                     let seen = case.and_then(|case| encoder.rows(&CaseSource::new(entry, case), &mut rows));
                     (entry.case.id.to_string(), seen)
@@ -109,7 +110,7 @@ impl Embed {
                 failed.extend(inputs.unusable.into_iter().map(|case| (case.case, case.reason)));
                 let preparation = encoder.preparation();
                 let scratch = tempfile::tempdir()?;
-                self.each(ui, &inputs.cases, &mut failed, |case| {
+                Self::each(ui, &inputs.cases, &mut failed, |case| {
                     let prepared = Prepared::new(case, &preparation, scratch.path());
                     let seen = prepared.and_then(|prepared| encoder.rows(&prepared.source, &mut rows));
                     (case.id.to_string(), seen)
@@ -129,7 +130,6 @@ impl Embed {
 
     /// Does `work` for every case, and notes those that failed.
     fn each<T>(
-        &self,
         ui: &Ui,
         cases: &[T],
         failed: &mut Vec<(String, String)>,

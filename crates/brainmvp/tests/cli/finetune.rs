@@ -142,7 +142,7 @@ fn a_classification_is_predicted_and_scored() {
     for case in cohort["cases"].as_array().unwrap() {
         let (id, truth) = (case["id"].as_str().unwrap(), case["class"].as_str().unwrap());
         let p: Vec<&str> = classes.iter().map(|class| if *class == truth { "1" } else { "0" }).collect();
-        perfect += &format!("{id},{truth},{}\n", p.join(","));
+        perfect = format!("{perfect}{id},{truth},{}\n", p.join(","));
     }
     place.write("perfect.csv", &perfect);
     let against = ["--truth", "phantom/cohort.json", "--out", "perfect.json"];

@@ -116,21 +116,20 @@ impl Pickle {
 
     fn integers(&mut self, values: &[usize]) {
         self.mark();
-        values.iter().for_each(|value| self.integer(*value));
+        for value in values {
+            self.integer(*value);
+        }
         self.0.push(b't');
     }
 
     fn integer(&mut self, value: usize) {
-        match i32::try_from(value) {
-            Ok(value) => {
-                self.0.push(b'J');
-                self.0.extend(value.to_le_bytes());
-            }
-            Err(_) => {
-                self.0.extend([0x8A, 9]);
-                self.0.extend((value as u64).to_le_bytes());
-                self.0.push(0);
-            }
+        if let Ok(value) = i32::try_from(value) {
+            self.0.push(b'J');
+            self.0.extend(value.to_le_bytes());
+        } else {
+            self.0.extend([0x8A, 9]);
+            self.0.extend((value as u64).to_le_bytes());
+            self.0.push(0);
         }
     }
 }

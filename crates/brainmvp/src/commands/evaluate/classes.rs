@@ -51,7 +51,7 @@ struct Report<'a> {
 /// A case that was scored.
 #[derive(Serialize)]
 struct Case {
-    case: String,
+    id: String,
     truth: String,
     predicted: String,
     probabilities: Vec<f64>,
@@ -109,7 +109,7 @@ impl Classes<'_> {
             intervals.insert(*name, bootstrap(cases.len(), &config, &mut rng, statistic)?);
         }
         let classes = &predictions.classes;
-        self.print(&scores, &intervals, classes, ui)?;
+        Self::print(&scores, &intervals, classes, ui)?;
         let report = Report { classes, scores: &scores, intervals, cases: &cases, missing: &missing };
         let text = serde_json::to_vec_pretty(&report)?;
         write_atomically(self.out, |file| file.write_all(&text))?;
@@ -133,7 +133,7 @@ impl Classes<'_> {
             match predictions.probabilities.get(case.id.as_str()) {
                 None => missing.push(case.id.to_string()),
                 Some(probabilities) => pairs.push(Case {
-                    case: case.id.to_string(),
+                    id: case.id.to_string(),
                     truth: class.clone(),
                     predicted: predictions.classes[highest(probabilities)].clone(),
                     probabilities: probabilities.clone(),
@@ -147,7 +147,6 @@ impl Classes<'_> {
     }
 
     fn print(
-        &self,
         scores: &ClassificationScores,
         intervals: &BTreeMap<&'static str, Interval>,
         classes: &[String],
@@ -165,7 +164,7 @@ impl Classes<'_> {
         ui.result("Cases by true class (rows) and predicted class (columns):")?;
         let width = classes.iter().map(|class| class.chars().count()).max().unwrap_or(0).max(6) + 2;
         let row = |name: &str, cells: Vec<String>| {
-            let cells: String = cells.iter().map(|cell| format!("{cell:>width$}")).collect();
+            let cells = cells.iter().map(|cell| format!("{cell:>width$}")).collect::<Vec<_>>().concat();
             format!("{name:width$}{cells}")
         };
         ui.result(row("", classes.to_vec()))?;
@@ -226,7 +225,7 @@ fn write_csv(path: &Path, cases: &[Case], classes: &[String]) -> anyhow::Result<
     let head = ["case", "truth", "predicted"].into_iter().map(str::to_owned);
     writer.write_record(head.chain(classes.iter().map(|class| format!("p({class})"))))?;
     for case in cases {
-        let words = [&case.case, &case.truth, &case.predicted].into_iter().cloned();
+        let words = [&case.id, &case.truth, &case.predicted].into_iter().cloned();
         writer.write_record(words.chain(case.probabilities.iter().map(ToString::to_string)))?;
     }
     let text = writer.into_inner()?;

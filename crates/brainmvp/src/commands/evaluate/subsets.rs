@@ -58,6 +58,9 @@ struct Subset {
     summary: Summary,
 }
 
+/// The scores with a set of modalities, which are places in the network's channels.
+type SubsetScores = (Vec<usize>, Vec<RegionScores>);
+
 impl Subsets<'_> {
     /// Predicts every labelled case with every non-empty set of the network's modalities that it has, scores it in its own
     /// space, writes the files and prints the table. A case is prepared once, with all of its images.
@@ -115,12 +118,7 @@ impl Subsets<'_> {
     }
 
     /// The scores of a case with every set of its modalities, which are places in the network's channels.
-    fn case(
-        &self,
-        cohort: &Cohort,
-        case: &Case,
-        progress: &Progress,
-    ) -> Result<Vec<(Vec<usize>, Vec<RegionScores>)>, Failure> {
+    fn case(&self, cohort: &Cohort, case: &Case, progress: &Progress) -> Result<Vec<SubsetScores>, Failure> {
         let model = &self.predictor.model;
         let label = case.label.as_deref().unwrap_or(Path::new(""));
         let truth = nifti::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;

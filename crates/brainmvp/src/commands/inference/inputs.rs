@@ -66,13 +66,12 @@ fn one_case(files: &[PathBuf]) -> anyhow::Result<Case> {
     let mut images: Vec<(Modality, PathBuf)> = Vec::new();
     let mut brain_mask = None;
     for typed in files {
-        let (role, path) = match named(typed) {
-            Some((modality, path)) => (Role::Image(modality), path),
-            None => {
-                let (role, name) = layouts::read_name(typed, &aliases).ok_or_else(|| unknown(typed))?;
-                names.insert(name.to_owned());
-                (role, typed.clone())
-            }
+        let (role, path) = if let Some((modality, path)) = named(typed) {
+            (Role::Image(modality), path)
+        } else {
+            let (role, name) = layouts::read_name(typed, &aliases).ok_or_else(|| unknown(typed))?;
+            names.insert(name.to_owned());
+            (role, typed.clone())
         };
         match role {
             Role::Image(modality) => match images.iter().find(|(known, _)| *known == modality) {

@@ -110,7 +110,7 @@ impl Predict {
             classes: model.config.task.classes.clone(),
             windows: predictor.windows.clone(),
             mirror: predictor.mirror.clone(),
-            precision: self.options.precision().to_owned(),
+            precision: self.options.precision().clone(),
             probabilities: self.probabilities,
         }
     }
