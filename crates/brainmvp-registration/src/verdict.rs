@@ -11,6 +11,20 @@ const SCALES: [f64; 2] = [0.6, 1.6];
 /// Bound of the ratio between the largest and the smallest stretch: heads differ in size more than in shape.
 const LARGEST_DISTORTION: f64 = 1.5;
 
+/// Least part of one image's foreground that the other's must have: a slab of a brain in a head has more, a lesion less.
+const LEAST_VIEW: f64 = 0.1;
+
+/// Refuses images of which one shows next to nothing of the other: what is small finds a place anywhere.
+pub(crate) fn judge_sizes(fixed_mm3: f64, moving_mm3: f64) -> Result<()> {
+    if fixed_mm3.min(moving_mm3) >= LEAST_VIEW * fixed_mm3.max(moving_mm3) {
+        return Ok(());
+    }
+    let [fixed, moving] = [fixed_mm3, moving_mm3].map(|mm3| (mm3 / 1000.0).round());
+    Err(Error::failed(format!(
+        "the fixed image shows {fixed} ml, the moving one {moving} ml: these are not two heads"
+    )))
+}
+
 /// Refuses what cannot be right.
 pub(crate) fn judge(
     transform: &Transform,

@@ -111,9 +111,8 @@ fn a_case_in_a_standard_space_stays_there() {
         nifti::write(&place.path(format!("mni/a/a_{name}.nii.gz")), &image, WriteOptions::default()).unwrap();
     }
     place.run(&["index", "mni", "--out", "mni.json"]).succeeds();
-    place
-        .run(&["preprocess", "mni.json", "--out", "cache", "--spacing", "2", "--register", "rigid"])
-        .succeeds();
+    let preprocess = ["preprocess", "mni.json", "--out", "cache", "--spacing", "2", "--skull-strip", "none"];
+    place.run(&[&preprocess[..], &["--register", "rigid"]].concat()).succeeds();
     let cache = brainmvp::prep::cache::Cache::open(place.path("cache")).unwrap();
     let case = cache.open_case(&cache.cases()[0]).unwrap();
     let record = case.metadata().provenance.iter().find(|record| record.step == "register").unwrap();
