@@ -163,9 +163,11 @@ fn published(keys: &str) -> StateDict {
     };
     let keys = brainmvp_golden::json(keys);
     let keys = keys.as_object().unwrap().iter().filter(|(key, _)| *key != TEMPLATES);
-    let tensor = |key: &str, shape: Vec<usize>| match key.ends_with("num_batches_tracked") {
-        true => TensorData::new(vec![0_i64], shape),
-        false => TensorData::new(brainmvp_golden::parameter(key, &shape), shape),
+    let tensor = |key: &str, shape: Vec<usize>| {
+        if key.ends_with("num_batches_tracked") {
+            return TensorData::new(vec![0_i64], shape);
+        }
+        TensorData::new(brainmvp_golden::parameter(key, &shape), shape)
     };
     keys.map(|(key, sizes)| (key.clone(), tensor(key, shape(sizes)))).collect()
 }
