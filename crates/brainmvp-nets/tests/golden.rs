@@ -165,10 +165,9 @@ fn published(keys: &str) -> StateDict {
     let keys = keys.as_object().unwrap().iter().filter(|(key, _)| *key != TEMPLATES);
     let tensor = |key: &str, shape: Vec<usize>| {
         if key.ends_with("num_batches_tracked") {
-            TensorData::new(vec![0_i64], shape)
-        } else {
-            TensorData::new(brainmvp_golden::parameter(key, &shape), shape)
+            return TensorData::new(vec![0_i64], shape);
         }
+        TensorData::new(brainmvp_golden::parameter(key, &shape), shape)
     };
     keys.map(|(key, sizes)| (key.clone(), tensor(key, shape(sizes)))).collect()
 }

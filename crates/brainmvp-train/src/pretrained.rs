@@ -8,7 +8,7 @@ use brainmvp_ssl::FrozenTemplates;
 use burn::tensor::TensorData;
 
 use crate::Result;
-use crate::saved::SavedNetwork;
+use crate::saved::{LearntTemplates, SavedNetwork};
 
 /// A pre-trained network and its templates.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ impl Pretrained {
         Ok(Self {
             network: saved.network,
             weights: saved.weights,
-            templates: saved.templates.map(super::saved::LearntTemplates::frozen),
+            templates: saved.templates.map(LearntTemplates::frozen),
             origin: saved.origin,
         })
     }

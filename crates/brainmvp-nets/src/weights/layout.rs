@@ -150,7 +150,7 @@ fn first_layer(shapes: &BTreeMap<String, Vec<usize>>) -> Result<&str> {
             match (chosen.next(), chosen.next()) {
                 (Some(one), None) => Ok(one),
                 _ => Err(Error::SeveralNetworks {
-                    prefixes: several.iter().map(ToString::to_string).collect(),
+                    prefixes: several.iter().map(|name| (*name).to_owned()).collect(),
                 }),
             }
         }

@@ -162,7 +162,9 @@ fn for_each_entry(network: &NetworkConfig, head: Head, each: impl FnMut(Entry<'_
             let (encoder, decoder) = (network.encoder(init), network.reconstruction(init));
             entries(&PretrainingNetwork { encoder, decoder }, each);
         }
-        Head::Segmentation { classes } => entries(&SegmentationNetwork::new(network, classes, init), each),
+        Head::Segmentation { classes } => {
+            entries(&SegmentationNetwork::new(network, classes, init), each);
+        }
         Head::Classification { classes } => {
             entries(&ClassificationNetwork::new(network, classes, init), each);
         }

@@ -29,7 +29,7 @@ use brainmvp_volume::{Affine, Modality};
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
 
-use self::published::{About, Text};
+use self::published::About;
 use self::pytorch::PytorchFile;
 use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
@@ -93,17 +93,13 @@ impl SavedNetwork {
         // Before the JSON of a safetensors file stands its length.
         if start.get(8) == Some(&b'{') {
             let file = TensorFile::open(path)?;
-            return match file.text().map(|text| Text::parse(path, text)).transpose()? {
-                Some(Text::Checkpoint) => checkpoint::open(file),
-                Some(Text::Weights(about)) => published::open(path, file, Some(about)),
-                None => published::open(path, file, None),
+            return match file.text().map(|text| About::parse(path, text)).transpose()? {
+                Some(None) => checkpoint::open(file),
+                about => published::open(path, file, about.flatten()),
             };
         }
         let file = PytorchFile::open(path)?;
-        let about = match file.description().map(|text| Text::parse(path, text)).transpose()? {
-            Some(Text::Weights(about)) => Some(about),
-            _ => None,
-        };
+        let about = file.description().map(|text| About::parse(path, text)).transpose()?.flatten();
         published::open(path, file, about)
     }
 

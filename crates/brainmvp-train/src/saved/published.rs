@@ -76,35 +76,23 @@ struct Wrapped {
     weights: About,
 }
 
-/// Whose JSON text it is.
-#[allow(clippy::large_enum_variant)] // there is one of them at a time
-pub(super) enum Text {
-    Checkpoint,
-    Weights(About),
-}
-
-impl Text {
-    /// Reads the JSON text of a file.
-    pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
-        let failed = |e| Error::checkpoint(path, format!("its description cannot be read: {e}"));
-        let value: serde_json::Value = serde_json::from_str(text).map_err(failed)?;
-        let Some(weights) = value.get("weights") else { return Ok(Self::Checkpoint) };
-        match weights.get("version").and_then(serde_json::Value::as_u64) {
-            Some(version) if version == u64::from(About::VERSION) => {}
-            version => {
-                let version = version.map_or("none".to_owned(), |version| version.to_string());
-                let reason =
-                    format!("version {version} of the format, this program reads {}", About::VERSION);
-                return Err(Error::checkpoint(path, reason));
-            }
-        }
-        let wrapped: Wrapped = serde_json::from_value(value).map_err(failed)?;
-        Ok(Self::Weights(wrapped.weights))
-    }
-}
-
 impl About {
     const VERSION: u32 = 1;
+
+    /// Reads the JSON text of a file; `None` if it is that of a run's checkpoint.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Option<Self>> {
+        let failed = |e| Error::checkpoint(path, format!("its description cannot be read: {e}"));
+        let value: serde_json::Value = serde_json::from_str(text).map_err(failed)?;
+        let Some(weights) = value.get("weights") else { return Ok(None) };
+        let version = weights.get("version").and_then(serde_json::Value::as_u64);
+        if version != Some(u64::from(Self::VERSION)) {
+            let version = version.map_or("none".to_owned(), |version| version.to_string());
+            let reason = format!("version {version} of the format, this program reads {}", Self::VERSION);
+            return Err(Error::checkpoint(path, reason));
+        }
+        let wrapped: Wrapped = serde_json::from_value(value).map_err(failed)?;
+        Ok(Some(wrapped.weights))
+    }
 
     /// What is to be said about a network.
     pub(super) fn of(saved: &SavedNetwork) -> Self {
@@ -132,15 +120,10 @@ pub(super) fn open(path: &Path, mut source: impl Tensors, about: Option<About>) 
     let shapes = source.shapes();
     let mut layout = Layout::recognise(&shapes).map_err(wrong)?;
     let mut assumed = None;
-    match &about {
-        Some(about) => {
-            layout.told(&about.network, about.head).map_err(wrong)?;
-        }
-        None => {
-            if let NetworkConfig::UniFormer(config) = &layout.network {
-                assumed = Some(format!("attention heads are {} channels wide", config.head_width));
-            }
-        }
+    if let Some(about) = &about {
+        layout.told(&about.network, about.head).map_err(wrong)?;
+    } else if let NetworkConfig::UniFormer(config) = &layout.network {
+        assumed = Some(format!("attention heads are {} channels wide", config.head_width));
     }
     let (mut tensors, mut templates) = (StateDict::new(), None);
     for (name, shape) in shapes {
