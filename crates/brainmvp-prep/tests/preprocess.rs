@@ -108,9 +108,10 @@ fn a_case_keeps_its_facts() {
             "normalize"
         ]
     );
-    assert_eq!(facts.provenance[1].did["dwi"], "LAS");
-    assert_eq!(facts.provenance[2].did["reference"], "dwi");
-    assert_eq!(facts.provenance[3].did["images"]["flair"], "onto reference");
+    let did = |step: &str| &facts.provenance.iter().find(|record| record.step == step).unwrap().did;
+    assert_eq!(did("reorient")["dwi"], "LAS");
+    assert_eq!(did("common_grid")["reference"], "dwi");
+    assert_eq!(did("resample")["images"]["flair"], "onto reference");
 
     let shape = case.shape();
     let mut image = vec![0.0; shape.iter().product()];
@@ -298,7 +299,7 @@ fn what_no_run_can_do_is_an_error() {
     let default = PrepConfig::default;
     let steps = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
     let unknown = attempt(&PrepConfig { steps: steps(&["reorient", "polish"]), ..default() });
-    assert!(unknown.to_string().contains("unknown step 'polish' (known: reorient"));
+    assert!(unknown.to_string().contains("unknown step 'polish' (known: register reorient"));
     let twice = attempt(&PrepConfig { steps: steps(&["crop", "crop"]), ..default() });
     assert!(twice.to_string().contains("twice"));
     assert!(
