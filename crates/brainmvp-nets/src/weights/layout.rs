@@ -30,7 +30,7 @@ pub enum Head {
 /// A state dict's network, and how its names differ from those that the network has when it is published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
-    /// Which network. The width of an attention head is not in the shapes: see [`Layout::head_width_is_assumed`].
+    /// Which network. The width of an attention head is not in the shapes and is assumed.
     pub network: NetworkConfig,
     /// What is on its encoder.
     pub head: Head,
