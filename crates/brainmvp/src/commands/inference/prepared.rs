@@ -141,3 +141,65 @@ impl<S: PatchSource> PatchSource for Seen<'_, S> {
         self.case.class()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use brainmvp_cohort::phantom::{Head, PhantomConfig, write_cohort};
+    use brainmvp_infer::NativeSpace;
+    use brainmvp_prep::{CropKind, RegisterKind, SkullStrip, StoredType};
+    use brainmvp_volume::nifti::WriteOptions;
+
+    use super::*;
+
+    /// The images' correlation over all voxels.
+    fn correlation(a: &[f32], b: &[f32]) -> f64 {
+        let mean = |v: &[f32]| v.iter().map(|v| f64::from(*v)).sum::<f64>() / v.len() as f64;
+        let (a0, b0) = (mean(a), mean(b));
+        let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f(f64::from(*a) - a0, f64::from(*b) - b0)).sum()
+        };
+        sum(&|a, b| a * b) / (sum(&|a, _| a * a) * sum(&|_, b| b * b)).sqrt()
+    }
+
+    #[test]
+    fn what_registration_moved_comes_back_to_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = PhantomConfig {
+            cases: 1,
+            size: 48,
+            modalities: vec![Modality::T1, Modality::T2],
+            missing_rate: 0.0,
+            head: Head::Whole,
+            ..PhantomConfig::default()
+        };
+        let case = write_cohort(&config, folder.path(), &|_| {}).unwrap().cases.remove(0);
+        let original = nifti::read(&case.images[&Modality::T1]).unwrap();
+        // The template is the same head, turned by 90 degrees and shifted.
+        let turn =
+            Transform::from_rows([[0.0, -1.0, 0.0, 12.0], [1.0, 0.0, 0.0, -30.0], [0.0, 0.0, 1.0, 8.0]]);
+        let template = folder.path().join("template.nii.gz");
+        nifti::write(&template, &turn.move_volume(original.clone()).unwrap(), WriteOptions::default())
+            .unwrap();
+        let preparation = PrepConfig {
+            register: RegisterKind::Rigid,
+            template: Some(template),
+            skull_strip: SkullStrip::None,
+            crop: CropKind::None,
+            dtype: StoredType::F32,
+            spacing_mm: [4.0; 3],
+            ..PrepConfig::default()
+        };
+        let Ok(prepared) = Prepared::new(&Case { brain_mask: None, ..case }, &preparation, folder.path())
+        else {
+            panic!("the case can be prepared");
+        };
+        let voxels = prepared.source.patch(Modality::T1, [0; 3], prepared.source.shape()).unwrap();
+        let volume = [Volume::new(prepared.source.grid(), voxels)];
+        let back = |grid| {
+            let back = NativeSpace::new(&volume, grid).unwrap().probability(0);
+            correlation(back.voxels(), original.voxels())
+        };
+        let (moved, ignored) = (back(prepared.native), back(*original.grid()));
+        assert!(moved > 0.95 && ignored < 0.8, "{moved}, without the transform {ignored}");
+    }
+}
