@@ -1,84 +1,133 @@
 //! A step of fine-tuning and a window of inference on noise: the work of the downstream networks, to be measured.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+
 use brainmvp_nets::Init;
-use brainmvp_nets::heads::Segmented;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork, UniFormerConfig};
-use brainmvp_ssl::losses;
+use brainmvp_ssl::FrozenTemplates;
+use brainmvp_ssl::downstream::{
+    AugmentationConfig, CopyPlan, Inputs, Missing, MixingConfig, Segmenting, SegmentingPlan, SegmentingSample,
+};
+use brainmvp_ssl::objectives::Objective as _;
+use brainmvp_ssl::patch::PatchSource;
+use brainmvp_volume::Modality;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Distribution, Tensor, TensorData};
-use rand::seq::index::sample;
+use burn::tensor::{Device, Distribution, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::optimizer::{NamedAdamW, OptimizerConfig};
 
 /// Modalities of a case, and labels that are told apart, as in the BraTS data sets.
-const MODALITIES: usize = 4;
+const CHANNELS: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c, Modality::T2];
+const MODALITIES: usize = CHANNELS.len();
 const CLASSES: usize = 3;
-/// Weight of the agreement of the two copies (BrainMVP eq. 7).
-const WEIGHT_AGREEMENT: f32 = 0.1;
 
-/// UniFormer-S that segments, fine-tuned on one batch again and again.
+/// UniFormer-S that segments, fine-tuned on one batch again and again, as `finetune` does it.
 pub struct Finetuning {
-    network: SegmentationNetwork,
+    objective: Segmenting,
+    samples: Vec<SegmentingSample>,
     optimizer: NamedAdamW,
     config: OptimizerConfig,
     rng: ChaCha8Rng,
-    /// `[B, D, H, W, C]` each.
-    images: Tensor<5>,
-    templates: Tensor<5>,
-    /// Of both copies: they are one batch for the losses.
-    target: Tensor<5>,
 }
 
 impl Finetuning {
     /// Cases of `size` voxels along each axis.
     pub fn new(size: usize, batch: usize, device: &Device) -> Self {
         let config = OptimizerConfig { weight_decay: 1e-4, ..OptimizerConfig::default() };
-        let device = device.clone().autodiff();
-        let noise = |channels| {
-            let uniform = Distribution::Uniform(0.0, 1.0);
-            Tensor::<5>::random([batch, size, size, size, channels], uniform, &device)
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let case = NoiseCase { shape: [size; 3] };
+        let volumes = CHANNELS.map(|modality| (modality, case.voxels(modality.index() as u64 + 8)));
+        let templates = FrozenTemplates::new(case.shape, None, 1.0, volumes);
+        let inputs =
+            Inputs { channels: CHANNELS.to_vec(), missing: Missing::Template, templates: Some(templates) };
+        let plan = SegmentingPlan {
+            copies: CopyPlan {
+                inputs,
+                mixing: MixingConfig::default(),
+                augmentation: AugmentationConfig::default(),
+            },
+            regions: (1..=CLASSES as u16).map(|label| BTreeSet::from([label])).collect(),
+            regions_by_data_set: BTreeMap::new(),
+            patch: case.shape,
+            labelled_share: 0.0,
         };
-        let target = noise(CLASSES).greater_elem(0.8).float();
-        Self {
-            network: network(&device),
-            optimizer: NamedAdamW::new(&config, 1.0),
-            config,
-            rng: ChaCha8Rng::seed_from_u64(0),
-            images: noise(MODALITIES),
-            templates: noise(MODALITIES),
-            target: Tensor::cat(vec![target.clone(), target], 0),
-        }
+        let draw = |_| match Segmenting::draw(&plan, &case, &mut rng) {
+            Ok(sample) => sample,
+            Err(never) => match never {},
+        };
+        let samples = (0..batch).map(draw).collect();
+        let objective = Segmenting::new(network(&device.clone().autodiff()), plan);
+        Self { objective, samples, optimizer: NamedAdamW::new(&config, 1.0), config, rng }
     }
 
     /// One step: two copies of each case, some modalities of each replaced by templates; losses at three scales and the
     /// agreement of the deepest features (BrainMVP eqs. 6 and 7); gradients; AdamW. Returns itself and the loss.
     pub fn step(mut self) -> (Self, f32) {
-        let copies = [(); 2].map(|()| self.copy());
-        let [first, second] = copies.map(|copy| self.network.forward(copy, &mut None));
-        let apart = first.deepest.clone() - second.deepest.clone();
-        let mut total = (apart.clone() * apart).mean() * WEIGHT_AGREEMENT;
-        let scales = |copy: Segmented| copy.coarse.into_iter().chain([copy.logits]);
-        for (first, second) in scales(first).zip(scales(second)) {
-            total = total + losses::segmentation(Tensor::cat(vec![first, second], 0), self.target.clone());
-        }
-        let gradients = GradientsParams::from_grads(total.backward(), &self.network);
+        let total = self.objective.forward(&self.samples, 0, &mut self.rng).total;
+        let gradients = GradientsParams::from_grads(total.backward(), &self.objective);
         let rate = self.config.schedule.learning_rate;
-        self.network = self.optimizer.step(self.network, gradients, rate, 1.0);
+        self.objective = self.optimizer.step(self.objective, gradients, rate, 1.0);
         (self, total.into_scalar())
     }
+}
 
-    /// The images, up to all but one modality replaced.
-    fn copy(&mut self) -> Tensor<5> {
-        let count = self.rng.random_range(0..MODALITIES);
-        let mut replaced = [0.0; MODALITIES];
-        for modality in sample(&mut self.rng, MODALITIES, count) {
-            replaced[modality] = 1.0;
-        }
-        let replaced = TensorData::new(replaced.to_vec(), [1, 1, 1, 1, MODALITIES]);
-        let replaced = Tensor::<5>::from_data(replaced, &self.images.device());
-        self.images.clone() + (self.templates.clone() - self.images.clone()) * replaced
+/// A case of noise.
+struct NoiseCase {
+    shape: [usize; 3],
+}
+
+impl NoiseCase {
+    fn voxels(&self, stream: u64) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        rng.set_stream(stream);
+        (0..self.shape.iter().product()).map(|_| rng.random()).collect()
+    }
+}
+
+impl PatchSource for NoiseCase {
+    type Error = Infallible;
+
+    fn id(&self) -> &'static str {
+        "noise"
+    }
+
+    fn data_set(&self) -> &'static str {
+        "noise"
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn registered_shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn crop_offset(&self) -> [usize; 3] {
+        [0; 3]
+    }
+
+    fn modalities(&self) -> &[Modality] {
+        &CHANNELS
+    }
+
+    /// A patch is as large as the case, or one voxel of it.
+    fn patch(&self, modality: Modality, _: [isize; 3], size: [usize; 3]) -> Result<Vec<f32>, Infallible> {
+        let mut voxels = self.voxels(modality.index() as u64);
+        voxels.truncate(size.iter().product());
+        Ok(voxels)
+    }
+
+    fn labels(&self, _: [isize; 3], _: [usize; 3]) -> Result<Option<Vec<u16>>, Infallible> {
+        let label = |value: f32| (value * (CLASSES + 1) as f32) as u16;
+        Ok(Some(self.voxels(16).into_iter().map(label).collect()))
+    }
+
+    fn class(&self) -> Option<&str> {
+        None
     }
 }
 

@@ -80,13 +80,7 @@ fn without_test_cases(cases: Vec<CaseSource>, observer: &dyn Observer) -> Result
 /// The configuration asked for, over that of the run if it is continued.
 fn resolve(request: &RunRequest, stored: Option<&PretrainConfig>) -> Result<PretrainConfig> {
     let config = PretrainConfig::resolve(&request.text(stored)?, &request.settings)?;
-    let Some(stored) = stored else { return Ok(config) };
-    let mut same = config.clone();
-    same.train.max_steps = stored.train.max_steps;
-    same.train.workers = stored.train.workers;
-    same.checkpoint = stored.checkpoint.clone();
-    same.log = stored.log.clone();
-    request.refuse_change(same == *stored)?;
+    stored.map_or(Ok(()), |stored| request.refuse_change(&config, stored))?;
     Ok(config)
 }
 

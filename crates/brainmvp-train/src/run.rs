@@ -67,12 +67,22 @@ impl RunRequest {
         Ok(self.config.clone().or(stored).unwrap_or_default())
     }
 
-    /// Refuses to continue a run with another configuration. Only how long it runs, what is kept, shown and loaded on how
-    /// many threads may differ from what it began with.
-    pub(crate) fn refuse_change(&self, same: bool) -> Result<()> {
+    /// Refuses to continue a run with another configuration than it began with. Only how long it runs, what is kept, shown
+    /// and loaded on how many threads may differ.
+    pub(crate) fn refuse_change<C: RunConfig>(&self, config: &C, stored: &C) -> Result<()> {
+        let mut same = config.clone();
+        let mut stored = stored.clone();
+        let (train, checkpoint, log) = same.changeable();
+        let (stored_train, stored_checkpoint, stored_log) = stored.changeable();
+        (train.max_steps, train.workers) = (stored_train.max_steps, stored_train.workers);
+        checkpoint.clone_from(stored_checkpoint);
+        log.clone_from(stored_log);
+        if same == stored {
+            return Ok(());
+        }
         let reason = "was started with another configuration (see its config.toml); only train.max_steps, train.workers, \
                       checkpoint.* and log.* may change when it is resumed";
-        if same { Ok(()) } else { Err(Error::run_folder(&self.out, reason)) }
+        Err(Error::run_folder(&self.out, reason))
     }
 }
 

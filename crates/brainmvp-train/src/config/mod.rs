@@ -16,9 +16,11 @@ pub use model::{ModelConfig, ModelPreset, PatchConfig};
 pub use pretrain::PretrainConfig;
 
 use crate::Result;
+use crate::checkpoint::CheckpointConfig;
+use crate::trainer::{LogConfig, TrainConfig};
 
 /// A configuration as a run folder stores it.
-pub trait RunConfig: Sized {
+pub trait RunConfig: Sized + Clone + PartialEq {
     /// Reads it.
     ///
     /// # Errors
@@ -30,4 +32,7 @@ pub trait RunConfig: Sized {
     /// # Errors
     /// If a number does not fit TOML's integers.
     fn to_toml(&self) -> Result<String>;
+
+    /// The sections of which some keys may change when a run is resumed.
+    fn changeable(&mut self) -> (&mut TrainConfig, &mut CheckpointConfig, &mut LogConfig);
 }

@@ -111,6 +111,10 @@ impl RunConfig for PretrainConfig {
     fn to_toml(&self) -> Result<String> {
         toml::to_string_pretty(self).map_err(|e| Error::Config(e.to_string()))
     }
+
+    fn changeable(&mut self) -> (&mut TrainConfig, &mut CheckpointConfig, &mut LogConfig) {
+        (&mut self.train, &mut self.checkpoint, &mut self.log)
+    }
 }
 
 /// The two keys that decide the defaults of the others.

@@ -59,14 +59,7 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     let mut config = FinetuneConfig::resolve(&text, &request.settings, network)?;
     let data = Data::new(&mut config, cases, &cache.manifest().label_schemes, observer)?;
     config.model.network = config.model.network.with_in_channels(config.task.modalities.len());
-    if let Some(stored) = &stored {
-        let mut same = config.clone();
-        same.train.max_steps = stored.train.max_steps;
-        same.train.workers = stored.train.workers;
-        same.checkpoint = stored.checkpoint.clone();
-        same.log = stored.log.clone();
-        request.refuse_change(same == *stored)?;
-    }
+    stored.as_ref().map_or(Ok(()), |stored| request.refuse_change(&config, stored))?;
     let device = device::device(&request.device)?;
     device::set_precision(config.train.precision, &request.device)?;
     let folder = RunFolder::create(&request.out, request.existing)?;
