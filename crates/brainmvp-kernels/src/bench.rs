@@ -174,11 +174,15 @@ impl Bench<'_> {
             let (tokens, heads) = (size.pow(3), channels / 64);
             let qkv = self.random([batch, tokens, 3 * channels]);
             let gradient = self.random([batch, tokens, channels]);
+            let (output, log_sums) = Dispatch::token_attention(qkv.clone(), heads);
             self.measure(&Case {
                 name: format!("attention {tokens} tokens, {heads} heads"),
                 flop: 4 * batch * tokens * tokens * channels,
                 forward: || Dispatch::token_attention(qkv.clone(), heads),
-                backward: || Dispatch::token_attention_backward(qkv.clone(), gradient.clone(), heads),
+                backward: || {
+                    let (output, log_sums) = (output.clone(), log_sums.clone());
+                    Dispatch::token_attention_backward(qkv.clone(), output, log_sums, gradient.clone(), heads)
+                },
             })?;
         }
         ControlFlow::Continue(())

@@ -197,18 +197,21 @@ pub trait VolumeOps: Backend {
         norm::affine_reference::<Self>(x, scale, shift)
     }
 
-    /// See [`crate::ops::attention`].
-    fn token_attention(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {
+    /// See [`crate::ops::attention`]: output, and the logarithm of each softmax's sum, `[B, heads, N]`. Gradients flow
+    /// through the output only.
+    fn token_attention(qkv: FloatTensor<Self>, heads: usize) -> (FloatTensor<Self>, FloatTensor<Self>) {
         attention::reference::<Self>(qkv, heads)
     }
 
-    /// Gradient of [`VolumeOps::token_attention`].
+    /// Gradient of [`VolumeOps::token_attention`], given what that gave.
     fn token_attention_backward(
         qkv: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        log_sums: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         heads: usize,
     ) -> FloatTensor<Self> {
-        attention::reference_backward::<Self>(qkv, gradient, heads)
+        attention::reference_backward::<Self>(qkv, [output, log_sums], gradient, heads)
     }
 
     /// See [`crate::ops::downsample`].

@@ -216,12 +216,15 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         )
     }
 
-    fn token_attention(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {
+    fn token_attention(qkv: FloatTensor<Self>, heads: usize) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (qkv, node) = qkv.into_parts();
-        let output = B::token_attention(qkv.clone(), heads);
-        record::<B, C, _, 1>([node], output, (qkv, heads), |(qkv, heads), gradient, _| {
-            all([B::token_attention_backward(qkv, gradient, heads)])
-        })
+        let (output, log_sums) = B::token_attention(qkv.clone(), heads);
+        let kept = (qkv, output.clone(), log_sums.clone(), heads);
+        let output = record::<B, C, _, 1>([node], output, kept, |kept, gradient, _| {
+            let (qkv, output, log_sums, heads) = kept;
+            all([B::token_attention_backward(qkv, output, log_sums, gradient, heads)])
+        });
+        (output, FloatTensor::<Self>::new(log_sums))
     }
 
     fn patch_downsample(

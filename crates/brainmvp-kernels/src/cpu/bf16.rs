@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::product::{Matrix, Operand, Product};
+use super::product::{Matrix, Operand};
 
 /// Operands whose lanes are pairs of bfloat16 numbers.
 pub(crate) struct Pairs;
@@ -17,8 +17,11 @@ impl Operand<__m512> for Pairs {
     unsafe fn add_product(sum: __m512, left: __m512, right: __m512) -> __m512 {
         // SAFETY: the caller has the instruction set; the registers are of one size, and all bits are pairs.
         unsafe {
-            let [left, right] = [left, right].map(|lanes| std::mem::transmute::<__m512, __m512bh>(lanes));
-            _mm512_dpbf16_ps(sum, left, right)
+            _mm512_dpbf16_ps(
+                sum,
+                std::mem::transmute::<__m512, __m512bh>(left),
+                std::mem::transmute::<__m512, __m512bh>(right),
+            )
         }
     }
 }
@@ -31,17 +34,19 @@ impl Operand<__m512> for Pairs {
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(crate) unsafe fn interleave(first: *const f32, second: Option<*const f32>, count: usize, to: *mut f32) {
     let whole = count - count % 16;
+    // Without a second row nothing of it is loaded: no mask has a bit, and the address is only carried along.
+    let (second, kept) = second.map_or((first, 0), |second| (second, u16::MAX));
     // SAFETY: what is read and written lies before `count`, by the step or by the mask.
     unsafe {
         for at in (0..whole).step_by(16) {
-            let high = second.map_or(_mm512_setzero_ps(), |second| _mm512_loadu_ps(second.add(at)));
+            let high = _mm512_maskz_loadu_ps(kept, second.add(at));
             _mm512_storeu_ps(to.add(at), pairs_of(_mm512_loadu_ps(first.add(at)), high));
         }
         if whole < count {
             let mask = mask(count - whole);
-            let load = |from: *const f32| _mm512_maskz_loadu_ps(mask, from.add(whole));
-            let pairs = pairs_of(load(first), second.map_or(_mm512_setzero_ps(), load));
-            _mm512_mask_storeu_ps(to.add(whole), mask, pairs);
+            let low = _mm512_maskz_loadu_ps(mask, first.add(whole));
+            let high = _mm512_maskz_loadu_ps(mask & kept, second.add(whole));
+            _mm512_mask_storeu_ps(to.add(whole), mask, pairs_of(low, high));
         }
     }
 }
@@ -107,10 +112,8 @@ unsafe fn round(from: *const f32, count: usize, to: *mut f32) {
 /// The left-hand matrix of a product, rounded, as a matrix of pairs in the memory of `to`.
 ///
 /// # Safety
-/// The processor has AVX-512 BF16, and the product's matrix holds what the product says.
-pub(crate) unsafe fn round_left(product: &Product<'_>, to: &mut Vec<f32>) -> Matrix {
-    let Product { left, rows, .. } = *product;
-    let depth = product.right.rows();
+/// The processor has AVX-512 BF16, and the matrix as many rows and columns.
+pub(crate) unsafe fn round_left(left: Matrix, (rows, depth): (usize, usize), to: &mut Vec<f32>) -> Matrix {
     let pairs = depth.div_ceil(2);
     to.clear();
     to.reserve(rows * pairs);

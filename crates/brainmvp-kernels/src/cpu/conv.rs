@@ -211,15 +211,16 @@ impl View {
                 let left = Matrix::new(gathered, taps.len() * self.from.channels);
                 // SAFETY: the row is this task's, by the caller's promise.
                 unsafe {
+                    let output = to.at(start);
                     multiply(
                         set,
                         &Product {
                             left,
                             rows: self.axes[2].count,
                             right,
-                            output: to.at(start),
+                            output,
                             output_stride: self.axes[2].spacing * volume.channels,
-                            accumulate: number > 0,
+                            onto: (number > 0).then_some(output.cast_const()),
                         },
                     );
                 }
@@ -347,7 +348,7 @@ unsafe fn add_taps(
                     right: &right,
                     output: to,
                     output_stride: outputs,
-                    accumulate: true,
+                    onto: Some(to),
                 },
             );
         }

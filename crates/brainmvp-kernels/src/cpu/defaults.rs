@@ -141,13 +141,13 @@ fn norms(rows: usize, groups: usize, width: usize) {
 fn attentions(tokens: usize, heads: usize, width: usize) {
     let channels = heads * width;
     let (qkv, gradient) = (tensor([2, tokens, 3 * channels], 1), tensor([2, tokens, channels], 2));
+    let (output, log_sums) = attention::reference::<Flex>(qkv.clone(), heads);
+    let ours = Flex::token_attention(qkv.clone(), heads);
+    assert_same("attention", [output.clone(), log_sums.clone()], [ours.0.clone(), ours.1.clone()]);
     assert_same(
-        "attention",
-        [
-            attention::reference::<Flex>(qkv.clone(), heads),
-            attention::reference_backward::<Flex>(qkv.clone(), gradient.clone(), heads),
-        ],
-        [Flex::token_attention(qkv.clone(), heads), Flex::token_attention_backward(qkv, gradient, heads)],
+        "gradient of attention",
+        [attention::reference_backward::<Flex>(qkv.clone(), [output, log_sums], gradient.clone(), heads)],
+        [Flex::token_attention_backward(qkv, ours.0, ours.1, gradient, heads)],
     );
 }
 

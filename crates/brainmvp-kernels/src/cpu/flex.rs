@@ -262,20 +262,33 @@ impl VolumeOps for Flex {
         ops::norm::affine_reference::<Flex>(x, scale, shift)
     }
 
-    fn token_attention(qkv: Primitive, heads: usize) -> Primitive {
-        let (sizes, shape) = attention_sizes(&qkv, heads);
-        match floats(&qkv) {
-            Some(qkv) => primitive(attention::forward(&qkv, sizes), shape),
-            None => ops::attention::reference::<Flex>(qkv, heads),
+    fn token_attention(qkv: Primitive, heads: usize) -> (Primitive, Primitive) {
+        let sizes = attention_sizes(&qkv, heads);
+        if let Some(values) = floats(&qkv) {
+            let (output, log_sums) = attention::forward(&values, sizes);
+            let attention::Sizes { batch, tokens, heads, width } = sizes;
+            return (
+                primitive(output, [batch, tokens, heads * width]),
+                primitive(log_sums, [batch, heads, tokens]),
+            );
         }
+        ops::attention::reference::<Flex>(qkv, heads)
     }
 
-    fn token_attention_backward(qkv: Primitive, gradient: Primitive, heads: usize) -> Primitive {
-        let (sizes, _) = attention_sizes(&qkv, heads);
-        if let (Some(values), Some(gradient)) = (floats(&qkv), floats(&gradient)) {
-            return primitive(attention::backward(&values, &gradient, sizes), qkv.shape());
+    fn token_attention_backward(
+        qkv: Primitive,
+        output: Primitive,
+        log_sums: Primitive,
+        gradient: Primitive,
+        heads: usize,
+    ) -> Primitive {
+        if let (Some(v), Some(o), Some(l), Some(g)) =
+            (floats(&qkv), floats(&output), floats(&log_sums), floats(&gradient))
+        {
+            let sizes = attention_sizes(&qkv, heads);
+            return primitive(attention::backward(&v, [&o, &l], &g, sizes), qkv.shape());
         }
-        ops::attention::reference_backward::<Flex>(qkv, gradient, heads)
+        ops::attention::reference_backward::<Flex>(qkv, [output, log_sums], gradient, heads)
     }
 
     fn patch_downsample(x: Primitive, weight: Primitive, bias: Primitive) -> Primitive {
@@ -409,10 +422,9 @@ fn linear_gradients(
     )
 }
 
-/// Sizes of an attention, and its output's shape.
-fn attention_sizes(qkv: &Primitive, heads: usize) -> (attention::Sizes, [usize; 3]) {
+fn attention_sizes(qkv: &Primitive, heads: usize) -> attention::Sizes {
     let [batch, tokens, channels] = [qkv.shape()[0], qkv.shape()[1], qkv.shape()[2] / 3];
-    (attention::Sizes { batch, tokens, heads, width: channels / heads }, [batch, tokens, channels])
+    attention::Sizes { batch, tokens, heads, width: channels / heads }
 }
 
 /// Sizes of an activation of whole blocks.

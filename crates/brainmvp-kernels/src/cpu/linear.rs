@@ -68,15 +68,13 @@ pub(crate) fn forward(
     // SAFETY: the weight has these sizes.
     let right = &unsafe { Panels::packed(set, Matrix::new(weight, outputs), (inputs, outputs), bias) };
     let chunk = sizes.rows_per_chunk();
-    // SAFETY: the product writes each chunk, or adds to what was copied there; `x` and `onto` have a row for each.
+    // SAFETY: the product writes each chunk; `x` and `onto` have a row for each of the output.
     let [output] = unsafe {
         build(sizes.rows * outputs, chunk * outputs, |index, [to], count| {
-            if let Some(onto) = onto {
-                to.copy_from_nonoverlapping(onto[index * chunk * outputs..].as_ptr(), count);
-            }
             let left = Matrix::new(&x[index * chunk * inputs..], inputs);
-            let (rows, accumulate) = (count / outputs, onto.is_some());
-            multiply(set, &Product { left, rows, right, output: to, output_stride: outputs, accumulate });
+            let onto = onto.map(|onto| onto[index * chunk * outputs..].as_ptr());
+            let rows = count / outputs;
+            multiply(set, &Product { left, rows, right, output: to, output_stride: outputs, onto });
         })
     };
     output
@@ -105,7 +103,7 @@ pub(crate) fn backward(x: &[f32], weight: &[f32], gradient: &[f32], sizes: Sizes
             extend([&mut input], rows * inputs, chunk * inputs, |index, [to], count| {
                 let left = Matrix::new(&gradient[index * chunk * outputs..], outputs);
                 let (rows, right, output_stride) = (count / inputs, turned, inputs);
-                multiply(set, &Product { left, rows, right, output: to, output_stride, accumulate: false });
+                multiply(set, &Product { left, rows, right, output: to, output_stride, onto: None });
             });
         }
         sums.add(&x[first * inputs..(first + rows) * inputs], gradient, rows, &mut packed);
@@ -236,13 +234,14 @@ unsafe fn add_block(rows: &PackedRows, (input, output): (usize, usize), sizes: S
     let (left, right) = (&rows.left[input], &rows.right[output]);
     // SAFETY: the block's rows and columns lie in the values, which are this task's.
     unsafe {
+        let output = values.add(input * WeightSums::INPUTS * outputs + column);
         let product = Product {
             left: left.lanes(),
             rows: left.rows(),
             right,
-            output: values.add(input * WeightSums::INPUTS * outputs + column),
+            output,
             output_stride: outputs,
-            accumulate: true,
+            onto: Some(output),
         };
         multiply_lanes(right.set(), &product);
         if input == 0 {

@@ -83,7 +83,7 @@ pub(crate) fn forward(x: &[f32], weights: Weights<'_>, onto: &[f32], sizes: Size
         ]
     };
     let chunk = sizes.first().rows_per_chunk();
-    // SAFETY: the copy writes each chunk, and the product adds to it; `x` and `onto` have a row for each of the output.
+    // SAFETY: the product writes each chunk; `x` and `onto` have a row for each of the output.
     let [output] = unsafe {
         build(sizes.rows * outputs, chunk * outputs, |index, [to], count| {
             let rows = count / outputs;
@@ -91,10 +91,9 @@ pub(crate) fn forward(x: &[f32], weights: Weights<'_>, onto: &[f32], sizes: Size
             let middle = middle.as_mut_ptr();
             multiply(set, &product(&x[index * chunk * inputs..], (rows, inputs), &first, (middle, hidden)));
             gelu(set, middle, middle, rows * hidden);
-            to.copy_from_nonoverlapping(onto[index * chunk * outputs..].as_ptr(), count);
             let left = Matrix { values: middle, row_stride: hidden, column_stride: 1 };
-            let (output, output_stride) = (to, outputs);
-            multiply(set, &Product { left, rows, right: &second, output, output_stride, accumulate: true });
+            let onto = Some(onto[index * chunk * outputs..].as_ptr());
+            multiply(set, &Product { left, rows, right: &second, output: to, output_stride: outputs, onto });
         })
     };
     output
@@ -202,5 +201,5 @@ fn product<'a>(
     right: &'a Panels,
     (output, output_stride): (*mut f32, usize),
 ) -> Product<'a> {
-    Product { left: Matrix::new(left, depth), rows, right, output, output_stride, accumulate: false }
+    Product { left: Matrix::new(left, depth), rows, right, output, output_stride, onto: None }
 }

@@ -171,7 +171,9 @@ unsafe fn write_rows(
                 }
                 _ => to.copy_from_nonoverlapping(from, columns),
             }
-            to.add(columns).write_bytes(0, width - columns);
+            if columns < width {
+                to.add(columns).write_bytes(0, width - columns);
+            }
         }
     }
 }

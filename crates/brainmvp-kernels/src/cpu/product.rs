@@ -63,7 +63,7 @@ impl<L: Lanes> Operand<L> for Floats {
     }
 }
 
-/// `output = start + left right`, where the start is the panels' bias or what the output holds.
+/// `output = onto + bias + left right`, where the panels have the bias.
 #[derive(Clone, Copy)]
 pub(crate) struct Product<'a> {
     /// `[rows, depth]`
@@ -73,8 +73,8 @@ pub(crate) struct Product<'a> {
     /// `[rows, columns]`, rows this many floats apart.
     pub(crate) output: *mut f32,
     pub(crate) output_stride: usize,
-    /// Add to what the output holds.
-    pub(crate) accumulate: bool,
+    /// `[rows, columns]`, rows as far apart as the output's, if there is something to add to: it may be the output.
+    pub(crate) onto: Option<*const f32>,
 }
 
 /// Runs a product whose panels were packed for `set`.
@@ -82,16 +82,29 @@ pub(crate) struct Product<'a> {
 /// # Safety
 /// The matrices hold what the product says.
 pub(crate) unsafe fn multiply(set: InstructionSet, product: &Product<'_>) {
+    let mut memory = Vec::new();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let left = lanes(set, product.left, (product.rows, product.right.rows()), &mut memory);
+        multiply_lanes(set, &Product { left, ..*product });
+    }
+}
+
+/// A left-hand matrix as [`multiply_lanes`] takes it: where it lies if its floats are what lanes hold, else in `memory`.
+///
+/// # Safety
+/// The matrix has as many rows and columns.
+pub(crate) unsafe fn lanes(
+    set: InstructionSet,
+    left: Matrix,
+    (rows, depth): (usize, usize),
+    memory: &mut Vec<f32>,
+) -> Matrix {
     match set {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the caller's promise; the set was detected.
-        InstructionSet::Avx512Bf16 => unsafe {
-            let mut memory = Vec::new();
-            let left = super::bf16::round_left(product, &mut memory);
-            multiply_lanes(set, &Product { left, ..*product });
-        },
-        // SAFETY: the caller's promise.
-        _ => unsafe { multiply_lanes(set, product) },
+        InstructionSet::Avx512Bf16 => unsafe { super::bf16::round_left(left, (rows, depth), memory) },
+        _ => left,
     }
 }
 
@@ -161,7 +174,7 @@ unsafe fn multiply_rows<L: Lanes, O: Operand<L>, const R: usize, const V: usize>
         let right = product.right.values.as_ptr().add(panel.start);
         for first in (0..product.rows).step_by(R) {
             let count = R.min(product.rows - first);
-            let output = product.output.add(first * product.output_stride + panel.column);
+            let place = first * product.output_stride + panel.column;
             let mut rows = [product.left.values; R];
             for r in 0..R {
                 rows[r] = product.left.at(first + r.min(count - 1), 0).values;
@@ -174,11 +187,15 @@ unsafe fn multiply_rows<L: Lanes, O: Operand<L>, const R: usize, const V: usize>
                 right.add(V * L::N),
                 product.right.depth,
             );
-            let tile = Tile { output, stride: product.output_stride, rows: count, columns: panel.columns };
-            if product.accumulate {
-                tile.accumulate(sums);
-            } else {
-                tile.store(sums);
+            let tile = Tile {
+                output: product.output.add(place),
+                stride: product.output_stride,
+                rows: count,
+                columns: panel.columns,
+            };
+            match product.onto {
+                Some(onto) => tile.store_sum(sums, onto.add(place)),
+                None => tile.store(sums),
             }
         }
     }
@@ -259,23 +276,28 @@ impl Tile {
         }
     }
 
-    /// Adds to what the output holds.
+    /// Stores the sums of these and of what there is `onto`.
     ///
     /// # Safety
-    /// The output has the rows and columns.
+    /// The output has the rows and columns, and so has `onto`, which may be the output.
     #[inline(always)]
-    pub(crate) unsafe fn accumulate<L: Lanes, const R: usize, const V: usize>(self, sums: [[L; V]; R]) {
+    pub(crate) unsafe fn store_sum<L: Lanes, const R: usize, const V: usize>(
+        self,
+        mut sums: [[L; V]; R],
+        onto: *const f32,
+    ) {
         // SAFETY: rows and columns are tested.
         unsafe {
             for r in 0..R {
                 for v in 0..V {
-                    let to = self.output.add(r.min(self.rows - 1) * self.stride + v * L::N);
+                    let from = onto.add(r.min(self.rows - 1) * self.stride + v * L::N);
                     if r < self.rows {
                         let count = self.columns as isize - (v * L::N) as isize;
-                        store_some(sums[r][v].add(load_some(to, count)), to, count);
+                        sums[r][v] = sums[r][v].add(load_some(from, count));
                     }
                 }
             }
+            self.store(sums);
         }
     }
 }
@@ -334,7 +356,7 @@ unsafe fn add_panel_sums<L: Lanes, O: Operand<L>>(panels: &Panels, into: *mut f3
                     rows: 1,
                     columns: panel.columns - at,
                 };
-                tile.accumulate([[sum]]);
+                tile.store_sum([[sum]], tile.output);
             }
         }
     }
@@ -385,11 +407,11 @@ mod tests {
                 unsafe {
                     let panels = Panels::packed(set, right, (depth, columns), &bias);
                     let mut product = Product {
-                        left, rows, right: &panels, output: output.as_mut_ptr(), output_stride: columns, accumulate: false,
+                        left, rows, right: &panels, output: output.as_mut_ptr(), output_stride: columns, onto: None,
                     };
                     multiply(set, &product);
                     let panels = Panels::packed(set, right, (depth, columns), &[]);
-                    (product.right, product.accumulate) = (&panels, true);
+                    (product.right, product.onto) = (&panels, Some(output.as_ptr()));
                     multiply(set, &product);
                     let mut sums = vec![1.0; columns];
                     add_column_sums(&panels, sums.as_mut_ptr());

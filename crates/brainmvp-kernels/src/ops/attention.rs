@@ -6,29 +6,39 @@ use burn::tensor::Slice;
 
 use super::{dims, reshape, scalar};
 
-pub(crate) fn reference<B: Backend>(qkv: FloatTensor<B>, heads: usize) -> FloatTensor<B> {
+/// The output, and the logarithms of the sums of the softmaxes, `[B, heads, N]`.
+pub(crate) fn reference<B: Backend>(qkv: FloatTensor<B>, heads: usize) -> (FloatTensor<B>, FloatTensor<B>) {
     let [query, key, value] = split::<B>(qkv, heads);
-    let mixed = B::float_matmul(probabilities::<B>(query, key), value);
+    let scores = scores::<B>(query, key);
+    let largest = B::float_detach(B::float_max_dim(B::float_detach(scores.clone()), 3));
+    let exponentials = B::float_exp(B::float_sub(scores, largest.clone()));
+    let sum = B::float_sum_dim(exponentials.clone(), 3);
+    let log_sums = B::float_add(B::float_log(sum.clone()), largest);
+    let mixed = B::float_matmul(B::float_div(exponentials, sum), value);
     let shape = dims::<B>(&mixed);
     let (batch, tokens, channels) = (shape[0], shape[2], heads * shape[3]);
-    reshape::<B>(B::float_swap_dims(mixed, 1, 2), [batch, tokens, channels])
+    let output = reshape::<B>(B::float_swap_dims(mixed, 1, 2), [batch, tokens, channels]);
+    (output, reshape::<B>(log_sums, [batch, heads, tokens]))
 }
 
 pub(crate) fn reference_backward<B: Backend>(
     qkv: FloatTensor<B>,
+    [output, log_sums]: [FloatTensor<B>; 2],
     gradient: FloatTensor<B>,
     heads: usize,
 ) -> FloatTensor<B> {
     let shape = dims::<B>(&qkv);
     let (batch, tokens, width) = (shape[0], shape[1], shape[2] / (3 * heads));
     let [query, key, value] = split::<B>(qkv, heads);
-    let gradient = B::float_swap_dims(reshape::<B>(gradient, [batch, tokens, heads, width]), 1, 2);
+    let [output, gradient] = [output, gradient]
+        .map(|tensor| B::float_swap_dims(reshape::<B>(tensor, [batch, tokens, heads, width]), 1, 2));
     let turned = |tensor: &FloatTensor<B>| B::float_swap_dims(tensor.clone(), 2, 3);
-    let weights = probabilities::<B>(query.clone(), key.clone());
+    let log_sums = reshape::<B>(log_sums, [batch, heads, tokens, 1]);
+    let weights = B::float_exp(B::float_sub(scores::<B>(query.clone(), key.clone()), log_sums));
     let value_gradient = B::float_matmul(turned(&weights), gradient.clone());
+    // Through the softmax: each row less its mean under the probabilities, which is the product of output and gradient.
+    let mean = B::float_sum_dim(B::float_mul(output, gradient.clone()), 3);
     let weights_gradient = B::float_matmul(gradient, turned(&value));
-    // Through the softmax: each row less its mean under the probabilities.
-    let mean = B::float_sum_dim(B::float_mul(weights.clone(), weights_gradient.clone()), 3);
     let scores = B::float_mul(weights, B::float_sub(weights_gradient, mean));
     let scores = B::float_mul_scalar(scores, scalar((width as f32).powf(-0.5)));
     let key_gradient = B::float_matmul(turned(&scores), query);
@@ -56,17 +66,9 @@ fn full(size: usize) -> Slice {
     Slice::from(0..size)
 }
 
-/// Softmax of the scaled products of queries and keys, `[B, heads, N, N]`.
-fn probabilities<B: Backend>(query: FloatTensor<B>, key: FloatTensor<B>) -> FloatTensor<B> {
+/// The scaled products of queries and keys, `[B, heads, N, N]`.
+fn scores<B: Backend>(query: FloatTensor<B>, key: FloatTensor<B>) -> FloatTensor<B> {
     let width = dims::<B>(&query)[3];
     let query = B::float_mul_scalar(query, scalar((width as f32).powf(-0.5)));
-    softmax::<B>(B::float_matmul(query, B::float_swap_dims(key, 2, 3)))
-}
-
-/// Softmax over the last of four axes, shifted by the row's maximum.
-fn softmax<B: Backend>(scores: FloatTensor<B>) -> FloatTensor<B> {
-    let largest = B::float_detach(B::float_max_dim(B::float_detach(scores.clone()), 3));
-    let exponentials = B::float_exp(B::float_sub(scores, largest));
-    let sum = B::float_sum_dim(exponentials.clone(), 3);
-    B::float_div(exponentials, sum)
+    B::float_matmul(query, B::float_swap_dims(key, 2, 3))
 }

@@ -219,7 +219,7 @@ pub fn channel_affine<const D: usize>(x: Tensor<D>, scale: Tensor<1>, shift: Ten
 /// - output: `[B, N, C]`
 pub fn attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
     assert_eq!(qkv.dims()[2] % (3 * heads), 0, "channels divide into three times the heads");
-    Tensor::from_dispatch(Dispatch::token_attention(qkv.into_dispatch(), heads))
+    Tensor::from_dispatch(Dispatch::token_attention(qkv.into_dispatch(), heads).0)
 }
 
 /// Convolution of kernel 2^3 and stride 2: each block of eight voxels becomes one.

@@ -93,13 +93,14 @@ pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<
                 for position in 0..PLANE {
                     panels.pack(right.matrix(position), (range.len(), outputs), &[]);
                     let place = (group * SIDE + plane) * PLANE + position;
+                    let output = shared.at(place * inputs * outputs);
                     let product = Product {
                         left: left.matrix(position).transposed(),
                         rows: inputs,
                         right: &panels,
-                        output: shared.at(place * inputs * outputs),
+                        output,
                         output_stride: outputs,
-                        accumulate: true,
+                        onto: Some(output),
                     };
                     multiply(set, &product);
                 }
@@ -138,7 +139,7 @@ fn convolve(
                             right: &panels[plane * PLANE + position],
                             output: products.at(position),
                             output_stride: outputs,
-                            accumulate: false,
+                            onto: None,
                         };
                         multiply(set, &product);
                     }
