@@ -3,8 +3,8 @@
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
 use crate::ops::{
-    AdamWStep, GroupNormOptions, adamw, attention, conv, depthwise, group_norm, linear, mlp, norm, patch,
-    residual,
+    AdamWStep, CropOptions, GroupNormOptions, adamw, attention, conv, crop, depthwise, group_norm, linear,
+    mlp, norm, patch, residual,
 };
 
 /// The operations of channels-last 3-D networks, on the primitives of a backend, and their gradients.
@@ -212,6 +212,20 @@ pub trait VolumeOps: Backend {
         heads: usize,
     ) -> FloatTensor<Self> {
         attention::reference_backward::<Self>(qkv, [output, log_sums], gradient, heads)
+    }
+
+    /// See [`crate::ops::normalized_crop`].
+    fn normalized_crop(x: FloatTensor<Self>, options: CropOptions) -> FloatTensor<Self> {
+        crop::reference::<Self>(x, options)
+    }
+
+    /// Gradient of [`VolumeOps::normalized_crop`].
+    fn normalized_crop_backward(
+        x: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        options: CropOptions,
+    ) -> FloatTensor<Self> {
+        crop::reference_backward::<Self>(x, gradient, options)
     }
 
     /// See [`crate::ops::downsample`].

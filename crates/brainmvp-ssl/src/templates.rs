@@ -6,6 +6,7 @@
 //! moment would then hold those voxels nearly still for thousands of steps. So the range that divides is never less
 //! than [`TemplateConfig::range_floor`].
 
+use brainmvp_kernels::ops::{CropOptions, normalized_crop};
 use brainmvp_volume::Modality;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
@@ -62,10 +63,13 @@ impl Templates {
         let whole = self.size();
         let [xs, ys, zs]: [Overlap; 3] =
             std::array::from_fn(|axis| Overlap::new(start[axis], size[axis], whole[axis]));
-        let low = template.clone().min();
-        let range = template.clone().max() - low.clone();
-        let inside = template.slice([zs.of_whole(), ys.of_whole(), xs.of_whole()]) - low.unsqueeze();
-        let inside = inside / range.clamp_min(self.range_floor).unsqueeze();
+        let along = [&zs, &ys, &xs];
+        let options = CropOptions {
+            start: along.map(|overlap| overlap.in_whole),
+            size: along.map(|overlap| overlap.length),
+            range_floor: self.range_floor,
+        };
+        let inside = normalized_crop(template, options);
         if [&xs, &ys, &zs].iter().all(|overlap| overlap.length == overlap.size) {
             return inside;
         }

@@ -12,7 +12,7 @@ const ALLOWED: [(&str, &[&str], bool); 12] = [
     ("prep", &["volume", "cohort", "registration"], false),
     ("kernels", &[], true),
     ("nets", &["kernels"], true),
-    ("ssl", &["volume", "nets"], true),
+    ("ssl", &["volume", "kernels", "nets"], true),
     ("infer", &["volume", "nets"], true),
     ("train", &["volume", "cohort", "prep", "kernels", "nets", "ssl", "infer", "metrics"], true),
     ("metrics", &["volume"], false),

@@ -10,7 +10,7 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 
 use crate::VolumeOps;
-use crate::ops::GroupNormOptions;
+use crate::ops::{CropOptions, GroupNormOptions};
 
 /// How an operation's gradient becomes that of its `N` inputs, with what it kept for that. Those inputs whose gradient
 /// is wanted have one.
@@ -225,6 +225,14 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
             all([B::token_attention_backward(qkv, output, log_sums, gradient, heads)])
         });
         (output, FloatTensor::<Self>::new(log_sums))
+    }
+
+    fn normalized_crop(x: FloatTensor<Self>, options: CropOptions) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let output = B::normalized_crop(x.clone(), options);
+        record::<B, C, _, 1>([node], output, (x, options), |(x, options), gradient, _| {
+            all([B::normalized_crop_backward(x, gradient, options)])
+        })
     }
 
     fn patch_downsample(

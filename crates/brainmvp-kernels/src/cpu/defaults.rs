@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use crate::VolumeOps;
 use crate::ops::{
-    Activation, AdamWStep, GroupNormOptions, adamw, attention, conv, depthwise, group_norm, linear, mlp,
-    norm, patch, residual,
+    Activation, AdamWStep, CropOptions, GroupNormOptions, adamw, attention, conv, crop, depthwise,
+    group_norm, linear, mlp, norm, patch, residual,
 };
 
 type Primitive = FloatTensor<Flex>;
@@ -151,6 +151,23 @@ fn attentions(tokens: usize, heads: usize, width: usize) {
     );
 }
 
+fn crops(size: [usize; 3], part: [usize; 3], range_floor: f32) {
+    let options = CropOptions {
+        start: std::array::from_fn(|axis| part[axis] % size[axis]),
+        size: std::array::from_fn(|axis| size[axis] - part[axis] % size[axis]),
+        range_floor,
+    };
+    let (x, gradient) = (tensor(size, 1), tensor(options.size, 2));
+    assert_same(
+        "crop",
+        [
+            crop::reference::<Flex>(x.clone(), options),
+            crop::reference_backward::<Flex>(x.clone(), gradient.clone(), options),
+        ],
+        [Flex::normalized_crop(x.clone(), options), Flex::normalized_crop_backward(x, gradient, options)],
+    );
+}
+
 fn neighbourhoods([d, h, w]: [usize; 3], inputs: usize, outputs: usize) {
     let (x, bias) = (tensor([2, d, h, w, inputs], 1), tensor([inputs], 2));
     let weight = tensor([3, 3, 3, inputs], 3);
@@ -202,8 +219,9 @@ proptest! {
     fn defaults_agree_with_kernels(
         size in (1usize..5, 1usize..5, 1usize..6),
         (rows, inputs, outputs) in (1usize..30, 1usize..12, 1usize..20),
-        (groups, stride) in (1usize..4, 1usize..3),
+        (groups, stride, range_floor) in (1usize..4, 1usize..3, 0.1f32..4.0),
     ) {
+        crops([rows, inputs, outputs], [size.0, size.1, size.2], range_floor);
         products(rows, inputs, outputs);
         elementwise(rows * inputs);
         norms(rows + 1, groups, inputs);

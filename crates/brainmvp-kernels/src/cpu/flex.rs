@@ -7,11 +7,11 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
 use super::{
-    activation, adamw, attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, mlp, patch,
-    winograd,
+    activation, adamw, attention, batch_norm, conv, crop, depthwise, group_norm, layer_norm, linear, mlp,
+    patch, winograd,
 };
 use crate::VolumeOps;
-use crate::ops::{self, AdamWStep, GroupNormOptions};
+use crate::ops::{self, AdamWStep, CropOptions, GroupNormOptions};
 
 type Primitive = FloatTensor<Flex>;
 
@@ -291,6 +291,20 @@ impl VolumeOps for Flex {
         ops::attention::reference_backward::<Flex>(qkv, [output, log_sums], gradient, heads)
     }
 
+    fn normalized_crop(x: Primitive, options: CropOptions) -> Primitive {
+        match floats(&x) {
+            Some(values) => primitive(crop::forward(&values, volume(&x), options), options.size),
+            None => ops::crop::reference::<Flex>(x, options),
+        }
+    }
+
+    fn normalized_crop_backward(x: Primitive, gradient: Primitive, options: CropOptions) -> Primitive {
+        if let (Some(v), Some(g)) = (floats(&x), floats(&gradient)) {
+            return primitive(crop::backward(&v, &g, volume(&x), options), x.shape());
+        }
+        ops::crop::reference_backward::<Flex>(x, gradient, options)
+    }
+
     fn patch_downsample(x: Primitive, weight: Primitive, bias: Primitive) -> Primitive {
         if let (Some(v), Some(w), Some(b)) = (floats(&x), floats(&weight), floats(&bias)) {
             let sizes = patch_sizes(&x);
@@ -362,6 +376,11 @@ impl VolumeOps for Flex {
             None => ops::adamw::sum_of_squares::<Flex>(x),
         }
     }
+}
+
+/// Sizes of a volume without channels.
+fn volume(x: &Primitive) -> [usize; 3] {
+    [0, 1, 2].map(|axis| x.shape()[axis])
 }
 
 fn depthwise_sizes(x: &Primitive, weight: &Primitive) -> (usize, depthwise::Sizes) {

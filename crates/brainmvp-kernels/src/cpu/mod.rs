@@ -11,6 +11,7 @@ mod batch_norm;
 mod bf16;
 mod buffer;
 mod conv;
+mod crop;
 #[cfg(test)]
 mod defaults;
 mod depthwise;

@@ -8,11 +8,13 @@ use burn::tensor::{Shape, Tensor};
 
 use crate::VolumeOps;
 pub use adamw::AdamWStep;
+pub use crop::CropOptions;
 pub use group_norm::{Activation, GroupNormOptions};
 
 pub(crate) mod adamw;
 pub(crate) mod attention;
 pub(crate) mod conv;
+pub(crate) mod crop;
 pub(crate) mod depthwise;
 pub(crate) mod group_norm;
 pub(crate) mod linear;
@@ -210,6 +212,19 @@ pub fn channel_affine<const D: usize>(x: Tensor<D>, scale: Tensor<1>, shift: Ten
         scale.into_dispatch(),
         shift.into_dispatch(),
     ))
+}
+
+/// A part of a volume, `(x - min) / max(max - min, floor)` with the extremes of the whole volume, and gradient through
+/// them: a template as BrainMVP puts it into an image.
+///
+/// # Shapes
+/// - `x`: `[D, H, W]`, not empty
+/// - output: `[D, H, W]` of [`CropOptions::size`]; the part lies inside the volume
+pub fn normalized_crop(x: Tensor<3>, options: CropOptions) -> Tensor<3> {
+    let whole = x.dims();
+    let inside = (0..3).all(|axis| options.start[axis] + options.size[axis] <= whole[axis]);
+    assert!(inside, "{options:?} lies inside of {whole:?}");
+    Tensor::from_dispatch(Dispatch::normalized_crop(x.into_dispatch(), options))
 }
 
 /// Multi-head self-attention over all tokens, scaled by `head_width^-0.5`, without the projections around it.

@@ -3,15 +3,19 @@
 //! With probabilities P, and dO the gradient for the output O = P V: dV = P' dO, dP = dO V',
 //! dS = P (dP - rowsum(dO O)), dQ = dS K, dK = dS' Q, times the scale (Dao et al. 2022, appendix B.2).
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::softmax::{SoftmaxRow, probabilities_with_gradient_on};
-use super::{Head, KEYS, LeftTokens, QUERIES, Sizes, Tokens};
+use super::{Head, KEYS, LeftTokens, Sizes, Tokens, blocks};
 use crate::cpu::buffer::{Shared, build_scattered, build_scattered_into};
 use crate::cpu::panels::Panels;
 use crate::cpu::product::{Matrix, Product, multiply, multiply_lanes};
 use crate::cpu::simd::InstructionSet;
 
+/// Queries of a block: a multiple of every tile's rows.
+const QUERIES: usize = 96;
 /// Tasks that are enough, where all but the first of a head have sums of their own.
 const TASKS: usize = 16;
 
@@ -27,12 +31,12 @@ pub(crate) fn backward(
     let set = InstructionSet::detect();
     let new = |head| BackwardHead::new(set, qkv, [output, log_sums, gradient], (sizes, head));
     let heads: Vec<BackwardHead> = sizes.heads().map(new).collect();
-    let blocks = sizes.tokens.div_ceil(KEYS);
-    let groups = TASKS.div_ceil(heads.len().max(1)).min(blocks).max(1);
+    let key_blocks = sizes.tokens.div_ceil(KEYS);
+    let groups = TASKS.div_ceil(heads.len().max(1)).min(key_blocks).max(1);
     let fill = |to: Shared| {
         let work = |scratch: &mut Scratch, task: usize| {
             let (head, group) = (&heads[task / groups], task % groups);
-            let keys = group * blocks / groups..(group + 1) * blocks / groups;
+            let keys = group * key_blocks / groups..(group + 1) * key_blocks / groups;
             // SAFETY: no other task has these keys of this head, and of its queries each group has its own sums.
             unsafe {
                 if group == 0 {
@@ -140,17 +144,17 @@ impl BackwardHead {
     /// `to` is a gradient for the input, and no other task writes these keys and values, nor the queries.
     unsafe fn add(
         &self,
-        blocks: std::ops::Range<usize>,
+        key_blocks: Range<usize>,
         scratch: &mut Scratch,
         to: Shared,
         (queries, stride): (*mut f32, usize),
     ) {
         let Sizes { width, .. } = self.sizes;
-        let start = blocks.start;
-        for block in blocks {
+        let start = key_blocks.start;
+        for block in key_blocks {
             let count = self.keys[block].rows();
             let Scratch { scores, gradient, sums } = scratch;
-            for (index, (first, rows)) in self.sizes.query_blocks().enumerate() {
+            for (index, (first, rows)) in blocks(self.sizes.tokens, QUERIES).enumerate() {
                 // SAFETY: the queries are there, and the caller's promise.
                 let to = unsafe { queries.add(first * stride) };
                 let onto = (block > start).then_some(to.cast_const());

@@ -2,12 +2,15 @@
 
 use rayon::prelude::*;
 
-use super::softmax::{RunningSoftmax, exponentials_on, scale_rows_on};
-use super::{Head, KEYS, LeftTokens, QUERIES, Sizes, Tokens};
+use super::softmax::{SoftmaxSum, exponentials_on, scale_rows_on};
+use super::{Head, KEYS, LeftTokens, Sizes, Tokens, blocks};
 use crate::cpu::buffer::{Shared, build_scattered};
 use crate::cpu::panels::Panels;
 use crate::cpu::product::{Matrix, Product, multiply, multiply_lanes};
-use crate::cpu::simd::InstructionSet;
+use crate::cpu::simd::{InstructionSet, WIDEST_LANES};
+
+/// Queries of a block: a multiple of every tile's rows.
+const QUERIES: usize = 48;
 
 /// The attention of `qkv`, `[batch, tokens, 3, heads, width]`: `[batch, tokens, heads, width]`; and the logarithm of
 /// each softmax's sum, `[batch, heads, tokens]`.
@@ -16,26 +19,24 @@ pub(crate) fn forward(qkv: &[f32], sizes: Sizes) -> (Vec<f32>, Vec<f32>) {
     let set = InstructionSet::detect();
     let heads: Vec<ForwardHead> =
         sizes.heads().map(|head| ForwardHead::new(set, qkv, (sizes, head))).collect();
-    let blocks: Vec<(usize, usize)> = sizes.query_blocks().collect();
+    let blocks: Vec<(usize, usize)> = blocks(sizes.tokens, QUERIES).collect();
     let mut log_sums = vec![0.0; sizes.rows()];
     let log_sums_to = Shared::new(&mut log_sums);
+    let scratch = || vec![0.0; QUERIES * sizes.tokens.next_multiple_of(WIDEST_LANES)];
     let fill = |to: Shared| {
-        (0..heads.len() * blocks.len()).into_par_iter().for_each_init(
-            || vec![0.0; QUERIES * KEYS],
-            |scores, task| {
-                let (head, block) = (&heads[task / blocks.len()], blocks[task % blocks.len()]);
-                // SAFETY: no other task has this block of queries of this head.
-                unsafe {
-                    let to = to.at(sizes.output(head.head) + block.0 * sizes.channels());
-                    let softmax = head.attend(block, scores, to);
-                    for (row, log_sum) in softmax.log_sums().take(block.1).enumerate() {
-                        *log_sums_to.at(sizes.row(head.head) + block.0 + row) = log_sum;
-                    }
+        (0..heads.len() * blocks.len()).into_par_iter().for_each_init(scratch, |scores, task| {
+            let (head, block) = (&heads[task / blocks.len()], blocks[task % blocks.len()]);
+            // SAFETY: no other task has this block of queries of this head.
+            unsafe {
+                let to = to.at(sizes.output(head.head) + block.0 * sizes.channels());
+                let log_sums = log_sums_to.at(sizes.row(head.head) + block.0);
+                for (row, sum) in head.attend(block, scores, to)[..block.1].iter().enumerate() {
+                    *log_sums.add(row) = sum.log();
                 }
-            },
-        );
+            }
+        });
     };
-    // SAFETY: the blocks of queries of all heads are the whole output; without keys there are no queries either.
+    // SAFETY: the blocks of queries of all heads are the whole output.
     let output = unsafe { build_scattered(sizes.len(), fill) };
     (output, log_sums)
 }
@@ -46,8 +47,8 @@ struct ForwardHead {
     sizes: Sizes,
     head: Head,
     queries: LeftTokens,
+    turned_keys: Panels,
     /// For each block of keys.
-    turned_keys: Vec<Panels>,
     values: Vec<Panels>,
 }
 
@@ -59,12 +60,12 @@ impl ForwardHead {
             sizes,
             head,
             queries: part(0).lanes(),
-            turned_keys: part(1).turned_panels(KEYS),
+            turned_keys: part(1).turned(0, sizes.tokens),
             values: part(2).panels(KEYS),
         }
     }
 
-    /// Writes what a block of queries mixes of the values.
+    /// Writes what a block of queries mixes of the values. Returns the sums of the queries' softmaxes.
     ///
     /// # Safety
     /// `to` is where the block is in an output, and no other task writes it.
@@ -73,31 +74,24 @@ impl ForwardHead {
         (first, rows): (usize, usize),
         scores: &mut [f32],
         to: *mut f32,
-    ) -> RunningSoftmax {
-        let (set, output_stride) = (self.set, self.sizes.channels());
-        let mut softmax = RunningSoftmax::default();
-        for (index, (keys, values)) in self.turned_keys.iter().zip(&self.values).enumerate() {
-            let count = values.rows();
-            // SAFETY: the scores have room for the block; the queries are there; the rest is the caller's promise.
-            unsafe {
-                let left = self.queries.from(first);
-                let output = scores.as_mut_ptr();
-                multiply_lanes(
-                    set,
-                    &Product { left, rows, right: keys, output, output_stride: KEYS, onto: None },
-                );
-                exponentials_on(set, &mut scores[..rows * KEYS], count, self.sizes.scale(), &mut softmax);
-                if index > 0 {
-                    scale_rows_on(set, to, (output_stride, self.sizes.width), &softmax.factors[..rows]);
-                }
-                let left = Matrix::new(scores, KEYS);
+    ) -> [SoftmaxSum; QUERIES] {
+        let Sizes { tokens, width, .. } = self.sizes;
+        let (set, row, stride) = (self.set, tokens.next_multiple_of(WIDEST_LANES), self.sizes.channels());
+        let mut sums = [SoftmaxSum::default(); QUERIES];
+        // SAFETY: there is a query and a row of scores for each row; the rest is the caller's promise.
+        unsafe {
+            let (left, output) = (self.queries.from(first), scores.as_mut_ptr());
+            let right = &self.turned_keys;
+            multiply_lanes(set, &Product { left, rows, right, output, output_stride: row, onto: None });
+            exponentials_on(set, &mut scores[..rows * row], tokens, self.sizes.scale(), &mut sums);
+            for (index, right) in self.values.iter().enumerate() {
+                let left = Matrix::new(scores, row).at(0, index * KEYS);
                 let onto = (index > 0).then_some(to.cast_const());
-                multiply(set, &Product { left, rows, right: values, output: to, output_stride, onto });
+                multiply(set, &Product { left, rows, right, output: to, output_stride: stride, onto });
             }
+            let inverse = sums.map(|sum| sum.total.recip());
+            scale_rows_on(set, to, (stride, width), &inverse[..rows]);
         }
-        let inverse = softmax.totals.map(f32::recip);
-        // SAFETY: the block's rows are in the output.
-        unsafe { scale_rows_on(set, to, (output_stride, self.sizes.width), &inverse[..rows]) };
-        softmax
+        sums
     }
 }

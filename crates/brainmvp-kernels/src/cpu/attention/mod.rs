@@ -1,9 +1,9 @@
-//! Softmax attention and its gradient, a block of queries and a block of keys at a time (Dao et al. 2022,
-//! "FlashAttention": tiles, a running softmax, and the logarithms of its sums kept for the gradient).
+//! Softmax attention and its gradient, a block at a time.
 //!
-//! Only the scores of one block of queries and keys exist, in a core's cache. Whatever is multiplied many times is
-//! packed once for all blocks. The partition of the work depends on the sizes only, so results are the same for every
-//! number of threads.
+//! Of the scores, only those of one block of queries exist, in a core's cache: with all keys on the way forward, with a
+//! block of keys on the way back, which starts from the logarithms of the softmaxes' sums (Dao et al. 2022,
+//! "FlashAttention"). Whatever is multiplied many times is packed once for all blocks. The partition of the work depends on
+//! the sizes only, so results are the same for every number of threads.
 
 mod backward;
 mod forward;
@@ -18,10 +18,8 @@ use super::panels::Panels;
 use super::product::{Matrix, lanes};
 use super::simd::InstructionSet;
 
-/// Queries of a block: a multiple of every tile's rows.
-const QUERIES: usize = 48;
-/// Keys of a block: a multiple of every tile's rows and of every panel's width.
-const KEYS: usize = 192;
+/// Keys of a block: a multiple of every panel's width.
+const KEYS: usize = 128;
 
 /// Sizes of an attention over `[batch, tokens, 3, heads, width]`.
 #[derive(Clone, Copy, Debug)]
@@ -71,10 +69,6 @@ impl Sizes {
         (0..self.batch * self.heads)
             .into_par_iter()
             .map(move |i| Head { batch: i / self.heads, index: i % self.heads })
-    }
-
-    fn query_blocks(self) -> impl Iterator<Item = (usize, usize)> {
-        blocks(self.tokens, QUERIES)
     }
 }
 
@@ -131,24 +125,23 @@ impl<'a> Tokens<'a> {
 
     /// As right-hand sides, blocks of rows: `[block, width]`.
     fn panels(self, size: usize) -> Vec<Panels> {
-        self.pack(size, |matrix, count| (matrix, (count, self.sizes.width)))
+        let pack = |(first, count)| {
+            // SAFETY: there is a row for each token.
+            unsafe { Panels::packed(self.set, self.matrix().at(first, 0), (count, self.sizes.width), &[]) }
+        };
+        blocks(self.sizes.tokens, size).map(pack).collect()
     }
 
     /// As right-hand sides, turned: `[width, block]`.
     fn turned_panels(self, size: usize) -> Vec<Panels> {
-        self.pack(size, |matrix, count| (matrix.transposed(), (self.sizes.width, count)))
+        blocks(self.sizes.tokens, size).map(|(first, count)| self.turned(first, count)).collect()
     }
 
-    fn pack(self, size: usize, turn: impl Fn(Matrix, usize) -> (Matrix, (usize, usize))) -> Vec<Panels> {
-        blocks(self.sizes.tokens, size)
-            .map(|(first, count)| {
-                // SAFETY: there is a row for each token.
-                unsafe {
-                    let (matrix, shape) = turn(self.matrix().at(first, 0), count);
-                    Panels::packed(self.set, matrix, shape, &[])
-                }
-            })
-            .collect()
+    /// Some tokens as right-hand side, turned: `[width, count]`.
+    fn turned(self, first: usize, count: usize) -> Panels {
+        let shape = (self.sizes.width, count);
+        // SAFETY: there is a row for each token.
+        unsafe { Panels::packed(self.set, self.matrix().at(first, 0).transposed(), shape, &[]) }
     }
 }
 

@@ -1,29 +1,20 @@
-//! The softmax of rows that come a block of columns at a time, and its gradient.
+//! Exponentials of scores, and the gradient through the softmax.
 
-use super::{KEYS, QUERIES};
+use super::KEYS;
 use crate::cpu::activation::exp;
 use crate::cpu::simd::{Lanes, WIDEST_LANES, dispatch, load_some, store_some, sum};
 
-/// What is known of the rows of a block of queries after some blocks of keys.
-pub(super) struct RunningSoftmax {
-    /// The largest score of each row, scaled.
-    largest: [f32; QUERIES],
-    /// The sum of the exponentials of the scores less that.
-    pub(super) totals: [f32; QUERIES],
-    /// What the last block of keys made of the exponentials before it: they are to be multiplied by this.
-    pub(super) factors: [f32; QUERIES],
+/// The sum of the exponentials of a query's scaled scores, each less the largest.
+#[derive(Clone, Copy, Default)]
+pub(super) struct SoftmaxSum {
+    largest: f32,
+    pub(super) total: f32,
 }
 
-impl Default for RunningSoftmax {
-    fn default() -> Self {
-        Self { largest: [f32::NEG_INFINITY; QUERIES], totals: [0.0; QUERIES], factors: [1.0; QUERIES] }
-    }
-}
-
-impl RunningSoftmax {
-    /// The logarithms of the sums of the exponentials of the scaled scores.
-    pub(super) fn log_sums(&self) -> impl Iterator<Item = f32> {
-        self.largest.iter().zip(&self.totals).map(|(largest, total)| largest + total.ln())
+impl SoftmaxSum {
+    /// The logarithm of the sum of the exponentials themselves.
+    pub(super) fn log(self) -> f32 {
+        self.largest + self.total.ln()
     }
 }
 
@@ -37,8 +28,9 @@ pub(super) struct SoftmaxRow {
 }
 
 dispatch! {
-    /// The first `count` of each row's `KEYS` scores become exponentials of the scaled scores less the largest so far.
-    fn exponentials_on(scores: &mut [f32], count: usize, scale: f32, softmax: &mut RunningSoftmax) = exponentials
+    /// The first `count` of each row of scores become exponentials of the scaled scores less the row's largest. A row is
+    /// `count` floats and what the widest lanes need more.
+    fn exponentials_on(scores: &mut [f32], count: usize, scale: f32, sums: &mut [SoftmaxSum]) = exponentials
 }
 
 dispatch! {
@@ -54,33 +46,27 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn exponentials<L: Lanes>(scores: &mut [f32], count: usize, scale: f32, softmax: &mut RunningSoftmax) {
-    let padded = count.next_multiple_of(L::N);
-    for (row, scores) in scores.chunks_exact_mut(KEYS).enumerate() {
-        scores[count..padded].fill(f32::NEG_INFINITY);
-        // SAFETY: the padded row is whole vectors, and lies in the scores: their number is a multiple of every vector's.
+unsafe fn exponentials<L: Lanes>(scores: &mut [f32], count: usize, scale: f32, sums: &mut [SoftmaxSum]) {
+    let rows = scores.chunks_exact_mut(count.next_multiple_of(WIDEST_LANES));
+    for (scores, sums) in rows.zip(sums) {
+        scores[count..].fill(f32::NEG_INFINITY);
+        // SAFETY: a row is whole vectors.
         unsafe {
-            let start = scores.as_mut_ptr();
+            let (start, len) = (scores.as_mut_ptr(), scores.len());
             let mut largest = L::load(start);
-            for at in (L::N..padded).step_by(L::N) {
+            for at in (L::N..len).step_by(L::N) {
                 largest = largest.max(L::load(start.add(at)));
             }
             let mut lanes = [f32::NEG_INFINITY; WIDEST_LANES];
             largest.store(lanes.as_mut_ptr());
-            let before = softmax.largest[row];
             let largest = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max) * scale;
-            let largest = largest.max(before);
-            let mut total = L::zero();
-            let shift = L::splat(-largest);
-            for at in (0..padded).step_by(L::N) {
+            let (shift, mut total) = (L::splat(-largest), L::zero());
+            for at in (0..len).step_by(L::N) {
                 let value = exp(shift.mul_add(L::load(start.add(at)), L::splat(scale)));
                 total = total.add(value);
                 value.store(start.add(at));
             }
-            let factor = (before - largest).exp();
-            softmax.largest[row] = largest;
-            softmax.totals[row] = softmax.totals[row] * factor + sum(total);
-            softmax.factors[row] = factor;
+            *sums = SoftmaxSum { largest, total: sum(total) };
         }
     }
 }
@@ -96,7 +82,7 @@ unsafe fn probabilities_with_gradient<L: Lanes>(
     let padded = count.next_multiple_of(L::N);
     let blocks = scores.chunks_exact_mut(KEYS).zip(gradient.chunks_exact_mut(KEYS));
     for ((scores, gradient), row) in blocks.zip(rows) {
-        // SAFETY: as in `exponentials`.
+        // SAFETY: the padded row is whole vectors, and lies in the block.
         unsafe {
             let (scores, gradient) = (scores.as_mut_ptr(), gradient.as_mut_ptr());
             let (shift, mean) = (L::splat(-row.log_sum), L::splat(row.mean));
@@ -113,9 +99,6 @@ unsafe fn probabilities_with_gradient<L: Lanes>(
 #[inline(always)]
 unsafe fn scale_rows<L: Lanes>(values: *mut f32, (stride, width): (usize, usize), factors: &[f32]) {
     for (row, &factor) in factors.iter().enumerate() {
-        if factor == 1.0 {
-            continue;
-        }
         for at in (0..width).step_by(L::N) {
             // SAFETY: the caller promises the rows.
             unsafe {
