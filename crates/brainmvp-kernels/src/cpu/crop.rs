@@ -67,7 +67,8 @@ pub(crate) fn backward(x: &[f32], gradient: &[f32], whole: [usize; 3], options: 
     let divisor = f64::from(normalised.divisor);
     for (value, change) in [(normalised.low, along - all), (normalised.high, -along)] {
         // None has it where a value is not a number.
-        if let Some(place) = x.par_iter().position_first(|&x| x == value) {
+        let place = |(chunk, x): (usize, &[f32])| Some(chunk * CHUNK + x.iter().position(|&x| x == value)?);
+        if let Some(place) = x.par_chunks(CHUNK).enumerate().find_map_first(place) {
             total[place] += (change / divisor) as f32;
         }
     }

@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 
-use super::buffer::{Shared, build, extend};
+use super::buffer::{Shared, build};
 use super::panels::{Panels, Turned};
 use super::product::{Matrix, Product, add_column_sums, multiply, multiply_lanes};
 use super::simd::InstructionSet;
@@ -24,10 +24,17 @@ impl Sizes {
         (FLOATS / (self.inputs + self.outputs).max(1)).clamp(48, 384) / 24 * 24
     }
 
-    /// Rows whose gradient fits the last-level cache beside other things.
+    /// Rows that are packed together for the weight's gradient: enough to be worth a pass over its sums, and with inputs and
+    /// outputs no more than a core's second-level cache holds.
+    fn rows_per_packing(self) -> usize {
+        const FLOATS: usize = 1 << 17;
+        (FLOATS / (self.inputs + self.outputs).max(1)).clamp(96, 384) / 96 * 96
+    }
+
+    /// Rows whose packed inputs and gradients fit the last-level cache beside other things.
     pub(crate) fn rows_per_span(self) -> usize {
         const FLOATS: usize = 1 << 20;
-        (FLOATS / self.outputs.max(self.inputs).max(1)).next_multiple_of(self.rows_per_chunk())
+        (FLOATS / self.outputs.max(self.inputs).max(1)).next_multiple_of(self.rows_per_packing())
     }
 
     /// Blocks of inputs and of outputs of the weight; of inputs at least one, which the bias goes with.
@@ -82,8 +89,8 @@ pub(crate) fn forward(
 
 /// The gradients of [`forward`], given that for its output, which is that for `onto` as well.
 ///
-/// The gradient is worked on in spans that stay in the last-level cache: a span is used twice, for the input's and the
-/// weight's gradient.
+/// A task takes some rows to the gradient for the input, and packs what the weight's gradient needs of them while they are
+/// in the core's cache.
 pub(crate) fn backward(x: &[f32], weight: &[f32], gradient: &[f32], sizes: Sizes) -> Gradients {
     sizes.check(x, weight);
     assert_eq!(gradient.len(), sizes.rows * sizes.outputs);
@@ -94,19 +101,26 @@ pub(crate) fn backward(x: &[f32], weight: &[f32], gradient: &[f32], sizes: Sizes
         &unsafe { Panels::packed(set, Matrix::new(weight, outputs).transposed(), (outputs, inputs), &[]) };
     let mut input = Vec::with_capacity(sizes.rows * inputs);
     let (mut sums, mut packed) = (WeightSums::new(set, sizes), Vec::new());
-    let (chunk, span) = (sizes.rows_per_chunk(), sizes.rows_per_span());
+    let (chunk, span) = (sizes.rows_per_packing(), sizes.rows_per_span());
     for first in (0..sizes.rows).step_by(span) {
-        let rows = span.min(sizes.rows - first);
-        let gradient = &gradient[first * outputs..(first + rows) * outputs];
-        // SAFETY: the product writes each chunk; the gradient has a row for each of the input.
-        unsafe {
-            extend([&mut input], rows * inputs, chunk * inputs, |index, [to], count| {
-                let left = Matrix::new(&gradient[index * chunk * outputs..], outputs);
-                let (rows, right, output_stride) = (count / inputs, turned, inputs);
-                multiply(set, &Product { left, rows, right, output: to, output_stride, onto: None });
-            });
-        }
-        sums.add(&x[first * inputs..(first + rows) * inputs], gradient, rows, &mut packed);
+        let count = span.min(sizes.rows - first);
+        packed.resize_with(count.div_ceil(chunk), PackedRows::default);
+        let to = Shared::spare(&mut input);
+        packed.par_iter_mut().enumerate().for_each(|(index, packed)| {
+            let at = index * chunk;
+            let rows = chunk.min(count - at);
+            let (x, gradient) = (&x[(first + at) * inputs..], &gradient[(first + at) * outputs..]);
+            let (left, right, output_stride) = (Matrix::new(gradient, outputs), turned, inputs);
+            // SAFETY: the rows of the input's gradient are this task's, and the gradient has a row for each.
+            unsafe {
+                let output = to.at(at * inputs);
+                multiply(set, &Product { left, rows, right, output, output_stride, onto: None });
+            }
+            packed.pack(set, [x, gradient], Sizes { rows, ..sizes });
+        });
+        // SAFETY: the capacity is that of all rows, and the tasks have written those of this span.
+        unsafe { input.set_len((first + count) * inputs) };
+        sums.add(packed.iter());
     }
     let (weight, bias) = sums.total();
     Gradients { input, weight, bias }
@@ -138,8 +152,6 @@ impl WeightSums {
     const INPUTS: usize = 96;
     /// Outputs of a block: a multiple of every panel's width.
     const OUTPUTS: usize = 128;
-    /// Rows that are packed together.
-    const ROWS: usize = 128;
     /// Tasks that are enough.
     const TASKS: usize = 16;
 
@@ -150,21 +162,8 @@ impl WeightSums {
         Self { set, sizes, groups, values }
     }
 
-    /// Adds some rows, packed in the memory of those before.
-    pub(crate) fn add(&mut self, x: &[f32], gradient: &[f32], rows: usize, packed: &mut Vec<PackedRows>) {
-        let Sizes { inputs, outputs, .. } = self.sizes;
-        assert!(x.len() == rows * inputs && gradient.len() == rows * outputs);
-        packed.resize_with(rows.div_ceil(Self::ROWS), PackedRows::default);
-        packed.par_iter_mut().enumerate().for_each(|(part, packed)| {
-            let first = part * Self::ROWS;
-            let (x, gradient) = (&x[first * inputs..], &gradient[first * outputs..]);
-            packed.pack(self.set, [x, gradient], Sizes { rows: Self::ROWS.min(rows - first), ..self.sizes });
-        });
-        self.add_packed(packed.iter());
-    }
-
     /// Adds some rows.
-    pub(crate) fn add_packed<'a>(
+    pub(crate) fn add<'a>(
         &mut self,
         packed: impl ExactSizeIterator<Item = &'a PackedRows> + Clone + Send + Sync,
     ) {

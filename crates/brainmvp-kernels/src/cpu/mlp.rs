@@ -127,8 +127,8 @@ pub(crate) fn backward(x: &[f32], weights: Weights<'_>, gradient: &[f32], sizes:
         // SAFETY: the capacity is that of all rows, and the tasks have written those of this span.
         unsafe { input.set_len((first + rows) * inputs) };
         rayon::join(
-            || sums1.add_packed(packed.iter().map(|[first, _]| first)),
-            || sums2.add_packed(packed.iter().map(|[_, second]| second)),
+            || sums1.add(packed.iter().map(|[first, _]| first)),
+            || sums2.add(packed.iter().map(|[_, second]| second)),
         );
     }
     let ((weight1, bias1), (weight2, bias2)) = (sums1.total(), sums2.total());

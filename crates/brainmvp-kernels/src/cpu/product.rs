@@ -4,7 +4,7 @@
 //! lies, by any strides, so that a product with a transposed matrix needs no transposed copy.
 
 use super::panels::{Panel, Panels};
-use super::simd::{InstructionSet, Lanes, dispatch, load_some, store_some};
+use super::simd::{InstructionSet, Lanes, dispatch};
 
 /// A matrix of any strides, in floats.
 #[derive(Clone, Copy)]
@@ -259,19 +259,26 @@ pub(crate) struct Tile {
 }
 
 impl Tile {
+    /// Whether all of the tile is written, as nearly all are: by as many stores, with nothing tested between them.
+    #[inline(always)]
+    fn is_whole<L: Lanes, const R: usize, const V: usize>(self) -> bool {
+        self.rows == R && self.columns >= V * L::N
+    }
+
     /// # Safety
     /// The output has the rows and columns.
     #[inline(always)]
     pub(crate) unsafe fn store<L: Lanes, const R: usize, const V: usize>(self, sums: [[L; V]; R]) {
-        // SAFETY: rows and columns are tested.
+        // SAFETY: the caller's promise.
         unsafe {
-            for r in 0..R {
-                for v in 0..V {
-                    let to = self.output.add(r.min(self.rows - 1) * self.stride + v * L::N);
-                    if r < self.rows {
-                        store_some(sums[r][v], to, self.columns as isize - (v * L::N) as isize);
+            if self.is_whole::<L, R, V>() {
+                for r in 0..R {
+                    for v in 0..V {
+                        sums[r][v].store(self.output.add(r * self.stride + v * L::N));
                     }
                 }
+            } else {
+                self.store_part(&spilled(sums), V * L::N, None);
             }
         }
     }
@@ -283,23 +290,58 @@ impl Tile {
     #[inline(always)]
     pub(crate) unsafe fn store_sum<L: Lanes, const R: usize, const V: usize>(
         self,
-        mut sums: [[L; V]; R],
+        sums: [[L; V]; R],
         onto: *const f32,
     ) {
-        // SAFETY: rows and columns are tested.
+        // SAFETY: the caller's promise.
         unsafe {
-            for r in 0..R {
-                for v in 0..V {
-                    let from = onto.add(r.min(self.rows - 1) * self.stride + v * L::N);
-                    if r < self.rows {
-                        let count = self.columns as isize - (v * L::N) as isize;
-                        sums[r][v] = sums[r][v].add(load_some(from, count));
+            if self.is_whole::<L, R, V>() {
+                for r in 0..R {
+                    for v in 0..V {
+                        let place = r * self.stride + v * L::N;
+                        sums[r][v].add(L::load(onto.add(place))).store(self.output.add(place));
                     }
                 }
+            } else {
+                self.store_part(&spilled(sums), V * L::N, Some(onto));
             }
-            self.store(sums);
         }
     }
+
+    /// Stores the rows and columns that there are of a tile `width` floats wide.
+    ///
+    /// # Safety
+    /// As of [`Self::store_sum`].
+    #[cold]
+    unsafe fn store_part(self, sums: &[f32; TILE], width: usize, onto: Option<*const f32>) {
+        for (row, sums) in sums.chunks_exact(width).take(self.rows).enumerate() {
+            for (column, sum) in sums.iter().take(self.columns).enumerate() {
+                // SAFETY: rows and columns are those that there are.
+                unsafe {
+                    let place = row * self.stride + column;
+                    let onto = onto.map_or(0.0, |onto| *onto.add(place));
+                    *self.output.add(place) = onto + sum;
+                }
+            }
+        }
+    }
+}
+
+/// Floats of the largest tile.
+const TILE: usize = 384;
+
+/// The sums of a tile, row after row.
+#[inline(always)]
+unsafe fn spilled<L: Lanes, const R: usize, const V: usize>(sums: [[L; V]; R]) -> [f32; TILE] {
+    const { assert!(R * V * L::N <= TILE) };
+    let mut floats = [0.0; TILE];
+    for r in 0..R {
+        for v in 0..V {
+            // SAFETY: the tile fits, as asserted; the caller has the instruction set.
+            unsafe { sums[r][v].store(floats.as_mut_ptr().add((r * V + v) * L::N)) };
+        }
+    }
+    floats
 }
 
 /// Adds the sums of the matrix's columns to `into`.
