@@ -5,14 +5,15 @@
 //! writing and reading them takes. The partition of the work depends on the sizes only, so results are the same for
 //! every number of threads.
 
-use rayon::prelude::*;
+use std::ops::Range;
 
 use super::activation::{gelu, gelu_with_gradient};
 use super::buffer::{Shared, build, build_scattered_into};
-use super::linear::{self, PackedRows, WeightSums};
+use super::linear;
 use super::panels::Panels;
 use super::product::{Matrix, Product, multiply};
 use super::simd::InstructionSet;
+use super::weight_sums::{PackedRows, weight_gradients};
 
 /// Sizes of the two layers.
 #[derive(Clone, Copy, Debug)]
@@ -109,29 +110,17 @@ pub(crate) fn backward(x: &[f32], weights: Weights<'_>, gradient: &[f32], sizes:
     let Sizes { inputs, outputs, .. } = sizes;
     let layers = Layers::new(weights, sizes);
     let mut input = Vec::with_capacity(sizes.rows * inputs);
-    let mut sums1 = WeightSums::new(layers.set, sizes.first());
-    let mut sums2 = WeightSums::new(layers.set, sizes.second());
-    let (chunk, span) = (sizes.rows_per_chunk(), sizes.first().rows_per_span());
-    let mut packed = Vec::new();
-    for first in (0..sizes.rows).step_by(span) {
-        let rows = span.min(sizes.rows - first);
-        packed.resize_with(rows.div_ceil(chunk), || [PackedRows::default(), PackedRows::default()]);
-        let to = Shared::spare(&mut input);
-        packed.par_iter_mut().enumerate().for_each_init(Vec::new, |middle, (index, packed)| {
-            let at = index * chunk;
-            let rows = chunk.min(rows - at);
-            let (x, gradient) = (&x[(first + at) * inputs..], &gradient[(first + at) * outputs..]);
-            // SAFETY: the rows of the input's gradient are this task's.
-            unsafe { layers.backward([x, gradient], rows, middle, (to.at(at * inputs), packed)) };
-        });
-        // SAFETY: the capacity is that of all rows, and the tasks have written those of this span.
-        unsafe { input.set_len((first + rows) * inputs) };
-        rayon::join(
-            || sums1.add(packed.iter().map(|[first, _]| first)),
-            || sums2.add(packed.iter().map(|[_, second]| second)),
-        );
-    }
-    let ((weight1, bias1), (weight2, bias2)) = (sums1.total(), sums2.total());
+    let to = Shared::spare(&mut input);
+    let work = |rows: Range<usize>, middle: &mut Vec<f32>, packed: &mut [PackedRows; 2]| {
+        let (first, rows) = (rows.start, rows.len());
+        let (x, gradient) = (&x[first * inputs..], &gradient[first * outputs..]);
+        // SAFETY: the rows of the input's gradient are this task's.
+        unsafe { layers.backward([x, gradient], rows, middle, (to.at(first * inputs), packed)) };
+    };
+    let [(weight1, bias1), (weight2, bias2)] =
+        weight_gradients([sizes.first(), sizes.second()], sizes.rows_per_chunk(), work);
+    // SAFETY: the capacity is that of all rows, and the work has written them.
+    unsafe { input.set_len(sizes.rows * inputs) };
     Gradients { input, weight1, bias1, weight2, bias2 }
 }
 

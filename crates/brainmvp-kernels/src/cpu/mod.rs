@@ -25,6 +25,7 @@ mod patch;
 mod peak;
 mod product;
 mod simd;
+mod weight_sums;
 mod winograd;
 
 pub use peak::peak_flops;
