@@ -174,6 +174,30 @@ pub trait VolumeOps: Backend {
         group_norm::reference_backward::<Self>(x, [scale, shift], moments, gradient, options)
     }
 
+    /// See [`crate::ops::group_norm_conv3d`].
+    fn group_norm_conv(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        norm: GroupNormOptions,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        let (normed, _) = Self::channel_group_norm(x, scale, shift, norm);
+        Self::dense_conv3d(normed, weight, stride)
+    }
+
+    /// See [`crate::ops::conv3d_group_norm`].
+    fn conv_group_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        norm: GroupNormOptions,
+    ) -> FloatTensor<Self> {
+        Self::channel_group_norm(Self::dense_conv3d(x, weight, 1), scale, shift, norm).0
+    }
+
     /// See [`crate::ops::leaky_sum`].
     fn leaky_sum(x: FloatTensor<Self>, y: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
         residual::reference::<Self>(x, y, slope)

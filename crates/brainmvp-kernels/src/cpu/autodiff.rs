@@ -188,6 +188,57 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         (output, FloatTensor::<Self>::new(moments))
     }
 
+    fn group_norm_conv(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        norm: GroupNormOptions,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (scale, scale_node)) = (x.into_parts(), scale.into_parts());
+        let ((shift, shift_node), (weight, weight_node)) = (shift.into_parts(), weight.into_parts());
+        let kept = (x.clone(), scale.clone(), shift.clone(), weight.clone(), norm, stride);
+        let output = B::group_norm_conv(x, scale, shift, weight, norm, stride);
+        let inputs = [x_node, scale_node, shift_node, weight_node];
+        record::<B, C, _, 4>(inputs, output, kept, |kept, gradient, wanted| {
+            let (x, scale, shift, weight, norm, stride) = kept;
+            let (normed, moments) = B::channel_group_norm(x.clone(), scale.clone(), shift.clone(), norm);
+            let of_weight = wanted[3].then(|| {
+                let (normed, weight, gradient) = (normed.clone(), weight.clone(), gradient.clone());
+                B::dense_conv3d_backward_weight(normed, weight, gradient, stride)
+            });
+            let gradient = B::dense_conv3d_backward_input(normed, weight, gradient, stride);
+            let (x, scale, shift) = B::channel_group_norm_backward(x, scale, shift, moments, gradient, norm);
+            [Some(x), Some(scale), Some(shift), of_weight]
+        })
+    }
+
+    fn conv_group_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        norm: GroupNormOptions,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        let ((scale, scale_node), (shift, shift_node)) = (scale.into_parts(), shift.into_parts());
+        let convolved = B::dense_conv3d(x.clone(), weight.clone(), 1);
+        let (output, moments) = B::channel_group_norm(convolved, scale.clone(), shift.clone(), norm);
+        let kept = (x, weight, scale, shift, moments, norm);
+        let inputs = [x_node, weight_node, scale_node, shift_node];
+        record::<B, C, _, 4>(inputs, output, kept, |kept, gradient, wanted| {
+            let (x, weight, scale, shift, moments, norm) = kept;
+            let convolved = B::dense_conv3d(x.clone(), weight.clone(), 1);
+            let (gradient, scale, shift) =
+                B::channel_group_norm_backward(convolved, scale, shift, moments, gradient, norm);
+            let of_weight = wanted[1]
+                .then(|| B::dense_conv3d_backward_weight(x.clone(), weight.clone(), gradient.clone(), 1));
+            let of_input = wanted[0].then(|| B::dense_conv3d_backward_input(x, weight, gradient, 1));
+            [of_input, of_weight, Some(scale), Some(shift)]
+        })
+    }
+
     fn leaky_sum(x: FloatTensor<Self>, y: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
         let ((x, x_node), (y, y_node)) = (x.into_parts(), y.into_parts());
         let output = B::leaky_sum(x, y, slope);

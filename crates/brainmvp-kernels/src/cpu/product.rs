@@ -483,7 +483,7 @@ mod tests {
                 let right = Panels::packed(set, Matrix::new(&right, columns), (depth, columns), &bias);
                 let (left, output) = (Matrix::new(&left, depth), output.as_mut_ptr());
                 let product =
-                    Product { left, rows, right: &right, output, output_stride: columns, accumulate: false };
+                    Product { left, rows, right: &right, output, output_stride: columns, onto: None };
                 multiply(set, &product);
             }
             assert_eq!(output, expected, "{set:?}");

@@ -201,6 +201,44 @@ pub fn leaky_sum<const D: usize>(x: Tensor<D>, y: Tensor<D>, slope: f32) -> Tens
     Tensor::from_dispatch(Dispatch::leaky_sum(x.into_dispatch(), y.into_dispatch(), slope))
 }
 
+/// [`group_norm`], then [`conv3d`]. What is between them is not kept for the gradient but computed again, in a pass over
+/// memory.
+pub fn group_norm_conv3d(
+    x: Tensor<5>,
+    [scale, shift]: [Tensor<1>; 2],
+    weight: Tensor<5>,
+    norm: GroupNormOptions,
+    stride: usize,
+) -> Tensor<5> {
+    assert_eq!(x.dims()[4], weight.dims()[3], "channels of input and weight");
+    Tensor::from_dispatch(Dispatch::group_norm_conv(
+        x.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        weight.into_dispatch(),
+        norm,
+        stride,
+    ))
+}
+
+/// [`conv3d`] of stride 1, then [`group_norm`]. What is between them is not kept for the gradient but computed again: for
+/// convolutions that cost little, as of one voxel or few channels.
+pub fn conv3d_group_norm(
+    x: Tensor<5>,
+    weight: Tensor<5>,
+    [scale, shift]: [Tensor<1>; 2],
+    norm: GroupNormOptions,
+) -> Tensor<5> {
+    assert_eq!(x.dims()[4], weight.dims()[3], "channels of input and weight");
+    Tensor::from_dispatch(Dispatch::conv_group_norm(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        norm,
+    ))
+}
+
 /// `x` times a factor of each channel, plus a shift of each channel: a batch norm with known statistics.
 ///
 /// # Shapes

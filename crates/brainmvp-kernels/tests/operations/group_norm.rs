@@ -74,3 +74,38 @@ fn moments_far_from_zero() {
     let (far, exact) = (run(far), run(exact));
     assert_close(&far, &exact, "normalised values far from zero");
 }
+
+/// With a convolution before or after, where nothing between the two is kept.
+#[test]
+fn norms_and_convolutions_are_those_one_after_the_other() {
+    let (shape, outputs) = ([2, 3, 5, 4, 6], 7);
+    let volume = move |x: &Tensor<1>| x.clone().reshape(shape);
+    for (kernel, stride) in [(3, 1), (3, 2), (1, 1)] {
+        let taps: usize = kernel * kernel * kernel;
+        let weight = move |w: &Tensor<1>| w.clone().reshape([kernel, kernel, kernel, 6, outputs]);
+        let norm = GroupNormOptions { groups: 3, epsilon: 1e-5, activation: Activation::LeakyRelu(0.1) };
+        assert_agree(
+            &[shape.iter().product(), 6, 6, taps * 6 * outputs],
+            |l| {
+                let affine = [l[1].clone(), l[2].clone()];
+                ops::group_norm_conv3d(volume(&l[0]), affine, weight(&l[3]), norm, stride).flatten(0, 4)
+            },
+            |l| {
+                let normed = ops::group_norm(volume(&l[0]), l[1].clone(), l[2].clone(), norm);
+                ops::conv3d(normed, weight(&l[3]), stride).flatten(0, 4)
+            },
+        );
+        let norm = GroupNormOptions { groups: outputs, ..norm };
+        assert_agree(
+            &[shape.iter().product(), taps * 6 * outputs, outputs, outputs],
+            |l| {
+                let affine = [l[2].clone(), l[3].clone()];
+                ops::conv3d_group_norm(volume(&l[0]), weight(&l[1]), affine, norm).flatten(0, 4)
+            },
+            |l| {
+                let convolved = ops::conv3d(volume(&l[0]), weight(&l[1]), 1);
+                ops::group_norm(convolved, l[2].clone(), l[3].clone(), norm).flatten(0, 4)
+            },
+        );
+    }
+}

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 mod attention;
 mod conv;
+mod crop;
 mod depthwise;
 mod group_norm;
 mod linear;

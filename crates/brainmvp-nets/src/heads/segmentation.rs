@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use crate::Init;
-use crate::layers::{Activation, Conv3d, LayerNorm, Pointwise, Upsample, instance_norm, trilinear_upsample};
+use crate::layers::{Activation, Conv3d, InstanceNorm, LayerNorm, Pointwise, Upsample, trilinear_upsample};
 
 /// Slope of the activations below zero.
 const SLOPE: f32 = 0.01;
@@ -120,10 +120,11 @@ impl ConvResidualBlock {
     /// # Shapes
     /// `[B, D, H, W, Cin]` to `[B, D, H, W, Cout]`.
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        let inner = instance_norm(self.conv1.forward(x.clone()), Activation::LeakyRelu(SLOPE));
-        let inner = instance_norm(self.conv2.forward(inner), Activation::None);
-        let around = instance_norm(self.conv3.forward(x), Activation::None);
-        ops::leaky_sum(inner, around, SLOPE)
+        let leaky = InstanceNorm::new(Activation::LeakyRelu(SLOPE));
+        let plain = InstanceNorm::new(Activation::None);
+        // What costs little is computed again for the gradient: at the full size an activation takes hundreds of megabytes.
+        let inner = leaky.then(&self.conv2, self.conv1.forward(x.clone()));
+        ops::leaky_sum(plain.forward(inner), plain.after(&self.conv3, x), SLOPE)
     }
 }
 

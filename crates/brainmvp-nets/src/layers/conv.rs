@@ -1,6 +1,6 @@
 //! Convolutions.
 
-use brainmvp_kernels::ops;
+use brainmvp_kernels::ops::{self, GroupNormOptions};
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
 
@@ -76,7 +76,20 @@ impl Conv3d {
     /// # Shapes
     /// `[B, D, H, W, Cin]` to `[B, ceil(D / stride), ceil(H / stride), ceil(W / stride), Cout]`.
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        let output = ops::conv3d(x, self.weight.val(), self.stride);
+        self.biased(ops::conv3d(x, self.weight.val(), self.stride))
+    }
+
+    /// Of `x` normed; what the norm gives is not kept for the gradient. Shapes as of [`Conv3d::forward`].
+    pub(crate) fn after_norm(
+        &self,
+        x: Tensor<5>,
+        affine: [Tensor<1>; 2],
+        norm: GroupNormOptions,
+    ) -> Tensor<5> {
+        self.biased(ops::group_norm_conv3d(x, affine, self.weight.val(), norm, self.stride))
+    }
+
+    fn biased(&self, output: Tensor<5>) -> Tensor<5> {
         match &self.bias {
             Some(bias) => output + bias.val().unsqueeze(),
             None => output,

@@ -14,5 +14,5 @@ pub use conv::{Conv3d, DepthwiseConv3d};
 pub use drop_path::{DropPath, Noise};
 pub use interpolation::{nearest_upsample, trilinear_upsample};
 pub use linear::{Linear, Mlp, Pointwise};
-pub use norm::{BatchNorm, GroupNorm, LayerNorm, instance_norm};
+pub use norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm};
 pub use patch::{Downsample, PatchEmbed, Upsample};

@@ -2,8 +2,9 @@
 
 use brainmvp_kernels::ops::{self, Activation, GroupNormOptions};
 use burn::module::{Module, Param, RunningState};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
+use super::Conv3d;
 use crate::Init;
 
 /// Layer norm over the channels of each voxel.
@@ -56,16 +57,50 @@ impl GroupNorm {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         ops::group_norm(x, self.weight.val(), self.bias.val(), self.options)
     }
+
+    /// The norm, then a convolution. Between the two nothing is kept for the gradient.
+    pub fn then(&self, conv: &Conv3d, x: Tensor<5>) -> Tensor<5> {
+        conv.after_norm(x, [self.weight.val(), self.bias.val()], self.options)
+    }
 }
 
 /// Each channel of each case by its own mean and deviation, epsilon 1e-5, then an activation. No parameters.
-///
-/// # Shapes
-/// `[B, .., C]` to the same.
-pub fn instance_norm<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
-    let (channels, device) = (x.dims()[D - 1], x.device());
-    let options = GroupNormOptions { groups: channels, epsilon: 1e-5, activation };
-    ops::group_norm(x, Tensor::ones([channels], &device), Tensor::zeros([channels], &device), options)
+#[derive(Debug, Clone, Copy)]
+pub struct InstanceNorm {
+    activation: Activation,
+}
+
+impl InstanceNorm {
+    /// With this activation.
+    pub fn new(activation: Activation) -> Self {
+        Self { activation }
+    }
+
+    /// # Shapes
+    /// `[B, .., C]` to the same.
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        let ([scale, shift], options) = self.of(x.dims()[D - 1], &x.device());
+        ops::group_norm(x, scale, shift, options)
+    }
+
+    /// The norm, then a convolution. Between the two nothing is kept for the gradient.
+    pub fn then(self, conv: &Conv3d, x: Tensor<5>) -> Tensor<5> {
+        let (affine, options) = self.of(x.dims()[4], &x.device());
+        conv.after_norm(x, affine, options)
+    }
+
+    /// A convolution of stride 1, then the norm, which takes away any bias. Between the two nothing is kept for the
+    /// gradient: for convolutions that cost little.
+    pub fn after(self, conv: &Conv3d, x: Tensor<5>) -> Tensor<5> {
+        let (affine, options) = self.of(conv.weight.dims()[4], &x.device());
+        ops::conv3d_group_norm(x, conv.weight.val(), affine, options)
+    }
+
+    /// Scale 1 and shift 0, and one group for each channel.
+    fn of(self, channels: usize, device: &Device) -> ([Tensor<1>; 2], GroupNormOptions) {
+        let options = GroupNormOptions { groups: channels, epsilon: 1e-5, activation: self.activation };
+        ([Tensor::ones([channels], device), Tensor::zeros([channels], device)], options)
+    }
 }
 
 /// Batch norm over the batch and all voxels. It uses and updates batch statistics where autodiff is on,

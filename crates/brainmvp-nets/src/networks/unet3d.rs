@@ -224,7 +224,7 @@ impl ResidualBlock {
     /// # Shapes
     /// `[B, D, H, W, C]` to the same.
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        let inner = self.conv1.forward(self.gn1.forward(x.clone()));
-        x + self.conv2.forward(self.gn2.forward(inner))
+        let inner = self.gn1.then(&self.conv1, x.clone());
+        x + self.gn2.then(&self.conv2, inner)
     }
 }
