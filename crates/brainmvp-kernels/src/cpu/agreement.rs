@@ -6,8 +6,8 @@ use rayon::ThreadPoolBuilder;
 
 use super::simd::InstructionSet;
 use super::{
-    activation, adamw, attention, batch_norm, conv, depthwise, group_norm, layer_norm, linear, mlp, patch,
-    winograd,
+    activation, adamw, attention, batch_norm, conv, depthwise, few_channels, group_norm, layer_norm, linear,
+    mlp, patch, winograd,
 };
 use crate::ops::{Activation, AdamWStep, GroupNormOptions};
 
@@ -153,6 +153,17 @@ fn conv_by_winograd(sizes: conv::Sizes) -> Vec<Vec<f32>> {
     ]
 }
 
+fn conv_of_few_channels(sizes: conv::Sizes) -> Vec<Vec<f32>> {
+    let voxels = sizes.batch * sizes.size.iter().product::<usize>();
+    let (x, gradient) = (values(voxels * sizes.inputs, 1), values(voxels * sizes.outputs, 2));
+    let weight = values(sizes.kernel.pow(3) * sizes.inputs * sizes.outputs, 3);
+    vec![
+        few_channels::forward(&x, &weight, sizes),
+        few_channels::backward_input(&gradient, &weight, sizes),
+        few_channels::backward_weight(&x, &gradient, sizes),
+    ]
+}
+
 fn patches(sizes: patch::Sizes, others: usize) -> Vec<Vec<f32>> {
     let blocks = sizes.batch * sizes.depth * sizes.height * sizes.width;
     let (large, small) = (values(8 * blocks * sizes.channels, 1), values(blocks * others, 2));
@@ -213,5 +224,7 @@ proptest! {
         }
         let sizes = conv::Sizes { batch, size, inputs: channels, outputs, kernel: 3, stride: 1 };
         assert_agree(|| conv_by_winograd(sizes));
+        let sizes = conv::Sizes { inputs: channels.clamp(1, 8), ..sizes };
+        assert_agree(|| conv_of_few_channels(sizes));
     }
 }

@@ -7,8 +7,8 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
 use super::{
-    activation, adamw, attention, batch_norm, conv, crop, depthwise, group_norm, layer_norm, linear, mlp,
-    patch, winograd,
+    activation, adamw, attention, batch_norm, conv, crop, depthwise, few_channels, group_norm, layer_norm,
+    linear, mlp, patch, winograd,
 };
 use crate::VolumeOps;
 use crate::ops::{self, AdamWStep, CropOptions, GroupNormOptions};
@@ -48,7 +48,7 @@ impl VolumeOps for Flex {
         let sizes = conv_sizes(&x, &weight, stride);
         if let (Some(x), Some(w)) = (floats(&x), floats(&weight)) {
             let [d, h, w_out] = sizes.output();
-            let forward = if winograd::suits(sizes) { winograd::forward } else { conv::forward };
+            let forward = way(sizes, [conv::forward, few_channels::forward, winograd::forward]);
             return primitive(forward(&x, &w, sizes), [sizes.batch, d, h, w_out, sizes.outputs]);
         }
         ops::conv::reference::<Flex>(x, weight, stride)
@@ -62,8 +62,8 @@ impl VolumeOps for Flex {
     ) -> Primitive {
         let sizes = conv_sizes(&x, &weight, stride);
         if let (Some(w), Some(g)) = (floats(&weight), floats(&gradient)) {
-            let backward =
-                if winograd::suits(sizes) { winograd::backward_input } else { conv::backward_input };
+            let ways = [conv::backward_input, few_channels::backward_input, winograd::backward_input];
+            let backward = way(sizes, ways);
             return primitive(backward(&g, &w, sizes), x.shape());
         }
         ops::conv::reference_backward_input::<Flex>(x, weight, gradient, stride)
@@ -77,8 +77,8 @@ impl VolumeOps for Flex {
     ) -> Primitive {
         let sizes = conv_sizes(&x, &weight, stride);
         if let (Some(x), Some(g)) = (floats(&x), floats(&gradient)) {
-            let backward =
-                if winograd::suits(sizes) { winograd::backward_weight } else { conv::backward_weight };
+            let ways = [conv::backward_weight, few_channels::backward_weight, winograd::backward_weight];
+            let backward = way(sizes, ways);
             return primitive(backward(&x, &g, sizes), weight.shape());
         }
         ops::conv::reference_backward_weight::<Flex>(x, weight, gradient, stride)
@@ -403,6 +403,20 @@ fn depthwise_backward<const K: usize>(
         primitive(weight, [K, K, K, channels]),
         primitive(bias, [channels]),
     )
+}
+
+/// What computes something of a convolution.
+type Convolve = fn(&[f32], &[f32], conv::Sizes) -> Vec<f32>;
+
+/// The fastest way for a convolution, of the direct one, that for few channels, and Winograd's.
+fn way(sizes: conv::Sizes, [direct, few_channels, winograd]: [Convolve; 3]) -> Convolve {
+    if few_channels::suits(sizes) {
+        few_channels
+    } else if winograd::suits(sizes) {
+        winograd
+    } else {
+        direct
+    }
 }
 
 fn conv_sizes(x: &Primitive, weight: &Primitive, stride: usize) -> conv::Sizes {

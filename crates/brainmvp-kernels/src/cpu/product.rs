@@ -39,6 +39,51 @@ impl Matrix {
     }
 }
 
+/// A left-hand matrix as the register kernel reads it.
+pub(crate) trait Left: Copy {
+    /// Where the row starts.
+    ///
+    /// # Safety
+    /// There is such a row.
+    unsafe fn row(self, row: usize) -> *const f32;
+    /// How far a column is from the start of every row.
+    fn column(self, column: usize) -> usize;
+}
+
+impl Left for Matrix {
+    #[inline(always)]
+    unsafe fn row(self, row: usize) -> *const f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.values.add(row * self.row_stride) }
+    }
+
+    #[inline(always)]
+    fn column(self, column: usize) -> usize {
+        column * self.column_stride
+    }
+}
+
+/// A matrix whose element is found by the sum of an offset for its row and one for its column.
+#[derive(Clone, Copy)]
+pub(crate) struct Gathered<'a> {
+    pub(crate) values: *const f32,
+    pub(crate) rows: &'a [usize],
+    pub(crate) columns: &'a [usize],
+}
+
+impl Left for Gathered<'_> {
+    #[inline(always)]
+    unsafe fn row(self, row: usize) -> *const f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.values.add(self.rows[row]) }
+    }
+
+    #[inline(always)]
+    fn column(self, column: usize) -> usize {
+        self.columns[column]
+    }
+}
+
 /// What the lanes of a product's operands hold, and how they are multiplied.
 pub(crate) trait Operand<L: Lanes> {
     /// The bits of a lane that counts what it is multiplied by.
@@ -65,9 +110,9 @@ impl<L: Lanes> Operand<L> for Floats {
 
 /// `output = onto + bias + left right`, where the panels have the bias.
 #[derive(Clone, Copy)]
-pub(crate) struct Product<'a> {
+pub(crate) struct Product<'a, F = Matrix> {
     /// `[rows, depth]`
-    pub(crate) left: Matrix,
+    pub(crate) left: F,
     pub(crate) rows: usize,
     pub(crate) right: &'a Panels,
     /// `[rows, columns]`, rows this many floats apart.
@@ -129,10 +174,15 @@ dispatch! {
     unsafe fn multiply_floats(product: &Product<'_>) = multiply_panels_of_floats
 }
 
+dispatch! {
+    /// Runs a product of floats whose left-hand matrix is gathered, of panels that were packed for the set.
+    unsafe fn multiply_gathered(product: &Product<'_, Gathered<'_>>) = multiply_panels_of_floats
+}
+
 #[inline(always)]
-unsafe fn multiply_panels_of_floats<L: Lanes>(product: &Product<'_>) {
+unsafe fn multiply_panels_of_floats<L: Lanes>(product: &Product<'_, impl Left>) {
     // SAFETY: the caller's promise.
-    unsafe { multiply_panels::<L, Floats>(product) }
+    unsafe { multiply_panels::<L, Floats, _>(product) }
 }
 
 /// Runs a product whose left-hand matrix is of pairs too.
@@ -143,21 +193,21 @@ unsafe fn multiply_panels_of_floats<L: Lanes>(product: &Product<'_>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn multiply_pairs(product: &Product<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { multiply_panels::<std::arch::x86_64::__m512, super::bf16::Pairs>(product) }
+    unsafe { multiply_panels::<std::arch::x86_64::__m512, super::bf16::Pairs, _>(product) }
 }
 
 #[inline(always)]
-unsafe fn multiply_panels<L: Lanes, O: Operand<L>>(product: &Product<'_>) {
+unsafe fn multiply_panels<L: Lanes, O: Operand<L>, F: Left>(product: &Product<'_, F>) {
     for index in 0..product.right.count() {
         let panel = product.right.at(index);
         // SAFETY: the caller's promise; rows times registers of a tile are what the register file holds.
         unsafe {
             match panel.width / L::N {
-                4 if L::PANEL == 4 => multiply_rows::<L, O, 6, 4>(product, panel),
-                3 if L::PANEL == 4 => multiply_rows::<L, O, 8, 3>(product, panel),
-                2 if L::PANEL == 4 => multiply_rows::<L, O, 12, 2>(product, panel),
-                2 => multiply_rows::<L, O, 6, 2>(product, panel),
-                _ => multiply_rows::<L, O, 12, 1>(product, panel),
+                4 if L::PANEL == 4 => multiply_rows::<L, O, F, 6, 4>(product, panel),
+                3 if L::PANEL == 4 => multiply_rows::<L, O, F, 8, 3>(product, panel),
+                2 if L::PANEL == 4 => multiply_rows::<L, O, F, 12, 2>(product, panel),
+                2 => multiply_rows::<L, O, F, 6, 2>(product, panel),
+                _ => multiply_rows::<L, O, F, 12, 1>(product, panel),
             }
         }
     }
@@ -165,8 +215,8 @@ unsafe fn multiply_panels<L: Lanes, O: Operand<L>>(product: &Product<'_>) {
 
 /// All rows times one panel, in tiles of `R` rows. The last tile repeats a row where there are too few.
 #[inline(always)]
-unsafe fn multiply_rows<L: Lanes, O: Operand<L>, const R: usize, const V: usize>(
-    product: &Product<'_>,
+unsafe fn multiply_rows<L: Lanes, O: Operand<L>, F: Left, const R: usize, const V: usize>(
+    product: &Product<'_, F>,
     panel: Panel,
 ) {
     // SAFETY: rows, depth and columns lie in the matrices by the caller's promise.
@@ -175,15 +225,14 @@ unsafe fn multiply_rows<L: Lanes, O: Operand<L>, const R: usize, const V: usize>
         for first in (0..product.rows).step_by(R) {
             let count = R.min(product.rows - first);
             let place = first * product.output_stride + panel.column;
-            let mut rows = [product.left.values; R];
+            let mut rows = [std::ptr::null(); R];
             for r in 0..R {
-                rows[r] = product.left.at(first + r.min(count - 1), 0).values;
+                rows[r] = product.left.row(first + r.min(count - 1));
             }
             let mut sums = load_row::<L, R, V>(right);
-            multiply_tile::<L, O, R, V>(
+            multiply_tile::<L, O, F, R, V>(
                 &mut sums,
-                rows,
-                product.left.column_stride,
+                (rows, product.left),
                 right.add(V * L::N),
                 product.right.depth,
             );
@@ -217,16 +266,15 @@ unsafe fn load_row<L: Lanes, const R: usize, const V: usize>(from: *const f32) -
     }
 }
 
-/// The register kernel: adds `depth` outer products of `R` lanes (one from each row, `step` floats on each time)
-/// and `V` vectors (the next of the panel each time).
+/// The register kernel: adds `depth` outer products of `R` lanes (one from each row, in the next column each time) and
+/// `V` vectors (the next of the panel each time).
 ///
 /// # Safety
-/// Each row holds `(depth - 1) * step + 1` floats, the panel `depth * V` vectors.
+/// Each row has `depth` columns, the panel `depth * V` vectors.
 #[inline(always)]
-unsafe fn multiply_tile<L: Lanes, O: Operand<L>, const R: usize, const V: usize>(
+unsafe fn multiply_tile<L: Lanes, O: Operand<L>, F: Left, const R: usize, const V: usize>(
     sums: &mut [[L; V]; R],
-    rows: [*const f32; R],
-    step: usize,
+    (rows, left): ([*const f32; R], F),
     panel: *const f32,
     depth: usize,
 ) {
@@ -237,8 +285,9 @@ unsafe fn multiply_tile<L: Lanes, O: Operand<L>, const R: usize, const V: usize>
             for v in 0..V {
                 right[v] = L::load(panel.add((k * V + v) * L::N));
             }
+            let column = left.column(k);
             for r in 0..R {
-                let left = L::splat(*rows[r].add(k * step));
+                let left = L::splat(*rows[r].add(column));
                 for v in 0..V {
                     sums[r][v] = O::add_product(sums[r][v], left, right[v]);
                 }

@@ -44,6 +44,14 @@ fn matches_burn_where_work_is_split() {
     check([1, 27, 29, 30, 3], 5, 3, 1);
 }
 
+/// Few channels, through kernels of several sizes.
+#[test]
+fn matches_burn_where_channels_are_few() {
+    check([2, 7, 9, 18, 1], 32, 3, 1);
+    check([1, 5, 6, 35, 4], 64, 3, 1);
+    check([1, 6, 5, 7, 2], 3, 5, 1);
+}
+
 /// Enough channels and tiles for the kernel by Winograd.
 #[test]
 fn matches_burn_where_channels_are_many() {
