@@ -8,7 +8,7 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 
 use crate::structure::EXPLICIT_BIG_ENDIAN;
-use crate::{Error, Result, attributes, rle};
+use crate::{Error, Result, attributes, jpeg2000, rle};
 
 /// How the pixels of a file are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +30,14 @@ enum Packing {
     None,
     Rle,
     Jpeg,
+    Jpeg2000,
 }
 
 /// Families of transfer syntaxes that are told by name, by the beginning of their ids.
-const NOT_READ: [(&str, &str); 4] = [
+const NOT_READ: [(&str, &str); 5] = [
     ("1.2.840.10008.1.2.4.8", "JPEG-LS"),
-    ("1.2.840.10008.1.2.4.9", "JPEG 2000"),
+    ("1.2.840.10008.1.2.4.9", "multi-component JPEG 2000"),
+    ("1.2.840.10008.1.2.4.11", "JPEG XL"),
     ("1.2.840.10008.1.2.4.20", "high-throughput JPEG 2000"),
     ("1.2.840.10008.1.2.4.10", "video"),
 ];
@@ -107,11 +109,13 @@ impl PixelFormat {
         let value = element.ok_or_else(|| Error::malformed(path, "the image has no pixels"))?.value();
         let packed = match (value, self.packing) {
             (Value::Primitive(bytes), Packing::None) => Packed::Whole(bytes.to_bytes()),
-            (Value::PixelSequence(sequence), Packing::Rle | Packing::Jpeg) => Packed::Frames(
-                split_fragments(sequence.fragments(), sequence.offset_table(), frame_count).ok_or_else(
-                    || Error::malformed(path, "fragments of pixels cannot be told apart by frame"),
-                )?,
-            ),
+            (Value::PixelSequence(sequence), Packing::Rle | Packing::Jpeg | Packing::Jpeg2000) => {
+                Packed::Frames(
+                    split_fragments(sequence.fragments(), sequence.offset_table(), frame_count).ok_or_else(
+                        || Error::malformed(path, "fragments of pixels cannot be told apart by frame"),
+                    )?,
+                )
+            }
             _ => return Err(Error::malformed(path, "the pixels are not stored as the transfer syntax says")),
         };
         let decode = |frame: &usize| {
@@ -136,6 +140,9 @@ impl PixelFormat {
                 let bytes = frames.get(frame).ok_or("truncated: its pixels are not there")?;
                 match self.packing {
                     Packing::Rle => rle::unpack(bytes, self.pixels(), self.bytes)?.into(),
+                    Packing::Jpeg2000 => {
+                        self.packed(jpeg2000::unpack(bytes, self.columns, self.rows)?.into_iter()).into()
+                    }
                     _ => self.unpack_jpeg(bytes)?.into(),
                 }
             }
@@ -178,7 +185,12 @@ impl PixelFormat {
         if values.len() != self.pixels() {
             return Err("JPEG: the image is cut off".to_owned());
         }
-        Ok(values.iter().flat_map(|value| value.to_le_bytes().into_iter().take(self.bytes)).collect())
+        Ok(self.packed(values.into_iter().map(u32::cast_signed)))
+    }
+
+    /// Values as the bytes of pixels that are not packed.
+    fn packed(&self, values: impl Iterator<Item = i32>) -> Vec<u8> {
+        values.flat_map(|value| value.to_le_bytes().into_iter().take(self.bytes)).collect()
     }
 }
 
@@ -193,6 +205,7 @@ impl Packing {
             | uids::JPEG_EXTENDED12_BIT
             | uids::JPEG_LOSSLESS
             | uids::JPEG_LOSSLESS_SV1 => Ok(Self::Jpeg),
+            uids::JPEG2000_LOSSLESS | uids::JPEG2000 => Ok(Self::Jpeg2000),
             other => {
                 let family = NOT_READ.iter().find(|(start, _)| other.starts_with(start));
                 let name = family.map_or(other, |(_, name)| name);
