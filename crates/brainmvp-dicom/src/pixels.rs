@@ -161,8 +161,12 @@ impl PixelFormat {
 
     fn unpack_jpeg(&self, bytes: &[u8]) -> std::result::Result<Vec<u8>, String> {
         use jpeg_decoder::PixelFormat::{L8, L16};
-        let refuse =
-            |error: jpeg_decoder::Error| format!("JPEG: {}", error.to_string().trim_end_matches('.'));
+        let refuse = |error: jpeg_decoder::Error| match error {
+            jpeg_decoder::Error::Unsupported(feature) => {
+                format!("JPEG of a kind that is not read ({feature:?}); convert it with dcm2niix")
+            }
+            other => format!("JPEG: {}", other.to_string().trim_end_matches('.')),
+        };
         let mut decoder = jpeg_decoder::Decoder::new(bytes);
         decoder.read_info().map_err(refuse)?;
         let info = decoder.info().ok_or("JPEG: no image")?;

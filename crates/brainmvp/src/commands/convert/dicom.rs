@@ -36,8 +36,8 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
     let mut numbers = known.map(SubjectKey::load).transpose()?.unwrap_or_default();
     std::fs::metadata(source).with_context(|| source.display().to_string())?;
     let scan = scan(source)?;
-    for error in &scan.refused {
-        ui.alert(format!("warning: left out: {}", without_error_numbers(&error.to_string())));
+    for refusal in refusals(&scan.refused) {
+        ui.alert(format!("warning: left out: {}", without_error_numbers(&refusal)));
     }
     let copies: usize = scan.series.iter().map(|series| series.copies).sum();
     if copies > 0 {
@@ -81,10 +81,36 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
         counted(written, "volume")
     ))?;
     if written == 0 {
-        return Err(bad_input("no volume was written"))
-            .advise(|_| "say what the series are with --series SERIES=MODALITY".to_owned());
+        return Err(bad_input("no volume was written")).advise(|_| {
+            if others > 0 {
+                "say what the series are with --series SERIES=MODALITY".to_owned()
+            } else {
+                "copy the files named above again, or convert them with dcm2niix and index the result"
+                    .to_owned()
+            }
+        });
     }
     Ok(())
+}
+
+/// What is refused, the files of a folder with the same fault together.
+fn refusals(errors: &[brainmvp_dicom::Error]) -> Vec<String> {
+    let mut found: Vec<((Option<&Path>, String), String, usize)> = Vec::new();
+    for error in errors {
+        let text = error.to_string();
+        let path = error.path();
+        let fault = path.and_then(|path| text.strip_prefix(&format!("{}: ", path.display())));
+        let key = (path.and_then(Path::parent), fault.unwrap_or(&text).to_owned());
+        match found.iter_mut().find(|(other, ..)| *other == key) {
+            Some((_, _, count)) => *count += 1,
+            None => found.push((key, text, 1)),
+        }
+    }
+    let told = found.into_iter().map(|(_, text, count)| match count {
+        1 => text,
+        _ => format!("{text} (and {} of the same folder)", counted(count - 1, "file")),
+    });
+    told.collect()
 }
 
 /// The key names patients: it may not lie among what is passed on.
