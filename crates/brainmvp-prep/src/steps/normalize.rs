@@ -36,7 +36,9 @@ impl Normalize {
                 return Err(fail(format!("percentiles {p} and {q} are {low} and {high}: no range to scale")));
             }
             image.voxels_mut().par_chunks_mut(1 << 16).for_each(|voxels| {
-                voxels.iter_mut().for_each(|voxel| *voxel = ((*voxel - low) / range).clamp(0.0, 1.0));
+                for voxel in voxels {
+                    *voxel = ((*voxel - low) / range).clamp(0.0, 1.0);
+                }
             });
             Ok((image, json!(found)))
         })
