@@ -39,12 +39,11 @@ impl ImageFile {
             return Err(Error::NoImage { path: path.to_owned(), reason: "no DICOM file" });
         }
         let until_pixels = OpenFileOptions::new().read_until(tags::PIXEL_DATA);
-        let object = match unpacked(&mut file, path)? {
-            Some(bytes) => checked(Cursor::new(&bytes), bytes.len() as u64, until_pixels, path)?,
-            None => {
-                let bytes = file.get_ref().metadata().map_err(|e| Error::io(path, e))?.len();
-                checked(file, bytes, until_pixels, path)?
-            }
+        let object = if let Some(bytes) = unpacked(&mut file, path)? {
+            checked(Cursor::new(&bytes), bytes.len() as u64, until_pixels, path)?
+        } else {
+            let bytes = file.get_ref().metadata().map_err(|e| Error::io(path, e))?.len();
+            checked(file, bytes, until_pixels, path)?
         };
         Self::of(&object, path)
     }
@@ -88,13 +87,11 @@ impl ImageFile {
     pub(crate) fn open(&self) -> Result<DefaultDicomObject> {
         let mut file = BufReader::new(File::open(&self.path).map_err(|e| Error::io(&self.path, e))?);
         let with_pixels = OpenFileOptions::new().read_to(tags::PIXEL_DATA);
-        match unpacked(&mut file, &self.path)? {
-            Some(bytes) => parse(Cursor::new(bytes), with_pixels, &self.path),
-            None => {
-                file.rewind().map_err(|e| Error::io(&self.path, e))?;
-                parse(file, with_pixels, &self.path)
-            }
+        if let Some(bytes) = unpacked(&mut file, &self.path)? {
+            return parse(Cursor::new(bytes), with_pixels, &self.path);
         }
+        file.rewind().map_err(|e| Error::io(&self.path, e))?;
+        parse(file, with_pixels, &self.path)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Pixels packed as JPEG 2000 (ISO/IEC 15444-1), in one codestream a frame (DICOM PS3.5, A.4.4).
 
-use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
+use hayro_jpeg2000::{ComponentData, DecodeSettings, DecoderContext, Image};
 
 /// A codestream begins with these markers; the byte at [`SSIZ`] has the precision of its first component, and its sign.
 const START: [u8; 4] = [0xFF, 0x4F, 0xFF, 0x51];
@@ -32,7 +32,7 @@ pub(crate) fn unpack(bytes: &[u8], columns: usize, rows: usize) -> Result<Vec<i3
     }
     let mut context = DecoderContext::default();
     let decoded = image.decode(&mut context).map_err(refuse)?;
-    let samples = decoded.components().first().map(|component| component.samples()).unwrap_or_default();
+    let samples = decoded.components().first().map(ComponentData::samples).unwrap_or_default();
     if samples.len() != columns * rows {
         return Err("JPEG 2000: the image is cut off".to_owned());
     }

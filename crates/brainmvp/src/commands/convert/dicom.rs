@@ -1,5 +1,6 @@
 //! DICOM to a BIDS folder.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -94,23 +95,23 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
 }
 
 /// What is refused, the files of a folder with the same fault together.
-fn refusals(errors: &[brainmvp_dicom::Error]) -> Vec<String> {
-    let mut found: Vec<((Option<&Path>, String), String, usize)> = Vec::new();
+fn refusals(errors: &[brainmvp_dicom::Error]) -> impl Iterator<Item = String> {
+    let mut places = HashMap::new();
+    let mut found: Vec<(String, usize)> = Vec::new();
     for error in errors {
-        let text = error.to_string();
-        let path = error.path();
+        let (text, path) = (error.to_string(), error.path());
         let fault = path.and_then(|path| text.strip_prefix(&format!("{}: ", path.display())));
         let key = (path.and_then(Path::parent), fault.unwrap_or(&text).to_owned());
-        match found.iter_mut().find(|(other, ..)| *other == key) {
-            Some((_, _, count)) => *count += 1,
-            None => found.push((key, text, 1)),
+        let place = *places.entry(key).or_insert(found.len());
+        match found.get_mut(place) {
+            Some((_, more)) => *more += 1,
+            None => found.push((text, 0)),
         }
     }
-    let told = found.into_iter().map(|(_, text, count)| match count {
-        1 => text,
-        _ => format!("{text} (and {} of the same folder)", counted(count - 1, "file")),
-    });
-    told.collect()
+    found.into_iter().map(|(text, more)| match more {
+        0 => text,
+        _ => format!("{text} (and {} of the same folder)", counted(more, "file")),
+    })
 }
 
 /// The key names patients: it may not lie among what is passed on.
