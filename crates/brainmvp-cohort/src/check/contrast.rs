@@ -36,7 +36,7 @@ const LARGEST_BRAIN_ML: f64 = 2200.0;
 const LEAST_BLOCKS: usize = 1000;
 
 /// How much further T2 may lean to its dark end than another image. As they are, T2 leans to the bright end by 0.19 or more;
-/// exchanged, by as much to the other side.
+/// those that lean by less than this margin are not told when they are exchanged.
 const LEAN_MARGIN: f64 = 0.25;
 
 /// How much better T1 than FLAIR may follow T2. As they are, FLAIR does so by 0.23 or more.
