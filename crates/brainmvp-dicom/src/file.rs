@@ -1,7 +1,7 @@
 //! One DICOM file: its header.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use dicom_dictionary_std::tags;
@@ -11,7 +11,7 @@ use crate::acquisition::Acquisition;
 use crate::attributes::{self, Scope};
 use crate::frame::Frame;
 use crate::pixels::PixelFormat;
-use crate::{Error, Result, structure};
+use crate::{Error, Result, deflated, structure};
 
 /// A file with images, its pixels left where they are.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,10 +38,13 @@ impl ImageFile {
         if !has_mark(&mut file) {
             return Err(Error::NoImage { path: path.to_owned(), reason: "no DICOM file" });
         }
-        let bytes = file.get_ref().metadata().map_err(|e| Error::io(path, e))?.len();
-        structure::check(&mut file, bytes).map_err(|reason| Error::malformed(path, reason))?;
-        file.rewind().map_err(|e| Error::io(path, e))?;
-        let object = parse(file, OpenFileOptions::new().read_until(tags::PIXEL_DATA), path)?;
+        let until_pixels = OpenFileOptions::new().read_until(tags::PIXEL_DATA);
+        let object = if let Some(bytes) = unpacked(&mut file, path)? {
+            checked(Cursor::new(&bytes), bytes.len() as u64, until_pixels, path)?
+        } else {
+            let bytes = file.get_ref().metadata().map_err(|e| Error::io(path, e))?.len();
+            checked(file, bytes, until_pixels, path)?
+        };
         Self::of(&object, path)
     }
 
@@ -82,9 +85,33 @@ impl ImageFile {
 
     /// The whole file, pixels included.
     pub(crate) fn open(&self) -> Result<DefaultDicomObject> {
-        let file = File::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
-        parse(BufReader::new(file), OpenFileOptions::new().read_to(tags::PIXEL_DATA), &self.path)
+        let mut file = BufReader::new(File::open(&self.path).map_err(|e| Error::io(&self.path, e))?);
+        let with_pixels = OpenFileOptions::new().read_to(tags::PIXEL_DATA);
+        if let Some(bytes) = unpacked(&mut file, &self.path)? {
+            return parse(Cursor::new(bytes), with_pixels, &self.path);
+        }
+        file.rewind().map_err(|e| Error::io(&self.path, e))?;
+        parse(file, with_pixels, &self.path)
     }
+}
+
+/// The bytes of a deflated file; `None` where it is not.
+fn unpacked(file: &mut BufReader<File>, path: &Path) -> Result<Option<Vec<u8>>> {
+    deflated::unpack(file).map_err(|e| {
+        Error::malformed(path, format!("truncated or corrupt: its deflated content ends early ({e})"))
+    })
+}
+
+/// Parses what keeps to its lengths.
+fn checked(
+    mut reader: impl Read + Seek,
+    bytes: u64,
+    options: OpenFileOptions,
+    path: &Path,
+) -> Result<DefaultDicomObject> {
+    structure::check(&mut reader, bytes).map_err(|reason| Error::malformed(path, reason))?;
+    reader.rewind().map_err(|e| Error::io(path, e))?;
+    parse(reader, options, path)
 }
 
 fn parse(reader: impl Read, options: OpenFileOptions, path: &Path) -> Result<DefaultDicomObject> {

@@ -13,11 +13,13 @@
 mod acquisition;
 mod attributes;
 mod convert;
+mod deflated;
 mod error;
 mod file;
 mod frame;
 mod geometry;
 mod guess;
+mod jpeg2000;
 mod pixels;
 mod rle;
 mod scan;

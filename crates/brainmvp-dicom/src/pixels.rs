@@ -8,7 +8,7 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 
 use crate::structure::EXPLICIT_BIG_ENDIAN;
-use crate::{Error, Result, attributes, rle};
+use crate::{Error, Result, attributes, jpeg2000, rle};
 
 /// How the pixels of a file are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +30,14 @@ enum Packing {
     None,
     Rle,
     Jpeg,
+    Jpeg2000,
 }
 
 /// Families of transfer syntaxes that are told by name, by the beginning of their ids.
-const NOT_READ: [(&str, &str); 4] = [
+const NOT_READ: [(&str, &str); 5] = [
     ("1.2.840.10008.1.2.4.8", "JPEG-LS"),
-    ("1.2.840.10008.1.2.4.9", "JPEG 2000"),
+    ("1.2.840.10008.1.2.4.9", "multi-component JPEG 2000"),
+    ("1.2.840.10008.1.2.4.11", "JPEG XL"),
     ("1.2.840.10008.1.2.4.20", "high-throughput JPEG 2000"),
     ("1.2.840.10008.1.2.4.10", "video"),
 ];
@@ -107,11 +109,13 @@ impl PixelFormat {
         let value = element.ok_or_else(|| Error::malformed(path, "the image has no pixels"))?.value();
         let packed = match (value, self.packing) {
             (Value::Primitive(bytes), Packing::None) => Packed::Whole(bytes.to_bytes()),
-            (Value::PixelSequence(sequence), Packing::Rle | Packing::Jpeg) => Packed::Frames(
-                split_fragments(sequence.fragments(), sequence.offset_table(), frame_count).ok_or_else(
-                    || Error::malformed(path, "fragments of pixels cannot be told apart by frame"),
-                )?,
-            ),
+            (Value::PixelSequence(sequence), Packing::Rle | Packing::Jpeg | Packing::Jpeg2000) => {
+                Packed::Frames(
+                    split_fragments(sequence.fragments(), sequence.offset_table(), frame_count).ok_or_else(
+                        || Error::malformed(path, "fragments of pixels cannot be told apart by frame"),
+                    )?,
+                )
+            }
             _ => return Err(Error::malformed(path, "the pixels are not stored as the transfer syntax says")),
         };
         let decode = |frame: &usize| {
@@ -136,6 +140,9 @@ impl PixelFormat {
                 let bytes = frames.get(frame).ok_or("truncated: its pixels are not there")?;
                 match self.packing {
                     Packing::Rle => rle::unpack(bytes, self.pixels(), self.bytes)?.into(),
+                    Packing::Jpeg2000 => {
+                        self.packed(jpeg2000::unpack(bytes, self.columns, self.rows)?.into_iter()).into()
+                    }
                     _ => self.unpack_jpeg(bytes)?.into(),
                 }
             }
@@ -154,8 +161,12 @@ impl PixelFormat {
 
     fn unpack_jpeg(&self, bytes: &[u8]) -> std::result::Result<Vec<u8>, String> {
         use jpeg_decoder::PixelFormat::{L8, L16};
-        let refuse =
-            |error: jpeg_decoder::Error| format!("JPEG: {}", error.to_string().trim_end_matches('.'));
+        let refuse = |error: jpeg_decoder::Error| match error {
+            jpeg_decoder::Error::Unsupported(feature) => {
+                format!("JPEG of a kind that is not read ({feature:?}); convert it with dcm2niix")
+            }
+            other => format!("JPEG: {}", other.to_string().trim_end_matches('.')),
+        };
         let mut decoder = jpeg_decoder::Decoder::new(bytes);
         decoder.read_info().map_err(refuse)?;
         let info = decoder.info().ok_or("JPEG: no image")?;
@@ -178,7 +189,12 @@ impl PixelFormat {
         if values.len() != self.pixels() {
             return Err("JPEG: the image is cut off".to_owned());
         }
-        Ok(values.iter().flat_map(|value| value.to_le_bytes().into_iter().take(self.bytes)).collect())
+        Ok(self.packed(values.into_iter().map(u32::cast_signed)))
+    }
+
+    /// Values as the bytes of pixels that are not packed.
+    fn packed(&self, values: impl Iterator<Item = i32>) -> Vec<u8> {
+        values.flat_map(|value| value.to_le_bytes().into_iter().take(self.bytes)).collect()
     }
 }
 
@@ -193,6 +209,7 @@ impl Packing {
             | uids::JPEG_EXTENDED12_BIT
             | uids::JPEG_LOSSLESS
             | uids::JPEG_LOSSLESS_SV1 => Ok(Self::Jpeg),
+            uids::JPEG2000_LOSSLESS | uids::JPEG2000 => Ok(Self::Jpeg2000),
             other => {
                 let family = NOT_READ.iter().find(|(start, _)| other.starts_with(start));
                 let name = family.map_or(other, |(_, name)| name);

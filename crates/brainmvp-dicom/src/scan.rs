@@ -42,12 +42,23 @@ pub fn holds_dicom(folder: &Path) -> bool {
 /// # Errors
 /// [`Error::Io`] where the folder cannot be looked into. What is wrong with a file is in [`Scan::refused`].
 pub fn scan(folder: &Path) -> Result<Scan> {
-    let paths: Vec<PathBuf> = files(folder).collect::<std::result::Result<_, _>>().map_err(|error| {
-        let path = error.path().unwrap_or(folder).to_owned();
-        Error::Io { path, source: error.into() }
-    })?;
-    let read: Vec<Result<ImageFile>> = paths.par_iter().map(|path| ImageFile::read(path)).collect();
     let mut found = Scan::default();
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for file in files(folder) {
+        match file {
+            Ok(path) => paths.push(path),
+            Err(error) => {
+                let (depth, path) = (error.depth(), error.path().unwrap_or(folder).to_owned());
+                let error = Error::Io { path, source: error.into() };
+                if depth == 0 {
+                    return Err(error);
+                }
+                // A link that leads nowhere, a folder that may not be read: the rest goes on.
+                found.refused.push(error);
+            }
+        }
+    }
+    let read: Vec<Result<ImageFile>> = paths.par_iter().map(|path| ImageFile::read(path)).collect();
     let mut series: BTreeMap<[String; 3], Vec<ImageFile>> = BTreeMap::new();
     for file in read {
         match file {

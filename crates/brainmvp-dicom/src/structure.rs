@@ -11,7 +11,7 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{StandardDataDictionary, tags, uids};
 
 /// Bytes before the first element: 128 of anything, and `DICM`.
-const PREAMBLE: u64 = 132;
+pub(crate) const PREAMBLE: u64 = 132;
 
 /// Real files have four levels or so.
 const DEEPEST: usize = 32;
@@ -240,7 +240,7 @@ fn encoding_of(syntax: &str) -> Result<Encoding, String> {
         uids::IMPLICIT_VR_LITTLE_ENDIAN => Ok(Encoding::Implicit),
         EXPLICIT_BIG_ENDIAN => Ok(Encoding::Explicit { big_endian: true }),
         uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN => {
-            Err("deflated transfer syntax; unpack it first, e.g. with `dcmconv +te`".to_owned())
+            Err("deflated, and its own header is not as it should be; convert it with dcm2niix".to_owned())
         }
         _ => Ok(Encoding::Explicit { big_endian: false }),
     }

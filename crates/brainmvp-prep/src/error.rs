@@ -17,6 +17,14 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A label map or brain mask that lies elsewhere than the images of its case.
+    #[error("{path}: {reason}", path = .path.display())]
+    Misplaced {
+        /// The file.
+        path: PathBuf,
+        /// How far away it is.
+        reason: String,
+    },
     /// A configuration that cannot be carried out.
     #[error("preprocessing configuration: {reason}")]
     Config {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::Case;
+use brainmvp_cohort::check::misplaced;
 use brainmvp_volume::resample::grid_at_spacing;
 use brainmvp_volume::{LabelMap, Role, Volume, nifti, orientation};
 use rayon::prelude::*;
@@ -120,7 +121,20 @@ pub(crate) fn read_volumes(case: &Case) -> Result<(CaseVolumes, StepRecord)> {
         });
         files.insert(role_name(role).to_owned(), fact);
     }
+    refuse_misplaced(case, &volumes)?;
     Ok((volumes, StepRecord { step: "read".to_owned(), did: files.into() }))
+}
+
+/// Labels that lie elsewhere than the images would be cut off without a word.
+fn refuse_misplaced(case: &Case, volumes: &CaseVolumes) -> Result<()> {
+    let grids: Vec<_> = volumes.images.values().map(|image| *image.grid()).collect();
+    for (path, map) in [(&case.label, &volumes.label), (&case.brain_mask, &volumes.brain_mask)] {
+        let fault = map.as_ref().and_then(|map| misplaced(map, &grids));
+        if let (Some(path), Some(reason)) = (path, fault) {
+            return Err(Error::Misplaced { path: path.clone(), reason });
+        }
+    }
+    Ok(())
 }
 
 fn role_name(role: Role) -> &'static str {

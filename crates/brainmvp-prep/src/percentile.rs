@@ -4,6 +4,9 @@ use rayon::prelude::*;
 
 const BUCKETS: usize = 1 << 16;
 
+/// Values that are looked at together.
+const BLOCK: usize = 64;
+
 /// The percentiles `low` and `high` (0 to 100) of all values, linear between neighbours as numpy's default:
 /// the value at place `q / 100 * (n - 1)` of the sorted values.
 ///
@@ -137,16 +140,18 @@ impl Place {
 
 /// For each wanted bucket in turn, how many of its values have which lower 16 bits.
 fn lower_counts(values: &[f32], wanted: &[usize]) -> Vec<u32> {
-    const UNWANTED: u8 = u8::MAX;
-    let mut slots = vec![UNWANTED; BUCKETS];
-    wanted.iter().enumerate().for_each(|(slot, &bucket)| slots[bucket] = slot as u8);
     let empty = || vec![0_u32; wanted.len() * BUCKETS];
     let count = |mut counts: Vec<u32>, chunk: &[f32]| {
-        for &value in chunk.iter().filter(|v| **v != 0.0) {
-            let key = ordered(value);
-            let slot = slots[(key >> 16) as usize];
-            if slot != UNWANTED {
-                counts[usize::from(slot) << 16 | (key & 0xFFFF) as usize] += 1;
+        // A bucket is the values between two; few blocks have any.
+        for (slot, &bucket) in wanted.iter().enumerate() {
+            let [first, last] = [bucket << 16, bucket << 16 | 0xFFFF].map(|key| from_ordered(key as u32));
+            let inside = |value: f32| first <= value && value <= last && value != 0.0;
+            for block in chunk.chunks(BLOCK) {
+                if block.iter().fold(false, |any, value| any | inside(*value)) {
+                    for value in block.iter().filter(|value| inside(**value)) {
+                        counts[slot << 16 | (ordered(*value) & 0xFFFF) as usize] += 1;
+                    }
+                }
             }
         }
         counts

@@ -18,6 +18,7 @@ impl Grid {
     }
 
     /// Number of voxels.
+    #[inline]
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
@@ -28,11 +29,13 @@ impl Grid {
     }
 
     /// Place of voxel `[x, y, z]` in memory.
+    #[inline]
     pub fn offset(&self, [x, y, z]: [usize; 3]) -> usize {
         (z * self.shape[1] + y) * self.shape[0] + x
     }
 
     /// The voxel at a place in memory; the inverse of [`Grid::offset`].
+    #[inline]
     pub fn voxel(&self, offset: usize) -> [usize; 3] {
         let [nx, ny, _] = self.shape;
         [offset % nx, offset / nx % ny, offset / (nx * ny)]

@@ -27,7 +27,11 @@ pub fn code(affine: &Affine) -> String {
 /// Voxels are moved, never interpolated; the affine follows, so every voxel stays at its place in the world.
 pub fn to_ras<T: Copy + Send + Sync>(volume: Volume<T>) -> Volume<T> {
     let reorientation = Reorientation::to_ras(&volume.grid().affine);
-    if reorientation.is_identity() { volume } else { reorientation.apply(&volume) }
+    if reorientation.source_axes == [0, 1, 2] {
+        reorientation.flip(volume)
+    } else {
+        reorientation.apply(&volume)
+    }
 }
 
 /// A permutation of the voxel axes and a flip of some.
@@ -93,6 +97,29 @@ impl Reorientation {
                 if self.flipped[axis] { shape[axis].saturating_sub(1) as f64 } else { 0.0 };
         }
         Grid::new(shape, grid.affine.after(&Affine::from_matrix(to_source)))
+    }
+
+    /// As [`Reorientation::apply`], in the volume's own memory, where no axis changes its place.
+    fn flip<T: Copy + Send + Sync>(&self, volume: Volume<T>) -> Volume<T> {
+        let grid = self.grid(volume.grid());
+        let [nx, ny, _] = grid.shape;
+        let [x, y, z] = self.flipped;
+        let mut voxels = volume.into_voxels();
+        // To reverse all voxels flips every axis, to reverse each slab x and y, to reverse each row x.
+        if z {
+            voxels.reverse();
+        }
+        if y != z || x != y {
+            voxels.par_chunks_mut((nx * ny).max(1)).for_each(|slab| {
+                if y != z {
+                    slab.reverse();
+                }
+                if x != y {
+                    slab.chunks_exact_mut(nx).for_each(<[T]>::reverse);
+                }
+            });
+        }
+        Volume::new(grid, voxels)
     }
 
     /// The volume with its axes moved.
@@ -178,5 +205,18 @@ mod tests {
         assert_eq!((ras.shape(), ras.voxels()), ([1, 2, 3], &[5, 4, 3, 2, 1, 0][..]));
         assert_eq!(ras.grid().affine.origin_mm(), [0.0, -1.0, -2.0]);
         assert_eq!(reorientation.inverse().apply(&ras), volume);
+    }
+
+    #[test]
+    fn flips_in_place_are_those_of_the_copy() {
+        let affine = Affine::from_spacing([1.0, 2.0, 3.0], [-4.0, 5.0, 6.0]);
+        let volume = Volume::new(Grid::new([2, 3, 4], affine), (0..24).collect());
+        for bits in 0..8_u8 {
+            let flipped = std::array::from_fn(|axis| bits >> axis & 1 == 1);
+            let reorientation = Reorientation { source_axes: [0, 1, 2], flipped };
+            assert_eq!(reorientation.flip(volume.clone()), reorientation.apply(&volume), "{flipped:?}");
+        }
+        let empty = Volume::<f32>::new(Grid::new([0, 3, 4], affine), Vec::new());
+        assert_eq!(to_ras(empty.clone()), empty);
     }
 }

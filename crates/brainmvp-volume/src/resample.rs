@@ -26,27 +26,33 @@ pub trait Voxel: Copy + Send + Sync + PartialEq + Default {
 }
 
 impl Voxel for f32 {
+    #[inline]
     fn to_f32(self) -> f32 {
         self
     }
+    #[inline]
     fn from_f32(value: f32) -> Self {
         value
     }
 }
 
 impl Voxel for u16 {
+    #[inline]
     fn to_f32(self) -> f32 {
         self.into()
     }
+    #[inline]
     fn from_f32(value: f32) -> Self {
         value.round() as u16
     }
 }
 
 impl Voxel for u8 {
+    #[inline]
     fn to_f32(self) -> f32 {
         self.into()
     }
+    #[inline]
     fn from_f32(value: f32) -> Self {
         value.round() as u8
     }

@@ -28,16 +28,19 @@ impl<T: Copy> Volume<T> {
     }
 
     /// Size and place.
+    #[inline]
     pub fn grid(&self) -> &Grid {
         &self.grid
     }
 
     /// Voxels along x, y and z.
+    #[inline]
     pub fn shape(&self) -> [usize; 3] {
         self.grid.shape
     }
 
     /// All voxels, `x` fastest.
+    #[inline]
     pub fn voxels(&self) -> &[T] {
         &self.voxels
     }
@@ -53,6 +56,7 @@ impl<T: Copy> Volume<T> {
     }
 
     /// The voxel at `[x, y, z]`.
+    #[inline]
     pub fn at(&self, voxel: [usize; 3]) -> T {
         self.voxels[self.grid.offset(voxel)]
     }

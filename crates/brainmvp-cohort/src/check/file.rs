@@ -33,14 +33,14 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Reads a file, keeping nothing of its voxels.
-    pub(super) fn read(path: &Path) -> brainmvp_volume::Result<Self> {
+    /// Reads a file.
+    pub(super) fn read(path: &Path) -> brainmvp_volume::Result<(Self, Volume)> {
         let placement = nifti::read_header(path)?.placement;
         let volume = nifti::read(path)?;
         let finite = || volume.voxels().iter().copied().filter(|value| value.is_finite());
         let range =
             finite().fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], v| [low.min(v), high.max(v)]);
-        Ok(Self {
+        let facts = Self {
             grid: *volume.grid(),
             digest: digest(&volume),
             labels: labels(&volume),
@@ -48,7 +48,8 @@ impl Facts {
             placement,
             not_finite: volume.voxels().len() - finite().count(),
             range,
-        })
+        };
+        Ok((facts, volume))
     }
 
     /// Whether all finite voxels are equal, or there is none.
@@ -169,11 +170,11 @@ fn labels(volume: &Volume<f32>) -> Option<BTreeSet<u16>> {
     Some(values)
 }
 
-fn content_mm(volume: &Volume<f32>) -> Option<[[f64; 3]; 2]> {
+pub(super) fn content_mm<T: Copy + Default + PartialEq>(volume: &Volume<T>) -> Option<[[f64; 3]; 2]> {
     let (mut low, mut high) = ([usize::MAX; 3], [0; 3]);
     let row_length = volume.shape()[0].max(1);
     for (row, voxels) in volume.voxels().chunks(row_length).enumerate() {
-        let content = |value: &f32| *value != 0.0;
+        let content = |value: &T| *value != T::default();
         let (Some(first), Some(last)) = (voxels.iter().position(content), voxels.iter().rposition(content))
         else {
             continue;

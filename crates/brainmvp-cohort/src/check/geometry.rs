@@ -41,7 +41,8 @@ pub(super) fn within_case(
     }
     let grids: Vec<&Grid> = images.iter().map(|(_, _, facts)| &facts.grid).collect();
     for (_, path, facts) in maps {
-        if let Some((kind, message)) = misplaced(facts, &grids, options.tolerance_mm) {
+        if let Some((kind, message)) = misplaced(&facts.grid, facts.content_mm, &grids, options.tolerance_mm)
+        {
             found.push(Problem::new(case, Some(path), kind, message));
         }
     }
@@ -49,20 +50,25 @@ pub(super) fn within_case(
 }
 
 /// Whether a label map or mask lies on the grid of an image, and if not, whether that can be right.
-fn misplaced(map: &Facts, images: &[&Grid], tolerance_mm: f64) -> Option<(Kind, String)> {
-    if images.iter().any(|image| map.grid.same_place(image, tolerance_mm)) {
+pub(super) fn misplaced(
+    map: &Grid,
+    content_mm: Option<[[f64; 3]; 2]>,
+    images: &[&Grid],
+    tolerance_mm: f64,
+) -> Option<(Kind, String)> {
+    if images.iter().any(|image| map.same_place(image, tolerance_mm)) {
         return None;
     }
     // The same voxels placed elsewhere: the header was lost on the way through some program.
-    let same_shape = images.iter().filter(|image| image.shape == map.grid.shape);
-    let nearest = same_shape.map(|image| furthest_corner_mm(image, &map.grid)).reduce(f64::min);
-    let half_voxel = map.grid.affine.spacing_mm().into_iter().fold(f64::INFINITY, f64::min) / 2.0;
+    let same_shape = images.iter().filter(|image| image.shape == map.shape);
+    let nearest = same_shape.map(|image| furthest_corner_mm(image, map)).reduce(f64::min);
+    let half_voxel = map.affine.spacing_mm().into_iter().fold(f64::INFINITY, f64::min) / 2.0;
     if let Some(distance) = nearest.filter(|distance| *distance > half_voxel) {
         let message =
             format!("the shape of an image, but {distance:.1} mm away from it: the affine is wrong");
         return Some((Kind::LabelPlacement, message));
     }
-    let content = map.content_mm.unwrap_or_else(|| bounds_of(&map.grid));
+    let content = content_mm.unwrap_or_else(|| bounds_of(map));
     let inside = images.iter().map(|image| share_inside(&content, &bounds_of(image))).fold(0.0, f64::max);
     if inside < LEAST_INSIDE {
         let percent = inside * 100.0;
@@ -71,7 +77,7 @@ fn misplaced(map: &Facts, images: &[&Grid], tolerance_mm: f64) -> Option<(Kind, 
             format!("only {percent:.0} % lies inside the images' field of view"),
         ));
     }
-    Some((Kind::LabelGrid, format!("{} is that of no image; it will be resampled", described(&map.grid))))
+    Some((Kind::LabelGrid, format!("{} is that of no image; it will be resampled", described(map))))
 }
 
 /// The box in mm around the voxels from `low` to `high`.

@@ -1,5 +1,6 @@
 //! Opens every file of a cohort and says what is wrong, and what is merely worth knowing.
 
+mod contrast;
 mod file;
 mod geometry;
 mod report;
@@ -8,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brainmvp_volume::{Modality, Role};
+use brainmvp_volume::{Grid, LabelMap, Modality, Role};
 use rayon::prelude::*;
 
 pub use report::{GridSummary, Kind, Problem, Report, Severity};
 
 use crate::{Case, Cohort};
+use contrast::Sketch;
 use file::Facts;
 
 /// What counts as wrong.
@@ -71,6 +73,15 @@ pub fn check(cohort: &Cohort, options: &CheckOptions, progress: &(dyn Fn(usize, 
     report
 }
 
+/// Why a label map or brain mask cannot belong to images on these grids: the shape of one of them at another place, or most
+/// of it beyond their field of view. `None` where it can.
+pub fn misplaced(labels: &LabelMap, images: &[Grid]) -> Option<String> {
+    let images: Vec<&Grid> = images.iter().collect();
+    let content = file::content_mm(labels);
+    let fault = geometry::misplaced(labels.grid(), content, &images, CheckOptions::default().tolerance_mm);
+    fault.filter(|(kind, _)| kind.severity() == Severity::Problem).map(|(_, message)| message)
+}
+
 /// A case with what its files hold.
 struct CheckedCase<'a> {
     case: &'a Case,
@@ -81,9 +92,13 @@ struct CheckedCase<'a> {
 impl<'a> CheckedCase<'a> {
     fn open(case: &'a Case, cohort: &Cohort, options: &CheckOptions, done: &dyn Fn()) -> Self {
         let mut checked = Self { case, files: Vec::new(), problems: Vec::new() };
+        let mut sketches: Vec<(Modality, &Path, Sketch)> = Vec::new();
         for (role, path) in case.files() {
             match Facts::read(path) {
-                Ok(facts) => {
+                Ok((facts, volume)) => {
+                    if let Role::Image(modality) = role {
+                        sketches.push((modality, path, Sketch::of(&volume)));
+                    }
                     checked.problems.extend(facts.problems(case, role, path, options));
                     checked.files.push((role, path, facts));
                 }
@@ -98,6 +113,7 @@ impl<'a> CheckedCase<'a> {
         let placed: Vec<_> = checked.files.iter().map(|(role, path, facts)| (*role, *path, facts)).collect();
         let found = geometry::within_case(case, &placed, options);
         checked.problems.extend(found);
+        checked.problems.extend(contrast::suspicions(case, &sketches, options));
         checked
     }
 

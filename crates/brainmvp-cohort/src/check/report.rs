@@ -15,6 +15,8 @@ use crate::{Case, CaseId, Error, Result};
 pub enum Severity {
     /// The case cannot be used as it is; it is quarantined.
     Problem,
+    /// Evidence of a mistake that only a person can judge; the case is used as it is.
+    Warning,
     /// Worth knowing; preprocessing deals with it.
     Note,
 }
@@ -62,6 +64,10 @@ pub enum Kind {
     MaskEmpty,
     /// An image with the voxels of another one.
     Duplicate,
+    /// An image whose grey values are those of another modality of its case.
+    ModalityDoubtful,
+    /// A stripped image whose brain has another outline than the others of its case.
+    OutlineDiffers,
     /// Required modalities are missing.
     MissingRequired,
     /// Modalities are missing that other cases of the data set have.
@@ -72,6 +78,7 @@ impl Kind {
     /// Whether a case can be used in spite of it.
     pub fn severity(self) -> Severity {
         match self {
+            Self::ModalityDoubtful | Self::OutlineDiffers => Severity::Warning,
             Self::Shear
             | Self::NoOrientation
             | Self::GridsDiffer

@@ -35,8 +35,11 @@ impl Normalize {
                 let [p, q] = config.percentiles;
                 return Err(fail(format!("percentiles {p} and {q} are {low} and {high}: no range to scale")));
             }
-            let voxels = image.voxels_mut().par_iter_mut().with_min_len(1 << 16);
-            voxels.for_each(|voxel| *voxel = ((*voxel - low) / range).clamp(0.0, 1.0));
+            image.voxels_mut().par_chunks_mut(1 << 16).for_each(|voxels| {
+                for voxel in voxels {
+                    *voxel = ((*voxel - low) / range).clamp(0.0, 1.0);
+                }
+            });
             Ok((image, json!(found)))
         })
     }

@@ -76,6 +76,7 @@ struct Tap {
 }
 
 impl Tap {
+    #[inline]
     fn between<T: Voxel, U: Voxel>(self, low: T, high: T) -> U {
         let (low, high) = (low.to_f32(), high.to_f32());
         U::from_f32(low + (high - low) * self.weight)
@@ -149,6 +150,7 @@ fn along<T: Voxel, U: Voxel>(axis: usize, voxels: &[T], shape: [usize; 3], table
     result
 }
 
+#[inline]
 fn blend<T: Voxel, U: Voxel>(to: &mut [U], low: &[T], high: &[T], tap: Tap) {
     for ((to, low), high) in to.iter_mut().zip(low).zip(high) {
         *to = tap.between(*low, *high);

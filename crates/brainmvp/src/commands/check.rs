@@ -58,9 +58,17 @@ impl Check {
         }
         ui.result(overview(&report))?;
         print_problems(&report, ui)?;
+        for warning in report.of(Severity::Warning) {
+            ui.result(format!("warning: {warning}"))?;
+        }
         print_notes(&report, ui)?;
         if report.is_clean() {
-            return ui.result("no problems");
+            let doubts = report.of(Severity::Warning).next().is_some();
+            return ui.result(if doubts {
+                "no problems, but look at the images warned of"
+            } else {
+                "no problems"
+            });
         }
         let (bad, all) = (report.quarantined.len(), report.cases);
         let error = bad_input(format!("{bad} of {} cannot be used as they are", counted(all, "case")));

@@ -122,10 +122,16 @@ impl Index {
         let is_dicom = match self.layout.as_str() {
             DICOM => true,
             // NIfTI files beside DICOM files were made of them.
-            "auto" => {
-                self.pattern.is_none()
-                    && !layouts::holds_volumes(source)
-                    && brainmvp_dicom::holds_dicom(source)
+            "auto" if self.pattern.is_none() && brainmvp_dicom::holds_dicom(source) => {
+                let alone = !layouts::holds_volumes(source);
+                if !alone {
+                    ui.note(format!(
+                        "warning: {}: DICOM files beside the NIfTI files are left out, as what these were made of; \
+                         if they are others, run `brainmvp convert` on them",
+                        source.display()
+                    ));
+                }
+                alone
             }
             _ => false,
         };

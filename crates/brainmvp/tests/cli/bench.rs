@@ -49,12 +49,16 @@ fn everything() {
         "pre-training step: cases 1",
         "fine-tuning step: cases 1",
         "inference: windows of 16^3",
+        "preprocessing, clinical series: one volume, 42 x 37 x 4 voxels of 5.40 x 5.40 x 33.00 mm",
     ]);
     let found = place.json("all.json");
     for (work, key) in
         [("step", "seconds_per_step"), ("finetune", "seconds_per_step"), ("inference", "seconds_per_window")]
     {
         assert!(found[work][key].as_f64().unwrap() > 0.0, "{found}");
+    }
+    for part in ["clinical", "registered"] {
+        assert!(found["preprocess"][part]["seconds_per_volume"].as_f64().unwrap() > 0.0, "{found}");
     }
     let operations = found["kernels"]["operations"].as_array().unwrap();
     let names: Vec<_> = operations.iter().map(|operation| operation["name"].as_str().unwrap()).collect();
@@ -98,7 +102,7 @@ fn a_missing_package_is_named() {
 fn a_peer_that_fails_is_named_and_the_rest_goes_on() {
     let place = Place::new();
     let script = "case \"$*\" in
-  *--version*) echo '{\"pytorch\": \"9.8.7+cpu\"}';;
+  *--version*) echo '{\"version\": \"9.8.7+cpu\"}';;
   *best*) kill -9 $$;;
   *) echo '{\"seconds\": [3.0, 4.0], \"peak_memory_bytes\": 7000000000}';;
 esac";
@@ -114,6 +118,44 @@ esac";
     assert!((ratio * seconds / 3.5 - 1.0).abs() < 2e-3, "{found}");
     assert!(peers["pytorch_fp32_best"]["error"].as_str().unwrap().contains("signal: 9"), "{found}");
     assert_eq!(peers["pytorch_bf16"]["seconds_per_step"], 3.5);
+}
+
+#[test]
+fn a_file_of_the_user_is_prepared() {
+    let place = Place::new();
+    place.run(&["phantom", "--out", "p", "--cases", "1", "--size", "32", "--modalities", "t1"]).succeeds();
+    let file = "p/phantom-0001/phantom-0001_t1.nii.gz";
+    let measured = ["bench", "preprocess", "--repetitions", "2", "--json", "made.json", "--file"];
+    place
+        .run(&[&measured, &[file][..]].concat())
+        .succeeds()
+        .prints(&["given file: one volume, 27 x 32 x 27 voxels of 6.00 x 6.00 x 6.00 mm"]);
+    let found = place.json("made.json");
+    assert!(found["given"]["seconds_per_volume"].as_f64().unwrap() > 0.0, "{found}");
+    assert!(found["given"]["precision"] == "fp32" && found.get("clinical").is_none(), "{found}");
+    place.run(&[&measured, &["absent.nii.gz"][..]].concat()).fails(2, &["absent.nii.gz"]);
+    place.run(&["bench", "step", "--file", file]).fails(2, &["--file", "preprocess"]);
+    place.run(&["bench", "preprocess", "--batch", "2"]).fails(2, &["one volume at a time"]);
+}
+
+/// The same voxels as MONAI's, where `$BRAINMVP_PEER_PYTHON` names a Python that has it.
+#[test]
+fn monai_does_the_same_work() {
+    let Some(python) = std::env::var_os("BRAINMVP_PEER_PYTHON") else {
+        eprintln!("skipped: set BRAINMVP_PEER_PYTHON to a Python with torch, monai and nibabel");
+        return;
+    };
+    let place = Place::new();
+    let python = python.to_str().unwrap();
+    let arguments = ["bench", "preprocess", "--size", "48", "--repetitions", "2", "--json", "made.json"];
+    place
+        .run(&[&arguments, &["--peers", python][..]].concat())
+        .succeeds()
+        .prints(&["of the voxels of MONAI", "are ours within 0.001"]);
+    for part in ["clinical", "registered"] {
+        let peer = &place.json("made.json")[part]["peers"]["monai"];
+        assert!(peer["voxels_alike"].as_f64().unwrap() > 0.999, "{part}: {peer}");
+    }
 }
 
 /// The real peer, where `$BRAINMVP_PEER_PYTHON` names a Python with torch. Of a single voxel in its deepest features PyTorch

@@ -3,9 +3,9 @@
 use std::fs;
 
 use dicom_core::VR;
-use dicom_dictionary_std::tags;
+use dicom_dictionary_std::{tags, uids};
 
-use crate::handmade::{Slices, text};
+use crate::handmade::{Slices, fragments, text};
 use crate::program::Place;
 
 /// A study of two people: T1, T1c and a localizer of one, T1 of the other, in one heap.
@@ -194,4 +194,28 @@ fn shares_fill_one_cache() {
     share("3/2").fails(2, &["3/2", "1 to N"]);
     share("auto").fails(2, &["SLURM_ARRAY_TASK_ID"]);
     share("4/4").succeeds().notes(&["is empty"]);
+}
+
+#[test]
+fn damaged_files_of_a_series_are_told_together() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("study/a")).unwrap();
+    fs::create_dir_all(place.path("study/b")).unwrap();
+    for z in 0..6 {
+        Slices::default().write(&place.path("study/a"), z, Vec::new());
+        let packed = Slices { series: "1.2.3.9", syntax: uids::JPEGLS_LOSSLESS, ..Slices::default() };
+        packed.write(&place.path("study/b"), z, vec![fragments(vec![vec![0; 8]])]);
+    }
+    let cut = Slices { series: "1.2.3.5", ..Slices::default() };
+    let path = cut.write(&place.path("study"), 0, Vec::new());
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 10]).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("/absent", place.path("study/link")).unwrap();
+    let ended = place.run(&["convert", "study", "--out", "out"]).succeeds();
+    let ended = ended.prints(&["1 volume written"]).notes(&[
+        "JPEG-LS; unpack them first (`gdcmconv --raw`), or use dcm2niix (and 5 files of the same folder)",
+        "truncated or corrupt: element (7FE0,0010)",
+    ]);
+    assert_eq!(ended.stderr.matches("JPEG-LS").count(), 1, "{ended:?}");
 }

@@ -21,7 +21,7 @@ fn mistyped_command_lines() {
         (&["phantom", "--out", "p", "--missing-rate", "2"], &["--missing-rate", "0 to 1"]),
         (&["phantom", "--out", "p", "--lesions", "flu"], &["flu", "glioma"]),
         (&["list", "--threads", "0"], &["--threads"]),
-        (&["bench", "speed"], &["speed", "kernels, step, finetune, inference, all"]),
+        (&["bench", "speed"], &["speed", "kernels, step, finetune, inference, preprocess, all"]),
         (&["bench", "--size", "20"], &["--size", "multiple of 16"]),
         (&["bench", "--repetitions", "0"], &["--repetitions"]),
         (&["list", "nothing"], &["nothing", "layouts"]),
@@ -151,4 +151,68 @@ fn a_full_disk_is_a_failure() {
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(stderr, "error: cannot write to standard output: No space left on device\n");
+}
+
+/// Gliomas of four modalities, all there.
+fn gliomas(cases: &str) -> Place {
+    let place = Place::new();
+    let options = ["--size", "48", "--missing-rate", "0", "--modalities", "flair,t1,t1c,t2", "--quiet"];
+    let lesions = ["--lesions", "glioma", "--cases", cases];
+    place.run(&[&["phantom", "--out", "phantom"], &lesions[..], &options[..]].concat()).succeeds();
+    place
+}
+
+fn phantom_file(case: usize, word: &str) -> String {
+    format!("phantom/phantom-000{case}/phantom-000{case}_{word}.nii.gz")
+}
+
+#[test]
+fn labels_that_lie_elsewhere() {
+    use brainmvp_volume::{Affine, Grid, LabelMap, nifti};
+    let place = gliomas("2");
+    let seg = place.path(phantom_file(1, "seg"));
+    let labels = nifti::read_labels(&seg).unwrap();
+    // The affine was lost on the way through some program.
+    let lost = Grid::new(labels.shape(), Affine::from_spacing([4.0; 3], [0.0; 3]));
+    nifti::write_labels(&seg, &LabelMap::new(lost, labels.into_voxels()), "").unwrap();
+    let fault = "phantom-0001_seg.nii.gz: the shape of an image, but";
+    place.run(&["check", "phantom/cohort.json"]).fails(2, &["1 of 2 cases"]).prints(&[
+        "problem: phantom-0001",
+        fault,
+        "the affine is wrong",
+    ]);
+    place
+        .run(&["preprocess", "phantom/cohort.json", "--out", "cache"])
+        .succeeds()
+        .prints(&["1 case prepared", "1 left out"])
+        .notes(&["case 'phantom-0001' is left out", fault]);
+    let manifest = place.json("cache/manifest.json");
+    assert!(manifest["quarantined"][0]["reason"].as_str().unwrap().contains(fault), "{manifest}");
+    assert_eq!(manifest["cases"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn exchanged_images_are_suspected() {
+    let place = gliomas("3");
+    let exchange = |a: &str, b: &str| {
+        fs::rename(place.path(a), place.path("kept")).unwrap();
+        fs::rename(place.path(b), place.path(a)).unwrap();
+        fs::rename(place.path("kept"), place.path(b)).unwrap();
+    };
+    let check = || place.run(&["check", "phantom/cohort.json", "--json", "report.json"]).succeeds();
+    assert!(!check().stdout.contains("warning"), "nothing is exchanged yet");
+    for (a, b) in [("t1", "t2"), ("t2", "flair"), ("t1c", "t2"), ("t1", "flair")] {
+        let (a, b) = (phantom_file(2, a), phantom_file(2, b));
+        exchange(&a, &b);
+        let ended = check().prints(&["warning: phantom-0002: ", &a, &b, " may be ", "look at the images"]);
+        assert_eq!(ended.stdout.matches("warning: ").count(), 1, "{ended:?}");
+        exchange(&a, &b);
+    }
+    // Two patients' images of one modality.
+    let (a, b) = (phantom_file(1, "flair"), phantom_file(3, "flair"));
+    exchange(&a, &b);
+    check().prints(&[&format!("{a}: may be of another patient"), &format!("{b}: may be of another patient")]);
+    let report = place.json("report.json");
+    let doubts: Vec<_> = report["problems"].as_array().unwrap().iter().map(|p| &p["kind"]).collect();
+    assert_eq!(doubts, ["outline_differs"; 2], "{report}");
 }

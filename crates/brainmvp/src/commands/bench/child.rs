@@ -21,6 +21,9 @@ pub(super) struct Sample {
     pub(super) seconds: Vec<f64>,
     /// `None` where the system does not tell.
     pub(super) peak_memory_bytes: Option<u64>,
+    /// The part of the voxels that are those of our own result, where a peer compares them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) voxels_alike: Option<f64>,
 }
 
 /// Why there is no answer.
@@ -53,19 +56,23 @@ pub(super) fn measure_ours(
 ) -> Result<Sample, Failure> {
     let program = std::env::current_exe().map_err(Failure::Start)?;
     let mut command = Command::new(program);
-    command.args(["bench", work.name, "--precision", precision, "--measure"]).arg(folder);
-    answer(command.args(arguments(shape)), folder)
+    command.args(["bench", work.what, "--precision", precision, "--measure"]).arg(folder);
+    answer(with_arguments(&mut command, shape), folder)
 }
 
 /// The options that say how much work, the same for every program.
-pub(super) fn arguments(shape: &Shape) -> Vec<String> {
+pub(super) fn with_arguments<'a>(command: &'a mut Command, shape: &Shape) -> &'a mut Command {
     let options = [
         ("--size", shape.size),
         ("--batch", shape.batch),
         ("--repetitions", shape.repetitions),
         ("--threads", rayon::current_num_threads()),
     ];
-    options.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]).collect()
+    command.args(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]));
+    match &shape.file {
+        Some(file) => command.arg("--file").arg(file),
+        None => command,
+    }
 }
 
 /// Runs a command to its end and reads the last line that it prints. An interruption of ours is one of its.
@@ -121,7 +128,7 @@ mod tests {
     #[test]
     fn the_last_line_is_the_answer() {
         let sample = shell("echo loading; echo '{\"seconds\": [1.5], \"peak_memory_bytes\": null}'");
-        assert_eq!(sample, Ok(Sample { seconds: vec![1.5], peak_memory_bytes: None }));
+        assert_eq!(sample, Ok(Sample { seconds: vec![1.5], peak_memory_bytes: None, voxels_alike: None }));
     }
 
     #[test]

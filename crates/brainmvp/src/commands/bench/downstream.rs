@@ -35,5 +35,5 @@ fn measure<T>(shape: &Shape, mut state: T, run: impl Fn(T) -> (T, f32)) -> anyho
         anyhow::ensure!(result.is_finite(), "the result is not finite");
         state = next;
     }
-    Ok(Sample { seconds: seconds.split_off(1), peak_memory_bytes: peak_memory_bytes() })
+    Ok(Sample { seconds: seconds.split_off(1), peak_memory_bytes: peak_memory_bytes(), voxels_alike: None })
 }

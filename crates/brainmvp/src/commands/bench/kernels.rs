@@ -34,7 +34,7 @@ pub(super) fn measure(
 }
 
 fn operations(precision: &str, shape: &Shape, machine: &Machine, ui: &Ui) -> anyhow::Result<Vec<Value>> {
-    let Shape { size, batch, repetitions } = *shape;
+    let Shape { size, batch, repetitions, .. } = *shape;
     ui.result(format!(
         "\noperations of UniFormer-S: {batch} x two {size}^3 views, {precision}; fastest of {repetitions}"
     ))?;

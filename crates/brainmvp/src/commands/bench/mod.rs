@@ -5,6 +5,7 @@ mod downstream;
 mod kernels;
 mod machine;
 mod peer;
+mod preprocess;
 mod report;
 mod step;
 
@@ -25,10 +26,10 @@ use crate::ui::Ui;
 
 use child::{Sample, measure_ours};
 use machine::Machine;
-use peer::Peer;
+use peer::{MONAI, PYTORCH, Peer, Program};
 use report::{Measured, Row};
 
-/// Measure this machine: operations, training steps and inference, beside PyTorch where there is one
+/// Measure this machine: operations, training steps, inference, preprocessing, beside PyTorch and MONAI where they are
 ///
 /// A time is the median of some repetitions after one that warms up; memory is the largest resident size of a process
 /// that does nothing else, in GB of 10^9 bytes (on Linux). Times differ from machine to machine and from hour to hour:
@@ -45,13 +46,16 @@ What is measured:
   step       one step of pre-training: UniFormer-S, two views of each case, forward, backward, AdamW
   finetune   one step of fine-tuning: UniFormer-S that segments, two copies of each case, deep supervision
   inference  one window through the same network
+  preprocess one volume from its file to [0, 1]: RAS, 1 mm, percentiles, crop; of a raw clinical
+             series (256x224x26) and of a registered one (240x240x155), or of --file
 
 --peers does the same work in PyTorch: plain fp32, fp32 at its best (channels last, fused attention
-and optimiser), and the latter with bf16 autocast. It takes a Python that has torch:
-  python3 -m venv venv && venv/bin/pip install torch
+and optimiser), and the latter with bf16 autocast; preprocess in MONAI, whose voxels are compared
+with ours. It takes a Python that has these:
+  python3 -m venv venv && venv/bin/pip install torch monai nibabel
 
 --json: `step` and `finetune` write seconds_per_step, peak_memory_gb, precision, threads, cpu,
-version and peers, `inference` seconds_per_window and the like, `kernels` a list of operations;
+version and peers, `inference` seconds_per_window and the like, `preprocess` seconds_per_volume for each, `kernels` a list of operations;
 `all` writes all of them, under their names.")]
 pub(crate) struct Bench {
     /// What to measure
@@ -60,21 +64,24 @@ pub(crate) struct Bench {
     /// Write everything that was measured as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measure PyTorch beside it, with this Python
+    /// Measure PyTorch and MONAI beside it, with this Python
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
     /// Voxels along an axis of a patch; volumes and templates grow with it
     #[arg(long, visible_alias = "crop", value_name = "N", default_value_t = 96, value_parser = size)]
     size: usize,
-    /// Cases of a batch
+    /// Cases of a batch (preprocess takes one volume at a time)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     batch: usize,
     /// In which numbers our matrix products multiply [default: fp32, then bf16 where the processor has it]
     #[arg(long, value_name = "PRECISION", value_parser = argument::choice(PRECISIONS))]
     precision: Option<Precision>,
-    /// Times that each work is measured [default: 5; kernels 7, peers 2]
+    /// Times that each work is measured [default: 5, peers 2; kernels 7; preprocess 20, peers 5]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     repetitions: Option<usize>,
+    /// Prepare this file (.nii.gz) instead of generated ones: preprocess
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Measure in this process, with files in this folder, and answer in JSON
     #[arg(long, value_name = "DIR", hide = true)]
     measure: Option<PathBuf>,
@@ -85,45 +92,99 @@ const KERNELS: &str = "kernels";
 
 /// Some work that is done by us and by peers, each time in a process of its own.
 struct Work {
-    name: &'static str,
+    /// The word that asks for it.
+    what: &'static str,
+    /// Which of several it is, where a word asks for several.
+    part: Option<&'static str>,
     title: &'static str,
     /// What is done once in each repetition.
     unit: &'static str,
     /// What it works on.
     input: fn(&Shape) -> String,
+    /// Makes the file that it reads, where it reads one.
+    write: Option<fn(&Shape, &Path) -> anyhow::Result<()>>,
     /// Does the work in this process, with files in a folder.
     measure: fn(&Shape, &Path) -> anyhow::Result<Sample>,
+    /// Times that we and peers do it, if not said otherwise.
+    repetitions: [usize; 2],
+    /// Whether it has matrix products, whose precision can be chosen.
+    products: bool,
+    /// Who else does it.
+    peer: &'static Program,
 }
 
-/// All work; more is a line here, and a function of the same name in `peer.py`.
+/// All work; more is a line here, and a function of the same name in the script of the peer.
 static WORKS: &[Work] = &[
     Work {
-        name: "step",
+        what: "step",
         title: "pre-training step",
-        unit: "step",
         input: |Shape { size, batch, .. }| format!("cases {batch}, two {size}^3 views each"),
         measure: step::measure,
+        ..NETWORK
     },
     Work {
-        name: "finetune",
+        what: "finetune",
         title: "fine-tuning step",
-        unit: "step",
         input: |Shape { size, batch, .. }| {
             format!("cases {batch}, two {size}^3 copies of four modalities each")
         },
         measure: downstream::finetune,
+        ..NETWORK
     },
     Work {
-        name: "inference",
+        what: "inference",
         title: "inference",
         unit: "window",
         input: |Shape { size, batch, .. }| format!("windows of {size}^3, four modalities, {batch} at once"),
         measure: downstream::inference,
+        ..NETWORK
     },
+    Work {
+        part: Some("clinical"),
+        title: "preprocessing, clinical series",
+        write: Some(preprocess::write_clinical),
+        ..PREPARATION
+    },
+    Work {
+        part: Some("registered"),
+        title: "preprocessing, registered series",
+        write: Some(preprocess::write_registered),
+        ..PREPARATION
+    },
+    Work { part: Some(GIVEN), title: "preprocessing, given file", ..PREPARATION },
 ];
 
+/// What the work of networks has in common.
+const NETWORK: Work = Work {
+    what: "",
+    part: None,
+    title: "",
+    unit: "step",
+    input: |_| String::new(),
+    write: None,
+    measure: step::measure,
+    repetitions: [5, 2],
+    products: true,
+    peer: &PYTORCH,
+};
+
+/// And that of preparing volumes.
+const PREPARATION: Work = Work {
+    what: "preprocess",
+    unit: "volume",
+    input: preprocess::described,
+    measure: preprocess::measure,
+    repetitions: [20, 5],
+    products: false,
+    peer: &MONAI,
+    ..NETWORK
+};
+
+/// The part that works on the user's file.
+const GIVEN: &str = "given";
+
 /// How much work.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Shape {
     /// Voxels along an axis of a patch.
     size: usize,
@@ -131,6 +192,8 @@ struct Shape {
     batch: usize,
     /// Times that it is measured.
     repetitions: usize,
+    /// The file that is prepared.
+    file: Option<PathBuf>,
 }
 
 /// What our own program can compute in, in the order of measuring.
@@ -146,12 +209,13 @@ impl Bench {
                 "--peers: the kernels have no peer; measure the others, e.g. `bench step`",
             ));
         }
+        self.refuse_misplaced()?;
         if let Some(json) = &self.json {
             argument::prepare_output_file(json)?;
         }
         let precisions = self.precisions()?;
         let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let peer = self.peers.as_deref().map(|python| Peer::find(python, scratch.path())).transpose()?;
+        let peers = self.peers(scratch.path())?;
         let machine = Machine::measured();
         ui.result(&machine)?;
         let mut found = Map::new();
@@ -159,14 +223,28 @@ impl Bench {
             let operations = kernels::measure(&precisions, &self.shape(7), &machine, ui)?;
             found.insert(KERNELS.to_owned(), operations);
         }
-        for work in WORKS.iter().filter(|work| self.wants(work.name)) {
-            let rows = self.rows(work, &precisions, peer.as_ref(), scratch.path(), ui)?;
-            let input = (work.input)(&self.shape(5));
+        for work in self.works() {
+            let mut shape = self.shape(work.repetitions[0]);
+            if let Some(write) = work.write {
+                let file = scratch.path().join(format!("{}.nii.gz", work.part.unwrap_or(work.what)));
+                write(&shape, &file)?;
+                shape.file = Some(file);
+            }
+            let peer = peers.iter().find(|peer| std::ptr::eq(peer.program, work.peer));
+            let rows = self.rows(work, &shape, &precisions, peer, scratch.path(), ui)?;
+            let input = (work.input)(&shape);
             ui.result(format!("\n{}: {input}\n{}", work.title, report::table(work, &rows)))?;
-            found.insert(work.name.to_owned(), report::json(work, &machine, &rows));
+            let json = report::json(work, &machine, &rows);
+            match work.part {
+                None => drop(found.insert(work.what.to_owned(), json)),
+                Some(part) => {
+                    let parts = found.entry(work.what).or_insert_with(|| Map::new().into());
+                    parts[part] = json;
+                }
+            }
             stop_if_asked()?;
             if let Some(Err(reason)) = rows.first().map(|row| &row.outcome) {
-                anyhow::bail!("the {} could not be measured: {reason}", work.title);
+                anyhow::bail!("{} could not be measured: {reason}", work.title);
             }
         }
         let Some(json) = &self.json else { return Ok(()) };
@@ -176,11 +254,11 @@ impl Bench {
 
     /// What a child process does.
     fn measure_here(&self, folder: &Path, ui: &Ui) -> anyhow::Result<()> {
-        let work = WORKS.iter().find(|work| work.name == self.what);
+        let work = WORKS.iter().find(|work| work.what == self.what);
         let work = work.ok_or_else(|| bad_input("--measure takes one work"))?;
         let (_, precision) = self.precisions()?[0];
         set_precision(precision).map_err(|NoBf16| no_bf16())?;
-        let sample = (work.measure)(&self.shape(5), folder)?;
+        let sample = (work.measure)(&self.shape(work.repetitions[0]), folder)?;
         ui.result(serde_json::to_string(&sample)?)
     }
 
@@ -188,38 +266,46 @@ impl Bench {
     fn rows(
         &self,
         work: &Work,
+        ours: &Shape,
         precisions: &[Named],
         peer: Option<&Peer>,
         scratch: &Path,
         ui: &Ui,
     ) -> anyhow::Result<Vec<Row>> {
         let mut rows = Vec::new();
-        let mut add =
-            |key, program: String, precision, measure: &dyn Fn(&Path) -> Result<Sample, child::Failure>| {
-                if interrupt::stop_flag().load(Ordering::Relaxed) {
-                    return anyhow::Ok(());
-                }
-                ui.note(format!("measuring {}: {program}, {precision}", work.title));
-                let folder = scratch.join(work.name);
-                std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-                let outcome = measure(&folder).map(|sample| Measured::of(&sample)).map_err(|e| e.to_string());
-                if let Err(reason) = &outcome {
-                    ui.alert(format!("warning: {program}, {precision}: {reason}"));
-                }
-                // A work may leave large files.
-                drop(std::fs::remove_dir_all(&folder));
-                rows.push(Row { peer: key, program, precision, outcome });
-                Ok(())
-            };
-        let ours = self.shape(5);
-        for (name, _) in precisions {
-            add(None, "brainmvp".to_owned(), name, &|folder| measure_ours(work, name, &ours, folder))?;
+        let prepared = scratch.join(preprocess::PREPARED);
+        let mut add = |key: Option<&'static str>,
+                       program: String,
+                       precision,
+                       measure: &dyn Fn(&Path) -> Result<Sample, child::Failure>| {
+            if interrupt::stop_flag().load(Ordering::Relaxed) {
+                return anyhow::Ok(());
+            }
+            ui.note(format!("measuring {}: {program}, {precision}", work.title));
+            let folder = scratch.join(work.what);
+            std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+            let outcome = measure(&folder).map(|sample| Measured::of(&sample)).map_err(|e| e.to_string());
+            if let Err(reason) = &outcome {
+                ui.alert(format!("warning: {program}, {precision}: {reason}"));
+            }
+            if key.is_none() {
+                // There is none where the work has no files.
+                drop(std::fs::rename(folder.join(preprocess::PREPARED), &prepared));
+            }
+            // A work may leave large files.
+            drop(std::fs::remove_dir_all(&folder));
+            rows.push(Row { peer: key, program, precision, outcome });
+            Ok(())
+        };
+        for (name, _) in precisions.iter().filter(|(_, p)| work.products || *p == Precision::Fp32) {
+            add(None, "brainmvp".to_owned(), name, &|folder| measure_ours(work, name, ours, folder))?;
         }
-        for setting in peer.into_iter().flat_map(|_| peer::SETTINGS) {
-            let Some(peer) = peer else { continue };
-            let theirs = self.shape(2);
-            add(Some(setting.key), peer.program(setting), setting.precision, &|folder| {
-                peer.measure(work, setting, &theirs, folder)
+        let Some(peer) = peer else { return Ok(rows) };
+        let theirs = Shape { repetitions: self.shape(work.repetitions[1]).repetitions, ..ours.clone() };
+        let compared = ours.file.is_some().then_some(prepared.as_path());
+        for setting in peer.program.settings {
+            add(Some(setting.key), peer.title(setting), setting.precision, &|folder| {
+                peer.measure(work, setting, &theirs, compared, folder)
             })?;
         }
         Ok(rows)
@@ -240,9 +326,42 @@ impl Bench {
         self.what == ALL || self.what == name
     }
 
+    /// The work that is asked for.
+    fn works(&self) -> impl Iterator<Item = &'static Work> {
+        WORKS.iter().filter(|work| {
+            let right_file = work.what == PREPARATION.what && self.file.is_some();
+            self.wants(work.what) && (work.part == Some(GIVEN)) == right_file
+        })
+    }
+
+    /// Options that do nothing for what is asked for.
+    fn refuse_misplaced(&self) -> anyhow::Result<()> {
+        const PREPROCESS: &str = PREPARATION.what;
+        if self.file.is_some() && !self.wants(PREPROCESS) {
+            return Err(bad_input("--file: only `bench preprocess` reads a file"));
+        }
+        if let Some(file) = &self.file {
+            brainmvp_volume::nifti::read_header(file)?;
+        }
+        if self.what == PREPROCESS && (self.batch != 1 || self.precision.is_some()) {
+            return Err(bad_input(
+                "preprocess takes one volume at a time, in fp32: leave out --batch and --precision",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Those who do what is asked for.
+    fn peers(&self, scratch: &Path) -> anyhow::Result<Vec<Peer>> {
+        let Some(python) = &self.peers else { return Ok(Vec::new()) };
+        let programs = [&PYTORCH, &MONAI].into_iter();
+        let wanted = programs.filter(|program| self.works().any(|work| std::ptr::eq(work.peer, *program)));
+        wanted.map(|program| Peer::find(program, python, scratch)).collect()
+    }
+
     fn shape(&self, repetitions: usize) -> Shape {
         let repetitions = self.repetitions.unwrap_or(repetitions);
-        Shape { size: self.size, batch: self.batch, repetitions }
+        Shape { size: self.size, batch: self.batch, repetitions, file: self.file.clone() }
     }
 }
 
@@ -255,7 +374,8 @@ fn no_bf16() -> anyhow::Error {
 
 /// What can be measured.
 fn choices() -> PossibleValuesParser {
-    let works = WORKS.iter().map(|work| work.name);
+    let mut works: Vec<_> = WORKS.iter().map(|work| work.what).collect();
+    works.dedup();
     PossibleValuesParser::new([KERNELS].into_iter().chain(works).chain([ALL]))
 }
 

@@ -599,7 +599,7 @@ def main():
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     if options.version:
-        answer = {"pytorch": torch.__version__}
+        answer = {"version": torch.__version__}
     elif options.check:
         answer = check(options.check)
     elif options.work:

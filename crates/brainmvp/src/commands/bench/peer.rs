@@ -1,4 +1,4 @@
-//! PyTorch, doing the same work.
+//! Other programs, doing the same work.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,14 +6,20 @@ use std::process::Command;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::child::{Failure, Sample, answer, arguments};
+use super::child::{Failure, Sample, answer, with_arguments};
 use super::{Shape, Work};
 use crate::failure::{Advise as _, bad_input};
 
-/// The networks in PyTorch, and how they are measured.
-const SCRIPT: &str = include_str!("peer.py");
+/// A program in Python that does some of the work.
+pub(super) struct Program {
+    name: &'static str,
+    /// What it takes to be installed.
+    packages: &'static str,
+    script: &'static str,
+    pub(super) settings: &'static [Setting],
+}
 
-/// How PyTorch is used.
+/// How a program is used.
 pub(super) struct Setting {
     /// Its name in JSON.
     pub(super) key: &'static str,
@@ -24,15 +30,29 @@ pub(super) struct Setting {
     pub(super) precision: &'static str,
 }
 
-/// The plain one first, then the best.
-pub(super) static SETTINGS: &[Setting] = &[
-    Setting { key: "pytorch_fp32", name: "plain", what: "plain", precision: "fp32" },
-    Setting { key: "pytorch_fp32_best", name: "best", what: "channels last, fused", precision: "fp32" },
-    Setting { key: "pytorch_bf16", name: "bf16", what: "channels last, fused", precision: "bf16" },
-];
+/// The networks. The plain setting first, then the best.
+pub(super) static PYTORCH: Program = Program {
+    name: "PyTorch",
+    packages: "torch",
+    script: include_str!("peer.py"),
+    settings: &[
+        Setting { key: "pytorch_fp32", name: "plain", what: ", plain", precision: "fp32" },
+        Setting { key: "pytorch_fp32_best", name: "best", what: ", channels last, fused", precision: "fp32" },
+        Setting { key: "pytorch_bf16", name: "bf16", what: ", channels last, fused", precision: "bf16" },
+    ],
+};
 
-/// A Python that has PyTorch.
+/// The preparation of volumes.
+pub(super) static MONAI: Program = Program {
+    name: "MONAI",
+    packages: "torch monai nibabel",
+    script: include_str!("peer_monai.py"),
+    settings: &[Setting { key: "monai", name: "plain", what: "", precision: "fp32" }],
+};
+
+/// A Python that has what a program takes.
 pub(super) struct Peer {
+    pub(super) program: &'static Program,
     python: PathBuf,
     script: PathBuf,
     version: String,
@@ -41,7 +61,7 @@ pub(super) struct Peer {
 /// What the script says of itself.
 #[derive(Deserialize)]
 struct Versions {
-    pytorch: String,
+    version: String,
 }
 
 impl Peer {
@@ -49,36 +69,43 @@ impl Peer {
     ///
     /// # Errors
     /// Bad input where it cannot be started or lacks a package.
-    pub(super) fn find(python: &Path, scratch: &Path) -> anyhow::Result<Self> {
-        let script = scratch.join("peer.py");
-        std::fs::write(&script, SCRIPT).with_context(|| script.display().to_string())?;
+    pub(super) fn find(program: &'static Program, python: &Path, scratch: &Path) -> anyhow::Result<Self> {
+        let script = scratch.join(format!("peer_{}.py", program.name));
+        std::fs::write(&script, program.script).with_context(|| script.display().to_string())?;
         let found = answer::<Versions>(Command::new(python).arg(&script).arg("--version"), scratch);
         let wrong = |reason: String| bad_input(format!("--peers {}: {reason}", python.display()));
+        let packages = program.packages;
         match found {
-            Ok(Versions { pytorch }) => Ok(Self { python: python.to_owned(), script, version: pytorch }),
+            Ok(Versions { version }) => Ok(Self { program, python: python.to_owned(), script, version }),
             Err(failure @ Failure::Start(_)) => Err(wrong(failure.to_string()))
-                .advise(|_| "give the path of a Python that has torch, e.g. venv/bin/python".to_owned()),
-            Err(Failure::Run(reason)) => Err(wrong(reason))
-                .advise(|_| format!("`{} -m pip install torch` installs what it takes", python.display())),
+                .advise(|_| format!("give the path of a Python that has {packages}, e.g. venv/bin/python")),
+            Err(Failure::Run(reason)) => Err(wrong(reason)).advise(|_| {
+                format!("`{} -m pip install {packages}` installs what it takes", python.display())
+            }),
         }
     }
 
     /// As it stands in tables.
-    pub(super) fn program(&self, setting: &Setting) -> String {
+    pub(super) fn title(&self, setting: &Setting) -> String {
         let version = self.version.split('+').next().unwrap_or_default();
-        format!("PyTorch {version}, {}", setting.what)
+        format!("{} {version}{}", self.program.name, setting.what)
     }
 
+    /// Does a work; what comes out is compared with `ours` where the work has files.
     pub(super) fn measure(
         &self,
         work: &Work,
         setting: &Setting,
         shape: &Shape,
+        ours: Option<&Path>,
         folder: &Path,
     ) -> Result<Sample, Failure> {
         let mut command = Command::new(&self.python);
-        command.arg(&self.script).args(["--work", work.name, "--setting", setting.name]);
+        command.arg(&self.script).args(["--work", work.what, "--setting", setting.name]);
         command.env("OMP_NUM_THREADS", rayon::current_num_threads().to_string());
-        answer(command.args(arguments(shape)), folder)
+        if let Some(ours) = ours {
+            command.arg("--ours").arg(ours);
+        }
+        answer(with_arguments(&mut command, shape), folder)
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Measured {
     slowest: f64,
     /// In units of 10^9 bytes.
     memory_gb: Option<f64>,
+    /// The part of the voxels that are those of our own result.
+    pub(super) voxels_alike: Option<f64>,
 }
 
 impl Measured {
@@ -37,6 +39,7 @@ impl Measured {
             fastest: at(0),
             slowest: at(last),
             memory_gb: sample.peak_memory_bytes.map(|bytes| bytes as f64 / 1e9),
+            voxels_alike: sample.voxels_alike,
         }
     }
 
@@ -60,7 +63,11 @@ pub(super) fn table(work: &Work, rows: &[Row]) -> String {
     let title = ["", "precision", &unit, "range", "peak memory", "time / ours", "memory / ours"];
     let lines = rows.iter().map(|row| cells(row, ours(rows, row.precision).map(|(_, ours)| ours)));
     let lines: Vec<_> = std::iter::once(title.map(str::to_owned)).chain(lines).collect();
-    table::columns(&lines)
+    let alike = rows.iter().filter_map(|row| {
+        let part = row.outcome.as_ref().ok()?.voxels_alike? * 100.0;
+        Some(format!("\n{part:.3} % of the voxels of {} are ours within 0.001", row.program))
+    });
+    table::columns(&lines) + &alike.collect::<String>()
 }
 
 fn cells(row: &Row, ours: Option<&Measured>) -> [String; 7] {
@@ -74,14 +81,19 @@ fn cells(row: &Row, ours: Option<&Measured>) -> [String; 7] {
             [
                 program,
                 precision,
-                format!("{:.3}", measured.median),
-                format!("{:.3} to {:.3}", measured.fastest, measured.slowest),
+                seconds(measured.median),
+                format!("{} to {}", seconds(measured.fastest), seconds(measured.slowest)),
                 measured.memory_gb.map_or_else(none, |gb| format!("{gb:.2} GB")),
                 times(time),
                 times(memory.flatten()),
             ]
         }
     }
+}
+
+/// To a thousandth of a second, or what is shorter to a ten-thousandth.
+fn seconds(value: f64) -> String {
+    if value < 0.1 { format!("{value:.4}") } else { format!("{value:.3}") }
 }
 
 /// Our first precision at the top, the next under its name, the others under `peers`.
@@ -115,6 +127,9 @@ fn peer(work: &Work, row: &Row, rows: &[Row]) -> Value {
         found.insert("ratio_to_our".to_owned(), precision.into());
         found.insert("time_ratio".to_owned(), rounded(time).into());
         found.insert("memory_ratio".to_owned(), memory.map(rounded).into());
+        if let Some(part) = measured.voxels_alike {
+            found.insert("voxels_alike".to_owned(), part.into());
+        }
     }
     found.into()
 }
@@ -137,7 +152,7 @@ mod tests {
     use super::*;
 
     fn row(peer: Option<&'static str>, precision: &'static str, seconds: &[f64], bytes: Option<u64>) -> Row {
-        let sample = Sample { seconds: seconds.to_vec(), peak_memory_bytes: bytes };
+        let sample = Sample { seconds: seconds.to_vec(), peak_memory_bytes: bytes, voxels_alike: None };
         Row { peer, program: "it".to_owned(), precision, outcome: Ok(Measured::of(&sample)) }
     }
 

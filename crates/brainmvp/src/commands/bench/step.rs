@@ -50,12 +50,13 @@ pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
     }
     // The trainer is left to itself; it ends with this process.
     let peak_memory_bytes = measured.last().and_then(|step| step.peak_memory_bytes);
-    Ok(Sample { seconds: measured[1..].iter().map(|step| step.seconds).collect(), peak_memory_bytes })
+    let seconds = measured[1..].iter().map(|step| step.seconds).collect();
+    Ok(Sample { seconds, peak_memory_bytes, voxels_alike: None })
 }
 
 /// The defaults with all three losses, and with more steps than are measured, so that none of these writes a checkpoint.
 fn settings(shape: &Shape) -> Vec<String> {
-    let Shape { size, batch, repetitions } = shape;
+    let Shape { size, batch, repetitions, .. } = shape;
     let steps = repetitions + 3;
     vec![
         // What the child process was told.

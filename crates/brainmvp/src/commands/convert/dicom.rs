@@ -1,5 +1,6 @@
 //! DICOM to a BIDS folder.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -36,8 +37,8 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
     let mut numbers = known.map(SubjectKey::load).transpose()?.unwrap_or_default();
     std::fs::metadata(source).with_context(|| source.display().to_string())?;
     let scan = scan(source)?;
-    for error in &scan.refused {
-        ui.alert(format!("warning: left out: {}", without_error_numbers(&error.to_string())));
+    for refusal in refusals(&scan.refused) {
+        ui.alert(format!("warning: left out: {}", without_error_numbers(&refusal)));
     }
     let copies: usize = scan.series.iter().map(|series| series.copies).sum();
     if copies > 0 {
@@ -81,10 +82,36 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
         counted(written, "volume")
     ))?;
     if written == 0 {
-        return Err(bad_input("no volume was written"))
-            .advise(|_| "say what the series are with --series SERIES=MODALITY".to_owned());
+        return Err(bad_input("no volume was written")).advise(|_| {
+            if others > 0 {
+                "say what the series are with --series SERIES=MODALITY".to_owned()
+            } else {
+                "copy the files named above again, or convert them with dcm2niix and index the result"
+                    .to_owned()
+            }
+        });
     }
     Ok(())
+}
+
+/// What is refused, the files of a folder with the same fault together.
+fn refusals(errors: &[brainmvp_dicom::Error]) -> impl Iterator<Item = String> {
+    let mut places = HashMap::new();
+    let mut found: Vec<(String, usize)> = Vec::new();
+    for error in errors {
+        let (text, path) = (error.to_string(), error.path());
+        let fault = path.and_then(|path| text.strip_prefix(&format!("{}: ", path.display())));
+        let key = (path.and_then(Path::parent), fault.unwrap_or(&text).to_owned());
+        let place = *places.entry(key).or_insert(found.len());
+        match found.get_mut(place) {
+            Some((_, more)) => *more += 1,
+            None => found.push((text, 0)),
+        }
+    }
+    found.into_iter().map(|(text, more)| match more {
+        0 => text,
+        _ => format!("{text} (and {} of the same folder)", counted(more, "file")),
+    })
 }
 
 /// The key names patients: it may not lie among what is passed on.

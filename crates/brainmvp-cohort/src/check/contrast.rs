@@ -1,0 +1,299 @@
+//! Whether the images of a case look like what they are called, and like one head.
+//!
+//! A file under the name of another modality, or of another patient, is sound by itself. What gives it away: fluid is the
+//! bright end of T2 and the dark end of T1 and FLAIR; FLAIR follows T2 where T1 opposes it; and images of one brain that
+//! were stripped and registered end at the same border. The bounds lie well between what was measured on real cases and
+//! phantoms as they are and exchanged.
+
+use std::path::Path;
+
+use brainmvp_volume::{Affine, Grid, Modality, Volume};
+
+use super::{CheckOptions, Kind, Problem};
+use crate::Case;
+
+/// An image in blocks of about 4 mm.
+pub(super) struct Sketch {
+    /// The grid of the file.
+    file_grid: Grid,
+    /// That of the blocks.
+    grid: Grid,
+    means: Vec<f32>,
+    /// The share of each block's voxels that are not 0.
+    filled: Vec<f32>,
+    stripped: bool,
+}
+
+/// Grey values are compared by those whose contrast is known.
+const KNOWN: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c, Modality::T2];
+
+const BLOCK_MM: f64 = 4.0;
+
+/// Beyond any brain with its cisterns.
+const LARGEST_BRAIN_ML: f64 = 2200.0;
+
+/// Fewer blocks tell nothing.
+const LEAST_BLOCKS: usize = 1000;
+
+/// How much further T2 may lean to its dark end than another image. As they are, T2 leans to the bright end by 0.19 or more;
+/// those that lean by less than this margin are not told when they are exchanged.
+const LEAN_MARGIN: f64 = 0.25;
+
+/// How much better T1 than FLAIR may follow T2. As they are, FLAIR does so by 0.23 or more.
+const FOLLOWS_MARGIN: f64 = 0.15;
+
+/// The outlines of one brain agree by 0.99, those of two in one space by 0.95 at most.
+const LEAST_AGREEMENT: f64 = 0.97;
+
+impl Sketch {
+    pub(super) fn of(volume: &Volume) -> Self {
+        let file_grid = *volume.grid();
+        let affine = &file_grid.affine;
+        let spacing = affine.spacing_mm();
+        let block: [usize; 3] = std::array::from_fn(|axis| {
+            ((BLOCK_MM / spacing[axis]).round() as usize).clamp(1, file_grid.shape[axis].max(1))
+        });
+        let shape: [usize; 3] = std::array::from_fn(|axis| file_grid.shape[axis] / block[axis]);
+        let mut rows = affine.rows();
+        let origin = affine.to_world(block.map(|n| (n as f64 - 1.0) / 2.0));
+        for (row, place) in rows.iter_mut().zip(origin) {
+            (0..3).for_each(|axis| row[axis] *= block[axis] as f64);
+            row[3] = place;
+        }
+        let grid = Grid::new(shape, Affine::from_rows(rows));
+        let (mut means, mut filled) = (vec![0.0; grid.len()], vec![0.0; grid.len()]);
+        let share = 1.0 / block.iter().product::<usize>().max(1) as f32;
+        for z in 0..shape[2] * block[2] {
+            for y in 0..shape[1] * block[1] {
+                let row = &volume.voxels()[file_grid.offset([0, y, z])..][..shape[0] * block[0]];
+                let first = grid.offset([0, y / block[1], z / block[2]]);
+                for (place, voxels) in row.chunks_exact(block[0]).enumerate() {
+                    means[first + place] += share * voxels.iter().sum::<f32>();
+                    filled[first + place] += share * voxels.iter().filter(|v| **v != 0.0).count() as f32;
+                }
+            }
+        }
+        let all = grid.len() as f32;
+        let rest: f32 = filled.iter().sum();
+        let block_ml = grid.affine.linear().determinant().abs() / 1000.0;
+        let stripped = rest <= 0.8 * all && f64::from(rest) * block_ml <= LARGEST_BRAIN_ML;
+        Self { file_grid, grid, means, filled, stripped }
+    }
+
+    /// The mean at a place in the world, where there is one.
+    fn at(&self, from_world: &Affine, world: [f64; 3]) -> Option<f32> {
+        let index = from_world.to_world(world).map(f64::round);
+        let inside = (0..3).all(|axis| index[axis] >= 0.0 && index[axis] < self.grid.shape[axis] as f64);
+        inside.then(|| self.means[self.grid.offset(index.map(|i| i as usize))])
+    }
+
+    /// How well two stripped images on one grid end at the same border: their Dice.
+    fn agreement(&self, other: &Self) -> f64 {
+        let both: f32 = self.filled.iter().zip(&other.filled).map(|(a, b)| a.min(*b)).sum();
+        let each: f32 = self.filled.iter().zip(&other.filled).map(|(a, b)| a + b).sum();
+        f64::from(2.0 * both / each)
+    }
+}
+
+/// What a case's images make suspicious.
+pub(super) fn suspicions(
+    case: &Case,
+    images: &[(Modality, &Path, Sketch)],
+    options: &CheckOptions,
+) -> Vec<Problem> {
+    let known: Vec<_> = images.iter().filter(|(modality, ..)| KNOWN.contains(modality)).collect();
+    let mut found = exchanged(case, &known, options);
+    let stripped: Vec<_> = known.iter().filter(|(_, _, sketch)| sketch.stripped).collect();
+    for (i, (_, path, sketch)) in stripped.iter().enumerate() {
+        let others = stripped.iter().enumerate().filter(|(j, (_, _, other))| {
+            *j != i && sketch.file_grid.same_place(&other.file_grid, options.tolerance_mm)
+        });
+        let best = others.map(|(_, (_, _, other))| sketch.agreement(other)).reduce(f64::max);
+        if let Some(best) = best.filter(|best| *best < LEAST_AGREEMENT) {
+            let message = format!(
+                "may be of another patient, or is not registered: its brain has the outline of no other image \
+                 of the case (Dice {best:.2} at best, where images of one brain have 0.99)"
+            );
+            found.push(Problem::new(case, Some(path), Kind::OutlineDiffers, message));
+        }
+    }
+    found
+}
+
+/// Modalities that are named for each other, as far as grey values tell.
+fn exchanged(case: &Case, images: &[&(Modality, &Path, Sketch)], options: &CheckOptions) -> Vec<Problem> {
+    let Some(t2) = images.iter().position(|(modality, ..)| *modality == Modality::T2) else {
+        return Vec::new();
+    };
+    let sketches: Vec<&Sketch> = images.iter().map(|(_, _, sketch)| sketch).collect();
+    let values = shared_values(&sketches);
+    if values[t2].len() < LEAST_BLOCKS {
+        return Vec::new();
+    }
+    let problem = |other: usize, message: String| {
+        vec![Problem::new(case, Some(images[other].1), Kind::ModalityDoubtful, message)]
+    };
+    let (t2_path, others) = (images[t2].1.display(), (0..images.len()).filter(|i| *i != t2));
+    let leans: Vec<f64> = values.iter().map(|values| lean(values)).collect();
+    let furthest = others.clone().max_by(|a, b| leans[*a].total_cmp(&leans[*b]));
+    if let Some(other) = furthest.filter(|other| leans[*other] - leans[t2] > LEAN_MARGIN) {
+        let name = images[other].0;
+        let message = format!(
+            "may be t2, and {t2_path} may be {name}: fluid is the bright end of t2 and the dark end of {name}, but here \
+             {name} leans to its bright end (skewness {:.2}) and t2 to its dark one ({:.2})",
+            leans[other], leans[t2]
+        );
+        return problem(other, message);
+    }
+    let Some(flair) = images.iter().position(|(modality, ..)| *modality == Modality::Flair) else {
+        return Vec::new();
+    };
+    let same_grid =
+        |i: usize| sketches[i].file_grid.same_place(&sketches[t2].file_grid, options.tolerance_mm);
+    let ranks: Vec<Vec<f64>> = values.iter().map(|values| ranks(values)).collect();
+    let with_t2: Vec<f64> = ranks.iter().map(|ranks_of| correlation(ranks_of, &ranks[t2])).collect();
+    let aligned = others.filter(|i| *i != flair && same_grid(*i) && same_grid(flair));
+    let most = aligned.max_by(|a, b| with_t2[*a].total_cmp(&with_t2[*b]));
+    match most.filter(|other| with_t2[*other] - with_t2[flair] > FOLLOWS_MARGIN) {
+        None => Vec::new(),
+        Some(other) => {
+            let (name, flair_path) = (images[other].0, images[flair].1.display());
+            let message = format!(
+                "may be flair, and {flair_path} may be {name}: flair goes along with t2 more than {name} does, but here \
+                 their rank correlations with t2 are {:.2} and {:.2}",
+                with_t2[flair], with_t2[other]
+            );
+            problem(other, message)
+        }
+    }
+}
+
+/// The values of every image at the places of the brain that all reach, at the places of the first.
+fn shared_values(sketches: &[&Sketch]) -> Vec<Vec<f32>> {
+    let mut values = vec![Vec::new(); sketches.len()];
+    let from_world: Option<Vec<Affine>> =
+        sketches.iter().map(|sketch| sketch.grid.affine.inverse()).collect();
+    let (Some(from_world), Some(first)) = (from_world, sketches.first()) else { return values };
+    let core = if sketches.iter().all(|sketch| sketch.stripped) { None } else { Some(Core::of(first)) };
+    for offset in 0..first.grid.len() {
+        let world = first.grid.affine.to_world(first.grid.voxel(offset).map(|i| i as f64));
+        if core.as_ref().is_some_and(|core| !core.holds(world)) {
+            continue;
+        }
+        let here = sketches.iter().zip(&from_world).map(|(sketch, from_world)| sketch.at(from_world, world));
+        let here: Option<Vec<f32>> = here.map(|value| value.filter(|v| v.is_finite() && *v > 0.0)).collect();
+        for (all, value) in values.iter_mut().zip(here.into_iter().flatten()) {
+            all.push(value);
+        }
+    }
+    values
+}
+
+/// The part of a head that is brain whatever the head: an upright elliptic cylinder below the vertex.
+struct Core {
+    centre: [f64; 2],
+    radius: [f64; 2],
+    below_mm: [f64; 2],
+}
+
+impl Core {
+    fn of(sketch: &Sketch) -> Self {
+        /// Of the upper quartile of what is not 0: air is darker.
+        const AIR: f32 = 0.35;
+        /// Of the half axes of the head.
+        const PART: f64 = 0.63;
+        /// Scalp and skull above; the skull base below.
+        const DEPTH_MM: [f64; 2] = [20.0, 85.0];
+        let mut inside: Vec<f32> = sketch.means.iter().copied().filter(|v| *v > 0.0).collect();
+        inside.sort_by(f32::total_cmp);
+        let bound = AIR * inside.get(inside.len() * 3 / 4).copied().unwrap_or_default();
+        let mut places: [Vec<f64>; 3] = Default::default();
+        for (offset, _) in sketch.means.iter().enumerate().filter(|(_, mean)| **mean > bound) {
+            let world = sketch.grid.affine.to_world(sketch.grid.voxel(offset).map(|i| i as f64));
+            places.iter_mut().zip(world).for_each(|(along, place)| along.push(place));
+        }
+        for along in &mut places {
+            along.sort_by(f64::total_cmp);
+        }
+        let at = |axis: usize, part: f64| percentile(&places[axis], part);
+        let top = at(2, 0.995);
+        Self {
+            centre: [0, 1].map(|axis| f64::midpoint(at(axis, 0.02), at(axis, 0.98))),
+            radius: [0, 1].map(|axis| PART * (at(axis, 0.98) - at(axis, 0.02)) / 2.0),
+            below_mm: DEPTH_MM.map(|depth| top - depth),
+        }
+    }
+
+    fn holds(&self, [x, y, z]: [f64; 3]) -> bool {
+        let [a, b] = [(x - self.centre[0]) / self.radius[0], (y - self.centre[1]) / self.radius[1]];
+        a * a + b * b < 1.0 && z < self.below_mm[0] && z > self.below_mm[1]
+    }
+}
+
+/// The value at a part, 0 to 1, of sorted values; NaN of none.
+fn percentile<T: Copy + Into<f64>>(sorted: &[T], part: f64) -> f64 {
+    let place = (part * sorted.len().saturating_sub(1) as f64).round() as usize;
+    sorted.get(place).map_or(f64::NAN, |value| (*value).into())
+}
+
+/// To which end values lean: -1 to 1, above 0 where the longer tail is the bright one.
+fn lean(values: &[f32]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let [low, middle, high] = [0.02, 0.5, 0.98].map(|part| percentile(&sorted, part));
+    (high + low - 2.0 * middle) / (high - low)
+}
+
+/// The place of each value in the order of all.
+fn ranks(values: &[f32]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    let mut ranks = vec![0.0; values.len()];
+    for (rank, place) in order.into_iter().enumerate() {
+        ranks[place] = rank as f64;
+    }
+    ranks
+}
+
+/// Pearson's, of two permutations of the same ranks.
+fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    let mean = (a.len() as f64 - 1.0) / 2.0;
+    let product: f64 = a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum();
+    let square: f64 = a.iter().map(|a| (a - mean).powi(2)).sum();
+    product / square
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_end_values_lean_to() {
+        let bright: Vec<f32> = (0..100).map(|i| (i as f32).powi(3)).collect();
+        let dark: Vec<f32> = bright.iter().map(|v| -v).collect();
+        let even: Vec<f32> = (0..101).map(|i| i as f32).collect();
+        assert!(lean(&bright) > 0.7 && lean(&dark) < -0.7 && lean(&even).abs() < 1e-9);
+    }
+
+    #[test]
+    fn correlation_of_ranks() {
+        let a = ranks(&[0.1, 5.0, -3.0, 2.0]);
+        assert_eq!(a, [1.0, 3.0, 0.0, 2.0]);
+        assert_eq!(correlation(&a, &a), 1.0);
+        assert_eq!(correlation(&a, &ranks(&[-0.1, -5.0, 3.0, -2.0])), -1.0);
+    }
+
+    #[test]
+    fn blocks_keep_their_place() {
+        let grid = Grid::new([5, 4, 3], Affine::from_spacing([2.0, 1.0, 4.0], [10.0, 20.0, 30.0]));
+        let volume = Volume::new(grid, (0..60).map(|i| i as f32).collect());
+        let sketch = Sketch::of(&volume);
+        assert_eq!(sketch.grid.shape, [2, 1, 3]);
+        assert_eq!(sketch.grid.affine.origin_mm(), [11.0, 21.5, 30.0]);
+        // Voxels 0 and 1 of four rows of five.
+        assert_eq!(sketch.means[0], 8.0);
+        let from_world = sketch.grid.affine.inverse().unwrap();
+        assert_eq!(sketch.at(&from_world, [15.0, 21.0, 38.0]), Some(sketch.means[5]));
+        assert_eq!(sketch.at(&from_world, [30.0, 21.0, 38.0]), None);
+    }
+}

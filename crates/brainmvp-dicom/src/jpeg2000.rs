@@ -1,0 +1,42 @@
+//! Pixels packed as JPEG 2000 (ISO/IEC 15444-1), in one codestream a frame (DICOM PS3.5, A.4.4).
+
+use hayro_jpeg2000::{ComponentData, DecodeSettings, DecoderContext, Image};
+
+/// A codestream begins with these markers; the byte at [`SSIZ`] has the precision of its first component, and its sign.
+const START: [u8; 4] = [0xFF, 0x4F, 0xFF, 0x51];
+const CSIZ: usize = 40;
+const SSIZ: usize = 42;
+
+/// The values of an image of one component, row after row from the top.
+///
+/// # Errors
+/// Where the codestream is damaged, cut off, or of another size.
+pub(crate) fn unpack(bytes: &[u8], columns: usize, rows: usize) -> Result<Vec<i32>, String> {
+    let refuse = |error: hayro_jpeg2000::DecodeError| format!("JPEG 2000: {error}");
+    if !bytes.starts_with(&START) {
+        return Err("JPEG 2000: no codestream".to_owned());
+    }
+    let Some(&[high, low, ssiz]) = bytes.get(CSIZ..=SSIZ) else {
+        return Err("JPEG 2000: the codestream is cut off".to_owned());
+    };
+    let components = u16::from_be_bytes([high, low]);
+    if components != 1 {
+        return Err(format!("JPEG 2000: {components} components where grey values belong"));
+    }
+    let settings = DecodeSettings { strict: true, ..DecodeSettings::default() };
+    let image = Image::new(bytes, &settings).map_err(refuse)?;
+    // Before any room is made for it.
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    if (width, height) != (columns, rows) {
+        return Err(format!("JPEG 2000: {width} x {height} pixels where {columns} x {rows} belong"));
+    }
+    let mut context = DecoderContext::default();
+    let decoded = image.decode(&mut context).map_err(refuse)?;
+    let samples = decoded.components().first().map(ComponentData::samples).unwrap_or_default();
+    if samples.len() != columns * rows {
+        return Err("JPEG 2000: the image is cut off".to_owned());
+    }
+    // The decoder takes every component for unsigned and adds half the range.
+    let added = if ssiz & 0x80 == 0 { 0.0 } else { f64::from(ssiz & 0x7F).exp2() };
+    Ok(samples.iter().map(|sample| (f64::from(*sample) - added).round() as i32).collect())
+}
