@@ -58,7 +58,8 @@ impl Evidence<'_> {
         let inside: Vec<bool> = share.iter().map(|s| *s > 0.5).collect();
         let outside: Vec<bool> = inside.iter().map(|v| !v).collect();
         let (within, without) = (depth_mm(&inside, shape, MM), depth_mm(&outside, shape, MM));
-        let weight = 1.0 / self.working.images.len() as f32;
+        // Images that agree tell more than one does, but not so much as if each saw something else.
+        let weight = 1.0 / (self.working.images.len() as f32).sqrt();
         let mut likely = vec![0.0; share.len()];
         for image in &self.working.images {
             let (mut brain, mut around) = (Histogram::new(), Histogram::new());
