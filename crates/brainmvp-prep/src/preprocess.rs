@@ -65,6 +65,8 @@ pub struct Summary {
     pub skipped: usize,
     /// Cases that could not be prepared, sorted by id.
     pub quarantined: Vec<QuarantinedCase>,
+    /// What is worth a look in cases prepared now, sorted by their ids.
+    pub warnings: Vec<(CaseId, String)>,
     /// Cases not begun, because the run was stopped.
     pub not_begun: usize,
     /// How long the run took.
@@ -147,6 +149,7 @@ pub fn preprocess_shard(
             prepared: 0,
             skipped: 0,
             quarantined: 0,
+            warnings: Vec::new(),
             failed: None,
         }),
     };
@@ -252,6 +255,7 @@ struct State {
     prepared: usize,
     skipped: usize,
     quarantined: usize,
+    warnings: Vec<(CaseId, String)>,
     /// The error that ends the run.
     failed: Option<Error>,
 }
@@ -286,6 +290,10 @@ impl Run<'_> {
         self.pool.install(|| {
             let contents = prepare_case(case, &self.pipeline, hash).map_err(Failure::Case)?;
             let entry = write_case(self.out, &contents, self.config.dtype).map_err(Failure::Run)?;
+            let warnings =
+                contents.metadata.provenance.iter().filter_map(|record| record.did["warning"].as_str());
+            let warnings = warnings.map(|warning| (case.id.clone(), warning.to_owned()));
+            self.state().warnings.extend(warnings);
             Ok(Some(CaseEntry { seconds: started.elapsed().as_secs_f64(), ..entry }))
         })
     }
@@ -349,10 +357,12 @@ impl Run<'_> {
             return Err(error);
         }
         let done = state.prepared + state.skipped + state.quarantined;
+        state.warnings.sort();
         Ok(Summary {
             prepared: state.prepared,
             skipped: state.skipped,
             quarantined: state.manifest.quarantined,
+            warnings: state.warnings,
             not_begun: self.cases.len() - done,
             seconds: started.elapsed().as_secs_f64(),
         })

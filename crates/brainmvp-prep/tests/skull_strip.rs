@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use brainmvp_cohort::phantom::{Head, PhantomCase, PhantomConfig, draw_subject};
 use brainmvp_prep::brain::{BrainPrior, find_brain, is_stripped};
 use brainmvp_prep::{CaseVolumes, Pipeline, PrepConfig, SkullStrip};
-use brainmvp_volume::Modality::{T1, T2};
+use brainmvp_volume::Modality::{Adc, T1, T2};
 use brainmvp_volume::{LabelMap, nifti};
 
 fn dice(a: &LabelMap, b: &LabelMap) -> f64 {
@@ -75,6 +75,12 @@ fn the_step_does_what_it_is_told() {
     assert_eq!((did["mask"].as_str(), did["plausible"].as_bool()), (Some("given"), Some(true)));
     let error = run(case(None), SkullStrip::Mask).unwrap_err().to_string();
     assert!(error.contains("no brain mask"), "{error}");
+    // A mask of next to nothing is kept, and a person is told.
+    let mut little = rendered.brain_mask.clone();
+    let last = little.voxels().iter().rposition(|v| *v > 0).unwrap();
+    little.voxels_mut()[..last].fill(0);
+    let (_, did) = run(case(Some(little)), SkullStrip::Auto).unwrap();
+    assert!(did["warning"].as_str().unwrap().contains("ml"), "{did}");
     let mut stripped = case(None);
     for image in stripped.images.values_mut() {
         image
@@ -83,6 +89,31 @@ fn the_step_does_what_it_is_told() {
             .zip(rendered.brain_mask.voxels())
             .for_each(|(v, m)| *v *= f32::from(*m));
     }
+    // A map whose background the scanner set to 0 says nothing of the other images.
+    let map = stripped.images[&T1].clone();
+    let mut heads = case(None);
+    heads.images.insert(Adc, map);
+    let (found, did) = run(heads, SkullStrip::Auto).unwrap();
+    assert_eq!((did["mask"].as_str(), did["from"].as_array().unwrap().len()), (Some("found"), 2));
+    assert_eq!(found.images[&T1].voxels()[0], 0.0);
+    // Of a stripped and a whole image, the stripped one shows the other where the brain is.
+    let mut mixed = stripped.clone();
+    mixed.images.insert(T2, rendered.images[&T2].clone());
+    let (mixed, did) = run(mixed, SkullStrip::Auto).unwrap();
+    assert_eq!(
+        (did["mask"].as_str(), did["from"].as_array().unwrap().len()),
+        (Some("of stripped images"), 1)
+    );
+    assert!(dice(mixed.brain_mask.as_ref().unwrap(), &rendered.brain_mask) > 0.98);
+    assert_eq!(mixed.images[&T2].voxels()[0], 0.0);
+    let mut lesion = stripped.clone();
+    lesion.images.insert(T2, rendered.images[&T2].clone());
+    let cut = lesion.images.get_mut(&T1).unwrap().voxels_mut();
+    let many = cut.len() * 9 / 20;
+    cut[..many].fill(0.0);
+    cut[many + many / 20..].fill(0.0);
+    let (_, did) = run(lesion, SkullStrip::Auto).unwrap();
+    assert!(did["warning"].as_str().unwrap().contains("skull is left on t2"), "{did}");
     assert_eq!(run(stripped, SkullStrip::Auto).unwrap().1["mask"], "none needed");
 }
 
@@ -112,18 +143,25 @@ fn real_heads() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let data = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from);
     let prior = BrainPrior::built_in();
-    for (series, least) in [("t1", 0.94), ("t1c", 0.94), ("t2", 0.935), ("flair", 0.935)] {
-        let file = |folder: &str| data.join(format!("tcga-fg-6692/{folder}/{series}.nii.gz"));
-        if !file("raw").is_file() {
-            eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", file("raw").display());
-            return;
+    let patient = ["t1", "t1c", "t2", "flair"].map(|series| {
+        let file = |folder: &str| format!("tcga-fg-6692/{folder}/{series}.nii.gz");
+        (file("raw"), file("native-masks"), 0.95)
+    });
+    // Its mask goes further out, into the fluid.
+    let average = ("templates/MNI152_T1_2mm.nii.gz", "templates/MNI152_T1_2mm_Brain_Mask.nii.gz", 0.885);
+    let average = (average.0.to_owned(), average.1.to_owned(), average.2);
+    for (head, mask, least) in patient.into_iter().chain([average]) {
+        let [image, mask] = [head.as_str(), &mask].map(|name| data.join(name));
+        if !image.is_file() {
+            eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", image.display());
+            continue;
         }
-        let image = nifti::read(&file("raw")).unwrap();
+        let image = nifti::read(&image).unwrap();
         let started = std::time::Instant::now();
         let found = find_brain(&[&image], &prior).unwrap();
         let seconds = started.elapsed().as_secs_f64();
-        let dice = dice(&found.mask, &nifti::read_labels(&file("native-masks")).unwrap());
-        println!("{series}: Dice {dice:.4}, {:.0} ml, {seconds:.1} s", found.volume_ml);
-        assert!(dice > least, "{series}: Dice {dice}");
+        let dice = dice(&found.mask, &nifti::read_labels(&mask).unwrap());
+        println!("{head}: Dice {dice:.4}, {:.0} ml, {seconds:.1} s", found.volume_ml);
+        assert!(dice > least, "{head}: Dice {dice}");
     }
 }

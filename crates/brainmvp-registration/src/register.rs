@@ -58,7 +58,7 @@ const SEARCH: Stage = Stage { level: 2, margin: Margin::Wide, points: 2_000, bin
 const CHOICE: Stage = Stage { level: 1, margin: Margin::Wide, points: 4_000, bins: 24 };
 /// The chosen one is followed.
 const COARSE: Stage = Stage { level: 1, margin: Margin::Narrow, points: 12_000, bins: 24 };
-const FINE: Stage = Stage { level: 0, margin: Margin::Narrow, points: 50_000, bins: 32 };
+const FINE: Stage = Stage { level: 0, margin: Margin::Narrow, points: 150_000, bins: 32 };
 
 /// The result is judged.
 const JUDGED: Stage = Stage { level: 0, margin: Margin::Inside, points: 50_000, bins: 32 };
@@ -113,11 +113,7 @@ fn register_points_of(
 
     let mut iterations = best.iterations;
     let wanted = Directions::new(options.motion, radius_mm);
-    let fine = match options.motion {
-        Motion::Rigid => FINE,
-        Motion::Affine => Stage { points: 3 * FINE.points, ..FINE },
-    };
-    for (stage, directions) in [(COARSE, &rigid), (COARSE, &wanted), (fine, &wanted)] {
+    for (stage, directions) in [(COARSE, &rigid), (COARSE, &wanted), (FINE, &wanted)] {
         let stage = Stage { margin, ..stage };
         let points = stage.points(fixed, options.seed);
         let mut comparison = stage.comparison(&points, moving);

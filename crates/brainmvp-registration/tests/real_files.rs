@@ -78,6 +78,29 @@ fn raw_series_agree_with_niftyreg() {
 }
 
 #[test]
+fn registrations_of_four_series_agree_with_each_other() {
+    let Some(case) = folder("tcga-fg-6692") else { return };
+    let read = |kind: &str, name: &str| nifti::read(&case.join(format!("{kind}/{name}.nii.gz"))).unwrap();
+    let names = ["t1c", "t1", "t2", "flair"];
+    let series = names.map(|name| Pyramid::new(&read("raw", name)).unwrap());
+    let surfaces = names.map(|name| surface(&read("native-masks", name)));
+    let onto = |i: usize, j: usize| register(&series[i], &series[j], &Options::default()).unwrap().transform;
+    let transforms: Vec<Vec<Transform>> = (0..4).map(|i| (0..4).map(|j| onto(i, j)).collect()).collect();
+    let (mut back, mut around) = (Vec::new(), Vec::new());
+    for (i, j) in (0..16).map(|pair| (pair / 4, pair % 4)).filter(|(i, j)| i != j) {
+        let there = transforms[i][j];
+        back.push(error(&transforms[j][i].inverse().unwrap(), &there, &surfaces[i]).1);
+        for k in (0..4).filter(|k| *k != i && *k != j) {
+            around.push(error(&transforms[j][k].after(&there), &transforms[i][k], &surfaces[i]).1);
+        }
+    }
+    let mean = |mm: &[f64]| mm.iter().sum::<f64>() / mm.len() as f64;
+    let (back, around) = (mean(&back), mean(&around));
+    println!("there and back {back:.3} mm, by way of a third series {around:.3} mm");
+    assert!(back < 0.3 && around < 0.8, "{back} {around}");
+}
+
+#[test]
 fn a_raw_series_goes_to_the_template_as_with_niftyreg() {
     let (Some(case), Some(templates)) = (folder("tcga-fg-6692"), folder("templates")) else { return };
     let moving = nifti::read(&case.join("raw/t1c.nii.gz")).unwrap();
@@ -89,8 +112,8 @@ fn a_raw_series_goes_to_the_template_as_with_niftyreg() {
         let found = timed(&fixed, &moving, motion);
         let (degrees, mm) = error(&found.transform, &truth, &surface);
         println!("{motion:?}: {degrees:.3} degrees, {mm:.3} mm, scales {:?}", found.transform.scales());
-        // Not nearer: this brain is 8 % larger than the template's, and where a rigid motion leaves the rest is a
-        // matter of what is compared. See docs/measurements.md.
+        // Not nearer: the reference is of a registration to SRI24 with its head. NiftyReg itself, given the stripped
+        // one, ends as far from it. See docs/measurements.md.
         assert!(degrees < 3.0 && mm < 9.0, "{motion:?}: {degrees} degrees, {mm} mm");
     }
 }

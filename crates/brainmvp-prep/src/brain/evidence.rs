@@ -13,14 +13,25 @@ const LOUDEST: f32 = 2.0;
 const LOUDEST_BRIGHT: f32 = 1.2;
 /// Values around the brain are taken from a shell this thick.
 const SHELL_MM: f32 = 15.0;
-/// Skin, fat and bone are together at least about this thick, everywhere over the brain.
+/// Skin, fat and bone are together at least about this thick, everywhere over the brain,
 const THINNEST_COVER_MM: f32 = 12.5;
+/// and under the vertex by so much more, with the fluid over the convexity.
+const MORE_AT_VERTEX_MM: f32 = 3.0;
 /// Under the vault what lies deeper than this is most likely brain.
 const USUAL_COVER_MM: f32 = 15.0;
 /// Bridges of tissue narrower than twice this do not join scalp or muscle to the brain.
 const BRIDGE_MM: f32 = 3.0;
 /// What is nearer than this to the tissue that holds together is part of it again.
 const REACH_MM: f32 = 5.5;
+
+/// How much is known of where the brain lies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Stage {
+    /// The prior may lie off: values nearer than so many mm to its border, on either side, teach nothing.
+    Placing { margin_mm: f32 },
+    /// The border is being found. (Only now is the cover known to be thicker above: sooner, that would push the prior down.)
+    Border,
+}
 
 /// What there is to see.
 pub(super) struct Evidence<'a> {
@@ -30,11 +41,14 @@ pub(super) struct Evidence<'a> {
 
 impl Evidence<'_> {
     /// For each voxel the logarithm of how much likelier it is brain than not, by its values, by the depth below the
-    /// skin and by what it hangs together with. `share` is the brain as known so far, `depth` the prior's;
-    /// values next to the border of `share` teach nothing, `margin_mm` on either side.
-    pub(super) fn of(&self, share: &[f32], depth: &[f32], pose: &Pose, margin_mm: f32) -> Vec<f32> {
+    /// skin and by what it hangs together with. `share` is the brain as known so far, `depth` the prior's.
+    pub(super) fn of(&self, share: &[f32], depth: &[f32], pose: &Pose, stage: Stage) -> Vec<f32> {
+        let (margin_mm, more_at_vertex_mm) = match stage {
+            Stage::Placing { margin_mm } => (margin_mm, 0.0),
+            Stage::Border => (2.5, MORE_AT_VERTEX_MM),
+        };
         let mut likely = self.by_value(share, margin_mm);
-        self.by_depth(&mut likely, depth, &pose.height_mm(&self.working.grid));
+        self.by_depth(&mut likely, depth, &pose.height_mm(&self.working.grid), more_at_vertex_mm);
         self.detach(&mut likely, depth);
         likely
     }
@@ -44,7 +58,8 @@ impl Evidence<'_> {
         let inside: Vec<bool> = share.iter().map(|s| *s > 0.5).collect();
         let outside: Vec<bool> = inside.iter().map(|v| !v).collect();
         let (within, without) = (depth_mm(&inside, shape, MM), depth_mm(&outside, shape, MM));
-        let weight = 1.0 / self.working.images.len() as f32;
+        // Images that agree tell more than one does, but not so much as if each saw something else.
+        let weight = 1.0 / (self.working.images.len() as f32).sqrt();
         let mut likely = vec![0.0; share.len()];
         for image in &self.working.images {
             let (mut brain, mut around) = (Histogram::new(), Histogram::new());
@@ -68,10 +83,11 @@ impl Evidence<'_> {
         likely
     }
 
-    fn by_depth(&self, likely: &mut [f32], depth: &[f32], height_mm: &[f32]) {
+    fn by_depth(&self, likely: &mut [f32], depth: &[f32], height_mm: &[f32], more_at_vertex_mm: f32) {
         for (voxel, likely) in likely.iter_mut().enumerate() {
             let below = self.head.below_skin_mm[voxel];
-            *likely += (below - THINNEST_COVER_MM).clamp(-5.0, 0.0);
+            let near_vertex = ((height_mm[voxel] - 20.0) / 30.0).clamp(0.0, 1.0);
+            *likely += (below - THINNEST_COVER_MM - more_at_vertex_mm * near_vertex).clamp(-5.0, 0.0);
             if depth[voxel] > -10.0 {
                 let vault = (0.5 + height_mm[voxel] / 20.0).clamp(0.0, 1.0);
                 *likely += ((below - USUAL_COVER_MM) / 3.0).clamp(0.0, 0.5) * vault;
@@ -93,17 +109,16 @@ impl Evidence<'_> {
     }
 }
 
-/// Leaves one part without holes, and fills the cisterns and sulci deep in it.
+/// Leaves one part without holes, and fills the cisterns and sulci that lie within the prior's shape.
 pub(super) fn clean(share: &mut [f32], shape: [usize; 3], depth: &[f32]) {
     const CLOSE_MM: f32 = 8.0;
-    const DEEP_MM: f32 = 4.0;
     let inside: Vec<bool> = share.iter().map(|v| *v > 0.5).collect();
     let near = dilate(&held_together(&inside, shape, depth, 3.9), shape, MM, 6.0);
     share.iter_mut().zip(near).filter(|(_, near)| !near).for_each(|(share, _)| *share = 0.0);
     let mut filled: Vec<bool> = share.iter().map(|v| *v > 0.5).collect();
     let closed = depth_mm(&dilate(&filled, shape, MM, CLOSE_MM), shape, MM);
     for (voxel, filled) in filled.iter_mut().enumerate() {
-        *filled |= closed[voxel] > CLOSE_MM && depth[voxel] > DEEP_MM;
+        *filled |= closed[voxel] > CLOSE_MM && depth[voxel] > 0.0;
     }
     fill_holes(&mut filled, shape);
     share

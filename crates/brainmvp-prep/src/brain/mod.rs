@@ -16,7 +16,7 @@ use brainmvp_volume::resample::{Interpolation, onto_grid};
 use brainmvp_volume::{Grid, LabelMap, Volume};
 use rayon::prelude::*;
 
-use evidence::{Evidence, clean};
+use evidence::{Evidence, Stage, clean};
 use head::HeadMask;
 pub use prior::BrainPrior;
 use prior::Pose;
@@ -88,13 +88,13 @@ fn search(working: &Working, head: &HeadMask, prior: &BrainPrior) -> Vec<f32> {
     for round in 0..POSE_ROUNDS {
         // At first the prior may lie off by a centimetre: only its core is surely brain.
         let margin_mm = if round == 0 { 6.0 } else { 3.0 };
-        let likely = evidence.of(&as_share(&depth), &depth, &pose, margin_mm);
+        let likely = evidence.of(&as_share(&depth), &depth, &pose, Stage::Placing { margin_mm });
         pose = pose.fitted(prior, &likely, grid);
         depth = prior.placed(&pose).on_grid(grid);
     }
     let mut share = as_share(&depth);
     for round in 0..BORDER_ROUNDS {
-        let likely = evidence.of(&share, &depth, &pose, 2.5);
+        let likely = evidence.of(&share, &depth, &pose, Stage::Border);
         let cost: Vec<f32> =
             likely.iter().zip(&depth).map(|(l, d)| -l - (d / PRIOR_MM).clamp(-6.0, 4.0)).collect();
         share = contour::segment(&cost, grid.shape, SMOOTHNESS, share, 120);

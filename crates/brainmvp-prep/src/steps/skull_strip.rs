@@ -7,11 +7,12 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::Step;
+use crate::brain::morphology::fill_holes;
 use crate::brain::{BrainPrior, find_brain, is_stripped, volume_ml};
 use crate::{CaseVolumes, Error, PrepConfig, Result, SkullStrip};
 
 /// Finds the brain where a case has neither a mask nor stripped images, from all its images together; 'brain_mask' then
-/// takes the rest away. A brain found of a size that no adult's has ends the case; of a mask that came with it, which may
+/// takes the rest away. Where some images are stripped and others are not, the former show the latter where the brain is. A brain found of a size that no adult's has ends the case; of a mask that came with it, which may
 /// be of anything, size and borders are recorded.
 pub(super) struct SkullStripping;
 
@@ -31,23 +32,41 @@ impl Step for SkullStripping {
         }
         if let Some(mask) = &case.brain_mask {
             let ml = volume_ml(mask);
-            return Ok(json!({
-                "mask": "given", "volume_ml": ml.round(), "plausible": PLAUSIBLE_ML.contains(&ml),
-                "touches_border": borders(mask),
-            }));
+            let plausible = PLAUSIBLE_ML.contains(&ml);
+            let mut did = json!({
+                "mask": "given", "volume_ml": ml.round(), "plausible": plausible, "touches_border": borders(mask),
+            });
+            if !plausible {
+                let (low, high) = (PLAUSIBLE_ML.start(), PLAUSIBLE_ML.end());
+                did["warning"] =
+                    json!(format!("the brain mask has {ml:.0} ml, where brains have {low:.0} to {high:.0}"));
+            }
+            return Ok(did);
         }
         if config.skull_strip == SkullStrip::Mask {
             let reason = "the case has no brain mask; name one in the cohort, or use 'auto' or 'none'";
             return Err(Error::step(self.name(), reason));
         }
-        let with_skull: Vec<_> = case.images.par_iter().filter(|(_, image)| !is_stripped(image)).collect();
-        if with_skull.len() < case.images.len() {
-            // One stripped image shows where the brain is, and the others are taken to be as they should.
+        // Maps of diffusion are noise outside the brain, which scanners set to 0 themselves, and angiographies show a slab
+        // of it: neither tells whether the others were stripped, nor where the brain is, unless there is nothing else.
+        let telling = |modality: Modality| !matches!(modality, Modality::Adc | Modality::Mra);
+        let any_telling = case.images.keys().any(|modality| telling(*modality));
+        let used: Vec<_> =
+            case.images.iter().filter(|(modality, _)| !any_telling || telling(**modality)).collect();
+        let (stripped, whole): (Vec<_>, Vec<_>) =
+            used.par_iter().copied().partition(|(_, image)| is_stripped(image));
+        if whole.is_empty() {
             return Ok(json!({ "mask": "none needed" }));
         }
         case.common_grid(self.name())?;
-        let (used, found) = self.find(&with_skull)?;
-        let modalities: Vec<_> = used.iter().map(|modality| modality.name()).collect();
+        if !stripped.is_empty() {
+            let (mask, did) = shown_by(&stripped, &whole);
+            case.brain_mask = mask;
+            return Ok(did);
+        }
+        let volumes: Vec<&Volume> = used.iter().map(|(_, image)| *image).collect();
+        let found = self.find(&volumes)?;
+        let modalities: Vec<_> = used.iter().map(|(modality, _)| modality.name()).collect();
         let touches = borders(&found);
         let ml = volume_ml(&found).round();
         if !FOUND_ML.contains(&ml) {
@@ -66,18 +85,37 @@ impl Step for SkullStripping {
 }
 
 impl SkullStripping {
-    fn find(&self, images: &[(&Modality, &Volume)]) -> Result<(Vec<Modality>, LabelMap)> {
+    fn find(&self, images: &[&Volume]) -> Result<LabelMap> {
         static PRIOR: OnceLock<BrainPrior> = OnceLock::new();
-        // Maps of diffusion are noise outside the brain, and angiographies show a slab of it.
-        let telling = |modality: Modality| !matches!(modality, Modality::Adc | Modality::Mra);
-        let any_telling = images.iter().any(|(modality, _)| telling(**modality));
-        let used: Vec<_> =
-            images.iter().filter(|(modality, _)| !any_telling || telling(**modality)).collect();
-        let volumes: Vec<&Volume> = used.iter().map(|(_, image)| *image).collect();
-        let found = find_brain(&volumes, PRIOR.get_or_init(BrainPrior::built_in))
-            .map_err(|reason| Error::step(self.name(), reason.to_string()))?;
-        Ok((used.iter().map(|(modality, _)| **modality).collect(), found.mask))
+        let found = find_brain(images, PRIOR.get_or_init(BrainPrior::built_in));
+        Ok(found.map_err(|reason| Error::step(self.name(), reason.to_string()))?.mask)
     }
+}
+
+/// The mask that stripped images show to those with a skull, all on one grid, and what to tell of it: whatever is brain in
+/// any of them. No mask where that has no brain's size.
+fn shown_by(stripped: &[(&Modality, &Volume)], whole: &[(&Modality, &Volume)]) -> (Option<LabelMap>, Value) {
+    let names = |images: &[(&Modality, &Volume)]| images.iter().map(|(m, _)| m.name()).collect::<Vec<_>>();
+    let mut inside = vec![false; stripped.first().map_or(0, |(_, image)| image.grid().len())];
+    for (_, image) in stripped {
+        let background = image.voxels().first().copied().unwrap_or_default();
+        inside.iter_mut().zip(image.voxels()).for_each(|(inside, value)| *inside |= *value != background);
+    }
+    let Some(grid) = stripped.first().map(|(_, image)| *image.grid()) else { return (None, Value::Null) };
+    fill_holes(&mut inside, grid.shape);
+    let mask = LabelMap::new(grid, inside.into_iter().map(u16::from).collect());
+    let ml = volume_ml(&mask);
+    let mut did = json!({ "mask": "of stripped images", "from": names(stripped), "volume_ml": ml.round() });
+    if PLAUSIBLE_ML.contains(&ml) {
+        did["touches_border"] = json!(borders(&mask));
+        return (Some(mask), did);
+    }
+    let (with, without) = (names(whole).join(", "), names(stripped).join(", "));
+    did["mask"] = json!("none");
+    did["warning"] = json!(format!(
+        "the skull is left on {with}: {without} is stripped, but to {ml:.0} ml, which no brain has; give a mask"
+    ));
+    (None, did)
 }
 
 /// The sides of the field of view at which a mask in RAS+ ends: the brain may go on beyond.

@@ -151,7 +151,10 @@ impl Preprocess {
             let reason = without_error_numbers(&case.reason);
             ui.alert(format!("warning: case '{}' is left out: {reason}", case.id));
         }
-        let Summary { prepared, skipped, quarantined, not_begun, seconds } = summary;
+        for (id, warning) in &summary.warnings {
+            ui.alert(format!("warning: case '{id}': {warning}"));
+        }
+        let Summary { prepared, skipped, quarantined, not_begun, seconds, .. } = summary;
         ui.result(format!(
             "{}: {} prepared in {}, {skipped} already there, {} left out",
             self.out.display(),
