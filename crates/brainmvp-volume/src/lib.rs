@@ -15,6 +15,7 @@ mod gzip;
 mod modality;
 pub mod nifti;
 pub mod orientation;
+pub mod picture;
 pub mod resample;
 mod volume;
 

@@ -17,6 +17,7 @@ pub(crate) mod predict;
 pub(crate) mod preprocess;
 pub(crate) mod pretrain;
 pub(crate) mod register;
+pub(crate) mod report;
 pub(crate) mod split;
 mod table;
 pub(crate) mod templates;

@@ -10,7 +10,7 @@ use brainmvp_prep::{
 };
 use clap::Args;
 
-use super::{counted, load_cohort};
+use super::{counted, load_cohort, report};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::interrupt;
@@ -30,6 +30,7 @@ Examples:
   brainmvp preprocess cohort.json --out cache --template sri24.nii.gz --register affine
   brainmvp preprocess cohort.json --out cache-2mm --preset released --spacing 2 --memory 4G
   brainmvp preprocess cohort.json --out cache --skull-strip mask     # trust no mask but the cases' own
+  brainmvp preprocess cohort.json --out cache --report report        # and look at what became of them
   sbatch --array=1-16 --wrap 'brainmvp preprocess cohort.json --out cache --shard auto'
 
 Exit codes: 0 at least one case is prepared (cases left out are named), 1 failed or interrupted,
@@ -87,6 +88,9 @@ pub(crate) struct Preprocess {
     /// (as auto/8) an indexed Kubernetes job
     #[arg(long, value_name = "I/N", value_parser = argument::shard)]
     shard: Option<Shard>,
+    /// Afterwards, write a picture of every case and a table of the cohort here (`brainmvp report`)
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// Prepare every case anew
     #[arg(long)]
     force: bool,
@@ -96,6 +100,7 @@ impl Preprocess {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         let cohort = load_cohort(&self.cohort)?;
         argument::refuse_file_as_folder(&self.out)?;
+        self.report.as_deref().map(argument::refuse_file_as_folder).transpose()?;
         let config = self.config();
         // Wrong settings are told before anything else.
         Pipeline::new(&config)?;
@@ -125,7 +130,15 @@ impl Preprocess {
         };
         let summary = preprocess_shard(&cohort, shard, &self.out, &config, &options, &told).advise(advice)?;
         progress.finish();
-        self.tell(&summary, ui)
+        let told = self.tell(&summary, ui);
+        if let Some(report) = self.report.as_deref().filter(|_| summary.not_begun == 0) {
+            let RunOptions { memory_bytes, force, stop } = options;
+            let options = brainmvp_quality::Options { shard, memory_bytes, force, stop };
+            report::write(&self.out, Some(&cohort), report, &options, ui)?;
+        }
+        told?;
+        ui.note(format!("next: brainmvp pretrain --data {} --out RUN", self.out.display()));
+        Ok(())
     }
 
     fn config(&self) -> PrepConfig {
@@ -168,7 +181,6 @@ impl Preprocess {
             return Err(bad_input("no case could be prepared"))
                 .advise(|_| format!("`brainmvp check {}` says more", self.cohort.display()));
         }
-        ui.note(format!("next: brainmvp pretrain --data {} --out RUN", self.out.display()));
         Ok(())
     }
 }

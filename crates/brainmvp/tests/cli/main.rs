@@ -14,6 +14,7 @@ mod predict;
 mod program;
 mod real_files;
 mod register;
+mod report;
 #[cfg(unix)]
 mod signals;
 mod weights;
