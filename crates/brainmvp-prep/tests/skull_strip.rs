@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use brainmvp_cohort::phantom::{Head, PhantomCase, PhantomConfig, draw_subject};
 use brainmvp_prep::brain::{BrainPrior, find_brain, is_stripped};
 use brainmvp_prep::{CaseVolumes, Pipeline, PrepConfig, SkullStrip};
-use brainmvp_volume::Modality::{T1, T2};
+use brainmvp_volume::Modality::{Adc, T1, T2};
 use brainmvp_volume::{LabelMap, nifti};
 
 fn dice(a: &LabelMap, b: &LabelMap) -> f64 {
@@ -83,6 +83,13 @@ fn the_step_does_what_it_is_told() {
             .zip(rendered.brain_mask.voxels())
             .for_each(|(v, m)| *v *= f32::from(*m));
     }
+    // A map whose background the scanner set to 0 says nothing of the other images.
+    let map = stripped.images[&T1].clone();
+    let mut heads = case(None);
+    heads.images.insert(Adc, map);
+    let (found, did) = run(heads, SkullStrip::Auto).unwrap();
+    assert_eq!((did["mask"].as_str(), did["from"].as_array().unwrap().len()), (Some("found"), 2));
+    assert_eq!(found.images[&T1].voxels()[0], 0.0);
     assert_eq!(run(stripped, SkullStrip::Auto).unwrap().1["mask"], "none needed");
 }
 

@@ -23,8 +23,32 @@ pub struct Column {
 pub(crate) enum Value {
     /// A word; `is_compared` where one that nine of ten images of the modality do not share is flagged.
     Text { of: fn(&Row<'_>) -> Option<String>, is_compared: bool },
-    /// A number with so many decimals, flagged where it is an outlier by a scale.
-    Number { of: fn(&Row<'_>) -> Option<f64>, decimals: usize, compared: Option<Scale> },
+    /// A number, flagged where it is an outlier by a scale.
+    Number { of: fn(&Row<'_>) -> Option<f64>, digits: Digits, compared: Option<Scale> },
+}
+
+/// How a number is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Digits {
+    /// So many behind the point.
+    Decimals(usize),
+    /// At least four that count: grey values may be thousands, or thousandths.
+    Four,
+}
+
+impl Digits {
+    pub(crate) fn of(self, value: f64) -> String {
+        let decimals = match self {
+            Self::Decimals(decimals) => decimals,
+            Self::Four if value == 0.0 || !value.is_finite() => 0,
+            Self::Four => (3 - value.abs().log10().floor() as i32).clamp(0, 12) as usize,
+        };
+        format!("{value:.decimals$}")
+    }
+}
+
+const fn grey_value(of: fn(&Row<'_>) -> Option<f64>, compared: Option<Scale>) -> Value {
+    Value::Number { of, digits: Digits::Four, compared }
 }
 
 const fn text(of: fn(&Row<'_>) -> Option<String>) -> Value {
@@ -36,15 +60,15 @@ const fn word(of: fn(&Row<'_>) -> Option<String>) -> Value {
 }
 
 const fn number(decimals: usize, of: fn(&Row<'_>) -> Option<f64>) -> Value {
-    Value::Number { of, decimals, compared: None }
+    Value::Number { of, digits: Digits::Decimals(decimals), compared: None }
 }
 
 const fn by_ratio(decimals: usize, floor: f64, of: fn(&Row<'_>) -> Option<f64>) -> Value {
-    Value::Number { of, decimals, compared: Some(Scale::Ratio { floor }) }
+    Value::Number { of, digits: Digits::Decimals(decimals), compared: Some(Scale::Ratio { floor }) }
 }
 
 const fn by_difference(decimals: usize, floor: f64, of: fn(&Row<'_>) -> Option<f64>) -> Value {
-    Value::Number { of, decimals, compared: Some(Scale::Difference { floor }) }
+    Value::Number { of, digits: Digits::Decimals(decimals), compared: Some(Scale::Difference { floor }) }
 }
 
 const fn column(name: &'static str, title: &'static str, about: &'static str, value: Value) -> Column {
@@ -97,7 +121,7 @@ pub static COLUMNS: &[Column] = &[
         "Voxels along the axes of the file.",
         text(|row| original(row).map(|o| by(&o.shape.map(|n| n.to_string())))),
     ),
-    column(
+    detail(
         "spacing_mm",
         "Spacing, mm",
         "Voxel size along the axes of the file.",
@@ -169,19 +193,19 @@ pub static COLUMNS: &[Column] = &[
         "grey_p05",
         "Grey 5 %",
         "Percentile 5 of the grey values of the file, where measured.",
-        number(1, |row| grey(row).map(|p| p[0])),
+        grey_value(|row| grey(row).map(|p| p[0]), None),
     ),
     column(
         "grey_median",
         "Grey, median",
         "Median grey value of the file, where measured.",
-        by_ratio(1, 1.5, |row| grey(row).map(|p| p[1])),
+        grey_value(|row| grey(row).map(|p| p[1]), Some(Scale::Ratio { floor: 1.5 })),
     ),
     detail(
         "grey_p95",
         "Grey 95 %",
         "Percentile 95 of the grey values of the file, where measured.",
-        number(1, |row| grey(row).map(|p| p[2])),
+        grey_value(|row| grey(row).map(|p| p[2]), None),
     ),
     column(
         "contrast",
@@ -197,7 +221,7 @@ pub static COLUMNS: &[Column] = &[
         "noise",
         "Noise",
         "Standard deviation of the noise: median absolute deviation of the finest diagonal wavelet coefficients (Coupé et al. 2010).",
-        number(2, |row| original(row).and_then(|o| o.noise)),
+        grey_value(|row| original(row).and_then(|o| o.noise), None),
     ),
     column(
         "snr",
@@ -328,8 +352,12 @@ fn by(parts: &[String; 3]) -> String {
 
 /// A number without the zeros at its end.
 pub(crate) fn short(value: f64, decimals: usize) -> String {
-    let text = format!("{value:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    without_zeros(&format!("{value:.decimals$}"))
+}
+
+/// `1.50` as `1.5`, `100` as it is.
+pub(crate) fn without_zeros(number: &str) -> String {
+    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }.to_owned()
 }
 
 #[cfg(test)]
@@ -346,7 +374,11 @@ mod tests {
     }
 
     #[test]
-    fn short_numbers() {
+    fn numbers_as_they_are_written() {
+        assert_eq!(
+            [1234.56, 98.765, 0.000_812_34, 0.0, -3.0].map(|v| Digits::Four.of(v)),
+            ["1235", "98.77", "0.0008123", "0", "-3.000"]
+        );
         assert_eq!(
             [short(1.0, 2), short(0.9375, 2), short(5.5, 2), short(100.0, 0)],
             ["1", "0.94", "5.5", "100"]

@@ -41,9 +41,7 @@ pub(crate) fn original(path: &Path, image: &Volume, part: Option<Part>) -> Origi
 pub(crate) fn percentiles_in(values: &[f32], inside: &[bool]) -> Option<[f64; 3]> {
     let part = values.iter().zip(inside).filter(|(value, inside)| **inside && value.is_finite());
     let part: Vec<f32> = part.map(|(value, _)| *value).collect();
-    let [low, high] = percentiles(&part, [5.0, 95.0]).ok()?;
-    let [median, _] = percentiles(&part, [50.0, 50.0]).ok()?;
-    Some([low, median, high].map(f64::from))
+    Some(percentiles(&part, [5.0, 50.0, 95.0]).ok()?.map(f64::from))
 }
 
 /// The largest angle between an axis of the voxels and the axis of the body that it is nearest to, in degrees.

@@ -1,6 +1,6 @@
 //! The table as one page of HTML that needs nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use brainmvp_volume::Modality;
@@ -12,25 +12,21 @@ use crate::table::{Flag, Row, Table, cell};
 
 const TEMPLATE: &str = include_str!("page.html");
 
+/// The column behind which the reasons stand, where they are seen at once.
+const REASONS_AFTER: &str = "status";
+
 /// With more rows than this, pictures are links alone: each takes about 4 kB.
 const MOST_THUMBNAILS: usize = 4000;
 
 pub(crate) fn html(table: &Table<'_>) -> String {
-    let cases = {
-        let mut ids: Vec<_> = table.rows.iter().map(|(row, _)| &row.record.case.id).collect();
-        ids.dedup();
-        ids.len()
+    let ids = |rows: &mut dyn Iterator<Item = &(Row<'_>, Vec<Flag>)>| {
+        rows.map(|(row, _)| row.record.case.id.as_str()).collect::<BTreeSet<_>>().len()
     };
     let images = table.rows.iter().filter(|(row, _)| row.image.is_some()).count();
-    let left_out: std::collections::BTreeSet<_> = table
-        .rows
-        .iter()
-        .filter(|(row, _)| row.record.left_out.is_some())
-        .map(|(row, _)| &row.record.case.id)
-        .collect();
     let overview = format!(
-        "{cases} cases, {images} images; {} cases left out; {} images flagged",
-        left_out.len(),
+        "Cases: {}. Images: {images}. Cases left out: {}. Images with something unusual: {}.",
+        ids(&mut table.rows.iter()),
+        ids(&mut table.rows.iter().filter(|(row, _)| row.record.left_out.is_some())),
         table.flagged()
     );
     let parts = [
@@ -38,6 +34,7 @@ pub(crate) fn html(table: &Table<'_>) -> String {
         ("{{overview}}", overview),
         ("{{modalities}}", modalities(table)),
         ("{{summary}}", summary(table)),
+        ("{{open}}", if table.has_sites() { "" } else { "open" }.to_owned()),
         ("{{headings}}", headings()),
         ("{{rows}}", rows(table)),
         ("{{version}}", env!("CARGO_PKG_VERSION").to_owned()),
@@ -57,12 +54,13 @@ pub(crate) fn html(table: &Table<'_>) -> String {
 
 fn modalities(table: &Table<'_>) -> String {
     let found = table.rows.iter().filter_map(|(row, _)| row.image.map(|image| image.modality));
-    let found: std::collections::BTreeSet<Modality> = found.collect();
-    found.into_iter().map(|modality| format!("<option>{modality}</option>")).collect()
+    let found: BTreeSet<Modality> = found.collect();
+    found.into_iter().fold(String::new(), |all, modality| all + &format!("<option>{modality}</option>"))
 }
 
 fn headings() -> String {
     let mut all = String::from("<th>Picture</th>");
+    let reasons = "<th tabindex=\"0\">What is unusual</th>";
     for column in COLUMNS {
         let class = class(column.is_detail, column.value, false);
         let _ = write!(
@@ -71,8 +69,11 @@ fn headings() -> String {
             escaped(column.about),
             escaped(column.title)
         );
+        if column.name == REASONS_AFTER {
+            all += reasons;
+        }
     }
-    all + "<th tabindex=\"0\">What is unusual</th>"
+    all
 }
 
 fn rows(table: &Table<'_>) -> String {
@@ -87,20 +88,23 @@ fn rows(table: &Table<'_>) -> String {
             picture(row, with_thumbnails)
         );
         for column in COLUMNS {
-            let reasons: Vec<&str> = flags
+            let own: Vec<&str> = flags
                 .iter()
                 .filter(|flag| flag.column == column.name)
                 .map(|flag| flag.reason.as_str())
                 .collect();
-            let class = class(column.is_detail, column.value, !reasons.is_empty());
-            let title = if reasons.is_empty() {
+            let class = class(column.is_detail, column.value, !own.is_empty());
+            let title = if own.is_empty() {
                 String::new()
             } else {
-                format!(" title=\"{}\"", escaped(&reasons.join("; ")))
+                format!(" title=\"{}\"", escaped(&own.join("; ")))
             };
             let _ = write!(all, "<td class=\"{class}\"{title}>{}</td>", escaped(&cell(&column.value, row)));
+            if column.name == REASONS_AFTER {
+                let _ = write!(all, "<td class=\"reasons\">{}</td>", reasons(flags));
+            }
         }
-        let _ = writeln!(all, "<td class=\"reasons\">{}</td></tr>", reasons(flags));
+        all += "</tr>\n";
     }
     all
 }
@@ -124,13 +128,13 @@ fn picture(row: &Row<'_>, with_thumbnail: bool) -> String {
 }
 
 fn reasons(flags: &[Flag]) -> String {
-    flags.iter().map(|flag| format!("<div>{}</div>", escaped(&flag.reason))).collect()
+    flags.iter().fold(String::new(), |all, flag| all + "<div>" + &escaped(&flag.reason) + "</div>")
 }
 
 /// By modality, and where there are several sites by site: how many images, how many flagged, and medians.
 fn summary(table: &Table<'_>) -> String {
     const MEASURES: [&str; 6] = ["in_plane_mm", "slice_mm", "grey_median", "contrast", "snr", "brain_ml"];
-    let mut groups: BTreeMap<(Modality, Option<&str>), Vec<&(Row<'_>, Vec<Flag>)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Modality, Option<&str>), Vec<_>> = BTreeMap::new();
     for row in &table.rows {
         let Some(image) = row.0.image else { continue };
         groups.entry((image.modality, None)).or_default().push(row);
@@ -154,10 +158,10 @@ fn summary(table: &Table<'_>) -> String {
             rows.len()
         );
         for column in columns() {
-            let Value::Number { of, decimals, .. } = column.value else { continue };
+            let Value::Number { of, digits, .. } = column.value else { continue };
             let mut values: Vec<f64> = rows.iter().filter_map(|(row, _)| of(row)).collect();
             let middle = median(&mut values);
-            let text = if middle.is_nan() { String::new() } else { format!("{middle:.decimals$}") };
+            let text = if middle.is_nan() { String::new() } else { digits.of(middle) };
             let _ = write!(all, "<td class=\"number\">{text}</td>");
         }
         all += "</tr>\n";

@@ -31,8 +31,6 @@ pub struct CaseRecord {
     pub already_in: Option<String>,
     /// Whether there is a label map.
     pub has_label: bool,
-    /// What is worth knowing of the case beside the measures: files that are gone, a template that cannot be read.
-    pub notes: Vec<String>,
     /// Its images.
     pub images: Vec<ImageRecord>,
 }
@@ -45,6 +43,8 @@ pub struct ImageRecord {
     pub modality: Modality,
     /// The file as it came.
     pub original: Option<Original>,
+    /// Why the file could not be read.
+    pub unread: Option<String>,
     /// How it was moved.
     pub registered: Option<Registered>,
     /// The image as it was prepared.

@@ -232,7 +232,6 @@ impl Work<'_> {
             skull: None,
             already_in: None,
             has_label: subject.case.is_some_and(|case| case.label.is_some()),
-            notes: Vec::new(),
             images: Vec::new(),
         };
         let opened = subject.entry.map(|entry| self.cache.open_case(entry)).transpose();
@@ -280,6 +279,7 @@ impl Work<'_> {
             let mut image = ImageRecord {
                 modality,
                 original: None,
+                unread: None,
                 registered: preparation.as_ref().and_then(|preparation| preparation.registered(modality)),
                 prepared: None,
                 thumbnail: String::new(),
@@ -294,7 +294,7 @@ impl Work<'_> {
                     image.thumbnail = thumbnail(&view);
                     image.original = Some(original);
                 }
-                Some((_, Err(error))) => record.notes.push(format!("{modality}: {error}")),
+                Some((_, Err(error))) => image.unread = Some(error.to_string()),
                 None => {}
             }
             if let Some(preparation) = &preparation {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use brainmvp_volume::{Modality, write_atomically};
 
-use crate::columns::{COLUMNS, Value, short};
+use crate::columns::{COLUMNS, Digits, Value, without_zeros};
 use crate::outliers::{FEWEST_TO_COMPARE, Spread};
 use crate::record::{CaseRecord, ImageRecord};
 use crate::{Error, Result, page};
@@ -69,8 +69,8 @@ impl<'a> Table<'a> {
                 flags.extend(COLUMNS.iter().filter_map(|column| {
                     let key = (image.modality, column.name);
                     let reason = match column.value {
-                        Value::Number { of, decimals, compared: Some(_) } => {
-                            outlier(image.modality, of(&row)?, decimals, spreads.get(&key)?)
+                        Value::Number { of, digits, compared: Some(_) } => {
+                            outlier(image.modality, of(&row)?, digits, spreads.get(&key)?)
                         }
                         Value::Text { of, is_compared: true } => {
                             unusual(image.modality, &of(&row)?, words.get(&key)?)
@@ -92,6 +92,11 @@ impl<'a> Table<'a> {
     /// Rows with a flag.
     pub fn flagged(&self) -> usize {
         self.rows.iter().filter(|(_, flags)| !flags.is_empty()).count()
+    }
+
+    /// Whether the cohort tells of any case where it was scanned.
+    pub(crate) fn has_sites(&self) -> bool {
+        self.rows.iter().any(|(row, _)| row.record.case.site.is_some())
     }
 
     /// The table as CSV: a row an image; `flags` has the names of the columns, `reasons` the words.
@@ -126,9 +131,7 @@ pub fn write_table(table: &Table<'_>, dir: &Path) -> Result<()> {
 pub(crate) fn cell(value: &Value, row: &Row<'_>) -> String {
     match *value {
         Value::Text { of, .. } => of(row).unwrap_or_default(),
-        Value::Number { of, decimals, .. } => {
-            of(row).map_or(String::new(), |number| format!("{number:.decimals$}"))
-        }
+        Value::Number { of, digits, .. } => of(row).map_or(String::new(), |number| digits.of(number)),
     }
 }
 
@@ -177,10 +180,10 @@ fn usual_words(rows: &[Row<'_>]) -> BTreeMap<(Modality, &'static str), UsualWord
     counts.into_iter().filter_map(usual).collect()
 }
 
-fn outlier(modality: Modality, value: f64, decimals: usize, spread: &Spread) -> Option<String> {
+fn outlier(modality: Modality, value: f64, digits: Digits, spread: &Spread) -> Option<String> {
     let side = spread.side(value)?;
     let [value, median, low, high] =
-        [value, spread.median, spread.low, spread.high].map(|v| short(v, decimals));
+        [value, spread.median, spread.low, spread.high].map(|v| without_zeros(&digits.of(v)));
     Some(format!(
         "{value} is unusually {side}; the median of {} {modality} images is {median}, usual are {low} to {high}",
         spread.count
@@ -199,8 +202,10 @@ fn checks(row: &Row<'_>) -> Vec<Flag> {
     if let Some(reason) = &row.record.left_out {
         flag("status", format!("Left out: {reason}"));
     }
-    for note in &row.record.notes {
-        flag("file", note.clone());
+    if let Some(reason) = row.image.and_then(|image| image.unread.as_ref())
+        && !row.record.left_out.as_ref().is_some_and(|told| told.contains(reason))
+    {
+        flag("file", format!("File: {reason}"));
     }
     if let Some(original) = row.image.and_then(|image| image.original.as_ref())
         && original.not_finite > 0

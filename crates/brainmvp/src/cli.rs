@@ -6,8 +6,8 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    atlas, bench, check, convert, datasets, demo, embed, evaluate, finetune, index, list, phantom, predict,
-    preprocess, pretrain, register, report, split, templates, weights,
+    atlas, bench, check, convert, datasets, demo, embed, evaluate, finetune, index, landmarks, list, phantom,
+    predict, preprocess, pretrain, register, report, split, templates, weights,
 };
 use crate::failure;
 use crate::ui::Ui;
@@ -67,6 +67,7 @@ pub(crate) enum Command {
     Register(register::Register),
     Atlas(atlas::Atlas),
     Preprocess(preprocess::Preprocess),
+    Landmarks(landmarks::Landmarks),
     Report(report::Report),
     Pretrain(pretrain::Pretrain),
     Templates(templates::Templates),
@@ -93,6 +94,7 @@ impl Command {
             Self::Register(register) => register.run(ui),
             Self::Atlas(atlas) => atlas.run(ui),
             Self::Preprocess(preprocess) => preprocess.run(ui),
+            Self::Landmarks(landmarks) => landmarks.run(ui),
             Self::Report(report) => report.run(ui),
             Self::Pretrain(pretrain) => pretrain.run(ui),
             Self::Templates(templates) => templates.run(ui),

@@ -40,14 +40,20 @@ impl Step for SkullStripping {
             let reason = "the case has no brain mask; name one in the cohort, or use 'auto' or 'none'";
             return Err(Error::step(self.name(), reason));
         }
-        let with_skull: Vec<_> = case.images.par_iter().filter(|(_, image)| !is_stripped(image)).collect();
-        if with_skull.len() < case.images.len() {
+        // Maps of diffusion are noise outside the brain, which scanners set to 0 themselves, and angiographies show a slab
+        // of it: neither tells whether the others were stripped, nor where the brain is, unless there is nothing else.
+        let telling = |modality: Modality| !matches!(modality, Modality::Adc | Modality::Mra);
+        let any_telling = case.images.keys().any(|modality| telling(*modality));
+        let used: Vec<_> =
+            case.images.iter().filter(|(modality, _)| !any_telling || telling(**modality)).collect();
+        if used.par_iter().any(|(_, image)| is_stripped(image)) {
             // One stripped image shows where the brain is, and the others are taken to be as they should.
             return Ok(json!({ "mask": "none needed" }));
         }
         case.common_grid(self.name())?;
-        let (used, found) = self.find(&with_skull)?;
-        let modalities: Vec<_> = used.iter().map(|modality| modality.name()).collect();
+        let volumes: Vec<&Volume> = used.iter().map(|(_, image)| *image).collect();
+        let found = self.find(&volumes)?;
+        let modalities: Vec<_> = used.iter().map(|(modality, _)| modality.name()).collect();
         let touches = borders(&found);
         let ml = volume_ml(&found).round();
         if !FOUND_ML.contains(&ml) {
@@ -66,17 +72,10 @@ impl Step for SkullStripping {
 }
 
 impl SkullStripping {
-    fn find(&self, images: &[(&Modality, &Volume)]) -> Result<(Vec<Modality>, LabelMap)> {
+    fn find(&self, images: &[&Volume]) -> Result<LabelMap> {
         static PRIOR: OnceLock<BrainPrior> = OnceLock::new();
-        // Maps of diffusion are noise outside the brain, and angiographies show a slab of it.
-        let telling = |modality: Modality| !matches!(modality, Modality::Adc | Modality::Mra);
-        let any_telling = images.iter().any(|(modality, _)| telling(**modality));
-        let used: Vec<_> =
-            images.iter().filter(|(modality, _)| !any_telling || telling(**modality)).collect();
-        let volumes: Vec<&Volume> = used.iter().map(|(_, image)| *image).collect();
-        let found = find_brain(&volumes, PRIOR.get_or_init(BrainPrior::built_in))
-            .map_err(|reason| Error::step(self.name(), reason.to_string()))?;
-        Ok((used.iter().map(|(modality, _)| **modality).collect(), found.mask))
+        let found = find_brain(images, PRIOR.get_or_init(BrainPrior::built_in));
+        Ok(found.map_err(|reason| Error::step(self.name(), reason.to_string()))?.mask)
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod evaluate;
 pub(crate) mod finetune;
 pub(crate) mod index;
 mod inference;
+pub(crate) mod landmarks;
 pub(crate) mod list;
 pub(crate) mod phantom;
 pub(crate) mod predict;

@@ -1,13 +1,16 @@
 //! `brainmvp preprocess`
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use brainmvp_cohort::Cohort;
 use brainmvp_prep::cache::Manifest;
 use brainmvp_prep::{
-    CropKind, Intensity, Outcome, Pipeline, PrepConfig, PrepPreset, RegisterKind, RunOptions, Shard,
-    SkullStrip, StoredType, Summary, preprocess_shard,
+    CropKind, Intensity, Landmarks, Outcome, Pipeline, PrepConfig, PrepPreset, RegisterKind, RunOptions,
+    Shard, SkullStrip, StoredType, Summary, preprocess_shard,
 };
+use brainmvp_volume::Modality;
 use clap::Args;
 
 use super::{counted, load_cohort, report};
@@ -67,10 +70,14 @@ pub(crate) struct Preprocess {
     /// Take away the shading that receive coils lay over an image (N4)
     #[arg(long)]
     bias_field: bool,
-    /// How grey values come to lie in [0, 1]: percentiles of the volume, or 0.5 + z/8 in the brain [default: percentile]
-    #[arg(long, value_parser = argument::choice(
-        &[("percentile", Intensity::Percentile), ("zscore", Intensity::ZScore)]))]
+    /// How grey values come to lie in [0, 1]: percentiles of the volume, 0.5 + z/8 in the brain, or the standard scale of
+    /// --landmarks [default: percentile, or nyul with --landmarks]
+    #[arg(long, value_parser = argument::choice(&[
+        ("percentile", Intensity::Percentile), ("zscore", Intensity::ZScore), ("nyul", Intensity::Nyul)]))]
     intensity: Option<Intensity>,
+    /// Standard scale of each modality, as `brainmvp landmarks` learns it
+    #[arg(long, value_name = "FILE")]
+    landmarks: Option<PathBuf>,
     /// What to cut away around the brain: as much on both sides, all there is, or nothing [default: symmetric]
     #[arg(long, value_parser = argument::choice(
         &[("symmetric", CropKind::Symmetric), ("bounding-box", CropKind::BoundingBox), ("none", CropKind::None)]))]
@@ -101,9 +108,10 @@ impl Preprocess {
         let cohort = load_cohort(&self.cohort)?;
         argument::refuse_file_as_folder(&self.out)?;
         self.report.as_deref().map(argument::refuse_file_as_folder).transpose()?;
-        let config = self.config();
+        let config = self.config()?;
         // Wrong settings are told before anything else.
         Pipeline::new(&config)?;
+        refuse_unknown_modalities(&cohort, &config)?;
         if Manifest::load(&self.out).is_ok_and(|manifest| manifest.config != config) {
             let out = self.out.display();
             ui.note(format!("note: {out} was made with other settings; every case is prepared anew"));
@@ -141,10 +149,12 @@ impl Preprocess {
         Ok(())
     }
 
-    fn config(&self) -> PrepConfig {
+    fn config(&self) -> anyhow::Result<PrepConfig> {
+        let landmarks = self.landmarks.as_deref().map(Landmarks::load).transpose()?;
         let preset = PrepConfig::preset(self.preset);
         let register = if self.template.is_some() { RegisterKind::Affine } else { preset.register };
-        PrepConfig {
+        let intensity = if landmarks.is_some() { Intensity::Nyul } else { preset.intensity };
+        Ok(PrepConfig {
             steps: if self.steps.is_empty() { preset.steps } else { self.steps.clone() },
             register: self.register.unwrap_or(register),
             template: self.template.clone(),
@@ -152,10 +162,11 @@ impl Preprocess {
             percentiles: self.percentiles.unwrap_or(preset.percentiles),
             skull_strip: self.skull_strip.unwrap_or(preset.skull_strip),
             bias_field: self.bias_field || preset.bias_field,
-            intensity: self.intensity.unwrap_or(preset.intensity),
+            intensity: self.intensity.unwrap_or(intensity),
+            landmarks,
             crop: self.crop.unwrap_or(preset.crop),
             dtype: self.dtype.unwrap_or(preset.dtype),
-        }
+        })
     }
 
     /// Says what became of the cases, each that failed by name, and whether that is a success.
@@ -183,6 +194,21 @@ impl Preprocess {
         }
         Ok(())
     }
+}
+
+/// Refuses a cohort with images that there is no standard scale for: all their cases would be left out.
+fn refuse_unknown_modalities(cohort: &Cohort, config: &PrepConfig) -> anyhow::Result<()> {
+    let Some(landmarks) = &config.landmarks else { return Ok(()) };
+    let found: BTreeSet<_> = cohort.cases.iter().flat_map(|case| case.images.keys().copied()).collect();
+    let unknown: Vec<_> =
+        found.into_iter().filter(|m| landmarks.of(*m).is_none()).map(Modality::name).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(bad_input(format!("the landmarks have no {}", unknown.join(", ")))).advise(|_| {
+        "learn them from cases that have all modalities (`brainmvp landmarks`), or take these images out of the cohort"
+            .to_owned()
+    })
 }
 
 fn advice(error: &brainmvp_prep::Error) -> String {
