@@ -1,5 +1,7 @@
 //! The standard scale, learnt from one half of a cohort and used on the other.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 

@@ -12,7 +12,7 @@ use brainmvp_prep::cache::{Cache, CaseEntry, CaseFacts, PreparedCase};
 use brainmvp_prep::{MemoryGate, RegisterKind, Shard};
 use brainmvp_registration::Transform;
 use brainmvp_volume::picture::{Colour, Plane};
-use brainmvp_volume::{Modality, Volume, nifti, orientation};
+use brainmvp_volume::{Modality, Volume, file, orientation};
 
 use crate::columns::short;
 use crate::draw::{
@@ -181,7 +181,7 @@ fn template_outline(cache: &Cache) -> std::result::Result<Option<Volume<u8>>, St
     let Some(path) = config.template.as_ref().filter(|_| config.register != RegisterKind::None) else {
         return Ok(None);
     };
-    let image = nifti::read(path).map_err(|error| format!("the template is not outlined: {error}"))?;
+    let image = file::read(path).map_err(|error| format!("the template is not outlined: {error}"))?;
     if !is_stripped(&image)
         && let Ok(found) = find_brain(&[&image], &BrainPrior::built_in())
     {
@@ -285,7 +285,7 @@ impl Work<'_> {
                 thumbnail: String::new(),
             };
             let mut pictures = DrawnImage { modality, before: None, after: None };
-            match subject.original(modality).map(|path| (path, nifti::read(path))) {
+            match subject.original(modality).map(|path| (path, file::read(path))) {
                 Some((path, Ok(volume))) => {
                     let part = preparation.as_ref().and_then(|p| p.brain_in(modality, volume.grid()));
                     let original = measure::original(path, &volume, part);
@@ -358,7 +358,7 @@ fn estimate_bytes(subject: &Subject<'_>) -> u64 {
     const BYTES_A_VOXEL: u64 = 24;
     let originals = subject.case.iter().flat_map(|case| case.images.values());
     let voxels =
-        originals.filter_map(|path| nifti::read_header(path).ok()).map(|header| header.grid.len() as u64);
+        originals.filter_map(|path| file::read_header(path).ok()).map(|header| header.grid.len() as u64);
     let prepared = subject.entry.map_or(0, |entry| entry.shape.iter().map(|n| *n as u64).product());
     voxels.max().unwrap_or(0).saturating_add(prepared).saturating_mul(BYTES_A_VOXEL)
 }

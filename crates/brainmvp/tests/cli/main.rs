@@ -6,6 +6,7 @@ mod bench;
 mod convert;
 mod evaluate;
 mod finetune;
+mod formats;
 #[path = "../../../brainmvp-dicom/tests/handmade/mod.rs"]
 mod handmade;
 mod mistakes;

@@ -35,7 +35,9 @@ fn outliers_are_named_and_the_rest_is_not() {
     // One image with slices three times as thick (and so a brain three times as large), one that is cut short.
     let t1 = nifti::read(&file("phantom-0002", "t1")).unwrap();
     let mut affine = t1.grid().affine.rows();
-    affine.iter_mut().for_each(|row| row[2] *= 3.0);
+    for row in &mut affine {
+        row[2] *= 3.0;
+    }
     let wide = Volume::new(Grid::new(t1.shape(), Affine::from_rows(affine)), t1.voxels().to_vec());
     nifti::write(&file("phantom-0002", "t1"), &wide, nifti::WriteOptions::default()).unwrap();
     let whole = std::fs::read(file("phantom-0005", "flair")).unwrap();
