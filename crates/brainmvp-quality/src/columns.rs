@@ -15,6 +15,8 @@ pub struct Column {
     pub about: &'static str,
     /// Whether the page shows it only on demand.
     pub is_detail: bool,
+    /// Whether a brain and a whole head are not compared: it depends on where in the image it was measured.
+    pub(crate) is_of_part: bool,
     pub(crate) value: Value,
 }
 
@@ -72,11 +74,15 @@ const fn by_difference(decimals: usize, floor: f64, of: fn(&Row<'_>) -> Option<f
 }
 
 const fn column(name: &'static str, title: &'static str, about: &'static str, value: Value) -> Column {
-    Column { name, title, about, is_detail: false, value }
+    Column { name, title, about, is_detail: false, is_of_part: false, value }
 }
 
 const fn detail(name: &'static str, title: &'static str, about: &'static str, value: Value) -> Column {
     Column { is_detail: true, ..column(name, title, about, value) }
+}
+
+const fn of_part(name: &'static str, title: &'static str, about: &'static str, value: Value) -> Column {
+    Column { is_of_part: true, ..column(name, title, about, value) }
 }
 
 /// All columns, in their order.
@@ -195,7 +201,7 @@ pub static COLUMNS: &[Column] = &[
         "Percentile 5 of the grey values of the file, where measured.",
         grey_value(|row| grey(row).map(|p| p[0]), None),
     ),
-    column(
+    of_part(
         "grey_median",
         "Grey, median",
         "Median grey value of the file, where measured.",
@@ -207,7 +213,7 @@ pub static COLUMNS: &[Column] = &[
         "Percentile 95 of the grey values of the file, where measured.",
         grey_value(|row| grey(row).map(|p| p[2]), None),
     ),
-    column(
+    of_part(
         "contrast",
         "Contrast",
         "(p95 - p5) / (p95 + p5) of the grey values of the file, where measured.",
@@ -223,7 +229,7 @@ pub static COLUMNS: &[Column] = &[
         "Standard deviation of the noise: median absolute deviation of the finest diagonal wavelet coefficients (Coupé et al. 2010).",
         grey_value(|row| original(row).and_then(|o| o.noise), None),
     ),
-    column(
+    of_part(
         "snr",
         "SNR",
         "Median grey value over the noise. Smoothed or interpolated images have a higher one than their scanner gave.",

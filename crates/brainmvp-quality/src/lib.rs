@@ -29,4 +29,4 @@ pub use noise::noise_deviation;
 pub use outliers::{FEWEST_TO_COMPARE, Scale, Spread};
 pub use record::{CaseRecord, ImageRecord, Original, Prepared, Registered, Skull};
 pub use report::{Options, Sources, Summary, make_records};
-pub use table::{Flag, Row, Table, write_table};
+pub use table::{Flag, Group, Row, Table, write_table};

@@ -8,7 +8,7 @@ use brainmvp_volume::{Modality, write_atomically};
 
 use crate::columns::{COLUMNS, Digits, Value, without_zeros};
 use crate::outliers::{FEWEST_TO_COMPARE, Spread};
-use crate::record::{CaseRecord, ImageRecord};
+use crate::record::{CaseRecord, ImageRecord, MeasuredIn};
 use crate::{Error, Result, page};
 
 /// An image of a case, or a case without any.
@@ -36,8 +36,29 @@ pub struct Table<'a> {
     pub title: String,
     /// By case, and within it by modality.
     pub rows: Vec<(Row<'a>, Vec<Flag>)>,
-    /// The usual range of every compared column, by modality.
-    pub spreads: BTreeMap<(Modality, &'static str), Spread>,
+    /// The usual range of every compared column.
+    pub spreads: BTreeMap<Group, Spread>,
+}
+
+/// What is compared with each other: a column of the images of one modality, those of whole heads apart where it makes a
+/// difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group {
+    /// What the images show.
+    pub modality: Modality,
+    /// The index in [`COLUMNS`].
+    pub column: usize,
+    /// Whether it was measured in whole heads.
+    pub in_heads: bool,
+}
+
+impl Group {
+    fn of(row: &Row<'_>, column: usize) -> Option<Self> {
+        let image = row.image?;
+        let in_head =
+            image.original.as_ref().is_some_and(|original| original.measured_in == MeasuredIn::Head);
+        Some(Self { modality: image.modality, column, in_heads: COLUMNS[column].is_of_part && in_head })
+    }
 }
 
 /// Sizes that no brain has, from a newborn's to the largest adult's with its cisterns.
@@ -65,24 +86,19 @@ impl<'a> Table<'a> {
         let words = usual_words(&rows);
         let flagged = |row: Row<'a>| {
             let mut flags = checks(&row);
-            if let Some(image) = row.image {
-                flags.extend(COLUMNS.iter().filter_map(|column| {
-                    let key = (image.modality, column.name);
-                    let reason = match column.value {
-                        Value::Number { of, digits, compared: Some(_) } => {
-                            outlier(image.modality, of(&row)?, digits, spreads.get(&key)?)
-                        }
-                        Value::Text { of, is_compared: true } => {
-                            unusual(image.modality, &of(&row)?, words.get(&key)?)
-                        }
-                        _ => None,
-                    };
-                    reason.map(|reason| Flag {
-                        column: column.name,
-                        reason: format!("{}: {reason}", column.title),
-                    })
-                }));
-            }
+            flags.extend(COLUMNS.iter().enumerate().filter_map(|(index, column)| {
+                let group = Group::of(&row, index)?;
+                let reason = match column.value {
+                    Value::Number { of, digits, compared: Some(_) } => {
+                        outlier(group.modality, of(&row)?, digits, spreads.get(&group)?)
+                    }
+                    Value::Text { of, is_compared: true } => {
+                        unusual(group.modality, &of(&row)?, words.get(&group)?)
+                    }
+                    _ => None,
+                };
+                Some(Flag { column: column.name, reason: format!("{}: {}", column.title, reason?) })
+            }));
             (row, flags)
         };
         let rows = rows.into_iter().map(flagged).collect();
@@ -135,19 +151,20 @@ pub(crate) fn cell(value: &Value, row: &Row<'_>) -> String {
     }
 }
 
-fn spreads(rows: &[Row<'_>]) -> BTreeMap<(Modality, &'static str), Spread> {
-    let mut values: BTreeMap<(Modality, usize), Vec<f64>> = BTreeMap::new();
+fn spreads(rows: &[Row<'_>]) -> BTreeMap<Group, Spread> {
+    let mut values: BTreeMap<Group, Vec<f64>> = BTreeMap::new();
     for row in rows {
-        let Some(image) = row.image else { continue };
         for (index, column) in COLUMNS.iter().enumerate() {
-            if let Value::Number { of, compared: Some(_), .. } = column.value {
-                values.entry((image.modality, index)).or_default().extend(of(row));
+            if let (Some(group), Value::Number { of, compared: Some(_), .. }) =
+                (Group::of(row, index), column.value)
+            {
+                values.entry(group).or_default().extend(of(row));
             }
         }
     }
-    let spread = |((modality, index), values): ((Modality, usize), Vec<f64>)| {
-        let Value::Number { compared: Some(scale), .. } = COLUMNS[index].value else { return None };
-        Some(((modality, COLUMNS[index].name), Spread::of(&values, scale)?))
+    let spread = |(group, values): (Group, Vec<f64>)| {
+        let Value::Number { compared: Some(scale), .. } = COLUMNS[group.column].value else { return None };
+        Some((group, Spread::of(&values, scale)?))
     };
     values.into_iter().filter_map(spread).collect()
 }
@@ -159,23 +176,23 @@ struct UsualWord {
     of: usize,
 }
 
-fn usual_words(rows: &[Row<'_>]) -> BTreeMap<(Modality, &'static str), UsualWord> {
-    let mut counts: BTreeMap<(Modality, &'static str), BTreeMap<String, usize>> = BTreeMap::new();
+fn usual_words(rows: &[Row<'_>]) -> BTreeMap<Group, UsualWord> {
+    let mut counts: BTreeMap<Group, BTreeMap<String, usize>> = BTreeMap::new();
     for row in rows {
-        let Some(image) = row.image else { continue };
-        for column in COLUMNS {
-            if let Value::Text { of, is_compared: true } = column.value
+        for (index, column) in COLUMNS.iter().enumerate() {
+            if let (Some(group), Value::Text { of, is_compared: true }) =
+                (Group::of(row, index), column.value)
                 && let Some(word) = of(row)
             {
-                *counts.entry((image.modality, column.name)).or_default().entry(word).or_default() += 1;
+                *counts.entry(group).or_default().entry(word).or_default() += 1;
             }
         }
     }
-    let usual = |(key, words): (_, BTreeMap<String, usize>)| {
+    let usual = |(group, words): (Group, BTreeMap<String, usize>)| {
         let of = words.values().sum();
         let (word, have) = words.into_iter().max_by_key(|(_, count)| *count)?;
         let is_usual = of >= FEWEST_TO_COMPARE && have as f64 >= USUAL_SHARE * of as f64;
-        is_usual.then_some((key, UsualWord { word, have, of }))
+        is_usual.then_some((group, UsualWord { word, have, of }))
     };
     counts.into_iter().filter_map(usual).collect()
 }
@@ -226,4 +243,112 @@ fn checks(row: &Row<'_>) -> Vec<Flag> {
         }
     }
     flags
+}
+
+#[cfg(test)]
+mod tests {
+    use brainmvp_cohort::CaseId;
+    use brainmvp_prep::cache::CaseFacts;
+
+    use super::*;
+    use crate::record::{Original, RECORD_VERSION};
+
+    /// A case with one image of 1 mm, like all others.
+    fn record(number: usize) -> CaseRecord {
+        let original = Original {
+            file: "t1.nii".to_owned(),
+            shape: [100; 3],
+            spacing_mm: [1.0; 3],
+            orientation: "RAS".to_owned(),
+            oblique_deg: 0.0,
+            is_stripped: true,
+            not_finite: 0,
+            measured_in: MeasuredIn::StrippedImage,
+            foreground_ml: 1500.0,
+            percentiles: Some([100.0, 200.0, 300.0 + number as f64]),
+            noise: Some(5.0),
+            snr: Some(40.0),
+        };
+        let image = ImageRecord {
+            modality: Modality::T1,
+            original: Some(original),
+            unread: None,
+            registered: None,
+            prepared: None,
+            thumbnail: String::new(),
+        };
+        CaseRecord {
+            version: RECORD_VERSION,
+            case: CaseFacts {
+                id: CaseId::new(format!("case-{number}")).unwrap(),
+                subject: "a".to_owned(),
+                data_set: "d".to_owned(),
+                site: None,
+                class: None,
+                split: None,
+            },
+            content_hash: None,
+            left_out: None,
+            skull: None,
+            already_in: None,
+            has_label: false,
+            images: vec![image],
+        }
+    }
+
+    fn changed(change: impl Fn(&mut Original)) -> Vec<CaseRecord> {
+        let mut records: Vec<_> = (0..12).map(record).collect();
+        change(records[7].images[0].original.as_mut().unwrap());
+        records
+    }
+
+    /// The flags of the case that was changed; the others have none.
+    fn flags(records: &[CaseRecord]) -> Vec<(&'static str, String)> {
+        let table = Table::of("a", records);
+        for (index, (_, flags)) in table.rows.iter().enumerate() {
+            assert!(index == 7 || flags.is_empty(), "{index}: {flags:?}");
+        }
+        table.rows[7].1.iter().map(|flag| (flag.column, flag.reason.clone())).collect()
+    }
+
+    #[test]
+    fn a_change_is_flagged_where_it_is_and_nowhere_else() {
+        assert_eq!(flags(&changed(|_| {})), []);
+        let low = flags(&changed(|original| original.snr = Some(9.0)));
+        let reason = "SNR: 9 is unusually low; the median of 12 t1 images is 40, usual are 26.7 to 60";
+        assert_eq!(low, [("snr", reason.to_owned())]);
+        let turned = flags(&changed(|original| original.orientation = "LAS".to_owned()));
+        assert_eq!(turned, [("orientation", "Axes: LAS, while 11 of 12 t1 images are RAS".to_owned())]);
+        let odd = flags(&changed(|original| original.not_finite = 3));
+        assert_eq!(odd, [("not_finite", "3 voxels are NaN or infinite".to_owned())]);
+        let absent = flags(&changed(|original| (original.snr, original.percentiles) = (None, None)));
+        assert_eq!(absent, [], "what could not be measured is not an outlier");
+    }
+
+    #[test]
+    fn a_head_is_not_compared_with_brains() {
+        let in_head = |original: &mut Original| {
+            original.measured_in = MeasuredIn::Head;
+            original.snr = Some(4.0);
+            original.percentiles = Some([1.0, 20.0, 900.0]);
+            original.spacing_mm = [1.0, 1.0, 6.0];
+        };
+        let found: Vec<_> = flags(&changed(in_head)).into_iter().map(|(column, _)| column).collect();
+        assert_eq!(found, ["slice_mm"]);
+    }
+
+    #[test]
+    fn csv_has_a_cell_for_every_column_whatever_names_hold() {
+        let mut records = vec![record(0)];
+        records[0].case.site = Some("a, \"b\"\nc".to_owned());
+        records[0].left_out = Some("gone".to_owned());
+        let csv = Table::of("a", &records).csv(Path::new("images.csv")).unwrap();
+        let mut reader = csv::Reader::from_reader(csv.as_slice());
+        assert_eq!(reader.headers().unwrap().len(), COLUMNS.len() + 2);
+        let row = reader.records().next().unwrap().unwrap();
+        let cell =
+            |name: &str| row[COLUMNS.iter().position(|column| column.name == name).unwrap()].to_owned();
+        assert_eq!((cell("site").as_str(), cell("status").as_str()), ("a, \"b\"\nc", "left out"));
+        assert_eq!(row[COLUMNS.len() + 1], *"Left out: gone");
+    }
 }
