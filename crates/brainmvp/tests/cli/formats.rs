@@ -9,7 +9,7 @@ use brainmvp::volume::{Modality, Volume, nifti};
 use crate::program::Place;
 
 /// The volume as big-endian floats with the place as directions and centre.
-fn write_mgh(path: &Path, image: &Volume) {
+pub(crate) fn write_mgh(path: &Path, image: &Volume) {
     let (grid, spacing) = (image.grid(), image.grid().affine.spacing_mm());
     let mut bytes: Vec<u8> = Vec::new();
     let [x, y, z] = image.shape().map(|length| length as i32);
