@@ -19,6 +19,8 @@ pub(crate) struct Preparation<'a> {
     /// The brain mask, or without one the voxels above 0 in any image.
     pub(crate) brain: Volume<u8>,
     pub(crate) label: Option<Volume<u8>>,
+    /// The middle of the brain.
+    pub(crate) centre_mm: [f64; 3],
     has_mask: bool,
     /// From places in the prepared case to those in the files.
     transforms: BTreeMap<Modality, Transform>,
@@ -47,10 +49,12 @@ impl<'a> Preparation<'a> {
             let rows = serde_json::from_value(facts[modality.name()]["transform"].clone()).ok()?;
             Some((modality, Transform::from_rows(rows)))
         });
+        let brain = Volume::new(grid, brain);
         Ok(Self {
             case,
             grid,
-            brain: Volume::new(grid, brain),
+            centre_mm: centre_mm(&brain),
+            brain,
             label,
             has_mask: case.has_brain_mask(),
             transforms: transforms.collect(),
@@ -64,18 +68,6 @@ impl<'a> Preparation<'a> {
     /// From places in the prepared case to those in the file of an image.
     pub(crate) fn transform(&self, modality: Modality) -> Transform {
         self.transforms.get(&modality).copied().unwrap_or(Transform::identity())
-    }
-
-    /// The middle of the brain, mm.
-    pub(crate) fn centre_mm(&self) -> [f64; 3] {
-        let (mut sum, mut count) = ([0.0; 3], 0.0);
-        for (place, _) in self.brain.voxels().iter().enumerate().filter(|(_, inside)| **inside > 0) {
-            let voxel = self.grid.voxel(place);
-            (0..3).for_each(|axis| sum[axis] += voxel[axis] as f64);
-            count += 1.0;
-        }
-        let middle = self.grid.shape.map(|n| (n as f64 - 1.0) / 2.0);
-        self.grid.affine.to_world(if count > 0.0 { sum.map(|sum| sum / count) } else { middle })
     }
 
     /// Where the brain mask lies in an image that was not prepared yet; `None` without a mask.
@@ -104,14 +96,13 @@ impl<'a> Preparation<'a> {
     pub(crate) fn registered(&self, modality: Modality) -> Option<Registered> {
         let transform = self.transforms.get(&modality)?;
         let fact = &step(self.case, "register")["images"][modality.name()];
-        let centre = self.centre_mm();
         let [largest, _, smallest] = transform.scales();
         Some(Registered {
             onto: fact["onto"].as_str().map(str::to_owned),
             similarity: fact["similarity"].as_f64(),
             overlap: fact["overlap"].as_f64(),
             rotation_deg: transform.rotation_deg(),
-            shift_mm: transform.distance_mm(&Transform::identity(), centre),
+            shift_mm: transform.distance_mm(&Transform::identity(), self.centre_mm),
             scales: [largest, smallest],
         })
     }
@@ -136,6 +127,18 @@ impl<'a> Preparation<'a> {
             touches: touches.filter_map(Value::as_str).map(str::to_owned).collect(),
         }
     }
+}
+
+/// The middle of what is inside, or of the volume where nothing is.
+fn centre_mm(mask: &Volume<u8>) -> [f64; 3] {
+    let (mut sum, mut count) = ([0.0; 3], 0.0);
+    for (place, _) in mask.voxels().iter().enumerate().filter(|(_, inside)| **inside > 0) {
+        let voxel = mask.grid().voxel(place);
+        (0..3).for_each(|axis| sum[axis] += voxel[axis] as f64);
+        count += 1.0;
+    }
+    let middle = mask.shape().map(|n| (n as f64 - 1.0) / 2.0);
+    mask.grid().affine.to_world(if count > 0.0 { sum.map(|sum| sum / count) } else { middle })
 }
 
 fn read(case: &PreparedCase, modality: Modality) -> Result<Volume> {

@@ -137,7 +137,8 @@ impl Subject<'_> {
         let complete = record.images.iter().all(|image| {
             image.original.is_some() || self.original(image.modality).is_none_or(|path| !path.is_file())
         });
-        record.content_hash.as_ref() == Some(&entry.content_hash) && record.left_out.is_none() && complete
+        let is_same = record.content_hash.as_ref() == Some(&entry.content_hash) && record.case == self.facts;
+        is_same && record.left_out.is_none() && complete
     }
 }
 
@@ -276,46 +277,56 @@ impl Work<'_> {
         }
         let mut drawn = Vec::new();
         for modality in subject.modalities() {
-            let mut image = ImageRecord {
-                modality,
-                original: None,
-                unread: None,
-                registered: preparation.as_ref().and_then(|preparation| preparation.registered(modality)),
-                prepared: None,
-                thumbnail: String::new(),
-            };
-            let mut pictures = DrawnImage { modality, before: None, after: None };
-            match subject.original(modality).map(|path| (path, file::read(path))) {
-                Some((path, Ok(volume))) => {
-                    let part = preparation.as_ref().and_then(|p| p.brain_in(modality, volume.grid()));
-                    let original = measure::original(path, &volume, part);
-                    let view = original_view(&volume, &original, modality, preparation.as_ref());
-                    pictures.before = Some((view.planes(&outlines), caption(&volume)));
-                    image.thumbnail = thumbnail(&view);
-                    image.original = Some(original);
-                }
-                Some((_, Err(error))) => image.unread = Some(error.to_string()),
-                None => {}
-            }
-            if let Some(preparation) = &preparation {
-                let volume = preparation.image(modality)?;
-                let measured = preparation.measures(&volume);
-                let view = View {
-                    image: &volume,
-                    transform: Transform::identity(),
-                    centre_mm: preparation.centre_mm(),
-                    window: (0.0, 1.0),
-                    margin_mm: 8.0,
-                };
-                pictures.after = Some((view.planes(&outlines), caption(&volume)));
-                image.thumbnail = thumbnail(&view);
-                image.prepared = Some(measured);
-            }
-            drawn.push(pictures);
+            let (image, pictures) = image(subject, modality, preparation.as_ref(), &outlines)?;
             record.images.push(image);
+            drawn.push(pictures);
         }
         Ok(drawn)
     }
+}
+
+/// Measures and draws one image: its file as far as it can be read, and what was prepared of it.
+fn image(
+    subject: &Subject<'_>,
+    modality: Modality,
+    preparation: Option<&Preparation<'_>>,
+    outlines: &Outlines<'_>,
+) -> brainmvp_prep::Result<(ImageRecord, DrawnImage)> {
+    let mut image = ImageRecord {
+        modality,
+        original: None,
+        unread: None,
+        registered: preparation.and_then(|preparation| preparation.registered(modality)),
+        prepared: None,
+        thumbnail: String::new(),
+    };
+    let mut pictures = DrawnImage { modality, before: None, after: None };
+    match subject.original(modality).map(|path| (path, file::read(path))) {
+        Some((path, Ok(volume))) => {
+            let part = preparation.and_then(|p| p.brain_in(modality, volume.grid()));
+            let original = measure::original(path, &volume, part);
+            let view = original_view(&volume, &original, modality, preparation);
+            pictures.before = Some((view.planes(outlines), caption(&volume)));
+            image.thumbnail = thumbnail(&view);
+            image.original = Some(original);
+        }
+        Some((_, Err(error))) => image.unread = Some(error.to_string()),
+        None => {}
+    }
+    if let Some(preparation) = preparation {
+        let volume = preparation.image(modality)?;
+        let view = View {
+            image: &volume,
+            transform: Transform::identity(),
+            centre_mm: preparation.centre_mm,
+            window: (0.0, 1.0),
+            margin_mm: 8.0,
+        };
+        pictures.after = Some((view.planes(outlines), caption(&volume)));
+        image.thumbnail = thumbnail(&view);
+        image.prepared = Some(preparation.measures(&volume));
+    }
+    Ok((image, pictures))
 }
 
 /// The image as its file has it, through the place that is the middle of the prepared brain.
@@ -332,7 +343,7 @@ fn original_view<'a>(
     View {
         image,
         transform: preparation.map_or(Transform::identity(), |p| p.transform(modality)),
-        centre_mm: preparation.map_or(middle, Preparation::centre_mm),
+        centre_mm: preparation.map_or(middle, |p| p.centre_mm),
         window: (black as f32, white as f32),
         margin_mm: 0.0,
     }
