@@ -5,11 +5,11 @@
 //! ```
 
 use std::error::Error;
-use std::fs::File;
-use std::io::BufWriter;
+use std::path::Path;
 
 use brainmvp_cohort::phantom::{Disease, DiseaseMix, Head, PhantomCase, PhantomConfig, draw_subject};
-use brainmvp_volume::{Modality, Volume};
+use brainmvp_volume::picture::{Picture, Plane};
+use brainmvp_volume::{Grid, Modality, Volume};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -38,65 +38,30 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => return Err(format!("unknown option '{key}'").into()),
         }
     }
-    write_png(&out, &montage(&draw_subject(&config, case).render()).enlarged(zoom))?;
+    montage(&draw_subject(&config, case).render()).scaled(zoom).write_png(Path::new(&out))?;
     Ok(())
-}
-
-/// Grey values in rows.
-struct Picture {
-    width: usize,
-    height: usize,
-    grey: Vec<u8>,
-}
-
-impl Picture {
-    fn black(width: usize, height: usize) -> Self {
-        Self { width, height, grey: vec![0; width * height] }
-    }
-
-    /// Every pixel as a square of `zoom` pixels.
-    fn enlarged(&self, zoom: usize) -> Self {
-        let mut large = Self::black(self.width * zoom, self.height * zoom);
-        for (place, grey) in large.grey.iter_mut().enumerate() {
-            let (row, column) = (place / large.width / zoom, place % large.width / zoom);
-            *grey = self.grey[row * self.width + column];
-        }
-        large
-    }
-
-    fn paste(&mut self, other: &Self, left: usize, top: usize) {
-        for row in 0..other.height {
-            let target = (top + row) * self.width + left;
-            self.grey[target..target + other.width]
-                .copy_from_slice(&other.grey[row * other.width..][..other.width]);
-        }
-    }
 }
 
 fn montage(case: &PhantomCase) -> Picture {
     let focus = focus(case);
-    let columns: Vec<[Picture; 3]> = case
-        .images
+    let rows: Vec<Vec<Picture>> = Plane::ALL
         .iter()
-        .map(|(modality, image)| {
-            let white = percentile(image, if *modality == Modality::Mra { 0.9995 } else { 0.99 });
-            [2, 1, 0].map(|axis| plane(image, axis, focus[axis], white, *modality == Modality::Mra))
+        .map(|plane| {
+            let column = |(modality, image): (&Modality, &Volume<f32>)| {
+                let is_projected = *modality == Modality::Mra;
+                let white = percentile(image, if is_projected { 0.9995 } else { 0.99 });
+                let [.., through] = plane.axes();
+                let (shown, at) = if is_projected {
+                    (projection(image, through), 0)
+                } else {
+                    (image.clone(), focus[through])
+                };
+                Picture::slice(shown.voxels(), shown.shape(), *plane, at, (0.0, white))
+            };
+            case.images.iter().map(column).collect()
         })
         .collect();
-    let width = columns.iter().map(|column| column.iter().map(|p| p.width).max().unwrap_or(0)).sum();
-    let heights: Vec<usize> =
-        (0..3).map(|row| columns.iter().map(|c| c[row].height).max().unwrap_or(0)).collect();
-    let mut picture = Picture::black(width, heights.iter().sum());
-    let mut left = 0;
-    for column in &columns {
-        let mut top = 0;
-        for (plane, height) in column.iter().zip(&heights) {
-            picture.paste(plane, left, top);
-            top += height;
-        }
-        left += column.iter().map(|p| p.width).max().unwrap_or(0);
-    }
-    picture
+    Picture::table(&rows.iter().map(|row| row.iter().collect()).collect::<Vec<_>>())
 }
 
 /// The middle of the lesion in the axial slice that holds most of it, or a little above the middle of the grid.
@@ -127,37 +92,17 @@ fn percentile(image: &Volume<f32>, share: f64) -> f32 {
     values.get((values.len() as f64 * share) as usize).copied().unwrap_or(1.0)
 }
 
-/// A plane across `axis`, up or front at the top, the patient's left on the right.
-fn plane(image: &Volume<f32>, axis: usize, at: usize, white: f32, projection: bool) -> Picture {
-    let shape = image.shape();
-    let (across, up) = [(1, 2), (0, 2), (0, 1)][axis];
-    let mut picture = Picture::black(shape[across], shape[up]);
-    for row in 0..picture.height {
-        for column in 0..picture.width {
-            let mut voxel = [at; 3];
-            voxel[across] = shape[across] - 1 - column;
-            voxel[up] = shape[up] - 1 - row;
-            let value = if projection {
-                (0..shape[axis])
-                    .map(|depth| {
-                        voxel[axis] = depth;
-                        image.at(voxel)
-                    })
-                    .fold(0.0, f32::max)
-            } else {
-                image.at(voxel)
-            };
-            picture.grey[row * picture.width + column] = (255.0 * (value / white).clamp(0.0, 1.0)) as u8;
-        }
+/// The brightest voxel along an axis, as a volume of one voxel along it.
+fn projection(image: &Volume<f32>, axis: usize) -> Volume<f32> {
+    let mut shape = image.shape();
+    shape[axis] = 1;
+    let mut flat = Volume::filled(Grid::new(shape, image.grid().affine), 0.0_f32);
+    for (place, value) in image.voxels().iter().enumerate() {
+        let mut voxel = image.grid().voxel(place);
+        voxel[axis] = 0;
+        let to = flat.grid().offset(voxel);
+        let brightest = &mut flat.voxels_mut()[to];
+        *brightest = brightest.max(*value);
     }
-    picture
-}
-
-fn write_png(path: &str, picture: &Picture) -> Result<(), Box<dyn Error>> {
-    let file = BufWriter::new(File::create(path)?);
-    let mut encoder = png::Encoder::new(file, picture.width as u32, picture.height as u32);
-    encoder.set_color(png::ColorType::Grayscale);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.write_header()?.write_image_data(&picture.grey)?;
-    Ok(())
+    flat
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Landmarks, Result};
 
 /// How a cohort is prepared. Two caches made with equal configurations from equal files are equal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct PrepConfig {
     pub bias_field: bool,
     /// How grey values come to lie in [0, 1].
     pub intensity: Intensity,
+    /// The standard scales of [`Intensity::Nyul`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub landmarks: Option<Landmarks>,
     /// What is cut away around the foreground.
     pub crop: CropKind,
     /// The number type of the stored images.
@@ -43,6 +46,9 @@ pub enum Intensity {
     /// Mean and standard deviation of the brain: a value of 0.5 + z / 8, so that z runs from -4 to 4. Cases are alike
     /// whatever the size of their field of view; for fine-tuning on data of many sites.
     ZScore,
+    /// The percentiles of the brain come to where they lie on average in a cohort ([`Landmarks`]), and what is between them
+    /// follows (Nyúl et al. 2000): tissue has the same grey in all cases, but a large lesion shifts it.
+    Nyul,
 }
 
 /// What is done about the skull.
@@ -133,6 +139,7 @@ impl PrepConfig {
             skull_strip: SkullStrip::Auto,
             bias_field: false,
             intensity: Intensity::Percentile,
+            landmarks: None,
             crop: CropKind::Symmetric,
             dtype: StoredType::F16,
         }
@@ -160,6 +167,17 @@ impl PrepConfig {
                 if !self.steps.iter().any(|s| s == "register") =>
             {
                 return Err(Error::config("register is chosen, but steps lacks 'register'"));
+            }
+            _ => {}
+        }
+        match (self.intensity, &self.landmarks) {
+            (Intensity::Nyul, None) => {
+                return Err(Error::config(
+                    "intensity = nyul needs landmarks, which are learnt from a cohort",
+                ));
+            }
+            (Intensity::Percentile | Intensity::ZScore, Some(_)) => {
+                return Err(Error::config("landmarks are given; choose intensity = nyul with them"));
             }
             _ => {}
         }

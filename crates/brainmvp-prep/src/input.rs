@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use brainmvp_cohort::Case;
 use brainmvp_cohort::check::misplaced;
 use brainmvp_volume::resample::grid_at_spacing;
-use brainmvp_volume::{LabelMap, Role, Volume, nifti, orientation};
+use brainmvp_volume::{LabelMap, Role, Volume, file, orientation};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -67,17 +67,17 @@ pub(crate) fn estimate_bytes(case: &Case, config: &PrepConfig) -> Result<u64> {
     for (_, path) in case.files() {
         let packed_bytes =
             parts(path).iter().filter_map(|part| part.metadata().ok()).map(|m| m.len()).sum::<u64>();
-        headers.push((nifti::read_header(path)?, packed_bytes));
+        headers.push((file::read_header(path)?, packed_bytes));
     }
     let voxels = |shape: [usize; 3]| shape.iter().fold(1_u64, |n, &s| n.saturating_mul(s as u64));
-    let template = config.template.as_deref().map(nifti::read_header).transpose()?;
+    let template = config.template.as_deref().map(file::read_header).transpose()?;
     let grids = headers.iter().map(|(header, _)| header.grid).chain(template.map(|header| header.grid));
     let target = grids.map(|grid| voxels(grid_at_spacing(&grid, config.spacing_mm).shape)).max();
     let target = target.unwrap_or(0).saturating_mul(VOXEL_BYTES);
     let (mut reading, mut resampling, mut writing) = (0_u64, 0_u64, 0_u64);
     for (header, packed_bytes) in &headers {
         let source = voxels(header.grid.shape).saturating_mul(VOXEL_BYTES);
-        let unpacked = packed_bytes.saturating_add(header.voxel_bytes() as u64);
+        let unpacked = packed_bytes.saturating_add(header.voxel_bytes as u64);
         reading = reading.saturating_add(unpacked).saturating_add(source.saturating_mul(2));
         resampling = resampling.saturating_add(source).saturating_add(target.saturating_mul(2));
         writing = writing.saturating_add(target.saturating_mul(3));
@@ -94,8 +94,8 @@ pub(crate) fn read_volumes(case: &Case) -> Result<(CaseVolumes, StepRecord)> {
     let files: Vec<_> = case.files().collect();
     let read = files.into_par_iter().map(|(role, path)| {
         let volume = match role {
-            Role::Image(_) => Read::Image(nifti::read(path)?),
-            _ => Read::Labels(nifti::read_labels(path)?),
+            Role::Image(_) => Read::Image(file::read(path)?),
+            _ => Read::Labels(file::read_labels(path)?),
         };
         Ok((role, path, volume))
     });

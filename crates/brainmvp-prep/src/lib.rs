@@ -9,6 +9,7 @@ pub mod cache;
 mod config;
 mod error;
 mod input;
+mod landmarks;
 mod memory;
 mod percentile;
 mod pipeline;
@@ -19,6 +20,7 @@ mod template;
 
 pub use config::{CropKind, Intensity, PrepConfig, PrepPreset, RegisterKind, SkullStrip, StoredType};
 pub use error::{Error, Result};
+pub use landmarks::{LANDMARK_PERCENTILES, Landmarks, Learnt, STANDARD_RANGE, Standard};
 pub use memory::{MemoryGate, Permit};
 pub use percentile::{NoPercentiles, percentiles};
 pub use pipeline::{CaseVolumes, Pipeline};

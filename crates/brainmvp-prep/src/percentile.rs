@@ -7,7 +7,7 @@ const BUCKETS: usize = 1 << 16;
 /// Values that are looked at together.
 const BLOCK: usize = 64;
 
-/// The percentiles `low` and `high` (0 to 100) of all values, linear between neighbours as numpy's default:
+/// Percentiles (0 to 100) of all values, linear between neighbours as numpy's default:
 /// the value at place `q / 100 * (n - 1)` of the sorted values.
 ///
 /// Two counting passes over the values, by the upper and by the lower half of their bits, in an order of the bits
@@ -15,7 +15,7 @@ const BLOCK: usize = 64;
 ///
 /// # Errors
 /// [`NoPercentiles`] where there are no values, or some are not finite.
-pub fn percentiles(values: &[f32], [low, high]: [f64; 2]) -> Result<[f32; 2], NoPercentiles> {
+pub fn percentiles<const N: usize>(values: &[f32], wanted: [f64; N]) -> Result<[f32; N], NoPercentiles> {
     if values.is_empty() {
         return Err(NoPercentiles::Empty);
     }
@@ -24,14 +24,14 @@ pub fn percentiles(values: &[f32], [low, high]: [f64; 2]) -> Result<[f32; 2], No
         0 => {}
         voxels => return Err(NoPercentiles::NotFinite { voxels }),
     }
-    let places = [low, high].map(|q| (q.clamp(0.0, 100.0) / 100.0) * (values.len() - 1) as f64);
+    let places = wanted.map(|q| (q.clamp(0.0, 100.0) / 100.0) * (values.len() - 1) as f64);
     let ranks = places.map(|place| [place.floor() as usize, place.ceil() as usize]);
     let found = select(values, &counts, ranks.as_flattened());
     let between = |i: usize| {
         let (below, above) = (f64::from(found[2 * i]), f64::from(found[2 * i + 1]));
         (below + (above - below) * places[i].fract()) as f32
     };
-    Ok([between(0), between(1)])
+    Ok(std::array::from_fn(between))
 }
 
 /// Why values have no percentiles.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_registration::{Pyramid, StandardSpace};
 use brainmvp_volume::orientation::Reorientation;
-use brainmvp_volume::{Grid, nifti};
+use brainmvp_volume::{Grid, file};
 
 use crate::{Error, Result};
 
@@ -27,7 +27,7 @@ impl Template {
     /// # Errors
     /// [`Error::Volume`] where the file cannot be read, [`Error::Config`] where its image cannot be registered to.
     pub fn read(path: &Path) -> Result<Self> {
-        let image = nifti::read(path)?;
+        let image = file::read(path)?;
         let pyramid =
             Pyramid::new(&image).map_err(|e| Error::config(format!("template = {}: {e}", path.display())))?;
         let grid = Reorientation::to_ras(&image.grid().affine).grid(image.grid());

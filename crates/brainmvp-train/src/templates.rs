@@ -7,12 +7,12 @@ use brainmvp_prep::cache::GridRecord;
 use brainmvp_ssl::FrozenTemplates;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_ssl::templates::template_start;
+use brainmvp_volume::picture::Picture;
 use brainmvp_volume::{Affine, Grid, Modality, Volume, nifti};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::CaseSource;
 use crate::checkpoint::Checkpoint;
-use crate::log::picture::Picture;
 use crate::run::RunFolder;
 use crate::saved::SavedNetwork;
 use crate::{Error, Result};

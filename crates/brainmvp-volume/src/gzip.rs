@@ -93,6 +93,27 @@ impl Source {
         if self.is_gzip { self.unpack(skip as usize, end as usize) } else { self.plain(skip, count) }
     }
 
+    /// The first `count` bytes of the gzip stream that begins at `skip`, behind a header that is not packed.
+    pub(crate) fn packed_section(mut self, skip: u64, count: usize) -> Result<Section> {
+        if self.is_gzip {
+            return Err(Error::unsupported(&self.path, "packed twice; unpack it once"));
+        }
+        let capacity = self.stored_bytes.saturating_sub(skip).saturating_mul(MAX_RATIO);
+        if count as u64 > capacity {
+            return Err(Error::malformed(
+                &self.path,
+                format!(
+                    "truncated, or its header is wrong: it declares {count} bytes, the file can hold at most {capacity}"
+                ),
+            ));
+        }
+        let mut packed = Vec::new();
+        self.file.seek(SeekFrom::Start(skip)).map_err(|source| Error::io(&self.path, source))?;
+        (&self.file).read_to_end(&mut packed).map_err(|source| Error::io(&self.path, source))?;
+        self.is_gzip = true;
+        Ok(Section { bytes: self.unpacked(&packed, count)?, skip: 0 })
+    }
+
     fn plain(&mut self, skip: u64, count: usize) -> Result<Section> {
         self.file.seek(SeekFrom::Start(skip)).map_err(|source| Error::io(&self.path, source))?;
         let mut bytes = Vec::with_capacity(count);
@@ -109,13 +130,16 @@ impl Source {
         let mut packed = Vec::new();
         self.rewind()?;
         (&self.file).read_to_end(&mut packed).map_err(|source| Error::io(&self.path, source))?;
+        Ok(Section { bytes: self.unpacked(&packed, end)?, skip })
+    }
+
+    fn unpacked(&self, packed: &[u8], end: usize) -> Result<Vec<u8>> {
         // Zeroed memory that is never touched costs nothing, so a header that lies costs nothing either.
         let mut bytes = vec![0; end];
-        match Decompressor::new().gzip_decompress(&packed, &mut bytes) {
-            Ok(length) if length == end => {}
-            _ => bytes = self.unpack_stream(&packed, end)?,
+        match Decompressor::new().gzip_decompress(packed, &mut bytes) {
+            Ok(length) if length == end => Ok(bytes),
+            _ => self.unpack_stream(packed, end),
         }
-        Ok(Section { bytes, skip })
     }
 
     /// Several members, bytes behind the voxels, or a broken stream whose fault has to be told.

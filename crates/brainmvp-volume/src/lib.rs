@@ -10,11 +10,15 @@ mod affine;
 mod aliases;
 mod atomic;
 mod error;
+pub mod file;
 mod grid;
 mod gzip;
+mod mgh;
 mod modality;
 pub mod nifti;
+mod nrrd;
 pub mod orientation;
+pub mod picture;
 pub mod resample;
 mod volume;
 

@@ -343,7 +343,7 @@ fn a_file_can_be_placed_as_another_one_to_the_bit() {
     let header = nifti::read_header(&first).unwrap();
     let second = folder.path().join("second.nii");
     let labels = LabelMap::filled(header.grid, 2);
-    nifti::write_labels_in(&second, &labels, "", &header.geometry).unwrap();
+    nifti::write_labels_in(&second, &labels, "", Some(&header.geometry)).unwrap();
     let written = nifti::read_header(&second).unwrap();
     assert_eq!((&written.grid, &written.geometry), (&header.grid, &header.geometry));
     assert_eq!(written.geometry.codes(), [3, 4]);

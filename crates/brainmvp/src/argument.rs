@@ -133,7 +133,7 @@ pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
 /// Refuses a file where a folder is to be written.
 pub(crate) fn refuse_file_as_folder(path: &Path) -> anyhow::Result<()> {
     if path.exists() && !path.is_dir() {
-        return Err(bad_input(format!("{}: is a file, but --out takes a folder", path.display())));
+        return Err(bad_input(format!("{}: is a file, but a folder is to be written there", path.display())));
     }
     Ok(())
 }

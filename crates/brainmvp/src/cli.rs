@@ -6,8 +6,8 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    atlas, bench, check, convert, datasets, demo, embed, evaluate, finetune, index, list, phantom, predict,
-    preprocess, pretrain, register, split, templates, weights,
+    atlas, bench, check, convert, datasets, demo, embed, evaluate, finetune, index, landmarks, list, phantom,
+    predict, preprocess, pretrain, register, report, split, templates, weights,
 };
 use crate::failure;
 use crate::ui::Ui;
@@ -25,6 +25,7 @@ Examples:
   brainmvp index phantom --out cohort.json          # find out which file is what
   brainmvp check cohort.json                        # open every file and say what is wrong
   brainmvp preprocess cohort.json --out cache       # bring every case to one grid and scale
+  brainmvp report cache --cohort cohort.json --out report             # look at every case, and at the outliers
   brainmvp pretrain --data cache --out run          # train an encoder and templates, no labels needed
   brainmvp templates run --out templates            # see what was learnt
   brainmvp finetune segment --data cache --init run --out segmenter     # with few labels
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     Register(register::Register),
     Atlas(atlas::Atlas),
     Preprocess(preprocess::Preprocess),
+    Landmarks(landmarks::Landmarks),
+    Report(report::Report),
     Pretrain(pretrain::Pretrain),
     Templates(templates::Templates),
     Finetune(finetune::Finetune),
@@ -91,6 +94,8 @@ impl Command {
             Self::Register(register) => register.run(ui),
             Self::Atlas(atlas) => atlas.run(ui),
             Self::Preprocess(preprocess) => preprocess.run(ui),
+            Self::Landmarks(landmarks) => landmarks.run(ui),
+            Self::Report(report) => report.run(ui),
             Self::Pretrain(pretrain) => pretrain.run(ui),
             Self::Templates(templates) => templates.run(ui),
             Self::Finetune(finetune) => finetune.run(ui),

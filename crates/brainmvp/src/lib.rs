@@ -10,6 +10,7 @@
 //! | [`registration`] | images of one head, or of two, onto each other; templates from a cohort |
 //! | [`dicom`] | DICOM series to volumes and to BIDS |
 //! | [`prep`] | volumes to prepared cases: the pipeline and its cache |
+//! | [`quality`] | how good images are: measures, outliers, pictures of cases, a table of the cohort |
 //! | [`kernels`] | channels-last 3-D operations for Burn |
 //! | [`nets`] | networks, their layers and weights |
 //! | [`ssl`] | self-supervised objectives |
@@ -47,6 +48,7 @@ pub use brainmvp_kernels as kernels;
 pub use brainmvp_metrics as metrics;
 pub use brainmvp_nets as nets;
 pub use brainmvp_prep as prep;
+pub use brainmvp_quality as quality;
 pub use brainmvp_registration as registration;
 pub use brainmvp_ssl as ssl;
 pub use brainmvp_train as train;

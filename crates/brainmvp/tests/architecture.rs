@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What each crate may use of the workspace, and whether it may use Burn.
-const ALLOWED: [(&str, &[&str], bool); 12] = [
+const ALLOWED: [(&str, &[&str], bool); 13] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
     ("registration", &["volume"], false),
     ("dicom", &["volume", "cohort"], false),
     ("prep", &["volume", "cohort", "registration"], false),
+    ("quality", &["volume", "cohort", "registration", "prep"], false),
     ("kernels", &[], true),
     ("nets", &["kernels"], true),
     ("ssl", &["volume", "kernels", "nets"], true),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::{Role, nifti, write_atomically};
+use brainmvp_volume::{Role, file, nifti, write_atomically};
 use serde_json::{Map, json};
 
 use super::{BidsFolder, BidsName, DatasetType, Participant, label_of};
@@ -153,8 +153,8 @@ fn copy(path: &Path, name: &BidsName, folder: &BidsFolder) -> Result<()> {
     let Some(ending) = ending else {
         let to = folder.place(name, ".nii.gz")?;
         let written = match name.role {
-            Role::Image(_) => nifti::write(&to, &nifti::read(path)?, nifti::WriteOptions::default()),
-            _ => nifti::write_labels(&to, &nifti::read_labels(path)?, ""),
+            Role::Image(_) => nifti::write(&to, &file::read(path)?, nifti::WriteOptions::default()),
+            _ => nifti::write_labels(&to, &file::read_labels(path)?, ""),
         };
         return Ok(written?);
     };

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use brainmvp_volume::nifti::{self, Placement};
-use brainmvp_volume::{Grid, Role, Volume};
+use brainmvp_volume::nifti::Placement;
+use brainmvp_volume::{Grid, Role, Volume, file};
 
 use super::{CheckOptions, Kind, Problem};
 use crate::Case;
@@ -12,7 +12,7 @@ use crate::Case;
 /// More different values than this are not labels.
 const MOST_LABELS: usize = 256;
 
-/// How far a label may be from a whole number: the noise of a scaling (as in [`nifti::read_labels`]).
+/// How far a label may be from a whole number: the noise of a scaling (as in [`file::read_labels`]).
 const LABEL_TOLERANCE: f32 = 1e-3;
 
 /// How far from a right angle two axes may be, as the cosine of their angle.
@@ -27,7 +27,7 @@ pub(super) struct Facts {
     pub(super) labels: Option<BTreeSet<u16>>,
     /// World coordinates of the corners of the box around all voxels that are not 0; none where all are.
     pub(super) content_mm: Option<[[f64; 3]; 2]>,
-    placement: Placement,
+    placement: Option<Placement>,
     not_finite: usize,
     range: [f32; 2],
 }
@@ -35,8 +35,8 @@ pub(super) struct Facts {
 impl Facts {
     /// Reads a file.
     pub(super) fn read(path: &Path) -> brainmvp_volume::Result<(Self, Volume)> {
-        let placement = nifti::read_header(path)?.placement;
-        let volume = nifti::read(path)?;
+        let placement = file::read_header(path)?.nifti.map(|header| header.placement);
+        let volume = file::read(path)?;
         let finite = || volume.voxels().iter().copied().filter(|value| value.is_finite());
         let range =
             finite().fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], v| [low.min(v), high.max(v)]);
@@ -116,7 +116,7 @@ impl Facts {
             let degrees = worst.min(1.0).asin().to_degrees();
             found.push((Kind::Shear, format!("axes are {degrees:.2} degrees off the right angle")));
         }
-        if self.placement == Placement::Spacing {
+        if self.placement == Some(Placement::Spacing) {
             let message = "no usable sform or qform: orientation unknown, taken as RAS".to_owned();
             found.push((Kind::NoOrientation, message));
         }

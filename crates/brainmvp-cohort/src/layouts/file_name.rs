@@ -2,27 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+pub(super) use brainmvp_volume::file::stem;
 use brainmvp_volume::{Aliases, Role};
 use walkdir::WalkDir;
 
 use super::Candidate;
 
-/// The endings of volume files; of a pair the header is listed.
-const ENDINGS: [&str; 4] = [".nii.gz", ".nii", ".hdr.gz", ".hdr"];
-
 /// What separates the words of a name. `|` is known from lists of series names.
 const SEPARATORS: [char; 5] = ['-', '_', '.', ' ', '|'];
-
-/// The name without folder and ending, or `None` for what is no volume file.
-pub(super) fn stem(path: &Path) -> Option<&str> {
-    let name = path.file_name()?.to_str()?;
-    let ending = ENDINGS.iter().find(|e| name.len() > e.len() && ends_with(name, e))?;
-    Some(&name[..name.len() - ending.len()])
-}
-
-fn ends_with(name: &str, ending: &str) -> bool {
-    name.get(name.len() - ending.len()..).is_some_and(|end| end.eq_ignore_ascii_case(ending))
-}
 
 /// All volume files below `root`, sorted, hidden ones left out; and what could not be looked into.
 pub(super) fn volume_files(root: &Path) -> (Vec<PathBuf>, Vec<String>) {

@@ -216,7 +216,7 @@ fn choose(path: &Path, name: &str, options: &IndexOptions) -> Result<(&'static d
         recognised.next().ok_or_else(|| {
             Error::malformed(
                 path,
-                "no layout fits: neither volumes (.nii .nii.gz .hdr) below it nor a data list (.json)",
+                "no layout fits: neither volumes (.nii .nii.gz .hdr .mgz .nrrd) below it nor a data list (.json)",
             )
         })?
     } else {
@@ -245,7 +245,7 @@ fn find_layout(name: &str) -> Result<&'static dyn Layout> {
     })
 }
 
-/// Whether there is a volume file (.nii, .nii.gz, .hdr) below a folder, or a data list is given.
+/// Whether there is a volume file (NIfTI, MGH, NRRD) below a folder, or a data list is given.
 pub fn holds_volumes(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
         || !file_name::volume_files(path).0.is_empty()

@@ -230,8 +230,8 @@ impl Reader<'_> {
         known: Option<Modality>,
     ) -> std::result::Result<(String, Candidate), String> {
         let path = Path::new(image);
-        let stem =
-            file_name::stem(path).ok_or_else(|| format!("{image}: not a volume (.nii .nii.gz .hdr)"))?;
+        let stem = file_name::stem(path)
+            .ok_or_else(|| format!("{image}: not a volume (.nii .nii.gz .hdr .mgz .nrrd)"))?;
         let folder = path.parent().map_or_else(String::new, last_name);
         let named = file_name::parse(path, &folder, &self.options.aliases);
         if let Some(modality) = known {

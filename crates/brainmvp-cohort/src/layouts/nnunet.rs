@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::{Modality, Role};
+use brainmvp_volume::{Modality, Role, file};
 use serde_json::{Map, Value};
 
 use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, name_of};
@@ -140,7 +140,7 @@ fn list_one(folder: &Path, options: &IndexOptions, listing: &mut Listing) -> Res
                 listing.rejected.push(Rejected { case, reason });
                 continue;
             }
-            let label = [".nii.gz", ".nii"].map(|ending| folder.join(labels).join(format!("{case}{ending}")));
+            let label = file::ENDINGS.map(|ending| folder.join(labels).join(format!("{case}{ending}")));
             let label = label.into_iter().find(|path| path.is_file());
             let images: Vec<PathBuf> = images.into_values().collect();
             push(listing, (&data_set, &case), &images, label, (&channels, split));

@@ -1,9 +1,11 @@
 //! Intensities to [0, 1].
 
+use brainmvp_volume::Modality;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::Step;
+use crate::landmarks::landmarks_of;
 use crate::percentile::percentiles;
 use crate::{CaseVolumes, Error, Intensity, PrepConfig, Result};
 
@@ -20,6 +22,7 @@ impl Step for Normalize {
         match config.intensity {
             Intensity::Percentile => self.by_percentiles(case, config),
             Intensity::ZScore => self.by_deviation(case),
+            Intensity::Nyul => self.by_landmarks(case, config),
         }
     }
 }
@@ -44,39 +47,66 @@ impl Normalize {
         })
     }
 
-    /// Mean and deviation are those of the brain mask, or without one of the voxels that are not 0.
+    /// Landmarks are those of the brain.
+    fn by_landmarks(&self, case: &mut CaseVolumes, config: &PrepConfig) -> Result<Value> {
+        self.in_brain(case, |modality, inside| {
+            let standard = config.landmarks.as_ref().and_then(|landmarks| landmarks.of(modality));
+            let standard = standard.ok_or("there are no landmarks of this modality")?;
+            let own = landmarks_of(inside)?;
+            let scale = standard.scale_from(&own);
+            Ok((move |value| scale.apply(value), json!({ "landmarks": own })))
+        })
+    }
+
+    /// Mean and deviation are those of the brain.
     fn by_deviation(&self, case: &mut CaseVolumes) -> Result<Value> {
         /// How many standard deviations lie between 0 and 1.
         const RANGE: f64 = 8.0;
+        self.in_brain(case, |_, inside| {
+            let (mut sum, mut squares) = (0.0, 0.0);
+            for value in inside.iter().map(|value| f64::from(*value)) {
+                (sum, squares) = (sum + value, squares + value * value);
+            }
+            let count = inside.len() as f64;
+            let mean = sum / count;
+            let deviation = (squares / count - mean * mean).sqrt();
+            if !(deviation > 1e-6 * mean.abs() && deviation.is_finite()) {
+                return Err(format!(
+                    "mean {mean} and deviation {deviation} of {count} voxels: no range to scale"
+                ));
+            }
+            let scale = move |value| 0.5 + (value - mean) / deviation / RANGE;
+            Ok((scale, json!({ "mean": mean, "deviation": deviation })))
+        })
+    }
+
+    /// Scales every image as `find` says from its values in the brain: the voxels of the brain mask, or without one all,
+    /// that are not 0. The others, which the image does not reach, stay 0.
+    fn in_brain<S: Fn(f64) -> f64>(
+        &self,
+        case: &mut CaseVolumes,
+        find: impl Fn(Modality, &[f32]) -> std::result::Result<(S, Value), String> + Sync,
+    ) -> Result<Value> {
         case.common_grid(self.name())?;
         let mask = case.brain_mask.take();
         let done = case.map_images(|modality, mut image| {
             let fail = |reason: String| Error::step("normalize", format!("{modality}: {reason}"));
-            let inside = |place: usize, value: f32| match &mask {
-                Some(mask) => mask.voxels()[place] > 0,
-                None => value != 0.0,
+            let inside = |place: usize, value: f32| {
+                value != 0.0 && mask.as_ref().is_none_or(|mask| mask.voxels()[place] > 0)
             };
-            let (mut count, mut sum, mut squares) = (0.0_f64, 0.0, 0.0);
+            let mut values = Vec::new();
             for (place, value) in image.voxels().iter().enumerate().filter(|(p, v)| inside(*p, **v)) {
                 if !value.is_finite() {
                     return Err(fail(format!("voxel {:?} is {value}", image.grid().voxel(place))));
                 }
-                let value = f64::from(*value);
-                (count, sum, squares) = (count + 1.0, sum + value, squares + value * value);
+                values.push(*value);
             }
-            let mean = sum / count;
-            let deviation = (squares / count - mean * mean).sqrt();
-            if !(deviation > 1e-6 * mean.abs() && deviation.is_finite()) {
-                return Err(fail(format!(
-                    "mean {mean} and deviation {deviation} of {count} voxels: no range to scale"
-                )));
-            }
+            let (scale, told) = find(modality, &values).map_err(fail)?;
             for (place, value) in image.voxels_mut().iter_mut().enumerate() {
-                let score = (f64::from(*value) - mean) / deviation;
                 *value =
-                    if inside(place, *value) { (0.5 + score / RANGE).clamp(0.0, 1.0) as f32 } else { 0.0 };
+                    if inside(place, *value) { scale(f64::from(*value)).clamp(0.0, 1.0) as f32 } else { 0.0 };
             }
-            Ok((image, json!({ "mean": mean, "deviation": deviation })))
+            Ok((image, told))
         });
         case.brain_mask = mask;
         done

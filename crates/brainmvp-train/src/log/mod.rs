@@ -1,13 +1,11 @@
 //! What a run leaves behind for people to look at.
 //!
 //! - [`metrics`]: `metrics.jsonl`, one line a step, and `validation.jsonl`, the records that scripts read;
-//! - [`tensorboard`]: the same numbers, and pictures, as TensorBoard events;
-//! - [`picture`]: grey pictures of slices of volumes, for TensorBoard and as PNG files.
+//! - [`tensorboard`]: the same numbers, and pictures, as TensorBoard events.
 //!
 //! Nothing here knows of networks or tensors: numbers and slices come in, files come out.
 
 pub mod metrics;
-pub mod picture;
 pub mod tensorboard;
 
 use std::path::{Path, PathBuf};

@@ -17,15 +17,16 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::picture::Picture;
+use brainmvp_volume::picture::Picture;
+
 use super::{Error, Result};
 
 /// The version of the format, which every file begins with.
 const FILE_VERSION: &str = "brain.Event:2";
 /// `SessionLog.SessionStatus.START`.
 const START: u64 = 1;
-/// `Image.colorspace` of a picture with one channel.
-const GREY: u64 = 1;
+/// `Image.colorspace` of a picture with one channel, and with three.
+const CHANNELS: [u64; 2] = [1, 3];
 
 /// Writes scalars and pictures to a new event file in the folder of a run.
 #[derive(Debug)]
@@ -109,7 +110,7 @@ fn event(wall_time_s: f64, step: u64, what: What<'_>) -> Vec<u8> {
         What::Image { tag, picture } => {
             let size =
                 Message::default().integer(1, picture.height() as u64).integer(2, picture.width() as u64);
-            let image = size.integer(3, GREY).bytes(4, &picture.png());
+            let image = size.integer(3, CHANNELS[usize::from(!picture.is_grey())]).bytes(4, &picture.png());
             let value = Message::default().bytes(1, tag.as_bytes()).bytes(4, &image.0);
             event.bytes(5, &summary(value).0)
         }
@@ -191,7 +192,8 @@ fn wall_time_s() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::picture::Plane;
+    use brainmvp_volume::picture::Plane;
+
     use super::*;
 
     /// A field as read back: its number and what it holds.

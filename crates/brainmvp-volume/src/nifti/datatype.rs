@@ -111,7 +111,7 @@ impl Datatype {
     }
 
     /// Bytes to voxels, `value * slope + inter` (computed in f64) where a scaling is given.
-    pub(super) fn decode(self, bytes: &[u8], big_endian: bool, scaling: Option<(f64, f64)>) -> Vec<f32> {
+    pub(crate) fn decode(self, bytes: &[u8], big_endian: bool, scaling: Option<(f64, f64)>) -> Vec<f32> {
         with_type!(self, T => {
             const SIZE: usize = size_of::<T>();
             match (big_endian, scaling) {

@@ -12,7 +12,7 @@ pub(super) const LONGEST: usize = NIFTI_2.size;
 
 /// A whole head at 0.25 mm has fewer voxels; a header that asks for more than this is refused, so that a small
 /// packed file cannot unpack into all memory.
-const MAX_VOXELS: usize = 1 << 29;
+pub(crate) const MAX_VOXELS: usize = 1 << 29;
 
 /// Where the voxels of a header stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod write;
 
 pub use datatype::Datatype;
 pub use geometry::Geometry;
+pub(crate) use header::MAX_VOXELS;
 pub use header::{Header, SpatialUnits, Storage};
 pub use placement::Placement;
 pub use read::{read, read_header, read_labels};

@@ -2,14 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use super::header::{Header, LONGEST, Storage};
+use crate::file::as_labels;
 use crate::gzip::Source;
 use crate::{Error, LabelMap, Result, Volume};
-
-/// How far a label may be from a whole number: the noise of a scaling, not of an interpolation.
-const LABEL_TOLERANCE: f32 = 1e-3;
 
 /// Reads an image; `f32` voxels after scaling, NaN and infinity as they are in the file.
 ///
@@ -37,23 +33,7 @@ pub fn read(path: &Path) -> Result<Volume<f32>> {
 /// # Errors
 /// As [`read`], and where a voxel is further than 0.001 from a whole number of 0 to 65535.
 pub fn read_labels(path: &Path) -> Result<LabelMap> {
-    let volume = read(path)?;
-    let is_label = |value: f32| {
-        let label = value.round();
-        (value - label).abs() <= LABEL_TOLERANCE && (0.0..=f32::from(u16::MAX)).contains(&label)
-    };
-    if let Some(offset) = volume.voxels().par_iter().position_first(|value| !is_label(*value)) {
-        let [x, y, z] = volume.grid().voxel(offset);
-        let value = volume.voxels()[offset];
-        return Err(Error::unsupported(
-            path,
-            format!(
-                "not a label map: voxel ({x}, {y}, {z}) is {value}; labels are whole numbers of 0 to 65535"
-            ),
-        ));
-    }
-    let labels = volume.voxels().par_iter().map(|value| value.round() as u16).collect();
-    Ok(LabelMap::new(*volume.grid(), labels))
+    as_labels(&read(path)?, path)
 }
 
 /// Reads the header alone, which costs a few hundred bytes of the file.

@@ -54,12 +54,17 @@ pub fn write_labels(path: &Path, labels: &LabelMap, description: &str) -> Result
     put_labels(path, labels, description, None)
 }
 
-/// [`write_labels`], placed as another file of the same grid is.
+/// [`write_labels`], placed as another file of the same grid is, where there is one.
 ///
 /// # Errors
 /// As [`write`](fn@write).
-pub fn write_labels_in(path: &Path, labels: &LabelMap, description: &str, geometry: &Geometry) -> Result<()> {
-    put_labels(path, labels, description, Some(geometry.clone()))
+pub fn write_labels_in(
+    path: &Path,
+    labels: &LabelMap,
+    description: &str,
+    geometry: Option<&Geometry>,
+) -> Result<()> {
+    put_labels(path, labels, description, geometry.cloned())
 }
 
 fn put_labels(path: &Path, labels: &LabelMap, description: &str, geometry: Option<Geometry>) -> Result<()> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use brainmvp_registration::atlas::{AtlasOptions, average};
 use brainmvp_volume::nifti::{self, Datatype, WriteOptions};
 use brainmvp_volume::resample::{Interpolation, to_spacing};
-use brainmvp_volume::{Modality, Volume, orientation};
+use brainmvp_volume::{Modality, Volume, file, orientation};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
@@ -59,13 +59,13 @@ impl Atlas {
             return Err(bad_input(format!("no case of the cohort has {}", self.modality)))
                 .advise(|_| "choose another --modality".to_owned());
         };
-        let start = orientation::to_ras(nifti::read(self.like.as_ref().unwrap_or(first))?);
+        let start = orientation::to_ras(file::read(self.like.as_ref().unwrap_or(first))?);
         let spacing = self.spacing.or(self.like.is_none().then_some([1.0; 3]));
         let start = spacing.map_or(start.clone(), |mm| to_spacing(&start, mm, Interpolation::Trilinear));
         let options = AtlasOptions { rounds: self.rounds, seed: self.seed };
         let progress = Progress::new(ui, "atlas", "registrations", images.len() * self.rounds);
         let read =
-            |index: usize| -> brainmvp_registration::Result<Volume> { Ok(nifti::read(images[index].1)?) };
+            |index: usize| -> brainmvp_registration::Result<Volume> { Ok(file::read(images[index].1)?) };
         let atlas = average(&start, images.len(), &read, &options, &|done| progress.advance(done))
             .advise(|_| "give an image with --like that all of them resemble".to_owned())?;
         progress.finish();

@@ -1,16 +1,19 @@
 //! `brainmvp preprocess`
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use brainmvp_cohort::Cohort;
 use brainmvp_prep::cache::Manifest;
 use brainmvp_prep::{
-    CropKind, Intensity, Outcome, Pipeline, PrepConfig, PrepPreset, RegisterKind, RunOptions, Shard,
-    SkullStrip, StoredType, Summary, preprocess_shard,
+    CropKind, Intensity, Landmarks, Outcome, Pipeline, PrepConfig, PrepPreset, RegisterKind, RunOptions,
+    Shard, SkullStrip, StoredType, Summary, preprocess_shard,
 };
+use brainmvp_volume::Modality;
 use clap::Args;
 
-use super::{counted, load_cohort};
+use super::{counted, load_cohort, report};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::interrupt;
@@ -30,6 +33,7 @@ Examples:
   brainmvp preprocess cohort.json --out cache --template sri24.nii.gz --register affine
   brainmvp preprocess cohort.json --out cache-2mm --preset released --spacing 2 --memory 4G
   brainmvp preprocess cohort.json --out cache --skull-strip mask     # trust no mask but the cases' own
+  brainmvp preprocess cohort.json --out cache --report report        # and look at what became of them
   sbatch --array=1-16 --wrap 'brainmvp preprocess cohort.json --out cache --shard auto'
 
 Exit codes: 0 at least one case is prepared (cases left out are named), 1 failed or interrupted,
@@ -66,10 +70,14 @@ pub(crate) struct Preprocess {
     /// Take away the shading that receive coils lay over an image (N4)
     #[arg(long)]
     bias_field: bool,
-    /// How grey values come to lie in [0, 1]: percentiles of the volume, or 0.5 + z/8 in the brain [default: percentile]
-    #[arg(long, value_parser = argument::choice(
-        &[("percentile", Intensity::Percentile), ("zscore", Intensity::ZScore)]))]
+    /// How grey values come to lie in [0, 1]: percentiles of the volume, 0.5 + z/8 in the brain, or the standard scale of
+    /// --landmarks [default: percentile, or nyul with --landmarks]
+    #[arg(long, value_parser = argument::choice(&[
+        ("percentile", Intensity::Percentile), ("zscore", Intensity::ZScore), ("nyul", Intensity::Nyul)]))]
     intensity: Option<Intensity>,
+    /// Standard scale of each modality, as `brainmvp landmarks` learns it
+    #[arg(long, value_name = "FILE")]
+    landmarks: Option<PathBuf>,
     /// What to cut away around the brain: as much on both sides, all there is, or nothing [default: symmetric]
     #[arg(long, value_parser = argument::choice(
         &[("symmetric", CropKind::Symmetric), ("bounding-box", CropKind::BoundingBox), ("none", CropKind::None)]))]
@@ -87,6 +95,9 @@ pub(crate) struct Preprocess {
     /// (as auto/8) an indexed Kubernetes job
     #[arg(long, value_name = "I/N", value_parser = argument::shard)]
     shard: Option<Shard>,
+    /// Afterwards, write a picture of every case and a table of the cohort here (`brainmvp report`)
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// Prepare every case anew
     #[arg(long)]
     force: bool,
@@ -96,9 +107,11 @@ impl Preprocess {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         let cohort = load_cohort(&self.cohort)?;
         argument::refuse_file_as_folder(&self.out)?;
-        let config = self.config();
+        self.report.as_deref().map(argument::refuse_file_as_folder).transpose()?;
+        let config = self.config()?;
         // Wrong settings are told before anything else.
         Pipeline::new(&config)?;
+        refuse_unknown_modalities(&cohort, &config)?;
         if Manifest::load(&self.out).is_ok_and(|manifest| manifest.config != config) {
             let out = self.out.display();
             ui.note(format!("note: {out} was made with other settings; every case is prepared anew"));
@@ -125,13 +138,23 @@ impl Preprocess {
         };
         let summary = preprocess_shard(&cohort, shard, &self.out, &config, &options, &told).advise(advice)?;
         progress.finish();
-        self.tell(&summary, ui)
+        let told = self.tell(&summary, ui);
+        if let Some(report) = self.report.as_deref().filter(|_| summary.not_begun == 0) {
+            let RunOptions { memory_bytes, force, stop } = options;
+            let options = brainmvp_quality::Options { shard, memory_bytes, force, stop };
+            report::write(&self.out, Some(&cohort), report, &options, ui)?;
+        }
+        told?;
+        ui.note(format!("next: brainmvp pretrain --data {} --out RUN", self.out.display()));
+        Ok(())
     }
 
-    fn config(&self) -> PrepConfig {
+    fn config(&self) -> anyhow::Result<PrepConfig> {
+        let landmarks = self.landmarks.as_deref().map(Landmarks::load).transpose()?;
         let preset = PrepConfig::preset(self.preset);
         let register = if self.template.is_some() { RegisterKind::Affine } else { preset.register };
-        PrepConfig {
+        let intensity = if landmarks.is_some() { Intensity::Nyul } else { preset.intensity };
+        Ok(PrepConfig {
             steps: if self.steps.is_empty() { preset.steps } else { self.steps.clone() },
             register: self.register.unwrap_or(register),
             template: self.template.clone(),
@@ -139,10 +162,11 @@ impl Preprocess {
             percentiles: self.percentiles.unwrap_or(preset.percentiles),
             skull_strip: self.skull_strip.unwrap_or(preset.skull_strip),
             bias_field: self.bias_field || preset.bias_field,
-            intensity: self.intensity.unwrap_or(preset.intensity),
+            intensity: self.intensity.unwrap_or(intensity),
+            landmarks,
             crop: self.crop.unwrap_or(preset.crop),
             dtype: self.dtype.unwrap_or(preset.dtype),
-        }
+        })
     }
 
     /// Says what became of the cases, each that failed by name, and whether that is a success.
@@ -171,9 +195,23 @@ impl Preprocess {
             return Err(bad_input("no case could be prepared"))
                 .advise(|_| format!("`brainmvp check {}` says more", self.cohort.display()));
         }
-        ui.note(format!("next: brainmvp pretrain --data {} --out RUN", self.out.display()));
         Ok(())
     }
+}
+
+/// Refuses a cohort with images that there is no standard scale for: all their cases would be left out.
+fn refuse_unknown_modalities(cohort: &Cohort, config: &PrepConfig) -> anyhow::Result<()> {
+    let Some(landmarks) = &config.landmarks else { return Ok(()) };
+    let found: BTreeSet<_> = cohort.cases.iter().flat_map(|case| case.images.keys().copied()).collect();
+    let unknown: Vec<_> =
+        found.into_iter().filter(|m| landmarks.of(*m).is_none()).map(Modality::name).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(bad_input(format!("the landmarks have no {}", unknown.join(", ")))).advise(|_| {
+        "learn them from cases that have all modalities (`brainmvp landmarks`), or take these images out of the cohort"
+            .to_owned()
+    })
 }
 
 fn advice(error: &brainmvp_prep::Error) -> String {

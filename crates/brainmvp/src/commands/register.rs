@@ -6,7 +6,7 @@ use std::time::Instant;
 use brainmvp_registration::{Motion, Options, Pyramid, Registration, itk, register};
 use brainmvp_volume::nifti::{self, Datatype, WriteOptions};
 use brainmvp_volume::resample::{Interpolation, onto_grid};
-use brainmvp_volume::{Grid, Volume};
+use brainmvp_volume::{Grid, Volume, file};
 use clap::Args;
 
 use crate::argument;
@@ -60,9 +60,9 @@ impl Register {
         for path in [Some(&self.out), self.apply.as_ref(), self.apply_labels.as_ref()].into_iter().flatten() {
             argument::prepare_output_file(path)?;
         }
-        let (fixed, moving) = rayon::join(|| nifti::read(&self.fixed), || nifti::read(&self.moving));
+        let (fixed, moving) = rayon::join(|| file::read(&self.fixed), || file::read(&self.moving));
         let (fixed, moving) = (fixed?, moving?);
-        let labels = self.labels.as_deref().map(nifti::read_labels).transpose()?;
+        let labels = self.labels.as_deref().map(file::read_labels).transpose()?;
         if labels.as_ref().is_some_and(|labels| !labels.grid().same_place(moving.grid(), 0.1)) {
             return Err(bad_input("the label map does not have the grid of the moving image"));
         }

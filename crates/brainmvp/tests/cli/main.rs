@@ -6,6 +6,7 @@ mod bench;
 mod convert;
 mod evaluate;
 mod finetune;
+mod formats;
 #[path = "../../../brainmvp-dicom/tests/handmade/mod.rs"]
 mod handmade;
 mod mistakes;
@@ -14,6 +15,7 @@ mod predict;
 mod program;
 mod real_files;
 mod register;
+mod report;
 #[cfg(unix)]
 mod signals;
 mod weights;

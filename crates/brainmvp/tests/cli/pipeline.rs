@@ -62,6 +62,37 @@ fn shading_and_scale_are_options() {
 }
 
 #[test]
+fn landmarks_are_learnt_and_used() {
+    let place = Place::new();
+    let options = ["--size", "32", "--missing-rate", "0", "--modalities", "t1,t2", "--quiet"];
+    place.run(&[&["phantom", "--out", "phantom", "--cases", "6"], &options[..]].concat()).succeeds();
+    let preprocess = ["preprocess", "phantom/cohort.json", "--spacing", "6"];
+    let run = |more: &[&str]| place.run(&[&preprocess[..], more].concat());
+    run(&["--out", "cache", "--intensity", "nyul"]).fails(2, &["needs landmarks"]);
+    run(&["--out", "cache", "--landmarks", "landmarks.json"]).fails(2, &["landmarks.json"]);
+    run(&["--out", "scores", "--intensity", "zscore"]).succeeds();
+    place
+        .run(&["landmarks", "scores", "--out", "landmarks.json"])
+        .succeeds()
+        .prints(&["t1 from 6, t2 from 6"]);
+    run(&["--out", "cache", "--landmarks", "landmarks.json"]).succeeds().prints(&["6 cases prepared"]);
+    let config = &place.json("cache/manifest.json")["config"];
+    assert_eq!(config["intensity"], "nyul");
+    assert_eq!(
+        config["landmarks"],
+        place.json("landmarks.json"),
+        "what a case needs to be prepared likewise"
+    );
+
+    let mut other = place.json("landmarks.json");
+    other["modalities"].as_object_mut().unwrap().remove("t2");
+    place.write("other.json", &other.to_string());
+    run(&["--out", "more", "--landmarks", "other.json"]).fails(2, &["no t2"]);
+    place.write("other.json", "{}");
+    run(&["--out", "more", "--landmarks", "other.json"]).fails(2, &["other.json", "not a file of landmarks"]);
+}
+
+#[test]
 fn a_second_run_keeps_what_is_there() {
     let place = Place::with_phantom(2);
     let preprocess = ["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6"];

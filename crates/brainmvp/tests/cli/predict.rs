@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use brainmvp_volume::nifti;
 use serde_json::Value;
 
+use crate::formats::write_mgh;
 use crate::program::{Ended, Place};
 
 /// A place with small phantoms with gliomas, and on them a segmentation and a classification of two steps each. Made once:
@@ -49,6 +50,23 @@ fn image(case: usize, modality: &str) -> String {
 /// Codes, affine and shape of a file, and the type of its voxels.
 fn header(name: &str) -> nifti::Header {
     nifti::read_header(&place().path(name)).unwrap()
+}
+
+#[test]
+fn files_of_freesurfer_are_segmented_too() {
+    fs::create_dir(place().path("other")).unwrap();
+    for modality in ["flair", "t1c"] {
+        let image = nifti::read(&place().path(image(1, modality))).unwrap();
+        write_mgh(&place().path(format!("other/phantom-0001_{modality}.mgh")), &image);
+    }
+    let other = ["other/phantom-0001_flair.mgh", "other/phantom-0001_t1c.mgh"];
+    predict("segmenter", &other, "pred-other", &[]).succeeds().prints(&["1 predicted"]);
+    predict("segmenter", &[&image(1, "flair"), &image(1, "t1c")], "pred-nifti", &[]).succeeds();
+    let [a, b] = ["pred-other", "pred-nifti"]
+        .map(|dir| nifti::read_labels(&place().path(dir).join("phantom-0001.nii.gz")).unwrap());
+    assert!(a.grid().same_place(b.grid(), 1e-3), "the label map lies where the image lies");
+    let apart = a.voxels().iter().zip(b.voxels()).filter(|(a, b)| a != b).count();
+    assert!(apart < a.voxels().len() / 100, "{apart} voxels differ");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use brainmvp_volume::file::stem;
 
 use crate::commands::predict::PROBABILITIES;
 use crate::failure::bad_input;
@@ -16,8 +17,8 @@ const SEPARATORS: [char; 4] = ['_', '-', '.', ' '];
 
 /// The label maps of a folder.
 ///
-/// The label map of a case is `<case>.nii[.gz]` or `<case>_seg.nii[.gz]`, or a file of the folder `<case>/`: one with
-/// such a name, or `seg.nii[.gz]`, or the only one there. The other [`WORDS`] do as `seg` does.
+/// The label map of a case is `<case>.nii.gz` or `<case>_seg.nii.gz` (or of another format), or a file of the folder `<case>/`: one with
+/// such a name, or `seg.nii.gz`, or the only one there. The other [`WORDS`] do as `seg` does.
 pub(super) struct LabelMaps {
     folder: PathBuf,
     /// By every name that a case may have; several files are told apart by nobody.
@@ -52,7 +53,10 @@ impl LabelMaps {
             }
         }
         if cases.is_empty() {
-            return Err(bad_input(format!("{}: no .nii or .nii.gz file here", folder.display())));
+            return Err(bad_input(format!(
+                "{}: no volume file here (.nii .nii.gz .mgz .nrrd)",
+                folder.display()
+            )));
         }
         cases.sort_unstable();
         cases.dedup();
@@ -105,12 +109,6 @@ fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 fn volumes(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(entries(folder)?.into_iter().filter(|path| path.is_file() && stem(path).is_some()).collect())
-}
-
-/// The name without folder and ending, or `None` for what is no NIfTI file.
-fn stem(path: &Path) -> Option<&str> {
-    let name = path.file_name()?.to_str()?;
-    [".nii.gz", ".nii"].iter().find_map(|ending| without_ending(name, ending)).filter(|stem| !stem.is_empty())
 }
 
 /// `x` of `x_seg`.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use brainmvp_metrics::{Emptiness, RegionScores, Score, SegmentationConfig};
 use brainmvp_prep::MemoryGate;
-use brainmvp_volume::{LabelMap, nifti};
+use brainmvp_volume::{LabelMap, file};
 
 use super::truth::{Target, Truth};
 
@@ -38,7 +38,7 @@ impl Pair<'_> {
 
     /// Reads a label map that has none but the values of the target.
     fn read(&self, path: &Path) -> Result<LabelMap, String> {
-        let labels = nifti::read_labels(path).map_err(|error| error.to_string())?;
+        let labels = file::read_labels(path).map_err(|error| error.to_string())?;
         let known = &self.target.values;
         let odd: Vec<_> = values_of(&labels).difference(known).map(u16::to_string).collect();
         if odd.is_empty() {
@@ -84,7 +84,7 @@ pub(super) fn values_of(labels: &LabelMap) -> BTreeSet<u16> {
 
 /// What it takes to have a label map at work; nothing for what cannot be read, which ends early.
 pub(super) fn bytes_of(path: &Path) -> u64 {
-    nifti::read_header(path).map_or(0, |header| header.grid.len() as u64 * BYTES_PER_VOXEL)
+    file::read_header(path).map_or(0, |header| header.grid.len() as u64 * BYTES_PER_VOXEL)
 }
 
 /// Does `work` for all items, as many at a time as the memory and the threads allow. The results keep their order.

@@ -13,7 +13,7 @@ use brainmvp_metrics::{
 };
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
-use brainmvp_volume::{LabelMap, Modality, nifti, write_atomically};
+use brainmvp_volume::{LabelMap, Modality, file, write_atomically};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use serde::Serialize;
@@ -121,7 +121,7 @@ impl Subsets<'_> {
     fn case(&self, cohort: &Cohort, case: &Case, progress: &Progress) -> Result<Vec<SubsetScores>, Failure> {
         let model = &self.predictor.model;
         let label = case.label.as_deref().unwrap_or(Path::new(""));
-        let truth = nifti::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;
+        let truth = file::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;
         let regions = pairs_of_regions(&model.config.task.regions, cohort, case);
         let scratch = tempfile::tempdir().map_err(|e| Failure::Run(e.into()))?;
         let prepared = Prepared::new(case, &model.preparation, scratch.path())?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::{LabelScheme, Split};
 use brainmvp_metrics::Region;
-use brainmvp_volume::nifti;
+use brainmvp_volume::file;
 
 use super::files::LabelMaps;
 use super::score::{bytes_of, side_by_side, values_of};
@@ -112,7 +112,7 @@ impl Truths {
     /// The values that the truths of a data set hold. Unreadable files have none; they are told when they are scored.
     fn found(&self, data_set: &str, memory_bytes: u64) -> anyhow::Result<LabelScheme> {
         let of_set: Vec<&Truth> = self.cases.iter().filter(|truth| truth.data_set == data_set).collect();
-        let read = |truth: &&Truth| nifti::read_labels(&truth.file).map(|labels| values_of(&labels));
+        let read = |truth: &&Truth| file::read_labels(&truth.file).map(|labels| values_of(&labels));
         let values = side_by_side(&of_set, memory_bytes, |truth| bytes_of(&truth.file), read);
         let values: BTreeSet<u16> = values.into_iter().flatten().flatten().collect();
         if values.is_empty() {

@@ -9,7 +9,7 @@ use brainmvp_prep::{Pipeline, PrepConfig, prepare_case};
 use brainmvp_registration::Transform;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_train::batches::CaseSource;
-use brainmvp_volume::nifti::{self, Header};
+use brainmvp_volume::file::{self, FileHeader};
 use brainmvp_volume::{Grid, Modality, Volume};
 use tempfile::TempDir;
 
@@ -35,7 +35,7 @@ impl From<brainmvp_infer::Error> for Failure {
 pub(crate) struct Prepared {
     pub(crate) source: CaseSource,
     /// Of the image that the others were brought to.
-    pub(crate) header: Header,
+    pub(crate) header: FileHeader,
     /// The grid of that image, where its voxels lie in the space of the prepared case.
     pub(crate) native: Grid,
     /// Gone with the case.
@@ -67,9 +67,9 @@ impl Prepared {
 }
 
 /// The image whose grid the case was made from.
-fn reference(case: &Case, metadata: &CaseMetadata) -> Result<(PathBuf, Header), String> {
+fn reference(case: &Case, metadata: &CaseMetadata) -> Result<(PathBuf, FileHeader), String> {
     for path in case.images.values() {
-        let header = nifti::read_header(path).map_err(|error| error.to_string())?;
+        let header = file::read_header(path).map_err(|error| error.to_string())?;
         if GridRecord::from(&header.grid) == metadata.original {
             return Ok((path.clone(), header));
         }
@@ -147,7 +147,7 @@ mod tests {
     use brainmvp_cohort::phantom::{Head, PhantomConfig, write_cohort};
     use brainmvp_infer::NativeSpace;
     use brainmvp_prep::{CropKind, RegisterKind, SkullStrip, StoredType};
-    use brainmvp_volume::nifti::WriteOptions;
+    use brainmvp_volume::nifti::{self, WriteOptions};
 
     use super::*;
 

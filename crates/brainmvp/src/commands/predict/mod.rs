@@ -222,7 +222,7 @@ impl Work<'_> {
     ) -> anyhow::Result<()> {
         let Some(decision) = &self.decision else { return Ok(()) };
         let space = NativeSpace::new(regions, prepared.native)?;
-        let (file_grid, geometry) = (prepared.header.grid, &prepared.header.geometry);
+        let (file_grid, geometry) = (prepared.header.grid, prepared.header.geometry());
         if self.probabilities {
             let folder = self.out.join(PROBABILITIES);
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -231,7 +231,7 @@ impl Work<'_> {
                 let file = Path::new(PROBABILITIES).join(name);
                 let options = WriteOptions {
                     description: format!("brainmvp: probability of {}", region.name()),
-                    geometry: Some(geometry.clone()),
+                    geometry: geometry.cloned(),
                     ..WriteOptions::default()
                 };
                 let probability = Volume::new(file_grid, space.probability(number).into_voxels());

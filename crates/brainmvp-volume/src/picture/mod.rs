@@ -1,14 +1,16 @@
-//! Grey pictures of slices, as PNG.
+//! Pictures of slices, as PNG: grey, with outlines in colour.
 //!
 //! Slices are shown as radiologists look at them: anterior or superior at the top, and in axial and coronal
 //! slices the patient's right at the viewer's left; a sagittal slice faces the viewer's left.
 
+mod font;
+
 use std::io::Write;
 use std::path::Path;
 
-use brainmvp_volume::write_atomically;
+use font::glyph;
 
-use super::Result;
+use crate::{Result, write_atomically};
 
 /// Black pixels between neighbours.
 const GAP: usize = 2;
@@ -31,7 +33,7 @@ impl Plane {
     pub const ALL: [Self; 3] = [Self::Axial, Self::Coronal, Self::Sagittal];
 
     /// The volume axes that run along the width, along the height and through the slice.
-    fn axes(self) -> [usize; 3] {
+    pub fn axes(self) -> [usize; 3] {
         match self {
             Self::Axial => [0, 1, 2],
             Self::Coronal => [0, 2, 1],
@@ -40,19 +42,25 @@ impl Plane {
     }
 }
 
-/// A picture of 8-bit grey pixels, row by row from the top; never smaller than one pixel.
+/// Red, green and blue, 0 to 255.
+pub type Colour = [u8; 3];
+
+const BLACK: Colour = [0; 3];
+const WHITE: Colour = [255; 3];
+
+/// A picture of 8-bit pixels, row by row from the top; never smaller than one pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
     width: usize,
     height: usize,
-    grey: Vec<u8>,
+    pixels: Vec<Colour>,
 }
 
 impl Picture {
     /// A black picture; a width or height of 0 becomes 1.
     pub fn black(width: usize, height: usize) -> Self {
         let (width, height) = (width.max(1), height.max(1));
-        Self { width, height, grey: vec![0; width * height] }
+        Self { width, height, pixels: vec![BLACK; width * height] }
     }
 
     /// The slice `index` of a volume in RAS+.
@@ -71,7 +79,7 @@ impl Picture {
             for (column, a) in (0..shape[across]).rev().enumerate() {
                 let offset = a * strides[across] + b * strides[up] + index * strides[through];
                 let value = volume.get(offset).copied().unwrap_or(f32::NAN);
-                picture.grey[row * picture.width + column] = shade(value, window);
+                picture.pixels[row * picture.width + column] = [shade(value, window); 3];
             }
         }
         picture
@@ -103,11 +111,46 @@ impl Picture {
     pub fn scaled(&self, factor: usize) -> Self {
         let factor = factor.max(1);
         let mut scaled = Self::black(self.width * factor, self.height * factor);
-        for (index, pixel) in scaled.grey.iter_mut().enumerate() {
+        for (index, pixel) in scaled.pixels.iter_mut().enumerate() {
             let (row, column) = (index / scaled.width / factor, index % scaled.width / factor);
-            *pixel = self.grey[row * self.width + column];
+            *pixel = self.pixels[row * self.width + column];
         }
         scaled
+    }
+
+    /// The picture at most `side` pixels wide and high: every pixel the mean of the square of pixels that it stands for.
+    pub fn shrunk(&self, side: usize) -> Self {
+        let factor = self.width.max(self.height).div_ceil(side.max(1));
+        let mut small = Self::black(self.width / factor, self.height / factor);
+        for (index, pixel) in small.pixels.iter_mut().enumerate() {
+            let (top, left) = (index / small.width * factor, index % small.width * factor);
+            let square = (0..factor * factor).map(|at| (top + at / factor, left + at % factor));
+            let inside: Vec<Colour> = square
+                .filter(|(row, column)| *row < self.height && *column < self.width)
+                .map(|(row, column)| self.pixels[row * self.width + column])
+                .collect();
+            let sum =
+                |channel: usize| inside.iter().map(|colour| usize::from(colour[channel])).sum::<usize>();
+            *pixel = std::array::from_fn(|channel| (sum(channel) / inside.len().max(1)) as u8);
+        }
+        small
+    }
+
+    /// Draws the outline of `inside`, a place for each pixel: those of its pixels that have a neighbour outside, the
+    /// border of the picture not counted.
+    pub fn outline(&mut self, inside: &[bool], colour: Colour) {
+        let (width, height) = (self.width, self.height);
+        let at = |place: usize| inside.get(place).copied().unwrap_or(false);
+        for place in (0..width * height).filter(|place| at(*place)) {
+            let (row, column) = (place / width, place % width);
+            let edge = (column > 0 && !at(place - 1))
+                || (column + 1 < width && !at(place + 1))
+                || (row > 0 && !at(place - width))
+                || (row + 1 < height && !at(place + width));
+            if edge {
+                self.pixels[place] = colour;
+            }
+        }
     }
 
     /// Pixels a row.
@@ -120,21 +163,34 @@ impl Picture {
         self.height
     }
 
-    /// All pixels, row by row from the top, 0 black and 255 white.
-    pub fn grey(&self) -> &[u8] {
-        &self.grey
+    /// All pixels, row by row from the top.
+    pub fn pixels(&self) -> &[Colour] {
+        &self.pixels
     }
 
-    /// The picture as a PNG file.
+    /// Whether no pixel has a colour.
+    pub fn is_grey(&self) -> bool {
+        self.pixels.iter().all(|[red, green, blue]| red == green && green == blue)
+    }
+
+    /// The picture as a PNG file, one byte a pixel where it has no colour.
     #[expect(clippy::expect_used, reason = "the picture is never empty and memory takes what is written")]
     pub fn png(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
-        encoder.set_color(png::ColorType::Grayscale);
         encoder.set_depth(png::BitDepth::Eight);
+        let grey: Vec<u8>;
+        let data = if self.is_grey() {
+            encoder.set_color(png::ColorType::Grayscale);
+            grey = self.pixels.iter().map(|pixel| pixel[0]).collect();
+            &grey
+        } else {
+            encoder.set_color(png::ColorType::Rgb);
+            self.pixels.as_flattened()
+        };
         encoder
             .write_header()
-            .and_then(|mut writer| writer.write_image_data(&self.grey))
+            .and_then(|mut writer| writer.write_image_data(data))
             .expect("a picture with pixels can be encoded");
         bytes
     }
@@ -144,11 +200,11 @@ impl Picture {
     /// # Errors
     /// If the file cannot be written.
     pub fn write_png(&self, path: &Path) -> Result<()> {
-        Ok(write_atomically(path, |file| file.write_all(&self.png()))?)
+        write_atomically(path, |file| file.write_all(&self.png()))
     }
 
     /// Cells in rows and columns, each at the left of its column and in the middle of its row's height.
-    fn table(rows: &[Vec<&Self>]) -> Self {
+    pub fn table(rows: &[Vec<&Self>]) -> Self {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
             .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width).max())
@@ -172,19 +228,24 @@ impl Picture {
 
     /// Copies `cell` to the place of which it is given the left column and the top row.
     fn draw(&mut self, cell: &Self, left: usize, top: usize) {
-        for (row, pixels) in cell.grey.chunks_exact(cell.width).enumerate() {
+        for (row, pixels) in cell.pixels.chunks_exact(cell.width).enumerate() {
             let start = (top + row) * self.width + left;
-            self.grey[start..start + cell.width].copy_from_slice(pixels);
+            self.pixels[start..start + cell.width].copy_from_slice(pixels);
         }
     }
 
     /// A line of text, white on black, 7 pixels high.
-    fn text(line: &str) -> Self {
+    pub fn text(line: &str) -> Self {
+        Self::coloured_text(line, WHITE)
+    }
+
+    /// A line of text in a colour, on black, 7 pixels high.
+    pub fn coloured_text(line: &str, colour: Colour) -> Self {
         let mut text = Self::black(line.chars().count() * ADVANCE, 7);
         for (position, letter) in line.chars().enumerate() {
             for (row, bits) in glyph(letter).into_iter().enumerate() {
                 for column in (0..5).filter(|column| bits >> (4 - column) & 1 == 1) {
-                    text.grey[row * text.width + position * ADVANCE + column] = 255;
+                    text.pixels[row * text.width + position * ADVANCE + column] = colour;
                 }
             }
         }
@@ -204,63 +265,16 @@ fn shade(value: f32, (low, high): (f32, f32)) -> u8 {
     }
 }
 
-/// The seven rows of a letter, five bits each, the leftmost column highest; a box where there is none.
-fn glyph(letter: char) -> [u8; 7] {
-    let capital = letter.to_ascii_uppercase();
-    FONT.iter().find(|(known, _)| *known == capital).map_or([31, 17, 17, 17, 17, 17, 31], |(_, rows)| *rows)
-}
-
-const FONT: [(char, [u8; 7]); 45] = [
-    (' ', [0b00000, 0b00000, 0b00000, 0b00000, 0b00000, 0b00000, 0b00000]),
-    ('A', [0b00100, 0b01010, 0b10001, 0b10001, 0b11111, 0b10001, 0b10001]),
-    ('B', [0b11110, 0b10001, 0b10001, 0b11110, 0b10001, 0b10001, 0b11110]),
-    ('C', [0b01111, 0b10000, 0b10000, 0b10000, 0b10000, 0b10000, 0b01111]),
-    ('D', [0b11100, 0b10010, 0b10001, 0b10001, 0b10001, 0b10010, 0b11100]),
-    ('E', [0b11111, 0b10000, 0b10000, 0b11100, 0b10000, 0b10000, 0b11111]),
-    ('F', [0b11111, 0b10000, 0b10000, 0b11100, 0b10000, 0b10000, 0b10000]),
-    ('G', [0b01111, 0b10000, 0b10000, 0b10011, 0b10001, 0b10001, 0b01111]),
-    ('H', [0b10001, 0b10001, 0b10001, 0b11111, 0b10001, 0b10001, 0b10001]),
-    ('I', [0b01110, 0b00100, 0b00100, 0b00100, 0b00100, 0b00100, 0b01110]),
-    ('J', [0b00111, 0b00010, 0b00010, 0b00010, 0b00010, 0b10010, 0b01100]),
-    ('K', [0b10001, 0b10010, 0b10100, 0b11000, 0b10100, 0b10010, 0b10001]),
-    ('L', [0b10000, 0b10000, 0b10000, 0b10000, 0b10000, 0b10000, 0b11111]),
-    ('M', [0b10001, 0b11011, 0b10101, 0b10101, 0b10001, 0b10001, 0b10001]),
-    ('N', [0b10001, 0b11001, 0b11001, 0b10101, 0b10011, 0b10011, 0b10001]),
-    ('O', [0b01110, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b01110]),
-    ('P', [0b11110, 0b10001, 0b10001, 0b11110, 0b10000, 0b10000, 0b10000]),
-    ('Q', [0b01110, 0b10001, 0b10001, 0b10001, 0b10101, 0b10010, 0b01101]),
-    ('R', [0b11110, 0b10001, 0b10001, 0b11110, 0b10100, 0b10010, 0b10001]),
-    ('S', [0b01111, 0b10000, 0b10000, 0b01110, 0b00001, 0b00001, 0b11110]),
-    ('T', [0b11111, 0b00100, 0b00100, 0b00100, 0b00100, 0b00100, 0b00100]),
-    ('U', [0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b01110]),
-    ('V', [0b10001, 0b10001, 0b10001, 0b10001, 0b01010, 0b01010, 0b00100]),
-    ('W', [0b10001, 0b10001, 0b10001, 0b10101, 0b10101, 0b11011, 0b10001]),
-    ('X', [0b10001, 0b01010, 0b01010, 0b00100, 0b01010, 0b01010, 0b10001]),
-    ('Y', [0b10001, 0b10001, 0b01010, 0b00100, 0b00100, 0b00100, 0b00100]),
-    ('Z', [0b11111, 0b00001, 0b00010, 0b00100, 0b01000, 0b10000, 0b11111]),
-    ('0', [0b01110, 0b10001, 0b10011, 0b10101, 0b11001, 0b10001, 0b01110]),
-    ('1', [0b00100, 0b01100, 0b10100, 0b00100, 0b00100, 0b00100, 0b11111]),
-    ('2', [0b01110, 0b10001, 0b00001, 0b00110, 0b01000, 0b10000, 0b11111]),
-    ('3', [0b11110, 0b00001, 0b00001, 0b01110, 0b00001, 0b00001, 0b11110]),
-    ('4', [0b00010, 0b00110, 0b01010, 0b10010, 0b11111, 0b00010, 0b00010]),
-    ('5', [0b11111, 0b10000, 0b11110, 0b00001, 0b00001, 0b10001, 0b01110]),
-    ('6', [0b00110, 0b01000, 0b10000, 0b11110, 0b10001, 0b10001, 0b01110]),
-    ('7', [0b11111, 0b00001, 0b00010, 0b00010, 0b00100, 0b00100, 0b00100]),
-    ('8', [0b01110, 0b10001, 0b10001, 0b01110, 0b10001, 0b10001, 0b01110]),
-    ('9', [0b01110, 0b10001, 0b10001, 0b01111, 0b00001, 0b00010, 0b01100]),
-    ('-', [0b00000, 0b00000, 0b00000, 0b01110, 0b00000, 0b00000, 0b00000]),
-    ('_', [0b00000, 0b00000, 0b00000, 0b00000, 0b00000, 0b00000, 0b11111]),
-    ('.', [0b00000, 0b00000, 0b00000, 0b00000, 0b00000, 0b01100, 0b01100]),
-    (',', [0b00000, 0b00000, 0b00000, 0b00000, 0b01100, 0b00100, 0b01000]),
-    (':', [0b00000, 0b01100, 0b01100, 0b00000, 0b01100, 0b01100, 0b00000]),
-    ('+', [0b00000, 0b00100, 0b00100, 0b11111, 0b00100, 0b00100, 0b00000]),
-    ('/', [0b00001, 0b00001, 0b00010, 0b00100, 0b01000, 0b10000, 0b10000]),
-    ('=', [0b00000, 0b00000, 0b11111, 0b00000, 0b11111, 0b00000, 0b00000]),
-];
-
 #[cfg(test)]
 mod tests {
+    use super::font::FONT;
     use super::*;
+
+    /// The grey of every pixel of a picture without colour.
+    fn grey_of(picture: &Picture) -> Vec<u8> {
+        assert!(picture.is_grey());
+        picture.pixels.iter().map(|pixel| pixel[0]).collect()
+    }
 
     /// A volume whose voxel at [x, y, z] is x + 10 y + 100 z.
     fn coordinates([nx, ny, nz]: [usize; 3]) -> Vec<f32> {
@@ -273,7 +287,7 @@ mod tests {
         let shape = [2, 3, 2];
         let slice = |plane, index| {
             let picture = Picture::slice(&coordinates(shape), shape, plane, index, (0.0, 255.0));
-            (picture.width, picture.height, picture.grey)
+            (picture.width, picture.height, grey_of(&picture))
         };
         // Anterior (high y) on top, the patient's right (high x) at the left.
         assert_eq!(slice(Plane::Axial, 1), (2, 3, vec![121, 120, 111, 110, 101, 100]));
@@ -285,7 +299,7 @@ mod tests {
 
     #[test]
     fn windows_scale_and_clamp() {
-        let grey = |value, window| Picture::slice(&[value], [1; 3], Plane::Axial, 0, window).grey[0];
+        let grey = |value, window| Picture::slice(&[value], [1; 3], Plane::Axial, 0, window).pixels[0][0];
         assert_eq!([-1.0, 0.0, 0.5, 1.0, 9.0].map(|value| grey(value, (0.0, 1.0))), [0, 0, 128, 255, 255]);
         assert_eq!([1.0, 2.0, 3.0].map(|value| grey(value, (2.0, 2.0))), [0, 0, 255]);
         let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
@@ -303,7 +317,7 @@ mod tests {
         let window = (-1.0, 1.0);
         for shape in [[0; 3], [0, 4, 4], [4, 0, 4], [4, 4, 0]] {
             let picture = Picture::three_planes(&[], shape, window);
-            assert!(picture.grey.iter().all(|pixel| *pixel == 0));
+            assert!(picture.pixels.iter().all(|pixel| *pixel == BLACK));
             assert!(!picture.png().is_empty());
         }
         for (volume, index) in [(&[1.0; 8][..], 2), (&[], 0)] {
@@ -319,7 +333,9 @@ mod tests {
         let picture = Picture::three_planes(&[1.0; 72], shape, (0.0, 1.0));
         assert_eq!((picture.width, picture.height), (4 + 2 + 4 + 2 + 6, 6));
         let white = |row: usize| -> Vec<usize> {
-            (0..picture.width).filter(|column| picture.grey[row * picture.width + column] == 255).collect()
+            (0..picture.width)
+                .filter(|column| picture.pixels[row * picture.width + column] == WHITE)
+                .collect()
         };
         assert_eq!(white(0), [0, 1, 2, 3], "only the axial slice is six rows high");
         assert_eq!(white(2), [0, 1, 2, 3, 6, 7, 8, 9, 12, 13, 14, 15, 16, 17]);
@@ -327,15 +343,15 @@ mod tests {
 
     #[test]
     fn a_montage_keeps_every_pixel_of_its_pictures() {
-        let grey = |width, height, value| Picture { width, height, grey: vec![value; width * height] };
+        let grey = |width, height, value| Picture { width, height, pixels: vec![[value; 3]; width * height] };
         let (first, second) = ([grey(9, 8, 10), grey(3, 3, 20)], [grey(5, 20, 30)]);
         let montage = Picture::montage(&[("T1", &first), ("flair", &second)]);
         assert_eq!((montage.width, montage.height), (5 * ADVANCE + GAP + 9 + GAP + 3, 8 + GAP + 20));
         let total = |value: u8| -> usize {
-            montage.grey.iter().filter(|pixel| **pixel == value).map(|pixel| usize::from(*pixel)).sum()
+            grey_of(&montage).into_iter().filter(|grey| *grey == value).map(usize::from).sum()
         };
         assert_eq!([10, 20, 30].map(total), [10 * 72, 20 * 9, 30 * 100]);
-        assert!(montage.grey.contains(&255), "the labels");
+        assert!(montage.pixels.contains(&WHITE), "the labels");
     }
 
     #[test]
@@ -350,10 +366,12 @@ mod tests {
 
     #[test]
     fn scaling_repeats_pixels() {
-        let picture = Picture { width: 2, height: 1, grey: vec![7, 9] };
+        let picture = Picture { width: 2, height: 1, pixels: vec![[7; 3], [9; 3]] };
         let scaled = picture.scaled(2);
-        assert_eq!((scaled.width, scaled.height, scaled.grey), (4, 2, vec![7, 7, 9, 9, 7, 7, 9, 9]));
+        assert_eq!((scaled.width, scaled.height, grey_of(&scaled)), (4, 2, vec![7, 7, 9, 9, 7, 7, 9, 9]));
         assert_eq!(picture.scaled(0), picture);
+        assert_eq!(scaled.shrunk(2), picture, "and shrinking takes their mean");
+        assert_eq!(grey_of(&picture.shrunk(1)), [8]);
     }
 
     #[test]
@@ -369,6 +387,27 @@ mod tests {
         let info = reader.next_frame(&mut grey).unwrap();
         assert_eq!((info.width as usize, info.height as usize), (picture.width, picture.height));
         assert_eq!((info.color_type, info.bit_depth), (png::ColorType::Grayscale, png::BitDepth::Eight));
-        assert_eq!(grey, picture.grey);
+        assert_eq!(grey, grey_of(&picture));
+
+        let coloured = Picture::coloured_text("a", [200, 0, 9]);
+        let mut reader = png::Decoder::new(std::io::Cursor::new(coloured.png())).read_info().unwrap();
+        let mut colours = vec![0; reader.output_buffer_size().unwrap()];
+        assert_eq!(reader.next_frame(&mut colours).unwrap().color_type, png::ColorType::Rgb);
+        assert_eq!(colours, coloured.pixels.as_flattened());
+    }
+
+    #[test]
+    fn an_outline_is_one_pixel_wide_and_within_the_mask() {
+        let mut picture = Picture::black(6, 5);
+        // A rectangle of 4 x 3 pixels that ends at the right border.
+        let inside: Vec<bool> =
+            (0..30).map(|place| (2..6).contains(&(place % 6)) && (1..4).contains(&(place / 6))).collect();
+        picture.outline(&inside, [0, 255, 0]);
+        let drawn: Vec<usize> = (0..30).filter(|place| picture.pixels[*place] != BLACK).collect();
+        assert_eq!(drawn, [8, 9, 10, 11, 14, 20, 21, 22, 23], "open where the picture ends");
+        let before = picture.clone();
+        picture.outline(&[], [255; 3]);
+        picture.outline(&[false; 30], [255; 3]);
+        assert_eq!(picture, before);
     }
 }

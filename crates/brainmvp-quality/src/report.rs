@@ -1,0 +1,375 @@
+//! The records and pictures of a cohort's cases.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine as _;
+use brainmvp_cohort::{Case, CaseId, Cohort};
+use brainmvp_prep::brain::{BrainPrior, find_brain, is_stripped};
+use brainmvp_prep::cache::{Cache, CaseEntry, CaseFacts, PreparedCase};
+use brainmvp_prep::{MemoryGate, RegisterKind, Shard};
+use brainmvp_registration::Transform;
+use brainmvp_volume::picture::{Colour, Plane};
+use brainmvp_volume::{Modality, Volume, file, orientation};
+
+use crate::columns::short;
+use crate::draw::{
+    BRAIN_COLOUR, DrawnImage, LABEL_COLOUR, LEFT_OUT_COLOUR, Outlines, TEMPLATE_COLOUR, View, case_picture,
+};
+use crate::foreground::foreground;
+use crate::measure;
+use crate::prepared::Preparation;
+use crate::record::{CASES, CaseRecord, ImageRecord, Original, RECORD_VERSION, path};
+use crate::{Error, Result};
+
+/// What a report is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources<'a> {
+    /// The prepared cases.
+    pub cache: &'a Cache,
+    /// Where their files are; without it only the prepared cases are shown.
+    pub cohort: Option<&'a Cohort>,
+}
+
+impl Sources<'_> {
+    /// All cases of the report: those of the cohort, and those that only the cache has, by id.
+    pub fn cases(&self) -> Vec<CaseId> {
+        subjects(*self).into_iter().map(|subject| subject.facts.id).collect()
+    }
+}
+
+/// How the records are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// The share of the cases.
+    pub shard: Shard,
+    /// Memory that the cases at work share, by estimate.
+    pub memory_bytes: u64,
+    /// Make every record anew.
+    pub force: bool,
+    /// Once it is true, no further case is begun.
+    pub stop: &'a AtomicBool,
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Cases measured and drawn now.
+    pub made: usize,
+    /// Cases whose record was there already.
+    pub kept: usize,
+    /// Cases not begun, because the run was stopped.
+    pub not_begun: usize,
+    /// What is worth knowing of the whole report: a template that is gone.
+    pub notes: Vec<String>,
+}
+
+/// Measures and draws every case that has no record yet, or whose record is of another content. A file that cannot be
+/// read is named in the record; nothing of one case alone is an error. One case at a time is in memory for each thread of the current rayon
+/// pool, as far as the memory allows.
+///
+/// # Errors
+/// Where `dir` cannot be written.
+pub fn make_records(
+    sources: Sources<'_>,
+    dir: &Path,
+    options: &Options<'_>,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Summary> {
+    let cases_dir = dir.join(CASES);
+    std::fs::create_dir_all(&cases_dir).map_err(|source| Error::io(&cases_dir, source))?;
+    let (template, notes) = match template_outline(sources.cache) {
+        Ok(outline) => (outline, Vec::new()),
+        Err(note) => (None, vec![note]),
+    };
+    let subjects = subjects(sources);
+    let ours: Vec<&Subject<'_>> = options.shard.of(&subjects).collect();
+    let work = Work {
+        cache: sources.cache,
+        dir,
+        options,
+        template,
+        gate: MemoryGate::new(options.memory_bytes),
+        next: AtomicUsize::new(0),
+        made: AtomicUsize::new(0),
+        done: AtomicUsize::new(0),
+        failed: Mutex::new(None),
+    };
+    let threads = rayon::current_num_threads().min(ours.len());
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(|| work.run(&ours, progress)))));
+    if let Some(error) = work.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let (made, done) = (work.made.into_inner(), work.done.into_inner());
+    Ok(Summary { made, kept: done - made, not_begun: ours.len() - done, notes })
+}
+
+/// A case by all that is known of it.
+struct Subject<'a> {
+    facts: CaseFacts,
+    case: Option<&'a Case>,
+    entry: Option<&'a CaseEntry>,
+    left_out: Option<String>,
+}
+
+impl Subject<'_> {
+    fn id(&self) -> &CaseId {
+        &self.facts.id
+    }
+
+    fn original(&self, modality: Modality) -> Option<&Path> {
+        Some(self.case?.images.get(&modality)?)
+    }
+
+    fn modalities(&self) -> Vec<Modality> {
+        match (self.entry, self.case) {
+            (Some(entry), _) => entry.modalities.clone(),
+            (None, Some(case)) => case.images.keys().copied().collect(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// Whether a record says all that can be said now. Cases that were left out may have been mended since.
+    fn is_told_by(&self, record: &CaseRecord) -> bool {
+        let Some(entry) = self.entry else { return false };
+        let complete = record.images.iter().all(|image| {
+            image.original.is_some() || self.original(image.modality).is_none_or(|path| !path.is_file())
+        });
+        let is_same = record.content_hash.as_ref() == Some(&entry.content_hash) && record.case == self.facts;
+        is_same && record.left_out.is_none() && complete
+    }
+}
+
+/// The cases of the cohort, and those that only the cache has, by id.
+fn subjects(sources: Sources<'_>) -> Vec<Subject<'_>> {
+    let manifest = sources.cache.manifest();
+    let mut all: BTreeMap<&CaseId, Subject<'_>> = BTreeMap::new();
+    for case in sources.cohort.iter().flat_map(|cohort| &cohort.cases) {
+        let left_out = Some("not prepared yet".to_owned());
+        all.insert(
+            &case.id,
+            Subject { facts: CaseFacts::from(case), case: Some(case), entry: None, left_out },
+        );
+    }
+    for entry in &manifest.cases {
+        let case = all.get(&entry.case.id).and_then(|subject| subject.case);
+        let facts = case.map_or_else(|| entry.case.clone(), CaseFacts::from);
+        all.insert(&entry.case.id, Subject { facts, case, entry: Some(entry), left_out: None });
+    }
+    for quarantined in &manifest.quarantined {
+        let left_out = Some(quarantined.reason.clone());
+        let unknown = || CaseFacts {
+            id: quarantined.id.clone(),
+            subject: String::new(),
+            data_set: String::new(),
+            site: None,
+            class: None,
+            split: None,
+        };
+        let subject = all.entry(&quarantined.id);
+        let subject =
+            subject.or_insert_with(|| Subject { facts: unknown(), case: None, entry: None, left_out: None });
+        subject.left_out = left_out;
+    }
+    all.into_values().collect()
+}
+
+/// The brain of the template, or the head where no brain is found in it; `None` without a template.
+fn template_outline(cache: &Cache) -> std::result::Result<Option<Volume<u8>>, String> {
+    let config = &cache.manifest().config;
+    let Some(path) = config.template.as_ref().filter(|_| config.register != RegisterKind::None) else {
+        return Ok(None);
+    };
+    let image = file::read(path).map_err(|error| format!("the template is not outlined: {error}"))?;
+    if !is_stripped(&image)
+        && let Ok(found) = find_brain(&[&image], &BrainPrior::built_in())
+    {
+        return Ok(Some(found.mask.map(|inside| u8::from(inside > 0))));
+    }
+    let (inside, _) = foreground(&image);
+    Ok(Some(Volume::new(*image.grid(), inside.into_iter().map(u8::from).collect())))
+}
+
+/// What the threads share.
+struct Work<'a> {
+    cache: &'a Cache,
+    dir: &'a Path,
+    options: &'a Options<'a>,
+    template: Option<Volume<u8>>,
+    gate: MemoryGate,
+    next: AtomicUsize,
+    made: AtomicUsize,
+    done: AtomicUsize,
+    failed: Mutex<Option<Error>>,
+}
+
+impl Work<'_> {
+    fn run(&self, subjects: &[&Subject<'_>], progress: &(dyn Fn(usize) + Sync)) {
+        let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.options.stop.load(Ordering::Relaxed) && failed().is_none() {
+            let Some(subject) = subjects.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let known = CaseRecord::load(self.dir, subject.id()).filter(|record| subject.is_told_by(record));
+            if known.is_none() || self.options.force || !path(self.dir, subject.id(), "png").is_file() {
+                let _permit = self.gate.acquire(estimate_bytes(subject));
+                if let Err(error) = self.make(subject) {
+                    failed().get_or_insert(error);
+                    break;
+                }
+                self.made.fetch_add(1, Ordering::Relaxed);
+            }
+            progress(self.done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    }
+
+    /// Measures and draws one case. The picture first: a record says that it is there.
+    fn make(&self, subject: &Subject<'_>) -> Result<()> {
+        let mut record = CaseRecord {
+            version: RECORD_VERSION,
+            case: subject.facts.clone(),
+            content_hash: subject.entry.map(|entry| entry.content_hash.clone()),
+            left_out: subject.left_out.clone(),
+            skull: None,
+            already_in: None,
+            has_label: subject.case.is_some_and(|case| case.label.is_some()),
+            images: Vec::new(),
+        };
+        let opened = subject.entry.map(|entry| self.cache.open_case(entry)).transpose();
+        let drawn = match opened {
+            Ok(case) => self.images(subject, case.as_ref(), &mut record),
+            Err(error) => Err(error),
+        };
+        let drawn = drawn.unwrap_or_else(|error| {
+            record.left_out = Some(error.to_string());
+            Vec::new()
+        });
+        let mut legend: Vec<(&str, Colour)> = Vec::new();
+        if record.skull.is_some() {
+            legend.push(("brain", BRAIN_COLOUR));
+            legend.extend(self.template.as_ref().map(|_| ("template", TEMPLATE_COLOUR)));
+            legend.extend(record.has_label.then_some(("label", LABEL_COLOUR)));
+        } else {
+            legend.push(("left out (the table says why)", LEFT_OUT_COLOUR));
+        }
+        let picture = case_picture(subject.id().as_str(), &drawn, &legend);
+        picture.write_png(&path(self.dir, subject.id(), "png"))?;
+        record.save(self.dir)
+    }
+
+    fn images(
+        &self,
+        subject: &Subject<'_>,
+        case: Option<&PreparedCase>,
+        record: &mut CaseRecord,
+    ) -> brainmvp_prep::Result<Vec<DrawnImage>> {
+        let preparation = case.map(Preparation::of).transpose()?;
+        let mut outlines: Outlines<'_> = Vec::new();
+        outlines.extend(
+            self.template.as_ref().filter(|_| case.is_some()).map(|volume| (volume, TEMPLATE_COLOUR)),
+        );
+        if let Some(preparation) = &preparation {
+            outlines.push((&preparation.brain, BRAIN_COLOUR));
+            outlines.extend(preparation.label.as_ref().map(|volume| (volume, LABEL_COLOUR)));
+            record.skull = Some(preparation.skull());
+            record.already_in = preparation.already_in();
+            record.has_label = preparation.label.is_some();
+        }
+        let mut drawn = Vec::new();
+        for modality in subject.modalities() {
+            let (image, pictures) = image(subject, modality, preparation.as_ref(), &outlines)?;
+            record.images.push(image);
+            drawn.push(pictures);
+        }
+        Ok(drawn)
+    }
+}
+
+/// Measures and draws one image: its file as far as it can be read, and what was prepared of it.
+fn image(
+    subject: &Subject<'_>,
+    modality: Modality,
+    preparation: Option<&Preparation<'_>>,
+    outlines: &Outlines<'_>,
+) -> brainmvp_prep::Result<(ImageRecord, DrawnImage)> {
+    let mut image = ImageRecord {
+        modality,
+        original: None,
+        unread: None,
+        registered: preparation.and_then(|preparation| preparation.registered(modality)),
+        prepared: None,
+        thumbnail: String::new(),
+    };
+    let mut pictures = DrawnImage { modality, before: None, after: None };
+    match subject.original(modality).map(|path| (path, file::read(path))) {
+        Some((path, Ok(volume))) => {
+            let part = preparation.and_then(|p| p.brain_in(modality, volume.grid()));
+            let original = measure::original(path, &volume, part);
+            let view = original_view(&volume, &original, modality, preparation);
+            pictures.before = Some((view.planes(outlines), caption(&volume)));
+            image.thumbnail = thumbnail(&view);
+            image.original = Some(original);
+        }
+        Some((_, Err(error))) => image.unread = Some(error.to_string()),
+        None => {}
+    }
+    if let Some(preparation) = preparation {
+        let volume = preparation.image(modality)?;
+        let view = View {
+            image: &volume,
+            transform: Transform::identity(),
+            centre_mm: preparation.centre_mm,
+            window: (0.0, 1.0),
+            margin_mm: 8.0,
+        };
+        pictures.after = Some((view.planes(outlines), caption(&volume)));
+        image.thumbnail = thumbnail(&view);
+        image.prepared = Some(preparation.measures(&volume));
+    }
+    Ok((image, pictures))
+}
+
+/// The image as its file has it, through the place that is the middle of the prepared brain.
+fn original_view<'a>(
+    image: &'a Volume,
+    measured: &Original,
+    modality: Modality,
+    preparation: Option<&Preparation<'_>>,
+) -> View<'a> {
+    let middle = image.grid().affine.to_world(image.shape().map(|n| (n as f64 - 1.0) / 2.0));
+    // A little of fat, brighter than any brain, may be white.
+    let white = measured.percentiles.map_or(1.0, |[low, _, high]| high + 0.25 * (high - low));
+    let black = measured.percentiles.map_or(0.0, |[low, ..]| low.min(0.0));
+    View {
+        image,
+        transform: preparation.map_or(Transform::identity(), |p| p.transform(modality)),
+        centre_mm: preparation.map_or(middle, |p| p.centre_mm),
+        window: (black as f32, white as f32),
+        margin_mm: 0.0,
+    }
+}
+
+/// `240 x 240 x 155 at 1 mm, RAS`.
+fn caption(image: &Volume) -> String {
+    let affine = &image.grid().affine;
+    let [x, y, z] = image.shape();
+    let [a, b, c] = affine.spacing_mm().map(|mm| short(mm, 2));
+    let spacing = if a == b && b == c { a } else { format!("{a} x {b} x {c}") };
+    format!("{x} x {y} x {z} at {spacing} mm, {}", orientation::code(affine))
+}
+
+fn thumbnail(view: &View<'_>) -> String {
+    const SIDE: usize = 72;
+    base64::engine::general_purpose::STANDARD.encode(view.plane(Plane::Axial, &Vec::new()).shrunk(SIDE).png())
+}
+
+/// An upper estimate of the memory that a case takes: the largest of its files unpacked, as `f32`, what of it is inside and
+/// the blocks of the noise; the prepared case with its mask and one image.
+fn estimate_bytes(subject: &Subject<'_>) -> u64 {
+    const BYTES_A_VOXEL: u64 = 24;
+    let originals = subject.case.iter().flat_map(|case| case.images.values());
+    let voxels =
+        originals.filter_map(|path| file::read_header(path).ok()).map(|header| header.grid.len() as u64);
+    let prepared = subject.entry.map_or(0, |entry| entry.shape.iter().map(|n| *n as u64).product());
+    voxels.max().unwrap_or(0).saturating_add(prepared).saturating_mul(BYTES_A_VOXEL)
+}

@@ -1,0 +1,149 @@
+//! Volumes out of files of any format that is read: NIfTI, FreeSurfer's MGH, NRRD.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::gzip::Source;
+use crate::{Error, Grid, LabelMap, Result, Volume, mgh, nifti, nrrd};
+
+/// The endings of the names of volume files, capitals aside, longer ones before those that they end in. Of a pair the
+/// header is meant.
+pub const ENDINGS: [&str; 9] =
+    [".nii.gz", ".nii", ".hdr.gz", ".hdr", ".mgh.gz", ".mgz", ".mgh", ".nrrd", ".nhdr"];
+
+/// How far a label may be from a whole number: the noise of a scaling, not of an interpolation.
+const LABEL_TOLERANCE: f32 = 1e-3;
+
+/// What a file says of its volume before any voxel is read.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct FileHeader {
+    /// Shape, and place in RAS+ mm.
+    pub grid: Grid,
+    /// Bytes of all voxels, unpacked.
+    pub voxel_bytes: usize,
+    /// The header of a NIfTI file.
+    pub nifti: Option<Box<nifti::Header>>,
+}
+
+impl FileHeader {
+    /// What the file says about the place of its voxels, to be said again in a NIfTI file of the same grid; `None` for other formats.
+    pub fn geometry(&self) -> Option<&nifti::Geometry> {
+        self.nifti.as_ref().map(|header| &header.geometry)
+    }
+}
+
+/// The name of a file without folder and ending; `None` for what is no volume file.
+pub fn stem(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    ENDINGS.iter().find_map(|ending| {
+        let stem = name.get(..name.len().checked_sub(ending.len())?)?;
+        (!stem.is_empty() && name[stem.len()..].eq_ignore_ascii_case(ending)).then_some(stem)
+    })
+}
+
+/// Reads an image; `f32` voxels after scaling, NaN and infinity as they are in the file. Content tells the format, and
+/// whether it is gzipped.
+///
+/// # Errors
+/// Where the file cannot be read, breaks its format, is truncated or corrupt, or does not hold one real-valued volume
+/// whose place is known.
+pub fn read(path: &Path) -> Result<Volume> {
+    match Format::of(path)? {
+        Format::Nifti => nifti::read(path),
+        Format::Mgh => mgh::read(path),
+        Format::Nrrd => nrrd::read(path),
+    }
+}
+
+/// Reads a label map.
+///
+/// # Errors
+/// As [`read`], and where a voxel is further than 0.001 from a whole number of 0 to 65535.
+pub fn read_labels(path: &Path) -> Result<LabelMap> {
+    as_labels(&read(path)?, path)
+}
+
+/// Reads the header alone.
+///
+/// # Errors
+/// As [`read`], as far as the header tells.
+pub fn read_header(path: &Path) -> Result<FileHeader> {
+    let (grid, voxel_bytes) = match Format::of(path)? {
+        Format::Nifti => {
+            let header = nifti::read_header(path)?;
+            let (grid, voxel_bytes) = (header.grid, header.voxel_bytes());
+            return Ok(FileHeader { grid, voxel_bytes, nifti: Some(Box::new(header)) });
+        }
+        Format::Mgh => mgh::read_header(path)?,
+        Format::Nrrd => nrrd::read_header(path)?,
+    };
+    Ok(FileHeader { grid, voxel_bytes, nifti: None })
+}
+
+/// The label map of an image whose values are labels; `path` is named where they are not.
+pub(crate) fn as_labels(volume: &Volume, path: &Path) -> Result<LabelMap> {
+    let is_label = |value: f32| {
+        let label = value.round();
+        (value - label).abs() <= LABEL_TOLERANCE && (0.0..=f32::from(u16::MAX)).contains(&label)
+    };
+    if let Some(offset) = volume.voxels().par_iter().position_first(|value| !is_label(*value)) {
+        let [x, y, z] = volume.grid().voxel(offset);
+        let value = volume.voxels()[offset];
+        return Err(Error::unsupported(
+            path,
+            format!(
+                "not a label map: voxel ({x}, {y}, {z}) is {value}; labels are whole numbers of 0 to 65535"
+            ),
+        ));
+    }
+    let labels = volume.voxels().par_iter().map(|value| value.round() as u16).collect();
+    Ok(LabelMap::new(*volume.grid(), labels))
+}
+
+enum Format {
+    Nifti,
+    Mgh,
+    Nrrd,
+}
+
+impl Format {
+    /// By the first bytes. What is neither is left to the reader of NIfTI, which says what is wrong with it; so is the
+    /// voxel file of a pair, which may begin with anything.
+    fn of(path: &Path) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        if [".img", ".img.gz"].iter().any(|ending| name.ends_with(ending)) {
+            return Ok(Self::Nifti);
+        }
+        let start = Source::open(path)?.start(4)?;
+        Ok(if start == mgh::START {
+            Self::Mgh
+        } else if start.starts_with(nrrd::MAGIC) {
+            Self::Nrrd
+        } else {
+            Self::Nifti
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_volumes() {
+        for (name, expected) in [
+            ("a.nii.gz", Some("a")),
+            ("a/T1.MGZ", Some("T1")),
+            ("aseg.mgh.gz", Some("aseg")),
+            ("x.y.nrrd", Some("x.y")),
+            (".nii.gz", None),
+            ("a.img", None),
+            ("é.gz", None),
+            ("nii", None),
+        ] {
+            assert_eq!(stem(Path::new(name)), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! NRRD files with their voxels in them: `.nrrd`, raw or gzipped, as 3D Slicer and ITK write them.
+//!
+//! Source: Definition of NRRD File Format, teem.sourceforge.net/nrrd/format.html. A header whose voxels are in another file, and other encodings, are
+//! refused by name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::gzip::{Section, Source};
+use crate::nifti::{Datatype, MAX_VOXELS};
+use crate::{Affine, Error, Grid, Result, Volume};
+
+/// What every file begins with, before its version.
+pub(crate) const MAGIC: &[u8] = b"NRRD";
+
+/// A header of more bytes than this is none of a single volume.
+const LONGEST_HEADER: usize = 1 << 16;
+
+struct Header {
+    grid: Grid,
+    datatype: Datatype,
+    big_endian: bool,
+    is_packed: bool,
+    /// Where the voxels, or their gzip stream, begin.
+    offset: u64,
+}
+
+/// Reads an image.
+pub(crate) fn read(path: &Path) -> Result<Volume> {
+    let (header, source) = open(path)?;
+    let section: Section = if header.is_packed {
+        source.packed_section(header.offset, header.voxel_bytes())?
+    } else {
+        source.section(header.offset, header.voxel_bytes())?
+    };
+    let voxels = header.datatype.decode(section.as_bytes(), header.big_endian, None);
+    Ok(Volume::new(header.grid, voxels))
+}
+
+/// The grid, and the bytes of all voxels.
+pub(crate) fn read_header(path: &Path) -> Result<(Grid, usize)> {
+    let (header, _) = open(path)?;
+    Ok((header.grid, header.voxel_bytes()))
+}
+
+fn open(path: &Path) -> Result<(Header, Source)> {
+    let mut source = Source::open(path)?;
+    let start = source.start(LONGEST_HEADER)?;
+    let header = parse(&start).map_err(|problem| match problem {
+        Problem::Malformed(reason) => Error::malformed(path, reason),
+        Problem::Unsupported(reason) => Error::unsupported(path, reason),
+    })?;
+    Ok((header, source))
+}
+
+enum Problem {
+    Malformed(String),
+    Unsupported(String),
+}
+
+type Parsed<T> = std::result::Result<T, Problem>;
+
+fn malformed<T>(reason: impl Into<String>) -> Parsed<T> {
+    Err(Problem::Malformed(reason.into()))
+}
+
+fn unsupported<T>(reason: impl Into<String>) -> Parsed<T> {
+    Err(Problem::Unsupported(reason.into()))
+}
+
+impl Header {
+    fn voxel_bytes(&self) -> usize {
+        self.grid.len() * self.datatype.size()
+    }
+}
+
+/// The fields of a header by name, in small letters.
+struct Fields(BTreeMap<String, String>);
+
+impl Fields {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    fn need(&self, name: &str) -> Parsed<&str> {
+        self.get(name).ok_or_else(|| Problem::Malformed(format!("its header has no field '{name}'")))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Parsed<Header> {
+    let (fields, offset) = split(bytes)?;
+    if let Some(file) = fields.get("data file").or(fields.get("datafile")) {
+        return unsupported(format!(
+            "its voxels are in another file ({file}); save it as one .nrrd file, or as NIfTI"
+        ));
+    }
+    let is_packed = match fields.need("encoding")?.to_ascii_lowercase().as_str() {
+        "raw" => false,
+        "gzip" | "gz" => true,
+        other => return unsupported(format!("encoding '{other}' is not read; save it as raw or gzip")),
+    };
+    for name in ["line skip", "lineskip", "byte skip", "byteskip"] {
+        if fields.get(name).is_some_and(|skip| skip != "0") {
+            return unsupported(format!("'{name}' is not supported; save it without"));
+        }
+    }
+    let datatype = datatype_of(fields.need("type")?)?;
+    let big_endian = match fields.get("endian").map(str::to_ascii_lowercase).as_deref() {
+        Some("little") => false,
+        Some("big") => true,
+        None if datatype.size() == 1 => false,
+        Some(other) => return malformed(format!("endian is '{other}'; it must be little or big")),
+        None => return malformed("its header has no field 'endian'"),
+    };
+    let (shape, affine) = place(&fields)?;
+    Ok(Header { grid: Grid::new(shape, affine), datatype, big_endian, is_packed, offset: offset as u64 })
+}
+
+/// The fields, and where the voxels begin: behind the first empty line.
+fn split(bytes: &[u8]) -> Parsed<(Fields, usize)> {
+    let mut fields = BTreeMap::new();
+    let mut start = 0;
+    while let Some(length) = bytes[start..].iter().position(|byte| *byte == b'\n') {
+        let line = String::from_utf8_lossy(&bytes[start..start + length]);
+        let line = line.trim_end_matches('\r');
+        let is_first = start == 0;
+        start += length + 1;
+        if line.is_empty() {
+            return Ok((Fields(fields), start));
+        }
+        // A comment, the magic, or a key of the user's own (`key:=value`).
+        if is_first
+            || line.starts_with('#')
+            || line.split_once(":=").is_some_and(|(key, _)| !key.contains(": "))
+        {
+            continue;
+        }
+        let Some((name, value)) = line.split_once(':') else {
+            return malformed(format!(
+                "the line '{}' of its header is no field",
+                line.chars().take(60).collect::<String>()
+            ));
+        };
+        fields.insert(name.trim().to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let read = bytes.len();
+    malformed(format!("truncated, or no NRRD file: its header does not end within {read} bytes"))
+}
+
+fn datatype_of(name: &str) -> Parsed<Datatype> {
+    Ok(match name.to_ascii_lowercase().as_str() {
+        "signed char" | "int8" | "int8_t" => Datatype::I8,
+        "uchar" | "unsigned char" | "uint8" | "uint8_t" => Datatype::U8,
+        "short" | "short int" | "signed short" | "signed short int" | "int16" | "int16_t" => Datatype::I16,
+        "ushort" | "unsigned short" | "unsigned short int" | "uint16" | "uint16_t" => Datatype::U16,
+        "int" | "signed int" | "int32" | "int32_t" => Datatype::I32,
+        "uint" | "unsigned int" | "uint32" | "uint32_t" => Datatype::U32,
+        "longlong"
+        | "long long"
+        | "long long int"
+        | "signed long long"
+        | "signed long long int"
+        | "int64"
+        | "int64_t" => Datatype::I64,
+        "ulonglong" | "unsigned long long" | "unsigned long long int" | "uint64" | "uint64_t" => {
+            Datatype::U64
+        }
+        "float" => Datatype::F32,
+        "double" => Datatype::F64,
+        other => return unsupported(format!("voxels of type '{other}' are not read")),
+    })
+}
+
+/// The shape and the affine, of three axes in space and any others of one sample.
+fn place(fields: &Fields) -> Parsed<([usize; 3], Affine)> {
+    // NRRD's worlds run to the left or right and to the back or front; all go up.
+    let signs = match fields.get("space").map(str::to_ascii_lowercase).as_deref() {
+        Some("left-posterior-superior" | "lps") => [-1.0, -1.0, 1.0],
+        Some("right-anterior-superior" | "ras") => [1.0, 1.0, 1.0],
+        Some("left-anterior-superior" | "las") => [-1.0, 1.0, 1.0],
+        Some(other) => return unsupported(format!("space '{other}' does not say where left and right are")),
+        None => {
+            return unsupported("it does not say where left and right are: its header has no field 'space'");
+        }
+    };
+    if let Some(units) = fields.get("space units")
+        && units.split_whitespace().any(|unit| unit.trim_matches('"') != "mm")
+    {
+        return unsupported(format!("space units {units}; millimetres are needed"));
+    }
+    let sizes = fields.need("sizes")?;
+    let lengths: Vec<usize> = sizes.split_whitespace().filter_map(|size| size.parse().ok()).collect();
+    let directions = vectors(fields.need("space directions")?)?;
+    let dimension = fields.need("dimension")?;
+    if dimension != lengths.len().to_string() || directions.len() != lengths.len() || lengths.contains(&0) {
+        return malformed(format!(
+            "dimension {dimension}, sizes '{sizes}', {} space directions",
+            directions.len()
+        ));
+    }
+    let axes: Vec<(usize, [f64; 3])> = lengths
+        .iter()
+        .zip(&directions)
+        .filter_map(|(length, direction)| Some((*length, (*direction)?)))
+        .collect();
+    let others = lengths.iter().zip(&directions).filter(|(_, direction)| direction.is_none());
+    let others = others.fold(1_usize, |product, (length, _)| product.saturating_mul(*length));
+    let Ok(axes) = <[(usize, [f64; 3]); 3]>::try_from(axes) else {
+        return unsupported(format!(
+            "{} axes in space; a volume has three",
+            directions.iter().flatten().count()
+        ));
+    };
+    if others != 1 {
+        return unsupported(format!(
+            "{others} values a voxel; one is needed: extract it to a file of its own"
+        ));
+    }
+    let shape = axes.map(|(length, _)| length);
+    let voxels = shape.iter().try_fold(1_usize, |product, length| product.checked_mul(*length));
+    if voxels.is_none_or(|voxels| voxels > MAX_VOXELS) {
+        return unsupported(format!("{shape:?} voxels; more than {MAX_VOXELS} are not read"));
+    }
+    let origin = match fields.get("space origin").map(vectors).transpose()?.as_deref() {
+        Some([Some(origin)]) => *origin,
+        Some(_) => return malformed("its space origin is no point"),
+        None => [0.0; 3],
+    };
+    let rows = std::array::from_fn(|row| {
+        [axes[0].1[row], axes[1].1[row], axes[2].1[row], origin[row]].map(|value| signs[row] * value)
+    });
+    let affine = Affine::from_rows(rows);
+    if !affine.is_usable() {
+        return malformed("its space directions span no space");
+    }
+    Ok((shape, affine))
+}
+
+/// `(1,0,0) none (0,0,1)`.
+fn vectors(text: &str) -> Parsed<Vec<Option<[f64; 3]>>> {
+    let mut found = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix("none") {
+            found.push(None);
+            rest = after.trim_start();
+            continue;
+        }
+        let parts = rest.strip_prefix('(').and_then(|inside| inside.split_once(')'));
+        let numbers = parts.map(|(inside, _)| {
+            inside.split(',').map(|number| number.trim().parse().ok()).collect::<Option<Vec<f64>>>()
+        });
+        match (parts, numbers.flatten().and_then(|numbers| <[f64; 3]>::try_from(numbers).ok())) {
+            (Some((_, after)), Some(vector)) => {
+                found.push(Some(vector));
+                rest = after.trim_start();
+            }
+            _ => return malformed(format!("'{}' are no vectors", text.chars().take(60).collect::<String>())),
+        }
+    }
+    Ok(found)
+}
