@@ -26,7 +26,7 @@ pub(crate) fn unpack(frame: &[u8], pixels: usize, bytes: usize) -> Result<Vec<u8
         let packed =
             end.and_then(|end| frame.get(start..end)).ok_or("an RLE segment lies outside the frame")?;
         let place = bytes - 1 - segment;
-        unpack_segment(packed, unpacked[place..].iter_mut().step_by(bytes))
+        unpack_segment(packed, unpacked.iter_mut().skip(place).step_by(bytes))
             .ok_or("an RLE segment is cut off")?;
     }
     Ok(unpacked)
