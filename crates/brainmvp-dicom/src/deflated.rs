@@ -13,8 +13,8 @@ const UNPACKED: &[u8; 22] = b"1.2.840.10008.1.2.1\0\0\0";
 const GROUP_LENGTH: [u8; 8] = [0x02, 0, 0, 0, b'U', b'L', 4, 0];
 const LONGEST_HEADER: u32 = 1 << 16;
 
-/// More than any image file has.
-const LARGEST_BYTES: u64 = 1 << 30;
+/// More than a deflated file of one image has. Several are unpacked at a time, whatever they say of themselves.
+const LARGEST_BYTES: u64 = 1 << 28;
 
 /// The whole file as it would be without deflating; `None` where it is not deflated. The reader may stand anywhere.
 ///
@@ -37,5 +37,8 @@ pub(crate) fn unpack(reader: &mut (impl Read + Seek)) -> io::Result<Option<Vec<u
     bytes[place..place + id.len()].copy_from_slice(UNPACKED);
     let mut stream = flate2::read::DeflateDecoder::new(reader).take(LARGEST_BYTES);
     stream.read_to_end(&mut bytes)?;
+    if stream.limit() == 0 {
+        return Err(io::Error::other(format!("deflated, and more than {} MB unpacked", LARGEST_BYTES >> 20)));
+    }
     Ok(Some(bytes))
 }

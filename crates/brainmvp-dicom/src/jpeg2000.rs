@@ -36,7 +36,27 @@ pub(crate) fn unpack(bytes: &[u8], columns: usize, rows: usize) -> Result<Vec<i3
     if samples.len() != columns * rows {
         return Err("JPEG 2000: the image is cut off".to_owned());
     }
-    // The decoder takes every component for unsigned and adds half the range.
-    let added = if ssiz & 0x80 == 0 { 0.0 } else { f64::from(ssiz & 0x7F).exp2() };
-    Ok(samples.iter().map(|sample| (f64::from(*sample) - added).round() as i32).collect())
+    // The decoder takes every component for unsigned and adds half the range; what lossy packing rings beyond the range
+    // is cut off (ISO/IEC 15444-1, annex G.1.2), which it leaves to us.
+    let half = f64::from(ssiz & 0x7F).exp2();
+    let added = if ssiz & 0x80 == 0 { 0.0 } else { half };
+    let value = |sample: &f32| (f64::from(*sample).round().clamp(0.0, 2.0 * half - 1.0) - added) as i32;
+    Ok(samples.iter().map(value).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A white disc (4095, 12 bits) on black, packed with loss by another program: it rings beyond both ends of the range.
+    #[test]
+    fn what_rings_beyond_the_range_is_cut_off() {
+        let (columns, rows) = (40, 48);
+        let values = unpack(include_bytes!("../tests/data/lossy.j2k"), columns, rows).unwrap();
+        for (place, value) in values.into_iter().enumerate() {
+            let (x, y) = ((place % columns) as i32 - 20, (place / columns) as i32 - 24);
+            let expected = if x * x + y * y < 14 * 14 { 4095 } else { 0 };
+            assert!((0..=4095).contains(&value) && (value - expected).abs() <= 200, "{x} {y}: {value}");
+        }
+    }
 }

@@ -238,7 +238,7 @@ pub static COLUMNS: &[Column] = &[
     column(
         "mask",
         "Brain mask",
-        "Where it is from: given with the case, found by this program, none needed (stripped images).",
+        "Where it is from: given with the case, found by this program, of the stripped images of the case, none needed (all are stripped), or none (the skull is left on).",
         text(|row| row.record.skull.as_ref().map(|skull| skull.mask.clone())),
     ),
     column(

@@ -129,7 +129,7 @@ pub struct Prepared {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Skull {
-    /// Where the mask is from: given, found, none needed, or nothing was done.
+    /// Where the mask is from: given, found, of stripped images of the case, none needed, none, or nothing was done.
     pub mask: String,
     /// The size of the mask, or else of the foreground, in the patient's own millimetres.
     pub brain_ml: f64,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
+use brainmvp_prep::brain::PLAUSIBLE_ML;
 use brainmvp_volume::{Modality, write_atomically};
 
 use crate::columns::{COLUMNS, Digits, Value, without_zeros};
@@ -61,8 +62,6 @@ impl Group {
     }
 }
 
-/// Sizes that no brain has, from a newborn's to the largest adult's with its cisterns.
-const PLAUSIBLE_ML: std::ops::RangeInclusive<f64> = 250.0..=2200.0;
 /// A word that at least this share of a modality's images have is usual.
 const USUAL_SHARE: f64 = 0.9;
 
@@ -125,7 +124,12 @@ impl<'a> Table<'a> {
             let mut cells: Vec<String> = COLUMNS.iter().map(|column| cell(&column.value, row)).collect();
             cells.push(flags.iter().map(|flag| flag.column).collect::<Vec<_>>().join("; "));
             cells.push(flags.iter().map(|flag| flag.reason.as_str()).collect::<Vec<_>>().join("; "));
-            writer.write_record(&cells).map_err(fail)?;
+            let values = COLUMNS.iter().map(|column| Some(&column.value)).chain([None, None]);
+            let cells = values.zip(cells).map(|(value, cell)| match value {
+                Some(Value::Number { .. }) => cell,
+                _ => as_text(cell),
+            });
+            writer.write_record(cells.collect::<Vec<_>>()).map_err(fail)?;
         }
         writer.into_inner().map_err(|e| Error::io(path, e.into_error()))
     }
@@ -141,6 +145,11 @@ pub fn write_table(table: &Table<'_>, dir: &Path) -> Result<()> {
     write_atomically(&path, |file| file.write_all(&csv))?;
     let html = page::html(table);
     Ok(write_atomically(&dir.join("index.html"), |file| file.write_all(html.as_bytes()))?)
+}
+
+/// Words as a spreadsheet takes them: names of sites and cases are anyone's, and what begins as a formula would be run.
+fn as_text(cell: String) -> String {
+    if cell.starts_with(['=', '+', '-', '@']) { format!("'{cell}") } else { cell }
 }
 
 /// A cell in words, empty where there is nothing to tell.
@@ -350,5 +359,8 @@ mod tests {
             |name: &str| row[COLUMNS.iter().position(|column| column.name == name).unwrap()].to_owned();
         assert_eq!((cell("site").as_str(), cell("status").as_str()), ("a, \"b\"\nc", "left out"));
         assert_eq!(row[COLUMNS.len() + 1], *"Left out: gone");
+        records[0].case.site = Some("=HYPERLINK(\"x\")".to_owned());
+        let csv = String::from_utf8(Table::of("a", &records).csv(Path::new("images.csv")).unwrap()).unwrap();
+        assert!(csv.contains("'=HYPERLINK"), "{csv}");
     }
 }

@@ -23,6 +23,8 @@ pub struct FileHeader {
     pub grid: Grid,
     /// Bytes of all voxels, unpacked.
     pub voxel_bytes: usize,
+    /// Whether the file says where its axes point; where not, the grid is what its format has for that case.
+    pub is_placed: bool,
     /// The header of a NIfTI file.
     pub nifti: Option<Box<nifti::Header>>,
 }
@@ -70,16 +72,19 @@ pub fn read_labels(path: &Path) -> Result<LabelMap> {
 /// # Errors
 /// As [`read`], as far as the header tells.
 pub fn read_header(path: &Path) -> Result<FileHeader> {
-    let (grid, voxel_bytes) = match Format::of(path)? {
+    match Format::of(path)? {
         Format::Nifti => {
             let header = nifti::read_header(path)?;
             let (grid, voxel_bytes) = (header.grid, header.voxel_bytes());
-            return Ok(FileHeader { grid, voxel_bytes, nifti: Some(Box::new(header)) });
+            let is_placed = header.placement != nifti::Placement::Spacing;
+            Ok(FileHeader { grid, voxel_bytes, is_placed, nifti: Some(Box::new(header)) })
         }
-        Format::Mgh => mgh::read_header(path)?,
-        Format::Nrrd => nrrd::read_header(path)?,
-    };
-    Ok(FileHeader { grid, voxel_bytes, nifti: None })
+        Format::Mgh => mgh::read_header(path),
+        Format::Nrrd => {
+            let (grid, voxel_bytes) = nrrd::read_header(path)?;
+            Ok(FileHeader { grid, voxel_bytes, is_placed: true, nifti: None })
+        }
+    }
 }
 
 /// The label map of an image whose values are labels; `path` is named where they are not.

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use crate::file::FileHeader;
 use crate::gzip::Source;
 use crate::nifti::{Datatype, MAX_VOXELS};
 use crate::{Affine, Error, Grid, Result, Volume};
@@ -20,6 +21,8 @@ const HEADER: usize = 90;
 struct Header {
     grid: Grid,
     datatype: Datatype,
+    /// Whether the file says where its axes point.
+    is_placed: bool,
 }
 
 /// Reads an image.
@@ -30,9 +33,10 @@ pub(crate) fn read(path: &Path) -> Result<Volume> {
 }
 
 /// The grid, and the bytes of all voxels.
-pub(crate) fn read_header(path: &Path) -> Result<(Grid, usize)> {
+pub(crate) fn read_header(path: &Path) -> Result<FileHeader> {
     let (header, _) = open(path)?;
-    Ok((header.grid, header.voxel_bytes()))
+    let Header { grid, is_placed, .. } = header;
+    Ok(FileHeader { grid, voxel_bytes: header.voxel_bytes(), is_placed, nifti: None })
 }
 
 fn open(path: &Path) -> Result<(Header, Source)> {
@@ -78,7 +82,7 @@ impl Header {
         if !affine.is_usable() {
             return Err(Error::malformed(path, "its voxel sizes and directions span no space"));
         }
-        Ok(Self { grid: Grid::new(shape, affine), datatype })
+        Ok(Self { grid: Grid::new(shape, affine), datatype, is_placed })
     }
 }
 

@@ -51,7 +51,8 @@ impl Sketch {
         let affine = &file_grid.affine;
         let spacing = affine.spacing_mm();
         let block: [usize; 3] = std::array::from_fn(|axis| {
-            ((BLOCK_MM / spacing[axis]).round() as usize).clamp(1, file_grid.shape[axis].max(1))
+            // Spacings that differ by rounding alone, as 1.6 mm in two formats, have blocks of one size.
+            ((BLOCK_MM / spacing[axis] - 0.01).round() as usize).clamp(1, file_grid.shape[axis].max(1))
         });
         let shape: [usize; 3] = std::array::from_fn(|axis| file_grid.shape[axis] / block[axis]);
         let mut rows = affine.rows();
@@ -106,7 +107,9 @@ pub(super) fn suspicions(
     let stripped: Vec<_> = known.iter().filter(|(_, _, sketch)| sketch.stripped).collect();
     for (i, (_, path, sketch)) in stripped.iter().enumerate() {
         let others = stripped.iter().enumerate().filter(|(j, (_, _, other))| {
-            *j != i && sketch.file_grid.same_place(&other.file_grid, options.tolerance_mm)
+            *j != i
+                && sketch.grid.shape == other.grid.shape
+                && sketch.file_grid.same_place(&other.file_grid, options.tolerance_mm)
         });
         let best = others.map(|(_, (_, _, other))| sketch.agreement(other)).reduce(f64::max);
         if let Some(best) = best.filter(|best| *best < LEAST_AGREEMENT) {

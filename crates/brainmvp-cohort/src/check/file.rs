@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use brainmvp_volume::nifti::Placement;
-use brainmvp_volume::{Grid, Role, Volume, file};
+use brainmvp_volume::{Grid, Role, Volume, file, orientation};
 
 use super::{CheckOptions, Kind, Problem};
 use crate::Case;
@@ -27,7 +26,7 @@ pub(super) struct Facts {
     pub(super) labels: Option<BTreeSet<u16>>,
     /// World coordinates of the corners of the box around all voxels that are not 0; none where all are.
     pub(super) content_mm: Option<[[f64; 3]; 2]>,
-    placement: Option<Placement>,
+    is_placed: bool,
     not_finite: usize,
     range: [f32; 2],
 }
@@ -35,7 +34,7 @@ pub(super) struct Facts {
 impl Facts {
     /// Reads a file.
     pub(super) fn read(path: &Path) -> brainmvp_volume::Result<(Self, Volume)> {
-        let placement = file::read_header(path)?.nifti.map(|header| header.placement);
+        let is_placed = file::read_header(path)?.is_placed;
         let volume = file::read(path)?;
         let finite = || volume.voxels().iter().copied().filter(|value| value.is_finite());
         let range =
@@ -45,7 +44,7 @@ impl Facts {
             digest: digest(&volume),
             labels: labels(&volume),
             content_mm: content_mm(&volume),
-            placement,
+            is_placed,
             not_finite: volume.voxels().len() - finite().count(),
             range,
         };
@@ -116,8 +115,9 @@ impl Facts {
             let degrees = worst.min(1.0).asin().to_degrees();
             found.push((Kind::Shear, format!("axes are {degrees:.2} degrees off the right angle")));
         }
-        if self.placement == Some(Placement::Spacing) {
-            let message = "no usable sform or qform: orientation unknown, taken as RAS".to_owned();
+        if !self.is_placed {
+            let axes = orientation::code(&self.grid.affine);
+            let message = format!("the file does not say where its axes point: taken as {axes}");
             found.push((Kind::NoOrientation, message));
         }
         found

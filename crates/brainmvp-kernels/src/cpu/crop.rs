@@ -14,12 +14,13 @@ const LANES: usize = 16;
 pub(crate) fn forward(x: &[f32], whole: [usize; 3], options: CropOptions) -> Vec<f32> {
     let normalised = Normalised::of(x, options);
     let [_, height, width] = options.size;
-    // SAFETY: the rows are the whole chunk.
+    // SAFETY: zeros are the whole chunk.
     let [part] = unsafe {
         build(options.size.iter().product(), height * width, |d, [to], count| {
+            to.write_bytes(0, count);
             let to = std::slice::from_raw_parts_mut(to, count);
             for (h, to) in to.chunks_exact_mut(width.max(1)).enumerate() {
-                let from = &x[row(whole, options, [d, h])..];
+                let from = &x[row(whole, options, [d, h])..][..width];
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = normalised.value(*from));
             }
         })

@@ -26,6 +26,7 @@ mod patch;
 mod peak;
 mod product;
 mod simd;
+mod tile;
 mod weight_sums;
 mod winograd;
 

@@ -129,16 +129,13 @@ fn sum_in_blocks<S: Default, const N: usize>(
 ) -> [Vec<f32>; N] {
     let widest = layers.iter().map(|layer| layer.inputs.max(layer.outputs)).max().unwrap_or(1).max(1);
     let span = (SPAN / widest).div_ceil(chunks.rows_per_chunk).max(1);
-    let mut tasks = Vec::new();
-    for (index, layer) in layers.into_iter().enumerate() {
+    let blocks = layers.map(|layer| {
         let (inputs, outputs) = blocks_of(layer);
-        let groups = BLOCKS.div_ceil((inputs * outputs).max(1));
-        tasks.extend((0..groups * inputs * outputs).map(|task| (index, task, groups)));
-    }
-    let groups = layers.map(|layer| {
-        let (inputs, outputs) = blocks_of(layer);
-        BLOCKS.div_ceil((inputs * outputs).max(1))
+        inputs * outputs
     });
+    let groups = blocks.map(|blocks| BLOCKS.div_ceil(blocks.max(1)));
+    let tasks: Vec<(usize, usize)> =
+        (0..N).flat_map(|layer| (0..groups[layer] * blocks[layer]).map(move |task| (layer, task))).collect();
     let mut sums: [Vec<f32>; N] =
         std::array::from_fn(|layer| vec![0.0; groups[layer] * sums_of(layers[layer])]);
     let places = sums.each_mut().map(|sums| Shared::new(sums));
@@ -149,8 +146,8 @@ fn sum_in_blocks<S: Default, const N: usize>(
         packed.par_iter_mut().enumerate().for_each_init(S::default, |scratch, (index, packed)| {
             work(chunks.rows(start + index), scratch, packed);
         });
-        tasks.par_iter().for_each(|&(index, task, groups)| {
-            let layer = layers[index];
+        tasks.par_iter().for_each(|&(index, task)| {
+            let (layer, groups) = (layers[index], groups[index]);
             let (group, block) = (task % groups, task / groups);
             for packed in &packed[group * count / groups..(group + 1) * count / groups] {
                 // SAFETY: no other task has this block of this group.

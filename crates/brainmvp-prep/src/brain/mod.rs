@@ -22,6 +22,9 @@ pub use prior::BrainPrior;
 use prior::Pose;
 use working::Working;
 
+/// Millilitres of brains: from a newborn's to the largest adult's, cisterns included. A head has more than three litres.
+pub const PLAUSIBLE_ML: std::ops::RangeInclusive<f64> = 250.0..=2200.0;
+
 /// A brain mask, 1 inside, and what is worth knowing about it.
 #[derive(Debug, Clone)]
 pub struct FoundBrain {
@@ -117,14 +120,12 @@ fn onto(share: &[f32], from: &Grid, to: &Grid) -> LabelMap {
 /// Whether an image shows a brain and nothing else: at least a fifth of it has one background value exactly, and what
 /// has not fills no more than the largest brain.
 pub fn is_stripped(image: &Volume) -> bool {
-    /// Beyond any brain with its cisterns; a head has more than three litres.
-    const LARGEST_ML: f64 = 2200.0;
     let background = image.voxels().first().copied().unwrap_or_default();
     let same: usize =
         image.voxels().par_chunks(1 << 16).map(|c| c.iter().filter(|v| **v == background).count()).sum();
     let voxel_ml = image.grid().affine.linear().determinant().abs() / 1000.0;
     let rest_ml = (image.grid().len() - same) as f64 * voxel_ml;
-    5 * same >= image.grid().len() && rest_ml <= LARGEST_ML
+    5 * same >= image.grid().len() && rest_ml <= *PLAUSIBLE_ML.end()
 }
 
 #[cfg(test)]

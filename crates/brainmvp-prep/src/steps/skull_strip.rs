@@ -8,16 +8,15 @@ use serde_json::{Value, json};
 
 use super::Step;
 use crate::brain::morphology::fill_holes;
-use crate::brain::{BrainPrior, find_brain, is_stripped, volume_ml};
+use crate::brain::{BrainPrior, PLAUSIBLE_ML, find_brain, is_stripped, volume_ml};
 use crate::{CaseVolumes, Error, PrepConfig, Result, SkullStrip};
 
 /// Finds the brain where a case has neither a mask nor stripped images, from all its images together; 'brain_mask' then
-/// takes the rest away. Where some images are stripped and others are not, the former show the latter where the brain is. A brain found of a size that no adult's has ends the case; of a mask that came with it, which may
-/// be of anything, size and borders are recorded.
+/// takes the rest away. Where some images are stripped and others are not, the former show the latter where the brain is. A
+/// brain found of a size that no adult's has ends the case; of a mask that came with it, which may be of anything, size
+/// and borders are recorded.
 pub(super) struct SkullStripping;
 
-/// From a newborn's brain to the largest adult's, cisterns included.
-const PLAUSIBLE_ML: std::ops::RangeInclusive<f64> = 250.0..=2200.0;
 /// What is found must be an adult's: anything smaller is more likely a mistake.
 const FOUND_ML: std::ops::RangeInclusive<f64> = 700.0..=2200.0;
 

@@ -100,7 +100,7 @@ impl Index {
             found.push(indexed);
         }
         for warning in found.iter().flat_map(|indexed| &indexed.warnings) {
-            ui.note(format!("warning: {warning}"));
+            ui.alert(format!("warning: {warning}"));
         }
         let rejected: Vec<Rejected> = found.iter().flat_map(|indexed| indexed.rejected.clone()).collect();
         let mut cohort = join(found)?;
@@ -125,8 +125,8 @@ impl Index {
             "auto" if self.pattern.is_none() && brainmvp_dicom::holds_dicom(source) => {
                 let alone = !layouts::holds_volumes(source);
                 if !alone {
-                    ui.note(format!(
-                        "warning: {}: DICOM files beside the NIfTI files are left out, as what these were made of; \
+                    ui.alert(format!(
+                        "warning: {}: DICOM files beside the volume files are left out, as what these were made of; \
                          if they are others, run `brainmvp convert` on them",
                         source.display()
                     ));

@@ -225,6 +225,9 @@ impl Bench {
         }
         for work in self.works() {
             let mut shape = self.shape(work.repetitions[0]);
+            if work.what != PREPARATION.what {
+                shape.file = None;
+            }
             if let Some(write) = work.write {
                 let file = scratch.path().join(format!("{}.nii.gz", work.part.unwrap_or(work.what)));
                 write(&shape, &file)?;
