@@ -100,7 +100,7 @@ impl Index {
             found.push(indexed);
         }
         for warning in found.iter().flat_map(|indexed| &indexed.warnings) {
-            ui.alert(format!("warning: {warning}"));
+            ui.note(format!("warning: {warning}"));
         }
         let rejected: Vec<Rejected> = found.iter().flat_map(|indexed| indexed.rejected.clone()).collect();
         let mut cohort = join(found)?;
