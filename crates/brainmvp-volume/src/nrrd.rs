@@ -171,10 +171,9 @@ fn datatype_of(name: &str) -> Parsed<Datatype> {
     })
 }
 
-/// The shape and the affine, of three axes in space and any others of one sample.
-fn place(fields: &Fields) -> Parsed<([usize; 3], Affine)> {
-    // NRRD's worlds run to the left or right and to the back or front; all go up.
-    let signs = match fields.get("space").map(str::to_ascii_lowercase).as_deref() {
+/// Which way the axes of the world run, to RAS: NRRD's run to the left or right and to the back or front; all go up.
+fn signs(fields: &Fields) -> Parsed<[f64; 3]> {
+    Ok(match fields.get("space").map(str::to_ascii_lowercase).as_deref() {
         Some("left-posterior-superior" | "lps") => [-1.0, -1.0, 1.0],
         Some("right-anterior-superior" | "ras") => [1.0, 1.0, 1.0],
         Some("left-anterior-superior" | "las") => [-1.0, 1.0, 1.0],
@@ -182,7 +181,12 @@ fn place(fields: &Fields) -> Parsed<([usize; 3], Affine)> {
         None => {
             return unsupported("it does not say where left and right are: its header has no field 'space'");
         }
-    };
+    })
+}
+
+/// The shape and the affine, of three axes in space and any others of one sample.
+fn place(fields: &Fields) -> Parsed<([usize; 3], Affine)> {
+    let signs = signs(fields)?;
     if let Some(units) = fields.get("space units")
         && units.split_whitespace().any(|unit| unit.trim_matches('"') != "mm")
     {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context as _;
-use brainmvp_dicom::{ConvertOptions, SeriesRules, SubjectKey, Told, convert, scan};
+use brainmvp_dicom::{ConvertOptions, Scan, SeriesRules, SubjectKey, Told, convert, scan};
 
 use super::refuse_full_folder;
 use crate::argument;
@@ -37,13 +37,7 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
     let mut numbers = known.map(SubjectKey::load).transpose()?.unwrap_or_default();
     std::fs::metadata(source).with_context(|| source.display().to_string())?;
     let scan = scan(source)?;
-    for refusal in refusals(&scan.refused) {
-        ui.alert(format!("warning: left out: {}", without_error_numbers(&refusal)));
-    }
-    let copies: usize = scan.series.iter().map(|series| series.copies).sum();
-    if copies > 0 {
-        ui.note(format!("note: {} there twice, taken once", counted(copies, "image")));
-    }
+    tell_left_out(&scan, ui);
     if scan.series.is_empty() {
         return Err(bad_input(format!("{}: no DICOM image can be used", source.display())));
     }
@@ -92,6 +86,17 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
         });
     }
     Ok(())
+}
+
+/// Says which files are not used.
+fn tell_left_out(scan: &Scan, ui: &Ui) {
+    for refusal in refusals(&scan.refused) {
+        ui.alert(format!("warning: left out: {}", without_error_numbers(&refusal)));
+    }
+    let copies: usize = scan.series.iter().map(|series| series.copies).sum();
+    if copies > 0 {
+        ui.note(format!("note: {} there twice, taken once", counted(copies, "image")));
+    }
 }
 
 /// What is refused, the files of a folder with the same fault together.
