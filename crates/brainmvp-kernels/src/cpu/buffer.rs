@@ -68,6 +68,11 @@ pub(crate) unsafe fn extend<const N: usize>(
     }
 }
 
+/// Adds sums that were made apart to a total.
+pub(crate) fn add(total: &mut [f32], sums: &[f32]) {
+    total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+}
+
 /// A place that tasks write to at the same time, each to its own floats.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared(*mut f32);

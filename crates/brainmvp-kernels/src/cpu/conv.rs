@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::buffer::{Shared, build_scattered};
+use super::buffer::{Shared, add, build_scattered};
 use super::panels::Panels;
 use super::product::{Matrix, Product, multiply};
 use super::simd::{InstructionSet, Lanes, dispatch};
@@ -312,9 +312,7 @@ pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<
     }
     let (total, others) = sums.split_at_mut(len);
     for group in others.chunks_exact(len.max(1)) {
-        for (total, value) in total.iter_mut().zip(group) {
-            *total += value;
-        }
+        add(total, group);
     }
     sums.truncate(len);
     sums

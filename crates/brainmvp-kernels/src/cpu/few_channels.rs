@@ -8,7 +8,7 @@
 
 use rayon::prelude::*;
 
-use super::buffer::{Shared, build, build_scattered};
+use super::buffer::{Shared, add, build, build_scattered};
 use super::conv::Sizes;
 use super::panels::Panels;
 use super::product::{Gathered, Matrix, Product, multiply, multiply_gathered};
@@ -130,7 +130,7 @@ pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<
     let sums: Vec<Vec<f32>> = (0..tasks).into_par_iter().map(sum).collect();
     let mut total = vec![0.0; rows.len() * outputs];
     for sums in sums {
-        total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+        add(&mut total, &sums);
     }
     total
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::buffer::Shared;
+use super::buffer::{Shared, add};
 use super::linear::Sizes;
 use super::panels::{Panels, Turned};
 use super::product::{Matrix, Product, add_column_sums, multiply_lanes};
@@ -161,10 +161,6 @@ fn sum_in_blocks<S: Default, const N: usize>(
         sums.truncate(sums_of(layer));
     }
     sums
-}
-
-fn add(total: &mut [f32], sums: &[f32]) {
-    total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
 }
 
 impl PackedRows {

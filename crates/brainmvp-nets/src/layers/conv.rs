@@ -89,6 +89,17 @@ impl Conv3d {
         self.biased(ops::group_norm_conv3d(x, affine, self.weight.val(), norm, self.stride))
     }
 
+    /// Then normed; what this convolution, of stride 1 and without bias, gives is not kept for the gradient.
+    pub(crate) fn before_norm(
+        &self,
+        x: Tensor<5>,
+        affine: [Tensor<1>; 2],
+        norm: GroupNormOptions,
+    ) -> Tensor<5> {
+        assert!(self.stride == 1 && self.bias.is_none(), "a convolution of stride 1 without bias");
+        ops::conv3d_group_norm(x, self.weight.val(), affine, norm)
+    }
+
     fn biased(&self, output: Tensor<5>) -> Tensor<5> {
         match &self.bias {
             Some(bias) => output + bias.val().unsqueeze(),

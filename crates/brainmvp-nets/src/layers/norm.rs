@@ -89,11 +89,11 @@ impl InstanceNorm {
         conv.after_norm(x, affine, options)
     }
 
-    /// A convolution of stride 1, then the norm, which takes away any bias. Between the two nothing is kept for the
-    /// gradient: for convolutions that cost little.
+    /// A convolution of stride 1 without bias, then the norm. Between the two nothing is kept for the gradient: for
+    /// convolutions that cost little.
     pub fn after(self, conv: &Conv3d, x: Tensor<5>) -> Tensor<5> {
         let (affine, options) = self.of(conv.weight.dims()[4], &x.device());
-        ops::conv3d_group_norm(x, conv.weight.val(), affine, options)
+        conv.before_norm(x, affine, options)
     }
 
     /// Scale 1 and shift 0, and one group for each channel.

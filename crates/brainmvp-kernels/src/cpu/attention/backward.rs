@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::softmax::{SoftmaxRow, probabilities_with_gradient_on};
 use super::{Head, KEYS, LeftTokens, Sizes, Tokens, blocks};
-use crate::cpu::buffer::{Shared, build_scattered, build_scattered_into};
+use crate::cpu::buffer::{Shared, add, build_scattered, build_scattered_into};
 use crate::cpu::panels::Panels;
 use crate::cpu::product::{Matrix, Product, multiply, multiply_lanes};
 use crate::cpu::simd::InstructionSet;
@@ -70,7 +70,7 @@ unsafe fn add_sums(sums: &[Vec<f32>], to: *mut f32, sizes: Sizes) {
             // SAFETY: the token's channels lie in the head's part.
             let total =
                 unsafe { std::slice::from_raw_parts_mut(to.add(token * 3 * sizes.channels()), sizes.width) };
-            total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+            add(total, sums);
         }
     }
 }
