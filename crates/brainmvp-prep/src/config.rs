@@ -16,7 +16,7 @@ pub struct PrepConfig {
     pub register: RegisterKind,
     /// The image whose space and grid cases are brought to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub template: Option<PathBuf>,
+    pub atlas: Option<PathBuf>,
     /// Voxel size along x, y and z.
     pub spacing_mm: [f64; 3],
     /// The percentiles, 0 to 100, that become 0 and 1; values beyond are clipped.
@@ -69,9 +69,9 @@ pub enum SkullStrip {
 pub enum RegisterKind {
     /// Nothing: the headers say where everything is.
     None,
-    /// The images onto each other, and rigidly onto the template where there is one.
+    /// The images onto each other, and rigidly onto the atlas where there is one.
     Rigid,
-    /// The images onto each other, and onto the template with scales and shears.
+    /// The images onto each other, and onto the atlas with scales and shears.
     Affine,
 }
 
@@ -79,7 +79,7 @@ pub enum RegisterKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CropKind {
-    /// As much from both ends of an axis, so that the centre of the volume stays the centre of the template.
+    /// As much from both ends of an axis, so that the centre of the volume stays the centre of the templates.
     Symmetric,
     /// The tight bounding box.
     BoundingBox,
@@ -130,7 +130,7 @@ impl PrepConfig {
         Self {
             steps: steps.map(str::to_owned).to_vec(),
             register: RegisterKind::None,
-            template: None,
+            atlas: None,
             spacing_mm: [1.0; 3],
             percentiles: match preset {
                 PrepPreset::Paper => [1.0, 99.0],
@@ -153,15 +153,15 @@ impl PrepConfig {
         if !self.spacing_mm.iter().all(|s| (0.05..=50.0).contains(s)) {
             return Err(Error::config(format!("spacing_mm = {:?}: give 0.05 to 50 mm", self.spacing_mm)));
         }
-        match (self.register, &self.template) {
+        match (self.register, &self.atlas) {
             (RegisterKind::None, Some(path)) => {
                 let path = path.display();
                 return Err(Error::config(format!(
-                    "template = {path}: choose register = rigid or affine with it"
+                    "atlas = {path}: choose register = rigid or affine with it"
                 )));
             }
             (RegisterKind::Affine, None) => {
-                return Err(Error::config("register = affine needs a template; without one choose rigid"));
+                return Err(Error::config("register = affine needs an atlas; without one choose rigid"));
             }
             (RegisterKind::Rigid | RegisterKind::Affine, _)
                 if !self.steps.iter().any(|s| s == "register") =>

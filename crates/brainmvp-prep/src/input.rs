@@ -29,7 +29,7 @@ pub(crate) fn content_hash(case: &Case, config: &PrepConfig) -> Result<String> {
         "config": config,
         "case": CaseFacts::from(case),
         "files": files,
-        "template": config.template.as_deref().map(hash_file).transpose()?.map(|hash| hash.to_hex().to_string()),
+        "atlas": config.atlas.as_deref().map(hash_file).transpose()?.map(|hash| hash.to_hex().to_string()),
     });
     Ok(blake3::hash(all.to_string().as_bytes()).to_hex().to_string())
 }
@@ -70,8 +70,8 @@ pub(crate) fn estimate_bytes(case: &Case, config: &PrepConfig) -> Result<u64> {
         headers.push((file::read_header(path)?, packed_bytes));
     }
     let voxels = |shape: [usize; 3]| shape.iter().fold(1_u64, |n, &s| n.saturating_mul(s as u64));
-    let template = config.template.as_deref().map(file::read_header).transpose()?;
-    let grids = headers.iter().map(|(header, _)| header.grid).chain(template.map(|header| header.grid));
+    let atlas = config.atlas.as_deref().map(file::read_header).transpose()?;
+    let grids = headers.iter().map(|(header, _)| header.grid).chain(atlas.map(|header| header.grid));
     let target = grids.map(|grid| voxels(grid_at_spacing(&grid, config.spacing_mm).shape)).max();
     let target = target.unwrap_or(0).saturating_mul(VOXEL_BYTES);
     let (mut reading, mut resampling, mut writing) = (0_u64, 0_u64, 0_u64);

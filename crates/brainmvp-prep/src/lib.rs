@@ -3,6 +3,7 @@
 //! [`preprocess`] takes a cohort to a cache folder: every case runs through the [`Pipeline`] of a [`PrepConfig`] and
 //! becomes one memory-mappable file. [`cache::Cache`] opens such a folder for the training loader.
 
+mod atlas;
 pub mod bias;
 pub mod brain;
 pub mod cache;
@@ -16,8 +17,8 @@ mod pipeline;
 mod preprocess;
 mod shard;
 pub mod steps;
-mod template;
 
+pub use atlas::Atlas;
 pub use config::{CropKind, Intensity, PrepConfig, PrepPreset, RegisterKind, SkullStrip, StoredType};
 pub use error::{Error, Result};
 pub use landmarks::{LANDMARK_PERCENTILES, Landmarks, Learnt, STANDARD_RANGE, Standard};
@@ -26,4 +27,3 @@ pub use percentile::{NoPercentiles, percentiles};
 pub use pipeline::{CaseVolumes, Pipeline};
 pub use preprocess::{Outcome, Progress, RunOptions, Summary, prepare_case, preprocess, preprocess_shard};
 pub use shard::Shard;
-pub use template::Template;

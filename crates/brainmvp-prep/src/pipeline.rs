@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::cache::StepRecord;
 use crate::steps::{Step, registry};
-use crate::{Error, PrepConfig, Result, Template};
+use crate::{Atlas, Error, PrepConfig, Result};
 
 /// The volumes of a case on their way through the pipeline.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub struct CaseVolumes {
     /// The image whose grid the others are brought to, once it is chosen.
     pub reference: Option<Modality>,
     /// What the case is registered to; the pipeline's own.
-    pub template: Option<Arc<Template>>,
+    pub atlas: Option<Arc<Atlas>>,
     /// The grid that all volumes are brought to, where it is not that of the reference image.
     pub target: Option<Grid>,
     /// The grid before the crop, once there is one.
@@ -36,7 +36,7 @@ pub struct CaseVolumes {
 pub struct Pipeline {
     steps: Vec<&'static dyn Step>,
     config: PrepConfig,
-    template: Option<Arc<Template>>,
+    atlas: Option<Arc<Atlas>>,
 }
 
 impl CaseVolumes {
@@ -51,7 +51,7 @@ impl CaseVolumes {
             label,
             brain_mask,
             reference: None,
-            template: None,
+            atlas: None,
             target: None,
             uncropped: None,
             crop_offset: [0; 3],
@@ -118,7 +118,7 @@ impl Pipeline {
     /// The pipeline of a configuration.
     ///
     /// # Errors
-    /// [`Error::Config`] for an unknown step, a step twice or a value out of its bounds; where the template cannot be
+    /// [`Error::Config`] for an unknown step, a step twice or a value out of its bounds; where the atlas cannot be
     /// read.
     pub fn new(config: &PrepConfig) -> Result<Self> {
         config.validate()?;
@@ -133,8 +133,8 @@ impl Pipeline {
             }
             steps.push(*step);
         }
-        let template = config.template.as_deref().map(Template::read).transpose()?.map(Arc::new);
-        Ok(Self { steps, config: config.clone(), template })
+        let atlas = config.atlas.as_deref().map(Atlas::read).transpose()?.map(Arc::new);
+        Ok(Self { steps, config: config.clone(), atlas })
     }
 
     /// Runs every step on a case and returns what each did. Afterwards all volumes share one grid.
@@ -143,7 +143,7 @@ impl Pipeline {
     /// Where a step cannot treat the case, or the volumes end on different grids.
     pub fn run(&self, case: &mut CaseVolumes) -> Result<Vec<StepRecord>> {
         let mut records = Vec::with_capacity(self.steps.len());
-        case.template.clone_from(&self.template);
+        case.atlas.clone_from(&self.atlas);
         for step in &self.steps {
             let did = step.apply(case, &self.config)?;
             records.push(StepRecord { step: step.name().to_owned(), did });

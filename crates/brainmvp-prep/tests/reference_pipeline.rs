@@ -1,6 +1,6 @@
-//! A raw clinical case, prepared for the space of a template, beside what a known pipeline made of it.
+//! A raw clinical case, prepared for the space of an atlas, beside what a known pipeline made of it.
 //!
-//! That pipeline registered T1c to another copy of the template, with its head, and took each image through up to three
+//! That pipeline registered T1c to another copy of the atlas, with its head, and took each image through up to three
 //! interpolations, one of them onto the thick slices of T1c. What its own transforms give with one interpolation is
 //! therefore the most that can be asked of ours.
 //!
@@ -83,7 +83,7 @@ fn a_raw_case_beside_another_pipeline() {
     let pipeline = Pipeline::new(&PrepConfig {
         steps: steps.map(str::to_owned).to_vec(),
         register: RegisterKind::Rigid,
-        template: Some(data.join("templates/sri24_t1_1mm_skull_stripped.nii.gz")),
+        atlas: Some(data.join("templates/sri24_t1_1mm_skull_stripped.nii.gz")),
         ..PrepConfig::default()
     });
     let mut case = CaseVolumes::new(raw.clone(), None, None);
@@ -95,30 +95,30 @@ fn a_raw_case_beside_another_pipeline() {
     println!("brain mask: Dice {dice:.4}");
     assert!(dice >= 0.95, "Dice {dice}");
 
-    // From the space of the template to that of each file.
+    // From the space of the atlas to that of each file.
     let placed = |modality: Modality| {
         let rows = &records[0].did["images"][modality.name()]["transform"];
         Transform::from_rows(serde_json::from_value(rows.clone()).unwrap())
     };
     let to_t1c = placed(T1c).inverse().unwrap();
-    let template = reference.transform("atlas-registration/atlas__t1c.txt");
+    let atlas = reference.transform("atlas-registration/atlas__t1c.txt");
     let moved = |transform: Transform, modality| transform.move_volume(raw[&modality].clone()).unwrap();
     for (modality, name, theirs) in SERIES {
         let as_it_comes = reference.correlation(&case.images[&modality], theirs);
-        // Ours from T1c to this series, after theirs from the template to T1c.
-        let series = placed(modality).after(&to_t1c).after(&template);
+        // Ours from T1c to this series, after theirs from the atlas to T1c.
+        let series = placed(modality).after(&to_t1c).after(&atlas);
         let ours = reference.correlation(&moved(series, modality), theirs);
         let their_series = if modality == T1c {
-            template
+            atlas
         } else {
             let registered = reference.transform(&format!("co-registration/co__t1c__{name}.txt"));
             let corrected =
                 reference.transform(&format!("atlas-correction/atlas_corrected__t1c__{name}.txt"));
-            registered.after(&template).after(&corrected)
+            registered.after(&atlas).after(&corrected)
         };
         let most = reference.correlation(&moved(their_series, modality), theirs);
         println!(
-            "{modality}: correlation {as_it_comes:.4} as it comes, {ours:.4} by their way to the template, of {most:.4}"
+            "{modality}: correlation {as_it_comes:.4} as it comes, {ours:.4} by their way to the atlas, of {most:.4}"
         );
         assert!(as_it_comes > 0.7, "{modality}: {as_it_comes}");
         assert!(ours > most - 0.08, "{modality}: {ours}, with the transforms of the reference {most}");

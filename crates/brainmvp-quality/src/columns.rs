@@ -262,7 +262,7 @@ pub static COLUMNS: &[Column] = &[
     detail(
         "registered_onto",
         "Registered onto",
-        "The image or template that it was registered to.",
+        "The image or atlas that it was registered to.",
         text(|row| match (registered(row), &row.record.already_in) {
             (Some(found), _) => Some(found.onto.clone().unwrap_or("the reference itself".to_owned())),
             (None, Some(space)) => row.image.map(|_| format!("already in {space}")),
@@ -296,13 +296,13 @@ pub static COLUMNS: &[Column] = &[
     detail(
         "scale_largest",
         "Largest scale",
-        "Largest stretch onto the template.",
+        "Largest stretch onto the atlas.",
         by_difference(3, 0.1, |row| registered(row).map(|r| r.scales[0])),
     ),
     detail(
         "scale_smallest",
         "Smallest scale",
-        "Smallest stretch onto the template.",
+        "Smallest stretch onto the atlas.",
         by_difference(3, 0.1, |row| registered(row).map(|r| r.scales[1])),
     ),
     column(

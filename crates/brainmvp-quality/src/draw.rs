@@ -7,7 +7,7 @@ use brainmvp_volume::resample::{Interpolation, onto_grid};
 use brainmvp_volume::{Affine, Grid, Modality, Volume};
 
 pub(crate) const BRAIN_COLOUR: Colour = [40, 230, 100];
-pub(crate) const TEMPLATE_COLOUR: Colour = [255, 80, 220];
+pub(crate) const ATLAS_COLOUR: Colour = [255, 80, 220];
 pub(crate) const LABEL_COLOUR: Colour = [255, 190, 30];
 pub(crate) const LEFT_OUT_COLOUR: Colour = [255, 120, 90];
 const DIM: Colour = [150; 3];

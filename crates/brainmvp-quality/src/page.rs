@@ -10,7 +10,7 @@ use crate::outliers::median;
 use crate::record::CASES;
 use crate::table::{Flag, Row, Table, cell};
 
-const TEMPLATE: &str = include_str!("page.html");
+const PAGE: &str = include_str!("page.html");
 
 /// The column behind which the reasons stand, where they are seen at once.
 const REASONS_AFTER: &str = "status";
@@ -40,8 +40,8 @@ pub(crate) fn html(table: &Table<'_>) -> String {
         ("{{version}}", env!("CARGO_PKG_VERSION").to_owned()),
     ];
     // Split, not replaced: what a cell says is never taken for a place to fill.
-    let mut page = String::with_capacity(TEMPLATE.len() + 4096 * table.rows.len());
-    let mut rest = TEMPLATE;
+    let mut page = String::with_capacity(PAGE.len() + 4096 * table.rows.len());
+    let mut rest = PAGE;
     while let Some((before, after)) = rest.split_once("{{") {
         let (name, after) = after.split_once("}}").unwrap_or((after, ""));
         page.push_str(before);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_of_the_template_is_filled() {
+    fn every_place_of_the_page_is_filled() {
         let page = html(&Table::of("{{rows}} <x>", &[]));
         assert!(page.contains("{{rows}} &lt;x&gt;"), "what a title says is text");
         assert_eq!(page.matches("{{").count(), page.matches("{{rows}}").count());

@@ -112,7 +112,7 @@ impl<'a> Preparation<'a> {
         step(self.case, "register")["already_in"].as_str().map(str::to_owned)
     }
 
-    /// Sizes in a template are not the patient's: they are scaled back.
+    /// Sizes in an atlas are not the patient's: they are scaled back.
     pub(crate) fn skull(&self) -> Skull {
         let fact = step(self.case, "skull_strip");
         let reference = step(self.case, "register")["reference"].as_str().and_then(|name| name.parse().ok());

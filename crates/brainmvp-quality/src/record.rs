@@ -99,7 +99,7 @@ pub enum MeasuredIn {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Registered {
-    /// Onto what: a modality or a template; `None` for the image that the others were registered to.
+    /// Onto what: a modality or an atlas; `None` for the image that the others were registered to.
     pub onto: Option<String>,
     /// Normalised mutual information with it, as `register` tells.
     pub similarity: Option<f64>,

@@ -16,7 +16,7 @@ use brainmvp_volume::{Modality, Volume, file, orientation};
 
 use crate::columns::short;
 use crate::draw::{
-    BRAIN_COLOUR, DrawnImage, LABEL_COLOUR, LEFT_OUT_COLOUR, Outlines, TEMPLATE_COLOUR, View, case_picture,
+    ATLAS_COLOUR, BRAIN_COLOUR, DrawnImage, LABEL_COLOUR, LEFT_OUT_COLOUR, Outlines, View, case_picture,
 };
 use crate::foreground::foreground;
 use crate::measure;
@@ -62,7 +62,7 @@ pub struct Summary {
     pub kept: usize,
     /// Cases not begun, because the run was stopped.
     pub not_begun: usize,
-    /// What is worth knowing of the whole report: a template that is gone.
+    /// What is worth knowing of the whole report: an atlas that is gone.
     pub notes: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ pub fn make_records(
 ) -> Result<Summary> {
     let cases_dir = dir.join(CASES);
     std::fs::create_dir_all(&cases_dir).map_err(|source| Error::io(&cases_dir, source))?;
-    let (template, notes) = match template_outline(sources.cache) {
+    let (atlas, notes) = match atlas_outline(sources.cache) {
         Ok(outline) => (outline, Vec::new()),
         Err(note) => (None, vec![note]),
     };
@@ -90,7 +90,7 @@ pub fn make_records(
         cache: sources.cache,
         dir,
         options,
-        template,
+        atlas,
         gate: MemoryGate::new(options.memory_bytes),
         next: AtomicUsize::new(0),
         made: AtomicUsize::new(0),
@@ -176,13 +176,13 @@ fn subjects(sources: Sources<'_>) -> Vec<Subject<'_>> {
     all.into_values().collect()
 }
 
-/// The brain of the template, or the head where no brain is found in it; `None` without a template.
-fn template_outline(cache: &Cache) -> std::result::Result<Option<Volume<u8>>, String> {
+/// The brain of the atlas, or the head where no brain is found in it; `None` without an atlas.
+fn atlas_outline(cache: &Cache) -> std::result::Result<Option<Volume<u8>>, String> {
     let config = &cache.manifest().config;
-    let Some(path) = config.template.as_ref().filter(|_| config.register != RegisterKind::None) else {
+    let Some(path) = config.atlas.as_ref().filter(|_| config.register != RegisterKind::None) else {
         return Ok(None);
     };
-    let image = file::read(path).map_err(|error| format!("the template is not outlined: {error}"))?;
+    let image = file::read(path).map_err(|error| format!("the atlas is not outlined: {error}"))?;
     if !is_stripped(&image)
         && let Ok(found) = find_brain(&[&image], &BrainPrior::built_in())
     {
@@ -197,7 +197,7 @@ struct Work<'a> {
     cache: &'a Cache,
     dir: &'a Path,
     options: &'a Options<'a>,
-    template: Option<Volume<u8>>,
+    atlas: Option<Volume<u8>>,
     gate: MemoryGate,
     next: AtomicUsize,
     made: AtomicUsize,
@@ -247,7 +247,7 @@ impl Work<'_> {
         let mut legend: Vec<(&str, Colour)> = Vec::new();
         if record.skull.is_some() {
             legend.push(("brain", BRAIN_COLOUR));
-            legend.extend(self.template.as_ref().map(|_| ("template", TEMPLATE_COLOUR)));
+            legend.extend(self.atlas.as_ref().map(|_| ("atlas", ATLAS_COLOUR)));
             legend.extend(record.has_label.then_some(("label", LABEL_COLOUR)));
         } else {
             legend.push(("left out (the table says why)", LEFT_OUT_COLOUR));
@@ -265,9 +265,7 @@ impl Work<'_> {
     ) -> brainmvp_prep::Result<Vec<DrawnImage>> {
         let preparation = case.map(Preparation::of).transpose()?;
         let mut outlines: Outlines<'_> = Vec::new();
-        outlines.extend(
-            self.template.as_ref().filter(|_| case.is_some()).map(|volume| (volume, TEMPLATE_COLOUR)),
-        );
+        outlines.extend(self.atlas.as_ref().filter(|_| case.is_some()).map(|volume| (volume, ATLAS_COLOUR)));
         if let Some(preparation) = &preparation {
             outlines.push((&preparation.brain, BRAIN_COLOUR));
             outlines.extend(preparation.label.as_ref().map(|volume| (volume, LABEL_COLOUR)));

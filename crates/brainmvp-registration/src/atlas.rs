@@ -1,4 +1,4 @@
-//! A template averaged from many heads.
+//! An atlas averaged from many heads.
 
 use brainmvp_volume::resample::{Interpolation, onto_grid};
 use brainmvp_volume::{Grid, Volume};
@@ -6,7 +6,7 @@ use nalgebra::{Matrix3, Vector3};
 
 use crate::{Error, Motion, Options, Pyramid, Result, Transform, register};
 
-/// How a template is averaged.
+/// How an atlas is averaged.
 #[derive(Debug, Clone, Copy)]
 pub struct AtlasOptions {
     /// How often all images are registered to the mean of the round before. The first round is rigid, later ones are
@@ -22,7 +22,7 @@ impl Default for AtlasOptions {
     }
 }
 
-/// An averaged template.
+/// An averaged atlas.
 #[derive(Debug, Clone)]
 pub struct Atlas {
     /// The mean image: each image counts with its intensities from 0 to 1.

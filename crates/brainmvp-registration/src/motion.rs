@@ -11,7 +11,7 @@ use crate::Transform;
 pub enum Motion {
     /// Rotation and translation, 6 parameters: one head, scanned twice.
     Rigid,
-    /// Also scales and shears, 12 parameters: two heads, or a head and a template.
+    /// Also scales and shears, 12 parameters: two heads, or a head and an atlas.
     Affine,
 }
 

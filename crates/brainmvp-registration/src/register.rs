@@ -35,7 +35,7 @@ pub struct Registration {
     /// From places in the fixed image to places in the moving image, RAS+ mm.
     pub transform: Transform,
     /// How much the images tell of each other inside the head: mutual information over the mean of their entropies, 0 to
-    /// 1. Series of one head have about 0.1 and more, a head and a template 0.05, what does not belong together 0.03 and less.
+    /// 1. Series of one head have about 0.1 and more, a head and an atlas 0.05, what does not belong together 0.03 and less.
     pub similarity: f64,
     /// The share of the head, as the smaller view shows it, that both images show.
     pub overlap: f64,

@@ -144,17 +144,15 @@ fn what_cannot_be_right_is_refused() {
 }
 
 #[test]
-fn a_cohort_averages_into_a_template_that_its_images_fit() {
+fn a_cohort_averages_into_an_atlas_that_its_images_fit() {
     let heads: Vec<Volume> = (0..3).map(|index| images(index, Head::Stripped).remove(&T1).unwrap()).collect();
     let read = |index: usize| Ok(far_away(index).move_volume(heads[index].clone()).unwrap());
     let options = AtlasOptions { rounds: 3, ..AtlasOptions::default() };
     let atlas = average(&heads[0], 3, &read, &options, &|_| {}).unwrap();
     assert_eq!((atlas.images, atlas.left_out.len()), (3, 0));
-    let fits = |template: &Volume, image: &Volume| {
+    let fits = |atlas: &Volume, image: &Volume| {
         let options = Options { motion: Motion::Affine, ..Options::default() };
-        register(&Pyramid::new(template).unwrap(), &Pyramid::new(image).unwrap(), &options)
-            .unwrap()
-            .similarity
+        register(&Pyramid::new(atlas).unwrap(), &Pyramid::new(image).unwrap(), &options).unwrap().similarity
     };
     // The others fit the mean better than they fit the first one.
     for other in &heads[1..] {

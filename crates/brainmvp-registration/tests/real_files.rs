@@ -1,4 +1,4 @@
-//! A patient's four raw series, and the template SRI24, against the transforms of a known pipeline.
+//! A patient's four raw series, and the atlas SRI24, against the transforms of a known pipeline.
 //!
 //! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
 
@@ -101,7 +101,7 @@ fn registrations_of_four_series_agree_with_each_other() {
 }
 
 #[test]
-fn a_raw_series_goes_to_the_template_as_with_niftyreg() {
+fn a_raw_series_goes_to_the_atlas_as_with_niftyreg() {
     let (Some(case), Some(templates)) = (folder("tcga-fg-6692"), folder("templates")) else { return };
     let moving = nifti::read(&case.join("raw/t1c.nii.gz")).unwrap();
     let fixed = nifti::read(&templates.join("sri24_t1_1mm_skull_stripped.nii.gz")).unwrap();

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`volume`] | files to volumes and back: NIfTI, orientation, resampling, modalities |
 //! | [`cohort`] | which file is what: `cohort.json`, folder layouts, checks, phantoms |
-//! | [`registration`] | images of one head, or of two, onto each other; templates from a cohort |
+//! | [`registration`] | images of one head, or of two, onto each other; an atlas from a cohort |
 //! | [`dicom`] | DICOM series to volumes and to BIDS |
 //! | [`prep`] | volumes to prepared cases: the pipeline and its cache |
 //! | [`quality`] | how good images are: measures, outliers, pictures of cases, a table of the cohort |

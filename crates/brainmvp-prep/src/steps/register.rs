@@ -1,4 +1,4 @@
-//! Every image where the same head is: onto the reference image, and that onto the template.
+//! Every image where the same head is: onto the reference image, and that onto the atlas.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::Step;
 use crate::pipeline::SAME_PLACE_MM;
-use crate::{CaseVolumes, Error, PrepConfig, RegisterKind, Result, Template};
+use crate::{Atlas, CaseVolumes, Error, PrepConfig, RegisterKind, Result};
 
-/// Registers the images of a case to each other and to the template. No voxel changes: an image's affine is replaced by
-/// where the image lies in the space of the reference or template, so that 'resample' interpolates it once.
+/// Registers the images of a case to each other and to the atlas. No voxel changes: an image's affine is replaced by
+/// where the image lies in the space of the reference or atlas, so that 'resample' interpolates it once.
 ///
 /// A label map or brain mask moves with the image whose grid it has, else with the reference.
 pub(super) struct Register;
@@ -34,31 +34,31 @@ impl Step for Register {
             RegisterKind::Rigid => Motion::Rigid,
             RegisterKind::Affine => Motion::Affine,
         };
-        let template = case.template.clone();
-        case.target = template.as_ref().map(|template| template.grid);
-        if let Some(space) = space_of(case, template.as_deref()) {
+        let atlas = case.atlas.clone();
+        case.target = atlas.as_ref().map(|atlas| atlas.grid);
+        if let Some(space) = space_of(case, atlas.as_deref()) {
             return Ok(json!({ "already_in": space }));
         }
         let reference = REFERENCES.into_iter().find(|modality| case.images.contains_key(modality));
         let reference = reference.ok_or_else(|| Error::step(self.name(), "the case has no image"))?;
         case.reference = Some(reference);
-        let found = Found::search(case, reference, template.as_deref(), motion)?;
+        let found = Found::search(case, reference, atlas.as_deref(), motion)?;
         found.apply(case)?;
-        let template = template.map(|template| json!({ "file": template.path, "space": template.space }));
-        Ok(json!({ "reference": reference, "template": template, "images": found.facts() }))
+        let atlas = atlas.map(|atlas| json!({ "file": atlas.path, "space": atlas.space }));
+        Ok(json!({ "reference": reference, "atlas": atlas, "images": found.facts() }))
     }
 }
 
-/// The space that all images are in already: the template's, or without one a standard space that is recognised.
-fn space_of(case: &CaseVolumes, template: Option<&Template>) -> Option<String> {
+/// The space that all images are in already: the atlas's, or without one a standard space that is recognised.
+fn space_of(case: &CaseVolumes, atlas: Option<&Atlas>) -> Option<String> {
     let turned = |grid: &Grid| Reorientation::to_ras(&grid.affine).grid(grid);
     let mut grids = case.images.values().map(|image| turned(image.grid()));
     let first = grids.next()?;
     if !grids.all(|grid| grid.same_place(&first, SAME_PLACE_MM)) {
         return None;
     }
-    match template {
-        Some(template) => first.same_place(&template.grid, SAME_PLACE_MM).then(|| template.name()),
+    match atlas {
+        Some(atlas) => first.same_place(&atlas.grid, SAME_PLACE_MM).then(|| atlas.name()),
         None => StandardSpace::of(&first).map(|space| space.name().to_owned()),
     }
 }
@@ -66,7 +66,7 @@ fn space_of(case: &CaseVolumes, template: Option<&Template>) -> Option<String> {
 /// What was found for each image: the registration by which it was placed, and the composed transform.
 struct Found {
     reference: Modality,
-    template: Option<String>,
+    atlas: Option<String>,
     images: BTreeMap<Modality, (Option<Registration>, Transform)>,
 }
 
@@ -74,7 +74,7 @@ impl Found {
     fn search(
         case: &CaseVolumes,
         reference: Modality,
-        template: Option<&Template>,
+        atlas: Option<&Atlas>,
         motion: Motion,
     ) -> Result<Self> {
         let failed = |what: String| {
@@ -89,8 +89,8 @@ impl Found {
         let images = pyramids.par_iter().map(|(modality, pyramid)| -> Result<_> {
             let (fixed, name, motion) = if *modality != reference {
                 (&pyramids[&reference], reference.to_string(), Motion::Rigid)
-            } else if let Some(template) = template {
-                (&template.pyramid, format!("the template {}", template.name()), motion)
+            } else if let Some(atlas) = atlas {
+                (&atlas.pyramid, format!("the atlas {}", atlas.name()), motion)
             } else {
                 return Ok((*modality, None));
             };
@@ -113,7 +113,7 @@ impl Found {
         if let (true, Some(of_dwi)) = (goes_along(case, Adc), images.get(&Dwi)) {
             images.insert(Adc, *of_dwi);
         }
-        Ok(Self { reference, template: template.map(Template::name), images })
+        Ok(Self { reference, atlas: atlas.map(Atlas::name), images })
     }
 
     /// Moves every volume of the case.
@@ -141,7 +141,7 @@ impl Found {
     fn facts(&self) -> Value {
         let facts = self.images.iter().map(|(modality, (found, transform))| {
             let onto = if *modality == self.reference {
-                self.template.clone()
+                self.atlas.clone()
             } else {
                 Some(self.reference.to_string())
             };

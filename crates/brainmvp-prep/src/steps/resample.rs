@@ -8,7 +8,7 @@ use super::Step;
 use crate::pipeline::SAME_PLACE_MM;
 use crate::{CaseVolumes, Error, PrepConfig, Result};
 
-/// Brings every volume to the grid of the template, or else of the reference image, at the wanted spacing: images trilinearly, label and brain mask
+/// Brings every volume to the grid of the atlas, or else of the reference image, at the wanted spacing: images trilinearly, label and brain mask
 /// by the nearest voxel. A volume on that grid keeps its border values beyond its outermost voxel centres;
 /// one of another grid is 0 where it does not reach.
 pub(super) struct Resample;

@@ -15,7 +15,7 @@ use crate::failure::{Advise as _, bad_input};
 use crate::progress::Progress;
 use crate::ui::Ui;
 
-/// Average the images of a cohort into a template to register to
+/// Average the images of a cohort into an atlas to register to
 ///
 /// Every round registers all images to the mean so far and averages them again, so that the mean sharpens and takes the
 /// average shape of the heads. It is not what a pre-training run learns; for that see `brainmvp templates`.
@@ -34,7 +34,7 @@ pub(crate) struct Atlas {
     /// Image to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Image whose space and grid the template gets [default: the first case's]
+    /// Image whose space and grid the atlas gets [default: the first case's]
     #[arg(long, value_name = "FILE")]
     like: Option<PathBuf>,
     /// Voxel size in mm, one for all axes or x,y,z [default: that of --like, or 1]
@@ -85,7 +85,7 @@ impl Atlas {
             counted(atlas.images, "case"),
             atlas.left_out.len()
         ))?;
-        ui.note(format!("next: brainmvp preprocess COHORT --out CACHE --template {}", self.out.display()));
+        ui.note(format!("next: brainmvp preprocess COHORT --out CACHE --atlas {}", self.out.display()));
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use crate::ui::Ui;
 /// Learn the standard scale of each modality from prepared cases, for `preprocess --intensity nyul`
 ///
 /// The cases must have been prepared with --intensity zscore, and with the options that the scale is to be used with
-/// (template, skull, spacing). Test cases are left out; a modality takes five images.
+/// (atlas, skull, spacing). Test cases are left out; a modality takes five images.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

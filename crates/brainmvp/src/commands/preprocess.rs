@@ -30,7 +30,7 @@ use crate::ui::Ui;
 #[command(after_help = "\
 Examples:
   brainmvp preprocess cohort.json --out cache
-  brainmvp preprocess cohort.json --out cache --template sri24.nii.gz --register affine
+  brainmvp preprocess cohort.json --out cache --atlas sri24.nii.gz --register affine
   brainmvp preprocess cohort.json --out cache-2mm --preset released --spacing 2 --memory 4G
   brainmvp preprocess cohort.json --out cache --skull-strip mask     # trust no mask but the cases' own
   brainmvp preprocess cohort.json --out cache --report report        # and look at what became of them
@@ -49,14 +49,14 @@ pub(crate) struct Preprocess {
     #[arg(long, default_value = "paper",
         value_parser = argument::choice(&[("paper", PrepPreset::Paper), ("released", PrepPreset::Released)]))]
     preset: PrepPreset,
-    /// Register the images of a case onto one of them, rigidly, and that one onto the template, rigidly or with scales
-    /// and shears [default: none, or affine with --template]
+    /// Register the images of a case onto one of them, rigidly, and that one onto the atlas, rigidly or with scales
+    /// and shears [default: none, or affine with --atlas]
     #[arg(long, value_parser = argument::choice(
         &[("none", RegisterKind::None), ("rigid", RegisterKind::Rigid), ("affine", RegisterKind::Affine)]))]
     register: Option<RegisterKind>,
     /// Image whose space and grid the cases get
-    #[arg(long, value_name = "FILE")]
-    template: Option<PathBuf>,
+    #[arg(long, alias = "template", value_name = "FILE")]
+    atlas: Option<PathBuf>,
     /// Voxel size in mm, one for all axes or x,y,z [default: 1]
     #[arg(long, value_name = "MM", value_parser = argument::spacing_mm)]
     spacing: Option<[f64; 3]>,
@@ -152,12 +152,12 @@ impl Preprocess {
     fn config(&self) -> anyhow::Result<PrepConfig> {
         let landmarks = self.landmarks.as_deref().map(Landmarks::load).transpose()?;
         let preset = PrepConfig::preset(self.preset);
-        let register = if self.template.is_some() { RegisterKind::Affine } else { preset.register };
+        let register = if self.atlas.is_some() { RegisterKind::Affine } else { preset.register };
         let intensity = if landmarks.is_some() { Intensity::Nyul } else { preset.intensity };
         Ok(PrepConfig {
             steps: if self.steps.is_empty() { preset.steps } else { self.steps.clone() },
             register: self.register.unwrap_or(register),
-            template: self.template.clone(),
+            atlas: self.atlas.clone(),
             spacing_mm: self.spacing.unwrap_or(preset.spacing_mm),
             percentiles: self.percentiles.unwrap_or(preset.percentiles),
             skull_strip: self.skull_strip.unwrap_or(preset.skull_strip),

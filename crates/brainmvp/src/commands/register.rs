@@ -43,7 +43,7 @@ pub(crate) struct Register {
     /// Where the moved label map goes
     #[arg(long, value_name = "FILE", requires = "labels")]
     apply_labels: Option<PathBuf>,
-    /// Allow scales and shears: for two heads, or a head and a template
+    /// Allow scales and shears: for two heads, or a head and an atlas
     #[arg(long)]
     affine: bool,
     /// Similarity below which the registration has failed: 0 is chance, 1 means that each image tells the other

@@ -20,7 +20,7 @@ use crate::ui::Ui;
 ///
 /// DIR/index.html is the table; it needs no network. DIR/images.csv has the same, a row an image. DIR/cases has a picture of
 /// every case: each image in three planes, as it came and as it was prepared, with the outlines of the brain mask, the
-/// template and the label. Cases that are there already and still fit are kept. Cases that were left out, and files
+/// atlas and the label. Cases that are there already and still fit are kept. Cases that were left out, and files
 /// that cannot be read, are named in the table.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -1,4 +1,4 @@
-//! Images that do not lie on each other: one pair, a cohort, a template of a cohort.
+//! Images that do not lie on each other: one pair, a cohort, an atlas of a cohort.
 
 use brainmvp::registration::Transform;
 use brainmvp::volume::nifti::{self, WriteOptions};
@@ -58,7 +58,7 @@ fn what_cannot_be_registered_is_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn a_cohort_goes_to_a_template_of_its_own() {
+fn a_cohort_goes_to_an_atlas_of_its_own() {
     let place = Place::new();
     heads(&place, "3");
     displace(&place, "heads/phantom-0002/phantom-0002_t2.nii.gz");
@@ -76,7 +76,7 @@ fn a_cohort_goes_to_a_template_of_its_own() {
     nifti::write(&grid_of, &noise, WriteOptions::default()).unwrap();
 
     let preprocess =
-        ["preprocess", "heads/cohort.json", "--out", "cache", "--spacing", "4", "--template", "atlas.nii.gz"];
+        ["preprocess", "heads/cohort.json", "--out", "cache", "--spacing", "4", "--atlas", "atlas.nii.gz"];
     place.run(&preprocess).succeeds().prints(&["2 cases prepared", "1 left out"]).notes(&[
         "case 'phantom-0003' is left out",
         "t2 to t1",
@@ -124,8 +124,8 @@ fn settings_that_contradict_each_other_are_refused() {
     let place = Place::with_phantom(1);
     let preprocess =
         |more: &[&str]| place.run(&[&["preprocess", "phantom/cohort.json", "--out", "c"], more].concat());
-    preprocess(&["--register", "affine"]).fails(2, &["needs a template"]);
-    preprocess(&["--register", "none", "--template", "a.nii.gz"]).fails(2, &["a.nii.gz", "rigid or affine"]);
-    preprocess(&["--template", "absent.nii.gz"]).fails(2, &["absent.nii.gz"]);
+    preprocess(&["--register", "affine"]).fails(2, &["needs an atlas"]);
+    preprocess(&["--register", "none", "--atlas", "a.nii.gz"]).fails(2, &["a.nii.gz", "rigid or affine"]);
+    preprocess(&["--atlas", "absent.nii.gz"]).fails(2, &["absent.nii.gz"]);
     preprocess(&["--register", "rigid", "--steps", "reorient"]).fails(2, &["lacks 'register'"]);
 }

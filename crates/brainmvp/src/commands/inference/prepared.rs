@@ -174,15 +174,14 @@ mod tests {
         };
         let case = write_cohort(&config, folder.path(), &|_| {}).unwrap().cases.remove(0);
         let original = nifti::read(&case.images[&Modality::T1]).unwrap();
-        // The template is the same head, turned by 90 degrees and shifted.
+        // The atlas is the same head, turned by 90 degrees and shifted.
         let turn =
             Transform::from_rows([[0.0, -1.0, 0.0, 12.0], [1.0, 0.0, 0.0, -30.0], [0.0, 0.0, 1.0, 8.0]]);
-        let template = folder.path().join("template.nii.gz");
-        nifti::write(&template, &turn.move_volume(original.clone()).unwrap(), WriteOptions::default())
-            .unwrap();
+        let atlas = folder.path().join("atlas.nii.gz");
+        nifti::write(&atlas, &turn.move_volume(original.clone()).unwrap(), WriteOptions::default()).unwrap();
         let preparation = PrepConfig {
             register: RegisterKind::Rigid,
-            template: Some(template),
+            atlas: Some(atlas),
             skull_strip: SkullStrip::None,
             crop: CropKind::None,
             dtype: StoredType::F32,

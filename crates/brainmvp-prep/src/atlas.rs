@@ -8,9 +8,9 @@ use brainmvp_volume::{Grid, file};
 
 use crate::{Error, Result};
 
-/// A template: a space, the grid that cases get, and an image to register to.
+/// An atlas: a space, the grid that cases get, and an image to register to.
 #[derive(Debug, Clone)]
-pub struct Template {
+pub struct Atlas {
     /// The file.
     pub path: PathBuf,
     /// The grid, with axes turned to RAS+.
@@ -21,15 +21,15 @@ pub struct Template {
     pub pyramid: Pyramid,
 }
 
-impl Template {
-    /// Reads a template from a file.
+impl Atlas {
+    /// Reads an atlas from a file.
     ///
     /// # Errors
     /// [`Error::Volume`] where the file cannot be read, [`Error::Config`] where its image cannot be registered to.
     pub fn read(path: &Path) -> Result<Self> {
         let image = file::read(path)?;
         let pyramid =
-            Pyramid::new(&image).map_err(|e| Error::config(format!("template = {}: {e}", path.display())))?;
+            Pyramid::new(&image).map_err(|e| Error::config(format!("atlas = {}: {e}", path.display())))?;
         let grid = Reorientation::to_ras(&image.grid().affine).grid(image.grid());
         Ok(Self { path: path.to_owned(), grid, space: StandardSpace::of(&grid), pyramid })
     }
