@@ -70,7 +70,7 @@ impl Affine {
         inverse.iter().all(|v| v.is_finite()).then_some(Self(inverse))
     }
 
-    /// `self` after `first`: maps what `first` takes.
+    /// The composition that applies `first` and then `self`.
     pub fn after(&self, first: &Self) -> Self {
         Self(self.0 * first.0)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{Modality, Role};
 
-/// Words a role; tokens of a word are joined by `_`, which stands for any of the separators.
+/// The words for each role. The tokens of a word are joined by `_`, which stands for any separator.
 const WORDS: [(Role, &[&str]); 11] = [
     (
         Role::Image(Modality::Flair),
@@ -131,10 +131,10 @@ const WORDS: [(Role, &[&str]); 11] = [
     ),
 ];
 
-/// Words behind which anything may follow: `DSC_ap-rCBV`, `DTI_eddy_noreg`.
+/// Words that anything may follow: `DSC_ap-rCBV`, `DTI_eddy_noreg`.
 const OPEN_WORDS: [&str; 2] = ["dsc", "dti"];
 
-/// Words that name a version of an image and may follow its modality: `T1_bias`, `fla_bet_raw`, `T1_1mm`.
+/// Words that name a version of an image and may follow the modality: `T1_bias`, `fla_bet_raw`, `T1_1mm`.
 const VARIANTS: [&str; 28] = [
     "bias",
     "unstripped",
@@ -184,10 +184,11 @@ pub struct Aliases {
 pub struct SuffixMatch<'a> {
     /// What the file is.
     pub role: Role,
-    /// Bytes of the matched words at the end of the name, variant included; the separator before them is not.
+    /// Length in bytes of the matched words at the end of the name, with the variant but without the separator before
+    /// them.
     pub length: usize,
-    /// The words behind the role that name a version of the image (`bias`, `1mm`); of several files of one
-    /// modality, one without is preferred.
+    /// The words after the role that name a version of the image (`bias`, `1mm`). Of several files of one modality, one
+    /// without such words is preferred.
     pub variant: Option<&'a str>,
 }
 
@@ -212,7 +213,7 @@ impl Aliases {
         Ok(aliases)
     }
 
-    /// Gives a word a meaning, whatever it meant before; as in [`Aliases::extended`].
+    /// Gives a word a meaning, replacing any earlier one, as in [`Aliases::extended`].
     ///
     /// # Errors
     /// As [`Aliases::extended`].
@@ -241,7 +242,7 @@ impl Aliases {
 
     /// What the end of a file's name (without folder and extension) says.
     ///
-    /// The longest phrase wins, without variant words before with them.
+    /// The longest phrase wins; a match without variant words comes before one with them.
     pub fn match_suffix<'a>(&self, stem: &'a str) -> Option<SuffixMatch<'a>> {
         let tokens = tokens(stem);
         let longest_variant = tokens.iter().rev().take_while(|token| is_variant(token.word)).count();
@@ -261,7 +262,7 @@ impl Aliases {
         Some(SuffixMatch { role: Role::Ignored, length: stem.len() - open.start, variant: None })
     }
 
-    /// The known word that an unknown one most likely stands for, if any is near.
+    /// The known word that an unknown one most likely stands for, if any is close enough.
     pub fn nearest(&self, word: &str) -> Option<&str> {
         let word = joined(word);
         let distances = self.words.keys().map(|known| (edit_distance(&word, known), known));

@@ -1,4 +1,4 @@
-//! Files that are either whole or not there.
+//! Files that are written completely or not at all.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -11,8 +11,8 @@ use crate::{Error, Result};
 /// The bytes go to a temporary file in the same folder, are flushed to the disk and then renamed over `path`.
 ///
 /// # Errors
-/// Where the folder cannot be written, the disk is full or `write` itself fails; `path` is then as it was
-/// before, and the temporary file is gone.
+/// Where the folder cannot be written, the disk is full or `write` itself fails; `path` is then unchanged, and the
+/// temporary file is deleted.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
@@ -36,7 +36,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<(
     Ok(())
 }
 
-/// A file of the ordinary permissions (less the umask), which `tempfile` would otherwise make private.
+/// A temporary file with ordinary permissions (minus the umask); `tempfile` alone would make it private.
 fn temporary_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".partial-");

@@ -46,7 +46,7 @@ impl Error {
         Self::Malformed { path: path.to_owned(), reason: reason.into() }
     }
 
-    /// A well-formed file of a kind that is not read.
+    /// A well-formed file of a kind that is not supported.
     pub fn unsupported(path: &Path, reason: impl Into<String>) -> Self {
         Self::Unsupported { path: path.to_owned(), reason: reason.into() }
     }

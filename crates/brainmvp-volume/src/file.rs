@@ -1,4 +1,4 @@
-//! Volumes out of files of any format that is read: NIfTI, FreeSurfer's MGH, NRRD.
+//! Reads volumes from files of any supported format: NIfTI, FreeSurfer's MGH, NRRD.
 
 use std::path::Path;
 
@@ -7,15 +7,15 @@ use rayon::prelude::*;
 use crate::gzip::Source;
 use crate::{Error, Grid, LabelMap, Result, Volume, mgh, nifti, nrrd};
 
-/// The endings of the names of volume files, capitals aside, longer ones before those that they end in. Of a pair the
-/// header is meant.
+/// The file name endings of volumes, in lower case; a longer ending stands before the one that it ends in. For a pair,
+/// the header's.
 pub const ENDINGS: [&str; 9] =
     [".nii.gz", ".nii", ".hdr.gz", ".hdr", ".mgh.gz", ".mgz", ".mgh", ".nrrd", ".nhdr"];
 
-/// How far a label may be from a whole number: the noise of a scaling, not of an interpolation.
+/// How far a label may be from a whole number: enough for rounding in a scaling, too little for interpolated labels.
 const LABEL_TOLERANCE: f32 = 1e-3;
 
-/// What a file says of its volume before any voxel is read.
+/// What a file says about its volume before any voxel is read.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FileHeader {
@@ -23,20 +23,20 @@ pub struct FileHeader {
     pub grid: Grid,
     /// Bytes of all voxels, unpacked.
     pub voxel_bytes: usize,
-    /// Whether the file says where its axes point; where not, the grid is what its format has for that case.
+    /// Whether the file says where its axes point; if not, the grid is the default of its format.
     pub is_placed: bool,
     /// The header of a NIfTI file.
     pub nifti: Option<Box<nifti::Header>>,
 }
 
 impl FileHeader {
-    /// What the file says about the place of its voxels, to be said again in a NIfTI file of the same grid; `None` for other formats.
+    /// The file's own placement fields, to be repeated in a NIfTI file on the same grid; `None` for other formats.
     pub fn geometry(&self) -> Option<&nifti::Geometry> {
         self.nifti.as_ref().map(|header| &header.geometry)
     }
 }
 
-/// The name of a file without folder and ending; `None` for what is no volume file.
+/// The name of a file without folder and ending; `None` if it is not a volume file.
 pub fn stem(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;
     ENDINGS.iter().find_map(|ending| {
@@ -62,7 +62,7 @@ pub fn read(path: &Path) -> Result<Volume> {
 /// Reads a label map.
 ///
 /// # Errors
-/// As [`read`], and where a voxel is further than 0.001 from a whole number of 0 to 65535.
+/// As [`read`], and where a voxel is further than 0.001 from a whole number from 0 to 65535.
 pub fn read_labels(path: &Path) -> Result<LabelMap> {
     as_labels(&read(path)?, path)
 }
@@ -70,7 +70,7 @@ pub fn read_labels(path: &Path) -> Result<LabelMap> {
 /// Reads the header alone.
 ///
 /// # Errors
-/// As [`read`], as far as the header tells.
+/// Those of [`read`] that the header shows.
 pub fn read_header(path: &Path) -> Result<FileHeader> {
     match Format::of(path)? {
         Format::Nifti => {
@@ -87,7 +87,7 @@ pub fn read_header(path: &Path) -> Result<FileHeader> {
     }
 }
 
-/// The label map of an image whose values are labels; `path` is named where they are not.
+/// Converts an image whose values are labels; the error names `path` where they are not.
 pub(crate) fn as_labels(volume: &Volume, path: &Path) -> Result<LabelMap> {
     let is_label = |value: f32| {
         let label = value.round();
@@ -99,7 +99,7 @@ pub(crate) fn as_labels(volume: &Volume, path: &Path) -> Result<LabelMap> {
         return Err(Error::unsupported(
             path,
             format!(
-                "not a label map: voxel ({x}, {y}, {z}) is {value}; labels are whole numbers of 0 to 65535"
+                "not a label map: voxel ({x}, {y}, {z}) is {value}; labels are whole numbers from 0 to 65535"
             ),
         ));
     }
@@ -114,8 +114,8 @@ enum Format {
 }
 
 impl Format {
-    /// By the first bytes. What is neither is left to the reader of NIfTI, which says what is wrong with it; so is the
-    /// voxel file of a pair, which may begin with anything.
+    /// The format, by the first bytes. Everything else goes to the NIfTI reader, which says what is wrong with it; so
+    /// does the voxel file of a pair, which may begin with anything.
     fn of(path: &Path) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         if [".img", ".img.gz"].iter().any(|ending| name.ends_with(ending)) {

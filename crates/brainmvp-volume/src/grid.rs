@@ -28,13 +28,13 @@ impl Grid {
         self.len() == 0
     }
 
-    /// Place of voxel `[x, y, z]` in memory.
+    /// The index in memory of voxel `[x, y, z]`.
     #[inline]
     pub fn offset(&self, [x, y, z]: [usize; 3]) -> usize {
         (z * self.shape[1] + y) * self.shape[0] + x
     }
 
-    /// The voxel at a place in memory; the inverse of [`Grid::offset`].
+    /// The voxel at an index in memory; the inverse of [`Grid::offset`].
     #[inline]
     pub fn voxel(&self, offset: usize) -> [usize; 3] {
         let [nx, ny, _] = self.shape;

@@ -14,10 +14,10 @@ const MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// No deflate stream grows by more than this factor (258 bytes of output take at least two bits).
 const MAX_RATIO: u64 = 1032;
 
-/// How far a stream is followed behind the bytes asked for, to check its sums.
+/// How many bytes past those asked for a stream is read, to verify its checksum.
 const MAX_EXCESS: u64 = 64 << 20;
 
-/// Compression level of what is written: beyond it files hardly shrink and writing takes much longer.
+/// Compression level for writing: higher levels take much longer and hardly shrink the files.
 const LEVEL: i32 = 6;
 
 /// A file, seen as the bytes that it holds once unpacked.
@@ -28,7 +28,7 @@ pub(crate) struct Source {
     is_gzip: bool,
 }
 
-/// A run of bytes, with what had to be unpacked before it.
+/// A range of bytes, together with everything that had to be unpacked before it.
 pub(crate) struct Section {
     bytes: Vec<u8>,
     skip: usize,
@@ -45,7 +45,7 @@ impl Source {
     /// Opens a file and looks at its first bytes: content decides, not the name.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let wrap = |source| Error::io(path, source);
-        // Before opening: to open a pipe would wait for someone to write into it.
+        // Checked before opening: opening a pipe would wait for someone to write to it.
         let metadata = std::fs::metadata(path).map_err(wrap)?;
         if !metadata.is_file() {
             return Err(Error::unsupported(path, "not a regular file"));
@@ -93,7 +93,7 @@ impl Source {
         if self.is_gzip { self.unpack(skip as usize, end as usize) } else { self.plain(skip, count) }
     }
 
-    /// The first `count` bytes of the gzip stream that begins at `skip`, behind a header that is not packed.
+    /// The first `count` bytes of the gzip stream that begins at `skip`, after a header that is not packed.
     pub(crate) fn packed_section(mut self, skip: u64, count: usize) -> Result<Section> {
         if self.is_gzip {
             return Err(Error::unsupported(&self.path, "packed twice; unpack it once"));
@@ -142,7 +142,7 @@ impl Source {
         }
     }
 
-    /// Several members, bytes behind the voxels, or a broken stream whose fault has to be told.
+    /// For several members, bytes after the voxels, or a broken stream whose fault must be reported.
     fn unpack_stream(&self, packed: &[u8], end: usize) -> Result<Vec<u8>> {
         let mut stream = MultiGzDecoder::new(packed);
         let mut bytes = Vec::new();
@@ -151,11 +151,11 @@ impl Source {
             let source = read.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
             return Err(self.broken(source, end as u64, bytes.len() as u64));
         }
-        // The checksum stands at the very end of a member.
+        // The checksum is at the very end of a member.
         match io::copy(&mut stream.take(MAX_EXCESS), &mut io::sink()) {
             Ok(MAX_EXCESS) => Err(Error::malformed(
                 &self.path,
-                format!("goes on for more than {MAX_EXCESS} bytes behind its voxels: its header is wrong"),
+                format!("goes on for more than {MAX_EXCESS} bytes after its voxels: its header is wrong"),
             )),
             Ok(_) => Ok(bytes),
             Err(source) => Err(self.broken(source, end as u64, bytes.len() as u64)),

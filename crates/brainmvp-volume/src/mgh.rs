@@ -1,7 +1,7 @@
 //! FreeSurfer's MGH files: `.mgh`, and gzipped `.mgz`.
 //!
 //! Source: the description of the format in FreeSurfer's wiki (MghFormat) and of its geometry (CoordinateSystems): big-endian
-//! numbers, a header of 284 bytes, then the voxels, x fastest; tags behind the voxels are left alone.
+//! numbers, a header of 284 bytes, then the voxels, x fastest; tags after the voxels are ignored.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use crate::gzip::Source;
 use crate::nifti::{Datatype, MAX_VOXELS};
 use crate::{Affine, Error, Grid, Result, Volume};
 
-/// The version, which every file begins with.
+/// The version number at the start of every file.
 pub(crate) const START: [u8; 4] = [0, 0, 0, 1];
 
 /// Where the voxels begin.
 const VOXELS: usize = 284;
-/// Up to the last number of the header.
+/// The bytes of the header up to its last number.
 const HEADER: usize = 90;
 
 struct Header {
@@ -76,7 +76,7 @@ impl Header {
         let affine = if is_placed {
             place(std::array::from_fn(|i| float(30 + 4 * i)), shape)
         } else {
-            // What the format says of a file without a place: coronal slices of 1 mm around the origin.
+            // The format's default for a file without a position: coronal slices of 1 mm around the origin.
             place([1.0, 1.0, 1.0, -1.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0], shape)
         };
         if !affine.is_usable() {
@@ -101,8 +101,8 @@ fn shape_of(lengths: [i32; 3], path: &Path) -> Result<[usize; 3]> {
     Ok(shape)
 }
 
-/// The affine of voxel sizes, the directions of the axes in RAS and the place of the middle of the volume: that of the
-/// voxel of half the length, which for an even length is the first beyond it.
+/// The affine from voxel sizes, the directions of the axes in RAS, and the position of the volume's centre: that of
+/// voxel `length / 2`, which for an even length is just beyond the middle.
 fn place(numbers: [f64; 15], shape: [usize; 3]) -> Affine {
     let step = |axis: usize, row: usize| numbers[axis] * numbers[3 + 3 * axis + row];
     Affine::from_rows(std::array::from_fn(|row| {

@@ -61,7 +61,7 @@ impl fmt::Display for Modality {
 impl FromStr for Modality {
     type Err = String;
 
-    /// Reads a canonical name, in any case; aliases are the business of [`crate::Aliases`].
+    /// Reads a canonical name, in upper or lower case; for aliases see [`crate::Aliases`].
     fn from_str(name: &str) -> std::result::Result<Self, String> {
         let lower = name.to_ascii_lowercase();
         Self::ALL
@@ -71,7 +71,7 @@ impl FromStr for Modality {
     }
 }
 
-/// What a file is in its case, told by a word of its name.
+/// The role of a file in its case, given by a word of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// An image of this modality.
@@ -80,7 +80,7 @@ pub enum Role {
     Label,
     /// A brain mask.
     BrainMask,
-    /// Known, and not used here (SWI, ASL, DTI maps...).
+    /// Known but not used here (SWI, ASL, DTI maps...).
     Ignored,
 }
 

@@ -1,7 +1,7 @@
 //! NRRD files with their voxels in them: `.nrrd`, raw or gzipped, as 3D Slicer and ITK write them.
 //!
-//! Source: Definition of NRRD File Format, teem.sourceforge.net/nrrd/format.html. A header whose voxels are in another file, and other encodings, are
-//! refused by name.
+//! Source: Definition of NRRD File Format, teem.sourceforge.net/nrrd/format.html. Headers whose voxels are in another
+//! file, and other encodings, are refused by name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::gzip::{Section, Source};
 use crate::nifti::{Datatype, MAX_VOXELS};
 use crate::{Affine, Error, Grid, Result, Volume};
 
-/// What every file begins with, before its version.
+/// The start of every file, before its version.
 pub(crate) const MAGIC: &[u8] = b"NRRD";
 
-/// A header of more bytes than this is none of a single volume.
+/// No header of a single volume has more bytes than this.
 const LONGEST_HEADER: usize = 1 << 16;
 
 struct Header {
@@ -74,7 +74,7 @@ impl Header {
     }
 }
 
-/// The fields of a header by name, in small letters.
+/// The fields of a header by name, in lower case.
 struct Fields(BTreeMap<String, String>);
 
 impl Fields {
@@ -116,7 +116,7 @@ fn parse(bytes: &[u8]) -> Parsed<Header> {
     Ok(Header { grid: Grid::new(shape, affine), datatype, big_endian, is_packed, offset: offset as u64 })
 }
 
-/// The fields, and where the voxels begin: behind the first empty line.
+/// The fields, and where the voxels begin: after the first empty line.
 fn split(bytes: &[u8]) -> Parsed<(Fields, usize)> {
     let mut fields = BTreeMap::new();
     let mut start = 0;
@@ -137,14 +137,14 @@ fn split(bytes: &[u8]) -> Parsed<(Fields, usize)> {
         }
         let Some((name, value)) = line.split_once(':') else {
             return malformed(format!(
-                "the line '{}' of its header is no field",
+                "the line '{}' of its header is not a field",
                 line.chars().take(60).collect::<String>()
             ));
         };
         fields.insert(name.trim().to_ascii_lowercase(), value.trim().to_owned());
     }
     let read = bytes.len();
-    malformed(format!("truncated, or no NRRD file: its header does not end within {read} bytes"))
+    malformed(format!("truncated, or not an NRRD file: its header does not end within {read} bytes"))
 }
 
 fn datatype_of(name: &str) -> Parsed<Datatype> {
@@ -171,7 +171,8 @@ fn datatype_of(name: &str) -> Parsed<Datatype> {
     })
 }
 
-/// Which way the axes of the world run, to RAS: NRRD's run to the left or right and to the back or front; all go up.
+/// The signs that take the axes of the file's space to RAS: they run to the left or right, and to the back or front;
+/// all run up.
 fn signs(fields: &Fields) -> Parsed<[f64; 3]> {
     Ok(match fields.get("space").map(str::to_ascii_lowercase).as_deref() {
         Some("left-posterior-superior" | "lps") => [-1.0, -1.0, 1.0],
@@ -184,7 +185,7 @@ fn signs(fields: &Fields) -> Parsed<[f64; 3]> {
     })
 }
 
-/// The shape and the affine, of three axes in space and any others of one sample.
+/// The shape and the affine: three axes in space, any others of one sample.
 fn place(fields: &Fields) -> Parsed<([usize; 3], Affine)> {
     let signs = signs(fields)?;
     if let Some(units) = fields.get("space units")
@@ -193,7 +194,11 @@ fn place(fields: &Fields) -> Parsed<([usize; 3], Affine)> {
         return unsupported(format!("space units {units}; millimetres are needed"));
     }
     let sizes = fields.need("sizes")?;
-    let lengths: Vec<usize> = sizes.split_whitespace().filter_map(|size| size.parse().ok()).collect();
+    let Ok(lengths) =
+        sizes.split_whitespace().map(str::parse).collect::<std::result::Result<Vec<usize>, _>>()
+    else {
+        return malformed(format!("sizes '{sizes}' are not whole numbers"));
+    };
     let directions = vectors(fields.need("space directions")?)?;
     let dimension = fields.need("dimension")?;
     if dimension != lengths.len().to_string() || directions.len() != lengths.len() || lengths.contains(&0) {
@@ -217,7 +222,7 @@ fn place(fields: &Fields) -> Parsed<([usize; 3], Affine)> {
     };
     if others != 1 {
         return unsupported(format!(
-            "{others} values a voxel; one is needed: extract it to a file of its own"
+            "{others} values per voxel; one is needed: extract it to a file of its own"
         ));
     }
     let shape = axes.map(|(length, _)| length);
@@ -227,7 +232,7 @@ fn place(fields: &Fields) -> Parsed<([usize; 3], Affine)> {
     }
     let origin = match fields.get("space origin").map(vectors).transpose()?.as_deref() {
         Some([Some(origin)]) => *origin,
-        Some(_) => return malformed("its space origin is no point"),
+        Some(_) => return malformed("its space origin is not a point"),
         None => [0.0; 3],
     };
     let rows = std::array::from_fn(|row| {
@@ -259,7 +264,12 @@ fn vectors(text: &str) -> Parsed<Vec<Option<[f64; 3]>>> {
                 found.push(Some(vector));
                 rest = after.trim_start();
             }
-            _ => return malformed(format!("'{}' are no vectors", text.chars().take(60).collect::<String>())),
+            _ => {
+                return malformed(format!(
+                    "'{}' is not a list of vectors",
+                    text.chars().take(60).collect::<String>()
+                ));
+            }
         }
     }
     Ok(found)

@@ -1,4 +1,4 @@
-//! Which way the axes of a volume run, and turning them to RAS+.
+//! The directions of a volume's axes, and reorienting to RAS+.
 //!
 //! The rule is that of nibabel's `io_orientation`: the rotation nearest to the affine decides, so that a shear
 //! does not; the voxel axes, the best aligned first, each take the free world axis along which they run furthest.
@@ -11,12 +11,14 @@ use crate::{Affine, Grid, Volume};
 /// The letters of the world's axes towards their positive and negative ends.
 const LETTERS: [[char; 2]; 3] = [['R', 'L'], ['A', 'P'], ['S', 'I']];
 
-/// Three letters for the ends that the voxel axes x, y and z run to, such as `"LPS"`.
+/// Three letters for the ends that the voxel axes x, y and z run towards, such as `"LPS"`.
+#[expect(clippy::expect_used, reason = "the source axes are a permutation of all three")]
 pub fn code(affine: &Affine) -> String {
     let reorientation = Reorientation::to_ras(affine);
     (0..3)
         .map(|axis| {
-            let world = reorientation.source_axes.iter().position(|source| *source == axis).unwrap_or(axis);
+            let world = reorientation.source_axes.iter().position(|source| *source == axis);
+            let world = world.expect("every voxel axis goes to some world axis");
             LETTERS[world][usize::from(reorientation.flipped[world])]
         })
         .collect()
@@ -24,7 +26,7 @@ pub fn code(affine: &Affine) -> String {
 
 /// The volume with its axes permuted and flipped so that they run nearest to right, anterior and superior.
 ///
-/// Voxels are moved, never interpolated; the affine follows, so every voxel stays at its place in the world.
+/// Voxels are moved, never interpolated; the affine changes with them, so every voxel keeps its position in the world.
 pub fn to_ras<T: Copy + Send + Sync>(volume: Volume<T>) -> Volume<T> {
     let reorientation = Reorientation::to_ras(&volume.grid().affine);
     if reorientation.source_axes == [0, 1, 2] {
@@ -42,7 +44,8 @@ pub struct Reorientation {
 }
 
 impl Reorientation {
-    /// The reorientation that takes a volume of this affine nearest to RAS+.
+    /// The reorientation that brings a volume with this affine nearest to RAS+.
+    #[expect(clippy::expect_used, reason = "each of three axes takes one of three")]
     pub fn to_ras(affine: &Affine) -> Self {
         let rotation = nearest_rotation(affine);
         let (mut source_axes, mut flipped, mut free) = ([0, 1, 2], [false; 3], [true; 3]);
@@ -51,9 +54,9 @@ impl Reorientation {
         for axis in best_aligned_first {
             let reach = |world: usize| rotation[(world, axis)].abs();
             let candidates = (0..3).filter(|world| free[*world]);
-            // The first of equals, as in nibabel.
+            // Of equal ones the first, as in nibabel.
             let best = candidates.reduce(|best, world| if reach(world) > reach(best) { world } else { best });
-            let Some(world) = best else { continue };
+            let world = best.expect("a world axis is left for every voxel axis");
             free[world] = false;
             source_axes[world] = axis;
             flipped[world] = rotation[(world, axis)] < 0.0;
@@ -71,7 +74,7 @@ impl Reorientation {
         self.flipped
     }
 
-    /// Whether nothing moves.
+    /// Whether it changes nothing.
     pub fn is_identity(&self) -> bool {
         *self == Self { source_axes: [0, 1, 2], flipped: [false; 3] }
     }
@@ -99,13 +102,13 @@ impl Reorientation {
         Grid::new(shape, grid.affine.after(&Affine::from_matrix(to_source)))
     }
 
-    /// As [`Reorientation::apply`], in the volume's own memory, where no axis changes its place.
+    /// [`Reorientation::apply`] within the volume's own memory, for reorientations that only flip axes.
     fn flip<T: Copy + Send + Sync>(&self, volume: Volume<T>) -> Volume<T> {
         let grid = self.grid(volume.grid());
         let [nx, ny, _] = grid.shape;
         let [x, y, z] = self.flipped;
         let mut voxels = volume.into_voxels();
-        // To reverse all voxels flips every axis, to reverse each slab x and y, to reverse each row x.
+        // Reversing all voxels flips every axis, reversing each slab flips x and y, reversing each row flips x.
         if z {
             voxels.reverse();
         }

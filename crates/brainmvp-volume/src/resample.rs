@@ -1,4 +1,4 @@
-//! Volumes on other grids.
+//! Resampling to other grids.
 
 mod general;
 mod separable;
@@ -13,11 +13,11 @@ use crate::{Affine, Grid, Volume};
 pub enum Interpolation {
     /// From the eight voxels around; for images.
     Trilinear,
-    /// The nearest voxel (of two equally near ones the one of even index); for label maps.
+    /// The nearest voxel (of two equally near ones, the one with the even index); for label maps.
     Nearest,
 }
 
-/// A voxel type that can be interpolated, by way of `f32`.
+/// A voxel type that can be interpolated, via `f32`.
 pub trait Voxel: Copy + Send + Sync + PartialEq + Default {
     /// The value as `f32`.
     fn to_f32(self) -> f32;
@@ -58,19 +58,19 @@ impl Voxel for u8 {
     }
 }
 
-/// Two grids whose voxels lie within this part of a voxel of each other are the same.
+/// Two grids are the same if their voxels lie within this fraction of a voxel of each other.
 const SAME_VOXEL: f64 = 1e-3;
 
-/// Absolute and exact: whether a corner is the lowest along all axes at once (`numpy.allclose` around zero).
+/// An absolute tolerance: whether a corner is the lowest along all axes at once (`numpy.allclose` around zero).
 const CORNER_TOLERANCE: f64 = 1e-8;
 
-/// The grid with voxels of another size that covers the same part of the world.
+/// The grid with voxels of another size that covers the same region of the world.
 ///
 /// The axes keep their directions as far as these are at right angles; a shear is taken out. The shape is that
 /// of the box around the outermost voxel centres, rounded half to even. An axis whose new spacing is not
-/// positive and finite keeps its own. These are the rules of MONAI's `Spacing`, found from its results.
+/// positive and finite keeps its own. These are the rules of MONAI's `Spacing`, as inferred from its results.
 ///
-/// The result may be very large where a header claims wide voxels: look at [`Grid::shape`] before filling it.
+/// The result may be very large where a header claims wide voxels: check [`Grid::shape`] before filling it.
 pub fn grid_at_spacing(grid: &Grid, spacing_mm: [f64; 3]) -> Grid {
     let linear = grid.affine.linear();
     let own = grid.affine.spacing_mm();
@@ -83,7 +83,7 @@ pub fn grid_at_spacing(grid: &Grid, spacing_mm: [f64; 3]) -> Grid {
     let Some(to_new) = resampled.try_inverse() else { return *grid };
 
     let corners: [Vector3<f64>; 8] = std::array::from_fn(|corner| {
-        // The last axis changes first, so that of several candidates the same one is found.
+        // The last axis changes first, so that of several candidates MONAI's is found.
         Vector3::from_fn(|axis, _| {
             if corner >> (2 - axis) & 1 == 1 { grid.shape[axis].saturating_sub(1) as f64 } else { 0.0 }
         })
@@ -121,7 +121,7 @@ fn affine_of(linear: &Matrix3<f64>, origin: &Vector3<f64>) -> Affine {
     Affine::from_matrix(matrix)
 }
 
-/// The volume with voxels of another size, on [`grid_at_spacing`]; beyond the border the border voxel counts.
+/// The volume with voxels of another size, on [`grid_at_spacing`]; beyond the border, the border voxel is repeated.
 ///
 /// Equals MONAI's `Spacing` with border padding and `align_corners=False`.
 pub fn to_spacing<T: Voxel>(
@@ -145,7 +145,7 @@ pub fn to_spacing<T: Voxel>(
 /// The volume on another grid, with `outside` where the volume does not reach.
 ///
 /// A volume reaches half a voxel beyond the centres of its outermost voxels. Where its affine cannot be
-/// inverted (never for a volume read from a file) everything is outside.
+/// inverted (never for a volume read from a file) everything counts as outside.
 pub fn onto_grid<T: Voxel>(
     volume: &Volume<T>,
     grid: &Grid,
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     /// Two oriented clinical grids, with the shapes and first-voxel places that MONAI 1.6.1 gives them at 1 mm.
-    /// In the first a corner is the lowest along all axes; in the second, rounding of the affine hinders that.
+    /// In the first a corner is the lowest along all axes; in the second, rounding of the affine prevents that.
     #[test]
     fn grids_at_1_mm_are_those_of_monai() {
         let t1c = Affine::from_rows([
@@ -224,10 +224,10 @@ mod tests {
         let volume = Volume::new(grid(3, 2.0, 0.0), vec![0.0_f32, 10.0, 40.0]);
         let spaced = to_spacing(&volume, [1.0; 3], Interpolation::Trilinear);
         assert_eq!(spaced.voxels(), [0.0, 5.0, 10.0, 25.0, 40.0]);
-        // Half way, the voxel of even index is taken.
+        // Half way between two, the voxel with the even index is taken.
         let labels = Volume::new(grid(3, 2.0, 0.0), vec![1_u16, 2, 3]);
         assert_eq!(to_spacing(&labels, [1.0; 3], Interpolation::Nearest).voxels(), [1, 1, 2, 3, 3]);
-        // Half a voxel beyond the last centre the border counts; further out is outside.
+        // Up to half a voxel beyond the last centre the border is repeated; further out is outside.
         let wide = onto_grid(&volume, &grid(9, 1.0, -2.0), Interpolation::Trilinear, -1.0);
         assert_eq!(wide.voxels(), [-1.0, 0.0, 0.0, 5.0, 10.0, 25.0, 40.0, 40.0, -1.0]);
     }

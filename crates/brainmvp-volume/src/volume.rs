@@ -16,7 +16,7 @@ impl<T: Copy> Volume<T> {
     /// A volume of the given voxels, `x` fastest.
     ///
     /// # Panics
-    /// If there are not as many voxels as the grid asks for: a mistake of the program, never of a file.
+    /// If the number of voxels is not that of the grid: a bug in the program, never the fault of a file.
     pub fn new(grid: Grid, voxels: Vec<T>) -> Self {
         assert_eq!(grid.len(), voxels.len(), "voxels do not fill the grid {:?}", grid.shape);
         Self { grid, voxels }
@@ -45,7 +45,7 @@ impl<T: Copy> Volume<T> {
         &self.voxels
     }
 
-    /// All voxels, `x` fastest, to be changed in place.
+    /// All voxels, `x` fastest, mutable.
     pub fn voxels_mut(&mut self) -> &mut [T] {
         &mut self.voxels
     }

@@ -177,6 +177,7 @@ fn what_is_refused_is_said() {
     refused("vast.nrrd", &nrrd_with("sizes", "99999999999 3 4", &voxels), "more than");
     refused("zero.nrrd", &nrrd_with("sizes", "0 3 4", &voxels), "sizes '0 3 4'");
     refused("sizes.nrrd", &nrrd_with("sizes", "two 3 4", &voxels), "two 3 4");
+    refused("four.nrrd", &nrrd_with("sizes", "2 x 3 4", &voxels), "'2 x 3 4' are not whole numbers");
     refused("hex.nrrd", &nrrd_with("encoding", "hex", &voxels), "'hex'");
     refused("block.nrrd", &nrrd_with("type", "block", &voxels), "'block'");
     refused("space.nrrd", &nrrd_with("space", "scanner-xyz", &voxels), "left and right");

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-/// Voxels are converted in pieces of this many, several pieces at a time.
+/// Voxels are converted in chunks of this many, several chunks at a time.
 const PIECE: usize = 1 << 16;
 
 /// A real-valued voxel type of the standard.
@@ -64,7 +64,7 @@ impl Datatype {
         Self::F64,
     ];
 
-    /// The type of a `datatype` code, or for a code that is not read the name of what it stands for.
+    /// The type of a `datatype` code, or, for an unsupported code, the name of what it stands for.
     pub(super) fn from_code(code: i64) -> std::result::Result<Self, &'static str> {
         if let Some(datatype) = Self::ALL.into_iter().find(|datatype| datatype.code() == code) {
             return Ok(datatype);

@@ -1,10 +1,9 @@
-//! What a header says about the place of its voxels, kept as it is, to be said again in another file.
+//! The placement fields of a header, kept as they are so that another file can repeat them.
 
 use super::layout::{Fields, Layout};
 
-/// The fields that place a file's voxels: codes, quaternion, matrix, voxel sizes and their unit, as they stand in its
-/// header. A file written with them ([`super::WriteOptions::geometry`]) lies where that file lies, to the bit and by the
-/// same methods, in any program.
+/// The fields that place a file's voxels: codes, quaternion, matrix, voxel sizes and their unit, as its header has
+/// them. A file written with them ([`super::WriteOptions::geometry`]) is placed exactly like that file, in any program.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Geometry {
     version: u8,
@@ -34,7 +33,7 @@ impl Geometry {
         }
     }
 
-    /// 1 or 2: NIfTI-1 or NIfTI-2, which has the digits of its numbers.
+    /// 1 or 2: NIfTI-1 or NIfTI-2, which decides the precision of the numbers.
     pub(super) fn version(&self) -> u8 {
         self.version
     }

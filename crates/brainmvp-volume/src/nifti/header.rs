@@ -1,4 +1,4 @@
-//! A header, checked.
+//! A validated header.
 
 use std::path::Path;
 
@@ -7,14 +7,14 @@ use super::placement::{self, Placement};
 use super::{Datatype, Geometry};
 use crate::{Error, Grid, Result};
 
-/// Bytes that hold a header of either version.
+/// As many bytes as a header of either version needs.
 pub(super) const LONGEST: usize = NIFTI_2.size;
 
 /// A whole head at 0.25 mm has fewer voxels; a header that asks for more than this is refused, so that a small
 /// packed file cannot unpack into all memory.
 pub(crate) const MAX_VOXELS: usize = 1 << 29;
 
-/// Where the voxels of a header stand.
+/// Where the voxels that belong to a header are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
     /// One file with header and voxels (`.nii`).
@@ -26,7 +26,7 @@ pub enum Storage {
 /// The unit of the affine in the file. A [`Grid`] is always in mm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpatialUnits {
-    /// Not said; taken as millimetres.
+    /// Not given; taken as millimetres.
     Unknown,
     /// Metres.
     Metre,
@@ -56,7 +56,7 @@ impl SpatialUnits {
     }
 }
 
-/// What a header says about a single 3-D volume.
+/// The contents of a header of a single 3-D volume.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Header {
@@ -64,7 +64,7 @@ pub struct Header {
     pub grid: Grid,
     /// Which of the standard's methods gave the affine.
     pub placement: Placement,
-    /// What the file says about the place of its voxels, to be said again in another file of the same grid.
+    /// The file's own placement fields, to be repeated in another file on the same grid.
     pub geometry: Geometry,
     /// The unit of lengths in the file.
     pub units: SpatialUnits,
@@ -200,10 +200,10 @@ fn scaling_of(fields: &Fields<&[u8]>, layout: &Layout, path: &Path) -> Result<Op
     Ok(Some((slope, inter)))
 }
 
-/// A single file's voxels begin behind the header and its extensions; 0 stands for "just behind".
+/// A single file's voxels begin after the header and its extensions; 0 means directly after.
 fn voxel_offset_of(fields: &Fields<&[u8]>, layout: &Layout, storage: Storage, path: &Path) -> Result<u64> {
     let offset = fields.float(layout.vox_offset, 0);
-    // Four bytes behind the header say whether extensions follow.
+    // Four bytes after the header say whether extensions follow.
     let lowest = if storage == Storage::Single { layout.size as u64 + 4 } else { 0 };
     if offset == 0.0 {
         return Ok(lowest);

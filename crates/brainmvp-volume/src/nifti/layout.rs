@@ -1,4 +1,4 @@
-//! Where the fields of a header stand, as data: one table a version, used for reading and for writing.
+//! Where the fields of a header are, as data: one table per version, used for reading and writing.
 
 /// How a number is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ const fn at(offset: usize, kind: Kind) -> Field {
 pub(super) struct Layout {
     /// Size of the header in bytes, which is also its first field.
     pub(super) size: usize,
-    /// Where the magic stands, and what it is in a single file and in a pair.
+    /// Where the magic is, and its value in a single file and in a pair.
     pub(super) magic: usize,
     pub(super) magic_single: &'static [u8],
     pub(super) magic_pair: &'static [u8],
@@ -113,7 +113,7 @@ pub(super) struct Fields<B> {
 }
 
 impl<B: AsRef<[u8]>> Fields<B> {
-    /// The `index`th integer of a field; a float is cut to its whole part. Bytes behind the end read as zero.
+    /// The `index`th integer of a field; a float is truncated. Bytes past the end read as zero.
     pub(super) fn integer(&self, field: Field, index: usize) -> i64 {
         match field.kind {
             Kind::U8 => self.raw::<1>(field, index)[0].into(),
@@ -154,7 +154,7 @@ impl<B: AsRef<[u8]>> Fields<B> {
 }
 
 impl Fields<Vec<u8>> {
-    /// Stores numbers from the `first`th of a field on, little endian.
+    /// Stores numbers, little endian, starting at the `first`th of a field.
     pub(super) fn set(&mut self, field: Field, first: usize, values: &[f64]) {
         for (index, value) in values.iter().enumerate() {
             let bytes: &[u8] = match field.kind {

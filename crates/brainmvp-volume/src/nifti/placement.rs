@@ -19,7 +19,7 @@ pub enum Placement {
     Spacing,
 }
 
-/// The affine by the first method that the header has and that gives voxels a volume.
+/// The affine by the first method that the header has and that is not degenerate.
 pub(super) fn from_header<B: AsRef<[u8]>>(
     fields: &Fields<B>,
     layout: &Layout,
@@ -49,12 +49,12 @@ pub(super) fn from_header<B: AsRef<[u8]>>(
     (affine, Placement::Spacing)
 }
 
-/// A voxel size of zero, or none at all, counts as one; signs carry no meaning.
+/// A voxel size that is zero or missing counts as one; signs carry no meaning.
 fn usable_size(size: f64) -> f64 {
     if size.is_finite() && size != 0.0 { size.abs() } else { 1.0 }
 }
 
-/// The rotation of a quaternion given by its three imaginary parts; one that is too long is shortened to a half turn.
+/// The rotation of a quaternion given by its three imaginary parts; if they are too long, they are scaled to a half turn.
 fn rotation_of([b, c, d]: [f64; 3]) -> Matrix3<f64> {
     let length_squared = b * b + c * c + d * d;
     let (real, scale) = if 1.0 - length_squared < QUATERNION_EPSILON {
@@ -85,7 +85,7 @@ pub(super) struct Qform {
     pub(super) qfac: f64,
 }
 
-/// The qform of an affine, or `None` where its axes are not at right angles, which a quaternion cannot say.
+/// The qform of an affine, or `None` where its axes are not at right angles, which a quaternion cannot express.
 pub(super) fn to_qform(affine: &Affine) -> Option<Qform> {
     let spacing = affine.spacing_mm();
     let mut axes = affine.linear();

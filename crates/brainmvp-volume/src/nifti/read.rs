@@ -1,4 +1,4 @@
-//! Files to volumes.
+//! Reads volumes from files.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ pub fn read(path: &Path) -> Result<Volume<f32>> {
 /// Reads a label map.
 ///
 /// # Errors
-/// As [`read`], and where a voxel is further than 0.001 from a whole number of 0 to 65535.
+/// As [`read`], and where a voxel is further than 0.001 from a whole number from 0 to 65535.
 pub fn read_labels(path: &Path) -> Result<LabelMap> {
     as_labels(&read(path)?, path)
 }
@@ -39,12 +39,12 @@ pub fn read_labels(path: &Path) -> Result<LabelMap> {
 /// Reads the header alone, which costs a few hundred bytes of the file.
 ///
 /// # Errors
-/// As [`read`], as far as the header tells.
+/// Those of [`read`] that the header shows.
 pub fn read_header(path: &Path) -> Result<Header> {
     Ok(open(path)?.0)
 }
 
-/// The header, the file that it stands in, and that file.
+/// The header, the path of the file that holds it, and that file.
 fn open(path: &Path) -> Result<(Header, PathBuf, Source)> {
     let file = if ending(path).is_some_and(|ending| ending.part == Part::Image) {
         partner(path, Part::Header)?
@@ -69,7 +69,7 @@ struct Ending {
     partners: [&'static str; 4],
 }
 
-/// Partners are looked for with the same compression first, and the same case of letters.
+/// Partners are looked for with the same compression first, and in the same upper or lower case.
 const ENDINGS: [Ending; 8] = [
     Ending { part: Part::Header, name: ".hdr", partners: [".img", ".img.gz", ".IMG", ".IMG.gz"] },
     Ending { part: Part::Header, name: ".hdr.gz", partners: [".img.gz", ".img", ".IMG.gz", ".IMG"] },

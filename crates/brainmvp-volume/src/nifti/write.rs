@@ -1,4 +1,4 @@
-//! Volumes to files.
+//! Writes volumes to files.
 
 use std::io::Write;
 use std::path::Path;
@@ -22,17 +22,18 @@ pub struct WriteOptions {
     pub datatype: Datatype,
     /// Free text, cut to 79 bytes.
     pub description: String,
-    /// The place of the voxels as another file of the same grid has it; else the affine of the grid as sform, and as qform
-    /// where a quaternion can say the same.
+    /// The placement fields of another file on the same grid; otherwise the affine of the grid as sform, and as qform
+    /// where a quaternion can express it.
     pub geometry: Option<Geometry>,
 }
 
-/// Writes an image, whole or not at all. NIfTI-1, or NIfTI-2 where an axis is longer than 32767.
+/// Writes an image, completely or not at all. NIfTI-1, or NIfTI-2 where an axis is longer than 32767.
 ///
-/// The name decides the form: `.nii`, `.hdr` or `.img` (both files of the pair), each with `.gz` if packed.
+/// The name decides the form: `.nii`, `.hdr` or `.img` (both files of the pair), each with `.gz` if it is to be
+/// compressed.
 ///
 /// # Errors
-/// Where the name ends otherwise, the disk refuses or is full, or NaN or infinity should become an integer.
+/// Where the name ends in anything else, the disk refuses or is full, or NaN or infinity would have to become an integer.
 pub fn write(path: &Path, volume: &Volume<f32>, options: WriteOptions) -> Result<()> {
     let form = Form::of(path)?;
     let scaling = scaling_for(volume.voxels(), options.datatype).ok_or_else(|| {
@@ -114,14 +115,14 @@ fn scaling_for(voxels: &[f32], datatype: Datatype) -> Option<(f64, f64)> {
     // The header of NIfTI-1 stores the scaling as f32, so that is what the voxels must be divided by.
     let slope = f64::from(((max - min) / (highest - lowest)) as f32);
     if slope == 0.0 {
-        // All values are the same, or as good as.
+        // All values are the same, or nearly so.
         return Some((1.0, min));
     }
     let inter = f64::from((min - lowest * slope) as f32);
     Some((slope, inter))
 }
 
-/// Voxels on the way into a file, with the `(slope, inter)` that leads back from them.
+/// Encoded voxels, with the `(slope, inter)` that decodes them.
 type Stored<I> = (I, (f64, f64));
 
 fn store<I: ExactSizeIterator<Item = f64>>(
@@ -140,7 +141,7 @@ fn store<I: ExactSizeIterator<Item = f64>>(
     let (unpacked, end) = if form.packed { (path.with_extension(""), ".gz") } else { (path.to_owned(), "") };
     let mut bytes = Vec::new();
     options.datatype.encode(values, &mut bytes);
-    // The header last: without it the pair is not there.
+    // The header last: without it there is no pair.
     put(&unpacked.with_extension(format!("img{end}")), form, &bytes)?;
     put(&unpacked.with_extension(format!("hdr{end}")), form, &header)
 }
@@ -182,7 +183,7 @@ fn header_bytes(grid: &Grid, options: &WriteOptions, (slope, inter): (f64, f64),
     header.bytes
 }
 
-/// The affine as sform, and as qform where a quaternion can say the same.
+/// The affine as sform, and as qform where a quaternion can express it.
 fn place(header: &mut Fields<Vec<u8>>, layout: &Layout, grid: &Grid) {
     let [i, j, k] = grid.affine.spacing_mm();
     let qform = placement::to_qform(&grid.affine);

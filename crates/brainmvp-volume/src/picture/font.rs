@@ -1,6 +1,7 @@
 //! Letters of 5 x 7 pixels.
 
-/// The seven rows of a letter, five bits each, the leftmost column highest; a box where there is none.
+/// The seven rows of a letter, five bits each, the leftmost column in the highest bit; a box for characters without a
+/// letter.
 pub(super) fn glyph(letter: char) -> [u8; 7] {
     let capital = letter.to_ascii_uppercase();
     FONT.iter().find(|(known, _)| *known == capital).map_or([31, 17, 17, 17, 17, 17, 31], |(_, rows)| *rows)

@@ -66,8 +66,12 @@ impl Picture {
     /// The slice `index` of a volume in RAS+.
     ///
     /// `volume` holds `shape` = `[x, y, z]` voxels, x fastest. The lower bound of `window` is shown black, the
-    /// upper one white. Voxels that are not finite or not there are black: a picture never stops a run.
+    /// upper one white. Voxels that are not finite are black, and so is a slice beyond the last.
+    ///
+    /// # Panics
+    /// If there are not as many voxels as `shape` asks for.
     pub fn slice(volume: &[f32], shape: [usize; 3], plane: Plane, index: usize, window: (f32, f32)) -> Self {
+        assert_eq!(volume.len(), shape.iter().product(), "voxels do not fill the shape {shape:?}");
         let [across, up, through] = plane.axes();
         let mut picture = Self::black(shape[across], shape[up]);
         if index >= shape[through] {
@@ -78,8 +82,7 @@ impl Picture {
         for (row, b) in (0..shape[up]).rev().enumerate() {
             for (column, a) in (0..shape[across]).rev().enumerate() {
                 let offset = a * strides[across] + b * strides[up] + index * strides[through];
-                let value = volume.get(offset).copied().unwrap_or(f32::NAN);
-                picture.pixels[row * picture.width + column] = [shade(value, window); 3];
+                picture.pixels[row * picture.width + column] = [shade(volume[offset], window); 3];
             }
         }
         picture
@@ -107,7 +110,7 @@ impl Picture {
         Self::table(&cells.collect::<Vec<_>>())
     }
 
-    /// The picture with every pixel as a square of `factor` pixels a side; 0 counts as 1.
+    /// The picture enlarged, each pixel to a square of `factor` x `factor`; 0 counts as 1.
     pub fn scaled(&self, factor: usize) -> Self {
         let factor = factor.max(1);
         let mut scaled = Self::black(self.width * factor, self.height * factor);
@@ -118,7 +121,7 @@ impl Picture {
         scaled
     }
 
-    /// The picture at most `side` pixels wide and high: every pixel the mean of the square of pixels that it stands for.
+    /// The picture at most `side` pixels wide and high: every pixel is the mean of the square that it stands for.
     pub fn shrunk(&self, side: usize) -> Self {
         let factor = self.width.max(self.height).div_ceil(side.max(1));
         let mut small = Self::black(self.width / factor, self.height / factor);
@@ -136,11 +139,15 @@ impl Picture {
         small
     }
 
-    /// Draws the outline of `inside`, a place for each pixel: those of its pixels that have a neighbour outside, the
-    /// border of the picture not counted.
+    /// Draws the outline of `inside`, which has a value for each pixel: the pixels inside with a neighbour outside. The
+    /// border of the picture does not count as outside.
+    ///
+    /// # Panics
+    /// If there are not as many values as pixels.
     pub fn outline(&mut self, inside: &[bool], colour: Colour) {
         let (width, height) = (self.width, self.height);
-        let at = |place: usize| inside.get(place).copied().unwrap_or(false);
+        assert_eq!(inside.len(), width * height, "an outline needs a value for every pixel");
+        let at = |place: usize| inside[place];
         for place in (0..width * height).filter(|place| at(*place)) {
             let (row, column) = (place / width, place % width);
             let edge = (column > 0 && !at(place - 1))
@@ -153,7 +160,7 @@ impl Picture {
         }
     }
 
-    /// Pixels a row.
+    /// Pixels per row.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -168,12 +175,12 @@ impl Picture {
         &self.pixels
     }
 
-    /// Whether no pixel has a colour.
+    /// Whether all pixels are grey.
     pub fn is_grey(&self) -> bool {
         self.pixels.iter().all(|[red, green, blue]| red == green && green == blue)
     }
 
-    /// The picture as a PNG file, one byte a pixel where it has no colour.
+    /// The picture as a PNG file, with one byte per pixel if it is all grey.
     #[expect(clippy::expect_used, reason = "the picture is never empty and memory takes what is written")]
     pub fn png(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -226,7 +233,7 @@ impl Picture {
         table
     }
 
-    /// Copies `cell` to the place of which it is given the left column and the top row.
+    /// Copies `cell` to where its left column and top row are given.
     fn draw(&mut self, cell: &Self, left: usize, top: usize) {
         for (row, pixels) in cell.pixels.chunks_exact(cell.width).enumerate() {
             let start = (top + row) * self.width + left;
@@ -253,7 +260,7 @@ impl Picture {
     }
 }
 
-/// Grey of a value in a window. A window without width, or with NaN for a bound, splits black from white.
+/// The grey level of a value in a window. A window without width, or with a bound of NaN, separates black from white.
 fn shade(value: f32, (low, high): (f32, f32)) -> u8 {
     if !value.is_finite() {
         0
@@ -270,7 +277,7 @@ mod tests {
     use super::font::FONT;
     use super::*;
 
-    /// The grey of every pixel of a picture without colour.
+    /// The grey level of every pixel of a grey picture.
     fn grey_of(picture: &Picture) -> Vec<u8> {
         assert!(picture.is_grey());
         picture.pixels.iter().map(|pixel| pixel[0]).collect()
@@ -313,16 +320,14 @@ mod tests {
     }
 
     #[test]
-    fn empty_short_and_missing_slices_are_black() {
+    fn empty_volumes_and_missing_slices_are_black() {
         let window = (-1.0, 1.0);
         for shape in [[0; 3], [0, 4, 4], [4, 0, 4], [4, 4, 0]] {
             let picture = Picture::three_planes(&[], shape, window);
             assert!(picture.pixels.iter().all(|pixel| *pixel == BLACK));
             assert!(!picture.png().is_empty());
         }
-        for (volume, index) in [(&[1.0; 8][..], 2), (&[], 0)] {
-            assert_eq!(Picture::slice(volume, [2; 3], Plane::Coronal, index, window), Picture::black(2, 2));
-        }
+        assert_eq!(Picture::slice(&[1.0; 8], [2; 3], Plane::Coronal, 2, window), Picture::black(2, 2));
         assert_eq!(Picture::montage(&[]), Picture::black(1, 1));
         assert_eq!(Picture::montage(&[("", &[])]).height, 7);
     }
@@ -406,7 +411,6 @@ mod tests {
         let drawn: Vec<usize> = (0..30).filter(|place| picture.pixels[*place] != BLACK).collect();
         assert_eq!(drawn, [8, 9, 10, 11, 14, 20, 21, 22, 23], "open where the picture ends");
         let before = picture.clone();
-        picture.outline(&[], [255; 3]);
         picture.outline(&[false; 30], [255; 3]);
         assert_eq!(picture, before);
     }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{Interpolation, Voxel};
 use crate::{Affine, Grid, Volume};
 
-/// How values are found, inside the volume and beyond it.
+/// How values are computed, inside the volume and beyond it.
 #[derive(Clone, Copy)]
 pub(super) struct Sampling<T> {
     pub(super) interpolation: Interpolation,
@@ -48,7 +48,7 @@ pub(super) fn resample<T: Voxel>(
 
 /// The part of a row that lies no further than half a voxel beyond the outermost centres.
 fn reached(start: [f64; 3], step: [f64; 3], shape: [usize; 3], length: usize) -> std::ops::Range<usize> {
-    /// Keeps a voxel that touches the border in spite of rounding.
+    /// Keeps a voxel that touches the border despite rounding.
     const SLACK: f64 = 1e-6;
     let (mut from, mut to) = (0.0, length as f64 - 1.0);
     for axis in 0..3 {

@@ -1,4 +1,4 @@
-//! Resampling where the axes of both grids run along each other: one pass an axis, with weights from a table.
+//! Resampling where the axes of both grids are parallel: one pass per axis, with weights from a table.
 
 use rayon::prelude::*;
 
@@ -22,7 +22,7 @@ impl Axes {
             let stray = |column: usize| linear[(row, column)].abs() * grid.shape[column] as f64;
             (0..3).filter(|column| *column != row).map(stray).sum::<f64>() > STRAY
         });
-        // What little strays is set right in the middle of the grid, where it is least.
+        // The small remainder is corrected for the middle of the grid, so that it is smallest overall.
         let middle = grid.shape.map(|length| (length as f64 - 1.0) / 2.0);
         let centre = to_source.to_world(middle);
         let step = std::array::from_fn(|axis| linear[(axis, axis)]);
@@ -70,7 +70,7 @@ impl Axes {
 struct Tap {
     low: usize,
     high: usize,
-    /// Share of `high`.
+    /// The weight of `high`.
     weight: f32,
     nearest: usize,
 }
@@ -98,7 +98,7 @@ fn nearest<T: Voxel>(volume: &Volume<T>, grid: &Grid, tables: &[Vec<Tap>; 3]) ->
     result
 }
 
-/// One pass an axis; the axes that shrink most come first, so that the later passes have less to do.
+/// One pass per axis; the axes that shrink most come first, so that later passes have less to do.
 fn trilinear<T: Voxel>(volume: &Volume<T>, tables: &[Vec<Tap>; 3]) -> Vec<T> {
     let mut shape = volume.shape();
     let stays = |table: &[Tap], length: usize| {
