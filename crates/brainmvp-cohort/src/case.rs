@@ -1,4 +1,4 @@
-//! One case: its files by modality, and what is known about it.
+//! A case: its files by modality, and what is known about it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,11 +19,11 @@ impl CaseId {
     /// The longest id in bytes: file systems allow 255 for a name, and files of a case add an ending.
     pub const MAX_LEN: usize = 200;
 
-    /// Takes a name as a case id.
+    /// Makes a case id of a name.
     ///
     /// # Errors
-    /// [`Error::CaseId`] where the name is empty, too long, begins with a dot, ends in a dot or blank, or
-    /// holds a path separator, a control character or one of `: * ? " < > |`.
+    /// [`Error::CaseId`] where the name is empty, too long, begins with a dot, ends in a dot or blank, or contains a
+    /// path separator, a control character or one of `: * ? " < > |`.
     pub fn new(id: impl Into<String>) -> Result<Self> {
         let id = id.into();
         let forbidden =
@@ -35,7 +35,7 @@ impl CaseId {
         } else if id.starts_with(['.', ' ']) || id.ends_with(['.', ' ']) {
             "begins or ends with a dot or blank"
         } else if id.contains(forbidden) {
-            "holds a path separator, a control character or one of : * ? \" < > |"
+            "contains a path separator, a control character or one of : * ? \" < > |"
         } else {
             return Ok(Self(id));
         };
@@ -72,18 +72,18 @@ impl fmt::Display for CaseId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// Fitted on.
+    /// The network is trained on it.
     Training,
-    /// Chosen on.
+    /// The best state and the settings are chosen on it.
     Validation,
-    /// Reported on.
+    /// Only the final figures come from it.
     Test,
 }
 
 impl FromStr for Split {
     type Err = String;
 
-    /// Reads the words that data lists use (`train`, `training`, `imagesTr`, `val`, `test`...), in any case.
+    /// Reads the words that data lists use (`train`, `training`, `imagesTr`, `val`, `test`...), in upper or lower case.
     fn from_str(word: &str) -> std::result::Result<Self, String> {
         match word.to_ascii_lowercase().as_str() {
             "training" | "train" | "tr" => Ok(Self::Training),
@@ -101,7 +101,7 @@ impl FromStr for Split {
 pub struct Case {
     /// The name of the case.
     pub id: CaseId,
-    /// The person: cases of one subject never fall into different splits.
+    /// The person. All cases of a subject are in the same split.
     pub subject: String,
     /// The data set that the case comes from, a key of [`crate::Cohort::data_sets`].
     pub data_set: String,
@@ -111,10 +111,10 @@ pub struct Case {
     /// The class for classification (a grade, a diagnosis), in the words of its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
-    /// The part of the study, where its source tells.
+    /// The split, where the source gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
-    /// The image of each modality there is; a missing modality is absent.
+    /// The image of each modality that the case has; a missing modality is absent.
     pub images: BTreeMap<Modality, PathBuf>,
     /// The label map (segmentation).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,7 +148,7 @@ impl Case {
         images.chain(label).chain(mask)
     }
 
-    /// Every path, to be changed in place.
+    /// Every path, mutable.
     pub(crate) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         self.images.values_mut().chain(&mut self.label).chain(&mut self.brain_mask)
     }

@@ -12,7 +12,7 @@ use crate::{Case, Error, LabelScheme, Result};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSet {
-    /// The meaning of its label values; `None` until somebody declares it.
+    /// The meaning of its label values; `None` until it is declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_scheme: Option<LabelScheme>,
 }
@@ -20,8 +20,8 @@ pub struct DataSet {
 /// Cases of one or more data sets.
 ///
 /// Paths in memory can be opened as they are. In `cohort.json` they are relative to the folder of that file
-/// and written with `/`, so a cohort moves with its data; a path is absolute there only where no relative one
-/// exists (another drive).
+/// and written with `/`, so a cohort moves with its data; a path is absolute only where no relative one exists (another
+/// drive).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cohort {
     /// The name of the cohort.
@@ -60,7 +60,7 @@ impl Cohort {
     }
 
     /// Writes `cohort.json`: sorted, indented, paths relative to its folder. The same cohort gives the same
-    /// bytes. The file appears whole or not at all.
+    /// bytes. The file is written completely or not at all.
     ///
     /// # Errors
     /// [`Error::Malformed`] where an id occurs twice or a data set is not declared; [`Error::Io`] where the
@@ -103,7 +103,7 @@ impl Cohort {
     }
 
     fn from_json(text: &str, folder: &Path) -> std::result::Result<Self, String> {
-        // The version first: a file of a later version is told from a broken one.
+        // The version first, so that a file of a later version is not taken for a broken one.
         let value: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
         if value.get("format").and_then(|v| v.as_str()) != Some(Self::FORMAT) {
             return Err(format!(
@@ -131,12 +131,16 @@ impl Cohort {
         Ok(cohort)
     }
 
-    /// What no cohort may break: ids unique (also where case is ignored), data sets declared, subjects named.
+    /// The rules for every cohort: unique ids (also when upper and lower case are not distinguished), declared data
+    /// sets, named subjects.
     fn validate(&self) -> std::result::Result<(), String> {
         let mut seen = BTreeSet::new();
         for case in &self.cases {
             if !seen.insert(case.id.as_str().to_lowercase()) {
-                return Err(format!("case id '{}' occurs twice (capitals aside)", case.id));
+                return Err(format!(
+                    "case id '{}' occurs twice (upper and lower case count as the same)",
+                    case.id
+                ));
             }
             if !self.data_sets.contains_key(&case.data_set) {
                 return Err(format!(
@@ -157,7 +161,7 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A folder that paths are written relative to, both as named and with its links resolved.
+/// A folder that paths are written relative to, both as it was named and with its links resolved.
 struct Folder {
     named: PathBuf,
     real: PathBuf,
@@ -170,8 +174,8 @@ impl Folder {
         Self { named, real }
     }
 
-    /// `path` relative to the folder, with `/`. Below the folder the names stay as they are; elsewhere links in
-    /// folder names are resolved first, since `..` goes up from the real folder.
+    /// `path` relative to the folder, with `/`. Paths below the folder keep their names; for others, links in folder
+    /// names are resolved first, since `..` goes up from the real folder.
     fn relative(&self, path: &Path) -> std::result::Result<String, String> {
         let absolute = std::path::absolute(path).map_err(|e| format!("{}: {e}", path.display()))?;
         let below = absolute.strip_prefix(&self.named).or_else(|_| absolute.strip_prefix(&self.real));
@@ -183,7 +187,7 @@ impl Folder {
             _ => absolute,
         };
         let shared = real.components().zip(self.real.components()).take_while(|(a, b)| a == b).count();
-        // Nothing shared, not even the root: another drive.
+        // Nothing in common, not even the root: another drive.
         if shared == 0 {
             return slashed(&real);
         }

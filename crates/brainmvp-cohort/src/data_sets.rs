@@ -1,4 +1,4 @@
-//! The fifteen data sets of the BrainMVP paper: what they hold, where they are, and how their files are named.
+//! The fifteen data sets of the BrainMVP paper: what they contain, where they are, and how their files are named.
 //!
 //! Names and facts are those of the releases; the numbers of cases are the paper's (its table I, corrected).
 
@@ -15,23 +15,23 @@ pub enum Purpose {
     Classification,
 }
 
-/// How the images of a case lie to each other in the release.
+/// Which images of a case share a grid in the release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Geometry {
-    /// On one grid.
+    /// All of them.
     Registered,
-    /// Some on one grid.
+    /// Some of them.
     Partial,
-    /// Each as it was acquired, or one image alone.
+    /// None: each is as it was acquired, or there is only one.
     Native,
 }
 
-/// A data set of the paper. Everything that is code for others of its kind is a value here.
+/// A data set of the paper. All that distinguishes it from other data sets is in these values.
 #[derive(Debug)]
 pub struct PublicDataSet {
-    /// What `--data-set` and a cohort call it.
+    /// Its name in `--data-set` and in a cohort.
     pub name: &'static str,
-    /// What its authors call it.
+    /// The name that its authors give it.
     pub title: &'static str,
     /// What the paper uses it for.
     pub purpose: Purpose,
@@ -41,43 +41,43 @@ pub struct PublicDataSet {
     pub modalities: &'static [Modality],
     /// The meaning of its labels, a name of [`crate::SCHEMES`].
     pub label_scheme: Option<&'static str>,
-    /// The words of its tables or folders, and the class of the paper that they mean.
+    /// The words in its tables or folders, each with the class of the paper that it means.
     pub classes: &'static [(&'static str, &'static str)],
-    /// How the images of a case lie to each other.
+    /// Which images of a case share a grid.
     pub geometry: Geometry,
     /// Whether skulls are removed.
     pub stripped: bool,
-    /// The paper's voxels.
+    /// The voxel size in the paper.
     pub spacing_mm: f64,
-    /// What is known of the split.
+    /// What is known about the split.
     pub split: &'static str,
-    /// How files are named; empty where the layout `brats` knows.
+    /// How files are named; empty where the layout `brats` reads them.
     pub files: &'static [FilePattern],
-    /// Words that mean something else here than elsewhere.
+    /// Words that have another meaning in this data set.
     pub aliases: &'static [(&'static str, &'static str)],
-    /// The archive and the record.
+    /// The archive and the record in it.
     pub archive: &'static str,
-    /// Who may have it, and on what terms.
+    /// Who may use it, and on what terms.
     pub terms: &'static str,
     /// What to cite.
     pub citation: &'static str,
-    /// What to look out for.
+    /// What to watch out for.
     pub note: &'static str,
 }
 
 /// How the files of a data set are named.
 #[derive(Debug)]
 pub struct FilePattern {
-    /// Over the path below the folder, with `/`. Groups: `mod` (what it is), `site`, `split`, `class`, `var` (words of a
-    /// version), and those that [`FilePattern::case`] and [`FilePattern::subject`] name.
+    /// A regular expression for the path below the folder, with `/`. Groups: `mod` (the kind of file), `site`, `split`,
+    /// `class`, `var` (words for a version), and those that [`FilePattern::case`] and [`FilePattern::subject`] name.
     pub path: &'static str,
-    /// The case's id, of groups.
+    /// The case's id, composed of groups.
     pub case: &'static str,
-    /// The subject, of groups.
+    /// The subject, composed of groups.
     pub subject: &'static str,
-    /// What files without a group `mod` are.
+    /// The modality of files without a group `mod`.
     pub only: Option<Modality>,
-    /// Words (of `mod` or `var`) that are taken only where there is nothing better, the last one last.
+    /// Words (of `mod` or `var`) that are used only if there is nothing better, in order of preference.
     pub second_choice: &'static [&'static str],
 }
 
@@ -213,7 +213,7 @@ pub static PUBLIC_DATA_SETS: &[PublicDataSet] = &[
         archive: "Synapse syn51514108",
         terms: BRATS_TERMS,
         citation: "Fathi Kazerooni et al. 2023, arXiv 2305.17033",
-        note: "the release of 2024 has the same names and other labels: give --label-scheme where the folder does not tell",
+        note: "the release of 2024 has the same names and other labels: give --label-scheme where the folder does not name the year",
     },
     PublicDataSet {
         name: "brats2023-met",
@@ -466,7 +466,7 @@ pub fn public_data_set(name: &str) -> Option<&'static PublicDataSet> {
 }
 
 impl PublicDataSet {
-    /// The class that a word of the set's tables means; a word that is none of them as it is.
+    /// The class that a word in the set's tables means; any other word unchanged.
     pub fn class_of(&self, word: &str) -> String {
         let known = self.classes.iter().find(|(source, _)| source.eq_ignore_ascii_case(word));
         known.map_or(word, |(_, class)| class).to_owned()

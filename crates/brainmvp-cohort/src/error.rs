@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// What can go wrong with a cohort as a whole. What is wrong with a single case is a
-/// [`crate::check::Problem`] or a [`crate::layouts::Rejected`] instead, and stops nothing else.
+/// What can go wrong with a cohort as a whole. A fault of a single case is a [`crate::check::Problem`] or a
+/// [`crate::layouts::Rejected`] instead, and stops nothing else.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -31,10 +31,10 @@ pub enum Error {
         /// Why it is refused.
         reason: &'static str,
     },
-    /// An option of the user that cannot be followed.
+    /// A user's option that cannot be followed.
     #[error("{0}")]
     Option(String),
-    /// A file of a volume could not be written or read.
+    /// A volume's file could not be written or read.
     #[error(transparent)]
     Volume(#[from] brainmvp_volume::Error),
 }

@@ -1,4 +1,4 @@
-//! What the values of a label map mean: declared for a data set, never guessed from the files.
+//! The meaning of label values: declared for a data set, never guessed from the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 /// A label scheme with a name, from [`SCHEMES`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct KnownScheme {
-    /// The name that a user declares.
+    /// The name to declare it by.
     pub name: &'static str,
-    /// The label values with their structures; 0 is always background.
+    /// The label values and their structures; 0 is always background.
     pub values: &'static [(u16, &'static str)],
     /// Nested regions that are scored, each a union of values.
     pub regions: &'static [(&'static str, &'static [u16])],
@@ -93,17 +93,26 @@ pub static SCHEMES: &[KnownScheme] = &[
 ];
 
 /// The declared meaning of a data set's label values: the name of a scheme of [`SCHEMES`], or values with
-/// their structures. In JSON the one is a string (`"brats_2023"`), the other an object (`{"1": "stroke"}`).
+/// their structures. In JSON the former is a string (`"brats_2023"`), the latter an object (`{"1": "stroke"}`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub enum LabelScheme {
-    /// A scheme with a name.
+    /// A named scheme.
     Known(&'static KnownScheme),
-    /// Values and the structures they stand for, background 0 left out.
+    /// Values and their structures, without the background 0.
     Values(BTreeMap<u16, String>),
 }
 
 impl LabelScheme {
+    /// The scheme of [`SCHEMES`] that a table of this program names.
+    ///
+    /// # Panics
+    /// If there is none of that name: the table is wrong then.
+    #[expect(clippy::expect_used, reason = "the names in our own tables are tested")]
+    pub(crate) fn known(name: &str) -> Self {
+        Self::Known(SCHEMES.iter().find(|scheme| scheme.name == name).expect("a name of SCHEMES"))
+    }
+
     /// The values a file may hold besides 0, with their structures, in ascending order.
     pub fn values(&self) -> BTreeMap<u16, &str> {
         match self {
@@ -112,7 +121,7 @@ impl LabelScheme {
         }
     }
 
-    /// What is scored, by name: the regions of a scheme with a name, else the values, those of one structure together.
+    /// The regions to score, by name: those of a named scheme, otherwise the values, grouped by structure.
     pub fn regions(&self) -> Vec<(&str, BTreeSet<u16>)> {
         match self {
             Self::Known(scheme) => scheme
@@ -133,7 +142,7 @@ impl LabelScheme {
         }
     }
 
-    /// Whether a file may hold `value`; 0 (background) always.
+    /// Whether a file may hold `value`; 0 (background) is always allowed.
     pub fn allows(&self, value: u16) -> bool {
         value == 0
             || match self {
@@ -160,7 +169,7 @@ impl fmt::Display for LabelScheme {
 impl FromStr for LabelScheme {
     type Err = String;
 
-    /// Reads what a user types: a name of [`SCHEMES`], or values as `1=core,2=oedema` or `1,2,3`.
+    /// Parses what a user types: a name of [`SCHEMES`], or values as `1=core,2=oedema` or `1,2,3`.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(scheme) = SCHEMES.iter().find(|s| s.name.eq_ignore_ascii_case(text.trim())) {
             return Ok(Self::Known(scheme));

@@ -1,7 +1,7 @@
-//! Who is where: cohort files, folder layouts, checks, the phantom generator.
+//! Cohorts: cohort files, folder layouts, checks, the phantom generator.
 //!
-//! A [`Cohort`] lists [`Case`]s: which file holds which modality, what the labels mean, who the subject is. It is
-//! made from a folder by one of the [`layouts`], or written by [`phantom`], and lives in `cohort.json`.
+//! A [`Cohort`] lists [`Case`]s: which file holds which modality, what the labels mean, who the subject is. It is made
+//! from a folder by one of the [`layouts`], or written by [`phantom`], and stored in `cohort.json`.
 
 pub mod bids;
 mod case;

@@ -1,4 +1,4 @@
-//! Training, validation and test cases.
+//! Splits a cohort into training, validation and test cases.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,25 @@ use crate::{Case, Cohort, Error, Result, Split};
 /// How to split a cohort.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SplitOptions {
-    /// The same seed gives a subject the same place in the draw, whatever other cases there are.
+    /// With the same seed, a subject has the same rank in the random order whatever other cases there are.
     pub seed: u64,
     /// Share of the subjects for validation, 0 to 1.
     pub validation: f64,
-    /// Share of the subjects for the test, 0 to 1.
+    /// Share of the subjects for testing, 0 to 1.
     pub test: f64,
 }
 
-/// A person within a data set: names of subjects mean nothing across data sets.
+/// A person within a data set: the same name in another data set is another person.
 type Subject = (String, String);
 
 impl Cohort {
-    /// Gives every case a split. Cases of one subject stay together, and each class of each data set is shared
-    /// out by itself, so that shares hold within a class as far as its number of subjects allows. A subject that
-    /// has a split already keeps it and counts towards the shares.
+    /// Gives every case a split. Cases of one subject stay together. Each class of each data set is divided separately,
+    /// so that the shares hold within each class as far as its number of subjects allows. A subject that already has a
+    /// split keeps it and counts towards the shares.
     ///
     /// # Errors
     /// [`Error::Option`] where the shares are not in 0 to 1 or exceed 1 together, or where the cases of a subject
-    /// are in different splits already; the cohort is then as before.
+    /// are in different splits already; the cohort is then unchanged.
     pub fn split(&mut self, options: &SplitOptions) -> Result<()> {
         let SplitOptions { seed, validation, test } = *options;
         if ![validation, test, validation + test].iter().all(|share| (0.0..=1.0).contains(share)) {
@@ -59,7 +59,7 @@ impl Cohort {
         Ok(())
     }
 
-    /// The subjects of each data set and class (that of their first case), with the split that they have.
+    /// The subjects of each data set and class (that of their first case), with the split that they already have.
     #[allow(clippy::type_complexity, reason = "a map of lists, named by the function")]
     fn strata(&self) -> Result<BTreeMap<(&str, Option<&str>), Vec<(Subject, Option<Split>)>>> {
         let mut subjects: BTreeMap<Subject, (&Case, Option<Split>)> = BTreeMap::new();

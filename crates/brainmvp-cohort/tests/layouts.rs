@@ -346,6 +346,18 @@ fn a_decathlon_list_with_tables() {
 }
 
 #[test]
+fn a_table_of_labels_that_is_no_table_is_reported() {
+    let folder = monai(
+        &["a/a_t1.nii", "a/a_seg.nii"],
+        r#"{"labels": {"background": 0, "tumour": 1},
+            "training": [{"image": "a/a_t1.nii", "label": "a/a_seg.nii"}]}"#,
+    );
+    let found = auto(&folder);
+    assert!(found.cohort.label_scheme(case(&found, "a")).is_none());
+    assert!(found.warnings[0].contains("\"labels\" has 'background': 0"), "{:?}", found.warnings);
+}
+
+#[test]
 fn lists_with_classes_channels_and_faults() {
     let folder = monai(
         &["a/x.nii", "a/y.nii", "b/x.nii", "b/y.nii", "c/c_t1.nii"],
@@ -454,6 +466,20 @@ fn nnunet_channels_are_told_by_their_names() {
     assert_eq!(found.cohort.label_scheme(case(&found, "y")).unwrap().to_string(), "1=x");
     assert!(found.rejected[0].reason.contains("1 of 2 channels"), "{:?}", found.rejected);
     assert!(found.warnings.iter().any(|warning| warning.contains("regions")), "{:?}", found.warnings);
+}
+
+#[test]
+fn a_damaged_data_set_of_nnunet_is_named() {
+    let folder = tree(&["Dataset001_A/imagesTr/a_0000.nii.gz", "Dataset002_B/imagesTr/b_0000.nii.gz"]);
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name).join("dataset.json"), text).unwrap();
+    };
+    write("Dataset001_A", r#"{"channel_names": {"0": "T1"}, "labels": {"backgr"#);
+    write("Dataset002_B", r#"{"channel_names": {"0": "T1"}, "labels": {"background": 0}}"#);
+    let found = auto(&folder);
+    assert_eq!((found.layout, ids(&found)), ("nnunet", vec!["b"]));
+    assert_eq!(found.rejected[0].case, "Dataset001_A");
+    assert!(found.rejected[0].reason.contains("not JSON"), "{:?}", found.rejected);
 }
 
 #[test]

@@ -14,9 +14,9 @@ use crate::{Case, CaseId, Cohort, Error, LabelScheme, Result};
 /// How a cohort is exported.
 #[derive(Debug, Clone, Default)]
 pub struct ExportOptions {
-    /// The space that all images are in (`SRI24`, `MNI152NLin2009cAsym`); `None` for each its own.
+    /// The space that all images are in (`SRI24`, `MNI152NLin2009cAsym`); `None` if each image is in its own.
     pub space: Option<String>,
-    /// A folder of label maps `<case>.nii.gz`, as `predict` writes them, to take instead of the cohort's labels.
+    /// A folder of label maps `<case>.nii.gz`, as `predict` writes them, to use instead of the cohort's labels.
     pub predictions: Option<PathBuf>,
 }
 
@@ -33,11 +33,12 @@ pub struct Exported {
 
 /// Writes the images, labels and brain masks of a cohort as a BIDS derivative below `out`.
 ///
-/// Subjects become `sub-<letters and digits of their name>`, and where one has several cases each is a session.
+/// Subjects become `sub-<letters and digits of their name>`; where a subject has several cases, each becomes a session.
 /// Files are copied as they are; pairs (`.hdr`, `.img`) become `.nii.gz`.
 ///
 /// # Errors
-/// Where two subjects would have one name, a predictions' folder cannot be read, or `out` cannot be written. A case
+/// Where two subjects would get the same name, the folder of predictions cannot be read, or `out` cannot be written. A
+/// case
 /// with a file that cannot be read is in [`Exported::rejected`].
 pub fn export(cohort: &Cohort, out: &Path, options: &ExportOptions) -> Result<Exported> {
     let names = names(cohort)?;
@@ -81,7 +82,7 @@ fn names(cohort: &Cohort) -> Result<Names> {
         let several = cases.len() > 1;
         let mut sessions = BTreeSet::new();
         for (i, case) in cases.into_iter().enumerate() {
-            // What a case has beyond its subject, `000` of BraTS-MEN-00004-000, names its session best.
+            // The rest of the case's name, without the subject, names the session best: `000` of BraTS-MEN-00004-000.
             let rest = label_of(case.id.as_str().strip_prefix(subject).unwrap_or_default());
             let unique = if rest == "x" || sessions.contains(&rest) { format!("{}", i + 1) } else { rest };
             sessions.insert(unique.clone());
@@ -158,13 +159,13 @@ fn copy(path: &Path, name: &BidsName, folder: &BidsFolder) -> Result<()> {
         };
         return Ok(written?);
     };
-    // A file whose header cannot be read is no image.
+    // A file whose header cannot be read is not an image.
     nifti::read_header(path)?;
     let bytes = std::fs::read(path).map_err(|e| brainmvp_volume::Error::io(path, e))?;
     Ok(write_atomically(&folder.place(name, ending)?, |file| file.write_all(&bytes))?)
 }
 
-/// The values of a label map with their names, beside it.
+/// The values of a label map with their names, in a file next to it.
 fn write_lookup_table(scheme: &LabelScheme, path: &Path) -> Result<()> {
     let rows =
         scheme.values().into_iter().map(|(value, name)| format!("{value}\t{}\n", name.replace('\t', " ")));

@@ -10,19 +10,19 @@ use serde_json::{Map, Value, json};
 use super::BidsName;
 use crate::{Error, Result};
 
-/// The version of the standard that is written.
+/// The version of the standard that is followed.
 const BIDS_VERSION: &str = "1.10.0";
 
-/// Raw data, or what was made of it.
+/// Raw data, or data derived from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatasetType {
-    /// As the scanner made it, but for the format.
+    /// As the scanner made it, apart from the format.
     Raw,
     /// Prepared, or predicted.
     Derivative,
 }
 
-/// What is known of a subject besides its images.
+/// What is known about a subject besides its images.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Participant {
     /// The class (a grade, a diagnosis).
@@ -39,7 +39,7 @@ pub struct BidsFolder {
 }
 
 impl BidsFolder {
-    /// Makes the folder with its description and a README.
+    /// Creates the folder with its description and a README.
     ///
     /// # Errors
     /// Where it cannot be written.
@@ -61,10 +61,10 @@ impl BidsFolder {
         Ok(folder)
     }
 
-    /// Where an image goes, its folder made. `ending` begins with a dot.
+    /// The path for an image; its folder is created. `ending` begins with a dot.
     ///
     /// # Errors
-    /// Where the folder cannot be made, or the name stands for no image.
+    /// Where the folder cannot be created, or the name is not that of an image.
     pub fn place(&self, name: &BidsName, ending: &str) -> Result<PathBuf> {
         let below = name.path().ok_or_else(|| Error::Option("this file has no place in BIDS".to_owned()))?;
         let mut file = self.root.join(below).into_os_string();
@@ -76,7 +76,7 @@ impl BidsFolder {
         Ok(path)
     }
 
-    /// Writes what is known of an image beside it.
+    /// Writes what is known about an image to a file next to it.
     ///
     /// # Errors
     /// As [`BidsFolder::place`].

@@ -1,7 +1,7 @@
 //! The Brain Imaging Data Structure (BIDS 1.10): names of files, and the files around them.
 //!
-//! [`BidsFolder`] writes a data set, raw or derivative; [`export`] writes a cohort, with predictions where there are
-//! some, as a derivative. Reading is the layout `bids`.
+//! [`BidsFolder`] writes a data set, raw or derivative; [`export`] writes a cohort, with predictions if there are any,
+//! as a derivative. Data sets are read by the layout `bids`.
 
 mod export;
 mod folder;

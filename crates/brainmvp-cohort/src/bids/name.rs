@@ -4,20 +4,20 @@ use std::path::PathBuf;
 
 use brainmvp_volume::{Modality, Role};
 
-/// What a file's name says, in the order in which it says it. Labels are letters and digits ([`label_of`]).
+/// The parts of a file's name, in their order. Labels are letters and digits ([`label_of`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BidsName {
-    /// Who, without `sub-`.
+    /// The subject, without `sub-`.
     pub subject: String,
-    /// Which visit, without `ses-`; `None` where there is one alone.
+    /// The session, without `ses-`; `None` where there is only one.
     pub session: Option<String>,
     /// Which of several images of one kind, from 1.
     pub run: Option<usize>,
-    /// The space of the voxels where it is not that of the scanner.
+    /// The space of the voxels if it is not that of the scanner.
     pub space: Option<String>,
-    /// What was done (`preproc`), in derivatives.
+    /// In derivatives, what was done (`preproc`).
     pub description: Option<String>,
-    /// What it is.
+    /// The kind of file.
     pub role: Role,
 }
 
@@ -76,7 +76,7 @@ fn kind(role: Role) -> Option<(&'static str, bool, &'static str)> {
     })
 }
 
-/// The letters and digits of a name, which are all that a label of BIDS may have; `x` where there are none.
+/// The letters and digits of a name, the only characters that a BIDS label may have; `x` where there are none.
 pub fn label_of(name: &str) -> String {
     let label: String =
         name.strip_prefix("sub-").unwrap_or(name).chars().filter(char::is_ascii_alphanumeric).collect();

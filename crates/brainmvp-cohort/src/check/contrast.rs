@@ -1,9 +1,9 @@
-//! Whether the images of a case look like what they are called, and like one head.
+//! Whether the images of a case look like the modalities they are named for, and like one head.
 //!
-//! A file under the name of another modality, or of another patient, is sound by itself. What gives it away: fluid is the
-//! bright end of T2 and the dark end of T1 and FLAIR; FLAIR follows T2 where T1 opposes it; and images of one brain that
-//! were stripped and registered end at the same border. The bounds lie well between what was measured on real cases and
-//! phantoms as they are and exchanged.
+//! A file under the name of another modality, or of another patient, has nothing wrong in itself. Three facts give it
+//! away: fluid is bright in T2 and dark in T1 and FLAIR; FLAIR correlates with T2 where T1 does so inversely; and
+//! stripped, registered images of one brain end at the same border. The bounds lie well between the values measured on
+//! real cases and phantoms with correct names and those with exchanged names.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use brainmvp_volume::{Affine, Grid, Modality, Volume};
 use super::{CheckOptions, Kind, Problem};
 use crate::Case;
 
-/// An image in blocks of about 4 mm.
+/// An image averaged over blocks of about 4 mm.
 pub(super) struct Sketch {
     /// The grid of the file.
     file_grid: Grid,
-    /// That of the blocks.
+    /// The grid of the blocks.
     grid: Grid,
     means: Vec<f32>,
     /// The share of each block's voxels that are not 0.
@@ -24,25 +24,25 @@ pub(super) struct Sketch {
     stripped: bool,
 }
 
-/// Grey values are compared by those whose contrast is known.
+/// The modalities whose contrast is known well enough to compare grey values.
 const KNOWN: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c, Modality::T2];
 
 const BLOCK_MM: f64 = 4.0;
 
-/// Beyond any brain with its cisterns.
+/// More than any brain with its cisterns.
 const LARGEST_BRAIN_ML: f64 = 2200.0;
 
-/// Fewer blocks tell nothing.
+/// With fewer blocks nothing can be concluded.
 const LEAST_BLOCKS: usize = 1000;
 
-/// How much further T2 may lean to its dark end than another image. As they are, T2 leans to the bright end by 0.19 or more;
-/// those that lean by less than this margin are not told when they are exchanged.
+/// How much further T2 may lean to its dark end than another image. With correct names, T2 leans to the bright end by
+/// 0.19 or more. Exchanged images that differ by less than this margin are not noticed.
 const LEAN_MARGIN: f64 = 0.25;
 
-/// How much better T1 than FLAIR may follow T2. As they are, FLAIR does so by 0.23 or more.
+/// How much better T1 may correlate with T2 than FLAIR does. With correct names, FLAIR correlates better by 0.23 or more.
 const FOLLOWS_MARGIN: f64 = 0.15;
 
-/// The outlines of one brain agree by 0.99, those of two in one space by 0.95 at most.
+/// The outlines of one brain agree with a Dice of 0.99, those of two brains in one space with at most 0.95.
 const LEAST_AGREEMENT: f64 = 0.97;
 
 impl Sketch {
@@ -51,7 +51,7 @@ impl Sketch {
         let affine = &file_grid.affine;
         let spacing = affine.spacing_mm();
         let block: [usize; 3] = std::array::from_fn(|axis| {
-            // Spacings that differ by rounding alone, as 1.6 mm in two formats, have blocks of one size.
+            // Spacings that differ only by rounding, such as 1.6 mm in two formats, get blocks of the same size.
             ((BLOCK_MM / spacing[axis] - 0.01).round() as usize).clamp(1, file_grid.shape[axis].max(1))
         });
         let shape: [usize; 3] = std::array::from_fn(|axis| file_grid.shape[axis] / block[axis]);
@@ -81,14 +81,14 @@ impl Sketch {
         Self { file_grid, grid, means, filled, stripped }
     }
 
-    /// The mean at a place in the world, where there is one.
+    /// The mean at a point in the world, if there is one.
     fn at(&self, from_world: &Affine, world: [f64; 3]) -> Option<f32> {
         let index = from_world.to_world(world).map(f64::round);
         let inside = (0..3).all(|axis| index[axis] >= 0.0 && index[axis] < self.grid.shape[axis] as f64);
         inside.then(|| self.means[self.grid.offset(index.map(|i| i as usize))])
     }
 
-    /// How well two stripped images on one grid end at the same border: their Dice.
+    /// How well the outlines of two stripped images on one grid agree: their Dice score.
     fn agreement(&self, other: &Self) -> f64 {
         let both: f32 = self.filled.iter().zip(&other.filled).map(|(a, b)| a.min(*b)).sum();
         let each: f32 = self.filled.iter().zip(&other.filled).map(|(a, b)| a + b).sum();
@@ -96,7 +96,7 @@ impl Sketch {
     }
 }
 
-/// What a case's images make suspicious.
+/// The suspicions that the images of a case raise.
 pub(super) fn suspicions(
     case: &Case,
     images: &[(Modality, &Path, Sketch)],
@@ -114,7 +114,7 @@ pub(super) fn suspicions(
         let best = others.map(|(_, (_, _, other))| sketch.agreement(other)).reduce(f64::max);
         if let Some(best) = best.filter(|best| *best < LEAST_AGREEMENT) {
             let message = format!(
-                "may be of another patient, or is not registered: its brain has the outline of no other image \
+                "may be of another patient, or is not registered: the outline of its brain is that of no other image \
                  of the case (Dice {best:.2} at best, where images of one brain have 0.99)"
             );
             found.push(Problem::new(case, Some(path), Kind::OutlineDiffers, message));
@@ -123,7 +123,7 @@ pub(super) fn suspicions(
     found
 }
 
-/// Modalities that are named for each other, as far as grey values tell.
+/// Modalities whose names look exchanged, judged by grey values.
 fn exchanged(case: &Case, images: &[&(Modality, &Path, Sketch)], options: &CheckOptions) -> Vec<Problem> {
     let Some(t2) = images.iter().position(|(modality, ..)| *modality == Modality::T2) else {
         return Vec::new();
@@ -171,7 +171,7 @@ fn exchanged(case: &Case, images: &[&(Modality, &Path, Sketch)], options: &Check
     }
 }
 
-/// The values of every image at the places of the brain that all reach, at the places of the first.
+/// The values of every image at the points of the brain that all images cover, on the grid of the first.
 fn shared_values(sketches: &[&Sketch]) -> Vec<Vec<f32>> {
     let mut values = vec![Vec::new(); sketches.len()];
     let from_world: Option<Vec<Affine>> =
@@ -192,7 +192,7 @@ fn shared_values(sketches: &[&Sketch]) -> Vec<Vec<f32>> {
     values
 }
 
-/// The part of a head that is brain whatever the head: an upright elliptic cylinder below the vertex.
+/// The part of a head that is brain in everyone: an upright elliptic cylinder below the vertex.
 struct Core {
     centre: [f64; 2],
     radius: [f64; 2],
@@ -201,11 +201,11 @@ struct Core {
 
 impl Core {
     fn of(sketch: &Sketch) -> Self {
-        /// Of the upper quartile of what is not 0: air is darker.
+        /// As a fraction of the upper quartile of the values above 0: air is darker.
         const AIR: f32 = 0.35;
-        /// Of the half axes of the head.
+        /// As a fraction of the half axes of the head.
         const PART: f64 = 0.63;
-        /// Scalp and skull above; the skull base below.
+        /// Below the scalp and skull, and above the skull base.
         const DEPTH_MM: [f64; 2] = [20.0, 85.0];
         let mut inside: Vec<f32> = sketch.means.iter().copied().filter(|v| *v > 0.0).collect();
         inside.sort_by(f32::total_cmp);
@@ -233,13 +233,13 @@ impl Core {
     }
 }
 
-/// The value at a part, 0 to 1, of sorted values; NaN of none.
+/// The quantile `part`, 0 to 1, of sorted values; NaN if there are none.
 fn percentile<T: Copy + Into<f64>>(sorted: &[T], part: f64) -> f64 {
     let place = (part * sorted.len().saturating_sub(1) as f64).round() as usize;
     sorted.get(place).map_or(f64::NAN, |value| (*value).into())
 }
 
-/// To which end values lean: -1 to 1, above 0 where the longer tail is the bright one.
+/// The skew of values: -1 to 1, above 0 where the longer tail is the bright one.
 fn lean(values: &[f32]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f32::total_cmp);
@@ -247,7 +247,7 @@ fn lean(values: &[f32]) -> f64 {
     (high + low - 2.0 * middle) / (high - low)
 }
 
-/// The place of each value in the order of all.
+/// The rank of each value.
 fn ranks(values: &[f32]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
@@ -258,7 +258,7 @@ fn ranks(values: &[f32]) -> Vec<f64> {
     ranks
 }
 
-/// Pearson's, of two permutations of the same ranks.
+/// Pearson's correlation of two permutations of the same ranks.
 fn correlation(a: &[f64], b: &[f64]) -> f64 {
     let mean = (a.len() as f64 - 1.0) / 2.0;
     let product: f64 = a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum();

@@ -1,4 +1,4 @@
-//! What one file holds.
+//! The contents of one file.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,23 +8,23 @@ use brainmvp_volume::{Grid, Role, Volume, file, orientation};
 use super::{CheckOptions, Kind, Problem};
 use crate::Case;
 
-/// More different values than this are not labels.
+/// An image with more distinct values than this is not a label map.
 const MOST_LABELS: usize = 256;
 
-/// How far a label may be from a whole number: the noise of a scaling (as in [`file::read_labels`]).
+/// How far a label may be from a whole number: enough for rounding in a scaling (as in [`file::read_labels`]).
 const LABEL_TOLERANCE: f32 = 1e-3;
 
-/// How far from a right angle two axes may be, as the cosine of their angle.
+/// How far two axes may be from a right angle, as the cosine of their angle.
 const SHEAR_TOLERANCE: f64 = 1e-3;
 
-/// All that is kept of a file.
+/// Everything that is kept about a file.
 pub(super) struct Facts {
     pub(super) grid: Grid,
-    /// BLAKE3 of shape and voxels after scaling: the same for a copy that is packed otherwise.
+    /// BLAKE3 of shape and voxels after scaling: the same for a copy that is stored or compressed differently.
     pub(super) digest: [u8; 32],
-    /// The values, where all are whole numbers of 0 to 65535 and few.
+    /// The distinct values, if they are few and all whole numbers from 0 to 65535.
     pub(super) labels: Option<BTreeSet<u16>>,
-    /// World coordinates of the corners of the box around all voxels that are not 0; none where all are.
+    /// World coordinates of the corners of the box around all voxels that are not 0; none if all voxels are 0.
     pub(super) content_mm: Option<[[f64; 3]; 2]>,
     is_placed: bool,
     not_finite: usize,
@@ -51,7 +51,7 @@ impl Facts {
         Ok((facts, volume))
     }
 
-    /// Whether all finite voxels are equal, or there is none.
+    /// Whether all finite voxels are equal, or none is finite.
     pub(super) fn is_constant(&self) -> bool {
         self.range[0] >= self.range[1]
     }
@@ -81,7 +81,7 @@ impl Facts {
             }
             Role::Label if self.labels.is_none() && self.not_finite == 0 => {
                 let message = format!(
-                    "not whole label numbers of 0 to 65535 (values {} to {})",
+                    "not whole label numbers from 0 to 65535 (values {} to {})",
                     self.range[0], self.range[1]
                 );
                 found.push((Kind::LabelNotIntegral, message));
@@ -105,7 +105,7 @@ impl Facts {
         if spacing.iter().any(|mm| !(smallest..=largest).contains(mm)) {
             let [x, y, z] = spacing;
             let message =
-                format!("voxels of {x:.4} x {y:.4} x {z:.4} mm (believed: {smallest} to {largest})");
+                format!("voxels of {x:.4} x {y:.4} x {z:.4} mm (plausible: {smallest} to {largest})");
             found.push((Kind::Spacing, message));
         }
         let linear = self.grid.affine.linear();
@@ -113,7 +113,7 @@ impl Facts {
         let worst = [(0, 1), (0, 2), (1, 2)].into_iter().map(|(a, b)| cosine(a, b).abs()).fold(0.0, f64::max);
         if worst > SHEAR_TOLERANCE {
             let degrees = worst.min(1.0).asin().to_degrees();
-            found.push((Kind::Shear, format!("axes are {degrees:.2} degrees off the right angle")));
+            found.push((Kind::Shear, format!("axes are {degrees:.2} degrees off a right angle")));
         }
         if !self.is_placed {
             let axes = orientation::code(&self.grid.affine);
@@ -127,7 +127,7 @@ impl Facts {
         let values = self.labels.iter().flatten().filter(|value| **value != 0).count();
         match (values, &self.labels) {
             (_, None) => {
-                Some((Kind::MaskNotBinary, "the brain mask holds other values than whole numbers".to_owned()))
+                Some((Kind::MaskNotBinary, "the brain mask has values that are not whole numbers".to_owned()))
             }
             (0, _) => Some((Kind::MaskEmpty, "the brain mask is empty".to_owned())),
             (1, _) => None,
@@ -154,7 +154,7 @@ fn labels(volume: &Volume<f32>) -> Option<BTreeSet<u16>> {
     let mut values = BTreeSet::new();
     let mut last = None;
     for value in volume.voxels() {
-        // Runs of one value are the rule.
+        // Runs of one value are the usual case.
         if last == Some(*value) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Where the files of a case lie to each other.
+//! How the files of a case are positioned relative to each other.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use brainmvp_volume::{Grid, Role};
 use super::{CheckOptions, Kind, Problem, file::Facts};
 use crate::Case;
 
-/// Images that share less of the smaller one's field of view lie elsewhere.
+/// Images that share less than this part of the smaller one's field of view are somewhere else.
 const LEAST_OVERLAP: f64 = 0.25;
 
-/// Labels of which less lies inside the images' field of view belong elsewhere.
+/// Labels with less than this part inside the images' field of view belong to other images.
 const LEAST_INSIDE: f64 = 0.5;
 
 /// Compares the grids of a case: images with the first image, label and mask with all images.
@@ -49,7 +49,7 @@ pub(super) fn within_case(
     found
 }
 
-/// Whether a label map or mask lies on the grid of an image, and if not, whether that can be right.
+/// Whether a label map or mask is on the grid of an image, and if not, whether that is plausible.
 pub(super) fn misplaced(
     map: &Grid,
     content_mm: Option<[[f64; 3]; 2]>,
@@ -59,13 +59,13 @@ pub(super) fn misplaced(
     if images.iter().any(|image| map.same_place(image, tolerance_mm)) {
         return None;
     }
-    // The same voxels placed elsewhere: the header was lost on the way through some program.
+    // The same voxels at another position: some program has lost the header.
     let same_shape = images.iter().filter(|image| image.shape == map.shape);
     let nearest = same_shape.map(|image| furthest_corner_mm(image, map)).reduce(f64::min);
     let half_voxel = map.affine.spacing_mm().into_iter().fold(f64::INFINITY, f64::min) / 2.0;
     if let Some(distance) = nearest.filter(|distance| *distance > half_voxel) {
         let message =
-            format!("the shape of an image, but {distance:.1} mm away from it: the affine is wrong");
+            format!("has the shape of an image, but is {distance:.1} mm away from it: the affine is wrong");
         return Some((Kind::LabelPlacement, message));
     }
     let content = content_mm.unwrap_or_else(|| bounds_of(map));
@@ -77,7 +77,7 @@ pub(super) fn misplaced(
             format!("only {percent:.0} % lies inside the images' field of view"),
         ));
     }
-    Some((Kind::LabelGrid, format!("{} is that of no image; it will be resampled", described(map))))
+    Some((Kind::LabelGrid, format!("{} is not that of any image; it will be resampled", described(map))))
 }
 
 /// The box in mm around the voxels from `low` to `high`.
@@ -112,7 +112,7 @@ fn share_inside(a: &[[f64; 3]; 2], b: &[[f64; 3]; 2]) -> f64 {
     (0..3).map(side).product()
 }
 
-/// The share of the smaller box that both have.
+/// The share of the smaller box that is in both.
 fn overlap(a: &[[f64; 3]; 2], b: &[[f64; 3]; 2]) -> f64 {
     share_inside(a, b).max(share_inside(b, a))
 }

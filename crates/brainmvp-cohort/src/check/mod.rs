@@ -1,4 +1,4 @@
-//! Opens every file of a cohort and says what is wrong, and what is merely worth knowing.
+//! Opens every file of a cohort and reports what is wrong, and what is worth knowing.
 
 mod contrast;
 mod file;
@@ -18,12 +18,12 @@ use crate::{Case, Cohort};
 use contrast::Sketch;
 use file::Facts;
 
-/// What counts as wrong.
+/// The limits beyond which something counts as wrong.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckOptions {
-    /// Grids whose corners are no further apart are the same.
+    /// Grids are the same if their corners are no further apart than this.
     pub tolerance_mm: f64,
-    /// The smallest and the largest voxel size to believe.
+    /// The smallest and the largest plausible voxel size.
     pub spacing_mm: [f64; 2],
     /// Modalities that every case must have; others may be missing.
     pub required: Vec<Modality>,
@@ -37,8 +37,8 @@ impl Default for CheckOptions {
 
 /// Checks a cohort, its cases in parallel on rayon's current threads, one file at a time in memory on each.
 ///
-/// `progress` gets the files done and the files in all. Nothing stops the check: what cannot be opened is a
-/// [`Problem`] of its case.
+/// `progress` is called with the number of files done and the total. Nothing stops the check: a file that cannot be
+/// opened becomes a [`Problem`] of its case.
 pub fn check(cohort: &Cohort, options: &CheckOptions, progress: &(dyn Fn(usize, usize) + Sync)) -> Report {
     let total = cohort.cases.iter().map(|case| case.files().count()).sum();
     let done = AtomicUsize::new(0);
@@ -73,8 +73,8 @@ pub fn check(cohort: &Cohort, options: &CheckOptions, progress: &(dyn Fn(usize, 
     report
 }
 
-/// Why a label map or brain mask cannot belong to images on these grids: the shape of one of them at another place, or most
-/// of it beyond their field of view. `None` where it can.
+/// Why a label map or brain mask cannot belong to images on these grids: it has the shape of one of them but another
+/// position, or most of it is beyond their field of view. `None` if it can.
 pub fn misplaced(labels: &LabelMap, images: &[Grid]) -> Option<String> {
     let images: Vec<&Grid> = images.iter().collect();
     let content = file::content_mm(labels);
@@ -82,7 +82,7 @@ pub fn misplaced(labels: &LabelMap, images: &[Grid]) -> Option<String> {
     fault.filter(|(kind, _)| kind.severity() == Severity::Problem).map(|(_, message)| message)
 }
 
-/// A case with what its files hold.
+/// A case with the contents of its files.
 struct CheckedCase<'a> {
     case: &'a Case,
     files: Vec<(Role, &'a Path, Facts)>,
@@ -117,7 +117,7 @@ impl<'a> CheckedCase<'a> {
         checked
     }
 
-    /// Label values against what is declared.
+    /// Compares label values with the declared scheme.
     fn label_problems(&mut self, cohort: &Cohort) {
         let Some((_, path, facts)) = self.files.iter().find(|(role, ..)| *role == Role::Label) else {
             return;
@@ -202,13 +202,13 @@ fn missing_modalities(cohort: &Cohort, options: &CheckOptions) -> Vec<Problem> {
     found
 }
 
-/// Images with the same voxels: the later ones are named with the first.
+/// Images with the same voxels: each later one is reported with the first.
 fn duplicates(checked: &[CheckedCase<'_>]) -> Vec<Problem> {
     let mut first_with: BTreeMap<[u8; 32], (&Case, &Path)> = BTreeMap::new();
     let mut found = Vec::new();
     for checked in checked {
         for (role, path, facts) in &checked.files {
-            // Volumes of one value are alike without being copies.
+            // Volumes with a single value are alike without being copies.
             if !matches!(role, Role::Image(_)) || facts.is_constant() {
                 continue;
             }

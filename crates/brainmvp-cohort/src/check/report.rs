@@ -1,4 +1,4 @@
-//! What a check found, as it is written to JSON.
+//! The findings of a check, as they are written to JSON.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Case, CaseId, Error, Result};
 
-/// How bad it is.
+/// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -17,11 +17,11 @@ pub enum Severity {
     Problem,
     /// Evidence of a mistake that only a person can judge; the case is used as it is.
     Warning,
-    /// Worth knowing; preprocessing deals with it.
+    /// Worth knowing; preprocessing handles it.
     Note,
 }
 
-/// What it is about.
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -30,27 +30,27 @@ pub enum Kind {
     Unreadable,
     /// NaN or infinity among the voxels.
     NotFinite,
-    /// All voxels are equal.
+    /// All voxels are the same.
     Constant,
-    /// An image of two values: a mask under the name of a modality.
+    /// An image with two values: a mask under the name of a modality.
     Binary,
     /// An axis of a single voxel.
     Flat,
-    /// A voxel size that is hard to believe.
+    /// An implausible voxel size.
     Spacing,
     /// Axes that are not at right angles.
     Shear,
-    /// Neither sform nor qform: orientation and place are unknown.
+    /// Neither sform nor qform: orientation and position are unknown.
     NoOrientation,
     /// Images of a case on several grids.
     GridsDiffer,
-    /// An image that lies elsewhere than the others of its case.
+    /// An image at another position than the others of its case.
     NoOverlap,
-    /// A label map or mask that lies elsewhere than the images.
+    /// A label map or mask at another position than the images.
     LabelPlacement,
     /// A label map or mask on a grid of its own.
     LabelGrid,
-    /// A label that is no whole number.
+    /// A label that is not a whole number.
     LabelNotIntegral,
     /// A label value outside the declared scheme.
     LabelValue,
@@ -75,7 +75,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether a case can be used in spite of it.
+    /// How serious a finding of this kind is.
     pub fn severity(self) -> Severity {
         match self {
             Self::ModalityDoubtful | Self::OutlineDiffers => Severity::Warning,
@@ -97,12 +97,12 @@ impl Kind {
 pub struct Problem {
     /// The case.
     pub case: CaseId,
-    /// The file, where it is about one.
+    /// The file, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// What it is about.
+    /// Its kind.
     pub kind: Kind,
-    /// How bad it is.
+    /// How serious it is.
     pub severity: Severity,
     /// What was found, in a sentence.
     pub message: String,
@@ -111,7 +111,7 @@ pub struct Problem {
 impl Problem {
     pub(super) fn new(case: &Case, file: Option<&Path>, kind: Kind, message: String) -> Self {
         let file = file.map(|path| path.display().to_string());
-        // The file stands in its own field.
+        // The file has a field of its own.
         let message = match &file {
             Some(file) => message.strip_prefix(&format!("{file}: ")).unwrap_or(&message).to_owned(),
             None => message,
@@ -130,7 +130,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// How many files have a shape and spacing.
+/// How many files have a certain shape and spacing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GridSummary {
@@ -143,7 +143,7 @@ pub struct GridSummary {
 }
 
 impl GridSummary {
-    /// The commonest first.
+    /// The most common first.
     pub(super) fn count(grids: impl Iterator<Item = Grid>) -> Vec<Self> {
         let mut counts: BTreeMap<([usize; 3], [i64; 3]), usize> = BTreeMap::new();
         for grid in grids {
@@ -165,9 +165,9 @@ impl GridSummary {
 pub struct Report {
     /// The name of the cohort.
     pub cohort: String,
-    /// Cases in all.
+    /// The number of cases.
     pub cases: usize,
-    /// Files in all.
+    /// The number of files.
     pub files: usize,
     /// The cases that should not be used, each with the messages of its problems.
     pub quarantined: BTreeMap<CaseId, Vec<String>>,
@@ -175,7 +175,7 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// Cases with each modality.
     pub modalities: BTreeMap<Modality, usize>,
-    /// Shapes and spacings of the readable files, the commonest first.
+    /// Shapes and spacings of the readable files, the most common first.
     pub grids: Vec<GridSummary>,
     /// Cases with each label value besides 0, by data set.
     pub label_values: BTreeMap<String, BTreeMap<u16, usize>>,
@@ -214,7 +214,7 @@ impl Report {
         self.problems.iter().filter(move |problem| problem.severity == severity)
     }
 
-    /// Writes the report as JSON, whole or not at all; the same findings give the same bytes.
+    /// Writes the report as JSON, completely or not at all; the same findings give the same bytes.
     ///
     /// # Errors
     /// Where the disk refuses or is full.
@@ -228,7 +228,7 @@ impl Report {
     /// Reads a report that [`Report::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read, [`Error::Malformed`] where it is no report.
+    /// [`Error::Io`] where it cannot be read, [`Error::Malformed`] where it is not a report.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
         serde_json::from_str(&text)

@@ -1,8 +1,8 @@
 //! BIDS: `sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz`, with masks from `derivatives/`.
 //!
-//! One folder may hold several data sets, one a site (`<site>/sub-01/...`). Of several runs the first is taken. Of
-//! derivatives only masks and label maps are, and only those in the space of the raw images; where the folder is
-//! itself a derivative, its images are.
+//! One folder may hold several data sets, one per site (`<site>/sub-01/...`). Of several runs the first is used. Of
+//! derivatives only masks and label maps are used, and only those in the space of the raw images; where the folder
+//! itself is a derivative, its images are used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ pub(super) struct Bids;
 /// Folders of images below a subject or session.
 const IMAGE_FOLDERS: [&str; 8] = ["anat", "dwi", "perf", "func", "fmap", "swi", "seg", "pet"];
 
-/// Spaces that are those of the raw images.
+/// Names for the space of the raw images.
 const OWN_SPACES: [&str; 5] = ["orig", "individual", "native", "scanner", "T1w"];
 
-/// Suffixes of images that are none of the modalities.
+/// Suffixes of images that are not one of the modalities.
 const OTHER_SUFFIXES: [&str; 14] = [
     "T2starw",
     "UNIT1",
@@ -42,7 +42,7 @@ const OTHER_SUFFIXES: [&str; 14] = [
 /// Data set, subject and session.
 type Key = (String, String, Option<String>);
 
-/// What is known of a file by its name.
+/// What is known about a file from its name.
 #[derive(Debug)]
 struct Named {
     /// The folder of the raw data set, below the root.
@@ -98,7 +98,7 @@ impl Layout for Bids {
             }
             let variant: Vec<String> =
                 named.entities.iter().map(|(key, value)| format!("{key}-{value}")).collect();
-            // A mask that says of what is not a bare `mask`, which might be of the brain.
+            // A mask that names a structure, unlike a bare `mask`, which might be that of the brain.
             let word =
                 [variant.as_slice(), std::slice::from_ref(&named.suffix)].concat().join("_").to_lowercase();
             let candidate = Candidate { path, role, word, variant };
@@ -137,7 +137,7 @@ fn has_b_values(path: &Path) -> bool {
     file_name::stem(path).is_some_and(|stem| path.with_file_name(format!("{stem}.bval")).is_file())
 }
 
-/// What stands before the subjects: the name of the data set where another has a subject of that name.
+/// The prefix of subjects: the name of the data set if another one has a subject of that name.
 fn prefixes<'a>(cases: impl Iterator<Item = &'a Key>) -> Vec<String> {
     let cases: Vec<&Key> = cases.collect();
     let mut data_sets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -203,7 +203,7 @@ impl Named {
         let role = options.aliases.role_of(&self.suffix).unwrap_or(Role::Ignored);
         match role {
             Role::Label if description == "brain" => Role::BrainMask,
-            // What an agent is called does not matter; some name it in other entities.
+            // The name of the agent does not matter; some put it in other entities.
             Role::Image(Modality::T1) if self.is_enhanced(&description) => Role::Image(Modality::T1c),
             Role::Image(Modality::Dwi) if description == "adc" => Role::Image(Modality::Adc),
             role => role,

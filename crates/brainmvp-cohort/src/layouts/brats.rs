@@ -1,4 +1,4 @@
-//! BraTS folders of every year, told by the names of their cases.
+//! BraTS folders of every year, recognised by the names of their cases.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,14 +6,13 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::file_name;
-use super::{Draft, IndexOptions, Layout, Listing};
+use super::{Draft, IndexOptions, Layout, Listing, file_name, literal};
 use crate::{LabelScheme, Result};
 
 /// `BraTS2021_00000_t1ce.nii.gz`, `Brats18_TCIA01_001_1_t1.nii.gz`, `BraTS-GLI-00001-000-t1c.nii.gz` and mixtures.
 pub(super) struct Brats;
 
-/// Names of a case; group 1 is the subject, which further time points share.
+/// Names of cases; group 1 is the subject, which further time points share.
 static CASE_NAMES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     let patterns = [
         // 2023 on: BraTS-<cohort>-<subject>-<time point>.
@@ -23,12 +22,11 @@ static CASE_NAMES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         // 2017 to 2019: Brats18_<source>_<subject>_<repetition>.
         r"(?i)^(BraTS1[789]_[A-Z0-9]+_[A-Z0-9]+)_\d+",
     ];
-    patterns.iter().filter_map(|pattern| Regex::new(&format!("{pattern}(?:[-_]|$)")).ok()).collect()
+    patterns.iter().map(|pattern| literal(&format!("{pattern}(?:[-_]|$)"))).collect()
 });
 
 /// The release, from the case's name or a folder above it.
-static YEAR: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?i)brats[-_ ]?(?:20)?(1[2-9]|2\d)(?:\D|$)").ok());
+static YEAR: LazyLock<Regex> = LazyLock::new(|| literal(r"(?i)brats[-_ ]?(?:20)?(1[2-9]|2\d)(?:\D|$)"));
 
 impl Layout for Brats {
     fn name(&self) -> &'static str {
@@ -54,7 +52,7 @@ impl Layout for Brats {
         for path in &files {
             let named = case_of(path).and_then(|(case, subject)| {
                 let named = file_name::parse(path, case, &options.aliases)?;
-                // Between case and modality stands nothing.
+                // Nothing comes between case and modality.
                 named.identifier.is_empty().then_some((case, subject, named))
             });
             let Some((case, subject, named)) = named else {
@@ -75,7 +73,7 @@ impl Layout for Brats {
     }
 }
 
-/// Case and subject, from the name of the file or, where that holds the modality alone, of its folder.
+/// Case and subject, from the name of the file or, where that is only the modality, from its folder.
 fn case_of(path: &Path) -> Option<(&str, &str)> {
     let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
     [file_name::stem(path), folder].into_iter().flatten().find_map(|name| {
@@ -85,10 +83,10 @@ fn case_of(path: &Path) -> Option<(&str, &str)> {
     })
 }
 
-/// The data set's name and, where the release settles it, its labels.
+/// The data set's name and, where the release determines it, its label scheme.
 ///
-/// The release stands in the old names and mostly in the folder of the new ones. A new name alone does not tell
-/// it: PED of 2023 and of 2024 have the same names and other labels.
+/// Old file names contain the release; for new ones it is usually in the name of a folder. A new file name alone is not
+/// enough: PED of 2023 and PED of 2024 have the same names and different labels.
 fn data_set_of(root: &Path, path: &Path, case: &str) -> (String, Option<LabelScheme>) {
     let below = path.strip_prefix(root).unwrap_or(path);
     let root_name = super::name_of(root);
@@ -96,7 +94,7 @@ fn data_set_of(root: &Path, path: &Path, case: &str) -> (String, Option<LabelSch
     let mut places: Vec<&str> = std::iter::once(root_name.as_str()).chain(folders).collect();
     places.push(case);
     let year = places.iter().rev().find_map(|place| {
-        let found = YEAR.as_ref()?.captures(place)?;
+        let found = YEAR.captures(place)?;
         found.get(1)?.as_str().parse::<u32>().ok().map(|year| 2000 + year)
     });
     let cohort = case.split('-').nth(1).map(str::to_lowercase);
@@ -114,7 +112,7 @@ fn data_set_of(root: &Path, path: &Path, case: &str) -> (String, Option<LabelSch
         (Some(2024), Some("ped")) => "brats_ped_2024",
         _ => return (name, None),
     };
-    (name, scheme.parse().ok())
+    (name, Some(LabelScheme::known(scheme)))
 }
 
 /// The grade of the years up to 2018, which is a folder above the case.
@@ -160,6 +158,8 @@ mod tests {
             ("BraTS-PED-00002-000", "BraTS-PEDs2024_Training", "brats-ped", None),
             ("BraTS-PED-00002-000", "BraTS2024-PED", "brats2024-ped", Some("brats_ped_2024")),
             ("BraTS-GLI-00002-000", "data", "brats-gli", None),
+            ("BraTS-GLI-00002-000", "BraTS2024", "brats2024-gli", Some("brats_gli_2024")),
+            ("case", "BRATS2015_Training", "brats2015", Some("brats_2012_16")),
             ("Brats18_2013_2_1", "HGG", "brats2018", Some("brats_legacy")),
         ];
         for (case, folder, name, scheme) in rows {

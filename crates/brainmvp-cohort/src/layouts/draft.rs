@@ -1,4 +1,4 @@
-//! A case as a layout proposes it: every file that might be what.
+//! A case as proposed by a layout, with every file that may belong to it.
 
 use std::path::PathBuf;
 
@@ -6,16 +6,16 @@ use brainmvp_volume::Role;
 
 use crate::{Case, CaseId, Split};
 
-/// A file with what its name says.
+/// A file and what its name says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The file.
     pub path: PathBuf,
-    /// What it is.
+    /// Its role.
     pub role: Role,
-    /// The word that says so, in lower case.
+    /// The word that gives the role, in lower case.
     pub word: String,
-    /// The words behind it, which name a version of the image (`bias`, `1mm`), in lower case.
+    /// The words after it, which name a version of the image (`bias`, `1mm`), in lower case.
     pub variant: Vec<String>,
 }
 
@@ -32,9 +32,9 @@ pub struct Draft {
     pub site: Option<String>,
     /// The class.
     pub class: Option<String>,
-    /// The part of the study.
+    /// The split.
     pub split: Option<Split>,
-    /// All files of the case that are understood.
+    /// All files of the case that were recognised.
     pub files: Vec<Candidate>,
 }
 
@@ -53,8 +53,8 @@ impl Draft {
         }
     }
 
-    /// Of several files of one role makes the one of the lowest `rank` the plain one, the others versions of it. Files
-    /// of the same rank stay as they are, and [`Draft::settle`] refuses them.
+    /// Where several files have one role, makes the one with the lowest `rank` the plain one and the others versions of
+    /// it. Files of the same rank stay as they are, and [`Draft::settle`] refuses them.
     pub(super) fn prefer<K: Ord>(&mut self, rank: impl Fn(&Candidate) -> K) {
         self.files.sort_by_key(|file| (file.role, rank(file)));
         for same in self.files.chunk_by_mut(|a, b| a.role == b.role) {
@@ -70,8 +70,8 @@ impl Draft {
         }
     }
 
-    /// Takes one file for each role. Of several, the one without a variant is taken, or more generally the one
-    /// whose variant all others continue; the others go to `passed_over`.
+    /// Chooses one file for each role: of several, the one without a variant, or more generally the one whose variant
+    /// is a prefix of all others. The others go to `passed_over`.
     ///
     /// # Errors
     /// Why the case cannot be used: its id, two equal candidates (both named), no image.
@@ -88,7 +88,7 @@ impl Draft {
                 others.iter().find(|o| o.variant == first.variant || !o.variant.starts_with(&first.variant))
             {
                 return Err(format!(
-                    "two files for {}: {} and {}; rename one, or tell them apart by --pattern",
+                    "two files for {}: {} and {}; rename one, or distinguish them with --pattern",
                     role_name(first.role),
                     first.path.display(),
                     equal.path.display()

@@ -1,4 +1,4 @@
-//! What the name of a volume file says, and which files there are.
+//! Parses the names of volume files, and lists the files.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use walkdir::WalkDir;
 
 use super::Candidate;
 
-/// What separates the words of a name. `|` is known from lists of series names.
+/// The separators of the words in a name. `|` occurs in lists of series names.
 const SEPARATORS: [char; 5] = ['-', '_', '.', ' ', '|'];
 
-/// All volume files below `root`, sorted, hidden ones left out; and what could not be looked into.
+/// All volume files below `root`, sorted, without hidden ones; and warnings about folders that could not be read.
 pub(super) fn volume_files(root: &Path) -> (Vec<PathBuf>, Vec<String>) {
     let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.');
     let walk = WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
@@ -22,23 +22,23 @@ pub(super) fn volume_files(root: &Path) -> (Vec<PathBuf>, Vec<String>) {
                 files.push(entry.into_path());
             }
             Ok(_) => {}
-            Err(error) => warnings.push(format!("not looked into: {error}")),
+            Err(error) => warnings.push(format!("could not be read: {error}")),
         }
     }
     (files, warnings)
 }
 
-/// A name taken apart: `<identifier>_<modality>[_<variant>]`.
+/// A parsed name: `<identifier>_<modality>[_<variant>]`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Named<'a> {
-    /// What stands before the modality; empty where nothing does.
+    /// The text before the modality; may be empty.
     pub(super) identifier: &'a str,
     /// The file as a candidate.
     pub(super) candidate: Candidate,
 }
 
-/// Takes a file's name apart. The modality stands at the end but for words of a variant, or at the front with
-/// anything behind it. `identifier` (the case, where it is known) may stand before it and is not searched.
+/// Parses a file's name. The modality is at the end, followed at most by words of a variant, or at the front, followed
+/// by anything. `identifier` (the case, if it is known) may come before it and is not searched.
 pub(super) fn parse<'a>(path: &'a Path, identifier: &str, aliases: &Aliases) -> Option<Named<'a>> {
     let stem = stem(path)?;
     let rest = without_prefix(stem, identifier);
@@ -63,17 +63,17 @@ pub(super) fn parse<'a>(path: &'a Path, identifier: &str, aliases: &Aliases) -> 
 pub(super) fn hint(path: &Path, aliases: &Aliases) -> Option<String> {
     let last = words(stem(path)?).last()?;
     let near = aliases.nearest(last)?;
-    Some(format!("'{last}' is no known modality; the nearest is '{near}', see --alias"))
+    Some(format!("'{last}' is not a known modality; the nearest is '{near}', see --alias"))
 }
 
-/// The longest phrase at the front that is a known word, and its bytes.
+/// The longest phrase at the front that is a known word, and its length in bytes.
 fn leading_role(rest: &str, aliases: &Aliases) -> Option<(Role, usize)> {
     let ends = rest.char_indices().filter(|(_, c)| SEPARATORS.contains(c)).map(|(at, _)| at);
     let mut phrases = ends.filter_map(|end| Some((aliases.role_of(&rest[..end])?, end)));
     phrases.next_back()
 }
 
-/// `stem` without the identifier before it, where it has one and something follows.
+/// `stem` without its leading identifier, if it has one that is followed by something.
 fn without_prefix<'a>(stem: &'a str, identifier: &str) -> &'a str {
     let rest = match stem.get(..identifier.len()) {
         Some(start) if start.eq_ignore_ascii_case(identifier) => &stem[identifier.len()..],

@@ -1,8 +1,8 @@
 //! From a folder of files to a cohort: one [`Layout`] per way that people lay out their data.
 //!
-//! A new layout is one new file here and one line in [`LAYOUTS`]. A layout only proposes [`Draft`]s: which file
-//! seems to be what. What is the same for all (one file a modality, exclusions, the user's table) is done once,
-//! in [`index`].
+//! A new layout is one new file here and one line in [`LAYOUTS`]. A layout only proposes [`Draft`]s: which file seems
+//! to be what. Everything common to all (one file per modality, exclusions, the user's table) is done once, in
+//! [`index`].
 
 mod bids;
 mod brats;
@@ -25,7 +25,7 @@ pub use draft::{Candidate, Draft};
 
 use crate::{Case, Cohort, DataSet, Error, LabelScheme, Result, Split};
 
-/// All layouts, in the order in which `auto` asks them.
+/// All layouts, in the order in which `auto` tries them.
 pub static LAYOUTS: &[&dyn Layout] = &[
     &nnunet::NnUnet,
     &nnssl::Nnssl,
@@ -36,23 +36,23 @@ pub static LAYOUTS: &[&dyn Layout] = &[
     &plain::Plain,
 ];
 
-/// What the user says about the data; everything is optional and wins over what names suggest.
+/// What the user says about the data. Everything is optional, and takes precedence over what names suggest.
 #[derive(Debug, Clone, Default)]
 pub struct IndexOptions {
-    /// The name of the cohort; else that of the folder or list.
+    /// The name of the cohort; by default that of the folder or list.
     pub name: Option<String>,
-    /// The data set of every case; else by the layout.
+    /// The data set of every case; by default the layout's.
     pub data_set: Option<String>,
     /// The site of every case.
     pub site: Option<String>,
-    /// The meaning of the label values, of every data set found; else by the layout, where it is sure.
+    /// The meaning of the label values in every data set found; by default the layout's, where it is certain.
     pub label_scheme: Option<LabelScheme>,
     /// The words that stand for modalities ([`Aliases::extended`]).
     pub aliases: Aliases,
-    /// Layout `plain`: a pattern over the path below the folder, written with `/`. The groups `case` and `mod`
-    /// are needed; `subj`, `split`, `class` and `site` may be there.
+    /// Layout `plain`: a pattern over the path below the folder, written with `/`. The groups `case` and `mod` are
+    /// required; `subj`, `split`, `class` and `site` are optional.
     pub pattern: Option<Regex>,
-    /// Layouts `monai` and `nnssl`: the folder that the paths of the list start from; else that of the list.
+    /// Layouts `monai` and `nnssl`: the folder that the paths in the list are relative to; by default that of the list.
     pub base_dir: Option<PathBuf>,
     /// Layout `nnssl`: the environment variables that paths may begin with.
     pub variables: BTreeMap<String, String>,
@@ -78,20 +78,20 @@ pub trait Layout: Sync {
     /// Proposes cases.
     ///
     /// # Errors
-    /// Only where nothing can be said at all (no such folder, no such list); a bad case is a [`Rejected`].
+    /// Only where the whole input cannot be read (no such folder, no such list); a bad case becomes a [`Rejected`].
     fn list(&self, path: &Path, options: &IndexOptions) -> Result<Listing>;
 }
 
-/// What a layout finds.
+/// The findings of a layout.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// The proposed cases.
     pub drafts: Vec<Draft>,
-    /// Label schemes that the layout is sure of, by data set.
+    /// Label schemes that the layout is certain of, by data set.
     pub label_schemes: BTreeMap<String, LabelScheme>,
     /// Cases that cannot be used.
     pub rejected: Vec<Rejected>,
-    /// Volume files that the layout makes nothing of, with a hint.
+    /// Volume files that the layout does not recognise, with a hint.
     pub unknown: Vec<(PathBuf, Option<String>)>,
     /// Whatever else the user should know.
     pub warnings: Vec<String>,
@@ -106,25 +106,25 @@ pub struct Rejected {
     pub reason: String,
 }
 
-/// A cohort with the story of how it came about.
+/// A cohort with an account of how it was made.
 #[derive(Debug)]
 pub struct Indexed {
     /// The cases that can be used.
     pub cohort: Cohort,
-    /// The layout taken.
+    /// The layout used.
     pub layout: &'static str,
     /// Why this layout.
     pub why: String,
-    /// Cases left out because of what they are.
+    /// Cases that were left out, and why.
     pub rejected: Vec<Rejected>,
-    /// What else the user should know, one line each.
+    /// Anything else that the user should know, one line each.
     pub warnings: Vec<String>,
 }
 
-/// Makes a cohort of a folder (or of a list file, for `monai`). `layout` is `auto` or the name of one.
+/// Makes a cohort from a folder (or from a list file, for `monai`). `layout` is `auto` or the name of one.
 ///
 /// # Errors
-/// [`Error::Option`] for an unknown layout or options that contradict; [`Error::Malformed`] where no case is
+/// [`Error::Option`] for an unknown layout or contradictory options; [`Error::Malformed`] where no case is
 /// found; errors of the layout.
 pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexed> {
     let (layout, why) = choose(path, layout, options)?;
@@ -141,7 +141,7 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
     }
     warn_unknown(path, &listing.unknown, &mut indexed.warnings);
     settle_all(listing.drafts, &mut indexed);
-    for table in participants(path) {
+    for table in participants(path)? {
         indexed.warnings.extend(table::apply_own(&table, &mut indexed.cohort.cases));
     }
     if let Some(table) = &options.table {
@@ -179,18 +179,28 @@ fn with_own_words(options: &IndexOptions) -> Result<IndexOptions> {
 }
 
 /// The tables of BIDS data sets: in the folder, or in those of its sites.
-fn participants(path: &Path) -> Vec<PathBuf> {
-    let inside = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut tables: Vec<PathBuf> = std::iter::once(path.to_owned())
-        .chain(inside)
-        .map(|folder| folder.join("participants.tsv"))
-        .collect();
+fn participants(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(Vec::new());
+    }
+    let mut folders = vec![path.to_owned()];
+    for entry in std::fs::read_dir(path).map_err(|e| Error::io(path, e))? {
+        folders.push(entry.map_err(|e| Error::io(path, e))?.path());
+    }
+    let mut tables: Vec<PathBuf> =
+        folders.into_iter().map(|folder| folder.join("participants.tsv")).collect();
     tables.retain(|table| table.is_file());
     tables.sort();
-    tables
+    Ok(tables)
 }
 
-/// Reads a list of ids to leave out: one a line, `#` begins a comment.
+/// A pattern of this program's own.
+#[expect(clippy::expect_used, reason = "a constant of the program, never a user's pattern")]
+fn literal(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a pattern of the program is valid")
+}
+
+/// Reads a list of ids to leave out: one per line, `#` begins a comment.
 ///
 /// # Errors
 /// [`Error::Io`] where it cannot be read.
@@ -200,8 +210,8 @@ pub fn read_exclusions(path: &Path) -> Result<Vec<String>> {
     Ok(ids.filter(|id| !id.is_empty()).map(str::to_owned).collect())
 }
 
-/// What the name of a volume file says: what the file is, and what stands before the word for it, which may be the case
-/// (or nothing). `None` for what is no volume file, or has no known word.
+/// What the name of a volume file says: the file's role, and the text before the word for it, which may be the case (or
+/// empty). `None` if it is not a volume file, or has no known word.
 pub fn read_name<'a>(path: &'a Path, aliases: &Aliases) -> Option<(Role, &'a str)> {
     let named = file_name::parse(path, "", aliases)?;
     Some((named.candidate.role, named.identifier))
@@ -268,10 +278,10 @@ fn warn_unknown(root: &Path, unknown: &[(PathBuf, Option<String>)], warnings: &m
     let shown = path.strip_prefix(root).unwrap_or(path).display();
     let count = unknown.len();
     let files = if count == 1 { "file is" } else { "files are" };
-    warnings.push(format!("{count} {files} not understood and left out, e.g. {shown}{hint}"));
+    warnings.push(format!("{count} {files} not recognised and left out, e.g. {shown}{hint}"));
 }
 
-/// Turns drafts into cases; ids are taken once, whatever their capitals.
+/// Turns drafts into cases; each id is used once, whether in upper or lower case.
 fn settle_all(drafts: Vec<Draft>, indexed: &mut Indexed) {
     let mut taken: BTreeMap<String, Option<Split>> = BTreeMap::new();
     let mut passed_over = Vec::new();
@@ -298,9 +308,10 @@ fn settle_all(drafts: Vec<Draft>, indexed: &mut Indexed) {
     }
     if let Some(first) = passed_over.first() {
         let count = passed_over.len();
-        indexed
-            .warnings
-            .push(format!("{count} variant files passed over for a plainer one, e.g. {}", first.display()));
+        indexed.warnings.push(format!(
+            "{count} variant files passed over in favour of a plainer one, e.g. {}",
+            first.display()
+        ));
     }
 }
 
@@ -326,7 +337,7 @@ fn apply_options(options: &IndexOptions, schemes: &BTreeMap<String, LabelScheme>
     for case in &mut cohort.cases {
         let own =
             options.data_set.as_deref().and_then(crate::public_data_set).and_then(|set| set.label_scheme);
-        let own = own.and_then(|name| name.parse().ok());
+        let own = own.map(LabelScheme::known);
         let scheme = options.label_scheme.as_ref().or(own.as_ref()).or_else(|| schemes.get(&case.data_set));
         case.data_set = options.data_set.clone().unwrap_or_else(|| case.data_set.clone());
         case.site = options.site.clone().or(case.site.take());

@@ -1,8 +1,8 @@
 //! Data lists of MONAI and the Medical Segmentation Decathlon, and the dialect of BrainMVP's released lists.
 //!
 //! An object with splits (`training`, `validation`, `test`...), each an array of cases: `image` is a path or an
-//! array of paths (one a modality), `label` a path, an array of one, or a number (a class). A case may also be
-//! a bare path. Decathlon lists name their channels in `modality` and their label values in `labels`.
+//! array of paths (one per modality), `label` a path, an array of one, or a number (a class). A case may also be
+//! a bare path. Decathlon lists name their channels under `modality` and their label values under `labels`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,11 @@ impl Layout for Monai {
         let data_set =
             object.get("name").and_then(Value::as_str).map_or_else(|| name_of(&file), str::to_owned);
         let mut listing = Listing::default();
-        if let Some(scheme) = label_table(&object) {
-            listing.label_schemes.insert(data_set.clone(), scheme);
+        match label_table(&object) {
+            Ok(scheme) => listing.label_schemes.extend(scheme.map(|scheme| (data_set.clone(), scheme))),
+            Err(reason) => {
+                listing.warnings.push(format!("{}: {reason}; see --label-scheme", file.display()));
+            }
         }
         let reader = Reader { base: &base, channels: &table, data_set: &data_set, options };
         let mut missing = 0;
@@ -84,7 +87,7 @@ impl Layout for Monai {
     }
 }
 
-/// The data lists that `path` is or holds.
+/// The data lists at or in `path`.
 fn lists(path: &Path) -> Vec<PathBuf> {
     let is_json =
         |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) && path.is_file();
@@ -102,7 +105,10 @@ fn the_list(path: &Path) -> Result<PathBuf> {
     if path.is_file() {
         let object = read_object(path).map_err(|reason| Error::malformed(path, reason))?;
         if object.get("format").and_then(Value::as_str) == Some(crate::Cohort::FORMAT) {
-            return Err(Error::malformed(path, "is a cohort file already; check or preprocess it as it is"));
+            return Err(Error::malformed(
+                path,
+                "already is a cohort file; use it with check or preprocess as it is",
+            ));
         }
         if splits(&object).is_empty() {
             return Err(Error::malformed(path, "no array of cases such as \"training\": not a data list"));
@@ -145,7 +151,7 @@ fn splits(object: &Map<String, Value>) -> Vec<(&str, &Vec<Value>)> {
         .collect()
 }
 
-/// The modality of each channel: by the user, else by the list's `modality` table; else names will tell.
+/// The modality of each channel: from the user, else from the list's `modality` table, else from the file names.
 fn channel_table(
     object: &Map<String, Value>,
     options: &IndexOptions,
@@ -157,7 +163,7 @@ fn channel_table(
     };
     let mut channels: BTreeMap<u32, Modality> = BTreeMap::new();
     for (index, name) in table {
-        // Decathlon lists that do not know better say "MR" or "MRI".
+        // Some Decathlon lists only say "MR" or "MRI".
         let Some(Role::Image(modality)) = name.as_str().and_then(|name| options.aliases.role_of(name)) else {
             if table.len() == 1 {
                 return Ok(Vec::new());
@@ -170,14 +176,16 @@ fn channel_table(
     Ok(channels.into_values().collect())
 }
 
-/// The label values that a Decathlon list declares.
-fn label_table(object: &Map<String, Value>) -> Option<LabelScheme> {
-    let table = object.get("labels")?.as_object()?;
-    let values: Option<BTreeMap<u16, String>> =
-        table.iter().map(|(value, name)| Some((value.parse().ok()?, name.as_str()?.to_owned()))).collect();
-    let mut values = values?;
+/// The label values that a Decathlon list declares, if it does.
+fn label_table(object: &Map<String, Value>) -> std::result::Result<Option<LabelScheme>, String> {
+    let Some(table) = object.get("labels").and_then(Value::as_object) else { return Ok(None) };
+    let entry = |(value, name): (&String, &Value)| {
+        let entry = value.parse::<u16>().ok().zip(name.as_str().map(str::to_owned));
+        entry.ok_or_else(|| format!("\"labels\" has '{value}': {name}, not a label value with its name"))
+    };
+    let mut values: BTreeMap<u16, String> = table.iter().map(entry).collect::<std::result::Result<_, _>>()?;
     values.remove(&0);
-    (!values.is_empty()).then_some(LabelScheme::Values(values))
+    Ok((!values.is_empty()).then_some(LabelScheme::Values(values)))
 }
 
 /// Reads the cases of one list.
@@ -223,7 +231,7 @@ impl Reader<'_> {
         Ok(draft)
     }
 
-    /// An image with what its name says before the modality; the modality may be known already.
+    /// An image and the part of its name before the modality; the modality may already be known.
     fn image(
         &self,
         image: &str,
@@ -235,7 +243,7 @@ impl Reader<'_> {
         let folder = path.parent().map_or_else(String::new, last_name);
         let named = file_name::parse(path, &folder, &self.options.aliases);
         if let Some(modality) = known {
-            // The name may or may not hold the modality that the list tells.
+            // The name may or may not contain the modality given in the list.
             let role = Role::Image(modality);
             let identifier = named.filter(|n| n.candidate.role == role).map_or(stem, |n| n.identifier);
             return Ok((identifier.to_owned(), self.candidate(image, role, modality.name())));
@@ -243,9 +251,9 @@ impl Reader<'_> {
         let Some(named) = named.filter(|named| matches!(named.candidate.role, Role::Image(_))) else {
             let hint = file_name::hint(path, &self.options.aliases)
                 .unwrap_or_else(|| "see --channels and --alias".to_owned());
-            return Err(format!("{image}: the name tells no modality; {hint}"));
+            return Err(format!("{image}: the name contains no known modality; {hint}"));
         };
-        // Two images of one modality are an error in a list: nothing is passed over.
+        // Two images of one modality are an error in a list; neither is chosen.
         let candidate = self.candidate(image, named.candidate.role, &named.candidate.word);
         Ok((named.identifier.to_owned(), candidate))
     }
@@ -265,7 +273,7 @@ fn paths(value: &Value) -> Option<Vec<String>> {
     }
 }
 
-/// The last name of a path, without the ending of a volume.
+/// The last part of a path, without the ending of a volume.
 fn last_name(path: &Path) -> String {
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     file_name::stem(path).map_or(name, str::to_owned)

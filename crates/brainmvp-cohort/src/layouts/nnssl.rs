@@ -1,7 +1,7 @@
 //! nnssl's collections: `pretrain_data.json` with data sets, subjects, sessions and images.
 //!
-//! Paths may begin with `$name/`, an environment variable of nnssl ([`IndexOptions::variables`]). Images are not
-//! grouped across modalities there; here those of one session are a case.
+//! Paths may begin with `$name/`, an environment variable of nnssl ([`IndexOptions::variables`]). nnssl does not group
+//! images across modalities; here the images of one session form a case.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub(super) struct Nnssl;
 
 const FILE_NAME: &str = "pretrain_data.json";
 
-/// The session of subjects that have one alone.
+/// The session of subjects that have only one.
 const DEFAULT_SESSION: &str = "ses-DEFAULT";
 
 #[derive(Deserialize)]
@@ -162,7 +162,7 @@ fn draft(
     Ok(draft)
 }
 
-/// A path with its variable put in; relative ones start from the collection's folder.
+/// A path with its variable substituted; relative ones start from the collection's folder.
 fn resolve(path: &str, base: &Path, options: &IndexOptions) -> std::result::Result<PathBuf, String> {
     let Some((variable, rest)) = path.strip_prefix('$').and_then(|path| path.split_once('/')) else {
         return Ok(base.join(path));

@@ -1,6 +1,6 @@
 //! nnU-Net's raw folders, version 2 and 1: `dataset.json`, `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`.
 //!
-//! Which channel is which modality is told by `channel_names` (version 1: `modality`), never by its number.
+//! The modality of a channel is given by `channel_names` (version 1: `modality`), never by its number.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, name_of};
 use crate::{Error, LabelScheme, Result, Split};
 
-/// One `DatasetXXX_Name` folder, or the folder with several of them.
+/// A `DatasetXXX_Name` folder, or a folder with several of them.
 pub(super) struct NnUnet;
 
 impl Layout for NnUnet {
@@ -25,9 +25,10 @@ impl Layout for NnUnet {
 
     fn recognises(&self, path: &Path) -> Option<String> {
         let folders = data_sets(path);
-        let first = folders.first()?;
-        let channels = channel_names(&read_object(&first.join("dataset.json")).ok()?)?.len();
-        Some(format!("{} with dataset.json of {channels} channels", name_of(first)))
+        folders.iter().find_map(|folder| {
+            let channels = channel_names(&read_object(&folder.join("dataset.json")).ok()?)?.len();
+            Some(format!("{} with dataset.json of {channels} channels", name_of(folder)))
+        })
     }
 
     fn list(&self, path: &Path, options: &IndexOptions) -> Result<Listing> {
@@ -37,32 +38,35 @@ impl Layout for NnUnet {
             return Err(Error::malformed(path, reason));
         }
         let mut listing = Listing::default();
-        for folder in folders {
-            list_one(&folder, options, &mut listing)?;
+        for folder in &folders {
+            match list_one(folder, options, &mut listing) {
+                Err(error) if folders.len() > 1 => {
+                    listing.rejected.push(Rejected { case: name_of(folder), reason: error.to_string() });
+                }
+                listed => listed?,
+            }
         }
         Ok(listing)
     }
 }
 
-/// The folder itself or those in it that are data sets of nnU-Net.
+/// The nnU-Net data sets among the folder itself and those in it, those with a damaged `dataset.json` included.
 fn data_sets(path: &Path) -> Vec<PathBuf> {
     let mut folders = vec![path.to_owned()];
     let inside = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     folders.extend(inside.filter(|path| path.is_dir()));
     folders.retain(|folder| {
-        let object = read_object(&folder.join("dataset.json"));
-        object.is_ok_and(|object| {
-            let channels = channel_names(&object).map_or(0, |names| names.len());
-            channels > 0
-                && (object.get("dataset").is_some_and(Value::is_object)
-                    || has_channel_files(folder, channels))
-        })
+        let file = folder.join("dataset.json");
+        let Ok(object) = read_object(&file) else { return file.exists() && folder.join("imagesTr").is_dir() };
+        let channels = channel_names(&object).map_or(0, |names| names.len());
+        channels > 0
+            && (object.get("dataset").is_some_and(Value::is_object) || has_channel_files(folder, channels))
     });
     folders.sort();
     folders
 }
 
-/// Whether images are split by channel; those of the Decathlon are 4-D files without a number.
+/// Whether there is one file per channel; those of the Decathlon are 4-D files without a channel number.
 fn has_channel_files(folder: &Path, channels: usize) -> bool {
     let (files, _) = file_name::volume_files(&folder.join("imagesTr"));
     !files.is_empty()
@@ -109,7 +113,7 @@ fn list_one(folder: &Path, options: &IndexOptions, listing: &mut Listing) -> Res
                 }
                 None => listing.rejected.push(Rejected {
                     case: case.clone(),
-                    reason: "\"images\" is no array of paths, or \"label\" no path".to_owned(),
+                    reason: "\"images\" is not an array of paths, or \"label\" is not a path".to_owned(),
                 }),
             }
         }
@@ -159,12 +163,12 @@ fn modalities(
         return if fits {
             Ok(options.channels.clone())
         } else {
-            Err(format!("{there} channels, {given} were named"))
+            Err(format!("there are {there} channels, but {given} were named"))
         };
     }
     let modality = |name: &String| match options.aliases.match_suffix(name).map(|found| found.role) {
         Some(Role::Image(modality)) => Ok(modality),
-        _ => Err(format!("channel '{name}' is no known modality; see --channels and --alias")),
+        _ => Err(format!("channel '{name}' is not a known modality; see --channels and --alias")),
     };
     names.values().map(modality).collect()
 }

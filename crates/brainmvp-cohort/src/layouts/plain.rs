@@ -1,4 +1,4 @@
-//! Plain folders: a folder a case, or flat files that share what stands before the modality.
+//! Plain folders: one folder per case, or flat files that share the text before the modality.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use crate::{Error, Result};
 /// `case/t1.nii.gz`, `case/case_t1.nii.gz`, flat `case_t1.nii.gz`, `T1/case_T1.nii.gz`, or by a pattern.
 pub(super) struct Plain;
 
-/// Where a case comes from: its folder, and what its files share before the modality if the folder has several.
+/// Where a case comes from: its folder and, if the folder has several cases, the text that its files share before the
+/// modality.
 type Key = (PathBuf, Option<String>);
 
 impl Layout for Plain {
@@ -22,12 +23,12 @@ impl Layout for Plain {
     }
 
     fn describe(&self) -> &'static str {
-        "plain folders: one a case (case/t1.nii.gz), flat files (case_t1.nii.gz), or any names by --pattern"
+        "plain folders: one per case (case/t1.nii.gz), flat files (case_t1.nii.gz), or any names with --pattern"
     }
 
     fn recognises(&self, path: &Path) -> Option<String> {
         let (files, _) = if path.is_dir() { file_name::volume_files(path) } else { return None };
-        (!files.is_empty()).then(|| format!("{} volume files and no more special layout", files.len()))
+        (!files.is_empty()).then(|| format!("{} volume files that fit no more specific layout", files.len()))
     }
 
     fn list(&self, root: &Path, options: &IndexOptions) -> Result<Listing> {
@@ -65,7 +66,7 @@ fn by_folder(root: &Path, files: &[PathBuf], options: &IndexOptions, listing: &m
             cases.entry((folder.clone(), identifier)).or_default().push(named.candidate.clone());
         }
     }
-    // What is known and not used makes no case.
+    // Files with a known but unused role do not make a case.
     cases.retain(|_, files| files.iter().any(|file| file.role != Role::Ignored));
     let data_set = name_of(root);
     let ids = shortest_unique(&cases.keys().map(|key| parts(root, key)).collect::<Vec<_>>());
@@ -91,7 +92,7 @@ fn join_modality_folders<'a>(
     joined
 }
 
-/// The names that lead to a case, outermost first.
+/// The names of the folders above a case, outermost first.
 fn parts(root: &Path, (folder, identifier): &Key) -> Vec<String> {
     let below = folder.strip_prefix(root).unwrap_or(folder);
     let mut parts = vec![name_of(root)];
@@ -103,7 +104,7 @@ fn parts(root: &Path, (folder, identifier): &Key) -> Vec<String> {
     parts
 }
 
-/// Ids from the last parts of each: one part where that is unique, more of them (`TrainingData-1`) where not.
+/// Ids from the last parts of each path: one part where that is unique, several (`TrainingData-1`) where not.
 fn shortest_unique(cases: &[Vec<String>]) -> Vec<String> {
     let mut lengths = vec![1; cases.len()];
     let id = |parts: &[String], length: usize| parts[parts.len() - length..].join("-");
@@ -152,7 +153,7 @@ fn by_pattern(
                 .aliases
                 .nearest(&word)
                 .map_or(String::new(), |near| format!("; the nearest is '{near}'"));
-            listing.unknown.push((path.clone(), Some(format!("'{word}' is no known modality{near}"))));
+            listing.unknown.push((path.clone(), Some(format!("'{word}' is not a known modality{near}"))));
             continue;
         };
         let draft = drafts.entry(case.clone()).or_insert_with(|| Draft::new(case, name_of(root)));

@@ -1,4 +1,4 @@
-//! The data sets of the paper, by the names of their files ([`crate::PUBLIC_DATA_SETS`]).
+//! The data sets of the paper, recognised by the names of their files ([`crate::PUBLIC_DATA_SETS`]).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use std::sync::LazyLock;
 use brainmvp_volume::{Aliases, Role};
 use regex::{Captures, Regex};
 
-use super::{Candidate, Draft, IndexOptions, Layout, Listing, file_name};
-use crate::{FilePattern, PUBLIC_DATA_SETS, PublicDataSet, Result};
+use super::{Candidate, Draft, IndexOptions, Layout, Listing, file_name, literal};
+use crate::{FilePattern, LabelScheme, PUBLIC_DATA_SETS, PublicDataSet, Result, Split};
 
-/// IXI, UCSF-PDGM, ISLES22, MRBrainS13, UPENN-GBM, VSSeg, ADNI, ABIDE, ADHD-200, each as it is downloaded.
+/// IXI, UCSF-PDGM, ISLES22, MRBrainS13, UPENN-GBM, VSSeg, ADNI, ABIDE, ADHD-200, each as downloaded.
 pub(super) struct Public;
 
-/// A pattern with its data set, compiled.
+/// A compiled pattern with its data set.
 struct Row {
     set: &'static PublicDataSet,
     pattern: &'static FilePattern,
@@ -24,10 +24,10 @@ static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
     let patterns =
         PUBLIC_DATA_SETS.iter().flat_map(|set| set.files.iter().map(move |pattern| (set, pattern)));
     let row = |(set, pattern): (&'static PublicDataSet, &'static FilePattern)| {
-        let path = Regex::new(&format!("{}(?:\\.gz)?$", pattern.path)).ok()?;
-        Some(Row { set, pattern, path })
+        let path = literal(&format!("{}(?:\\.gz)?$", pattern.path));
+        Row { set, pattern, path }
     };
-    patterns.filter_map(row).collect()
+    patterns.map(row).collect()
 });
 
 impl Layout for Public {
@@ -66,7 +66,7 @@ impl Layout for Public {
                 let draft = Draft {
                     subject: expand(&found, row.pattern.subject),
                     site: group("site"),
-                    split: group("split").and_then(|word| word.parse().ok()),
+                    split: group("split").map(|word| split_of(&word)),
                     ..Draft::new(id, row.set.name)
                 };
                 (draft, row.pattern)
@@ -81,27 +81,30 @@ impl Layout for Public {
             listing.drafts.push(draft);
         }
         for set in PUBLIC_DATA_SETS {
-            let scheme = set.label_scheme.and_then(|name| name.parse().ok());
+            let scheme = set.label_scheme.map(LabelScheme::known);
             listing.label_schemes.extend(scheme.map(|scheme| (set.name.to_owned(), scheme)));
         }
-        if let Ok(merged) = "mrbrains13_merged".parse() {
-            listing.label_schemes.insert("mrbrains13-merged".to_owned(), merged);
-        }
+        let merged = LabelScheme::known("mrbrains13_merged");
+        listing.label_schemes.insert("mrbrains13-merged".to_owned(), merged);
         Ok(listing)
     }
+}
+
+#[expect(clippy::expect_used, reason = "the group is an alternation of literal words")]
+fn split_of(word: &str) -> Split {
+    word.parse().expect("the patterns have words for splits alone")
 }
 
 fn slashed(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).to_string_lossy().replace('\\', "/")
 }
 
-/// The first pattern that fits. A folder that the user gave may itself be part of the pattern, but no case is told
-/// by it.
+/// The first pattern that matches. The user's folder may itself be part of the pattern, but does not name a case.
 fn row_of(below: &str) -> Option<(&'static Row, Captures<'_>)> {
     ROWS.iter().find_map(|row| Some((row, row.path.captures(below)?)))
 }
 
-/// A template of groups; what stands for a group that is not there is dropped with its separator.
+/// Fills a format made of groups; a group without a match is dropped with its separator.
 fn expand(found: &Captures<'_>, template: &str) -> String {
     let mut text = String::new();
     found.expand(template, &mut text);

@@ -7,7 +7,7 @@ use csv::{ReaderBuilder, StringRecord};
 
 use crate::{Case, Error, Result, Split};
 
-/// The columns that are read, in the order of [`Row`], each with the titles that it has in tables as they come.
+/// The columns that are read, in the order of [`Row`], each with the titles that it has in published tables.
 const COLUMNS: [&[&str]; 4] = [
     &["class", "group", "dx_group", "dx", "diagnosis", "grade"],
     &["subject", "ptid"],
@@ -15,19 +15,19 @@ const COLUMNS: [&[&str]; 4] = [
     &["split"],
 ];
 
-/// Titles of the column of ids.
+/// Titles of the id column.
 const ID_TITLES: [&str; 6] = ["id", "participant_id", "image data id", "sub_id", "scandir id", "subject"];
 
-/// Words for a value that is not there.
+/// Words for a missing value.
 const NO_VALUE: [&str; 7] = ["n/a", "na", "nan", "pending", "-999", "-9999", "withheld"];
 
-/// What the table says of one case or subject; what is empty is not said.
+/// The table's entry for a case or subject; an empty cell says nothing.
 type Row = [Option<String>; COLUMNS.len()];
 
-/// Applies the user's table; returns warnings about rows and cases that found no partner.
+/// Applies the user's table; returns warnings about rows and cases without a match.
 ///
-/// A row belongs to the case of its id or, where there is none, to all cases of that subject. Ids may differ in
-/// capitals, in `sub-` before them and in zeros before numbers (`sub-0026001` and 26001).
+/// A row belongs to the case with its id or, if there is none, to all cases of the subject with that name. Ids may
+/// differ in upper and lower case, in a leading `sub-` and in leading zeros (`sub-0026001` and 26001).
 ///
 /// # Errors
 /// [`Error::Malformed`] for a table without ids, without a known column, with an unknown split, or with two
@@ -53,7 +53,7 @@ pub(super) fn apply(table: &Path, cases: &mut [Case]) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
-/// Applies a table that lies with the data (`participants.tsv`): it may say nothing, and speak of others.
+/// Applies a table found with the data (`participants.tsv`), which may have no known column and may list other cases.
 pub(super) fn apply_own(table: &Path, cases: &mut [Case]) -> Vec<String> {
     match read(table).and_then(|rows| join(table, &rows, cases)) {
         Ok(_) => Vec::new(),
@@ -62,10 +62,10 @@ pub(super) fn apply_own(table: &Path, cases: &mut [Case]) -> Vec<String> {
     }
 }
 
-/// Begins the reason why a table says nothing.
+/// The start of the reason why a table has nothing to say.
 const NO_COLUMN: &str = "none of the columns";
 
-/// What found no partner.
+/// Rows and cases without a match.
 struct Joined {
     unused: BTreeSet<String>,
     unmatched: Vec<String>,
@@ -81,7 +81,7 @@ fn join(table: &Path, rows: &BTreeMap<String, Row>, cases: &mut [Case]) -> Resul
         let image = case.id.as_str().rsplit('_').next().unwrap_or_default();
         let keys = [case.id.as_str(), image, &case.subject];
         let exact = || keys.into_iter().find_map(|key| rows.get_key_value(key));
-        // Two rows that differ in zeros alone are nobody's.
+        // Rows that differ only in leading zeros match nobody.
         let alike = || {
             keys.into_iter().find_map(|key| match plain.get(&plain_id(key))?.as_slice() {
                 [only] => rows.get_key_value(*only),
@@ -105,7 +105,7 @@ fn join(table: &Path, rows: &BTreeMap<String, Row>, cases: &mut [Case]) -> Resul
     Ok(joined)
 }
 
-/// An id without `sub-`, capitals and the zeros before its numbers.
+/// An id in lower case, without `sub-` and leading zeros.
 fn plain_id(id: &str) -> String {
     let lower = id.to_lowercase();
     let mut plain = String::new();
