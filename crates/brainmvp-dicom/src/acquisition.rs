@@ -1,11 +1,11 @@
-//! What a file says about how it was acquired, as far as it bears on the modality or may be passed on.
+//! What a file says about its acquisition, as far as it matters for the modality or may be passed on.
 
 use dicom_dictionary_std::tags;
 
 use crate::attributes::{self, Scope};
 
-/// How an image was acquired. Nothing here tells who was examined, when or where; the descriptions are free text,
-/// which may, and never leave the program unless the user asks for them.
+/// How an image was acquired. Nothing here says who was examined, when or where, except perhaps the descriptions: they
+/// are free text, and never leave the program unless the user asks for them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Acquisition {
     /// `MR`, `CT`...
@@ -18,7 +18,7 @@ pub(crate) struct Acquisition {
     pub(crate) field_strength_tesla: Option<f64>,
     /// `2D` or `3D`.
     pub(crate) dimensions: Option<String>,
-    /// `SE`, `GR`, `IR`, `EP`; of an enhanced file as far as its attributes say the same.
+    /// `SE`, `GR`, `IR`, `EP`; for an enhanced file, as far as its attributes give the same information.
     pub(crate) scanning_sequence: Vec<String>,
     pub(crate) sequence_variant: Vec<String>,
     pub(crate) scan_options: Vec<String>,
@@ -63,13 +63,13 @@ impl Acquisition {
         }
     }
 
-    /// Whether the scanning sequence has one of these.
+    /// Whether the scanning sequence contains one of these.
     pub(crate) fn scans(&self, words: &[&str]) -> bool {
         self.scanning_sequence.iter().any(|word| words.contains(&word.as_str()))
     }
 }
 
-/// `ScanningSequence`, or what an enhanced file says in its place.
+/// `ScanningSequence`, or what an enhanced file has in its place.
 fn scanning_sequence(scope: Scope<'_>) -> Vec<String> {
     let root = scope.root();
     let mut words = attributes::words(root, tags::SCANNING_SEQUENCE);
@@ -92,7 +92,7 @@ fn scanning_sequence(scope: Scope<'_>) -> Vec<String> {
     words
 }
 
-/// Words in the field for the agent that say there was none.
+/// Words in the field for the contrast agent that mean there was none.
 const NO_AGENT: [&str; 7] = ["NO", "NONE", "N", "0", "OHNE", "WITHOUT", "NO CONTRAST"];
 
 fn agent_was_given(scope: Scope<'_>) -> bool {

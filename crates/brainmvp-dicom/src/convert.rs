@@ -1,4 +1,4 @@
-//! Series to a BIDS folder: subjects and sessions by number, images by modality.
+//! Writes series to a BIDS folder: subjects and sessions by number, images by modality.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{Guess, Result, Scan, Series, SeriesVolume, SubjectKey};
 
-/// What the user says about series; the first rule that fits counts.
+/// The user's rules for series; the first one that matches applies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SeriesRules(Vec<SeriesRule>);
 
@@ -30,8 +30,8 @@ enum Which {
 }
 
 impl SeriesRules {
-    /// Adds `WHICH=MODALITY`: a series number or a description (`*` stands for anything, capitals do not matter), and
-    /// a modality or `ignore`.
+    /// Adds `WHICH=MODALITY`: a series number or a description (`*` matches anything, upper and lower case are the
+    /// same), and a modality or `ignore`.
     ///
     /// # Errors
     /// What is wrong with the text.
@@ -56,13 +56,15 @@ impl SeriesRules {
             Which::Description(pattern) => matches(pattern, &description),
         };
         match self.0.iter().find(fits) {
-            Some(rule) => Guess { modality: rule.modality, reason: format!("as told by '{}'", rule.text) },
+            Some(rule) => {
+                Guess { modality: rule.modality, reason: format!("given by the rule '{}'", rule.text) }
+            }
             None => guess,
         }
     }
 }
 
-/// Whether a text fits a pattern in which `*` stands for anything.
+/// Whether a text matches a pattern in which `*` stands for anything.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
@@ -78,33 +80,33 @@ fn matches(pattern: &str, text: &str) -> bool {
 /// How a scan is converted.
 #[derive(Debug, Default)]
 pub struct ConvertOptions {
-    /// What the user says about series.
+    /// The user's rules for series.
     pub rules: SeriesRules,
-    /// Also write what series were called (`SeriesDescription`, `ProtocolName`): free text, which may name people.
+    /// Also write the names of series (`SeriesDescription`, `ProtocolName`): free text, which may name people.
     pub descriptions: bool,
 }
 
-/// A volume of a series and what became of it.
+/// A volume of a series and the outcome of its conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// `sub-001 ses-01`.
     pub session: String,
     /// `series 3 (AX T1), echo 30 ms`.
     pub series: String,
-    /// What it is.
+    /// Its modality, and why.
     pub guess: Guess,
-    /// Where it was written; `None` where it was not.
+    /// Where it was written; `None` if it was not.
     pub file: Option<PathBuf>,
-    /// Why it could not be written though it was to be.
+    /// Why it could not be written although it should have been.
     pub failed: Option<String>,
 }
 
 /// Writes every volume with a modality below `out` as raw BIDS: `sub-001/ses-01/anat/sub-001_ses-01_T1w.nii.gz`
-/// with a JSON. Subjects and sessions are numbers, which `key` gives out. Of several volumes of one modality in one
-/// session the best (as acquired, thinnest slices) is `run-1`. `told` hears of each volume.
+/// with a JSON. Subjects and sessions are numbers, which `key` assigns. Of several volumes of one modality in one
+/// session the best (as acquired, thinnest slices) is `run-1`. `told` is called for each volume.
 ///
 /// # Errors
-/// Where `out` cannot be written. What cannot be read or placed is told with the reason.
+/// Where `out` cannot be written. A volume that cannot be read or placed is reported to `told` with the reason.
 pub fn convert(
     scan: &Scan,
     out: &Path,
@@ -213,7 +215,7 @@ fn write(
     Ok(path)
 }
 
-/// Whole numbers stay what they were in the scanner; others keep all their bits.
+/// Whole numbers are stored as integers, as in the scanner; others as single-precision floats.
 fn datatype_for(volume: &Volume<f32>) -> Datatype {
     let fits =
         |value: &f32| value.fract() == 0.0 && (f32::from(i16::MIN)..=f32::from(i16::MAX)).contains(value);

@@ -1,4 +1,4 @@
-//! Files whose data set is deflated as a whole (DICOM PS3.5, A.5), unpacked before anyone looks at them.
+//! Files whose whole data set is deflated (DICOM PS3.5, A.5), unpacked before they are parsed.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -6,17 +6,17 @@ use dicom_dictionary_std::uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN;
 
 use crate::structure::PREAMBLE;
 
-/// What the data set is once unpacked, padded to the length of the other id.
+/// The transfer syntax of the unpacked data set, padded to the length of the other id.
 const UNPACKED: &[u8; 22] = b"1.2.840.10008.1.2.1\0\0\0";
 
 /// The file's own header: group length, then elements of a few hundred bytes.
 const GROUP_LENGTH: [u8; 8] = [0x02, 0, 0, 0, b'U', b'L', 4, 0];
 const LONGEST_HEADER: u32 = 1 << 16;
 
-/// More than a deflated file of one image has. Several are unpacked at a time, whatever they say of themselves.
+/// More than any deflated file of one image has. Several are unpacked at a time, whatever sizes they claim.
 const LARGEST_BYTES: u64 = 1 << 28;
 
-/// The whole file as it would be without deflating; `None` where it is not deflated. The reader may stand anywhere.
+/// The whole file as it would be without deflating; `None` if it is not deflated. The reader may be at any position.
 ///
 /// # Errors
 /// Where the stream is damaged or cut off.

@@ -14,7 +14,7 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// The file breaks the format: truncated, a length that leads out of the file, a value that is none.
+    /// The file violates the format: it is truncated, a length points past its end, or a value is invalid.
     #[error("{path}: {reason}", path = .path.display())]
     Malformed {
         /// The file.
@@ -22,23 +22,23 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// The file or series is sound, but cannot be made a volume exactly.
+    /// The file or series is valid, but cannot be turned into a volume exactly.
     #[error("{path}: {reason}", path = .path.display())]
     Unsupported {
         /// The file.
         path: PathBuf,
-        /// What it is, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
-    /// The file is no DICOM file, or one without an image (a report, contours, a directory).
+    /// The file is not a DICOM file, or one without an image (a report, contours, a directory).
     #[error("{path}: {reason}", path = .path.display())]
     NoImage {
         /// The file.
         path: PathBuf,
-        /// What it is instead.
+        /// What the file is instead.
         reason: &'static str,
     },
-    /// What was made of the files could not be written.
+    /// The converted data could not be written.
     #[error(transparent)]
     Cohort(#[from] brainmvp_cohort::Error),
 }
@@ -47,7 +47,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// The file or folder that it is about, where it is one of those given.
+    /// The input file or folder that the error is about, if any.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Io { path, .. }

@@ -1,4 +1,4 @@
-//! One DICOM file: its header.
+//! The header of a DICOM file.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
@@ -13,7 +13,7 @@ use crate::frame::Frame;
 use crate::pixels::PixelFormat;
 use crate::{Error, Result, deflated, structure};
 
-/// A file with images, its pixels left where they are.
+/// A file with images; its pixels are not loaded.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ImageFile {
     pub(crate) path: PathBuf,
@@ -31,12 +31,12 @@ impl ImageFile {
     /// Reads the header.
     ///
     /// # Errors
-    /// [`Error::NoImage`] for other files, [`Error::Malformed`] for broken ones, [`Error::Unsupported`] for images
-    /// of a kind that is not read.
+    /// [`Error::NoImage`] for other files, [`Error::Malformed`] for broken ones, [`Error::Unsupported`] for images of
+    /// an unsupported kind.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let mut file = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
         if !has_mark(&mut file) {
-            return Err(Error::NoImage { path: path.to_owned(), reason: "no DICOM file" });
+            return Err(Error::NoImage { path: path.to_owned(), reason: "not a DICOM file" });
         }
         let until_pixels = OpenFileOptions::new().read_until(tags::PIXEL_DATA);
         let object = if let Some(bytes) = unpacked(&mut file, path)? {
@@ -55,21 +55,24 @@ impl ImageFile {
         };
         let format = format.map_err(|reason| Error::unsupported(path, reason))?;
         let text = |tag| attributes::text(root, tag).unwrap_or_default();
-        let count = attributes::count(root, tags::NUMBER_OF_FRAMES).unwrap_or(1).max(1);
+        let malformed = |reason| Error::malformed(path, reason);
+        let count = attributes::stated_count(root, tags::NUMBER_OF_FRAMES, "NumberOfFrames");
+        let count = count.map_err(malformed)?.unwrap_or(1).max(1);
         let groups = attributes::items(root, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).len();
         let image_type = attributes::words(root, tags::IMAGE_TYPE);
         if image_type.iter().any(|word| word == "MOSAIC") {
             return Err(Error::unsupported(
                 path,
-                "a Siemens mosaic, whose slices are placed by private data; convert it with dcm2niix",
+                "a Siemens mosaic, whose slice positions are in private data; convert it with dcm2niix",
             ));
         }
         if count > 1 && groups != count {
             return Err(Error::unsupported(
                 path,
-                format!("{count} frames, of which {groups} are placed; convert it with dcm2niix"),
+                format!("{count} frames, of which {groups} have a position; convert it with dcm2niix"),
             ));
         }
+        let frames: Result<_, _> = (0..count).map(|index| Frame::of(Scope::new(root, index))).collect();
         Ok(Self {
             path: path.to_owned(),
             patient: text(tags::PATIENT_ID),
@@ -79,7 +82,7 @@ impl ImageFile {
             series_number: attributes::number(root, tags::SERIES_NUMBER).map(|number| number as i64),
             acquisition: Acquisition::of(Scope::new(root, 0)),
             format,
-            frames: (0..count).map(|index| Frame::of(Scope::new(root, index))).collect(),
+            frames: frames.map_err(malformed)?,
         })
     }
 
@@ -102,7 +105,7 @@ fn unpacked(file: &mut BufReader<File>, path: &Path) -> Result<Option<Vec<u8>>> 
     })
 }
 
-/// Parses what keeps to its lengths.
+/// Parses a file after checking its lengths.
 fn checked(
     mut reader: impl Read + Seek,
     bytes: u64,

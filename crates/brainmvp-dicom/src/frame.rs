@@ -1,4 +1,4 @@
-//! Frames: the 2-D images of a file, each with its place and what it was acquired with.
+//! Frames: the 2-D images of a file, each with its position and acquisition parameters.
 
 use dicom_dictionary_std::tags;
 use nalgebra::Vector3;
@@ -8,9 +8,9 @@ use crate::attributes::{self, Scope};
 /// A 2-D image.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Frame {
-    /// Where it lies; why not, where the file does not tell.
+    /// Its position, or the reason why it has none.
     pub(crate) plane: Result<Plane, &'static str>,
-    /// What a stored value means: `slope * value + intercept`.
+    /// Slope and intercept: the true value is `slope * stored + intercept`.
     pub(crate) rescale: [f64; 2],
     /// `ImageType` or `FrameType`, in capitals.
     pub(crate) image_type: Vec<String>,
@@ -21,7 +21,7 @@ pub(crate) struct Frame {
     pub(crate) flip_angle_degrees: Option<f64>,
     /// Diffusion weighting in s/mm^2.
     pub(crate) b_value: Option<f64>,
-    /// Of the diffusion gradient; `None` where there is none or the image is over all directions.
+    /// The direction of the diffusion gradient; `None` if there is none, or the image covers all directions.
     pub(crate) direction: Option<[f64; 3]>,
     pub(crate) temporal_position: Option<f64>,
     pub(crate) acquisition: Option<f64>,
@@ -30,7 +30,7 @@ pub(crate) struct Frame {
     pub(crate) thickness_mm: Option<f64>,
 }
 
-/// Where a frame lies, in the patient's coordinates of DICOM (LPS: x to the left, y to the back, z up), mm.
+/// The position of a frame, in the patient's coordinates of DICOM (LPS: x to the left, y to the back, z up), mm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Plane {
     /// Unit step from one column to the next.
@@ -39,7 +39,7 @@ pub(crate) struct Plane {
     pub(crate) along_column: Vector3<f64>,
     /// The centre of the first pixel.
     pub(crate) position: Vector3<f64>,
-    /// Between columns and between rows.
+    /// The distance between columns and between rows.
     pub(crate) spacing_mm: [f64; 2],
 }
 
@@ -52,11 +52,15 @@ pub(crate) enum Component {
     Imaginary,
 }
 
-/// How far the direction cosines may be from unit length and a right angle.
+/// How far the direction cosines may be from unit length and from a right angle.
 const COSINE_TOLERANCE: f64 = 1e-3;
 
 impl Frame {
-    pub(crate) fn of(scope: Scope<'_>) -> Self {
+    /// Reads the attributes of a frame.
+    ///
+    /// # Errors
+    /// Where the scaling of its values is there but not a number, as a sentence about the file.
+    pub(crate) fn of(scope: Scope<'_>) -> Result<Self, String> {
         use tags::{
             FRAME_CONTENT_SEQUENCE, MR_ECHO_SEQUENCE, MR_IMAGE_FRAME_TYPE_SEQUENCE, MR_MODIFIER_SEQUENCE,
             MR_TIMING_AND_RELATED_PARAMETERS_SEQUENCE, PIXEL_MEASURES_SEQUENCE,
@@ -71,12 +75,13 @@ impl Frame {
         let inversion = scope.number(MR_MODIFIER_SEQUENCE, tags::INVERSION_TIMES);
         let (b_value, direction) = diffusion(scope);
         let spacing = scope.number(PIXEL_MEASURES_SEQUENCE, tags::SPACING_BETWEEN_SLICES);
-        let rescale =
-            |tag, default| scope.number(PIXEL_VALUE_TRANSFORMATION_SEQUENCE, tag).unwrap_or(default);
+        let rescale = |tag, name| scope.stated_number(PIXEL_VALUE_TRANSFORMATION_SEQUENCE, tag, name);
+        let slope = rescale(tags::RESCALE_SLOPE, "RescaleSlope")?.unwrap_or(1.0);
+        let intercept = rescale(tags::RESCALE_INTERCEPT, "RescaleIntercept")?.unwrap_or(0.0);
         let root = |tag| attributes::number(scope.root(), tag);
-        Self {
+        Ok(Self {
             plane: plane(scope),
-            rescale: [rescale(tags::RESCALE_SLOPE, 1.0), rescale(tags::RESCALE_INTERCEPT, 0.0)],
+            rescale: [slope, intercept],
             component: component_of(component.as_deref(), &image_type),
             image_type,
             echo_time_ms: echo.or_else(|| root(tags::ECHO_TIME)),
@@ -92,7 +97,7 @@ impl Frame {
             thickness_mm: spacing
                 .or_else(|| scope.number(PIXEL_MEASURES_SEQUENCE, tags::SLICE_THICKNESS))
                 .filter(|mm| *mm > 0.0),
-        }
+        })
     }
 }
 
@@ -126,7 +131,7 @@ fn plane(scope: Scope<'_>) -> Result<Plane, &'static str> {
 }
 
 fn component_of(stated: Option<&str>, image_type: &[String]) -> Component {
-    // The first two words are ORIGINAL/DERIVED and PRIMARY/SECONDARY; what follows is the maker's.
+    // The first two words are ORIGINAL/DERIVED and PRIMARY/SECONDARY; what follows depends on the manufacturer.
     let words = image_type.iter().skip(2).map(String::as_str).chain(stated);
     let mut found = Component::Magnitude;
     for word in words {
@@ -140,7 +145,7 @@ fn component_of(stated: Option<&str>, image_type: &[String]) -> Component {
     found
 }
 
-/// The b-value, and the gradient's direction where there is one.
+/// The b-value, and the gradient's direction if there is one.
 fn diffusion(scope: Scope<'_>) -> (Option<f64>, Option<[f64; 3]>) {
     let sequence = tags::MR_DIFFUSION_SEQUENCE;
     let root = scope.root();

@@ -1,23 +1,23 @@
-//! From slices to a grid: sorted along their normal, evenly spaced, none missing, or a reason why not.
+//! Makes a grid of slices: sorted along their normal, evenly spaced and complete, or refused with the reason.
 
 use brainmvp_volume::{Affine, Grid};
 use nalgebra::Vector3;
 
 use crate::frame::{Frame, Plane};
 
-/// How far directions of slices of one volume may be apart.
+/// How much the directions of slices of one volume may differ.
 const DIRECTION_TOLERANCE: f64 = 1e-4;
 
-/// How far a slice may lie from its place, as a share of the distance between slices.
+/// How far a slice may be from its ideal position, as a fraction of the distance between slices.
 const STEP_TOLERANCE: f64 = 0.01;
 
-/// Slices nearer than this lie at one place.
+/// Slices closer than this are at the same place.
 pub(crate) const SAME_PLACE_MM: f64 = 1e-3;
 
 /// The plane that all frames are parallel to: that of the first.
 ///
 /// # Errors
-/// Where a frame has no place, or is turned or sampled otherwise than the first.
+/// Where a frame has no position, or another orientation or pixel spacing than the first.
 pub(crate) fn common_plane(frames: &[&Frame]) -> Result<Plane, String> {
     let mut planes = Vec::with_capacity(frames.len());
     for frame in frames {
@@ -44,7 +44,7 @@ pub(crate) fn common_plane(frames: &[&Frame]) -> Result<Plane, String> {
     Ok(first)
 }
 
-/// Where a slice lies along the normal, mm.
+/// The position of a slice along the normal, in mm.
 pub(crate) fn depth_mm(plane: &Plane) -> f64 {
     plane.normal().dot(&plane.position)
 }
@@ -60,11 +60,11 @@ impl Plane {
 /// Voxels are laid out as dcm2niix does: rows from the bottom up, slices along the normal.
 ///
 /// # Errors
-/// Where slices lie at one place, are missing, unevenly spaced or not above each other.
+/// Where slices are at the same place, missing, unevenly spaced or not stacked straight.
 pub(crate) fn grid(frames: &[&Frame], columns: usize, rows: usize) -> Result<(Grid, Vec<usize>), String> {
     let plane = common_plane(frames)?;
-    let positions: Vec<Vector3<f64>> =
-        frames.iter().filter_map(|frame| Some(frame.plane.ok()?.position)).collect();
+    let positions = frames.iter().map(|frame| Ok(frame.plane?.position));
+    let positions: Vec<Vector3<f64>> = positions.collect::<Result<_, &str>>()?;
     let normal = plane.normal();
     let depth = |index: usize| normal.dot(&positions[index]);
     let mut order: Vec<usize> = (0..positions.len()).collect();
@@ -85,7 +85,9 @@ pub(crate) fn grid(frames: &[&Frame], columns: usize, rows: usize) -> Result<(Gr
         order.iter().enumerate().map(|(z, index)| (origin + step * z as f64 - positions[*index]).norm());
     let furthest = furthest.fold(0.0, f64::max);
     if furthest > STEP_TOLERANCE * step.norm() {
-        return Err(format!("slices are not above each other: one lies {furthest:.3} mm beside its place"));
+        return Err(format!(
+            "slices are not stacked straight: one is {furthest:.3} mm from where it should be"
+        ));
     }
     let x = plane.along_row * plane.spacing_mm[0];
     let y = plane.along_column * plane.spacing_mm[1];
@@ -95,16 +97,17 @@ pub(crate) fn grid(frames: &[&Frame], columns: usize, rows: usize) -> Result<(Gr
         |axis: usize, sign: f64| [x[axis], -y[axis], step[axis], corner[axis]].map(|value| sign * value);
     let affine = Affine::from_rows([row(0, -1.0), row(1, -1.0), row(2, 1.0)]);
     if !affine.is_usable() {
-        return Err("the slices' positions make no volume".to_owned());
+        return Err("the positions of the slices do not form a volume".to_owned());
     }
     Ok((Grid::new([columns, rows, order.len()], affine), order))
 }
 
-/// Depths, sorted, must rise evenly.
+/// Checks that sorted depths increase evenly.
+#[expect(clippy::expect_used, reason = "some step is wider than the smallest where not all are even")]
 fn check_steps(depths: &[f64]) -> Result<(), String> {
     let steps: Vec<f64> = depths.windows(2).map(|two| two[1] - two[0]).collect();
     if let Some(at) = steps.iter().position(|step| *step < SAME_PLACE_MM) {
-        return Err(format!("two slices at one place ({:.2} mm along the normal)", depths[at]));
+        return Err(format!("two slices at the same place ({:.2} mm along the normal)", depths[at]));
     }
     let mut sorted = steps.clone();
     sorted.sort_by(f64::total_cmp);
@@ -118,7 +121,8 @@ fn check_steps(depths: &[f64]) -> Result<(), String> {
     let multiple = |step: &f64| (step / smallest).round() * smallest;
     if steps.iter().all(|step| even(*step, multiple(step))) {
         let missing: f64 = steps.iter().map(|step| (step / smallest).round() - 1.0).sum();
-        let at = steps.iter().position(|step| !even(*step, smallest)).unwrap_or(0);
+        let at = steps.iter().position(|step| !even(*step, smallest));
+        let at = at.expect("steps that were all even returned above");
         return Err(format!(
             "{missing} of {} slices missing, the first after {:.2} mm along the normal",
             depths.len() as f64 + missing,

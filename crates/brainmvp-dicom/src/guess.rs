@@ -1,7 +1,8 @@
-//! What a volume is, told from how it was acquired; its name counts least.
+//! Guesses the modality of a volume from how it was acquired; its name comes last.
 //!
-//! Rules are asked in their order, the first that knows answers. The limits of times are those of brain protocols at
-//! 1.5 and 3 T: T1 by spin echo has TE up to 30 ms and TR up to 1200 ms; T2 has TE from 60 ms; FLAIR nulls fluid with
+//! The rules are tried in order, and the first one that applies decides. The time limits are those of brain protocols
+//! at 1.5 and 3 T: T1 by spin echo has TE up to 30 ms and TR up to 1200 ms; T2 has TE from 60 ms; FLAIR nulls fluid
+//! with
 //! TI from 1500 ms; gradient echoes of a few ms, with or without inversion, are T1.
 
 use brainmvp_volume::{Aliases, Modality, Role};
@@ -9,22 +10,22 @@ use brainmvp_volume::{Aliases, Modality, Role};
 use crate::acquisition::Acquisition;
 use crate::frame::{Component, Frame};
 
-/// What a volume seems to be, and why.
+/// The probable modality of a volume, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guess {
-    /// The modality; `None` for what is none of the eight, such as localizers, phase or perfusion images.
+    /// The modality; `None` for images that are not one of the eight, such as localizers, phase or perfusion images.
     pub modality: Option<Modality>,
     /// Why.
     pub reason: String,
 }
 
-/// With fewer slices an image is no volume of a brain.
+/// An image with fewer slices is not a volume of a brain.
 const FEWEST_SLICES: usize = 5;
 
-/// From here on an image is diffusion-weighted for the eye.
+/// From this b-value on an image is visibly diffusion-weighted.
 const LEAST_B_VALUE: f64 = 500.0;
 
-/// Words of `ImageType` for images that are none of the modalities.
+/// Words in `ImageType` for images that are not one of the modalities.
 const OTHER_TYPES: [&str; 23] = [
     "LOCALIZER",
     "MPR",
@@ -51,7 +52,7 @@ const OTHER_TYPES: [&str; 23] = [
     "QMAP",
 ];
 
-/// Words of names for images that are none of the modalities.
+/// Words in descriptions of images that are not one of the modalities.
 const OTHER_NAMES: [&str; 17] = [
     "localizer",
     "scout",
@@ -83,18 +84,19 @@ pub(crate) fn guess(acquisition: &Acquisition, frame: &Frame, slices: usize) -> 
         Seen::by_name,
     ];
     let found = rules.iter().find_map(|rule| rule(&seen));
-    let (modality, reason) = found.unwrap_or((None, "neither its times nor its name tell".to_owned()));
+    let (modality, reason) =
+        found.unwrap_or((None, "neither its timing nor its description gives the modality".to_owned()));
     Guess { modality, reason }
 }
 
-/// An answer of a rule.
+/// The answer of a rule.
 type Answer = Option<(Option<Modality>, String)>;
 
 struct Seen<'a> {
     acquisition: &'a Acquisition,
     frame: &'a Frame,
     slices: usize,
-    /// Of the descriptions, in lower case.
+    /// The descriptions, in lower case.
     words: Vec<String>,
 }
 
@@ -107,7 +109,7 @@ impl Seen<'_> {
         self.words.iter().map(String::as_str).find(|word| words.contains(word))
     }
 
-    /// Whether the maker's name of the sequence contains one of these.
+    /// Whether the manufacturer's name of the sequence contains one of these.
     fn sequence(&self, parts: &[&str]) -> bool {
         let name = self.acquisition.sequence_name.as_deref().unwrap_or_default().to_lowercase();
         parts.iter().any(|part| name.contains(part))
@@ -152,7 +154,7 @@ impl Seen<'_> {
         self.frame.image_type.first().is_some_and(|word| word == "DERIVED")
     }
 
-    /// Angiography by inflow, susceptibility and the like have no times of their own.
+    /// Time-of-flight angiography, susceptibility imaging and the like have no characteristic timing.
     fn by_kind(&self) -> Answer {
         let stated = self.acquisition.contrast.as_deref();
         if stated == Some("TIME_OF_FLIGHT")
@@ -243,7 +245,7 @@ impl Seen<'_> {
         Some(if modality == Modality::T1 { self.t1(reason) } else { (Some(modality), reason) })
     }
 
-    /// The longest known phrase of the description; of several as long the first.
+    /// The longest known phrase in the description; the first of several that are equally long.
     fn role_by_name(&self) -> Option<Role> {
         let aliases = Aliases::default();
         (1..=3).rev().find_map(|length| {
@@ -253,11 +255,11 @@ impl Seen<'_> {
     }
 }
 
-/// Words that say that a contrast agent was given.
+/// Words that mean that a contrast agent was given.
 const CONTRAST_WORDS: [&str; 9] = ["gd", "gad", "post", "postcontrast", "contrast", "+c", "ce", "km", "c+"];
 
 fn words_of(acquisition: &Acquisition) -> Vec<String> {
-    // The description is by series, the protocol may be that of several.
+    // The description belongs to the series; the protocol may be shared by several.
     let text = acquisition.description.as_deref().or(acquisition.protocol.as_deref()).unwrap_or_default();
     let words = text.split(|c: char| !(c.is_alphanumeric() || c == '+' || c == '*'));
     words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect()

@@ -1,4 +1,4 @@
-//! Pixels packed as JPEG 2000 (ISO/IEC 15444-1), in one codestream a frame (DICOM PS3.5, A.4.4).
+//! Pixels compressed as JPEG 2000 (ISO/IEC 15444-1), in one codestream per frame (DICOM PS3.5, A.4.4).
 
 use hayro_jpeg2000::{ComponentData, DecodeSettings, DecoderContext, Image};
 
@@ -21,14 +21,14 @@ pub(crate) fn unpack(bytes: &[u8], columns: usize, rows: usize) -> Result<Vec<i3
     };
     let components = u16::from_be_bytes([high, low]);
     if components != 1 {
-        return Err(format!("JPEG 2000: {components} components where grey values belong"));
+        return Err(format!("JPEG 2000: {components} components, where grey values are expected"));
     }
     let settings = DecodeSettings { strict: true, ..DecodeSettings::default() };
     let image = Image::new(bytes, &settings).map_err(refuse)?;
-    // Before any room is made for it.
+    // Before any memory is allocated for it.
     let (width, height) = (image.width() as usize, image.height() as usize);
     if (width, height) != (columns, rows) {
-        return Err(format!("JPEG 2000: {width} x {height} pixels where {columns} x {rows} belong"));
+        return Err(format!("JPEG 2000: {width} x {height} pixels, where {columns} x {rows} are expected"));
     }
     let mut context = DecoderContext::default();
     let decoded = image.decode(&mut context).map_err(refuse)?;
@@ -36,8 +36,8 @@ pub(crate) fn unpack(bytes: &[u8], columns: usize, rows: usize) -> Result<Vec<i3
     if samples.len() != columns * rows {
         return Err("JPEG 2000: the image is cut off".to_owned());
     }
-    // The decoder takes every component for unsigned and adds half the range; what lossy packing rings beyond the range
-    // is cut off (ISO/IEC 15444-1, annex G.1.2), which it leaves to us.
+    // The decoder treats every component as unsigned and adds half the range. Lossy compression may overshoot the
+    // range, which must be clipped (ISO/IEC 15444-1, annex G.1.2); the decoder leaves that to us.
     let half = f64::from(ssiz & 0x7F).exp2();
     let added = if ssiz & 0x80 == 0 { 0.0 } else { half };
     let value = |sample: &f32| (f64::from(*sample).round().clamp(0.0, 2.0 * half - 1.0) - added) as i32;
@@ -48,7 +48,8 @@ pub(crate) fn unpack(bytes: &[u8], columns: usize, rows: usize) -> Result<Vec<i3
 mod tests {
     use super::*;
 
-    /// A white disc (4095, 12 bits) on black, packed with loss by another program: it rings beyond both ends of the range.
+    /// A white disc (4095, 12 bits) on black, compressed with loss by another program: it overshoots both ends of the
+    /// range.
     #[test]
     fn what_rings_beyond_the_range_is_cut_off() {
         let (columns, rows) = (40, 48);

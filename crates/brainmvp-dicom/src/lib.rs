@@ -1,13 +1,13 @@
-//! DICOM series to volumes.
+//! Turns DICOM series into volumes.
 //!
-//! [`scan`] reads the headers below a folder and sorts the files into [`Series`]; [`Series::volumes`] places the
-//! slices and tells apart what a series holds; [`SeriesVolume::read`] decodes the pixels. What cannot be placed
-//! exactly is refused with the reason. What each volume is, a [`Guess`] says with its reason. [`convert`] writes all
-//! of it as BIDS, without anything that tells who was examined, when or where.
+//! [`scan`] reads the headers below a folder and sorts the files into [`Series`]; [`Series::volumes`] places the slices
+//! and separates the volumes of a series; [`SeriesVolume::read`] decodes the pixels. A volume that cannot be placed
+//! exactly is refused with the reason. A [`Guess`] gives the modality of each volume and the reason for it. [`convert`]
+//! writes everything as BIDS, without anything that says who was examined, when or where.
 //!
-//! Coordinates: DICOM has LPS mm; an affine here is RAS+ mm as everywhere.
+//! Coordinates: DICOM has LPS mm; affines here are RAS+ mm, as everywhere.
 //!
-//! Files come from anywhere and may be damaged: nothing panics, and memory keeps to a multiple of the file's size
+//! Files come from anywhere and may be damaged: nothing panics, and memory stays within a multiple of the file's size
 //! (lengths are checked before a file is parsed).
 
 mod acquisition;

@@ -1,4 +1,4 @@
-//! Pixels: from the bytes of a file to values.
+//! Decodes the pixels of a file.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -15,16 +15,16 @@ use crate::{Error, Result, attributes, jpeg2000, rle};
 pub(crate) struct PixelFormat {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
-    /// Bytes a pixel takes: 1, 2 or 4.
+    /// Bytes per pixel: 1, 2 or 4.
     bytes: usize,
-    /// Bits in use, and the highest of them.
+    /// The number of bits in use, and the highest of them.
     bits_stored: u32,
     high_bit: u32,
     signed: bool,
     packing: Packing,
 }
 
-/// How frames are packed.
+/// How frames are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Packing {
     None,
@@ -33,7 +33,7 @@ enum Packing {
     Jpeg2000,
 }
 
-/// Families of transfer syntaxes that are told by name, by the beginning of their ids.
+/// Families of transfer syntaxes that messages call by name, by the beginning of their ids.
 const NOT_READ: [(&str, &str); 5] = [
     ("1.2.840.10008.1.2.4.8", "JPEG-LS"),
     ("1.2.840.10008.1.2.4.9", "multi-component JPEG 2000"),
@@ -46,7 +46,7 @@ const NOT_READ: [(&str, &str); 5] = [
 const LARGEST_SIDE: usize = 8192;
 
 impl PixelFormat {
-    /// The format; `None` where the file has no image, a reason where it is of a kind that is not read.
+    /// The format; `None` if the file has no image, a reason if it is of an unsupported kind.
     pub(crate) fn of(
         root: &InMemDicomObject,
         transfer_syntax: &str,
@@ -67,17 +67,21 @@ impl PixelFormat {
             return Err(format!("an image of {columns} x {rows} pixels"));
         }
         if let Some(samples @ 2..) = count(tags::SAMPLES_PER_PIXEL) {
-            return Err(format!("a colour image ({samples} samples a pixel), such as a report or overlay"));
+            return Err(format!("a colour image ({samples} samples per pixel), such as a report or overlay"));
         }
         let allocated = count(tags::BITS_ALLOCATED).unwrap_or(0);
         let bytes = match allocated {
             8 | 16 | 32 => allocated / 8,
-            other => return Err(format!("pixels of {other} bits; 8, 16 and 32 are read")),
+            other => return Err(format!("pixels of {other} bits; 8, 16 and 32 are supported")),
         };
-        let bits_stored = count(tags::BITS_STORED).unwrap_or(allocated);
-        let high_bit = count(tags::HIGH_BIT).unwrap_or(bits_stored.saturating_sub(1));
+        let bits_stored = attributes::stated_count(root, tags::BITS_STORED, "BitsStored")?;
+        let bits_stored = bits_stored.unwrap_or(allocated);
+        let high_bit = attributes::stated_count(root, tags::HIGH_BIT, "HighBit")?;
+        let high_bit = high_bit.unwrap_or(bits_stored.saturating_sub(1));
         if bits_stored == 0 || high_bit >= allocated || high_bit + 1 < bits_stored {
-            return Err(format!("{bits_stored} bits up to bit {high_bit} of {allocated}, which cannot be"));
+            return Err(format!(
+                "{bits_stored} bits up to bit {high_bit} of {allocated}, which is impossible"
+            ));
         }
         Ok(Self {
             rows,
@@ -112,11 +116,16 @@ impl PixelFormat {
             (Value::PixelSequence(sequence), Packing::Rle | Packing::Jpeg | Packing::Jpeg2000) => {
                 Packed::Frames(
                     split_fragments(sequence.fragments(), sequence.offset_table(), frame_count).ok_or_else(
-                        || Error::malformed(path, "fragments of pixels cannot be told apart by frame"),
+                        || Error::malformed(path, "fragments of pixels cannot be assigned to frames"),
                     )?,
                 )
             }
-            _ => return Err(Error::malformed(path, "the pixels are not stored as the transfer syntax says")),
+            _ => {
+                return Err(Error::malformed(
+                    path,
+                    "the pixels are not stored as the transfer syntax requires",
+                ));
+            }
         };
         let decode = |frame: &usize| {
             self.frame(&packed, *frame).map_err(|reason| {
@@ -134,10 +143,10 @@ impl PixelFormat {
             Packed::Whole(bytes) => {
                 let length = self.pixels() * self.bytes;
                 let found = bytes.get(frame * length..(frame + 1) * length);
-                found.ok_or_else(|| format!("truncated: {length} bytes of pixels are not there"))?.into()
+                found.ok_or_else(|| format!("truncated: {length} bytes of pixels are missing"))?.into()
             }
             Packed::Frames(frames) => {
-                let bytes = frames.get(frame).ok_or("truncated: its pixels are not there")?;
+                let bytes = frames.get(frame).ok_or("truncated: its pixels are missing")?;
                 match self.packing {
                     Packing::Rle => rle::unpack(bytes, self.pixels(), self.bytes)?.into(),
                     Packing::Jpeg2000 => {
@@ -150,10 +159,10 @@ impl PixelFormat {
         Ok(bytes.chunks_exact(self.bytes).map(|pixel| self.value(pixel)).collect())
     }
 
-    /// A stored value: the bits in use, with their sign.
+    /// The value of the bits in use, with their sign.
     fn value(&self, pixel: &[u8]) -> f32 {
         let raw = pixel.iter().rev().fold(0_u32, |value, byte| value << 8 | u32::from(*byte));
-        // The highest bit in use to the very top, so that the shift back brings the sign.
+        // The highest bit in use is moved to the top, so that shifting back extends the sign.
         let top = raw << (31 - self.high_bit);
         let unused = 32 - self.bits_stored;
         if self.signed { (top.cast_signed() >> unused) as f32 } else { (top >> unused) as f32 }
@@ -163,18 +172,18 @@ impl PixelFormat {
         use jpeg_decoder::PixelFormat::{L8, L16};
         let refuse = |error: jpeg_decoder::Error| match error {
             jpeg_decoder::Error::Unsupported(feature) => {
-                format!("JPEG of a kind that is not read ({feature:?}); convert it with dcm2niix")
+                format!("unsupported kind of JPEG ({feature:?}); convert it with dcm2niix")
             }
             other => format!("JPEG: {}", other.to_string().trim_end_matches('.')),
         };
         let mut decoder = jpeg_decoder::Decoder::new(bytes);
         decoder.read_info().map_err(refuse)?;
         let info = decoder.info().ok_or("JPEG: no image")?;
-        // Before any room is made for it.
+        // Before any memory is allocated for it.
         if (usize::from(info.width), usize::from(info.height)) != (self.columns, self.rows) {
             let (width, height) = (info.width, info.height);
             return Err(format!(
-                "JPEG: {width} x {height} pixels where {} x {} belong",
+                "JPEG: {width} x {height} pixels, where {} x {} are expected",
                 self.columns, self.rows
             ));
         }
@@ -184,7 +193,7 @@ impl PixelFormat {
             L16 => {
                 pixels.chunks_exact(2).map(|two| u32::from(u16::from_ne_bytes([two[0], two[1]]))).collect()
             }
-            other => return Err(format!("JPEG: {other:?} where grey values belong")),
+            other => return Err(format!("JPEG: {other:?}, where grey values are expected")),
         };
         if values.len() != self.pixels() {
             return Err("JPEG: the image is cut off".to_owned());
@@ -192,7 +201,7 @@ impl PixelFormat {
         Ok(self.packed(values.into_iter().map(u32::cast_signed)))
     }
 
-    /// Values as the bytes of pixels that are not packed.
+    /// Values as the bytes of uncompressed pixels.
     fn packed(&self, values: impl Iterator<Item = i32>) -> Vec<u8> {
         values.flat_map(|value| value.to_le_bytes().into_iter().take(self.bytes)).collect()
     }
@@ -213,7 +222,9 @@ impl Packing {
             other => {
                 let family = NOT_READ.iter().find(|(start, _)| other.starts_with(start));
                 let name = family.map_or(other, |(_, name)| name);
-                Err(format!("pixels packed as {name}; unpack them first (`gdcmconv --raw`), or use dcm2niix"))
+                Err(format!(
+                    "pixels compressed as {name}; decompress them first (`gdcmconv --raw`), or use dcm2niix"
+                ))
             }
         }
     }
@@ -225,7 +236,7 @@ enum Packed<'a> {
     Frames(Vec<Cow<'a, [u8]>>),
 }
 
-/// The fragments of each frame joined, or `None` where they cannot be told apart (PS3.5, annex A.4).
+/// The joined fragments of each frame, or `None` if they cannot be assigned to frames (PS3.5, annex A.4).
 fn split_fragments<'a>(
     fragments: &'a [Vec<u8>],
     offsets: &[u32],
@@ -243,7 +254,7 @@ fn split_fragments<'a>(
     if offsets.len() != frames {
         return None;
     }
-    // Offsets count from the first fragment, each of which has a head of eight bytes.
+    // Offsets count from the first fragment, each of which has a header of eight bytes.
     let mut starts = Vec::with_capacity(fragments.len());
     let mut at = 0_u64;
     for fragment in fragments {

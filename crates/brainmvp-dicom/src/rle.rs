@@ -1,11 +1,11 @@
-//! RLE Lossless (DICOM PS3.5, annex G): each byte of the pixels, highest first, is a segment packed by runs.
+//! RLE Lossless (DICOM PS3.5, annex G): the bytes of the pixels, highest first, each form a run-length encoded segment.
 //!
-//! Ours because a frame that is damaged must be an error: the decoder of the DICOM library indexes past its end.
+//! Our own decoder, because a damaged frame must be an error: that of the DICOM library indexes past its end.
 
 /// Unpacks a frame of `pixels` values of `bytes` bytes each into little-endian order.
 ///
 /// # Errors
-/// Where the segments are not as many as the bytes, lie outside the frame, or hold fewer values than there are.
+/// Where the number of segments is not that of the bytes, or segments lie outside the frame or are too short.
 pub(crate) fn unpack(frame: &[u8], pixels: usize, bytes: usize) -> Result<Vec<u8>, String> {
     let word = |index: usize| {
         let at = frame.get(4 * index..4 * index + 4)?;
@@ -13,9 +13,9 @@ pub(crate) fn unpack(frame: &[u8], pixels: usize, bytes: usize) -> Result<Vec<u8
     };
     let segments = word(0).ok_or("the RLE header is cut off")?;
     if segments != bytes {
-        return Err(format!("{segments} RLE segments, where {bytes} belong"));
+        return Err(format!("{segments} RLE segments, where {bytes} are expected"));
     }
-    // A run of 128 is two bytes: more pixels than that cannot be there.
+    // A run of 128 takes two bytes, so there cannot be more pixels than that.
     if pixels > frame.len().saturating_mul(64) {
         return Err("the RLE segments are too short for the image".to_owned());
     }
@@ -32,7 +32,7 @@ pub(crate) fn unpack(frame: &[u8], pixels: usize, bytes: usize) -> Result<Vec<u8
     Ok(unpacked)
 }
 
-/// Fills `places` from runs; `None` where there are too few. What a last run has too many of is padding.
+/// Fills `places` from runs; `None` if there are too few values. Excess values of the last run are padding.
 fn unpack_segment<'a>(packed: &[u8], mut places: impl ExactSizeIterator<Item = &'a mut u8>) -> Option<()> {
     let mut rest = packed;
     while places.len() > 0 {

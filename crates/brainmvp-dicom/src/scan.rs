@@ -9,7 +9,7 @@ use walkdir::WalkDir;
 use crate::file::ImageFile;
 use crate::{Error, Result, Series};
 
-/// What lies below a folder.
+/// The contents of a folder.
 #[derive(Debug, Default)]
 pub struct Scan {
     /// Series, sorted by patient, study and number.
@@ -22,7 +22,7 @@ pub struct Scan {
     pub others: usize,
 }
 
-/// Files that are looked at to tell whether a folder holds DICOM.
+/// How many files are examined to decide whether a folder contains DICOM.
 const LOOKED_AT: usize = 200;
 
 /// Whether there is a DICOM file among the first files below `folder`.
@@ -40,7 +40,7 @@ pub fn holds_dicom(folder: &Path) -> bool {
 /// Reads the headers of all DICOM files below `folder` (or of the one file), whatever their names.
 ///
 /// # Errors
-/// [`Error::Io`] where the folder cannot be looked into. What is wrong with a file is in [`Scan::refused`].
+/// [`Error::Io`] where the folder cannot be read. Faulty files are in [`Scan::refused`].
 pub fn scan(folder: &Path) -> Result<Scan> {
     let mut found = Scan::default();
     let mut paths: Vec<PathBuf> = Vec::new();
@@ -53,7 +53,7 @@ pub fn scan(folder: &Path) -> Result<Scan> {
                 if depth == 0 {
                     return Err(error);
                 }
-                // A link that leads nowhere, a folder that may not be read: the rest goes on.
+                // A dangling link, or a folder without permission: the rest goes on.
                 found.refused.push(error);
             }
         }
@@ -66,7 +66,7 @@ pub fn scan(folder: &Path) -> Result<Scan> {
                 let key = [file.patient.clone(), file.study.clone(), file.series.clone()];
                 series.entry(key).or_default().push(file);
             }
-            Err(Error::NoImage { reason: "no DICOM file", .. }) => found.others += 1,
+            Err(Error::NoImage { reason: "not a DICOM file", .. }) => found.others += 1,
             Err(Error::NoImage { .. }) => found.without_image += 1,
             Err(error) => found.refused.push(error),
         }

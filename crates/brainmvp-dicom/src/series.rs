@@ -1,4 +1,4 @@
-//! A series: its files, the volumes in it, and how they are told apart.
+//! A series: its files, the volumes in it, and how they are separated.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -15,25 +15,25 @@ use crate::{Error, Result, guess, sidecar};
 /// The images of one series of one study.
 #[derive(Debug)]
 pub struct Series {
-    /// The patient's id, to tell patients apart; not to be written anywhere by itself.
+    /// The patient's id, to distinguish patients; never written to converted data.
     pub patient: String,
     /// The study's UID.
     pub study: String,
-    /// The number that the scanner gave the series.
+    /// The scanner's number for the series.
     pub number: Option<i64>,
     pub(crate) files: Vec<ImageFile>,
-    /// Files that are there twice, with the same instance UID.
+    /// How many files were duplicates, with the same instance UID as another.
     pub copies: usize,
 }
 
 /// One volume of a series, which may have several: echoes, b-values, time points.
 #[derive(Debug)]
 pub struct SeriesVolume<'a> {
-    /// Where its voxels are.
+    /// The grid of its voxels.
     pub grid: Grid,
-    /// What it seems to be.
+    /// Its probable modality.
     pub guess: Guess,
-    /// What tells it from the others of its series, e.g. `echo 30 ms`; empty where there are none.
+    /// What distinguishes it from the other volumes of its series, e.g. `echo 30 ms`; empty if there are none.
     pub part: String,
     /// Along z.
     slices: Vec<Slice<'a>>,
@@ -53,51 +53,51 @@ impl<'a> Slice<'a> {
 }
 
 impl Series {
+    /// A series of one file or more.
     pub(crate) fn new(mut files: Vec<ImageFile>) -> Self {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let before = files.len();
         let mut seen = HashSet::new();
         files.retain(|file| file.instance.is_empty() || seen.insert(file.instance.clone()));
-        let first = files.first();
+        let first = &files[0];
         Self {
-            patient: first.map(|file| file.patient.clone()).unwrap_or_default(),
-            study: first.map(|file| file.study.clone()).unwrap_or_default(),
-            number: first.and_then(|file| file.series_number),
+            patient: first.patient.clone(),
+            study: first.study.clone(),
+            number: first.series_number,
             copies: before - files.len(),
             files,
         }
     }
 
-    /// The first file, to name the series by.
+    /// The first file, by which messages name the series.
     pub fn first_file(&self) -> &Path {
-        self.files.first().map_or(Path::new(""), |file| &file.path)
+        &self.files[0].path
     }
 
-    /// What the scanner's staff called it: `SeriesDescription`, else `ProtocolName`. Free text.
+    /// The name that the scanner's operators gave it: `SeriesDescription`, else `ProtocolName`. Free text.
     pub fn description(&self) -> Option<&str> {
-        let acquisition = self.acquisition()?;
+        let acquisition = self.acquisition();
         acquisition.description.as_deref().or(acquisition.protocol.as_deref())
     }
 
-    /// Slices in all volumes.
+    /// The number of slices in all volumes.
     pub fn slice_count(&self) -> usize {
         self.files.iter().map(|file| file.frames.len()).sum()
     }
 
-    fn acquisition(&self) -> Option<&Acquisition> {
-        self.files.first().map(|file| &file.acquisition)
+    fn acquisition(&self) -> &Acquisition {
+        &self.files[0].acquisition
     }
 
     /// The volumes of the series.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] with the reason where a volume cannot be placed exactly; nothing of the series is
-    /// returned then.
+    /// [`Error::Unsupported`] with the reason where a volume cannot be placed exactly; then the whole series is refused.
     pub fn volumes(&self) -> Result<Vec<SeriesVolume<'_>>> {
         let refuse = |reason: String| {
             Error::unsupported(
                 self.first_file(),
-                format!("{reason}; if this is wanted, convert it with dcm2niix"),
+                format!("{reason}; if it is needed all the same, convert it with dcm2niix"),
             )
         };
         let frames = |file| (0..ImageFile::frame_count(file)).map(move |index| Slice { file, index });
@@ -112,7 +112,7 @@ impl Series {
         for part in parts {
             separate(part, &ON_DEMAND, &mut whole).map_err(refuse)?;
         }
-        // Only what differs tells one volume from another.
+        // Only values that differ go into the label of a volume.
         let differs = |name: &str| {
             let mut values =
                 whole.iter().map(|(key, _)| key.iter().find(|(n, _)| *n == name).map(|(_, v)| *v));
@@ -166,10 +166,10 @@ impl<'a> SeriesVolume<'a> {
         Ok(Self { grid, guess, part, slices })
     }
 
-    /// Reads the voxels, scaled to what they mean.
+    /// Reads the voxels, scaled to their true values.
     ///
     /// # Errors
-    /// Where a file cannot be read any more, or its pixels are damaged.
+    /// Where a file can no longer be read, or its pixels are damaged.
     pub fn read(&self) -> Result<Volume<f32>> {
         let mut voxels = vec![0.0; self.grid.len()];
         let [columns, rows, _] = self.grid.shape;
@@ -196,7 +196,7 @@ impl<'a> SeriesVolume<'a> {
         Ok(Volume::new(self.grid, voxels))
     }
 
-    /// What may be known of the acquisition by anybody, in the words of BIDS.
+    /// The acquisition parameters that may be passed on, under their BIDS names.
     pub fn sidecar(&self) -> serde_json::Map<String, serde_json::Value> {
         sidecar::of(&self.slices[0].file.acquisition, self.slices[0].frame())
     }
@@ -207,20 +207,20 @@ impl<'a> SeriesVolume<'a> {
     }
 }
 
-/// Something by which slices are told apart: its name, and its value as a whole number, so that rounding does not.
+/// A property that separates slices: its name, and its value as a whole number, so that rounding does not matter.
 struct Key {
     name: &'static str,
     value: fn(&Frame) -> Option<i64>,
 }
 
-/// What tells a volume in the order of the volumes: names and values.
+/// The label of a volume, which also orders the volumes: names and values.
 type Label = Vec<(&'static str, Option<i64>)>;
 
-/// What never falls into one volume.
+/// The properties whose values are never mixed in one volume.
 const ALWAYS: [Key; 3] = [
     Key { name: "component", value: |frame| Some(frame.component as i64) },
     Key { name: "echo", value: |frame| frame.echo_time_ms.map(|ms| (ms * 100.0).round() as i64) },
-    // Scanners note the b-value of each direction, a few per cent around the nominal one.
+    // Scanners record the b-value of each direction, which is within a few per cent of the nominal one.
     Key {
         name: "b",
         value: |frame| {
@@ -229,7 +229,7 @@ const ALWAYS: [Key; 3] = [
     },
 ];
 
-/// What may tell slices apart that lie at one place, tried in this order.
+/// The properties that may separate slices at the same place, tried in this order.
 const ON_DEMAND: [Key; 6] = [
     Key { name: "direction", value: |frame| frame.direction.map(direction_key) },
     Key { name: "inversion", value: |frame| frame.inversion_time_ms.map(|ms| ms.round() as i64) },
@@ -249,9 +249,7 @@ fn direction_key(direction: [f64; 3]) -> i64 {
 fn show(name: &str, value: Option<i64>) -> String {
     match (name, value) {
         (_, None) => format!("no {name}"),
-        ("component", Some(value)) => {
-            ["magnitude", "phase", "real", "imaginary"][value.clamp(0, 3) as usize].to_owned()
-        }
+        ("component", Some(value)) => ["magnitude", "phase", "real", "imaginary"][value as usize].to_owned(),
         ("echo", Some(value)) => format!("echo {} ms", value as f64 / 100.0),
         ("flip", Some(value)) => format!("flip {} degrees", value as f64 / 10.0),
         ("direction", Some(_)) => "one direction".to_owned(),
@@ -271,7 +269,7 @@ fn split<'a>(parts: BTreeMap<Label, Vec<Slice<'a>>>, key: Key) -> BTreeMap<Label
     found
 }
 
-/// Splits slices until no two lie at one place.
+/// Splits slices until no two are at the same place.
 fn separate<'a>(
     (label, slices): (Label, Vec<Slice<'a>>),
     keys: &[Key],
@@ -287,7 +285,7 @@ fn separate<'a>(
             _ => format!("frame {} of {}", slice.index + 1, slice.file.path.display()),
         };
         return Err(format!(
-            "two slices at one place and nothing to tell them apart: {} and {}",
+            "two slices at the same place and nothing to distinguish them: {} and {}",
             name(one),
             name(other)
         ));
@@ -308,11 +306,12 @@ fn separate<'a>(
     Ok(())
 }
 
-/// Two slices at one place, if any.
+/// Two slices at the same place, if any.
+#[expect(clippy::expect_used, reason = "slices without a place were refused before: `common_plane`")]
 fn overlap<'a>(slices: &[Slice<'a>]) -> Option<(Slice<'a>, Slice<'a>)> {
     let mut sorted: Vec<(f64, Slice<'a>)> = slices
         .iter()
-        .filter_map(|slice| Some((geometry::depth_mm(&slice.frame().plane.ok()?), *slice)))
+        .map(|slice| (geometry::depth_mm(slice.frame().plane.as_ref().expect("a slice has a place")), *slice))
         .collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     let two = sorted.windows(2).find(|two| two[1].0 - two[0].0 < SAME_PLACE_MM)?;

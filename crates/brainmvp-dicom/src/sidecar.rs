@@ -1,4 +1,5 @@
-//! What of an acquisition is passed on: a list of what is harmless, in the words and units (seconds) of BIDS.
+//! The part of an acquisition that is passed on: a list of harmless parameters, with the names and units (seconds) of
+//! BIDS.
 //!
 //! Left out on purpose: names, ids, dates, times, places, staff, serial numbers, UIDs, comments, descriptions and
 //! all private elements (DICOM PS3.15, annex E).
@@ -37,7 +38,7 @@ pub(crate) fn of(acquisition: &Acquisition, frame: &Frame) -> Map<String, Value>
     rows.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
-/// Without the noise of a division by 1000.
+/// Rounds off the noise of a division by 1000.
 fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }

@@ -1,7 +1,7 @@
-//! Whether the lengths in a file keep inside it, before anything is made of them.
+//! Checks that the lengths in a file stay within it, before the file is parsed.
 //!
-//! The parser believes a length and makes room for it, up to 4 GiB for one element; sequences in sequences are
-//! read by recursion. So a file is walked first: its elements must fill it, and nest no deeper than real files do.
+//! The parser trusts a length and allocates memory for it, up to 4 GiB for one element, and reads nested sequences by
+//! recursion. So each file is walked first: its elements must fill it, and must not nest deeper than in real files.
 //! (DICOM PS3.5, section 7: the data set; PS3.10, section 7: the file.)
 
 use std::io::{Read, Seek, SeekFrom};
@@ -10,13 +10,13 @@ use dicom_core::dictionary::DataDictionary as _;
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{StandardDataDictionary, tags, uids};
 
-/// Bytes before the first element: 128 of anything, and `DICM`.
+/// Bytes before the first element: 128 arbitrary ones, and `DICM`.
 pub(crate) const PREAMBLE: u64 = 132;
 
 /// Real files have four levels or so.
 const DEEPEST: usize = 32;
 
-/// Retired, but in archives.
+/// Retired, but still found in archives.
 pub(crate) const EXPLICIT_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 
 const UNDEFINED: u32 = u32::MAX;
@@ -24,14 +24,14 @@ const ITEM: Tag = Tag(0xFFFE, 0xE000);
 const ITEM_END: Tag = Tag(0xFFFE, 0xE00D);
 const SEQUENCE_END: Tag = Tag(0xFFFE, 0xE0DD);
 
-/// How elements are written.
+/// How elements are encoded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Explicit { big_endian: bool },
     Implicit,
 }
 
-/// Walks all elements up to the end of the pixel data. The reader may stand anywhere.
+/// Walks all elements up to the end of the pixel data. The reader may be at any position.
 ///
 /// # Errors
 /// What is wrong and where, as a sentence.
@@ -85,7 +85,7 @@ impl<R: Read + Seek> Walk<'_, R> {
                 let stop = self.at + u64::from(head.length);
                 if stop > end {
                     return Err(format!(
-                        "truncated or corrupt: element {} at byte {start} needs {} bytes, {} are there",
+                        "truncated or corrupt: element {} at byte {start} needs {} bytes, but there are {}",
                         head.tag,
                         head.length,
                         end - self.at
@@ -122,7 +122,7 @@ impl<R: Read + Seek> Walk<'_, R> {
                     let stop = self.at + u64::from(head.length);
                     if stop > end {
                         return Err(format!(
-                            "truncated or corrupt: an item at byte {start} needs {} bytes, {} are there",
+                            "truncated or corrupt: an item at byte {start} needs {} bytes, but there are {}",
                             head.length,
                             end - self.at
                         ));
@@ -133,7 +133,9 @@ impl<R: Read + Seek> Walk<'_, R> {
                     self.seek(stop)?;
                 }
                 other => {
-                    return Err(format!("corrupt: element {other} at byte {start} where an item must be"));
+                    return Err(format!(
+                        "corrupt: element {other} at byte {start}, where an item is expected"
+                    ));
                 }
             }
         }
@@ -189,7 +191,7 @@ impl<R: Read + Seek> Walk<'_, R> {
 
     fn peek_group(&mut self) -> Result<u16, String> {
         let mut bytes = [0; 2];
-        // A single byte at the end of the file is told by whoever reads the tag.
+        // A single byte at the end of the file is reported when the tag is read.
         if self.reader.read_exact(&mut bytes).is_err() {
             return Ok(0);
         }
@@ -198,7 +200,7 @@ impl<R: Read + Seek> Walk<'_, R> {
     }
 
     fn seek(&mut self, to: u64) -> Result<(), String> {
-        // Relative, which keeps the buffer of a buffered reader.
+        // A relative seek keeps the buffer of a buffered reader.
         let by = to as i64 - self.at as i64;
         self.reader.seek_relative(by).map_err(|e| e.to_string())?;
         self.at = to;
@@ -233,14 +235,14 @@ impl<R: Read + Seek> Walk<'_, R> {
     }
 }
 
-/// How the data set after the file's own header is written.
+/// How the data set after the file's own header is encoded.
 fn encoding_of(syntax: &str) -> Result<Encoding, String> {
     match syntax {
-        "" => Err("the file does not say its transfer syntax".to_owned()),
+        "" => Err("the file does not state its transfer syntax".to_owned()),
         uids::IMPLICIT_VR_LITTLE_ENDIAN => Ok(Encoding::Implicit),
         EXPLICIT_BIG_ENDIAN => Ok(Encoding::Explicit { big_endian: true }),
         uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN => {
-            Err("deflated, and its own header is not as it should be; convert it with dcm2niix".to_owned())
+            Err("deflated, and its header is not in the standard form; convert it with dcm2niix".to_owned())
         }
         _ => Ok(Encoding::Explicit { big_endian: false }),
     }

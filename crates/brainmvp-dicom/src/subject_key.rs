@@ -1,4 +1,4 @@
-//! Which number stands for whom.
+//! The subject key: the number given to each patient.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -8,9 +8,9 @@ use brainmvp_volume::write_atomically;
 
 use crate::{Error, Result};
 
-/// The numbers of patients and of their studies, from 1 in the order in which they are met.
+/// The numbers of patients and of their studies, from 1 in the order in which they are found.
 ///
-/// Kept in a file it leads back from numbers to patients: it is private, unlike what is converted.
+/// Once saved, it links the numbers to the patients: keep it private, unlike the converted data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubjectKey {
     /// Patient to number, and study to number within the patient.
@@ -20,8 +20,8 @@ pub struct SubjectKey {
 const HEADER: &str = "subject\tsession\tPatientID\tStudyInstanceUID";
 
 impl SubjectKey {
-    /// The numbers of subject and session; new ones where the patient or study is new. Without a patient's id each
-    /// study is a subject.
+    /// The numbers of subject and session; new ones if the patient or study is new. Without a patient id each study is
+    /// a subject.
     pub fn number(&mut self, patient: &str, study: &str) -> (usize, usize) {
         let patient = if patient.is_empty() { study } else { patient };
         let next = self.patients.values().map(|(number, _)| number + 1).max().unwrap_or(1);
@@ -33,16 +33,17 @@ impl SubjectKey {
     /// Reads a key that [`SubjectKey::save`] wrote.
     ///
     /// # Errors
-    /// Where it cannot be read or is no key.
+    /// Where it cannot be read or is not a key.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
         let mut lines = text.lines();
         if lines.next() != Some(HEADER) {
-            return Err(Error::malformed(path, "no key of subjects, which `convert --key` writes"));
+            return Err(Error::malformed(path, "not a subject key as `convert --key` writes it"));
         }
         let mut key = Self::default();
         for (i, line) in lines.enumerate() {
-            let refuse = || Error::malformed(path, format!("line {}: not number, number, id, study", i + 2));
+            let refuse =
+                || Error::malformed(path, format!("line {}: expected number, number, id, study", i + 2));
             let [subject, session, patient, study] =
                 line.split('\t').collect::<Vec<_>>().try_into().map_err(|_| refuse())?;
             let (subject, session) =
@@ -53,7 +54,7 @@ impl SubjectKey {
         Ok(key)
     }
 
-    /// Writes the key, whole or not at all.
+    /// Writes the key, completely or not at all.
     ///
     /// # Errors
     /// Where it cannot be written.

@@ -298,6 +298,26 @@ fn what_is_not_read_is_refused_with_its_name() {
 }
 
 #[test]
+fn a_scaling_or_count_that_is_no_number_is_refused() {
+    let faults = [
+        (tags::RESCALE_SLOPE, VR::DS, "1,5", "its RescaleSlope is '1,5', not a number"),
+        (tags::RESCALE_INTERCEPT, VR::DS, "none", "its RescaleIntercept is 'none', not a number"),
+        (tags::NUMBER_OF_FRAMES, VR::IS, "-2", "its NumberOfFrames is '-2', not a count"),
+    ];
+    for (tag, vr, value, reason) in faults {
+        let folder = tempdir().unwrap();
+        Slices::default().write(folder.path(), 0, vec![text(tag, vr, value)]);
+        let found = scan(folder.path()).unwrap();
+        assert!(found.series.is_empty());
+        assert!(found.refused[0].to_string().contains(reason), "{:?}", found.refused);
+    }
+    // An empty value is none.
+    let folder = tempdir().unwrap();
+    Slices::default().write(folder.path(), 0, vec![text(tags::RESCALE_SLOPE, VR::DS, "")]);
+    assert_eq!(scan(folder.path()).unwrap().series.len(), 1);
+}
+
+#[test]
 fn sidecars_name_nobody() {
     let folder = folder_of(&Slices { description: "Doe^Jane T1", ..Slices::default() }, 5);
     let series = only_series(folder.path());
