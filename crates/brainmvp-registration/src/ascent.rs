@@ -1,5 +1,5 @@
-//! The climb to the most alike pose: BFGS with a backtracking line search (Nocedal and Wright, Numerical
-//! Optimization, chapter 6), in parameters of which each unit is a millimetre.
+//! The ascent to the pose of highest similarity: BFGS with a backtracking line search (Nocedal and Wright, Numerical
+//! Optimization, chapter 6), in parameters scaled so that one unit is a millimetre.
 
 use nalgebra::{DMatrix, DVector};
 
@@ -24,13 +24,13 @@ pub(crate) struct Summit {
     pub(crate) iterations: usize,
 }
 
-/// The share of the gain that the gradient promises which a step must bring.
+/// The share of the gain predicted by the gradient that a step must achieve.
 const SUFFICIENT: f64 = 1e-4;
-/// How often a step is shortened before its direction is given up.
+/// How often a step is shortened before its direction is abandoned.
 const SHORTENINGS: usize = 6;
 
 impl Ascent {
-    /// Climbs from a pose; `None` where no point falls into the moving image there.
+    /// Climbs from a pose; `None` if no point falls into the moving image there.
     pub(crate) fn climb(
         &self,
         comparison: &mut Comparison<'_>,
@@ -47,7 +47,7 @@ impl Ascent {
             (likeness, gradient) = (Some(found), slope);
         }
         let mut likeness = likeness?;
-        // The inverse of the curvature, negated; not known at first.
+        // The negated inverse of the curvature; unknown at first.
         let mut bend: Option<DMatrix<f64>> = None;
         let mut iterations = 0;
         while iterations < self.iterations && gradient.norm() > 0.0 {
@@ -74,7 +74,7 @@ impl Ascent {
                 }
             }
             let Some((there, found, slope)) = next else {
-                // A worn-out curvature gets one fresh start along the gradient.
+                // If the curvature no longer helps, it is reset once and the search continues along the gradient.
                 if first {
                     break;
                 }

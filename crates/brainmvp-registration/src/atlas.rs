@@ -9,7 +9,7 @@ use crate::{Error, Motion, Options, Pyramid, Result, Transform, register};
 /// How an atlas is averaged.
 #[derive(Debug, Clone, Copy)]
 pub struct AtlasOptions {
-    /// How often all images are registered to the mean of the round before. The first round is rigid, later ones are
+    /// How often all images are registered to the mean of the previous round. The first round is rigid, later ones are
     /// affine.
     pub rounds: usize,
     /// The seed of the registrations.
@@ -25,21 +25,21 @@ impl Default for AtlasOptions {
 /// An averaged atlas.
 #[derive(Debug, Clone)]
 pub struct Atlas {
-    /// The mean image: each image counts with its intensities from 0 to 1.
+    /// The mean image: each image contributes with its intensities scaled to 0 to 1.
     pub mean: Volume,
-    /// How many images it is the mean of.
+    /// The number of images averaged.
     pub images: usize,
     /// Images that could not be registered in the last round, with the reason.
     pub left_out: Vec<(usize, String)>,
 }
 
-/// The share of the difference to the neighbours that sharpening adds; averaging has taken away more.
+/// The share of the difference to the neighbours that sharpening adds; averaging has removed more.
 const SHARPENING: f32 = 0.15;
 
-/// Averages `count` images of one modality, which `read` gives one at a time, in the space and on the grid of `start`.
+/// Averages `count` images of one modality, which `read` returns one at a time, in the space and on the grid of `start`.
 ///
-/// Every round registers all images to the mean so far and averages them; the mean takes the average size and shape of
-/// the heads, whatever `start` has, and is sharpened. `progress` is told how many registrations are done.
+/// Every round registers all images to the mean so far and averages them; the mean gets the average size and shape of
+/// the heads, whatever those of `start`, and is sharpened. `progress` is called with the number of registrations done.
 ///
 /// # Errors
 /// Where an image cannot be read, `start` cannot be registered to, or no image fits the mean.
@@ -79,17 +79,18 @@ pub fn average(
     Ok(atlas)
 }
 
-/// From the space of the average head to that of the present mean: the mean stretch of the transforms, undone about
-/// the centre.
+/// The map from the space of the average head to that of the current mean: the inverse of the transforms' mean stretch,
+/// about the centre.
+#[expect(clippy::expect_used, reason = "registrations are refused whose stretches are not near 1")]
 fn average_shape(found: &[(usize, Transform)], centre: Vector3<f64>) -> Transform {
     let stretch = |transform: &Transform| transform.rotation().transpose() * transform.linear();
     let mean =
         found.iter().map(|(_, transform)| stretch(transform)).sum::<Matrix3<f64>>() / found.len() as f64;
-    let back = mean.try_inverse().unwrap_or_else(Matrix3::identity);
+    let back = mean.try_inverse().expect("a mean of stretches has an inverse");
     Transform::about(centre, back, centre)
 }
 
-/// The mean of the images, each over where it reaches.
+/// The mean of the images, at each voxel over those that cover it.
 fn mean(
     grid: &Grid,
     placed: &[(usize, Transform)],
@@ -108,7 +109,7 @@ fn mean(
             }
         }
     }
-    // A voxel that few images reach is no better known than the air.
+    // A voxel that few images cover is set to 0, like air.
     let least = 0.5 * placed.len() as f32;
     let mean = |(sum, weight): (&f32, &f32)| if *weight >= least { sum / weight } else { 0.0 };
     Ok(Volume::new(*grid, sum.iter().zip(&weight).map(mean).collect()))

@@ -1,22 +1,22 @@
 //! The one error type of this crate.
 
-/// Why two images could not be registered, or a transform not be read or written.
+/// Why two images could not be registered, or a transform could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be read or written, or is not what it should be.
     #[error(transparent)]
     Volume(#[from] brainmvp_volume::Error),
-    /// An image that nothing can be registered to.
-    #[error("nothing to register: {reason}")]
+    /// An image that cannot be registered.
+    #[error("cannot be registered: {reason}")]
     Image {
         /// What the image lacks.
         reason: String,
     },
-    /// The images were laid over each other as well as possible, and that is not good enough to be right.
+    /// The best alignment found is not good enough to be right.
     #[error("registration failed: {reason}")]
     Failed {
-        /// What was found, and the bound that it breaks.
+        /// What was found, and the limit that it violates.
         reason: String,
     },
 }

@@ -1,30 +1,30 @@
-//! Where in an image the head, or the brain, is.
+//! Finds the head, or the brain, in an image.
 
 use brainmvp_volume::{Affine, Grid, Volume};
 use nalgebra::Vector3;
 
 use crate::{Error, Result};
 
-/// Which points count.
+/// Which points are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Margin {
-    /// The foreground and its wide surroundings, for the search: a stripped brain finds its place in a head by the dark
-    /// skull and the bright skin around it.
+    /// The foreground and its wide surroundings, for the search: a stripped brain is located in a head with the help of
+    /// the dark skull and the bright skin around it.
     Wide,
-    /// The foreground and the step to the background.
+    /// The foreground and its border with the background.
     Narrow,
-    /// The foreground less its edge, for a brain in a head: the edge, which the head has not, would draw the brain out to
-    /// the skull.
+    /// The foreground without its edge, for a stripped brain in a head: the head has no such edge, and matching it
+    /// would stretch the brain to the skull.
     Inside,
 }
 
 /// How far the points of each margin reach beyond the foreground, in mm.
 const MARGINS_MM: [f64; 3] = [26.0, 6.0, -3.0];
 
-/// The voxels of a coarse copy of an image that show something.
+/// The foreground voxels of a coarse copy of an image.
 #[derive(Debug, Clone)]
 pub(crate) struct Foreground {
-    /// The intensities that become 0 and 1.
+    /// The intensities that are mapped to 0 and 1.
     pub(crate) window: [f32; 2],
     /// The middle of the foreground, in mm.
     pub(crate) centre: Vector3<f64>,
@@ -39,7 +39,7 @@ pub(crate) struct Foreground {
 }
 
 impl Foreground {
-    /// Finds what is brighter than a tenth of the image's range.
+    /// Finds the voxels brighter than a tenth of the image's range.
     pub(crate) fn find(image: &Volume) -> Result<Self> {
         let voxels = image.voxels();
         let share = |share: f64| quantile(voxels, share);
@@ -82,14 +82,14 @@ impl Foreground {
     }
 }
 
-/// The value below which the given share of the voxels lies.
+/// The value below which the given share of the voxels lie.
 fn quantile(voxels: &[f32], share: f64) -> f32 {
     let mut sorted = voxels.to_vec();
     let index = ((sorted.len() - 1) as f64 * share).round() as usize;
     *sorted.select_nth_unstable_by(index, f32::total_cmp).1
 }
 
-/// The mask with all voxels within a margin, axis after axis; without those within a negative one of the outside.
+/// The mask dilated by a margin, one axis after the other; a negative margin erodes it.
 fn with_margin(mask: &[bool], grid: &Grid, margin_mm: f64) -> Vec<bool> {
     if margin_mm < 0.0 {
         let outside: Vec<bool> = mask.iter().map(|inside| !inside).collect();

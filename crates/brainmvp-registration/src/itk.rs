@@ -1,7 +1,7 @@
-//! Transforms in files that ITK, ANTs, SimpleITK and 3D Slicer read.
+//! Transforms in the file format of ITK, ANTs, SimpleITK and 3D Slicer.
 //!
 //! ITK works in LPS: its first two axes run against those of RAS+. It stores the map from the fixed to the moving image,
-//! as [`Transform`] is.
+//! as does [`Transform`].
 
 use std::io::Write as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::{Result, Transform};
 
 const FIRST_LINE: &str = "#Insight Transform File V1.0";
 
-/// Writes a transform as an ITK text file (`.txt` or `.tfm`), all or nothing: an `AffineTransform_double_3_3`.
+/// Writes a transform as an ITK text file (`.txt` or `.tfm`), completely or not at all: an `AffineTransform_double_3_3`.
 ///
 /// # Errors
 /// Where the file cannot be written.
@@ -31,11 +31,11 @@ pub fn write(path: &Path, transform: &Transform) -> Result<()> {
 
 /// Reads a transform from an ITK text file with one linear transform in three dimensions.
 ///
-/// Known are `AffineTransform`, `MatrixOffsetTransformBase`, `Euler3DTransform`, `VersorRigid3DTransform`,
+/// Supported are `AffineTransform`, `MatrixOffsetTransformBase`, `Euler3DTransform`, `VersorRigid3DTransform`,
 /// `Similarity3DTransform`, `TranslationTransform` and `IdentityTransform`.
 ///
 /// # Errors
-/// Where the file cannot be read, is no ITK text file, or holds another number or kind of transforms.
+/// Where the file cannot be read, is not an ITK text file, or contains another number or kind of transforms.
 pub fn read(path: &Path) -> Result<Transform> {
     let bytes = std::fs::read(path).map_err(|source| brainmvp_volume::Error::io(path, source))?;
     let parsed = parse(&String::from_utf8_lossy(&bytes));
@@ -58,7 +58,7 @@ fn parse(text: &str) -> std::result::Result<Transform, String> {
         match found.as_slice() {
             [one] => Ok((*one).trim()),
             [] => Err(format!("it has no line '{key}'")),
-            several => Err(format!("it holds {} transforms; give a file with one", several.len())),
+            several => Err(format!("it contains {} transforms; give a file with one", several.len())),
         }
     };
     let numbers = |key: &str| -> std::result::Result<Vec<f64>, String> {
@@ -86,10 +86,15 @@ fn parse(text: &str) -> std::result::Result<Transform, String> {
     }
 }
 
-/// The map, in LPS, of an ITK transform; `None` where it is unknown or its numbers are too few or many.
+/// The map, in LPS, of an ITK transform; `None` if its kind is unknown or it has too few or too many numbers.
 fn linear_transform(kind: &str, parameters: &[f64], fixed: &[f64]) -> Option<Transform> {
     let kind = kind.strip_suffix("_double_3_3").or_else(|| kind.strip_suffix("_float_3_3"))?;
-    let centre = Vector3::from_column_slice(fixed.get(..3).unwrap_or(&[0.0; 3]));
+    let centre = match (kind, fixed) {
+        ("IdentityTransform" | "TranslationTransform", []) => Vector3::zeros(),
+        // Newer versions of ITK store the order of the rotations after the centre.
+        (_, [x, y, z]) | ("Euler3DTransform", [x, y, z, _]) => Vector3::new(*x, *y, *z),
+        _ => return None,
+    };
     let about = |linear: Matrix3<f64>, shift: &[f64]| {
         let shift = Vector3::from_column_slice(shift);
         Some(Transform::about(centre, linear, centre + shift))
@@ -104,7 +109,6 @@ fn linear_transform(kind: &str, parameters: &[f64], fixed: &[f64]) -> Option<Tra
             let [x, y, z] = [0, 1, 2].map(|axis| {
                 Rotation3::from_axis_angle(&Vector3::ith_axis(axis), parameters[axis]).into_inner()
             });
-            // Newer versions of ITK store the order of the turns behind the centre.
             let linear = if fixed.get(3).is_some_and(|zyx| *zyx != 0.0) { z * y * x } else { z * x * y };
             about(linear, &parameters[3..])
         }
@@ -114,11 +118,11 @@ fn linear_transform(kind: &str, parameters: &[f64], fixed: &[f64]) -> Option<Tra
     }
 }
 
-/// The rotation of the vector part of a unit quaternion.
+/// The rotation given by the vector part of a unit quaternion.
 fn versor(parameters: &[f64]) -> Option<Matrix3<f64>> {
     let [x, y, z] = *parameters.first_chunk::<3>()?;
     let scalar = 1.0 - x * x - y * y - z * z;
-    // Rounding may leave a half turn slightly too long.
+    // Rounding may make the vector of a half turn slightly too long.
     let scalar = (scalar > -1e-6).then(|| scalar.max(0.0).sqrt())?;
     Some(UnitQuaternion::from_quaternion(Quaternion::new(scalar, x, y, z)).to_rotation_matrix().into_inner())
 }
@@ -131,11 +135,11 @@ mod tests {
 
     #[test]
     fn a_file_of_simpleitk_is_read() {
-        // Written by SimpleITK 2.5: three turns and a shift about a centre, in LPS.
+        // Written by SimpleITK 2.5: three rotations and a shift about a centre, in LPS.
         let text = "#Insight Transform File V1.0\n#Transform 0\nTransform: Euler3DTransform_double_3_3\n\
                     Parameters: 0.1 -0.2 0.3 5 -6 7\nFixedParameters: 10 20 30 0\n";
         let read = parse(text).unwrap();
-        // What SimpleITK makes of the point (1, 2, 3).
+        // Where SimpleITK maps the point (1, 2, 3).
         let expected = [16.157193824304887, -1.4373090286911951, 7.094308361021305];
         let found = read.apply([-1.0, -2.0, 3.0]);
         let found = [-found[0], -found[1], found[2]];
@@ -144,6 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_not_one_linear_transform_is_refused() {
+        const AFFINE: &str = "1 0 0 0 1 0 0 0 1 5 6 7";
         let file = |kind: &str, parameters: &str| {
             format!("{FIRST_LINE}\nTransform: {kind}\nParameters: {parameters}\nFixedParameters: 0 0 0\n")
         };
@@ -158,6 +163,8 @@ mod tests {
             (file("AffineTransform_double_3_3", "1 0 x"), "'x'"),
             (file("AffineTransform_double_3_3", "1 0 0 1 0 0 0 0 1 0 0 0"), "singular"),
             (file("VersorRigid3DTransform_double_3_3", "1 1 1 0 0 0"), "not a linear transform"),
+            (file("AffineTransform_double_3_3", AFFINE).replace("0 0 0\n", "10 20\n"), "2 fixed parameters"),
+            (file("AffineTransform_double_3_3", AFFINE).replace(" 0 0 0\n", "\n"), "0 fixed parameters"),
             (two, "2 transforms"),
         ] {
             let error = parse(&text).unwrap_err();

@@ -1,8 +1,8 @@
 //! Rigid and affine registration of brain images, whatever their contrasts, grids and orientations.
 //!
-//! [`register`] finds the [`Transform`] that takes a place in the fixed image, in RAS+ mm, to the same place of the head
-//! in the moving image. What it maximises is the mutual information of the two images (Mattes et al., IEEE TMI 22(1),
-//! 2003): a joint histogram with B-spline windows, over points that lie anywhere between the voxels, on a pyramid
+//! [`register`] finds the [`Transform`] that takes a point in the fixed image, in RAS+ mm, to the same point of the
+//! head in the moving image. It maximises the mutual information of the two images (Mattes et al., IEEE TMI 22(1),
+//! 2003), from a joint histogram with B-spline windows, over points that lie anywhere between the voxels, on a pyramid
 //! of resolutions. A registration that cannot be right is an [`Error`], never a result.
 //!
 //! ```

@@ -1,11 +1,11 @@
-//! Which maps are allowed, and how they are walked through.
+//! The allowed maps, and steps between them.
 
 use nalgebra::{DVector, Matrix3, Vector3};
 use serde::{Deserialize, Serialize};
 
 use crate::Transform;
 
-/// How a head may differ between the two images.
+/// How the head may differ between the two images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Motion {
@@ -15,7 +15,7 @@ pub enum Motion {
     Affine,
 }
 
-/// A map on its way to the best one: `x -> linear (x - centre) + image`.
+/// A map during the search: `x -> linear (x - centre) + image`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pose {
     pub(crate) centre: Vector3<f64>,

@@ -1,8 +1,8 @@
-//! Mutual information of two images, and its gradient by the transform.
+//! Mutual information of two images, and its gradient with respect to the transform.
 //!
 //! Mattes et al., "PET-CT image registration in the chest using free-form deformations", IEEE TMI 22(1), 2003: the
-//! moving image enters the joint histogram through cubic B-spline windows, which makes it differentiable; the fixed
-//! one, whose values do not change with the transform, through boxes.
+//! values of the moving image enter the joint histogram through cubic B-spline windows, which makes it differentiable;
+//! those of the fixed image, which do not change with the transform, through box windows.
 
 use nalgebra::{Matrix3, Vector3};
 use rayon::prelude::*;
@@ -11,42 +11,42 @@ use crate::motion::Pose;
 use crate::points::{Points, Sampler};
 use crate::pyramid::Level;
 
-/// Points are counted in this many parts, whatever the number of threads, and the parts are added in order: the sums
-/// are the same to the bit.
+/// Points are counted in this many parts, whatever the number of threads, and the parts are added in order, so the sums
+/// are always the same to the bit.
 const PARTS: usize = 16;
 
-/// How alike two images are under a transform.
+/// The similarity of two images under a transform.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Likeness {
     /// Mutual information in nats.
     pub(crate) information: f64,
-    /// Mutual information as a share of the mean entropy of the two images: 0 for independent ones, 1 for a
+    /// Mutual information divided by the mean entropy of the two images: 0 for independent ones, 1 for a
     /// one-to-one relation.
     pub(crate) similarity: f64,
     /// The share of the points that fall into the moving image.
     pub(crate) overlap: f64,
 }
 
-/// The gradient of the information by the places of the points in the moving image, in sums that give the
-/// gradient by any parameters; see [`crate::motion::Directions::gradient`].
+/// The gradient of the information with respect to the positions of the points in the moving image, as sums from which
+/// the gradient with respect to any parameters follows; see [`crate::motion::Directions::gradient`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Forces {
     pub(crate) moments: Matrix3<f64>,
     pub(crate) total: Vector3<f64>,
 }
 
-/// Compares a set of points of the fixed image with a moving image, again and again.
+/// Compares a set of points of the fixed image with a moving image, repeatedly.
 #[derive(Debug, Clone)]
 pub(crate) struct Comparison<'a> {
     points: &'a Points,
     moving: &'a Level,
     bins: usize,
     parts: Vec<Part>,
-    /// The joint histogram as shares, `bins` moving bins for each fixed one; then the factors of the gradient.
+    /// The joint histogram, normalised, `bins` moving bins for each fixed one; afterwards the factors of the gradient.
     joint: Vec<f64>,
 }
 
-/// What one part of the points gives.
+/// The result for one part of the points.
 #[derive(Debug, Clone)]
 struct Part {
     counts: Vec<f32>,
@@ -59,7 +59,7 @@ struct Part {
 struct Seen {
     point: u32,
     fixed_bin: u32,
-    /// Where the moving value lies among the bins.
+    /// The position of the moving value among the bins.
     moving: f32,
     /// The gradient of `moving` per voxel of the moving image.
     gradient: [f32; 3],
@@ -75,7 +75,7 @@ impl<'a> Comparison<'a> {
         self.points
     }
 
-    /// How alike the images are; `None` where no point falls into the moving image.
+    /// The similarity of the images; `None` if no point falls into the moving image.
     pub(crate) fn likeness(&mut self, pose: &Pose) -> Option<Likeness> {
         let (to_voxel, start) = self.to_voxel(pose);
         let (points, bins, sampler) = (self.points, self.bins, Sampler::new(self.moving));
@@ -112,7 +112,8 @@ impl<'a> Comparison<'a> {
     pub(crate) fn likeness_and_forces(&mut self, pose: &Pose) -> Option<(Likeness, Forces)> {
         let likeness = self.likeness(pose)?;
         let (_, moving) = self.margins();
-        // The derivative of the information by a share of the joint histogram, up to what cancels in sums over a window.
+        // The derivative of the information with respect to an entry of the joint histogram, up to terms that cancel in
+        // sums over a window.
         for (place, share) in self.joint.iter_mut().enumerate() {
             let margin = moving[place % self.bins];
             *share = if *share > 0.0 { (*share / margin).ln() } else { 0.0 };
@@ -135,7 +136,7 @@ impl<'a> Comparison<'a> {
         self.parts.iter().map(|part| part.seen.len()).sum()
     }
 
-    /// From a place relative to the points' centre to a voxel index of the moving image.
+    /// From a position relative to the points' centre to a voxel index of the moving image.
     fn to_voxel(&self, pose: &Pose) -> ([[f32; 3]; 3], [f32; 3]) {
         let linear = self.moving.to_voxel.linear() * pose.linear;
         let image = pose.image + pose.linear * (self.points.centre - pose.centre);
@@ -165,7 +166,7 @@ impl Part {
     ) {
         self.counts.fill(0.0);
         self.seen.clear();
-        // The window of the brightest value must end within the last bin.
+        // The window of the brightest value must end in the last bin.
         let scale = (bins - 3) as f32 * 0.9999;
         for point in range {
             let [x, y, z] = points.places[point];
@@ -186,7 +187,7 @@ impl Part {
         }
     }
 
-    /// The sums of force times place (9, by rows) and of forces (3).
+    /// The sums of force times position (9, by rows) and of forces (3).
     fn forces(&self, points: &Points, factors: &[f64], bins: usize) -> [f64; 12] {
         let mut sums = [0.0_f64; 12];
         for seen in &self.seen {
@@ -206,7 +207,7 @@ impl Part {
     }
 }
 
-/// The first of the four bins that a value (1 or more) reaches by a cubic B-spline, and its shares there.
+/// The first of the four bins that a value (1 or more) contributes to through a cubic B-spline, and its weights there.
 #[inline(always)]
 fn window(value: f32) -> (usize, [f32; 4]) {
     let whole = value as usize;
@@ -223,7 +224,7 @@ fn window(value: f32) -> (usize, [f32; 4]) {
     (whole - 1, weights)
 }
 
-/// The derivatives of [`window`]'s shares by the value.
+/// The derivatives of [`window`]'s weights with respect to the value.
 #[inline(always)]
 fn window_slopes(value: f32) -> (usize, [f32; 4]) {
     let whole = value as usize;
@@ -244,7 +245,7 @@ mod tests {
     use crate::motion::{Directions, Motion};
     use crate::{Pyramid, Transform};
 
-    /// Waves in a ball: smooth, and different in every direction.
+    /// Waves within a ball: smooth, and different in every direction.
     fn ball(phase: f64) -> Pyramid {
         let grid = Grid::new([40, 44, 36], Affine::from_spacing([3.0, 2.7, 3.3], [-60.0; 3]));
         let value = |offset| {
@@ -278,7 +279,7 @@ mod tests {
                     comparison.likeness(&directions.step(&pose, &step)).unwrap()
                 };
                 let (ahead, behind) = (along(0.05), along(-0.05));
-                // A point that leaves the image is a jump that no gradient has.
+                // A point that leaves the image makes a jump that is not in the gradient.
                 if ahead.overlap == behind.overlap {
                     let slope = (ahead.information - behind.information) / 0.1;
                     prop_assert!((slope - gradient[parameter]).abs() < 0.1 * gradient.norm() + 1e-4,

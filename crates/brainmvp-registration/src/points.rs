@@ -7,13 +7,13 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::foreground::Margin;
 use crate::pyramid::{Level, Pyramid};
 
-/// Points with the fixed image's values there. They lie anywhere between the voxels, so that no transform is
-/// favoured for laying one grid onto the other.
+/// Points and the fixed image's values at them. They lie anywhere between the voxels, so that transforms that align the
+/// grids are not favoured.
 #[derive(Debug, Clone)]
 pub(crate) struct Points {
-    /// What places are relative to, in mm.
+    /// The centre that positions are relative to, in mm.
     pub(crate) centre: Vector3<f64>,
-    /// Places relative to the centre, in mm.
+    /// Positions relative to the centre, in mm.
     pub(crate) places: Vec<[f32; 3]>,
     /// The fixed image's values, 0 to 1.
     pub(crate) values: Vec<f32>,
@@ -30,7 +30,7 @@ impl Points {
         let mut unit = || f64::from(random.next_u32()) / (f64::from(u32::MAX) + 1.0);
         let mut points = Self { centre, places: Vec::new(), values: Vec::new() };
         let share = places.len() as f64 / count as f64;
-        // A mask without an inside has no points.
+        // An empty mask has no points.
         for i in 0..if places.is_empty() { 0 } else { count } {
             let voxel = places[((i as f64 + unit()) * share) as usize];
             let index = voxel.map(|v| v as f64 + unit() - 0.5);
@@ -43,7 +43,7 @@ impl Points {
     }
 }
 
-/// The trilinear value at a place in mm, or `None` beyond the outermost voxel centres.
+/// The trilinear value at a position in mm, or `None` beyond the outermost voxel centres.
 fn value_at(level: &Level, place: [f64; 3]) -> Option<f32> {
     let index = level.to_voxel.to_world(place).map(|i| i as f32);
     Sampler::new(level).value_and_gradient(index).map(|(value, _)| value)
@@ -79,7 +79,7 @@ impl<'a> Sampler<'a> {
         let [u, v, w]: [f32; 3] = std::array::from_fn(|axis| index[axis] - low[axis] as f32);
         let [row, slab] = self.strides;
         let start = low[0] + low[1] * row + low[2] * slab;
-        // One check of bounds for all eight.
+        // One bounds check for all eight.
         let near = &self.voxels[start..start + slab + row + 2];
         let (a, b, c, d) = (near[0], near[1], near[row], near[row + 1]);
         let far = &near[slab..];

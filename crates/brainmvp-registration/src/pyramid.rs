@@ -1,4 +1,6 @@
-//! An image at falling resolutions.
+//! An image at several resolutions.
+
+use std::borrow::Cow;
 
 use brainmvp_volume::{Affine, Grid, Volume};
 use rayon::prelude::*;
@@ -9,14 +11,14 @@ use crate::{Error, Result};
 /// The resolutions of the levels in mm, finest first.
 pub(crate) const RESOLUTIONS_MM: [f64; 3] = [2.0, 4.0, 8.0];
 
-/// The level that the foreground is found on.
+/// The level in which the foreground is found.
 const FOREGROUND_LEVEL: usize = 1;
 
-/// An image prepared for registration: smoothed copies at 2, 4 and 8 mm, and where the head or brain is.
+/// An image prepared for registration: smoothed copies at 2, 4 and 8 mm, and the location of the head or brain.
 ///
-/// Each axis is smoothed by what its own spacing lacks to the resolution, so an axis of thick slices stays as it is
-/// while the fine axes across it become as coarse as the level: both images are then equally sharp, whatever
-/// their voxels, as far as their slices allow.
+/// Each axis is smoothed only as much as its own spacing is finer than the resolution: an axis of thick slices stays as
+/// it is, while the finer axes become as coarse as the level. Both images are then equally sharp, whatever their
+/// voxels, as far as their slices allow.
 #[derive(Debug, Clone)]
 pub struct Pyramid {
     levels: Vec<Level>,
@@ -74,19 +76,17 @@ impl Pyramid {
     }
 }
 
-/// The image smoothed to a resolution, with as few voxels as that takes.
+/// The image smoothed to a resolution, with no more voxels than that needs.
 fn reduced(image: &Volume, resolution_mm: f64) -> Volume {
     let spacing = image.grid().affine.spacing_mm();
-    let mut voxels: Option<Vec<f32>> = None;
+    let mut voxels = Cow::Borrowed(image.voxels());
     let mut grid = *image.grid();
     for axis in 0..3 {
         let taps = Taps::new(grid.shape[axis], spacing[axis], resolution_mm);
-        let source = voxels.as_deref().unwrap_or(image.voxels());
-        let smoothed = along(axis, source, grid.shape, &taps);
-        voxels = Some(smoothed);
+        voxels = Cow::Owned(along(axis, &voxels, grid.shape, &taps));
         grid = taps.grid(&grid, axis);
     }
-    Volume::new(grid, voxels.unwrap_or_default())
+    Volume::new(grid, voxels.into_owned())
 }
 
 /// A Gaussian along one axis, at every `stride`-th voxel.
@@ -94,7 +94,7 @@ struct Taps {
     first: usize,
     stride: usize,
     count: usize,
-    /// Weights of the middle voxel and of those at rising distance from it; they sum to 1 over both sides.
+    /// Weights of the middle voxel and of those at increasing distance from it; they sum to 1 over both sides.
     weights: Vec<f32>,
 }
 
@@ -111,7 +111,7 @@ impl Taps {
         for weight in &mut weights {
             *weight /= total;
         }
-        // An axis keeps four voxels, for there to be something between them.
+        // An axis keeps at least four voxels, so that there is something to interpolate.
         let stride = ((resolution_mm / spacing_mm + 0.05) as usize).clamp(1, (length - 1) / 3);
         let count = (length - 1) / stride + 1;
         let first = (length - 1 - (count - 1) * stride) / 2;
@@ -130,7 +130,7 @@ impl Taps {
         Grid::new(shape, grid.affine.after(&Affine::from_rows(rows)))
     }
 
-    /// The voxels that output `index` is made of, with their weights; beyond the ends the last voxel counts.
+    /// The voxels that output `index` is computed from, with their weights; beyond the ends the last voxel is repeated.
     fn of(&self, index: usize, length: usize) -> impl Iterator<Item = (usize, f32)> {
         let middle = (self.first + index * self.stride) as isize;
         let reach = self.weights.len() as isize - 1;
@@ -174,7 +174,7 @@ fn along(axis: usize, voxels: &[f32], shape: [usize; 3], taps: &Taps) -> Vec<f32
     result
 }
 
-/// A row with its ends repeated; what is not finite becomes 0.
+/// A row with its ends repeated; values that are not finite become 0.
 fn pad(row: &[f32], reach: usize, padded: &mut [f32]) {
     let finite = |value: f32| if value.is_finite() { value } else { 0.0 };
     for (to, from) in padded[reach..].iter_mut().zip(row) {

@@ -1,4 +1,4 @@
-//! From two images to the transform between them.
+//! Finds the transform between two images.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -29,17 +29,17 @@ impl Default for Options {
     }
 }
 
-/// A transform that was found, and how good it is.
+/// The result: a transform, and how good it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Registration {
-    /// From places in the fixed image to places in the moving image, RAS+ mm.
+    /// The map from points in the fixed image to points in the moving image, RAS+ mm.
     pub transform: Transform,
-    /// How much the images tell of each other inside the head: mutual information over the mean of their entropies, 0 to
-    /// 1. Series of one head have about 0.1 and more, a head and an atlas 0.05, what does not belong together 0.03 and less.
+    /// The similarity of the images inside the head: mutual information divided by the mean of their entropies, 0 to 1.
+    /// Series of one head have about 0.1 or more, a head and an atlas 0.05, unrelated images 0.03 or less.
     pub similarity: f64,
-    /// The share of the head, as the smaller view shows it, that both images show.
+    /// The share of the head, as seen in the smaller field of view, that both images show.
     pub overlap: f64,
-    /// Steps that the optimiser took, over all levels.
+    /// The steps that the optimiser took, over all levels.
     pub iterations: usize,
 }
 
@@ -52,28 +52,28 @@ struct Stage {
     bins: usize,
 }
 
-/// All rotations are looked at.
+/// Tries all rotations.
 const SEARCH: Stage = Stage { level: 2, margin: Margin::Wide, points: 2_000, bins: 16 };
-/// The best of them are told apart.
+/// Chooses among the best of them.
 const CHOICE: Stage = Stage { level: 1, margin: Margin::Wide, points: 4_000, bins: 24 };
-/// The chosen one is followed.
+/// Refines the chosen one.
 const COARSE: Stage = Stage { level: 1, margin: Margin::Narrow, points: 12_000, bins: 24 };
 const FINE: Stage = Stage { level: 0, margin: Margin::Narrow, points: 150_000, bins: 32 };
 
-/// The result is judged.
+/// Judges the result.
 const JUDGED: Stage = Stage { level: 0, margin: Margin::Inside, points: 50_000, bins: 32 };
 
-/// A view whose foreground is this part of the other's, or less, is the one that points are drawn in.
+/// If the foreground of one image is at most this part of the other's, points are drawn from it.
 const SMALLER_VIEW: f64 = 0.6;
 
 /// Finds the transform from `fixed` to `moving`. Neither headers nor orientations need to be right.
 ///
-/// The result depends on images and options alone, not on the number of threads. Where one image shows much less
-/// than the other (a brain and a head, a slab and a brain), points are compared where the smaller one is.
+/// The result depends on images and options alone, not on the number of threads. Where one image shows much less than
+/// the other (a brain and a head, a slab and a brain), they are compared within the smaller one.
 ///
 /// # Errors
-/// [`Error::Failed`] where the best transform cannot be right: the images are too unlike, share too little, or one
-/// would have to be stretched beyond what heads differ by.
+/// [`Error::Failed`] where the best transform cannot be right: the images are too dissimilar, share too little, or one
+/// would have to be stretched more than heads differ.
 pub fn register(fixed: &Pyramid, moving: &Pyramid, options: &Options) -> Result<Registration> {
     let (a, b) = (fixed.foreground().volume_mm3, moving.foreground().volume_mm3);
     verdict::judge_sizes(a, b)?;
@@ -87,7 +87,7 @@ pub fn register(fixed: &Pyramid, moving: &Pyramid, options: &Options) -> Result<
     register_points_of(fixed, moving, margin, options)
 }
 
-/// Registers by the points of `fixed`, at the end by those within `margin`.
+/// Registers with points of `fixed`, in the last stages those within `margin`.
 fn register_points_of(
     fixed: &Pyramid,
     moving: &Pyramid,
@@ -120,7 +120,7 @@ fn register_points_of(
         best = stage.ascent().climb(&mut comparison, directions, best.pose).ok_or_else(apart)?;
         iterations += best.iterations;
     }
-    // Outlines match for much that is not a head; what counts is the inside.
+    // Many things that are not heads have matching outlines; only the inside counts.
     let points = JUDGED.points(fixed, options.seed);
     let likeness = JUDGED.comparison(&points, moving).likeness(&best.pose).ok_or_else(apart)?;
     let transform = best.pose.transform();

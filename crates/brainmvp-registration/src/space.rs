@@ -29,11 +29,11 @@ const GRIDS: [(StandardSpace, [usize; 3], f64, [f64; 3]); 7] = [
     (StandardSpace::Mni152, [121, 145, 121], 1.5, [-90.0, -126.0, -72.0]),
 ];
 
-/// Beyond rounding in headers, within what would matter.
+/// More than rounding in headers, less than would matter.
 const SAME_PLACE_MM: f64 = 0.1;
 
 impl StandardSpace {
-    /// The space whose grid this is, in any orientation of its axes.
+    /// The space that this is a usual grid of, in any orientation of the axes.
     pub fn of(grid: &Grid) -> Option<Self> {
         let ras = Reorientation::to_ras(&grid.affine).grid(grid);
         let known = |(_, shape, spacing_mm, origin_mm): &(_, _, f64, _)| {
@@ -43,7 +43,7 @@ impl StandardSpace {
         GRIDS.iter().find(|row| known(row)).map(|row| row.0)
     }
 
-    /// The name that it is known by.
+    /// The usual name of the space.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sri24 => "SRI24",

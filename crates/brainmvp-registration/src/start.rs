@@ -1,4 +1,4 @@
-//! Where to begin: any rotation may be the right one.
+//! Starting poses: any rotation may be the right one.
 
 use std::f64::consts::{SQRT_2, TAU};
 
@@ -10,14 +10,14 @@ use crate::foreground::Foreground;
 use crate::motion::{Directions, Pose};
 use crate::mutual_information::Comparison;
 
-/// Rotations that are looked at; the nearest of them to any rotation is less than about 25 degrees away.
+/// The number of rotations tried; any rotation is less than about 25 degrees from one of them.
 const ROTATIONS: usize = 480;
-/// How far the centres of the heads may be apart: a neck or a cut changes the centre of what is seen.
+/// How far apart the centres of the heads may be: a neck or a cropped head moves the centre.
 const SHIFT_MM: f64 = 25.0;
-/// Poses nearer to each other than this are one.
+/// Poses closer to each other than this count as the same.
 const SAME_MM: f64 = 8.0;
 
-/// The poses on the coarsest level that climbs from `starts` lead to, each once.
+/// The poses that climbs from `starts` reach on the coarsest level, each once.
 pub(crate) fn climbed(
     comparison: &Comparison<'_>,
     starts: &[Pose],
@@ -37,13 +37,13 @@ pub(crate) fn climbed(
     distinct
 }
 
-/// What a pose is worth: information over few points is worth less.
+/// The score of a pose: information from few points counts less.
 pub(crate) fn score(summit: &Summit) -> f64 {
     summit.likeness.information * summit.likeness.overlap
 }
 
-/// Poses to climb from: as the headers say, as they say with the centres on each other, and the `count` best of all
-/// rotations with a few translations each.
+/// Poses to climb from: that of the headers, the same with the centres aligned, and the `count` best of all rotations
+/// with a few translations each.
 pub(crate) fn promising(comparison: &Comparison<'_>, moving: &Foreground, count: usize) -> Vec<Pose> {
     let centre = comparison.points().centre;
     let shifts = (0..7).map(|i: usize| {
@@ -93,7 +93,7 @@ fn rotation(index: usize) -> Matrix3<f64> {
     *UnitQuaternion::from_quaternion(quaternion).to_rotation_matrix().matrix()
 }
 
-/// How far apart two poses take the head, in mm.
+/// How far apart two poses place the head, in mm.
 fn apart(a: &Pose, b: &Pose, radius_mm: f64) -> f64 {
     (a.image - b.image).norm() + radius_mm * (a.linear - b.linear).norm() / SQRT_2
 }

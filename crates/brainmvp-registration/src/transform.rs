@@ -3,7 +3,7 @@
 use brainmvp_volume::{Affine, Grid, Volume};
 use nalgebra::{Matrix3, Matrix4, Vector3};
 
-/// An affine map from places in the fixed image to places in the moving image, both in RAS+ mm.
+/// An affine map from points in the fixed image to points in the moving image, both in RAS+ mm.
 ///
 /// A moved image therefore takes its value at `x` from the moving image at `apply(x)`: the direction that ITK and
 /// NiftyReg store as well.
@@ -11,7 +11,7 @@ use nalgebra::{Matrix3, Matrix4, Vector3};
 pub struct Transform(Matrix4<f64>);
 
 impl Transform {
-    /// The map that leaves everything in its place.
+    /// The identity.
     pub fn identity() -> Self {
         Self(Matrix4::identity())
     }
@@ -39,36 +39,36 @@ impl Transform {
         self.0.fixed_view::<3, 3>(0, 0).into_owned()
     }
 
-    /// Where the origin comes to lie, in mm.
+    /// The image of the origin, in mm.
     pub fn translation(&self) -> Vector3<f64> {
         self.0.fixed_view::<3, 1>(0, 3).into_owned()
     }
 
-    /// Where a place of the fixed image (mm) lies in the moving image (mm).
+    /// The point of the moving image (mm) for a point of the fixed image (mm).
     pub fn apply(&self, place: [f64; 3]) -> [f64; 3] {
         (self.linear() * Vector3::from(place) + self.translation()).into()
     }
 
-    /// The map back, or `None` where the matrix is singular or not finite.
+    /// The inverse, or `None` where the matrix is singular or not finite.
     pub fn inverse(&self) -> Option<Self> {
         Some(Self(*Affine::from_matrix(self.0).inverse()?.matrix()))
     }
 
-    /// `self` after `first`: a place goes through `first`, then through `self`.
+    /// The composition that applies `first` and then `self`.
     pub fn after(&self, first: &Self) -> Self {
         Self(self.0 * first.0)
     }
 
-    /// The grid of the moving image as the fixed image sees it: the same voxels, each at the place in the fixed
-    /// image that it shows. `None` where the map has no inverse.
+    /// The grid of the moving image in the space of the fixed image: the same voxels, each at the point of the fixed
+    /// image that it corresponds to. `None` if the map has no inverse.
     ///
-    /// Interpolating a volume of this grid moves it, in one interpolation together with any other resampling.
+    /// Resampling a volume on this grid applies the transform, in the same interpolation as any other resampling.
     pub fn moved(&self, moving: &Grid) -> Option<Grid> {
         let back = Affine::from_matrix(self.inverse()?.0);
         Some(Grid::new(moving.shape, back.after(&moving.affine)))
     }
 
-    /// The volume with the grid that [`Transform::moved`] gives it. No voxel changes.
+    /// The volume on the grid that [`Transform::moved`] returns. No voxel changes.
     pub fn move_volume<T: Copy>(&self, volume: Volume<T>) -> Option<Volume<T>> {
         let grid = self.moved(volume.grid())?;
         Some(Volume::new(grid, volume.into_voxels()))
@@ -95,7 +95,7 @@ impl Transform {
         ((self.rotation().trace() - 1.0) / 2.0).clamp(-1.0, 1.0).acos().to_degrees()
     }
 
-    /// How far apart this map and another one take a place, in mm.
+    /// The distance between the images of a point under this map and another one, in mm.
     pub fn distance_mm(&self, other: &Self, place: [f64; 3]) -> f64 {
         (Vector3::from(self.apply(place)) - Vector3::from(other.apply(place))).norm()
     }

@@ -1,20 +1,20 @@
-//! Whether a registration can be right.
+//! Judges whether a registration can be right.
 
 use crate::motion::Motion;
 use crate::mutual_information::Likeness;
 use crate::{Error, Result, Transform};
 
-/// Least share of the points that must fall into the moving image.
+/// The least share of the points that must fall into the moving image.
 const LEAST_OVERLAP: f64 = 0.4;
-/// Bounds of the stretch along any direction: from an infant's head to an adult's.
+/// Limits of the stretch along any direction: from an infant's head to an adult's.
 const SCALES: [f64; 2] = [0.6, 1.6];
-/// Bound of the ratio between the largest and the smallest stretch: heads differ in size more than in shape.
+/// Limit of the ratio between the largest and the smallest stretch: heads differ in size more than in shape.
 const LARGEST_DISTORTION: f64 = 1.5;
 
-/// Least part of one image's foreground that the other's must have: a slab of a brain in a head has more, a lesion less.
+/// The least size of one image's foreground relative to the other's: a slab of a brain in a head has more, a lesion less.
 const LEAST_VIEW: f64 = 0.1;
 
-/// Refuses images of which one shows next to nothing of the other: what is small finds a place anywhere.
+/// Refuses images of which one shows very little of the other: a small object fits anywhere.
 pub(crate) fn judge_sizes(fixed_mm3: f64, moving_mm3: f64) -> Result<()> {
     if fixed_mm3.min(moving_mm3) >= LEAST_VIEW * fixed_mm3.max(moving_mm3) {
         return Ok(());
@@ -25,7 +25,7 @@ pub(crate) fn judge_sizes(fixed_mm3: f64, moving_mm3: f64) -> Result<()> {
     )))
 }
 
-/// Refuses what cannot be right.
+/// Refuses a registration that cannot be right.
 pub(crate) fn judge(
     transform: &Transform,
     motion: Motion,
@@ -39,7 +39,7 @@ pub(crate) fn judge(
     }
     if similarity.is_nan() || similarity < least_similarity {
         return Err(Error::failed(format!(
-            "the images are too unlike: similarity {similarity:.3}, less than {least_similarity}"
+            "the images are too dissimilar: similarity {similarity:.3}, less than {least_similarity}"
         )));
     }
     let [largest, middle, smallest] = transform.scales();
@@ -48,7 +48,7 @@ pub(crate) fn judge(
         && !(smallest >= low && largest <= high && largest / smallest <= LARGEST_DISTORTION)
     {
         return Err(Error::failed(format!(
-            "stretches of {largest:.2}, {middle:.2} and {smallest:.2} are not those between two heads"
+            "stretches of {largest:.2}, {middle:.2} and {smallest:.2} are more than two heads can differ by"
         )));
     }
     Ok(())
