@@ -1,27 +1,27 @@
-//! The slow shading that receive coils lay over an image, found and taken away.
+//! Finds and removes the smooth shading that receive coils add to an image.
 //!
 //! N4 (Tustison and others, "N4ITK: improved N3 bias correction", 2010): the histogram of the logarithm is sharpened by
-//! undoing a Gaussian blur (Sled and others, 1998), the sharpened values minus the seen ones are what shading there
-//! is left, and a B-spline is laid through them (Lee and others, 1997); again and again, on ever finer lattices.
+//! undoing a Gaussian blur (Sled and others, 1998), the difference between observed and sharpened values estimates the
+//! remaining shading, and a B-spline is fitted to it (Lee and others, 1997). This is repeated on ever finer lattices.
 
 use brainmvp_volume::{Grid, Volume};
 use rayon::prelude::*;
 
-/// Spans of the lattices along each axis, level by level.
+/// The spans of the lattice along each axis, for each level.
 const LEVELS: [usize; 3] = [1, 2, 4];
 const ROUNDS: usize = 30;
 /// A round that changes the field by less than this (relative, root mean square) ends its level.
 const CONVERGED: f64 = 1e-3;
 /// Bins of the histogram of logarithms.
 const BINS: usize = 200;
-/// Full width at half maximum of the blur that shading is taken for, in logarithms.
+/// Full width at half maximum of the blur that models the shading, in logarithms.
 const WIDTH: f64 = 0.15;
-/// Noise of the Wiener filter that undoes the blur.
+/// The noise term of the Wiener filter that undoes the blur.
 const NOISE: f64 = 0.01;
-/// The field is sought on about every fourth mm.
+/// The field is estimated from samples about 4 mm apart.
 const SAMPLE_MM: f64 = 4.0;
 
-/// A smooth field of logarithms over a grid: cubic B-splines, a lattice a level.
+/// A smooth field of logarithms over a grid: cubic B-splines, one lattice per level.
 #[derive(Debug, Clone)]
 pub struct BiasField {
     shape: [usize; 3],
@@ -30,8 +30,8 @@ pub struct BiasField {
     range: [f64; 2],
 }
 
-/// Finds the field of an image from the voxels that are `inside` and above 0; `None` where these are fewer than a
-/// thousand samples or all alike.
+/// Finds the field of an image from the voxels that are `inside` and above 0; `None` if there are fewer than a thousand
+/// samples or all are equal.
 pub fn find_bias_field(image: &Volume, inside: impl Fn(usize) -> bool + Sync) -> Option<BiasField> {
     let samples = Sample::of(image, inside);
     if samples.len() < 1000 {
@@ -49,7 +49,7 @@ pub fn find_bias_field(image: &Volume, inside: impl Fn(usize) -> bool + Sync) ->
             let steps: Vec<f64> = samples.par_iter().map(|s| change.at(s.place)).collect();
             field.iter_mut().zip(&steps).for_each(|(field, step)| *field += step);
             level.add(&change);
-            // The mean is no shading.
+            // The mean is not shading.
             let mean = steps.iter().sum::<f64>() / steps.len() as f64;
             let spread = steps.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / steps.len() as f64;
             if spread.sqrt() < CONVERGED {
@@ -93,7 +93,7 @@ impl BiasField {
     }
 }
 
-/// A voxel: its place from 0 to 1 along each axis, and the logarithm of its value.
+/// A sample: its position from 0 to 1 along each axis, and the logarithm of its value.
 struct Sample {
     place: [f64; 3],
     value: f64,
@@ -127,7 +127,7 @@ struct Lattice {
     points: Vec<f64>,
 }
 
-/// The first of the four control points that reach a place, and their weights.
+/// The first of the four control points that affect a position, and their weights.
 fn taps(place: f64, spans: usize) -> (usize, [f64; 4]) {
     let at = place * spans as f64;
     let first = (at as usize).min(spans - 1);
@@ -142,7 +142,7 @@ impl Lattice {
         Self { spans, points: vec![0.0; (spans + 3).pow(3)] }
     }
 
-    /// The lattice that approximates values at places (Lee and others, 1997, section 3.1).
+    /// The lattice that approximates values at given positions (Lee and others, 1997, section 3.1).
     fn through(spans: usize, samples: &[Sample], values: &[f64]) -> Self {
         let mut lattice = Self::new(spans);
         let mut weights = vec![0.0; lattice.points.len()];
@@ -168,7 +168,7 @@ impl Lattice {
         self.points.iter_mut().zip(&other.points).for_each(|(a, b)| *a += b);
     }
 
-    /// The control points along x of the row through a place.
+    /// The control points along x for the row through a position.
     fn row(&self, place: [f64; 3]) -> Vec<f64> {
         let length = self.spans + 3;
         let [(y, y_weights), (z, z_weights)] = [place[1], place[2]].map(|place| taps(place, self.spans));
@@ -183,13 +183,13 @@ impl Lattice {
     }
 }
 
-/// The value at a place along a row of control points.
+/// The value at a position along a row of control points.
 fn along(row: &[f64], place: f64) -> f64 {
     let (first, weights) = taps(place, row.len() - 3);
     weights.iter().zip(&row[first..]).map(|(weight, point)| weight * point).sum()
 }
 
-/// The 64 control points that reach a place, with their weights.
+/// The 64 control points that affect a position, with their weights.
 fn reached(axes: [(usize, [f64; 4]); 3], spans: usize) -> impl Iterator<Item = (usize, f64)> {
     let length = spans + 3;
     let [(x, x_weights), (y, y_weights), (z, z_weights)] = axes;
@@ -199,7 +199,7 @@ fn reached(axes: [(usize, [f64; 4]); 3], spans: usize) -> impl Iterator<Item = (
     })
 }
 
-/// What each value is expected to be without the blur that shading lays over their histogram; `None` where all are
+/// The expected value of each sample without the blur that shading causes in the histogram; `None` if all are
 /// alike.
 fn sharpened(values: &[f64]) -> Option<Vec<f64>> {
     let (low, high) =
@@ -290,7 +290,7 @@ mod tests {
         let values: Vec<[f64; 2]> = (0..64_i32).map(|i| [f64::from(i * 37 % 11), 0.0]).collect();
         let back = transform(&transform(&values, -1.0), 1.0);
         assert!(values.iter().zip(back).all(|(a, b)| (a[0] - b[0] / 64.0).abs() < 1e-9 && b[1].abs() < 1e-9));
-        // Of one wave, one frequency.
+        // One wave has one frequency.
         let wave: Vec<f64> =
             (0..64).map(|i| (std::f64::consts::TAU * 5.0 * f64::from(i) / 64.0).cos()).collect();
         let spectrum = transform(&real(&wave), -1.0);

@@ -1,4 +1,4 @@
-//! One scale of grey values for all images of a modality, learnt from a cohort.
+//! A common scale of grey values for all images of a modality, learnt from a cohort.
 //!
 //! Source: Nyúl, Udupa and Zhang, New variants of a method of MRI scale standardization, IEEE Transactions on Medical
 //! Imaging 19, 2000 (their method L4 with deciles); the landmarks as in Shah et al., Evaluating intensity normalization on MRIs of human
@@ -17,18 +17,18 @@ use crate::{Error, Result, percentiles};
 /// How many landmarks an image has.
 const COUNT: usize = 11;
 
-/// The percentiles of the brain that are brought to the same place in every image.
+/// The percentiles of the brain that are mapped to the same values in every image.
 pub const LANDMARK_PERCENTILES: [f64; COUNT] =
     [1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0];
 
-/// Where the outermost landmarks come to lie. What is brighter than nearly all of a brain (contrast agent, oedema) keeps its
-/// differences up to 1.
+/// The values of the outermost landmarks. Voxels brighter than nearly all of a brain (contrast agent, oedema) keep
+/// their differences, up to 1.
 pub const STANDARD_RANGE: [f64; 2] = [0.1, 0.8];
 
-/// A scale learnt from fewer images than this is that of these patients.
+/// A scale learnt from fewer images than this would be specific to those patients.
 const FEWEST_IMAGES: usize = 5;
 
-/// The standard scale of each modality: where the landmarks of an image are brought to.
+/// The standard scale of each modality: the values that the landmarks of an image are mapped to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "LandmarksFile", into = "LandmarksFile")]
 pub struct Landmarks(BTreeMap<Modality, Standard>);
@@ -39,11 +39,11 @@ pub struct Landmarks(BTreeMap<Modality, Standard>);
 pub struct Standard {
     /// How many images it was learnt from.
     pub images: usize,
-    /// Where the [`LANDMARK_PERCENTILES`] come to lie; never falling.
+    /// The values of the [`LANDMARK_PERCENTILES`]; never decreasing.
     pub landmarks: [f64; COUNT],
 }
 
-/// The file, which says what it is.
+/// The file's contents, with its format and version.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LandmarksFile {
@@ -56,26 +56,26 @@ struct LandmarksFile {
 const FORMAT: &str = "brainmvp-landmarks";
 const VERSION: u32 = 1;
 
-/// What was learnt, and from what not.
+/// What was learnt, and what was left out.
 #[derive(Debug, Clone)]
 pub struct Learnt {
     /// The standard scales.
     pub landmarks: Landmarks,
-    /// Modalities of too few images for a scale, with their number.
+    /// Modalities with too few images for a scale, and their number.
     pub too_few: BTreeMap<Modality, usize>,
     /// Images that could not be used, and why.
     pub left_out: Vec<String>,
 }
 
 impl Landmarks {
-    /// Learns the scales from the prepared cases that are not test cases, one after the other.
+    /// Learns the scales from the prepared cases that are not test cases, one at a time.
     ///
-    /// Each image's landmarks are moved and stretched so that the outermost lie at [`STANDARD_RANGE`]; their means are the
-    /// standard. Since that undoes any earlier move and stretch, the cases may have been scaled before,
-    /// as long as no more than a hundredth of the brain was clipped: by z-scores, not by percentiles of the volume.
+    /// Each image's landmarks are scaled linearly so that the outermost are at [`STANDARD_RANGE`]; their means are the
+    /// standard. Since that undoes any earlier linear scaling, the cases may have been scaled before, as long as no
+    /// more than 1 % of the brain was clipped: with z-scores, not with percentiles of the volume.
     ///
     /// # Errors
-    /// [`Error::Config`] where no modality has the images that it takes.
+    /// [`Error::Config`] where no modality has enough images.
     pub fn learn(cache: &Cache, progress: &dyn Fn(usize)) -> Result<Learnt> {
         let mut sums: BTreeMap<Modality, Standard> = BTreeMap::new();
         let mut left_out = Vec::new();
@@ -109,17 +109,17 @@ impl Landmarks {
         Ok(Learnt { landmarks: Self(landmarks), too_few, left_out })
     }
 
-    /// Reads a file of [`Landmarks::save`].
+    /// Reads a file that [`Landmarks::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read, [`Error::Config`] where it is something else.
+    /// [`Error::Io`] where it cannot be read, [`Error::Config`] where it is not a file of landmarks.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
         serde_json::from_slice(&text)
             .map_err(|e| Error::config(format!("{}: not a file of landmarks: {e}", path.display())))
     }
 
-    /// Writes the landmarks as JSON, all or nothing.
+    /// Writes the landmarks as JSON, completely or not at all.
     ///
     /// # Errors
     /// Where the file cannot be written.
@@ -157,24 +157,24 @@ impl Standard {
         self
     }
 
-    /// The scale from an image with the given landmarks to the standard: straight between neighbours, and beyond the
-    /// outermost as between the two next to them.
+    /// The scale from an image with the given landmarks to the standard: linear between neighbours, and continued
+    /// linearly beyond the outermost.
     pub(crate) fn scale_from(&self, own: &[f64; COUNT]) -> StandardScale {
-        // A landmark that equals the one before is left out: there is no line between them.
-        let mut points = vec![(own[0], self.landmarks[0])];
-        for (from, to) in own.iter().copied().zip(self.landmarks).skip(1) {
+        // A landmark that equals the previous one is left out: there is no line between them.
+        let mut points: Vec<(f64, f64)> = Vec::new();
+        for (from, to) in own.iter().copied().zip(self.landmarks) {
             match points.last_mut() {
-                Some(last) if from > last.0 => points.push((from, to)),
-                Some(last) => last.1 = to,
-                None => {}
+                Some(last) if from <= last.0 => last.1 = to,
+                _ => points.push((from, to)),
             }
         }
         StandardScale { points }
     }
 }
 
-/// A rising line of straight pieces.
+/// An increasing, piecewise linear function.
 pub(crate) struct StandardScale {
+    /// At least one.
     points: Vec<(f64, f64)>,
 }
 
@@ -184,8 +184,8 @@ impl StandardScale {
         let piece = self.points.partition_point(|(from, _)| *from <= value).saturating_sub(1).min(last);
         match self.points[piece..] {
             [(a, to_a), (b, to_b), ..] => to_a + (value - a) / (b - a) * (to_b - to_a),
-            [(_, to), ..] => to,
-            [] => value,
+            [(_, to)] => to,
+            [] => unreachable!("a scale has a point for every landmark that differs"),
         }
     }
 }
@@ -193,7 +193,7 @@ impl StandardScale {
 /// The landmarks of some values.
 ///
 /// # Errors
-/// In words, where they have no percentiles or no range.
+/// As a sentence, if they have no percentiles or no range.
 pub(crate) fn landmarks_of(values: &[f32]) -> std::result::Result<[f64; COUNT], String> {
     let found = percentiles(values, LANDMARK_PERCENTILES).map_err(|e| e.to_string())?.map(f64::from);
     let [low, high] = [found[0], found[COUNT - 1]];
@@ -204,12 +204,12 @@ pub(crate) fn landmarks_of(values: &[f32]) -> std::result::Result<[f64; COUNT], 
     }
 }
 
-/// The landmarks of a prepared image, the outermost at [`STANDARD_RANGE`].
+/// The landmarks of a prepared image, scaled so that the outermost are at [`STANDARD_RANGE`].
 fn standardised(case: &PreparedCase, modality: Modality) -> std::result::Result<[f64; COUNT], String> {
     let shape = case.shape();
     let mut values = vec![0.0; shape.iter().product()];
     case.read_patch(modality, [0; 3], shape, &mut values).map_err(|e| e.to_string())?;
-    // Outside the brain, and where the image does not reach, a prepared image is 0.
+    // Outside the brain, and where the original image does not reach, a prepared image is 0.
     values.retain(|value| *value != 0.0);
     let own = landmarks_of(&values)?;
     let (low, high) = (own[0], own[COUNT - 1]);
@@ -251,7 +251,7 @@ impl TryFrom<LandmarksFile> for Landmarks {
             let values = &standard.landmarks;
             let rises = values.is_sorted() && values[0] < values[COUNT - 1];
             if !rises || !(0.0..=1.0).contains(&values[0]) || !(0.0..=1.0).contains(&values[COUNT - 1]) {
-                return Err(format!("{modality}: the landmarks {values:?} do not rise within 0 and 1"));
+                return Err(format!("{modality}: the landmarks {values:?} do not increase from 0 to 1"));
             }
         }
         Ok(Self(file.modalities))

@@ -1,9 +1,9 @@
-//! A budget of memory that cases share.
+//! A memory budget shared by all cases.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Lets cases begin as long as their estimated bytes fit a budget. A case that is larger than the whole budget runs
-/// alone, so that every case may run.
+/// Lets cases start as long as their estimated bytes fit a budget. A case that is larger than the whole budget runs
+/// alone, so that every case can run.
 #[derive(Debug)]
 pub struct MemoryGate {
     budget_bytes: u64,
@@ -24,7 +24,7 @@ impl MemoryGate {
         Self { budget_bytes, used_bytes: Mutex::new(0), freed: Condvar::new() }
     }
 
-    /// Waits until `bytes` fit the budget, or nothing else is in use.
+    /// Waits until `bytes` fit the budget, or nothing is in use.
     pub fn acquire(&self, bytes: u64) -> Permit<'_> {
         let full = |used: &mut u64| *used > 0 && used.saturating_add(bytes) > self.budget_bytes;
         let used = self.freed.wait_while(self.lock(), full);
@@ -34,7 +34,7 @@ impl MemoryGate {
     }
 
     fn lock(&self) -> MutexGuard<'_, u64> {
-        // A number cannot be left half changed, so a panic elsewhere spoils nothing.
+        // A number cannot be left half changed, so a panic elsewhere does no harm.
         self.used_bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

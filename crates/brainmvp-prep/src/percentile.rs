@@ -4,14 +4,14 @@ use rayon::prelude::*;
 
 const BUCKETS: usize = 1 << 16;
 
-/// Values that are looked at together.
+/// The number of values processed together.
 const BLOCK: usize = 64;
 
-/// Percentiles (0 to 100) of all values, linear between neighbours as numpy's default:
-/// the value at place `q / 100 * (n - 1)` of the sorted values.
+/// Percentiles (0 to 100) of all values, with linear interpolation as in numpy's default: the value at index `q / 100 *
+/// (n - 1)` of the sorted values.
 ///
-/// Two counting passes over the values, by the upper and by the lower half of their bits, in an order of the bits
-/// that is the order of the numbers. No copy of the values is made, and any distribution takes the same time.
+/// Counts the values in two passes, by the upper and by the lower half of their bits, after mapping the bits so that
+/// they sort like the numbers. The values are not copied, and every distribution takes the same time.
 ///
 /// # Errors
 /// [`NoPercentiles`] where there are no values, or some are not finite.
@@ -43,19 +43,19 @@ pub enum NoPercentiles {
     /// Some are NaN or infinite.
     #[error("{voxels} voxels are NaN or infinite")]
     NotFinite {
-        /// How many.
+        /// Their number.
         voxels: usize,
     },
 }
 
-/// How many values have which upper 16 bits. Zeros, most of a stripped volume, are counted apart: adding to one
-/// counter over and over is slow.
+/// The number of values for each pattern of the upper 16 bits. Zeros, most of a stripped volume, are counted
+/// separately: incrementing one counter over and over is slow.
 struct UpperCounts {
     buckets: Vec<u32>,
     zeros: usize,
 }
 
-/// Where a rank lies.
+/// The bucket of a rank.
 #[derive(Clone, Copy)]
 enum Place {
     Zero,
@@ -90,7 +90,7 @@ impl UpperCounts {
         self.buckets[..=last].iter().chain(&self.buckets[first..]).map(|&n| n as usize).sum()
     }
 
-    /// Finds the place of the value of this rank, counted from 0.
+    /// Finds the bucket of the value with this rank, counted from 0.
     fn place(&self, mut rank: usize) -> Place {
         for (bucket, &count) in self.buckets.iter().enumerate() {
             if bucket == BUCKETS / 2 {
@@ -104,11 +104,12 @@ impl UpperCounts {
             }
             rank -= count as usize;
         }
-        Place::Zero
+        unreachable!("a rank below the number of values lies in a bucket")
     }
 }
 
 /// The values of the given ranks.
+#[expect(clippy::expect_used, reason = "the second pass counts what the first has counted")]
 fn select(values: &[f32], counts: &UpperCounts, ranks: &[usize]) -> Vec<f32> {
     let places: Vec<Place> = ranks.iter().map(|&rank| counts.place(rank)).collect();
     let mut wanted: Vec<usize> = places.iter().filter_map(Place::bucket).collect();
@@ -121,10 +122,11 @@ fn select(values: &[f32], counts: &UpperCounts, ranks: &[usize]) -> Vec<f32> {
         let counts = &lower[slot * BUCKETS..][..BUCKETS];
         let within = counts.iter().position(|&n| {
             let here = rank < n as usize;
-            rank = rank.saturating_sub(n as usize);
+            rank -= if here { 0 } else { n as usize };
             here
         });
-        from_ordered((bucket << 16 | within.unwrap_or(0)) as u32)
+        let within = within.expect("both passes count the same values");
+        from_ordered((bucket << 16 | within) as u32)
     };
     places.iter().map(value).collect()
 }
@@ -138,11 +140,11 @@ impl Place {
     }
 }
 
-/// For each wanted bucket in turn, how many of its values have which lower 16 bits.
+/// For each wanted bucket in turn, the number of its values for each pattern of the lower 16 bits.
 fn lower_counts(values: &[f32], wanted: &[usize]) -> Vec<u32> {
     let empty = || vec![0_u32; wanted.len() * BUCKETS];
     let count = |mut counts: Vec<u32>, chunk: &[f32]| {
-        // A bucket is the values between two; few blocks have any.
+        // A bucket covers the values between two bounds; few blocks have any.
         for (slot, &bucket) in wanted.iter().enumerate() {
             let [first, last] = [bucket << 16, bucket << 16 | 0xFFFF].map(|key| from_ordered(key as u32));
             let inside = |value: f32| first <= value && value <= last && value != 0.0;
@@ -163,13 +165,13 @@ fn lower_counts(values: &[f32], wanted: &[usize]) -> Vec<u32> {
     pieces(values).fold(empty, count).reduce(empty, plus)
 }
 
-/// One piece of work for each thread: a piece brings a histogram of its own, which must be small against it.
+/// One piece of work per thread: each piece needs its own histogram, which must be small in comparison.
 fn pieces(values: &[f32]) -> impl IndexedParallelIterator<Item = &[f32]> {
     const SMALLEST: usize = 1 << 18;
     values.par_chunks(values.len().div_ceil(rayon::current_num_threads()).max(SMALLEST))
 }
 
-/// Bits whose order as integers is the order of the numbers.
+/// Bits that sort as integers in the order of the numbers.
 fn ordered(value: f32) -> u32 {
     let bits = value.to_bits();
     let negative = (bits as i32 >> 31) as u32;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Share `index` of `count`, from 1: every `count`-th case of the cohort, so that shares are alike.
+/// Share `index` of `count`, from 1: every `count`-th case of the cohort, so that shares are similar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     index: usize,
@@ -19,12 +19,12 @@ impl Shard {
         (1..=count).contains(&index).then_some(Self { index, count })
     }
 
-    /// Whether there are others.
+    /// Whether there are other shares.
     pub fn is_part(self) -> bool {
         self.count > 1
     }
 
-    /// Those of a list that belong to the share.
+    /// The items of a list that belong to the share.
     pub fn of<T>(self, all: &[T]) -> impl Iterator<Item = &T> {
         all.iter().skip(self.index - 1).step_by(self.count)
     }
@@ -44,7 +44,7 @@ impl FromStr for Shard {
         let numbers =
             text.split_once('/').and_then(|(i, n)| Some((i.trim().parse().ok()?, n.trim().parse().ok()?)));
         let shard = numbers.and_then(|(index, count)| Self::new(index, count));
-        shard.ok_or_else(|| format!("'{text}' is no share: write I/N with I from 1 to N, e.g. 2/8"))
+        shard.ok_or_else(|| format!("'{text}' is not a share: write I/N with I from 1 to N, e.g. 2/8"))
     }
 }
 

@@ -1,10 +1,10 @@
-//! The smoothest border that fits what each voxel says.
+//! The smoothest border that fits the evidence of each voxel.
 
 use rayon::prelude::*;
 
-/// Finds the share `u` of 0 to 1 of each voxel that minimises `smoothness * |grad u| + cost * u`, summed over voxels:
+/// Finds the share `u` from 0 to 1 of each voxel that minimises `smoothness * |grad u| + cost * u`, summed over voxels:
 /// the convex form of two-region segmentation (Chan, Esedoglu, Nikolova, 2006), by the primal-dual method of Chambolle
-/// and Pock (2011). `cost` is below 0 where a voxel belongs inside; `start` is where the search begins.
+/// and Pock (2011). `cost` is below 0 where a voxel belongs inside; `start` is the starting point of the search.
 pub(super) fn segment(
     cost: &[f32],
     shape: [usize; 3],

@@ -1,4 +1,4 @@
-//! How much each voxel speaks for brain.
+//! The evidence for brain in each voxel.
 
 use super::head::HeadMask;
 use super::morphology::{depth_mm, dilate, fill_holes, heaviest_component};
@@ -7,41 +7,42 @@ use super::working::{WORKING_MM, Working};
 
 const MM: [f64; 3] = [WORKING_MM; 3];
 const BINS: usize = 64;
-/// No value speaks louder than e to the power of this.
+/// The limit of the logarithm of the likelihood ratio that a value can contribute.
 const LOUDEST: f32 = 2.0;
-/// What is brighter than most of the brain may be a lesion, so it speaks less against it.
+/// Voxels brighter than most of the brain may be a lesion, so they count less against it.
 const LOUDEST_BRIGHT: f32 = 1.2;
-/// Values around the brain are taken from a shell this thick.
+/// Values around the brain are sampled in a shell this thick.
 const SHELL_MM: f32 = 15.0;
 /// Skin, fat and bone are together at least about this thick, everywhere over the brain,
 const THINNEST_COVER_MM: f32 = 12.5;
-/// and under the vertex by so much more, with the fluid over the convexity.
+/// and thicker by this under the vertex, with the fluid over the convexity.
 const MORE_AT_VERTEX_MM: f32 = 3.0;
-/// Under the vault what lies deeper than this is most likely brain.
+/// Under the vault, anything deeper than this is most likely brain.
 const USUAL_COVER_MM: f32 = 15.0;
 /// Bridges of tissue narrower than twice this do not join scalp or muscle to the brain.
 const BRIDGE_MM: f32 = 3.0;
-/// What is nearer than this to the tissue that holds together is part of it again.
+/// Voxels closer than this to the connected tissue belong to it again.
 const REACH_MM: f32 = 5.5;
 
-/// How much is known of where the brain lies.
+/// How well the position of the brain is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Stage {
-    /// The prior may lie off: values nearer than so many mm to its border, on either side, teach nothing.
+    /// The prior may be misplaced: values within this many mm of its border, on either side, are not used.
     Placing { margin_mm: f32 },
-    /// The border is being found. (Only now is the cover known to be thicker above: sooner, that would push the prior down.)
+    /// The border is being found. (Only then is the cover assumed to be thicker above: earlier, that would push the
+    /// prior down.)
     Border,
 }
 
-/// What there is to see.
+/// The images of a head on the working grid.
 pub(super) struct Evidence<'a> {
     pub(super) working: &'a Working,
     pub(super) head: &'a HeadMask,
 }
 
 impl Evidence<'_> {
-    /// For each voxel the logarithm of how much likelier it is brain than not, by its values, by the depth below the
-    /// skin and by what it hangs together with. `share` is the brain as known so far, `depth` the prior's.
+    /// For each voxel the log likelihood ratio of brain against anything else, from its values, its depth below the
+    /// skin and the tissue it is connected to. `share` is the current estimate of the brain, `depth` that of the prior.
     pub(super) fn of(&self, share: &[f32], depth: &[f32], pose: &Pose, stage: Stage) -> Vec<f32> {
         let (margin_mm, more_at_vertex_mm) = match stage {
             Stage::Placing { margin_mm } => (margin_mm, 0.0),
@@ -58,7 +59,7 @@ impl Evidence<'_> {
         let inside: Vec<bool> = share.iter().map(|s| *s > 0.5).collect();
         let outside: Vec<bool> = inside.iter().map(|v| !v).collect();
         let (within, without) = (depth_mm(&inside, shape, MM), depth_mm(&outside, shape, MM));
-        // Images that agree tell more than one does, but not so much as if each saw something else.
+        // Images that agree are stronger evidence than one alone, but not as strong as independent observations.
         let weight = 1.0 / (self.working.images.len() as f32).sqrt();
         let mut likely = vec![0.0; share.len()];
         for image in &self.working.images {
@@ -95,7 +96,7 @@ impl Evidence<'_> {
         }
     }
 
-    /// Takes the likelihood from tissue that does not hang together with the middle of the brain.
+    /// Removes the likelihood of tissue that is not connected to the middle of the brain.
     fn detach(&self, likely: &mut [f32], depth: &[f32]) {
         let shape = self.working.grid.shape;
         let tissue: Vec<bool> = likely.iter().zip(depth).map(|(l, d)| *l > 0.0 && *d > -18.0).collect();
@@ -109,7 +110,7 @@ impl Evidence<'_> {
     }
 }
 
-/// Leaves one part without holes, and fills the cisterns and sulci that lie within the prior's shape.
+/// Keeps one component, without holes, and fills the cisterns and sulci within the prior's shape.
 pub(super) fn clean(share: &mut [f32], shape: [usize; 3], depth: &[f32]) {
     const CLOSE_MM: f32 = 8.0;
     let inside: Vec<bool> = share.iter().map(|v| *v > 0.5).collect();
@@ -128,13 +129,13 @@ pub(super) fn clean(share: &mut [f32], shape: [usize; 3], depth: &[f32]) {
         .for_each(|(share, _)| *share = share.max(0.75));
 }
 
-/// What is left of a mask without its rim: the part deepest in the prior.
+/// The component of the eroded mask that is deepest in the prior.
 fn held_together(inside: &[bool], shape: [usize; 3], depth: &[f32], rim_mm: f32) -> Vec<bool> {
     let core: Vec<bool> = depth_mm(inside, shape, MM).iter().map(|d| *d > rim_mm).collect();
     heaviest_component(&core, shape, |voxel| depth[voxel].max(0.0))
 }
 
-/// How often values between 0 and 2 occur.
+/// A histogram of values between 0 and 2.
 struct Histogram([f32; BINS]);
 
 fn bin(value: f32) -> usize {
@@ -157,7 +158,7 @@ impl Histogram {
         reached.unwrap_or(BINS)
     }
 
-    /// Smoothed and normalised; no bin is empty, since a value never seen says nothing.
+    /// Smoothed and normalised; no bin is empty, since a value that was never seen is not evidence.
     fn density(&self) -> [f32; BINS] {
         const KERNEL: [f32; 5] = [0.06, 0.24, 0.4, 0.24, 0.06];
         const LEAST: f32 = 2e-3;

@@ -1,4 +1,4 @@
-//! The head in an image, how deep its voxels lie, and where in it a brain stands.
+//! The head in an image, the depth of its voxels, and the position of the brain in it.
 
 use brainmvp_volume::{Affine, Grid};
 
@@ -7,31 +7,31 @@ use super::working::{WORKING_MM, Working};
 
 /// Voxels darker than this share of the brightest tissue are air, bone or fluid.
 const DARK: f32 = 0.12;
-/// Air reaches a voxel only by ways twice as wide; the skull is thinner.
+/// Air only spreads through passages twice as wide as this; the skull is thinner.
 const BONE_MM: f32 = 5.0;
-/// Radius of the sphere that the top of a head is taken for where the field of view cuts it off.
+/// The radius of the sphere that stands in for the top of a head where the field of view cuts it off.
 const TOP_RADIUS_MM: f64 = 150.0;
-/// From the top of the scalp down to the middle of the brain.
+/// The distance from the top of the scalp down to the middle of the brain.
 const TOP_TO_CENTRE_MM: f64 = 92.0;
-/// The smallest cross-section that is a head and no noise.
+/// The smallest cross-section of a head, larger than noise.
 const SMALLEST_MM2: f64 = 1500.0;
-/// From the top down as much is looked at: brains are below 17 cm high.
+/// How far below the top the brain is searched for: brains are less than 17 cm high.
 const HEIGHT_MM: f64 = 190.0;
 
 /// The head on the working grid.
 pub(super) struct HeadMask {
     /// Whether a voxel is anything but the air around the head.
     pub(super) inside: Vec<bool>,
-    /// How deep each voxel lies below the skin, mm.
+    /// The depth of each voxel below the skin, mm.
     pub(super) below_skin_mm: Vec<f32>,
     /// The uppermost slice with a head in it.
     top: usize,
-    /// How far the head reaches beyond that slice, mm.
+    /// How far the head extends beyond that slice, mm.
     above_mm: f64,
 }
 
 impl HeadMask {
-    /// Everything but the air around; `None` where nothing is as wide as a head.
+    /// Everything but the surrounding air; `None` if nothing is as wide as a head.
     pub(super) fn of(working: &Working) -> Option<Self> {
         let shape = working.grid.shape;
         let mm = [WORKING_MM; 3];
@@ -55,7 +55,7 @@ impl HeadMask {
         Some(Self { inside, below_skin_mm, top, above_mm })
     }
 
-    /// Where the middle of the brain is to be looked for first, in world mm: below the top, in the middle of the vault.
+    /// The first guess for the middle of the brain, in world mm: below the top, in the middle of the vault.
     pub(super) fn brain_centre_mm(&self, working: &Working) -> [f64; 3] {
         let (mut sum, mut count) = ([0.0; 2], 0.0_f64);
         for (voxel, _) in self.inside.iter().enumerate().filter(|(_, inside)| **inside) {
@@ -71,7 +71,7 @@ impl HeadMask {
         working.grid.affine.to_world([x, y, z])
     }
 
-    /// Head and images in the smallest box of the head, no further down than a brain can reach.
+    /// Head and images cropped to the box of the head, no further down than a brain can extend.
     pub(super) fn cut(self, working: Working) -> (Working, Self) {
         let grid = working.grid;
         let lowest = self.top.saturating_sub((HEIGHT_MM / WORKING_MM) as usize);
@@ -106,8 +106,8 @@ impl HeadMask {
     }
 }
 
-/// Distances to the air. Where the field of view cuts the head off at the top, it goes on as a cap: slices that shrink
-/// as those of a sphere do.
+/// Distances to the air. Where the field of view cuts the head off at the top, a cap is added: slices that shrink as
+/// those of a sphere do.
 fn below_skin_mm(inside: &[bool], [nx, ny, nz]: [usize; 3], top: usize, above_mm: f64) -> Vec<f32> {
     let area = nx * ny;
     let mm = [WORKING_MM; 3];

@@ -1,9 +1,10 @@
-//! Where the brain is in images of a whole head, of any modality, with no more knowledge than a brain's shape.
+//! Finds the brain in images of a whole head, of any modality, from no more knowledge than the shape of a brain.
 //!
-//! On a grid of 2 mm: the head is what is not air; a [`BrainPrior`] is stood below its top; then, in turn, histograms in
-//! and around the brain found so far tell what each voxel looks like, the prior is moved to where brain is likely, and
-//! the smoothest border is found that fits the likelihood, the prior's shape and the depth below the skin. Tissue that
-//! hangs together with the middle of the brain only through narrow bridges (scalp, muscle, eyes) is left out first.
+//! On a grid of 2 mm, the head is everything but air, and a [`BrainPrior`] is placed below its top. Then three steps
+//! alternate: histograms inside and around the current brain give the likelihood of each voxel, the prior is moved to
+//! where brain is likely, and the smoothest border is found that fits the likelihood, the prior's shape and the depth
+//! below the skin. Tissue that is connected to the middle of the brain only through narrow bridges (scalp, muscle,
+//! eyes) is excluded first.
 
 mod contour;
 mod evidence;
@@ -22,10 +23,11 @@ pub use prior::BrainPrior;
 use prior::Pose;
 use working::Working;
 
-/// Millilitres of brains: from a newborn's to the largest adult's, cisterns included. A head has more than three litres.
+/// The range of brain volumes in ml: from a newborn's to the largest adult's, cisterns included. A head has more than
+/// three litres.
 pub const PLAUSIBLE_ML: std::ops::RangeInclusive<f64> = 250.0..=2200.0;
 
-/// A brain mask, 1 inside, and what is worth knowing about it.
+/// A brain mask, 1 inside, and its size.
 #[derive(Debug, Clone)]
 pub struct FoundBrain {
     /// The mask, on the grid of the first image.
@@ -37,31 +39,31 @@ pub struct FoundBrain {
 /// Why no brain was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoBrain {
-    /// There is no image, or one of a single grey value.
+    /// There is no image, or one with a single grey value.
     #[error("there is no image with any contrast")]
     NoContrast,
     /// Nothing in the image is as wide as a head.
     #[error("nothing in the image has the size of a head")]
     NoHead,
-    /// The search ended with nothing.
+    /// The search found nothing.
     #[error("no part of the head looks like a brain")]
     Nothing,
 }
 
-/// Rounds in which the prior alone is moved, before a border is looked for.
+/// The number of rounds in which only the prior is moved, before the border is searched for.
 const POSE_ROUNDS: usize = 3;
-/// Rounds of border and pose.
+/// The number of rounds with border and pose.
 const BORDER_ROUNDS: usize = 3;
-/// Cost of border against that of one voxel (2 mm) being a factor e less likely.
+/// The cost of border, relative to that of one voxel (2 mm) being less likely by a factor of e.
 const SMOOTHNESS: f32 = 1.2;
-/// The prior's depth (mm) at which it outweighs a factor e of likelihood.
+/// The depth (mm) at which the prior outweighs a likelihood ratio of e.
 const PRIOR_MM: f32 = 6.0;
 
-/// Finds the brain in one or more images of a head that lie on each other; the mask has the grid of the first. A few
-/// seconds on two cores.
+/// Finds the brain in one or more aligned images of a head; the mask has the grid of the first. Takes a few seconds on
+/// two cores.
 ///
 /// # Errors
-/// [`NoBrain`] where there is no head in the images. Whether what is found is plausible is for the caller to judge.
+/// [`NoBrain`] where there is no head in the images. Whether the result is plausible is for the caller to judge.
 pub fn find_brain(images: &[&Volume], prior: &BrainPrior) -> Result<FoundBrain, NoBrain> {
     let first = images.first().ok_or(NoBrain::NoContrast)?;
     let working = Working::of(images).ok_or(NoBrain::NoContrast)?;
@@ -89,7 +91,7 @@ fn search(working: &Working, head: &HeadMask, prior: &BrainPrior) -> Vec<f32> {
     let mut depth = prior.placed(&pose).on_grid(grid);
     let as_share = |depth: &[f32]| depth.iter().map(|d| f32::from(u8::from(*d > 0.0))).collect::<Vec<_>>();
     for round in 0..POSE_ROUNDS {
-        // At first the prior may lie off by a centimetre: only its core is surely brain.
+        // At first the prior may be off by a centimetre: only its core is certainly brain.
         let margin_mm = if round == 0 { 6.0 } else { 3.0 };
         let likely = evidence.of(&as_share(&depth), &depth, &pose, Stage::Placing { margin_mm });
         pose = pose.fitted(prior, &likely, grid);
@@ -111,14 +113,15 @@ fn search(working: &Working, head: &HeadMask, prior: &BrainPrior) -> Vec<f32> {
     share
 }
 
-/// The mask of the shares above a half, interpolated first: the border lies between the voxels of the working grid.
+/// The mask of the shares above one half, after interpolation, since the border runs between the voxels of the working
+/// grid.
 fn onto(share: &[f32], from: &Grid, to: &Grid) -> LabelMap {
     let share = Volume::new(*from, share.to_vec());
     onto_grid(&share, to, Interpolation::Trilinear, 0.0).map(|share| u16::from(share > 0.5))
 }
 
-/// Whether an image shows a brain and nothing else: at least a fifth of it has one background value exactly, and what
-/// has not fills no more than the largest brain.
+/// Whether an image shows only a brain: at least a fifth of its voxels have exactly the background value, and the rest
+/// is no larger than the largest brain.
 pub fn is_stripped(image: &Volume) -> bool {
     let background = image.voxels().first().copied().unwrap_or_default();
     let same: usize =

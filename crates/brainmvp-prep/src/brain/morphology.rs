@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 /// The distance in mm from each voxel's centre to the nearest centre of a voxel outside the mask: 0 outside, infinite
-/// where all is inside. `shape` is `[x, y, z]`, `x` fastest.
+/// if all voxels are inside. `shape` is `[x, y, z]`, `x` fastest.
 ///
 /// Felzenszwalb and Huttenlocher, "Distance transforms of sampled functions" (2012): the lower envelope of parabolas,
 /// one axis after the other, so exact.
@@ -20,7 +20,7 @@ pub(crate) fn depth_mm(inside: &[bool], shape: [usize; 3], spacing_mm: [f64; 3])
             envelope.transform(slab, x, nx, ny, y_mm);
         }
     });
-    // Along z a row of columns at a time, gathered so that threads share no slab.
+    // Along z, one row of columns at a time, gathered so that threads do not share slabs.
     let columns: Vec<Vec<f32>> = (0..ny)
         .into_par_iter()
         .map(|y| {
@@ -41,7 +41,7 @@ pub(crate) fn depth_mm(inside: &[bool], shape: [usize; 3], spacing_mm: [f64; 3])
     squares
 }
 
-/// The lower envelope of the parabolas of one line: those that reach it, and from where each is the lowest.
+/// The lower envelope of the parabolas of one line: those that are part of it, and from where on each is the lowest.
 struct Envelope {
     values: Vec<f32>,
     apexes: Vec<(usize, f32)>,
@@ -83,13 +83,13 @@ impl Envelope {
     }
 }
 
-/// The mask and the voxels no further from it than `radius_mm`.
+/// The mask dilated by `radius_mm`.
 pub(crate) fn dilate(inside: &[bool], shape: [usize; 3], spacing_mm: [f64; 3], radius_mm: f32) -> Vec<bool> {
     let outside: Vec<bool> = inside.iter().map(|v| !v).collect();
     depth_mm(&outside, shape, spacing_mm).into_par_iter().map(|depth| depth <= radius_mm).collect()
 }
 
-/// Of the parts of the mask that hang together over faces, the one with the highest sum of `weight`.
+/// The face-connected component of the mask with the highest sum of `weight`.
 pub(crate) fn heaviest_component(
     inside: &[bool],
     shape: [usize; 3],
@@ -122,7 +122,7 @@ pub(crate) fn heaviest_component(
     parts.into_iter().map(|p| p > 0 && p == best.0).collect()
 }
 
-/// Makes everything part of the mask that no path over faces joins to the border of the volume.
+/// Fills the holes of the mask: voxels that are not face-connected to the border of the volume.
 pub(crate) fn fill_holes(inside: &mut [bool], shape: [usize; 3]) {
     let mut air = vec![false; inside.len()];
     let mut stack = Vec::new();
@@ -149,7 +149,7 @@ fn place(voxel: usize, [nx, ny, _]: [usize; 3]) -> [usize; 3] {
     [voxel % nx, voxel / nx % ny, voxel / (nx * ny)]
 }
 
-/// The up to six voxels that share a face with one.
+/// The voxels, at most six, that share a face with a voxel.
 fn neighbours(voxel: usize, shape: [usize; 3]) -> impl Iterator<Item = usize> {
     let place = place(voxel, shape);
     let strides = [1, shape[0], shape[0] * shape[1]];

@@ -1,4 +1,4 @@
-//! What is known of a brain before it is seen: its shape in standard space, and how that lies in an image.
+//! Prior knowledge of a brain: its shape in standard space, and its pose in an image.
 
 use brainmvp_cohort::phantom::brain_depth_mm;
 use brainmvp_volume::{Affine, Grid, LabelMap, Volume};
@@ -26,7 +26,7 @@ impl BrainPrior {
         let shape =
             std::array::from_fn(|i| ((high[i] + MARGIN_MM - origin[i]) / SPACING_MM).ceil() as usize + 1);
         let grid = Grid::new(shape, Affine::from_spacing([SPACING_MM; 3], origin));
-        // On one thread: this may run while others wait for it, which must not be given its parts to do.
+        // On one thread: other threads may be waiting for this, and must not be given parts of it to do.
         let depth = (0..grid.len()).map(|voxel| {
             let at = grid.affine.to_world(grid.voxel(voxel).map(|i| i as f64));
             brain_depth_mm(at.map(|mm| mm as f32))
@@ -34,7 +34,7 @@ impl BrainPrior {
         Self::of_depth(Volume::new(grid, depth.collect()))
     }
 
-    /// The shape of a user's brain mask (above 0 inside), for example that of an atlas; `None` where it is empty or full.
+    /// The shape of a user's brain mask (above 0 inside), for example that of an atlas; `None` if it is empty or full.
     pub fn of_mask(mask: &LabelMap) -> Option<Self> {
         let grid = *mask.grid();
         let inside: Vec<bool> = mask.voxels().iter().map(|v| *v > 0).collect();
@@ -49,6 +49,7 @@ impl BrainPrior {
         Some(Self::of_depth(Volume::new(grid, depth)))
     }
 
+    #[expect(clippy::expect_used, reason = "`of_mask` refuses other grids, and the built-in one is ours")]
     fn of_depth(depth: Volume) -> Self {
         let grid = *depth.grid();
         let (mut sum, mut count) = ([0.0; 3], 0.0_f64);
@@ -57,15 +58,14 @@ impl BrainPrior {
             (0..3).for_each(|i| sum[i] += at[i]);
             count += 1.0;
         }
-        let identity = Affine::from_spacing([1.0; 3], [0.0; 3]);
         Self {
             centre_mm: sum.map(|mm| mm / count.max(1.0)),
-            to_voxel: grid.affine.inverse().unwrap_or(identity),
+            to_voxel: grid.affine.inverse().expect("the mask's grid has a usable affine"),
             depth,
         }
     }
 
-    /// The map from world mm of an image to voxels of the prior, for a brain that lies as `pose` says.
+    /// The map from world mm of an image to voxels of the prior, for a brain in the given pose.
     pub(super) fn placed(&self, pose: &Pose) -> PlacedPrior<'_> {
         let spacing_mm = self.depth.grid().affine.spacing_mm().into_iter().fold(f64::INFINITY, f64::min);
         let map = self.to_voxel.after(&pose.to_standard(self.centre_mm));
@@ -73,7 +73,7 @@ impl BrainPrior {
     }
 }
 
-/// A prior at its place in an image.
+/// A prior placed in an image.
 pub(super) struct PlacedPrior<'a> {
     depth: &'a Volume,
     /// From world mm of the image to voxels of `depth`.
@@ -98,7 +98,7 @@ impl PlacedPrior<'_> {
         depth
     }
 
-    /// Trilinear; beyond the border the depth goes on falling with the distance from it.
+    /// Trilinear; beyond the border the depth keeps decreasing with the distance from it.
     fn at_voxel(&self, index: [f32; 3]) -> f32 {
         let shape = self.depth.shape();
         let mut beyond = 0.0;
@@ -125,23 +125,23 @@ impl PlacedPrior<'_> {
     }
 }
 
-/// Where a brain lies, how it is turned and how large it is, against the prior.
+/// The position, rotation and size of a brain, relative to the prior.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Pose {
     /// The world mm of the prior's centre.
     pub(super) centre_mm: [f64; 3],
-    /// Turns about x (nodding), y and z, in radians.
+    /// Rotations about x (nodding), y and z, in radians.
     pub(super) turn: [f64; 3],
-    /// Logarithm of the size along the brain's axes.
+    /// The logarithm of the relative size along the brain's axes.
     pub(super) log_size: [f64; 3],
 }
 
-/// Angles and sizes beyond these are no pose of a head.
+/// Limits of the angles and sizes of a head.
 const MAX_TURN: f64 = 0.6;
 const MAX_LOG_SIZE: f64 = 0.20;
 
 impl Pose {
-    /// Upright, of the prior's size.
+    /// Upright, with the prior's size.
     pub(super) fn upright(centre_mm: [f64; 3]) -> Self {
         Self { centre_mm, turn: [0.0; 3], log_size: [0.0; 3] }
     }
@@ -154,7 +154,7 @@ impl Pose {
         Affine::from_rows(std::array::from_fn(|r| [linear[(r, 0)], linear[(r, 1)], linear[(r, 2)], shift[r]]))
     }
 
-    /// How high above the centre of the brain each voxel lies along the brain's own axis, mm.
+    /// The height of each voxel above the centre of the brain, along the brain's own axis, mm.
     pub(super) fn height_mm(&self, grid: &Grid) -> Vec<f32> {
         let map = self.to_standard([0.0; 3]).after(&grid.affine);
         let row = map.rows()[2];
@@ -172,8 +172,9 @@ impl Pose {
         self
     }
 
-    /// The pose near this one that gathers the most of `weight` (above 0 where brain is likely, on `grid`) in the prior: a
-    /// search along the nine parameters one at a time with steps of 10 mm, 0.1 rad, 10 % and ever smaller ones.
+    /// The pose near this one for which the prior contains the most of `weight` (above 0 where brain is likely, on
+    /// `grid`): a search along the nine parameters, one at a time, with steps of 10 mm, 0.1 rad and 10 % that become
+    /// ever smaller.
     pub(super) fn fitted(self, prior: &BrainPrior, weight: &[f32], grid: &Grid) -> Self {
         let sparse = Sparse::of(weight, grid);
         let mut best = (sparse.score(prior, &self), self);
@@ -198,7 +199,8 @@ impl Pose {
         best.1
     }
 
-    /// How unlikely the pose is, in voxels of brain: heads differ in size by some 6 % and nod by some 15 degrees.
+    /// The penalty for an unlikely pose, in voxels of brain: heads differ in size by about 6 % and nod by about 15
+    /// degrees.
     fn unlikeliness(&self) -> f64 {
         let size: f64 = self.log_size.iter().map(|s| (s / 0.06).powi(2)).sum();
         let mean = self.log_size.iter().sum::<f64>() / 3.0;
@@ -208,7 +210,7 @@ impl Pose {
     }
 }
 
-/// Every second voxel of the weights along each axis.
+/// Takes every second voxel of the weights along each axis.
 struct Sparse {
     grid: Grid,
     weight: Vec<f32>,
@@ -227,9 +229,9 @@ impl Sparse {
     }
 
     fn score(&self, prior: &BrainPrior, pose: &Pose) -> f64 {
-        /// Over how many mm the prior's edge is blurred.
+        /// The width in mm over which the prior's edge is blurred.
         const EDGE_MM: f32 = 6.0;
-        /// What a deviation of one standard deviation costs, in voxels of this grid.
+        /// The cost of a deviation by one standard deviation, in voxels of this grid.
         const DEVIATION: f64 = 60.0;
         let depth = prior.placed(pose).on_grid(&self.grid);
         let pairs = depth.par_chunks(1 << 13).zip(self.weight.par_chunks(1 << 13));

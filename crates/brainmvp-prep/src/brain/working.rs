@@ -1,10 +1,11 @@
-//! The grid on which a brain is looked for, and the images on it.
+//! The grid on which the brain is searched for, and the images on it.
 
 use brainmvp_volume::resample::{Interpolation, grid_at_spacing, onto_grid};
 use brainmvp_volume::{Affine, Grid, Volume, orientation};
 use rayon::prelude::*;
 
-/// Voxel size of the working grid: finer than a brain's border has to be known, coarse enough for a second of work.
+/// The voxel size of the working grid: finer than the border of a brain needs to be known, coarse enough to take about
+/// a second.
 pub(super) const WORKING_MM: f64 = 2.0;
 
 /// Images on cubic voxels of [`WORKING_MM`] whose axes run to the right, to the front and up, scaled so that air is
@@ -15,10 +16,10 @@ pub(super) struct Working {
 }
 
 impl Working {
-    /// The images, the first of which gives the axes and the field of view; `None` where one has no contrast at all.
+    /// The images, the first of which determines the axes and the field of view; `None` if one has no contrast.
     pub(super) fn of(images: &[&Volume]) -> Option<Self> {
         let first = images.first()?;
-        // Only the place counts: bytes are cheap to turn.
+        // Only the positions matter here, and bytes are cheap to reorient.
         let reference = orientation::to_ras(Volume::filled(*first.grid(), 0_u8));
         let grid = grid_at_spacing(reference.grid(), [WORKING_MM; 3]);
         let images = images.par_iter().map(|image| scaled(averaged(image), &grid));
@@ -26,7 +27,7 @@ impl Working {
     }
 }
 
-/// Means over as many voxels along each axis as fit into one of the working grid: thinning out alone would alias.
+/// Averages over as many voxels along each axis as fit into one of the working grid: subsampling alone would alias.
 fn averaged(image: &Volume) -> Volume {
     let spacing = image.grid().affine.spacing_mm();
     let block = spacing.map(|mm| ((WORKING_MM / mm + 0.2) as usize).max(1));
@@ -57,7 +58,7 @@ fn averaged(image: &Volume) -> Volume {
     Volume::new(grid, voxels)
 }
 
-/// The image on `grid`, its 2nd percentile at 0 and its 98th of what lies above that at 1.
+/// The image on `grid`, scaled so that its 2nd percentile is 0, and the 98th percentile of the values above that is 1.
 fn scaled(image: Volume, grid: &Grid) -> Option<Vec<f32>> {
     let mut voxels = onto_grid(&image, grid, Interpolation::Trilinear, 0.0).into_voxels();
     voxels.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = 0.0);

@@ -106,6 +106,11 @@ impl PreparedCase {
         }
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The facts of the case.
     pub fn metadata(&self) -> &CaseMetadata {
         &self.metadata

@@ -1,4 +1,4 @@
-//! Images without the shading of the coils.
+//! Removes the coils' shading from images.
 
 use serde_json::{Value, json};
 
@@ -6,8 +6,8 @@ use super::Step;
 use crate::bias::find_bias_field;
 use crate::{CaseVolumes, Error, PrepConfig, Result};
 
-/// Divides every image by its bias field, found in the brain mask or, without one, in what is above 0. Does nothing
-/// unless the configuration asks for it; maps of diffusion have no shading and stay.
+/// Divides every image by its bias field, estimated in the brain mask or, without one, in the voxels above 0. Does
+/// nothing unless the configuration asks for it; diffusion maps have no shading and are left as they are.
 pub(super) struct BiasFieldCorrection;
 
 impl Step for BiasFieldCorrection {

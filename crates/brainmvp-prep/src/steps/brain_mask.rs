@@ -1,4 +1,4 @@
-//! Nothing but the brain, where a mask says what that is.
+//! Sets everything outside the brain mask to 0.
 
 use rayon::prelude::*;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Which image's grid becomes the grid of the case.
+//! Chooses the image whose grid becomes the grid of the case.
 
 use brainmvp_volume::{Grid, Modality};
 use serde_json::{Value, json};
@@ -10,8 +10,8 @@ use crate::{CaseVolumes, Error, PrepConfig, Result};
 /// Chooses the reference image. Nothing is resampled here: 'resample' takes every volume from its own grid to the
 /// final one at once, so that each is interpolated no more than once.
 ///
-/// The rule: the image that the others were registered to, if they were; else the grid that most images have; of equally many the one with the smallest voxels; of equal voxels the
-/// one of the first modality in the order of the templates.
+/// The rule: the image that the others were registered to, if they were; otherwise the grid that most images have; in a
+/// tie, the one with the smallest voxels; then that of the first modality in the order of the templates.
 pub(super) struct CommonGrid;
 
 impl Step for CommonGrid {

@@ -1,4 +1,4 @@
-//! The part of the volumes around the foreground.
+//! Crops the volumes to the foreground.
 
 use brainmvp_volume::{Affine, Grid, Volume};
 use rayon::prelude::*;
@@ -51,10 +51,10 @@ impl VoxelBox {
         let [nx, ny, _] = image.shape();
         let slabs = image.voxels().par_chunks((nx * ny).max(1)).enumerate();
         let boxes = slabs.filter_map(|(z, slab)| {
-            // First and last so far, along x and along y.
+            // The first and last foreground voxels so far, along x and along y.
             let (mut x, mut y) = ((nx, 0), (ny, 0));
             for (row_y, row) in slab.chunks_exact(nx).enumerate() {
-                // Counted, not searched: that is vectorised, and most rows are all air or all tissue.
+                // Counting is vectorised and searching is not, and most rows are all air or all tissue.
                 if row.iter().filter(|v| **v > 0.0).count() == 0 {
                     continue;
                 }
@@ -67,7 +67,7 @@ impl VoxelBox {
         boxes.reduce_with(Self::union)
     }
 
-    /// The smallest box that holds both.
+    /// The smallest box that contains both.
     pub fn union(self, other: Self) -> Self {
         let end =
             |axis: usize| (self.offset[axis] + self.size[axis]).max(other.offset[axis] + other.size[axis]);
@@ -75,15 +75,15 @@ impl VoxelBox {
         Self { offset, size: std::array::from_fn(|axis| end(axis) - offset[axis]) }
     }
 
-    /// The smallest box that holds this one and has its centre where the volume has: per axis the smaller of the two
-    /// margins is cut from both ends.
+    /// The smallest box that contains this one and has the same centre as the volume: along each axis the smaller of
+    /// the two margins is removed at both ends.
     pub fn symmetric_in(self, shape: [usize; 3]) -> Self {
         let margin = |axis: usize| self.offset[axis].min(shape[axis] - self.offset[axis] - self.size[axis]);
         let offset = std::array::from_fn(margin);
         Self { offset, size: std::array::from_fn(|axis| shape[axis] - 2 * offset[axis]) }
     }
 
-    /// The voxels of the box, at their place in the world.
+    /// The voxels of the box, at their positions in the world.
     fn cut<T: Copy + Default + Send + Sync>(self, volume: Volume<T>) -> Volume<T> {
         let grid = *volume.grid();
         if self.size == grid.shape {
@@ -151,7 +151,8 @@ mod tests {
             let kept = tight.symmetric_in(shape);
             prop_assert_eq!(kept.union(tight), kept);
             for axis in 0..3 {
-                // The centre stays: as much is cut from both ends, which is the alignment with the templates.
+                // The centre stays where it is: the same amount is removed at both ends, which keeps the alignment with
+                // the templates.
                 prop_assert_eq!(2 * kept.offset[axis] + kept.size[axis], shape[axis]);
                 prop_assert_eq!(kept.offset[axis], (shape[axis] - kept.size[axis]) / 2);
                 let touches = kept.offset[axis] == tight.offset[axis]

@@ -16,19 +16,19 @@ use serde_json::Value;
 
 use crate::{CaseVolumes, PrepConfig, Result};
 
-/// A step of the pipeline. It takes what it needs from the configuration and holds nothing itself.
+/// A step of the pipeline. It takes its settings from the configuration and has no state.
 pub trait Step: Send + Sync {
     /// The name in the configuration and in the provenance.
     fn name(&self) -> &'static str;
 
-    /// Changes a case, and tells what it did to it.
+    /// Changes a case, and returns a record of what it did.
     ///
     /// # Errors
-    /// [`crate::Error::Step`] where this case cannot be treated.
+    /// [`crate::Error::Step`] where this case cannot be processed.
     fn apply(&self, case: &mut CaseVolumes, config: &PrepConfig) -> Result<Value>;
 }
 
-/// Every step there is. The order in which they run is that of [`PrepConfig::steps`].
+/// All steps. They run in the order of [`PrepConfig::steps`].
 pub fn registry() -> &'static [&'static dyn Step] {
     &[
         &register::Register,

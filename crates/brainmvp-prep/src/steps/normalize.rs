@@ -1,4 +1,4 @@
-//! Intensities to [0, 1].
+//! Scales intensities to [0, 1].
 
 use brainmvp_volume::Modality;
 use rayon::prelude::*;
@@ -9,8 +9,8 @@ use crate::landmarks::landmarks_of;
 use crate::percentile::percentiles;
 use crate::{CaseVolumes, Error, Intensity, PrepConfig, Result};
 
-/// Scales every image into [0, 1] as [`Intensity`] says, and clips it there. Percentiles are those of the whole volume as
-/// it is at this step, zeros included.
+/// Scales every image as [`Intensity`] says, and clips it to [0, 1]. Percentiles are those of the whole volume at this
+/// step, zeros included.
 pub(super) struct Normalize;
 
 impl Step for Normalize {
@@ -47,7 +47,7 @@ impl Normalize {
         })
     }
 
-    /// Landmarks are those of the brain.
+    /// Scales by the landmarks of the brain.
     fn by_landmarks(&self, case: &mut CaseVolumes, config: &PrepConfig) -> Result<Value> {
         self.in_brain(case, |modality, inside| {
             let standard = config.landmarks.as_ref().and_then(|landmarks| landmarks.of(modality));
@@ -58,7 +58,7 @@ impl Normalize {
         })
     }
 
-    /// Mean and deviation are those of the brain.
+    /// Scales by the mean and standard deviation of the brain.
     fn by_deviation(&self, case: &mut CaseVolumes) -> Result<Value> {
         /// How many standard deviations lie between 0 and 1.
         const RANGE: f64 = 8.0;
@@ -80,8 +80,8 @@ impl Normalize {
         })
     }
 
-    /// Scales every image as `find` says from its values in the brain: the voxels of the brain mask, or without one all,
-    /// that are not 0. The others, which the image does not reach, stay 0.
+    /// Scales every image by what `find` returns for its values in the brain: the nonzero voxels of the brain mask or,
+    /// without one, of the image. The others, which the original image does not reach, stay 0.
     fn in_brain<S: Fn(f64) -> f64>(
         &self,
         case: &mut CaseVolumes,

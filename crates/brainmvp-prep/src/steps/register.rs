@@ -1,4 +1,4 @@
-//! Every image where the same head is: onto the reference image, and that onto the atlas.
+//! Registers every image to the reference image, and that to the atlas.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use crate::pipeline::SAME_PLACE_MM;
 use crate::{Atlas, CaseVolumes, Error, PrepConfig, RegisterKind, Result};
 
 /// Registers the images of a case to each other and to the atlas. No voxel changes: an image's affine is replaced by
-/// where the image lies in the space of the reference or atlas, so that 'resample' interpolates it once.
+/// its position in the space of the reference or atlas, so that 'resample' interpolates it once.
 ///
-/// A label map or brain mask moves with the image whose grid it has, else with the reference.
+/// A label map or brain mask moves with the image whose grid it has, otherwise with the reference.
 pub(super) struct Register;
 
-/// The image that the others are registered to is the first of these that the case has: those of fine detail and good
-/// contrast first, those of a part of the head or distorted by their sequence last.
+/// The image that the others are registered to is the first of these that the case has: modalities with fine detail and
+/// good contrast come first, those that cover a part of the head or are distorted come last.
 const REFERENCES: [Modality; 8] = [T1c, T1, T2, Flair, Pd, Dwi, Mra, Adc];
 
 impl Step for Register {
@@ -49,7 +49,7 @@ impl Step for Register {
     }
 }
 
-/// The space that all images are in already: the atlas's, or without one a standard space that is recognised.
+/// The space that all images are already in: the atlas's, or without one a recognised standard space.
 fn space_of(case: &CaseVolumes, atlas: Option<&Atlas>) -> Option<String> {
     let turned = |grid: &Grid| Reorientation::to_ras(&grid.affine).grid(grid);
     let mut grids = case.images.values().map(|image| turned(image.grid()));
@@ -63,7 +63,7 @@ fn space_of(case: &CaseVolumes, atlas: Option<&Atlas>) -> Option<String> {
     }
 }
 
-/// What was found for each image: the registration by which it was placed, and the composed transform.
+/// The result for each image: its registration, and the composed transform.
 struct Found {
     reference: Modality,
     atlas: Option<String>,
@@ -150,7 +150,7 @@ impl Found {
                 "similarity": found.map(|found| found.similarity),
                 "overlap": found.map(|found| found.overlap),
                 "iterations": found.map(|found| found.iterations),
-                // Rows of the map from the space of the prepared case to the file's own, RAS+ mm.
+                // The rows of the map from the space of the prepared case to that of the file, RAS+ mm.
                 "transform": transform.rows(),
             });
             (modality.to_string(), fact)
@@ -159,7 +159,7 @@ impl Found {
     }
 }
 
-/// Whether an image is not registered by itself: an ADC map comes from the acquisition of the DWI whose grid it has.
+/// Whether an image is moved with another one: an ADC map is computed from the DWI whose grid it has.
 fn goes_along(case: &CaseVolumes, modality: Modality) -> bool {
     modality == Adc
         && match (case.images.get(&Adc), case.images.get(&Dwi)) {

@@ -1,4 +1,4 @@
-//! Axes that run to the right, to the front and up.
+//! Reorients volumes to RAS+.
 
 use brainmvp_volume::orientation;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Step;
 use crate::{CaseVolumes, PrepConfig, Result};
 
-/// Permutes and flips the axes of every volume to those nearest to RAS+. Nothing is interpolated.
+/// Permutes and flips the axes of every volume so that they are nearest to RAS+. Nothing is interpolated.
 pub(super) struct Reorient;
 
 impl Step for Reorient {

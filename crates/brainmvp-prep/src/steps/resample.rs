@@ -1,4 +1,4 @@
-//! Every volume on one grid of the wanted spacing.
+//! Resamples every volume to one grid with the wanted spacing.
 
 use brainmvp_volume::resample::{Interpolation, Voxel, grid_at_spacing, onto_grid, to_spacing};
 use brainmvp_volume::{Grid, Volume};
@@ -8,12 +8,12 @@ use super::Step;
 use crate::pipeline::SAME_PLACE_MM;
 use crate::{CaseVolumes, Error, PrepConfig, Result};
 
-/// Brings every volume to the grid of the atlas, or else of the reference image, at the wanted spacing: images trilinearly, label and brain mask
-/// by the nearest voxel. A volume on that grid keeps its border values beyond its outermost voxel centres;
-/// one of another grid is 0 where it does not reach.
+/// Resamples every volume to the grid of the atlas, or without one of the reference image, at the wanted spacing:
+/// images trilinearly, label map and brain mask by the nearest voxel. A volume whose own grid this is keeps its border
+/// values beyond its outermost voxel centres; any other is 0 where it does not reach.
 pub(super) struct Resample;
 
-/// A prepared volume of more voxels than this is a mistake in a header: 1 GiB in single precision.
+/// A prepared volume with more voxels than this (1 GiB in single precision) means a mistake in a header.
 const MAX_VOXELS: usize = 1 << 28;
 
 impl Step for Resample {
@@ -28,8 +28,7 @@ impl Step for Resample {
         let shape = target.grid.shape;
         let voxels = shape.iter().try_fold(1_usize, |n, &s| n.checked_mul(s));
         if !voxels.is_some_and(|n| (1..=MAX_VOXELS).contains(&n)) {
-            let reason =
-                format!("{shape:?} voxels at {:?} mm; look at the file's spacing", config.spacing_mm);
+            let reason = format!("{shape:?} voxels at {:?} mm; check the file's spacing", config.spacing_mm);
             return Err(Error::step(self.name(), reason));
         }
         let nearest = Interpolation::Nearest;
@@ -43,7 +42,7 @@ impl Step for Resample {
     }
 }
 
-/// The grid that all volumes are brought to, and the one that it was made from.
+/// The grid that all volumes are resampled to, and the one that it is derived from.
 struct Target<'a> {
     grid: Grid,
     reference: Grid,

@@ -1,4 +1,4 @@
-//! A brain mask for cases that come with the whole head.
+//! Makes a brain mask for cases that show the whole head.
 
 use std::sync::OnceLock;
 
@@ -12,12 +12,12 @@ use crate::brain::{BrainPrior, PLAUSIBLE_ML, find_brain, is_stripped, volume_ml}
 use crate::{CaseVolumes, Error, PrepConfig, Result, SkullStrip};
 
 /// Finds the brain where a case has neither a mask nor stripped images, from all its images together; 'brain_mask' then
-/// takes the rest away. Where some images are stripped and others are not, the former show the latter where the brain is. A
-/// brain found of a size that no adult's has ends the case; of a mask that came with it, which may be of anything, size
-/// and borders are recorded.
+/// removes the rest. Where some images are stripped and others are not, the stripped ones provide the mask. If the
+/// brain found has an implausible size for an adult, the case fails. For a mask that came with the case, which may show
+/// anything, size and borders are only recorded.
 pub(super) struct SkullStripping;
 
-/// What is found must be an adult's: anything smaller is more likely a mistake.
+/// The volume must be that of an adult: anything smaller is more likely a mistake.
 const FOUND_ML: std::ops::RangeInclusive<f64> = 700.0..=2200.0;
 
 impl Step for SkullStripping {
@@ -46,8 +46,9 @@ impl Step for SkullStripping {
             let reason = "the case has no brain mask; name one in the cohort, or use 'auto' or 'none'";
             return Err(Error::step(self.name(), reason));
         }
-        // Maps of diffusion are noise outside the brain, which scanners set to 0 themselves, and angiographies show a slab
-        // of it: neither tells whether the others were stripped, nor where the brain is, unless there is nothing else.
+        // Diffusion maps are noise outside the brain, which scanners themselves set to 0, and angiographies show only a
+        // slab of it: neither shows whether the others were stripped, or where the brain is, so they are used only if
+        // there is nothing else.
         let telling = |modality: Modality| !matches!(modality, Modality::Adc | Modality::Mra);
         let any_telling = case.images.keys().any(|modality| telling(*modality));
         let used: Vec<_> =
@@ -70,7 +71,7 @@ impl Step for SkullStripping {
         let ml = volume_ml(&found).round();
         if !FOUND_ML.contains(&ml) {
             let reason = format!(
-                "the brain found in {} has {ml} ml, which no adult's has ({:.0} to {:.0}); give a mask, or \
+                "the brain found in {} has {ml} ml, but an adult's has {:.0} to {:.0}; give a mask, or \
                  leave the skull on with skull_strip = \"none\"",
                 modalities.join(", "),
                 FOUND_ML.start(),
@@ -91,16 +92,16 @@ impl SkullStripping {
     }
 }
 
-/// The mask that stripped images show to those with a skull, all on one grid, and what to tell of it: whatever is brain in
-/// any of them. No mask where that has no brain's size.
+/// The mask that stripped images, at least one, provide for those with a skull, all on one grid, and its record: the union of their
+/// brains. No mask if that does not have the size of a brain.
 fn shown_by(stripped: &[(&Modality, &Volume)], whole: &[(&Modality, &Volume)]) -> (Option<LabelMap>, Value) {
     let names = |images: &[(&Modality, &Volume)]| images.iter().map(|(m, _)| m.name()).collect::<Vec<_>>();
-    let mut inside = vec![false; stripped.first().map_or(0, |(_, image)| image.grid().len())];
+    let grid = *stripped[0].1.grid();
+    let mut inside = vec![false; grid.len()];
     for (_, image) in stripped {
-        let background = image.voxels().first().copied().unwrap_or_default();
+        let background = image.voxels()[0];
         inside.iter_mut().zip(image.voxels()).for_each(|(inside, value)| *inside |= *value != background);
     }
-    let Some(grid) = stripped.first().map(|(_, image)| *image.grid()) else { return (None, Value::Null) };
     fill_holes(&mut inside, grid.shape);
     let mask = LabelMap::new(grid, inside.into_iter().map(u16::from).collect());
     let ml = volume_ml(&mask);
@@ -112,12 +113,12 @@ fn shown_by(stripped: &[(&Modality, &Volume)], whole: &[(&Modality, &Volume)]) -
     let (with, without) = (names(whole).join(", "), names(stripped).join(", "));
     did["mask"] = json!("none");
     did["warning"] = json!(format!(
-        "the skull is left on {with}: {without} is stripped, but to {ml:.0} ml, which no brain has; give a mask"
+        "the skull is left on {with}: {without} is stripped, but to {ml:.0} ml, which is not the size of a brain; give a mask"
     ));
     (None, did)
 }
 
-/// The sides of the field of view at which a mask in RAS+ ends: the brain may go on beyond.
+/// The sides of the field of view at which a mask in RAS+ ends: the brain may continue beyond them.
 fn borders(mask: &LabelMap) -> Vec<&'static str> {
     const SIDES: [[&str; 2]; 3] = [["left", "right"], ["back", "front"], ["bottom", "top"]];
     let grid = mask.grid();
