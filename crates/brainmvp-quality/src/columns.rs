@@ -1,4 +1,4 @@
-//! What the table tells of an image: one line a column.
+//! The columns of the table: one line each.
 
 use crate::outliers::Scale;
 use crate::record::{ImageRecord, MeasuredIn, Original, Prepared, Registered};
@@ -11,30 +11,31 @@ pub struct Column {
     pub name: &'static str,
     /// The heading on the page.
     pub title: &'static str,
-    /// What it means and how it was found.
+    /// What it means and how it is measured.
     pub about: &'static str,
     /// Whether the page shows it only on demand.
     pub is_detail: bool,
-    /// Whether a brain and a whole head are not compared: it depends on where in the image it was measured.
+    /// Whether brains and whole heads are compared separately, since the value depends on where in the image it was
+    /// measured.
     pub(crate) is_of_part: bool,
     pub(crate) value: Value,
 }
 
-/// Where the cells of a column come from.
+/// How the cells of a column are filled.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Value {
-    /// A word; `is_compared` where one that nine of ten images of the modality do not share is flagged.
+    /// A word; if `is_compared`, an image is flagged when nine of ten images of its modality have another word.
     Text { of: fn(&Row<'_>) -> Option<String>, is_compared: bool },
-    /// A number, flagged where it is an outlier by a scale.
+    /// A number, flagged where it is an outlier on a scale.
     Number { of: fn(&Row<'_>) -> Option<f64>, digits: Digits, compared: Option<Scale> },
 }
 
 /// How a number is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Digits {
-    /// So many behind the point.
+    /// This many decimal places.
     Decimals(usize),
-    /// At least four that count: grey values may be thousands, or thousandths.
+    /// Four significant digits: grey values may be thousands, or thousandths.
     Four,
 }
 
@@ -92,26 +93,31 @@ pub static COLUMNS: &[Column] = &[
     detail(
         "data_set",
         "Data set",
-        "Where the case is from.",
+        "The data set that the case comes from.",
         text(|row| Some(row.record.case.data_set.clone())),
     ),
     column(
         "site",
         "Site",
-        "The hospital or scanner, as the cohort has it.",
+        "The hospital or scanner, according to the cohort.",
         text(|row| row.record.case.site.clone()),
     ),
-    detail("class", "Class", "The class, as the cohort has it.", text(|row| row.record.case.class.clone())),
+    detail(
+        "class",
+        "Class",
+        "The class, according to the cohort.",
+        text(|row| row.record.case.class.clone()),
+    ),
     detail(
         "split",
         "Split",
-        "The part of the study.",
+        "The split: training, validation or test.",
         text(|row| row.record.case.split.map(|split| format!("{split:?}").to_lowercase())),
     ),
     column(
         "modality",
         "Modality",
-        "What the image shows.",
+        "The modality of the image.",
         text(|row| row.image.map(|image| image.modality.to_string())),
     ),
     column(
@@ -159,19 +165,19 @@ pub static COLUMNS: &[Column] = &[
     column(
         "orientation",
         "Axes",
-        "The ends to which the axes of the file run: R, A, S for right, front, top.",
+        "The directions of the file's axes: R, A, S for right, front, top.",
         word(|row| original(row).map(|o| o.orientation.clone())),
     ),
     detail(
         "oblique_deg",
         "Oblique, °",
-        "The largest angle between an axis of the file and the nearest of the body's.",
+        "The largest angle between an axis of the file and the nearest axis of the body.",
         by_difference(1, 10.0, |row| original(row).map(|o| o.oblique_deg)),
     ),
     column(
         "skull",
         "Skull",
-        "Whether the file shows the skull: 'stripped' where a fifth of it is one background value and the rest no more than a brain.",
+        "Whether the file shows the skull: 'stripped' if at least a fifth of it is one background value and the rest no larger than a brain.",
         word(|row| original(row).map(|o| if o.is_stripped { "stripped" } else { "on" }.to_owned())),
     ),
     detail(
@@ -183,7 +189,7 @@ pub static COLUMNS: &[Column] = &[
     detail(
         "measured_in",
         "Measured in",
-        "Where grey values, noise and SNR of the file are measured: the brain mask, else all of a stripped image, else the head.",
+        "Where grey values, noise and SNR of the file are measured: in the brain mask, otherwise in all of a stripped image, otherwise in the head.",
         text(|row| {
             original(row).map(|o| {
                 match o.measured_in {
@@ -198,25 +204,25 @@ pub static COLUMNS: &[Column] = &[
     detail(
         "grey_p05",
         "Grey 5 %",
-        "Percentile 5 of the grey values of the file, where measured.",
+        "5th percentile of the file's grey values, where measured.",
         grey_value(|row| grey(row).map(|p| p[0]), None),
     ),
     of_part(
         "grey_median",
         "Grey, median",
-        "Median grey value of the file, where measured.",
+        "Median of the file's grey values, where measured.",
         grey_value(|row| grey(row).map(|p| p[1]), Some(Scale::Ratio { floor: 1.5 })),
     ),
     detail(
         "grey_p95",
         "Grey 95 %",
-        "Percentile 95 of the grey values of the file, where measured.",
+        "95th percentile of the file's grey values, where measured.",
         grey_value(|row| grey(row).map(|p| p[2]), None),
     ),
     of_part(
         "contrast",
         "Contrast",
-        "(p95 - p5) / (p95 + p5) of the grey values of the file, where measured.",
+        "(p95 - p5) / (p95 + p5) of the file's grey values, where measured.",
         by_difference(2, 0.1, |row| {
             grey(row)
                 .filter(|[low, _, high]| low + high > 0.0)
@@ -232,25 +238,25 @@ pub static COLUMNS: &[Column] = &[
     of_part(
         "snr",
         "SNR",
-        "Median grey value over the noise. Smoothed or interpolated images have a higher one than their scanner gave.",
+        "Median grey value divided by the noise. Smoothing and interpolation make it higher than it was in the scanner's image.",
         by_ratio(1, 1.5, |row| original(row).and_then(|o| o.snr)),
     ),
     column(
         "mask",
         "Brain mask",
-        "Where it is from: given with the case, found by this program, of the stripped images of the case, none needed (all are stripped), or none (the skull is left on).",
+        "Where the mask comes from: given with the case, found by this program, of the stripped images of the case, none needed (all are stripped), or none (the skull is left on).",
         text(|row| row.record.skull.as_ref().map(|skull| skull.mask.clone())),
     ),
     column(
         "brain_ml",
         "Brain, ml",
-        "Volume of the brain mask, without one of the stripped brain, in the patient's own space.",
+        "Volume of the brain mask or, without one, of the stripped brain, in the patient's own space.",
         by_ratio(0, 1.15, |row| row.record.skull.as_ref().map(|skull| skull.brain_ml)),
     ),
     detail(
         "touches",
         "Mask touches",
-        "Sides of the field of view at which the mask ends.",
+        "Sides of the field of view that the mask touches.",
         text(|row| {
             row.record
                 .skull
@@ -272,43 +278,43 @@ pub static COLUMNS: &[Column] = &[
     column(
         "similarity",
         "Similarity",
-        "Mutual information with what it was registered to, from the registration; below its bound the case is left out.",
+        "Mutual information with the image it was registered to; a case below the limit is left out.",
         by_difference(3, 0.02, |row| registered(row).and_then(|r| r.similarity)),
     ),
     detail(
         "overlap",
         "Overlap",
-        "Share of the head that both images show.",
+        "Share of the head that is in both images.",
         by_difference(2, 0.1, |row| registered(row).and_then(|r| r.overlap)),
     ),
     detail(
         "rotation_deg",
         "Rotation, °",
-        "From the file to the prepared case.",
+        "Rotation from the file to the prepared case.",
         by_difference(1, 10.0, |row| registered(row).map(|r| r.rotation_deg)),
     ),
     detail(
         "shift_mm",
         "Shift, mm",
-        "How far the middle of the brain was moved.",
+        "The distance by which the middle of the brain was moved.",
         number(1, |row| registered(row).map(|r| r.shift_mm)),
     ),
     detail(
         "scale_largest",
         "Largest scale",
-        "Largest stretch onto the atlas.",
+        "Largest stretch to the atlas.",
         by_difference(3, 0.1, |row| registered(row).map(|r| r.scales[0])),
     ),
     detail(
         "scale_smallest",
         "Smallest scale",
-        "Smallest stretch onto the atlas.",
+        "Smallest stretch to the atlas.",
         by_difference(3, 0.1, |row| registered(row).map(|r| r.scales[1])),
     ),
     column(
         "prepared_median",
         "Prepared, median",
-        "Median of the prepared image in the brain, 0 to 1.",
+        "Median of the prepared image in the brain, from 0 to 1.",
         by_difference(2, 0.1, |row| prepared(row).and_then(|p| p.percentiles).map(|p| p[1])),
     ),
     detail(
@@ -320,7 +326,7 @@ pub static COLUMNS: &[Column] = &[
     column(
         "prepared_empty",
         "Prepared, empty",
-        "Share of the brain that the prepared image does not show: it is 0 there.",
+        "Share of the brain that the image does not cover: the prepared image is 0 there.",
         by_difference(3, 0.02, |row| prepared(row).map(|p| p.empty_share)),
     ),
     detail(
@@ -356,12 +362,12 @@ fn by(parts: &[String; 3]) -> String {
     parts.join(" x ")
 }
 
-/// A number without the zeros at its end.
+/// A number without trailing zeros.
 pub(crate) fn short(value: f64, decimals: usize) -> String {
     without_zeros(&format!("{value:.decimals$}"))
 }
 
-/// `1.50` as `1.5`, `100` as it is.
+/// `1.50` becomes `1.5`; `100` stays as it is.
 pub(crate) fn without_zeros(number: &str) -> String {
     if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }.to_owned()
 }

@@ -1,4 +1,4 @@
-//! A case in pictures: each image in three planes, as it came and as it was prepared.
+//! Pictures of a case: each image in three planes, original and prepared.
 
 use brainmvp_registration::Transform;
 use brainmvp_volume::orientation::Reorientation;
@@ -13,12 +13,12 @@ pub(crate) const LEFT_OUT_COLOUR: Colour = [255, 120, 90];
 const DIM: Colour = [150; 3];
 const WHITE: Colour = [255; 3];
 
-/// Pixels are this wide, unless the image is much larger or smaller than a head.
+/// The width of a pixel, unless the image is much larger or smaller than a head.
 const PIXEL_MM: f64 = 1.0;
 /// The bounds of a picture's longer side, in pixels.
 const SIDE: [f64; 2] = [48.0, 320.0];
 
-/// What is outlined on every image: volumes in the space of the prepared case, above 0 inside.
+/// The outlines on every image: volumes in the space of the prepared case, above 0 inside.
 pub(crate) type Outlines<'a> = Vec<(&'a Volume<u8>, Colour)>;
 
 /// An image in three planes.
@@ -26,11 +26,11 @@ pub(crate) struct View<'a> {
     pub(crate) image: &'a Volume,
     /// From the space of the outlines to that of the image.
     pub(crate) transform: Transform,
-    /// The place, in the space of the outlines, through which the planes go.
+    /// The point, in the space of the outlines, that the planes go through.
     pub(crate) centre_mm: [f64; 3],
-    /// The values that are black and white.
+    /// The values shown as black and white.
     pub(crate) window: (f32, f32),
-    /// What is shown beyond the border of the image.
+    /// The value shown beyond the border of the image.
     pub(crate) margin_mm: f64,
 }
 
@@ -45,12 +45,12 @@ impl View<'_> {
     pub(crate) fn plane(&self, plane: Plane, outlines: &Outlines<'_>) -> Picture {
         let Some(slice) = self.slice(plane) else { return Picture::black(1, 1) };
         let pixels = onto_grid(self.image, &slice, Interpolation::Trilinear, 0.0);
-        // The slice lies in memory as an axial one does.
+        // In memory the slice is laid out like an axial one.
         let mut picture = Picture::slice(pixels.voxels(), slice.shape, Plane::Axial, 0, self.window);
         for (volume, colour) in outlines {
             let Some(seen) = self.transform.moved(&slice) else { continue };
             let inside = onto_grid(volume, &seen, Interpolation::Nearest, 0);
-            // A picture begins at the far end of both axes.
+            // A picture starts at the far end of both axes.
             let inside: Vec<bool> = inside.voxels().iter().rev().map(|v| *v > 0).collect();
             picture.outline(&inside, *colour);
         }
@@ -82,14 +82,14 @@ impl View<'_> {
     }
 }
 
-/// An image of a case, as far as it can be drawn.
+/// The pictures of an image of a case, as far as they can be drawn.
 pub(crate) struct DrawnImage {
     pub(crate) modality: Modality,
     pub(crate) before: Option<(Picture, String)>,
     pub(crate) after: Option<(Picture, String)>,
 }
 
-/// The whole page of a case: a row an image, before at the left and after at the right.
+/// The whole picture of a case: one row per image, the original at the left and the prepared one at the right.
 pub(crate) fn case_picture(title: &str, images: &[DrawnImage], legend: &[(&str, Colour)]) -> Picture {
     /// Pixels around the page and between its two halves.
     const SPACE: usize = 12;

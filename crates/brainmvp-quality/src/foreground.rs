@@ -1,4 +1,4 @@
-//! Which voxels of an image count.
+//! The foreground of an image.
 
 use brainmvp_prep::brain::is_stripped;
 use brainmvp_volume::Volume;
@@ -7,7 +7,7 @@ use crate::record::MeasuredIn;
 
 const BINS: usize = 256;
 
-/// The voxels that show a head, or of a stripped image the brain.
+/// The voxels of the head or, in a stripped image, of the brain.
 pub(crate) fn foreground(image: &Volume) -> (Vec<bool>, MeasuredIn) {
     let background = image.voxels().first().copied().unwrap_or_default();
     if is_stripped(image) {
@@ -18,8 +18,9 @@ pub(crate) fn foreground(image: &Volume) -> (Vec<bool>, MeasuredIn) {
     (image.voxels().iter().map(|value| *value > threshold).collect(), MeasuredIn::Head)
 }
 
-/// The threshold that parts the finite values into two classes of least variance (Otsu, IEEE Transactions on Systems, Man,
-/// and Cybernetics 9, 1979), all above the 99th percentile counted as that: fat and vessels would else be a class of their own.
+/// The threshold that divides the finite values into two classes of least variance (Otsu, IEEE Transactions on Systems,
+/// Man, and Cybernetics 9, 1979). Values above the 99th percentile are set to it first; otherwise fat and vessels would
+/// form one of the classes.
 fn otsu(values: &[f32]) -> f32 {
     let mut finite: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
     if finite.is_empty() {

@@ -1,11 +1,11 @@
-//! How good the images of a cohort are, before and after their preparation.
+//! Reports on the quality of a cohort's images, before and after preparation.
 //!
-//! [`make_records`] measures each case of a cache, beside its original files, and draws it; [`write_table`] puts what was
-//! measured into one table, as a page and as CSV, with the outliers marked.
+//! [`make_records`] measures and draws each case of a cache together with its original files; [`write_table`] puts the
+//! measurements into one table, as a page and as CSV, with the outliers marked.
 //!
 //! ```text
-//! REPORT/index.html        the table: works without a network, sorts, and leads to the pictures
-//! REPORT/images.csv        the same, a row an image
+//! REPORT/index.html        the table: works offline, can be sorted, and links to the pictures
+//! REPORT/images.csv        the same, one row per image
 //! REPORT/cases/<id>.png    every image in three planes, before and after, with outlines
 //! REPORT/cases/<id>.json   CaseRecord: what was measured
 //! ```

@@ -1,4 +1,4 @@
-//! What the file of an image tells.
+//! Measures the original file of an image.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use crate::foreground::foreground;
 use crate::noise::noise_deviation;
 use crate::record::{MeasuredIn, Original};
 
-/// A part of the voxels of an image, and what part it is.
+/// A part of an image's voxels, and what it is.
 pub(crate) type Part = (Vec<bool>, MeasuredIn);
 
-/// Measures an image in a part of it, or else in its foreground.
+/// Measures an image in a part of it or, without one, in its foreground.
 pub(crate) fn original(path: &Path, image: &Volume, part: Option<Part>) -> Original {
     let affine = &image.grid().affine;
     let (inside, measured_in) = part.unwrap_or_else(|| foreground(image));
@@ -37,14 +37,14 @@ pub(crate) fn original(path: &Path, image: &Volume, part: Option<Part>) -> Origi
     }
 }
 
-/// Percentiles 5, 50 and 95 of the finite values inside; `None` where there is none.
+/// Percentiles 5, 50 and 95 of the finite values inside; `None` if there are none.
 pub(crate) fn percentiles_in(values: &[f32], inside: &[bool]) -> Option<[f64; 3]> {
     let part = values.iter().zip(inside).filter(|(value, inside)| **inside && value.is_finite());
     let part: Vec<f32> = part.map(|(value, _)| *value).collect();
     Some(percentiles(&part, [5.0, 50.0, 95.0]).ok()?.map(f64::from))
 }
 
-/// The largest angle between an axis of the voxels and the axis of the body that it is nearest to, in degrees.
+/// The largest angle between an axis of the voxels and the nearest axis of the body, in degrees.
 fn oblique_deg(affine: &Affine) -> f64 {
     let (linear, spacing) = (affine.linear(), affine.spacing_mm());
     let angle =

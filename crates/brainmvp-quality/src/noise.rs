@@ -1,20 +1,21 @@
-//! The noise of an image, from the image itself.
+//! The noise of an image, estimated from the image itself.
 
 use brainmvp_volume::Volume;
 
-/// Fewer blocks than this say nothing.
+/// With fewer blocks than this nothing is estimated.
 const FEWEST_BLOCKS: usize = 200;
 
 /// The median absolute value of a normal distribution of deviation 1.
 const MEDIAN_OF_NORMAL: f64 = 0.674_489_75;
 
-/// Standard deviation of the noise among the voxels `inside`; `None` where there is too little to measure, or no noise.
+/// The standard deviation of the noise among the voxels `inside`; `None` if there is too little to measure, or no noise.
 ///
-/// The median absolute deviation of the finest diagonal Haar wavelet coefficients, over blocks of 2 x 2 x 2 voxels that lie
-/// inside, in that half of them where the image changes least (Coupé et al., Robust Rician noise estimation for MR
-/// images, Medical Image Analysis 14, 2010, sections 2.2 and 2.3; their correction for Rician noise is left out, as it is below 2 % in
-/// tissue of SNR 5). Air is not needed, so that stripped images can be measured. Noise that an interpolation or a
-/// filter has smoothed counts as little as it shows.
+/// The median absolute deviation of the finest diagonal Haar wavelet coefficients, over blocks of 2 x 2 x 2 voxels that
+/// are inside, in the half of them in which the image changes least (Coupé et al., Robust Rician noise estimation for
+/// MR
+/// images, Medical Image Analysis 14, 2010, sections 2.2 and 2.3; their correction for Rician noise is left out, as it
+/// is below 2 % in tissue with an SNR of 5). Air is not needed, so stripped images can be measured. Noise that was
+/// smoothed by interpolation or a filter counts only as far as it is still visible.
 pub fn noise_deviation(image: &Volume, inside: &[bool]) -> Option<f64> {
     let blocks = Blocks::of(image, inside);
     let mut flat = blocks.with_gradient();
@@ -29,7 +30,7 @@ pub fn noise_deviation(image: &Volume, inside: &[bool]) -> Option<f64> {
     (median > 0.0 && median.is_finite()).then_some(median / MEDIAN_OF_NORMAL)
 }
 
-/// The mean and the diagonal coefficient of each block; NaN where one is not whole inside.
+/// The mean and the diagonal coefficient of each block; NaN for blocks that are not entirely inside.
 struct Blocks {
     shape: [usize; 3],
     means: Vec<f32>,
@@ -60,11 +61,12 @@ impl Blocks {
         Self { shape, means, details }
     }
 
-    /// The size of the gradient (of central differences) and the coefficient of every block all of whose neighbours are inside.
+    /// The size of the gradient (from central differences) and the coefficient of every block whose neighbours are all
+    /// inside.
     fn with_gradient(&self) -> Vec<(f32, f32)> {
         let [nx, ny, nz] = self.shape;
         let strides = [1, nx, nx * ny];
-        // A stack of a few slices has no neighbours above and below.
+        // A stack of few slices has no neighbours above and below.
         let axes: Vec<usize> = (0..3).filter(|axis| self.shape[*axis] >= 3).collect();
         let mut found = Vec::new();
         for place in 0..nx * ny * nz {

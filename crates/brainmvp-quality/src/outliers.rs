@@ -1,26 +1,26 @@
-//! What is unusual among its like.
+//! Finds unusual values among comparable ones.
 
 use std::fmt;
 
 /// Fewer values than this are not compared.
 pub const FEWEST_TO_COMPARE: usize = 8;
 
-/// A value is an outlier where its modified z-score is beyond this (Iglewicz and Hoaglin, How to detect and handle
+/// A value is an outlier if its modified z-score is beyond this (Iglewicz and Hoaglin, How to detect and handle
 /// outliers, 1993).
 const LARGEST_SCORE: f64 = 3.5;
 
 /// The median absolute deviation of a normal distribution of deviation 1, inverted.
 const MAD_TO_DEVIATION: f64 = 1.4826;
 
-/// How values of a measure are compared.
+/// How the values of a measure are compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scale {
-    /// By their difference. One of no more than `floor` is never an outlier.
+    /// By difference. One of no more than `floor` is never an outlier.
     Difference {
         /// In the unit of the measure.
         floor: f64,
     },
-    /// By their ratio, of values above 0. A ratio of no more than `floor` is never an outlier.
+    /// By ratio, for values above 0. One of no more than `floor` is never an outlier.
     Ratio {
         /// Above 1.
         floor: f64,
@@ -30,17 +30,17 @@ pub enum Scale {
 /// The usual range of a measure: median and limits, by the median absolute deviation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// How many values it is of.
+    /// The number of values.
     pub count: usize,
-    /// Half of the values lie below.
+    /// The median.
     pub median: f64,
-    /// What is below is unusually low.
+    /// Values below this are unusually low.
     pub low: f64,
-    /// What is above is unusually high.
+    /// Values above this are unusually high.
     pub high: f64,
 }
 
-/// On which side of the usual a value lies.
+/// The side of the usual range on which a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Low,
@@ -48,10 +48,10 @@ pub(crate) enum Side {
 }
 
 impl Spread {
-    /// The spread of values; `None` where there are fewer than [`FEWEST_TO_COMPARE`].
+    /// The spread of values; `None` if there are fewer than [`FEWEST_TO_COMPARE`].
     ///
-    /// Limits lie 3.5 times 1.4826 median absolute deviations from the median, but no nearer than the scale's floor: where
-    /// most values are equal, the deviation is 0, and rounding would be an outlier.
+    /// The limits are 3.5 times 1.4826 median absolute deviations from the median, but no closer than the scale's
+    /// floor: where most values are equal, the deviation is 0, and even rounding errors would be outliers.
     pub fn of(values: &[f64], scale: Scale) -> Option<Self> {
         let usable =
             |value: f64| value.is_finite() && (value > 0.0 || matches!(scale, Scale::Difference { .. }));
@@ -71,7 +71,7 @@ impl Spread {
     }
 
     pub(crate) fn side(&self, value: f64) -> Option<Side> {
-        // Limits come through a logarithm and back.
+        // The limits went through a logarithm and back.
         let slack = 1e-9 * self.median.abs();
         if value < self.low - slack {
             Some(Side::Low)

@@ -1,4 +1,4 @@
-//! The table as one page of HTML that needs nothing else.
+//! The table as a self-contained page of HTML.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,12 +12,13 @@ use crate::table::{Flag, Row, Table, cell};
 
 const PAGE: &str = include_str!("page.html");
 
-/// The column behind which the reasons stand, where they are seen at once.
+/// The column after which the reasons come, where they are easily seen.
 const REASONS_AFTER: &str = "status";
 
-/// With more rows than this, pictures are links alone: each takes about 4 kB.
+/// With more rows than this, the page has links instead of thumbnails, which take about 4 kB each.
 const MOST_THUMBNAILS: usize = 4000;
 
+#[expect(clippy::expect_used, reason = "the page is a constant of the program")]
 pub(crate) fn html(table: &Table<'_>) -> String {
     let ids = |rows: &mut dyn Iterator<Item = &(Row<'_>, Vec<Flag>)>| {
         rows.map(|(row, _)| row.record.case.id.as_str()).collect::<BTreeSet<_>>().len()
@@ -39,14 +40,14 @@ pub(crate) fn html(table: &Table<'_>) -> String {
         ("{{rows}}", rows(table)),
         ("{{version}}", env!("CARGO_PKG_VERSION").to_owned()),
     ];
-    // Split, not replaced: what a cell says is never taken for a place to fill.
+    // Split rather than replaced, so that the text of a cell is never taken for a placeholder.
     let mut page = String::with_capacity(PAGE.len() + 4096 * table.rows.len());
     let mut rest = PAGE;
     while let Some((before, after)) = rest.split_once("{{") {
-        let (name, after) = after.split_once("}}").unwrap_or((after, ""));
+        let (name, after) = after.split_once("}}").expect("every {{ of the page has its }}");
         page.push_str(before);
         let part = parts.iter().find(|(place, _)| place[2..place.len() - 2] == *name);
-        page.push_str(part.map_or("", |(_, text)| text));
+        page.push_str(&part.expect("every place of the page has its text").1);
         rest = after;
     }
     page + rest
@@ -131,7 +132,7 @@ fn reasons(flags: &[Flag]) -> String {
     flags.iter().fold(String::new(), |all, flag| all + "<div>" + &escaped(&flag.reason) + "</div>")
 }
 
-/// By modality, and where there are several sites by site: how many images, how many flagged, and medians.
+/// The number of images, flagged images, and medians, by modality and, if there are several sites, by site.
 fn summary(table: &Table<'_>) -> String {
     const MEASURES: [&str; 6] = ["in_plane_mm", "slice_mm", "grey_median", "contrast", "snr", "brain_ml"];
     let mut groups: BTreeMap<(Modality, Option<&str>), Vec<_>> = BTreeMap::new();
@@ -169,7 +170,7 @@ fn summary(table: &Table<'_>) -> String {
     all
 }
 
-/// Text that HTML takes for text.
+/// Text escaped for HTML.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -185,7 +186,7 @@ fn escaped(text: &str) -> String {
     safe
 }
 
-/// A file name as a part of a link.
+/// A file name escaped for a link.
 fn encoded(name: &str) -> String {
     name.bytes()
         .map(|byte| match byte {

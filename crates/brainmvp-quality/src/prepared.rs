@@ -1,4 +1,4 @@
-//! What the cache tells of a case.
+//! What the cache says about a case.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::measure::{Part, percentiles_in};
 use crate::record::{MeasuredIn, Prepared, Registered, Skull};
 
-/// A prepared case, with what is needed to compare it with its files.
+/// A prepared case, with everything needed to compare it with its original files.
 pub(crate) struct Preparation<'a> {
     case: &'a PreparedCase,
     pub(crate) grid: Grid,
@@ -22,7 +22,9 @@ pub(crate) struct Preparation<'a> {
     /// The middle of the brain.
     pub(crate) centre_mm: [f64; 3],
     has_mask: bool,
-    /// From places in the prepared case to those in the files.
+    /// The image that the others were registered to, if they were.
+    reference: Option<Modality>,
+    /// The maps from points in the prepared case to points in the files.
     transforms: BTreeMap<Modality, Transform>,
 }
 
@@ -44,11 +46,7 @@ impl<'a> Preparation<'a> {
             case.read_label_patch([0; 3], grid.shape, &mut values)?;
             label = Some(Volume::new(grid, values.into_iter().map(|v| u8::from(v > 0)).collect()));
         }
-        let facts = &step(case, "register")["images"];
-        let transforms = case.modalities().filter_map(|modality| {
-            let rows = serde_json::from_value(facts[modality.name()]["transform"].clone()).ok()?;
-            Some((modality, Transform::from_rows(rows)))
-        });
+        let (reference, transforms) = placed(case).map_err(|reason| damaged(case, &reason))?;
         let brain = Volume::new(grid, brain);
         Ok(Self {
             case,
@@ -57,7 +55,8 @@ impl<'a> Preparation<'a> {
             brain,
             label,
             has_mask: case.has_brain_mask(),
-            transforms: transforms.collect(),
+            reference,
+            transforms,
         })
     }
 
@@ -65,12 +64,12 @@ impl<'a> Preparation<'a> {
         read(self.case, modality)
     }
 
-    /// From places in the prepared case to those in the file of an image.
+    /// The map from points in the prepared case to points in the file of an image.
     pub(crate) fn transform(&self, modality: Modality) -> Transform {
         self.transforms.get(&modality).copied().unwrap_or(Transform::identity())
     }
 
-    /// Where the brain mask lies in an image that was not prepared yet; `None` without a mask.
+    /// The brain mask on the grid of an original image; `None` without a mask.
     pub(crate) fn brain_in(&self, modality: Modality, original: &Grid) -> Option<Part> {
         if !self.has_mask {
             return None;
@@ -107,16 +106,16 @@ impl<'a> Preparation<'a> {
         })
     }
 
-    /// The space for whose sake the case was not registered.
+    /// The space that the case was already in, so that it was not registered.
     pub(crate) fn already_in(&self) -> Option<String> {
         step(self.case, "register")["already_in"].as_str().map(str::to_owned)
     }
 
-    /// Sizes in an atlas are not the patient's: they are scaled back.
+    /// The brain mask's origin and the volume of the brain, scaled back from the atlas to the patient's size.
     pub(crate) fn skull(&self) -> Skull {
         let fact = step(self.case, "skull_strip");
-        let reference = step(self.case, "register")["reference"].as_str().and_then(|name| name.parse().ok());
-        let stretch = reference.map_or(1.0, |modality| self.transform(modality).linear().determinant().abs());
+        let stretch =
+            self.reference.map_or(1.0, |modality| self.transform(modality).linear().determinant().abs());
         let voxels = self.brain.voxels().iter().filter(|v| **v > 0).count();
         let voxel_mm3 = self.grid.affine.linear().determinant().abs();
         let unsaid = if self.has_mask { "given" } else { "none" };
@@ -129,7 +128,29 @@ impl<'a> Preparation<'a> {
     }
 }
 
-/// The middle of what is inside, or of the volume where nothing is.
+/// The reference and the transform of every image of a case that was registered; nothing of one that was not.
+fn placed(
+    case: &PreparedCase,
+) -> std::result::Result<(Option<Modality>, BTreeMap<Modality, Transform>), String> {
+    let did = step(case, "register");
+    let Some(images) = did["images"].as_object() else { return Ok((None, BTreeMap::new())) };
+    let reference: Modality = did["reference"].as_str().ok_or("it has no reference")?.parse()?;
+    let transform = |modality: Modality| {
+        let rows = images.get(modality.name()).map(|image| image["transform"].clone());
+        let rows = rows.ok_or_else(|| format!("it has no transform of {modality}"))?;
+        let rows = serde_json::from_value(rows).map_err(|e| format!("the transform of {modality}: {e}"))?;
+        Ok((modality, Transform::from_rows(rows)))
+    };
+    let transforms: BTreeMap<_, _> = case.modalities().map(transform).collect::<Result<_, String>>()?;
+    Ok((Some(reference), transforms))
+}
+
+fn damaged(case: &PreparedCase, reason: &str) -> brainmvp_prep::Error {
+    let reason = format!("the record of its registration is damaged ({reason}); prepare the case again");
+    brainmvp_prep::Error::Cache { path: case.path().to_owned(), reason }
+}
+
+/// The middle of the mask, or of the volume if the mask is empty.
 fn centre_mm(mask: &Volume<u8>) -> [f64; 3] {
     let (mut sum, mut count) = ([0.0; 3], 0.0);
     for (place, _) in mask.voxels().iter().enumerate().filter(|(_, inside)| **inside > 0) {
@@ -148,7 +169,7 @@ fn read(case: &PreparedCase, modality: Modality) -> Result<Volume> {
     Ok(Volume::new(grid, voxels))
 }
 
-/// What a step of the pipeline told; null where it did not run or had nothing to tell.
+/// The record of a step of the pipeline; null if it did not run or recorded nothing.
 fn step<'a>(case: &'a PreparedCase, name: &str) -> &'a Value {
     let found = case.metadata().provenance.iter().find(|record| record.step == name);
     found.map_or(&Value::Null, |record| &record.did)

@@ -1,4 +1,4 @@
-//! What is known of one case, as it is kept beside its picture.
+//! The measurements of a case, as stored with its picture.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-/// The version of what is measured and drawn: a new one measures every case anew.
+/// The version of the measurements and pictures: every case is measured anew when it changes.
 pub(crate) const RECORD_VERSION: u32 = 1;
 
-/// What is known of one case.
+/// The measurements of a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseRecord {
     /// The version of this record.
     pub version: u32,
-    /// Who it is.
+    /// The case.
     pub case: CaseFacts,
-    /// What made the prepared case, as the cache says; `None` for a case that is not in the cache.
+    /// The content hash of the prepared case, from the cache; `None` for a case that is not in the cache.
     pub content_hash: Option<String>,
     /// Why the case is not in the cache, or cannot be read from it.
     pub left_out: Option<String>,
-    /// What was done about the skull, of a prepared case.
+    /// How the skull of a prepared case was removed.
     pub skull: Option<Skull>,
-    /// The space that all its images were in before, where they were not registered for that reason.
+    /// The space that all its images were already in, if they were not registered for that reason.
     pub already_in: Option<String>,
     /// Whether there is a label map.
     pub has_label: bool,
@@ -35,25 +35,25 @@ pub struct CaseRecord {
     pub images: Vec<ImageRecord>,
 }
 
-/// What is known of one image.
+/// The measurements of an image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageRecord {
-    /// What it shows.
+    /// Its modality.
     pub modality: Modality,
-    /// The file as it came.
+    /// The original file.
     pub original: Option<Original>,
     /// Why the file could not be read.
     pub unread: Option<String>,
-    /// How it was moved.
+    /// How it was registered.
     pub registered: Option<Registered>,
-    /// The image as it was prepared.
+    /// The prepared image.
     pub prepared: Option<Prepared>,
     /// A small picture, PNG in base64.
     pub thumbnail: String,
 }
 
-/// An image as its file has it.
+/// An image as it is in its file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Original {
@@ -63,15 +63,15 @@ pub struct Original {
     pub shape: [usize; 3],
     /// Voxel size along its axes.
     pub spacing_mm: [f64; 3],
-    /// Three letters for the ends to which the axes run.
+    /// Three letters for the directions of the axes.
     pub orientation: String,
-    /// The largest angle between an axis and that of the body which it is nearest to.
+    /// The largest angle between an axis and the nearest axis of the body.
     pub oblique_deg: f64,
-    /// Whether it shows a brain and nothing else.
+    /// Whether it shows only a brain.
     pub is_stripped: bool,
     /// Voxels that are NaN or infinite.
     pub not_finite: usize,
-    /// In which part of the image the following was measured.
+    /// The part of the image in which the following was measured.
     pub measured_in: MeasuredIn,
     /// The size of that part.
     pub foreground_ml: f64,
@@ -79,41 +79,41 @@ pub struct Original {
     pub percentiles: Option<[f64; 3]>,
     /// Standard deviation of the noise, see [`crate::noise_deviation`].
     pub noise: Option<f64>,
-    /// The median grey value over the noise; `None` where either is not above 0.
+    /// The median grey value over the noise; `None` if either is not above 0.
     pub snr: Option<f64>,
 }
 
-/// The part of an image that counts.
+/// The part of an image in which it is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MeasuredIn {
     /// The brain mask of the prepared case.
     BrainMask,
-    /// All but the background value of a stripped image.
+    /// Everything but the background value of a stripped image.
     StrippedImage,
-    /// What is brighter than the threshold between background and head.
+    /// All voxels above the threshold between background and head.
     Head,
 }
 
-/// How an image was registered, of a case that was.
+/// The registration of an image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Registered {
-    /// Onto what: a modality or an atlas; `None` for the image that the others were registered to.
+    /// The image it was registered to: a modality or an atlas; `None` for the image that the others were registered to.
     pub onto: Option<String>,
-    /// Normalised mutual information with it, as `register` tells.
+    /// Normalised mutual information with it, as reported by `register`.
     pub similarity: Option<f64>,
-    /// Share of the head that both show.
+    /// Share of the head that is in both.
     pub overlap: Option<f64>,
     /// Rotation from the file to the prepared case.
     pub rotation_deg: f64,
-    /// How far the middle of the prepared case lies from where the file had it.
+    /// The distance by which the middle of the prepared case was moved.
     pub shift_mm: f64,
     /// Largest and smallest stretch.
     pub scales: [f64; 2],
 }
 
-/// An image as it was prepared, in the brain mask or, without one, where it is above 0.
+/// A prepared image, measured in the brain mask or, without one, where it is above 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prepared {
@@ -125,27 +125,27 @@ pub struct Prepared {
     pub empty_share: f64,
 }
 
-/// What was done about the skull, and how large the brain is.
+/// How the skull was removed, and the size of the brain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Skull {
-    /// Where the mask is from: given, found, of stripped images of the case, none needed, none, or nothing was done.
+    /// Where the mask comes from: given, found, of stripped images of the case, none needed, or none.
     pub mask: String,
-    /// The size of the mask, or else of the foreground, in the patient's own millimetres.
+    /// The size of the mask or, without one, of the foreground, in the patient's own millimetres.
     pub brain_ml: f64,
     /// The sides of the field of view that it touches.
     pub touches: Vec<String>,
 }
 
 impl CaseRecord {
-    /// Reads the record of a case; `None` where there is none, or none of this version.
+    /// Reads the record of a case; `None` if there is none, it is damaged, or of another version.
     pub fn load(dir: &Path, id: &CaseId) -> Option<Self> {
         let text = std::fs::read(path(dir, id, "json")).ok()?;
         let record: Self = serde_json::from_slice(&text).ok()?;
         (record.version == RECORD_VERSION && record.case.id == *id).then_some(record)
     }
 
-    /// Writes the record, all or nothing.
+    /// Writes the record, completely or not at all.
     pub(crate) fn save(&self, dir: &Path) -> Result<()> {
         let path = path(dir, &self.case.id, "json");
         let text =

@@ -24,17 +24,17 @@ use crate::prepared::Preparation;
 use crate::record::{CASES, CaseRecord, ImageRecord, Original, RECORD_VERSION, path};
 use crate::{Error, Result};
 
-/// What a report is about.
+/// The inputs of a report.
 #[derive(Debug, Clone, Copy)]
 pub struct Sources<'a> {
     /// The prepared cases.
     pub cache: &'a Cache,
-    /// Where their files are; without it only the prepared cases are shown.
+    /// The cohort with their original files; without it only the prepared cases are shown.
     pub cohort: Option<&'a Cohort>,
 }
 
 impl Sources<'_> {
-    /// All cases of the report: those of the cohort, and those that only the cache has, by id.
+    /// All cases of the report, by id: those of the cohort, and those that are only in the cache.
     pub fn cases(&self) -> Vec<CaseId> {
         subjects(*self).into_iter().map(|subject| subject.facts.id).collect()
     }
@@ -45,30 +45,30 @@ impl Sources<'_> {
 pub struct Options<'a> {
     /// The share of the cases.
     pub shard: Shard,
-    /// Memory that the cases at work share, by estimate.
+    /// The memory budget for the cases processed at the same time, by estimate.
     pub memory_bytes: u64,
     /// Make every record anew.
     pub force: bool,
-    /// Once it is true, no further case is begun.
+    /// Once this is true, no further case is started.
     pub stop: &'a AtomicBool,
 }
 
-/// What was done.
+/// The outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
     /// Cases measured and drawn now.
     pub made: usize,
-    /// Cases whose record was there already.
+    /// Cases whose record already existed.
     pub kept: usize,
-    /// Cases not begun, because the run was stopped.
+    /// Cases that were not started because the run was stopped.
     pub not_begun: usize,
-    /// What is worth knowing of the whole report: an atlas that is gone.
+    /// Notes about the whole report, such as a missing atlas.
     pub notes: Vec<String>,
 }
 
-/// Measures and draws every case that has no record yet, or whose record is of another content. A file that cannot be
-/// read is named in the record; nothing of one case alone is an error. One case at a time is in memory for each thread of the current rayon
-/// pool, as far as the memory allows.
+/// Measures and draws every case that has no record yet, or whose record is of other content. A file that cannot be
+/// read is named in the record; a fault of a single case is not an error. Each thread of the current rayon pool has one
+/// case in memory at a time, as far as the memory allows.
 ///
 /// # Errors
 /// Where `dir` cannot be written.
@@ -106,7 +106,7 @@ pub fn make_records(
     Ok(Summary { made, kept: done - made, not_begun: ours.len() - done, notes })
 }
 
-/// A case by all that is known of it.
+/// A case with all its sources.
 struct Subject<'a> {
     facts: CaseFacts,
     case: Option<&'a Case>,
@@ -131,7 +131,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Whether a record says all that can be said now. Cases that were left out may have been mended since.
+    /// Whether a record is up to date. Cases that were left out may have been fixed since.
     fn is_told_by(&self, record: &CaseRecord) -> bool {
         let Some(entry) = self.entry else { return false };
         let complete = record.images.iter().all(|image| {
@@ -142,7 +142,7 @@ impl Subject<'_> {
     }
 }
 
-/// The cases of the cohort, and those that only the cache has, by id.
+/// The cases of the cohort, and those that are only in the cache, by id.
 fn subjects(sources: Sources<'_>) -> Vec<Subject<'_>> {
     let manifest = sources.cache.manifest();
     let mut all: BTreeMap<&CaseId, Subject<'_>> = BTreeMap::new();
@@ -176,7 +176,7 @@ fn subjects(sources: Sources<'_>) -> Vec<Subject<'_>> {
     all.into_values().collect()
 }
 
-/// The brain of the atlas, or the head where no brain is found in it; `None` without an atlas.
+/// The brain of the atlas, or its head if no brain is found in it; `None` without an atlas.
 fn atlas_outline(cache: &Cache) -> std::result::Result<Option<Volume<u8>>, String> {
     let config = &cache.manifest().config;
     let Some(path) = config.atlas.as_ref().filter(|_| config.register != RegisterKind::None) else {
@@ -192,7 +192,7 @@ fn atlas_outline(cache: &Cache) -> std::result::Result<Option<Volume<u8>>, Strin
     Ok(Some(Volume::new(*image.grid(), inside.into_iter().map(u8::from).collect())))
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct Work<'a> {
     cache: &'a Cache,
     dir: &'a Path,
@@ -223,7 +223,7 @@ impl Work<'_> {
         }
     }
 
-    /// Measures and draws one case. The picture first: a record says that it is there.
+    /// Measures and draws a case. The picture is written first: the record means that it exists.
     fn make(&self, subject: &Subject<'_>) -> Result<()> {
         let mut record = CaseRecord {
             version: RECORD_VERSION,
@@ -283,7 +283,7 @@ impl Work<'_> {
     }
 }
 
-/// Measures and draws one image: its file as far as it can be read, and what was prepared of it.
+/// Measures and draws an image: its file, as far as it can be read, and the prepared image.
 fn image(
     subject: &Subject<'_>,
     modality: Modality,
@@ -327,7 +327,7 @@ fn image(
     Ok((image, pictures))
 }
 
-/// The image as its file has it, through the place that is the middle of the prepared brain.
+/// The image as it is in its file, through the point that is the middle of the prepared brain.
 fn original_view<'a>(
     image: &'a Volume,
     measured: &Original,
@@ -335,7 +335,7 @@ fn original_view<'a>(
     preparation: Option<&Preparation<'_>>,
 ) -> View<'a> {
     let middle = image.grid().affine.to_world(image.shape().map(|n| (n as f64 - 1.0) / 2.0));
-    // A little of fat, brighter than any brain, may be white.
+    // Some fat, brighter than any brain, may be shown as white.
     let white = measured.percentiles.map_or(1.0, |[low, _, high]| high + 0.25 * (high - low));
     let black = measured.percentiles.map_or(0.0, |[low, ..]| low.min(0.0));
     View {
@@ -361,8 +361,8 @@ fn thumbnail(view: &View<'_>) -> String {
     base64::engine::general_purpose::STANDARD.encode(view.plane(Plane::Axial, &Vec::new()).shrunk(SIDE).png())
 }
 
-/// An upper estimate of the memory that a case takes: the largest of its files unpacked, as `f32`, what of it is inside and
-/// the blocks of the noise; the prepared case with its mask and one image.
+/// An upper estimate of the memory that a case needs: the largest of its files unpacked, as `f32`, its voxels inside
+/// the mask and the blocks for the noise; the prepared case with its mask and one image.
 fn estimate_bytes(subject: &Subject<'_>) -> u64 {
     const BYTES_A_VOXEL: u64 = 24;
     let originals = subject.case.iter().flat_map(|case| case.images.values());

@@ -1,4 +1,4 @@
-//! The records of a cohort as one table, with what is unusual marked.
+//! The records of a cohort as one table, with unusual values marked.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -21,12 +21,12 @@ pub struct Row<'a> {
     pub image: Option<&'a ImageRecord>,
 }
 
-/// What is unusual about a row.
+/// Something unusual about a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flag {
     /// The name of the column that shows it.
     pub column: &'static str,
-    /// Why, in words.
+    /// The reason, as a sentence.
     pub reason: String,
 }
 
@@ -41,11 +41,11 @@ pub struct Table<'a> {
     pub spreads: BTreeMap<Group, Spread>,
 }
 
-/// What is compared with each other: a column of the images of one modality, those of whole heads apart where it makes a
-/// difference.
+/// A group of values that are compared with each other: a column for the images of one modality, with whole heads
+/// separate where that makes a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group {
-    /// What the images show.
+    /// The modality of the images.
     pub modality: Modality,
     /// The index in [`COLUMNS`].
     pub column: usize,
@@ -62,7 +62,7 @@ impl Group {
     }
 }
 
-/// A word that at least this share of a modality's images have is usual.
+/// A word is usual if at least this share of a modality's images have it.
 const USUAL_SHARE: f64 = 0.9;
 
 impl Row<'_> {
@@ -109,12 +109,12 @@ impl<'a> Table<'a> {
         self.rows.iter().filter(|(_, flags)| !flags.is_empty()).count()
     }
 
-    /// Whether the cohort tells of any case where it was scanned.
+    /// Whether the cohort gives the site of any case.
     pub(crate) fn has_sites(&self) -> bool {
         self.rows.iter().any(|(row, _)| row.record.case.site.is_some())
     }
 
-    /// The table as CSV: a row an image; `flags` has the names of the columns, `reasons` the words.
+    /// The table as CSV, one row per image; `flags` contains the names of columns, `reasons` the sentences.
     fn csv(&self, path: &Path) -> Result<Vec<u8>> {
         let fail = |source| Error::Csv { path: path.to_owned(), source };
         let mut writer = csv::Writer::from_writer(Vec::new());
@@ -135,7 +135,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Writes the table of some cases as `index.html` and `images.csv`, whole or not at all.
+/// Writes the table of some cases as `index.html` and `images.csv`, completely or not at all.
 ///
 /// # Errors
 /// Where a file cannot be written.
@@ -147,12 +147,13 @@ pub fn write_table(table: &Table<'_>, dir: &Path) -> Result<()> {
     Ok(write_atomically(&dir.join("index.html"), |file| file.write_all(html.as_bytes()))?)
 }
 
-/// Words as a spreadsheet takes them: names of sites and cases are anyone's, and what begins as a formula would be run.
+/// Text made safe for spreadsheets: names of sites and cases can be anything, and text that looks like a formula would
+/// be executed.
 fn as_text(cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@']) { format!("'{cell}") } else { cell }
 }
 
-/// A cell in words, empty where there is nothing to tell.
+/// A cell as text, empty if there is no value.
 pub(crate) fn cell(value: &Value, row: &Row<'_>) -> String {
     match *value {
         Value::Text { of, .. } => of(row).unwrap_or_default(),
@@ -178,7 +179,7 @@ fn spreads(rows: &[Row<'_>]) -> BTreeMap<Group, Spread> {
     values.into_iter().filter_map(spread).collect()
 }
 
-/// How many images of a modality have the word that most have, of how many.
+/// The most common word among the images of a modality, how many have it, and how many there are.
 struct UsualWord {
     word: String,
     have: usize,
@@ -211,7 +212,7 @@ fn outlier(modality: Modality, value: f64, digits: Digits, spread: &Spread) -> O
     let [value, median, low, high] =
         [value, spread.median, spread.low, spread.high].map(|v| without_zeros(&digits.of(v)));
     Some(format!(
-        "{value} is unusually {side}; the median of {} {modality} images is {median}, usual are {low} to {high}",
+        "{value} is unusually {side}; the median of {} {modality} images is {median}, the usual range {low} to {high}",
         spread.count
     ))
 }
@@ -221,7 +222,7 @@ fn unusual(modality: Modality, word: &str, usual: &UsualWord) -> Option<String> 
     (word != most).then(|| format!("{word}, while {have} of {of} {modality} images are {most}"))
 }
 
-/// What is wrong by itself, whatever the others are like.
+/// Faults that are flagged whatever the other images are like.
 fn checks(row: &Row<'_>) -> Vec<Flag> {
     let mut flags = Vec::new();
     let mut flag = |column, reason: String| flags.push(Flag { column, reason });
@@ -241,13 +242,16 @@ fn checks(row: &Row<'_>) -> Vec<Flag> {
     if let Some(skull) = &row.record.skull {
         if !PLAUSIBLE_ML.contains(&skull.brain_ml) {
             let [low, high] = [PLAUSIBLE_ML.start(), PLAUSIBLE_ML.end()];
-            flag("brain_ml", format!("Brain: {:.0} ml, no brain's ({low} to {high})", skull.brain_ml));
+            flag(
+                "brain_ml",
+                format!("Brain: {:.0} ml, not the size of a brain ({low} to {high})", skull.brain_ml),
+            );
         }
         if !skull.touches.is_empty() {
             let sides = skull.touches.join(", ");
             flag(
                 "touches",
-                format!("Brain: the mask ends at the border of the image ({sides}); some may be cut off"),
+                format!("Brain: the mask touches the border of the image ({sides}); a part may be cut off"),
             );
         }
     }
@@ -324,7 +328,7 @@ mod tests {
     fn a_change_is_flagged_where_it_is_and_nowhere_else() {
         assert_eq!(flags(&changed(|_| {})), []);
         let low = flags(&changed(|original| original.snr = Some(9.0)));
-        let reason = "SNR: 9 is unusually low; the median of 12 t1 images is 40, usual are 26.7 to 60";
+        let reason = "SNR: 9 is unusually low; the median of 12 t1 images is 40, the usual range 26.7 to 60";
         assert_eq!(low, [("snr", reason.to_owned())]);
         let turned = flags(&changed(|original| original.orientation = "LAS".to_owned()));
         assert_eq!(turned, [("orientation", "Axes: LAS, while 11 of 12 t1 images are RAS".to_owned())]);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use brainmvp_cohort::Cohort;
+use brainmvp_cohort::{CaseId, Cohort};
 use brainmvp_prep::Shard;
 use brainmvp_prep::cache::Cache;
 use brainmvp_quality::{CaseRecord, Options, Sources, Table, make_records, write_table};
@@ -16,17 +16,17 @@ use crate::interrupt;
 use crate::progress::Progress;
 use crate::ui::Ui;
 
-/// Show how good the images of a cohort are: a picture of every case, and a table with the outliers marked
+/// Report on image quality: a picture of every case, and a table with outliers marked
 ///
-/// DIR/index.html is the table; it needs no network. DIR/images.csv has the same, a row an image. DIR/cases has a picture of
-/// every case: each image in three planes, as it came and as it was prepared, with the outlines of the brain mask, the
-/// atlas and the label. Cases that are there already and still fit are kept. Cases that were left out, and files
-/// that cannot be read, are named in the table.
+/// DIR/index.html is the table; it works offline. DIR/images.csv has the same, one row per image. DIR/cases has a
+/// picture of every case: each image in three planes, original and prepared, with the outlines of the brain mask, the
+/// atlas and the label. Pictures that are still up to date are kept. Cases that were left out, and files that cannot be
+/// read, are named in the table.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   brainmvp report cache --cohort cohort.json --out report
-  brainmvp report cache --out report         # the prepared images alone, where the files are gone
+  brainmvp report cache --out report         # only the prepared images, if the files are gone
   brainmvp preprocess cohort.json --out cache --report report     # at once
 
 Exit codes: 0 done, 1 failed or interrupted, 2 bad input or usage.")]
@@ -34,16 +34,16 @@ pub(crate) struct Report {
     /// Folder of prepared cases
     #[arg(value_name = "CACHE")]
     cache: PathBuf,
-    /// Cohort file that the cache was made from: it says where the original images are
+    /// Cohort file that the cache was made from, to find the original images
     #[arg(long, value_name = "COHORT")]
     cohort: Option<PathBuf>,
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Memory that the cases at work share, e.g. 4G [default: half of what is free]
+    /// Memory for all cases processed at the same time, e.g. 4G [default: half of the free memory]
     #[arg(long, value_name = "SIZE", value_parser = argument::bytes)]
     memory: Option<u64>,
-    /// Measure and draw every case anew
+    /// Measure and draw every case again
     #[arg(long)]
     force: bool,
 }
@@ -67,7 +67,7 @@ impl Report {
     }
 }
 
-/// Writes the pictures of a share of the cases, and of the whole the table; says what came out.
+/// Writes the pictures of a share of the cases or, for the whole, also the table; prints the outcome.
 pub(super) fn write(
     cache: &Path,
     cohort: Option<&Cohort>,
@@ -86,7 +86,7 @@ pub(super) fn write(
     if summary.not_begun > 0 {
         let to_go = counted(summary.not_begun, "case");
         let error: anyhow::Result<()> = Err(anyhow::anyhow!("the report was interrupted with {to_go} to go"));
-        return error.advise(|_| "run the same command again to go on".to_owned());
+        return error.advise(|_| "run the same command again to continue".to_owned());
     }
     if options.shard.is_part() {
         let done = counted(summary.made + summary.kept, "case");
@@ -95,7 +95,11 @@ pub(super) fn write(
         ui.note(format!("once all shares are done: brainmvp report {cache} --cohort COHORT --out {out}"));
         return Ok(());
     }
-    let records: Vec<CaseRecord> = cases.iter().filter_map(|id| CaseRecord::load(out, id)).collect();
+    let record = |id| CaseRecord::load(out, id).ok_or(id);
+    let records: Result<Vec<CaseRecord>, &CaseId> = cases.iter().map(record).collect();
+    let records = records
+        .map_err(|id| anyhow::anyhow!("{}: the record of case '{id}' is damaged or missing", out.display()))
+        .advise(|_| "run the same command again to replace it".to_owned())?;
     let title = cohort.map_or_else(|| cache.display().to_string(), |cohort| cohort.name.clone());
     let table = Table::of(title, &records);
     write_table(&table, out)?;
