@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-/// What keeps a prediction from being scored, or scores from being written, read or compared.
+/// Why a prediction could not be scored, or scores could not be written, read or compared.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Prediction and truth do not lie on the same voxels.
+    /// Prediction and truth are not on the same grid.
     #[error(
-        "prediction and truth lie on different grids ({prediction} and {truth}): resample the prediction first"
+        "prediction and truth are on different grids ({prediction} and {truth}): resample the prediction first"
     )]
     Grids {
         /// Shape and spacing of the prediction.
@@ -16,7 +16,7 @@ pub enum Error {
         /// Shape and spacing of the truth.
         truth: String,
     },
-    /// A voxel size that is no positive number.
+    /// A voxel size that is not a positive number.
     #[error("voxel size {0:?} mm: distances need positive, finite sizes")]
     Spacing([f64; 3]),
     /// A region that cannot be scored.
@@ -34,13 +34,13 @@ pub enum Error {
         field: &'static str,
         /// The value as given.
         value: String,
-        /// What is possible.
+        /// The possible values.
         expected: String,
     },
-    /// Probabilities, labels or samples that do not fit each other or are no numbers.
+    /// Probabilities, labels or samples that do not match or are not numbers.
     #[error("{0}")]
     Samples(String),
-    /// A case and region that is scored twice.
+    /// A case and region that was scored twice.
     #[error("case '{case}', region '{region}' is scored twice: case names must differ")]
     Duplicate {
         /// The case.
@@ -59,7 +59,7 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A file that holds no scores of this version.
+    /// A file that does not contain scores of this version.
     #[error("{path}: {reason}", path = .path.display())]
     Malformed {
         /// The file.
@@ -67,7 +67,7 @@ pub enum Error {
         /// What is wrong and what was expected.
         reason: String,
     },
-    /// A file could not be written whole.
+    /// A file could not be written.
     #[error(transparent)]
     Volume(#[from] brainmvp_volume::Error),
 }

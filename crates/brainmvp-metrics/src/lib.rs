@@ -1,4 +1,4 @@
-//! How good a prediction is: metrics, statistics over cases, and comparisons.
+//! Evaluates predictions: metrics, statistics over cases, and comparisons.
 //!
 //! From two label maps to a table and a file:
 //!
@@ -38,8 +38,8 @@
 //!
 //! - Masks are bits ([`Mask`]). A [`MaskPair`] finds both surfaces and the distances between them once, for all metrics.
 //! - The metrics are one list ([`Metric::all`]), with names, units and which values are better.
-//! - Where a mask is empty, [`EmptyRule`] says what counts. By default a missed structure gets the worst value, and
-//!   nothing is left out; summaries always say how many masks were empty.
+//! - Where a mask is empty, [`EmptyRule`] determines the score. By default a missed structure gets the worst value, and
+//!   no case is left out; summaries always state how many masks were empty.
 //! - Classifications: [`metrics::classification`].
 
 mod error;

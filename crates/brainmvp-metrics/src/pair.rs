@@ -1,4 +1,4 @@
-//! A predicted and a true mask: what all segmentation metrics are computed from.
+//! A predicted and a true mask, from which all segmentation metrics are computed.
 
 use std::sync::OnceLock;
 
@@ -13,15 +13,15 @@ use crate::{Error, Mask, Result};
 pub enum Emptiness {
     /// None: every metric is defined by its formula.
     Neither,
-    /// Both: the structure is absent, and that was recognised.
+    /// Both: the structure is absent, as predicted.
     Both,
-    /// The prediction alone: the structure was missed.
+    /// Only the prediction: the structure was missed.
     Prediction,
-    /// The truth alone: a structure was seen where there is none.
+    /// Only the truth: a structure was predicted where there is none.
     Truth,
 }
 
-/// Two masks on one grid. Surfaces and distances are found once, when the first metric asks for them.
+/// Two masks on one grid. Surfaces and distances are computed once, when the first metric needs them.
 #[derive(Debug)]
 pub struct MaskPair {
     prediction: Mask,
@@ -31,7 +31,7 @@ pub struct MaskPair {
     surfaces: OnceLock<SurfaceDistances>,
 }
 
-/// Voxels of a pair.
+/// The numbers of voxels of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VoxelCounts {
     /// In the prediction.
@@ -42,8 +42,8 @@ pub struct VoxelCounts {
     pub common: usize,
 }
 
-/// The distances between two surfaces in mm, ascending. From every surface voxel of the one to the nearest surface
-/// voxel of the other, between voxel centres; infinite where the other mask is empty.
+/// The distances between two surfaces in mm, ascending. They lead from every surface voxel of one to the nearest
+/// surface voxel of the other, between voxel centres; infinite if the other mask is empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SurfaceDistances {
     /// From the prediction's surface to the truth's.
@@ -65,10 +65,10 @@ impl Emptiness {
 }
 
 impl MaskPair {
-    /// A pair of masks of voxels of `spacing_mm` along x, y and z.
+    /// A pair of masks with voxels of `spacing_mm` along x, y and z.
     ///
     /// # Errors
-    /// [`Error::Grids`] where their shapes differ, [`Error::Spacing`] where a voxel size is no positive number.
+    /// [`Error::Grids`] where their shapes differ, [`Error::Spacing`] where a voxel size is not a positive number.
     pub fn new(prediction: Mask, truth: Mask, spacing_mm: [f64; 3]) -> Result<Self> {
         if prediction.shape() != truth.shape() {
             let shape = |mask: &Mask| format!("shape {:?}", mask.shape());
@@ -95,7 +95,7 @@ impl MaskPair {
         }
     }
 
-    /// How many voxels each mask and both have.
+    /// The number of voxels in each mask and in both.
     pub fn voxels(&self) -> VoxelCounts {
         self.voxels
     }
@@ -120,7 +120,7 @@ impl MaskPair {
         self.spacing_mm.iter().product()
     }
 
-    /// From corner to corner of the grid, mm. No two voxels are further apart.
+    /// The diagonal of the grid, mm. No two voxels are further apart.
     pub fn diagonal_mm(&self) -> f64 {
         let shape = self.truth.shape();
         (0..3).map(|axis| (shape[axis] as f64 * self.spacing_mm[axis]).powi(2)).sum::<f64>().sqrt()

@@ -1,4 +1,4 @@
-//! What is scored: a structure, or several as one.
+//! A region to score: one structure, or several together.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ pub struct Region {
     labels: BTreeSet<u16>,
 }
 
-/// A region as a file says it; it is checked on the way in.
+/// A region as read from a file; it is validated on reading.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -23,7 +23,7 @@ struct Written {
 }
 
 impl Region {
-    /// The region `name` of the voxels with any of `labels`.
+    /// The region `name`: the voxels with any of `labels`.
     ///
     /// # Errors
     /// [`Error::Region`] where there is no label, or where 0 is among them: 0 is background.

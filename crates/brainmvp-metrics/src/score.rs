@@ -1,14 +1,14 @@
-//! One number of a result.
+//! A single score.
 
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
-/// A value, or that the rule for empty masks left it out.
+/// A value, or the statement that the rule for empty masks left it out.
 ///
-/// In JSON: a number; `"NaN"`, `"Infinity"` or `"-Infinity"`, which JSON has no numbers for; `null` where it was left
-/// out. Reading gives back what was written, to the bit.
+/// In JSON: a number; `"NaN"`, `"Infinity"` or `"-Infinity"`, for which JSON has no numbers; `null` if it was left out.
+/// Reading returns what was written, to the bit.
 #[derive(Debug, Clone, Copy)]
 pub struct Score(Option<f64>);
 
@@ -28,7 +28,7 @@ impl Score {
 }
 
 impl PartialEq for Score {
-    /// As a reader sees it: NaN equals NaN.
+    /// Equality as a reader sees it: NaN equals NaN.
     fn eq(&self, other: &Self) -> bool {
         match (self.0, other.0) {
             (Some(a), Some(b)) => a == b || (a.is_nan() && b.is_nan()),
@@ -37,7 +37,7 @@ impl PartialEq for Score {
     }
 }
 
-/// The word for a value that JSON has no number for.
+/// The word for a value for which JSON has no number.
 fn word(value: f64) -> Option<&'static str> {
     match value {
         _ if value.is_nan() => Some("NaN"),
@@ -48,7 +48,7 @@ fn word(value: f64) -> Option<&'static str> {
 }
 
 impl fmt::Display for Score {
-    /// As in CSV: all digits; nothing where it was left out. A precision rounds.
+    /// As in CSV: all digits; empty if it was left out. A precision rounds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(value) = self.0 else {
             return Ok(());

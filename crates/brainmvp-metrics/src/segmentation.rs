@@ -10,58 +10,58 @@ use crate::mask::Labels;
 use crate::metrics::WhenEmpty;
 use crate::{Emptiness, Error, MaskPair, Metric, Region, Result, Score};
 
-/// Corners of two grids this far apart, in voxels of the smallest size, are still in the same place.
+/// How far apart the corners of equal grids may be, in voxels of the smallest size.
 const PLACE_TOLERANCE_VOXELS: f64 = 0.1;
 
-/// What is computed, and what counts where masks are empty.
+/// The metrics to compute, and the rules for empty masks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SegmentationConfig {
     /// The metrics, by name.
     pub metrics: Vec<Metric>,
-    /// How far apart surfaces may be and still agree, for `nsd`.
+    /// How far apart surfaces may be to agree, for `nsd`.
     pub nsd_tolerance_mm: f64,
-    /// What counts where masks are empty.
+    /// The rules for empty masks.
     pub empty: EmptyRule,
 }
 
-/// What counts where a mask is empty and a metric has no value by definition. Volumes always have one. By default
-/// nothing is left out and a missed structure gets the worst value, so that missing it never improves a mean.
+/// The score where a mask is empty and a metric is undefined. Volumes are always defined. By default no case is left
+/// out and a missed structure gets the worst value, so that missing it never improves a mean.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmptyRule {
     /// Where both masks are empty.
     pub both: BothEmpty,
-    /// Where one mask is empty: the structure was missed, or seen where there is none.
+    /// Where one mask is empty: the structure was missed, or predicted where there is none.
     pub one: OneEmpty,
-    /// The worst distance, in mm; the diagonal of the image where it is not given.
+    /// The worst distance, in mm; the diagonal of the image if it is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub penalty_mm: Option<f64>,
 }
 
-/// What counts where both masks are empty.
+/// The score where both masks are empty.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BothEmpty {
-    /// The best value: shares are 1, distances 0 mm.
+    /// The best value: 1 for shares, 0 mm for distances.
     #[default]
     Best,
-    /// Nothing: the case is left out, and summaries say how many were.
+    /// None: the case is left out, and summaries state how many were.
     Excluded,
-    /// What the formula gives: NaN, as in MONAI.
+    /// The formula's value: NaN, as in MONAI.
     Undefined,
 }
 
-/// What counts where one mask is empty.
+/// The score where one mask is empty.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OneEmpty {
-    /// The worst value: shares are 0, distances the penalty.
+    /// The worst value: 0 for shares, the penalty for distances.
     #[default]
     Worst,
-    /// Nothing: the case is left out, and summaries say how many were. Misses then do not lower a mean.
+    /// None: the case is left out, and summaries state how many were. Misses then do not lower a mean.
     Excluded,
-    /// What the formula gives: NaN or infinity for distances, as in MONAI.
+    /// The formula's value: NaN or infinity for distances, as in MONAI.
     Undefined,
 }
 
@@ -87,8 +87,8 @@ impl SegmentationConfig {
     /// Scores a prediction against the truth, both on one grid: one entry for each of `regions`, in their order.
     ///
     /// # Errors
-    /// [`Error::Grids`] where the grids differ; [`Error::Spacing`] and [`Error::Config`] where voxel sizes or
-    /// settings are no usable numbers.
+    /// [`Error::Grids`] where the grids differ; [`Error::Spacing`] and [`Error::Config`] where voxel sizes or settings
+    /// are not usable numbers.
     pub fn evaluate(
         &self,
         prediction: &LabelMap,
@@ -147,7 +147,7 @@ impl SegmentationConfig {
         }
     }
 
-    /// Refuses settings that no metric can follow.
+    /// Refuses settings that are impossible.
     ///
     /// # Errors
     /// [`Error::Config`] with the field.
@@ -176,7 +176,7 @@ impl SegmentationConfig {
     }
 }
 
-/// Shape, spacing, origin and orientation in words.
+/// Shape, spacing, origin and orientation as text.
 fn describe(grid: &Grid) -> String {
     let rounded = |v: [f64; 3]| v.map(|mm| (mm * 1000.0).round() / 1000.0);
     let (spacing, origin) = (rounded(grid.affine.spacing_mm()), rounded(grid.affine.origin_mm()));

@@ -1,7 +1,7 @@
 //! The voxels of a region, one bit each.
 //!
-//! Bits make counting, intersecting and finding the surface a matter of 64 voxels an instruction, and a mask of
-//! 240 x 240 x 155 voxels 1.2 MB, which stays in the processor's cache.
+//! With bits, counting, intersecting and finding the surface handle 64 voxels per instruction, and a mask of 240 x 240
+//! x 155 voxels takes 1.2 MB, which stays in the processor's cache.
 
 mod nearest;
 mod tree;
@@ -11,10 +11,10 @@ use rayon::prelude::*;
 pub(crate) use self::nearest::distances;
 use crate::Region;
 
-/// Voxels in a word.
+/// Voxels per word.
 const BITS: usize = u64::BITS as usize;
 
-/// A set of voxels on a grid. Every row along x begins with a new word; bits beyond the row are 0.
+/// A set of voxels on a grid. Every row along x begins with a new word; bits past the end of the row are 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mask {
     shape: [usize; 3],
@@ -22,7 +22,7 @@ pub struct Mask {
     words: Vec<u64>,
 }
 
-/// A label map with its foreground found, from which the masks of all regions are taken.
+/// A label map and its foreground, from which the masks of all regions are made.
 #[derive(Debug, Clone)]
 pub(crate) struct Labels<'a> {
     voxels: &'a [u16],
@@ -38,7 +38,7 @@ impl<'a> Labels<'a> {
         Self { voxels, foreground }
     }
 
-    /// The voxels of `region`. Only the foreground is looked at.
+    /// The voxels of `region`. Only the foreground is examined.
     pub(crate) fn mask(&self, region: &Region) -> Mask {
         Mask::pack(self.foreground.shape, self.voxels, Some(&self.foreground), |chunk, flags| {
             for label in region.labels() {
@@ -52,14 +52,15 @@ impl Mask {
     /// The `true` voxels of a grid of `shape`, x fastest.
     ///
     /// # Panics
-    /// If there are not as many voxels as `shape` asks for: a mistake of the program, never of a file.
+    /// If the number of voxels is not that of `shape`: a bug in the program, never the fault of a file.
     pub fn new(shape: [usize; 3], voxels: &[bool]) -> Self {
         Self::pack(shape, voxels, None, |chunk, flags| {
             flags.iter_mut().zip(chunk).for_each(|(flag, value)| *flag = u8::from(*value));
         })
     }
 
-    /// One bit a voxel: `mark` sets the flags of up to 64 voxels, all 0 before. Words that are 0 in `within` stay 0.
+    /// Makes one bit per voxel: `mark` sets the flags of up to 64 voxels, which are 0 before. Words that are 0 in
+    /// `within` stay 0.
     fn pack<T>(
         shape: [usize; 3],
         voxels: &[T],
@@ -81,7 +82,7 @@ impl Mask {
                 }
                 let (row, start) = (z * ny + index / words_per_row, index % words_per_row * BITS);
                 let chunk = &voxels[row * nx + start..row * nx + nx.min(start + BITS)];
-                // Counted, not searched: that is vectorised, and most of a label map is background.
+                // Counting is vectorised and searching is not, and most of a label map is background.
                 if within.is_none() && chunk.iter().filter(|v| **v != T::default()).count() == 0 {
                     continue;
                 }
@@ -93,17 +94,17 @@ impl Mask {
         Self { shape, words_per_row, words }
     }
 
-    /// Voxels of the grid along x, y and z.
+    /// The number of voxels of the grid along x, y and z.
     pub fn shape(&self) -> [usize; 3] {
         self.shape
     }
 
-    /// Number of voxels in the set.
+    /// The number of voxels in the set.
     pub fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Number of voxels in both sets.
+    /// The number of voxels in both sets.
     pub(crate) fn common(&self, other: &Self) -> usize {
         self.words.iter().zip(&other.words).map(|(a, b)| (a & b).count_ones() as usize).sum()
     }
@@ -113,8 +114,8 @@ impl Mask {
         x < self.shape[0] && self.row(y, z)[x / BITS] >> (x % BITS) & 1 == 1
     }
 
-    /// The voxels of the set with a face-neighbour outside it. The outside of the grid is outside the set, as in
-    /// an erosion by the 6-neighbourhood with a background border.
+    /// The voxels of the set with a face-neighbour outside it. Everything beyond the grid is outside the set, as in an
+    /// erosion by the 6-neighbourhood with a background border.
     pub fn surface(&self) -> Self {
         let [_, ny, nz] = self.shape;
         let per_row = self.words_per_row;

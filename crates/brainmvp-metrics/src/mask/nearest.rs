@@ -1,8 +1,8 @@
 //! The distance from every voxel of one set to the nearest voxel of another.
 //!
-//! Only distances at a surface are needed, and most are small. A distance transform would fill the whole box around
-//! both masks for them; instead the rows around a voxel are looked at, nearest row first, 64 voxels of a row at a
-//! time. Voxels with nothing in reach ask a k-d tree, which is built when the first one asks.
+//! Only distances at a surface are needed, and most are small. A distance transform would have to fill the whole box
+//! around both masks; instead the rows around a voxel are examined, nearest row first, 64 voxels of a row at a time.
+//! Voxels with nothing within reach use a k-d tree, which is built when it is first needed.
 
 use std::f64::consts::PI;
 use std::sync::OnceLock;
@@ -12,15 +12,15 @@ use rayon::prelude::*;
 use super::tree::{Tree, squared_distance};
 use super::{BITS, Mask};
 
-/// About how many rows are looked at before the tree is asked.
+/// About how many rows are examined before the tree is used.
 const ROWS: f64 = 256.0;
-/// Voxels to either side of the middle that a window over a row holds.
+/// How many voxels a window over a row has on either side of the middle.
 const HALF: usize = BITS / 2;
-/// Voxels that a thread takes at a time.
+/// How many voxels a thread takes at a time.
 const BLOCK: usize = 2048;
 
-/// Distances in mm from each voxel of `from` to the nearest of `to`, in the order of [`Mask::voxels`]; infinite where
-/// `to` is empty. Both lie on the same grid, with voxels of `spacing_mm` along x, y and z.
+/// Distances in mm from each voxel of `from` to the nearest of `to`, in the order of [`Mask::voxels`]; infinite if `to`
+/// is empty. Both are on the same grid, with voxels of `spacing_mm` along x, y and z.
 pub(crate) fn distances(from: &Mask, to: &Mask, spacing_mm: [f64; 3]) -> Vec<f64> {
     let voxels = from.voxels();
     let nearest = Nearest::new(to, spacing_mm);
@@ -39,11 +39,11 @@ pub(crate) fn distances(from: &Mask, to: &Mask, spacing_mm: [f64; 3]) -> Vec<f64
 struct Row {
     dy: isize,
     dz: isize,
-    /// Of the two rows, mm^2.
+    /// The squared distance between the two rows, mm^2.
     squared: f64,
 }
 
-/// What the tree found.
+/// The last result of the tree.
 #[derive(Debug, Clone, Copy)]
 struct Found {
     from: [f64; 3],
@@ -54,9 +54,9 @@ struct Found {
 struct Nearest<'a> {
     mask: &'a Mask,
     spacing_mm: [f64; 3],
-    /// The nearest first.
+    /// The rows, the nearest first.
     rows: Vec<Row>,
-    /// What is found within this distance (mm) is the nearest.
+    /// Anything found within this distance (mm) is certainly the nearest.
     reach_mm: f64,
     tree: OnceLock<Tree>,
 }
@@ -80,10 +80,11 @@ impl<'a> Nearest<'a> {
         Self { mask, spacing_mm, rows, reach_mm, tree: OnceLock::new() }
     }
 
-    /// To the voxel of the set nearest to `[x, y, z]`, mm^2. `last` is what the tree found last, best for a neighbour.
+    /// The squared distance to the voxel of the set nearest to `[x, y, z]`, mm^2. `last` is the tree's last result,
+    /// preferably for a neighbour.
     fn squared_distance(&self, voxel: [usize; 3], last: &mut Option<Found>) -> f64 {
         let point = std::array::from_fn(|axis| voxel[axis] as f64 * self.spacing_mm[axis]);
-        // From one place to another the distance changes by no more than theirs: far stays far for neighbours.
+        // The distance changes by no more than the distance between two points, so what is far stays far for neighbours.
         let far =
             last.is_some_and(|last| last.mm - squared_distance(last.from, point).sqrt() > self.reach_mm);
         if !far {
@@ -98,7 +99,7 @@ impl<'a> Nearest<'a> {
         squared
     }
 
-    /// To the nearest voxel of the rows and windows in reach, mm^2; infinite if there is none.
+    /// The squared distance to the nearest voxel of the rows and windows within reach, mm^2; infinite if there is none.
     fn in_rows(&self, [x, y, z]: [usize; 3]) -> f64 {
         let [_, ny, nz] = self.mask.shape;
         let mut best = f64::INFINITY;

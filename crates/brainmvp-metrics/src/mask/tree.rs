@@ -1,15 +1,15 @@
-//! A k-d tree over voxels: the nearest of them to a point, however far.
+//! A k-d tree over voxels: finds the nearest of them to a point at any distance.
 //!
-//! Our own, because voxels of a surface share their coordinates by the thousand, which published trees refuse or
-//! slow down on, and because the points of a surface fill little of a cell: the tree keeps their tight boxes.
+//! Our own, because thousands of voxels of a surface share a coordinate, which published trees refuse or slow down on,
+//! and because the points of a surface fill little of a cell: this tree stores their tight boxes.
 
-/// As many points are looked at one by one.
+/// Ranges of at most this many points are examined one by one.
 const LEAF: usize = 8;
 
 /// Points in the order of the tree: the middle one of a range divides the others.
 pub(super) struct Tree {
     points: Vec<[f64; 3]>,
-    /// The boxes of the ranges, each at the place of its middle point.
+    /// The boxes of the ranges, each at the index of its middle point.
     boxes: Vec<Bounds>,
 }
 
@@ -36,8 +36,8 @@ impl Tree {
         Self { points, boxes }
     }
 
-    /// The point nearest to `point` (mm), and how far it is, mm^2: none and infinite in an empty tree. `near` is a point
-    /// of the tree to begin with.
+    /// The squared distance to the point nearest to `point` (mm), in mm^2, and that point: infinite and `None` in an
+    /// empty tree. `near` is a point of the tree to start with.
     pub(super) fn nearest(&self, point: [f64; 3], near: Option<[f64; 3]>) -> (f64, Option<[f64; 3]>) {
         let squared = near.map_or(f64::INFINITY, |near| squared_distance(point, near));
         let mut best = Best { squared, point: near };
@@ -45,7 +45,7 @@ impl Tree {
         (best.squared, best.point)
     }
 
-    /// Looks through the points `start..end`, the nearer half first.
+    /// Searches the points `start..end`, the nearer half first.
     fn search(&self, point: [f64; 3], (start, end): (usize, usize), best: &mut Best) {
         if end - start <= LEAF {
             self.points[start..end].iter().for_each(|other| best.offer(point, *other));
@@ -79,7 +79,7 @@ impl Bounds {
         (1..3).fold(0, |widest, axis| if extent(axis) > extent(widest) { axis } else { widest })
     }
 
-    /// To the nearest place of the box; 0 inside.
+    /// The squared distance to the box; 0 inside.
     fn squared_distance(&self, point: [f64; 3]) -> f64 {
         let apart = |axis: usize| (self.low[axis] - point[axis]).max(point[axis] - self.high[axis]).max(0.0);
         (0..3).map(|axis| apart(axis).powi(2)).sum()
@@ -95,7 +95,7 @@ impl Best {
     }
 }
 
-/// Orders a range of points for the tree. No range is empty but that of an empty tree: a range with halves has more
+/// Orders a range of points for the tree. Only the range of an empty tree is empty: a range that is divided has more
 /// than [`LEAF`] points.
 fn divide(points: &mut [[f64; 3]], boxes: &mut [Bounds]) {
     let middle = points.len() / 2;

@@ -1,26 +1,26 @@
 //! Metrics of classifications, from the probabilities of the classes and the true classes.
 //!
-//! What has no value (the AUC where all cases are of one class) is NaN as a [`Score`], never a number that looks like
-//! a result. A class that is neither true nor predicted anywhere counts in no average.
+//! A metric without a value (the AUC where all cases are of one class) is NaN as a [`Score`], never a number that looks
+//! like a result. A class that is never true nor predicted is not part of any average.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, Score};
 
-/// How good a classification is.
+/// The scores of a classification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassificationScores {
     /// Number of cases.
     pub cases: usize,
-    /// The share of cases that are classified right.
+    /// The share of cases that are classified correctly.
     pub accuracy: Score,
     /// The mean over the classes of their sensitivities.
     pub balanced_accuracy: Score,
     /// The area under the ROC curve; with more than two classes the mean over the classes, each against the rest.
-    /// NaN where a class has no case, or has them all.
+    /// NaN if a class has no cases, or all of them.
     pub auc: Score,
-    /// F1 of class 1; where there are two classes.
+    /// F1 of class 1, if there are two classes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub f1_binary: Option<Score>,
     /// The mean over the classes of their F1.
@@ -31,29 +31,29 @@ pub struct ClassificationScores {
     pub confusion: Vec<Vec<usize>>,
 }
 
-/// One class against the rest. Of two classes, those of class 1 are the sensitivity and specificity usually reported.
+/// One class against the rest. With two classes, the sensitivity and specificity usually reported are those of class 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassScores {
-    /// Cases of the class.
+    /// The number of cases of the class.
     pub cases: usize,
     /// The share of its cases that were found; NaN without cases.
     pub sensitivity: Score,
-    /// The share of the other cases that were not taken for it; NaN without other cases.
+    /// The share of the other cases that were not predicted as this class; NaN without other cases.
     pub specificity: Score,
-    /// The share of right ones among the cases taken for it; NaN where there are none.
+    /// The share of correct ones among the cases predicted as this class; NaN if there are none.
     pub precision: Score,
-    /// 2 TP / (2 TP + FP + FN); NaN where it is neither true nor predicted.
+    /// 2 TP / (2 TP + FP + FN); NaN if it is neither true nor predicted.
     pub f1: Score,
     /// The area under the ROC curve of its probability.
     pub auc: Score,
 }
 
-/// Scores two classes. `probabilities` are those of class 1, one for each case; a case is taken for class 1 where its
-/// probability is above `threshold`. `labels` are the true classes, 0 or 1.
+/// Scores two classes. `probabilities` are those of class 1, one for each case; class 1 is predicted if its probability
+/// is above `threshold`. `labels` are the true classes, 0 or 1.
 ///
 /// # Errors
-/// [`Error::Samples`] where there are no cases, lengths differ, a label is no class, or a probability is NaN.
+/// [`Error::Samples`] where there are no cases, lengths differ, a label is not a class, or a probability is NaN.
 pub fn binary(probabilities: &[f64], labels: &[usize], threshold: f64) -> Result<ClassificationScores> {
     check(probabilities, labels, 2, 1)?;
     let predicted: Vec<usize> = probabilities.iter().map(|p| usize::from(*p > threshold)).collect();
@@ -61,11 +61,11 @@ pub fn binary(probabilities: &[f64], labels: &[usize], threshold: f64) -> Result
     Ok(score(&predicted, labels, &[of_class_1, of_class_1]))
 }
 
-/// Scores any number of classes. `probabilities` is `[cases, classes]`, row-major; a case is taken for the class of
-/// its highest probability, the first of equals. `labels` are the true classes from 0.
+/// Scores any number of classes. `probabilities` is `[cases, classes]`, row-major; the class with the highest
+/// probability is predicted, the first of equal ones. `labels` are the true classes from 0.
 ///
 /// # Errors
-/// [`Error::Samples`] where there are no cases or fewer than two classes, lengths differ, a label is no class, or a
+/// [`Error::Samples`] where there are no cases or fewer than two classes, lengths differ, a label is not a class, or a
 /// probability is NaN.
 pub fn multiclass(probabilities: &[f64], labels: &[usize], classes: usize) -> Result<ClassificationScores> {
     check(probabilities, labels, classes, classes)?;
@@ -80,11 +80,11 @@ pub fn multiclass(probabilities: &[f64], labels: &[usize], classes: usize) -> Re
 }
 
 /// The area under the ROC curve: the chance that a case of the class scores above one of another class, with equal
-/// scores counted half (Mann-Whitney). NaN where either kind is absent. Scores must not be NaN.
+/// scores counted half (Mann-Whitney). NaN if either kind is absent. Scores must not be NaN.
 pub fn auc(scores: &[f64], of_class: &[bool]) -> f64 {
     let mut order: Vec<usize> = (0..scores.len().min(of_class.len())).collect();
     order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
-    // Of the other class: those below so far. Pairs won, ties counted half.
+    // The cases of the other class with lower scores so far, and the pairs won, ties counted half.
     let (mut below, mut won) = (0.0, 0.0);
     for equal in order.chunk_by(|a, b| scores[*a] == scores[*b]) {
         let positive = equal.iter().filter(|case| of_class[**case]).count() as f64;
@@ -156,7 +156,7 @@ fn score(predicted: &[usize], labels: &[usize], auc: &[f64]) -> ClassificationSc
     }
 }
 
-/// The mean of the values that are numbers.
+/// The mean of the values that are not NaN.
 fn mean_of_defined(scores: impl Iterator<Item = Score>) -> Score {
     let values: Vec<f64> = scores.filter_map(Score::value).filter(|value| !value.is_nan()).collect();
     Score::new(values.iter().sum::<f64>() / values.len() as f64)

@@ -1,4 +1,4 @@
-//! Metrics of segmentations, one list; and of classifications.
+//! A list of segmentation metrics, and metrics of classifications.
 //!
 //! To add a segmentation metric: a [`SegmentationMetric`] in one of the files here, and its line in the list below.
 
@@ -29,26 +29,26 @@ static METRICS: [&SegmentationMetric; 10] = [
     &volume::VOLUME_DIFFERENCE,
 ];
 
-/// What a metric is.
+/// The definition of a metric.
 #[derive(Debug)]
 pub struct SegmentationMetric {
     /// Its name in files and configurations.
     pub name: &'static str,
     /// Its name in tables.
     pub title: &'static str,
-    /// What its values are counted in.
+    /// The unit of its values.
     pub unit: Unit,
     /// Which values are better.
     pub better: Better,
-    /// Whether prediction and truth may be exchanged.
+    /// Whether exchanging prediction and truth makes no difference.
     pub symmetric: bool,
-    /// What its values are where a mask is empty.
+    /// Its values where a mask is empty.
     pub when_empty: WhenEmpty,
     /// Its value by definition; where a mask is empty it may be NaN or infinite, as MONAI's are.
     pub(crate) formula: fn(&MaskPair, &SegmentationConfig) -> f64,
 }
 
-/// What values are counted in.
+/// The unit of a metric's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// A share, 0 to 1.
@@ -66,24 +66,24 @@ pub enum Better {
     Higher,
     /// The lower ones.
     Lower,
-    /// Those near 0, of either sign.
+    /// Values near 0, of either sign.
     NearZero,
-    /// The values describe, and do not judge.
+    /// None: the values only describe.
     Neither,
 }
 
-/// What a metric's values are where a mask is empty.
+/// A metric's values where a mask is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenEmpty {
     /// Best 1, worst 0.
     Share,
     /// Best 0 mm, worst a penalty in mm.
     Distance,
-    /// As the formula says.
+    /// As the formula gives them.
     Defined,
 }
 
-/// A metric of the list, by its name in files.
+/// A metric of the list, written by its name in files.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Metric(usize);
@@ -94,7 +94,7 @@ impl Metric {
         (0..METRICS.len()).map(Self)
     }
 
-    /// Its name and unit at the head of a column: `HD95 [mm]`.
+    /// Its name and unit, as the heading of a column: `HD95 [mm]`.
     pub fn heading(self) -> String {
         match self.unit.shown().0 {
             "" => self.title.to_owned(),
@@ -102,7 +102,7 @@ impl Metric {
         }
     }
 
-    /// A value in the unit of tables, rounded; `-` where it was left out.
+    /// A value in the unit used in tables, rounded; `-` if it was left out.
     pub fn shown(self, score: Score) -> String {
         let digits = if self.unit == Unit::Share { 4 } else { 2 };
         match score.value() {
@@ -147,7 +147,7 @@ impl From<Metric> for String {
 }
 
 impl Unit {
-    /// The unit that tables show, and how many of this one it holds.
+    /// The unit used in tables, and how many of this one it contains.
     pub fn shown(self) -> (&'static str, f64) {
         match self {
             Self::Share => ("", 1.0),
@@ -158,7 +158,7 @@ impl Unit {
 }
 
 impl Better {
-    /// A number that is higher the better `value` is; `None` where values do not judge.
+    /// A number that is higher the better `value` is; `None` if values only describe.
     pub fn merit(self, value: f64) -> Option<f64> {
         match self {
             Self::Higher => Some(value),

@@ -1,4 +1,4 @@
-//! Metrics of the voxels that two masks share.
+//! Metrics of the overlap of two masks.
 
 use super::{Better, SegmentationMetric, Unit, WhenEmpty};
 
@@ -27,7 +27,7 @@ pub(super) static SENSITIVITY: SegmentationMetric = SegmentationMetric {
     formula: |pair, _| pair.voxels().common as f64 / pair.voxels().truth as f64,
 };
 
-/// Precision, the share of the prediction that is right: |P and T| / |P|.
+/// Precision, the share of the prediction that is correct: |P and T| / |P|.
 pub(super) static PRECISION: SegmentationMetric = SegmentationMetric {
     name: "precision",
     title: "Precision",

@@ -6,11 +6,11 @@
 use super::{Better, SegmentationMetric, Unit, WhenEmpty};
 use crate::MaskPair;
 
-/// Distances this much above the tolerance, relative to it, still count as within: the rounding of a product such as
-/// 20 voxels x 0.1 mm must not decide.
+/// Distances that exceed the tolerance by less than this fraction of it still count as within it: the rounding of a
+/// product such as 20 voxels x 0.1 mm must not be decisive.
 const ROUNDING: f64 = 1e-6;
 
-/// HD95, the larger of the two directions' 95th percentiles (linear interpolation, as numpy's).
+/// HD95, the larger of the two directions' 95th percentiles (with numpy's linear interpolation).
 pub(super) static HD95: SegmentationMetric = SegmentationMetric {
     name: "hd95_mm",
     title: "HD95",
@@ -47,7 +47,7 @@ pub(super) static ASSD: SegmentationMetric = SegmentationMetric {
     },
 };
 
-/// NSD, the normalised surface Dice: the share of both surfaces that lies within the tolerance of the other
+/// NSD, the normalised surface Dice: the share of both surfaces that is within the tolerance of the other
 /// (Nikolov et al. 2021).
 pub(super) static NSD: SegmentationMetric = SegmentationMetric {
     name: "nsd",
@@ -65,14 +65,14 @@ pub(super) static NSD: SegmentationMetric = SegmentationMetric {
     },
 };
 
-/// The larger of both directions; NaN where either is.
+/// The larger value of both directions; NaN if either is.
 fn larger(pair: &MaskPair, of: impl Fn(&[f64]) -> f64) -> f64 {
     let surfaces = pair.surface_distances();
     let (a, b) = (of(&surfaces.to_truth), of(&surfaces.to_prediction));
     if a.is_nan() || b > a { b } else { a }
 }
 
-/// The `percent`th percentile of ascending values by linear interpolation; NaN of none.
+/// The `percent`th percentile of ascending values by linear interpolation; NaN if there are none.
 pub(crate) fn percentile(sorted: &[f64], percent: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return f64::NAN;

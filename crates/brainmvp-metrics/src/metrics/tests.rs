@@ -1,4 +1,4 @@
-//! Contracts that every metric of the list keeps.
+//! Contracts that every metric of the list must satisfy.
 
 use proptest::prelude::*;
 

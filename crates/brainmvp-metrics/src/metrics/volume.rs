@@ -1,4 +1,4 @@
-//! Volumes of the masks. They are defined whatever is empty.
+//! Volumes of the masks. They are defined for empty masks too.
 
 use super::{Better, SegmentationMetric, Unit, WhenEmpty};
 
@@ -24,7 +24,7 @@ pub(super) static TRUTH_VOLUME: SegmentationMetric = SegmentationMetric {
     formula: |pair, _| pair.voxels().truth as f64 * pair.voxel_mm3(),
 };
 
-/// The predicted volume less the true one. Its mean is the bias.
+/// The predicted volume minus the true one. Its mean is the bias.
 pub(super) static VOLUME_DIFFERENCE: SegmentationMetric = SegmentationMetric {
     name: "volume_difference_mm3",
     title: "Difference",

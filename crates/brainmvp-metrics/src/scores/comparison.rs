@@ -1,4 +1,4 @@
-//! Whether two sets of scores of the same cases differ.
+//! Tests whether two sets of scores of the same cases differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,15 +13,15 @@ use crate::{Error, Metric, Result, Score, SegmentationConfig};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
-    /// Cases, with their regions, that only the first set has: not compared.
+    /// Cases, with their regions, that are only in the first set: not compared.
     pub only_first: Vec<String>,
-    /// Cases, with their regions, that only the second set has: not compared.
+    /// Cases, with their regions, that are only in the second set: not compared.
     pub only_second: Vec<String>,
-    /// One entry for a region and metric that both have.
+    /// One entry for each region and metric that both have.
     pub metrics: Vec<MetricComparison>,
 }
 
-/// One region and metric over the cases that both sets have.
+/// One region and metric over the cases that are in both sets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricComparison {
@@ -29,7 +29,7 @@ pub struct MetricComparison {
     pub region: String,
     /// The metric.
     pub metric: Metric,
-    /// Cases compared.
+    /// The number of cases compared.
     pub n: usize,
     /// Cases not compared: left out by the rule for empty masks, or not finite, in either set.
     pub excluded: usize,
@@ -37,12 +37,12 @@ pub struct MetricComparison {
     pub first: Score,
     /// The mean of the second set.
     pub second: Score,
-    /// The mean of first less second.
+    /// The mean of first minus second.
     pub difference: Score,
-    /// Which set is better on average; nothing where they are equal or the metric does not judge.
+    /// Which set is better on average; `None` if they are equal or the metric only describes.
     pub better: Option<Side>,
-    /// Whether the difference may be chance. Where values near 0 are better, of their sizes. Not corrected for the
-    /// number of tests.
+    /// Whether the difference may be chance. If values near 0 are better, their absolute values are tested. Not
+    /// corrected for the number of tests.
     pub test: Wilcoxon,
 }
 
@@ -89,7 +89,7 @@ impl Comparison {
         Ok(Self { only_first: missing(&ours, &theirs), only_second: missing(&theirs, &ours), metrics: found })
     }
 
-    /// Refuses scores that were made by different rules: their values mean different things.
+    /// Refuses scores that were made by different rules, whose values are not comparable.
     ///
     /// # Errors
     /// [`Error::Incomparable`] with the rule.
@@ -105,7 +105,7 @@ impl Comparison {
         Ok(())
     }
 
-    /// One line for a region and metric.
+    /// One line for each region and metric.
     pub fn table(&self) -> TextTable {
         let mut table = TextTable::new(
             2,
@@ -168,7 +168,7 @@ impl MetricComparison {
     }
 }
 
-/// Rounded; what would be 0 is shown as below the last digit.
+/// A rounded p-value; one that would be 0 is shown as below the last digit.
 fn p_value(score: Score) -> String {
     match score.value() {
         Some(p) if p < 5e-5 => "<0.0001".to_owned(),

@@ -1,4 +1,4 @@
-//! Scores as files: `metrics.json`, which is read again, and a CSV for spreadsheets.
+//! Scores as files: `metrics.json`, which can be read again, and a CSV for spreadsheets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::{CaseScores, Scores, Summary};
 use crate::{Error, Metric, Result, SegmentationConfig};
 
-/// Of the layout of `metrics.json`.
+/// The version of the layout of `metrics.json`.
 const VERSION: u32 = 1;
 
-/// `metrics.json`. Numbers that JSON has not are words, as [`crate::Score`] says.
+/// `metrics.json`. Numbers that JSON does not have are words, as in [`crate::Score`].
 #[derive(Serialize)]
 struct Written<'a> {
     version: u32,
@@ -24,7 +24,7 @@ struct Written<'a> {
     scores: &'a [CaseScores],
 }
 
-/// What of it is read. The summary follows from the scores.
+/// The parts that are read. The summary follows from the scores.
 #[derive(Deserialize)]
 struct Read {
     version: u32,
@@ -35,7 +35,7 @@ struct Read {
 }
 
 impl Scores {
-    /// Writes configuration, summary, what was left out and all scores as JSON, whole or not at all.
+    /// Writes configuration, summary, omissions and all scores as JSON, completely or not at all.
     ///
     /// # Errors
     /// Where the disk refuses or is full.
@@ -53,8 +53,8 @@ impl Scores {
         Ok(write_atomically(path, |file| file.write_all(text.as_bytes()))?)
     }
 
-    /// Writes one line for a case and region, whole or not at all: `case,region,empty`, then the metrics by name.
-    /// Values are written as in JSON without quotes; what was left out is empty.
+    /// Writes one line for each case and region, completely or not at all: `case,region,empty`, then the metrics by name.
+    /// Values are written as in JSON, without quotes; those left out are empty.
     ///
     /// # Errors
     /// Where the disk refuses or is full.
@@ -77,10 +77,10 @@ impl Scores {
         Ok(writer.into_inner()?)
     }
 
-    /// Reads what [`Scores::save_json`] wrote.
+    /// Reads a file that [`Scores::save_json`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read, [`Error::Malformed`] where it holds no scores of this version.
+    /// [`Error::Io`] where it cannot be read, [`Error::Malformed`] where it does not contain scores of this version.
     pub fn load_json(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;

@@ -33,12 +33,12 @@ pub struct Scores {
     missing: BTreeSet<String>,
     /// Cases that were not scored, with the reason.
     quarantined: BTreeMap<String, String>,
-    /// Cases and regions that have a row.
+    /// The cases and regions that already have a row.
     known: BTreeSet<(String, String)>,
 }
 
 impl Scores {
-    /// No scores yet; `config` is what they will be made by.
+    /// No scores yet; `config` determines how they will be made.
     pub fn new(config: SegmentationConfig) -> Self {
         Self {
             config,
@@ -49,10 +49,10 @@ impl Scores {
         }
     }
 
-    /// Adds the regions of a case, as [`SegmentationConfig::evaluate`] gives them.
+    /// Adds the regions of a case, as returned by [`SegmentationConfig::evaluate`].
     ///
     /// # Errors
-    /// [`Error::Duplicate`] where one of them is there already; then none is added.
+    /// [`Error::Duplicate`] where one of them is already present; then none is added.
     pub fn push(&mut self, case: &str, regions: Vec<RegionScores>) -> Result<()> {
         let key = |scores: &RegionScores| (case.to_owned(), scores.region.clone());
         let keys: BTreeSet<_> = regions.iter().map(key).collect();
@@ -88,7 +88,7 @@ impl Scores {
         &self.quarantined
     }
 
-    /// What they were made by.
+    /// The configuration that they were made by.
     pub fn config(&self) -> &SegmentationConfig {
         &self.config
     }

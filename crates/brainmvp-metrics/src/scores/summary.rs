@@ -1,4 +1,4 @@
-//! Many cases in a few numbers: one line for a region and metric.
+//! Summarises many cases: one line for each region and metric.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{Emptiness, Metric, RegionScores, Result, Score};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Summary {
-    /// In the order of the scores.
+    /// The regions, in the order of the scores.
     pub regions: Vec<RegionSummary>,
 }
 
@@ -23,7 +23,7 @@ pub struct Summary {
 pub struct RegionSummary {
     /// The region.
     pub region: String,
-    /// Cases with the region's scores.
+    /// The number of cases with scores of the region.
     pub cases: usize,
     /// Which masks were empty.
     pub empty: EmptyCounts,
@@ -31,7 +31,7 @@ pub struct RegionSummary {
     pub metrics: BTreeMap<Metric, MetricSummary>,
 }
 
-/// How many cases had which mask empty.
+/// The number of cases with each kind of empty mask.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmptyCounts {
@@ -39,9 +39,9 @@ pub struct EmptyCounts {
     pub neither: usize,
     /// Both: the structure is absent.
     pub both: usize,
-    /// The prediction alone: missed.
+    /// Only the prediction: missed.
     pub prediction: usize,
-    /// The truth alone: seen where there is none.
+    /// Only the truth: predicted where there is none.
     pub truth: usize,
 }
 
@@ -50,7 +50,7 @@ pub struct EmptyCounts {
 pub struct MetricSummary {
     /// Cases that the rule for empty masks left out.
     pub excluded: usize,
-    /// The others.
+    /// The values of the other cases.
     #[serde(flatten)]
     pub values: Description,
 }
@@ -59,7 +59,7 @@ impl Scores {
     /// Summarises every region and metric. The same scores, settings and generator give the same numbers.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] where the settings of the bootstrap give no interval.
+    /// [`crate::Error::Config`] where the settings of the bootstrap allow no interval.
     pub fn summary(&self, config: &BootstrapConfig, rng: &mut impl Rng) -> Result<Summary> {
         let mut regions = Vec::new();
         for region in self.regions() {
@@ -93,7 +93,7 @@ impl EmptyCounts {
 }
 
 impl Summary {
-    /// One line for a region and metric: mean, spread, middle, interval, and how many cases they are of.
+    /// One line for each region and metric: mean, standard deviation, median, interval, and number of cases.
     pub fn metrics_table(&self) -> TextTable {
         let mut table =
             TextTable::new(2, ["Region", "Metric", "Mean", "Interval", "Std", "Median", "n", "Excluded"]);
@@ -116,7 +116,7 @@ impl Summary {
         table
     }
 
-    /// One line for a region: in how many cases which mask was empty.
+    /// One line for each region: the number of cases with each kind of empty mask.
     pub fn empty_table(&self) -> TextTable {
         let mut table =
             TextTable::new(1, ["Region", "Cases", "Both present", "Both empty", "Missed", "False alarm"]);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Rows of text under a heading, shown in columns: first words, to the left, then numbers, to the right.
+/// Rows of text under a heading, in columns: first words, aligned to the left, then numbers, aligned to the right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextTable {
     /// How many of the columns are words.

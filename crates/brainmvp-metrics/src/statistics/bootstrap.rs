@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::percentile;
 use crate::{Error, Result, Score};
 
-/// How intervals are found.
+/// The settings of the bootstrap.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BootstrapConfig {
-    /// How often the cases are drawn again.
+    /// How often the cases are resampled.
     pub resamples: usize,
     /// The share of resamples within the interval: 0.95 for a 95 % interval.
     pub confidence: f64,
 }
 
-/// Between these values lies the statistic of most resamples.
+/// The interval that contains the statistic of most resamples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interval {
@@ -33,7 +33,7 @@ impl Default for BootstrapConfig {
 }
 
 impl BootstrapConfig {
-    /// Refuses settings that give no interval.
+    /// Refuses settings that allow no interval.
     ///
     /// # Errors
     /// [`Error::Config`] with the field.
@@ -51,12 +51,12 @@ impl BootstrapConfig {
     }
 }
 
-/// The interval of a statistic over `cases` cases. `statistic` gets the cases drawn, with repetition, by their
-/// numbers. Where it is not finite for some resample (an AUC of one class), the interval is of the others. Without
-/// cases, or without a finite resample, both ends are NaN.
+/// The interval of a statistic over `cases` cases. `statistic` gets the indices of the cases drawn, with repetition.
+/// Resamples for which it is not finite (an AUC of one class) are ignored. Without cases, or without a finite resample,
+/// both ends are NaN.
 ///
 /// # Errors
-/// [`Error::Config`] where the settings give no interval.
+/// [`Error::Config`] where the settings allow no interval.
 pub fn bootstrap(
     cases: usize,
     config: &BootstrapConfig,
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn the_interval_of_a_mean_is_about_two_standard_errors_wide() {
         let values: Vec<f64> = (0..100).map(f64::from).collect();
-        // Of the mean, with the population's standard deviation: sqrt((100^2 - 1) / 12 / 100).
+        // The standard error of the mean, from the population's standard deviation: sqrt((100^2 - 1) / 12 / 100).
         let error = (9999.0_f64 / 1200.0).sqrt();
         let (low, high) = of_mean(&values, 1);
         assert!((low - (49.5 - 1.96 * error)).abs() < 0.15, "{low}");

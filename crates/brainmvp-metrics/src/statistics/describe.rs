@@ -1,4 +1,4 @@
-//! Values of many cases in a few numbers.
+//! Descriptive statistics.
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -7,19 +7,20 @@ use super::{BootstrapConfig, Interval, bootstrap};
 use crate::metrics::percentile;
 use crate::{Result, Score};
 
-/// Mean, spread and middle of some values. Where a value is NaN or infinite the numbers say so: it is never skipped.
+/// Mean, standard deviation and median of some values. A value that is NaN or infinite shows in the result: it is never
+/// skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
-    /// How many values there are.
+    /// The number of values.
     pub n: usize,
-    /// Their mean; NaN of none.
+    /// Their mean; NaN if there are none.
     pub mean: Score,
-    /// Their standard deviation, as of a sample (n - 1); NaN of fewer than two.
+    /// Their standard deviation, as for a sample (n - 1); NaN if there are fewer than two.
     pub std: Score,
-    /// The middle one, or the mean of the two middle ones; NaN of none.
+    /// The median; NaN if there are none.
     pub median: Score,
-    /// The bootstrap interval of the mean; NaN where the mean is not finite.
+    /// The bootstrap interval of the mean; NaN if the mean is not finite.
     pub interval: Interval,
 }
 
@@ -27,7 +28,7 @@ impl Description {
     /// Describes `values`.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] where the settings of the bootstrap give no interval.
+    /// [`crate::Error::Config`] where the settings of the bootstrap allow no interval.
     pub fn of(values: &[f64], config: &BootstrapConfig, rng: &mut impl Rng) -> Result<Self> {
         let mean = mean(values);
         let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
@@ -48,7 +49,7 @@ impl Description {
     }
 }
 
-/// NaN of no values.
+/// NaN for no values.
 pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }

@@ -1,4 +1,4 @@
-//! What can be said of many cases: averages with intervals, and whether two sets differ.
+//! Statistics over many cases: averages with intervals, and tests whether two sets differ.
 
 mod bootstrap;
 mod describe;

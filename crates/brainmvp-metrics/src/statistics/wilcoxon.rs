@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, Score};
 
-/// Up to as many differences the distribution is counted out.
+/// Up to this many differences the exact distribution is used.
 const EXACT_UP_TO: usize = 50;
 
-/// What becomes of pairs without a difference.
+/// The treatment of pairs without a difference.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ZeroRule {
     /// They are left out before ranking (Wilcoxon).
     #[default]
     Wilcoxon,
-    /// They are ranked with the others and their ranks left out (Pratt 1959).
+    /// They are ranked with the others and then their ranks are dropped (Pratt 1959).
     Pratt,
 }
 
-/// How the p-value was found.
+/// How the p-value was computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WilcoxonMethod {
-    /// From the distribution itself: up to 50 differences, all of different size, and no zero to be ranked.
+    /// From the exact distribution: for up to 50 differences of distinct sizes, without zeros to be ranked.
     Exact,
     /// From the normal distribution, with the variance corrected for ties, without continuity correction.
     Normal,
@@ -34,16 +34,16 @@ pub enum WilcoxonMethod {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wilcoxon {
-    /// Pairs with a difference.
+    /// The number of pairs with a difference.
     pub differences: usize,
-    /// Pairs without.
+    /// The number of pairs without.
     pub zeros: usize,
     /// The smaller of the sums of positive and negative ranks.
     pub statistic: Score,
-    /// The chance of a statistic this small or smaller, were differences of either sign as likely. 1 where there is
-    /// no difference at all.
+    /// The probability of a statistic this small or smaller if differences of either sign were equally likely. 1 if
+    /// there are no differences at all.
     pub p_value: Score,
-    /// How it was found.
+    /// How it was computed.
     pub method: WilcoxonMethod,
 }
 
@@ -77,11 +77,11 @@ pub fn wilcoxon(a: &[f64], b: &[f64], zeros: ZeroRule) -> Result<Wilcoxon> {
     Ok(Wilcoxon { differences: counted, zeros: all - counted, statistic, p_value, method })
 }
 
-/// Sums of ranks.
+/// The sums of ranks.
 struct Ranked {
     positive: f64,
     negative: f64,
-    /// How many were ranked, zeros included.
+    /// The number of differences ranked, zeros included.
     all: usize,
     zeros: usize,
     /// The sum of t^3 - t over groups of t equal sizes above 0.
@@ -89,7 +89,7 @@ struct Ranked {
 }
 
 impl Ranked {
-    /// Ranks differences that ascend in size; equals share their mean rank.
+    /// Ranks differences sorted by size; equal ones share their mean rank.
     fn new(ascending: &[f64]) -> Self {
         let mut ranked = Self { positive: 0.0, negative: 0.0, all: ascending.len(), zeros: 0, ties: 0.0 };
         let mut before = 0;
@@ -109,7 +109,7 @@ impl Ranked {
         ranked
     }
 
-    /// The two-sided p-value of the normal approximation. The ranks of zeros are no part of the sum's distribution.
+    /// The two-sided p-value of the normal approximation. The ranks of zeros do not contribute to the sum's distribution.
     fn normal_p_value(&self, statistic: f64) -> f64 {
         let (n, zeros) = (self.all as f64, self.zeros as f64);
         let mean = (n * (n + 1.0) - zeros * (zeros + 1.0)) / 4.0;
@@ -119,11 +119,11 @@ impl Ranked {
     }
 }
 
-/// Twice the chance that the ranks 1 to `n`, each with a sign by the toss of a coin, have a positive sum of at most
+/// Twice the probability that the ranks 1 to `n`, each with a random sign, have a positive sum of at most
 /// `statistic`.
 fn exact_p_value(n: usize, statistic: f64) -> f64 {
     let largest = n * (n + 1) / 2;
-    // The chance of every sum of the ranks so far.
+    // The probability of every sum of the ranks so far.
     let mut chance = vec![0.0; largest + 1];
     chance[0] = 1.0;
     for rank in 1..=n {
