@@ -1,4 +1,4 @@
-//! How fast every operation is, forward and backward, at the sizes of UniFormer-S.
+//! Measures the speed of every operation, forward and backward, at the sizes of UniFormer-S.
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
@@ -10,48 +10,48 @@ use burn::tensor::{Device, Distribution, Tensor};
 use crate::VolumeOps;
 
 const EPSILON: f32 = 1e-5;
-/// Channels of the stages; each has half the voxels along an axis that the one before has.
+/// The channels of the stages; each stage has half as many voxels along an axis as the previous one.
 const WIDTHS: [usize; 4] = [64, 128, 320, 512];
 
-/// What is measured.
+/// The sizes to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct BenchConfig {
     /// Voxels along an axis of the network's input, a multiple of 16.
     pub size: usize,
-    /// Volumes of a batch.
+    /// Volumes per batch.
     pub batch: usize,
-    /// Runs of each operation, of which the fastest counts: whatever else the machine does only adds time.
+    /// Runs of each operation, at least one. The fastest counts: anything else that the machine does only adds time.
     pub repetitions: usize,
 }
 
-/// How fast one operation is.
+/// The speed of an operation.
 #[derive(Debug, Clone)]
 pub struct Timing {
     /// The operation and its sizes.
     pub name: String,
-    /// To the output.
+    /// The forward pass.
     pub forward: Speed,
-    /// From the gradient for the output to those for the inputs.
+    /// The backward pass.
     pub backward: Speed,
 }
 
-/// The fastest of some runs.
+/// The fastest of several runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Speed {
     /// Floating-point operations of a run.
     pub flop: usize,
-    /// How long it took.
+    /// The time it took.
     pub time: Duration,
 }
 
 impl Speed {
-    /// Floating-point operations a second.
+    /// Floating-point operations per second.
     pub fn flops(&self) -> f64 {
         self.flop as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 }
 
-/// Measures one operation after the other on the CPU until all are measured or `told` has heard enough.
+/// Measures one operation after the other on the CPU until all are measured or `told` returns false.
 pub fn bench(config: &BenchConfig, told: &mut dyn FnMut(Timing) -> ControlFlow<()>) -> ControlFlow<()> {
     let mut bench = Bench { config: *config, device: Device::flex(), told };
     bench.depthwise()?;
@@ -71,7 +71,7 @@ struct Bench<'a> {
     told: &'a mut dyn FnMut(Timing) -> ControlFlow<()>,
 }
 
-/// A thing to measure.
+/// An operation to measure.
 struct Case<F, G> {
     name: String,
     /// Floating-point operations of the forward pass; the backward pass has twice as many.
@@ -267,13 +267,14 @@ impl Bench<'_> {
     }
 }
 
+#[expect(clippy::expect_used, reason = "repetitions are at least 1, as documented")]
 fn fastest<T>(run: impl Fn() -> T, repetitions: usize) -> Duration {
     let time = |_| {
         let start = Instant::now();
         black_box(run());
         start.elapsed()
     };
-    (0..repetitions).map(time).min().unwrap_or_default()
+    (0..repetitions).map(time).min().expect("an operation runs at least once")
 }
 
 fn elements<const D: usize>(shape: [usize; D]) -> usize {

@@ -1,4 +1,4 @@
-//! The backend extension: which operations there are, and which backend runs what.
+//! The backend extension: the operations, and the backends that implement them.
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
@@ -10,7 +10,7 @@ use crate::ops::{
 /// The operations of channels-last 3-D networks, on the primitives of a backend, and their gradients.
 ///
 /// Shapes are those of the functions of the same name in [`crate::ops`]. The methods do not check them again.
-/// A `_backward` method takes the gradient for its operation's output and gives those for its inputs, in their order.
+/// A `_backward` method takes the gradient for its operation's output and returns those for its inputs, in their order.
 #[backend_extension(Flex, Cube: cfg(feature = "cube"), Autodiff)]
 pub trait VolumeOps: Backend {
     /// See [`crate::ops::depthwise_conv3d`].
@@ -36,7 +36,7 @@ pub trait VolumeOps: Backend {
         conv::reference::<Self>(x, weight, stride)
     }
 
-    /// Gradient of [`VolumeOps::dense_conv3d`] for the input. Of `x`, which is the input, only the shape counts.
+    /// Gradient of [`VolumeOps::dense_conv3d`] for the input. Only the shape of the input `x` matters.
     fn dense_conv3d_backward_input(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -46,7 +46,7 @@ pub trait VolumeOps: Backend {
         conv::reference_backward_input::<Self>(x, weight, gradient, stride)
     }
 
-    /// Gradient of [`VolumeOps::dense_conv3d`] for the weight, of which only the shape counts.
+    /// Gradient of [`VolumeOps::dense_conv3d`] for the weight, of which only the shape matters.
     fn dense_conv3d_backward_weight(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -97,7 +97,7 @@ pub trait VolumeOps: Backend {
     }
 
     /// Gradients of [`VolumeOps::voxel_mlp_onto`] for input, weight, bias, weight and bias; `onto` has the output's.
-    // The macro reads the type as it stands here.
+    // The macro reads the type as it is written here.
     #[allow(clippy::type_complexity)]
     fn voxel_mlp_backward(
         x: FloatTensor<Self>,
@@ -227,7 +227,7 @@ pub trait VolumeOps: Backend {
         attention::reference::<Self>(qkv, heads)
     }
 
-    /// Gradient of [`VolumeOps::token_attention`], given what that gave.
+    /// Gradient of [`VolumeOps::token_attention`], given its results.
     fn token_attention_backward(
         qkv: FloatTensor<Self>,
         output: FloatTensor<Self>,

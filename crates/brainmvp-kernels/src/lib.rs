@@ -5,8 +5,8 @@
 //! In this layout 1x1 convolutions and projections are matrix products on `[voxels, C]`, norms run over the last axis,
 //! and only the neighbourhood operations need kernels of their own.
 //!
-//! [`VolumeOps`] is a Burn backend extension. Each operation has a default method that says it in Burn's own terms,
-//! so every backend has it and tests have their reference; a backend overrides the ones that it has a kernel for.
+//! [`VolumeOps`] is a Burn backend extension. Each operation has a default method written with Burn's own operations,
+//! so every backend has it and tests have a reference; a backend overrides the ones that it has kernels for.
 //! The functions in [`ops`] are what networks call.
 //!
 //! `cpu/` holds the kernels of the Flex backend. It is the only place in the project with `unsafe` arithmetic.

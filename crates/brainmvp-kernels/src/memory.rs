@@ -1,10 +1,10 @@
-//! What becomes of memory that is freed.
+//! The treatment of freed memory.
 
 /// Tells the C library's allocator to keep freed memory instead of giving it back to the system.
 ///
 /// The activations of a step are blocks of many megabytes. By default glibc maps each from the system and unmaps it when it
-/// is freed, so that every operation pays for the page faults of its output again: more time, in the large layers, than
-/// the arithmetic takes. A program that trains calls this once, at its start. Elsewhere than on glibc it does nothing.
+/// is freed, so every operation pays for the page faults of its output again, which in the large layers takes more time
+/// than the arithmetic. A program that trains should call this once, at its start. Without glibc it does nothing.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

@@ -1,12 +1,12 @@
-//! In which numbers matrix products multiply.
+//! The precision of matrix products.
 
 use std::fmt::{self, Display, Formatter};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// The numbers that matrix products multiply. Sums, and everything between the products, are fp32 always; so are the
-/// products of dense 3^3 convolutions where Winograd's way in fp32 is the faster one.
+/// The type of the numbers that matrix products multiply. Sums, and everything between the products, are always fp32;
+/// so are the products of dense 3^3 convolutions where Winograd's way in fp32 is faster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -33,7 +33,7 @@ impl Display for Precision {
 }
 
 impl Precision {
-    /// Whether this machine's kernels have it.
+    /// Whether this machine's kernels support it.
     pub fn is_available(self) -> bool {
         match self {
             Self::Fp32 => true,
@@ -47,7 +47,7 @@ impl Precision {
 
 /// Sets the precision of all matrix products of this process on the CPU from now on.
 ///
-/// It is a property of the process, as the instruction set is: a program sets it once, before it computes.
+/// It is a property of the process, like the instruction set: a program sets it once, before it computes.
 ///
 /// # Errors
 /// If the processor does not have it; nothing is changed then.

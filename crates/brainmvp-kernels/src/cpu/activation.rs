@@ -5,10 +5,10 @@ use super::simd::{InstructionSet, Lanes, dispatch, load_some, store_some};
 
 /// `1.5 * 2^23`: adding it rounds to an integer, which is then in the low bits.
 const ROUNDING: f32 = 12_582_912.0;
-/// Below it the exponential is not a normal float any more.
+/// Below this the exponential is no longer a normal float.
 const SMALLEST_EXPONENT: f32 = -87.3;
 
-/// `e^x` for `x <= 88`, within 2e-7 relative; what would underflow gives the smallest normal float.
+/// `e^x` for `x <= 88`, within 2e-7 relative; values that would underflow give the smallest normal float.
 #[inline(always)]
 pub(crate) unsafe fn exp<L: Lanes>(x: L) -> L {
     // e^x = 2^n e^r, n the integer nearest to x / ln 2 and |r| <= ln 2 / 2, where a Taylor sum converges fast.
@@ -36,7 +36,7 @@ pub(crate) unsafe fn exp<L: Lanes>(x: L) -> L {
 #[inline(always)]
 unsafe fn normal<L: Lanes>(z: L) -> (L, L) {
     const P: f32 = 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2;
-    // Half the handbook's coefficients: half the tail is what one side has.
+    // Half of the handbook's coefficients, for the tail on one side.
     const COEFFICIENTS: [f32; 4] = [-0.726_576, 0.710_706_9, -0.142_248_37, 0.127_414_8];
     const FRAC_1_SQRT_2_PI: f32 = 0.398_942_3;
     // SAFETY: the caller has the instruction set of `L`.
@@ -96,13 +96,13 @@ unsafe fn gelu_with_gradient_values<L: Lanes>(z: *mut f32, gradient: *mut f32, c
     }
 }
 
-/// Floats of a task of the sums.
+/// Floats per task of the sums.
 const CHUNK: usize = 1 << 15;
 
 /// The leaky ReLU of `x + y`.
 pub(crate) fn leaky_sum(x: &[f32], y: &[f32], slope: f32) -> Vec<f32> {
     over_chunks([x, y], |set, [x, y], to| {
-        // SAFETY: there are as many floats of all three.
+        // SAFETY: all three have the same number of floats.
         unsafe { leaky_sum_on(set, x, y, slope, to) }
     })
 }
@@ -110,7 +110,7 @@ pub(crate) fn leaky_sum(x: &[f32], y: &[f32], slope: f32) -> Vec<f32> {
 /// The gradient of [`leaky_sum`] for either of its inputs, given its output and the gradient for that.
 pub(crate) fn leaky_sum_backward(output: &[f32], gradient: &[f32], slope: f32) -> Vec<f32> {
     over_chunks([output, gradient], |set, [output, gradient], to| {
-        // SAFETY: there are as many floats of all three.
+        // SAFETY: all three have the same number of floats.
         unsafe { leaky_gradient_on(set, output, gradient, slope, to) }
     })
 }

@@ -6,7 +6,7 @@ use super::buffer::build;
 use super::simd::{InstructionSet, Lanes, dispatch, load_some, store_some, sum};
 use crate::ops::AdamWStep;
 
-/// Floats of a task.
+/// Floats per task.
 const CHUNK: usize = 1 << 15;
 
 /// The value and its two moments after an update.
@@ -24,7 +24,7 @@ pub(crate) fn update([value, gradient, first, second]: [&[f32]; 4], step: AdamWS
     }
 }
 
-/// The sum of the squares, chunks added in order and in double precision.
+/// The sum of the squares; chunks are added in order and in double precision.
 pub(crate) fn sum_of_squares(x: &[f32]) -> f32 {
     let set = InstructionSet::detect();
     let sums: Vec<f64> = x
@@ -39,7 +39,7 @@ pub(crate) fn sum_of_squares(x: &[f32]) -> f32 {
 }
 
 dispatch! {
-    /// Updates some values; all three places, which have as many floats, are written.
+    /// Updates some values; all three outputs, which have the same number of floats, are written.
     unsafe fn update_values_on(from: [&[f32]; 4], step: AdamWStep, to: [*mut f32; 3]) = update_values
 }
 

@@ -1,5 +1,5 @@
-//! Every kernel with every instruction set and several numbers of threads. What the portable lanes give is compared
-//! with Burn in tests/.
+//! Tests every kernel with every instruction set and several numbers of threads. The results of the portable lanes are
+//! compared with Burn in tests/.
 
 use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
@@ -15,8 +15,8 @@ fn values(count: usize, salt: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 37 + salt * 17) % 101) as f32 / 50.0 - 1.0).collect()
 }
 
-/// Asserts that all instruction sets of the machine that compute in fp32 agree closely, and all numbers of threads
-/// exactly, in bfloat16 too.
+/// Asserts that all instruction sets of the machine that compute in fp32 agree closely, and that results do not depend
+/// on the number of threads at all, in bfloat16 too.
 fn assert_agree(kernel: impl Fn() -> Vec<Vec<f32>> + Sync) {
     let run = |set: InstructionSet, threads: usize| {
         let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -12,8 +12,8 @@ use burn::backend::tensor::FloatTensor;
 use crate::VolumeOps;
 use crate::ops::{CropOptions, GroupNormOptions};
 
-/// How an operation's gradient becomes that of its `N` inputs, with what it kept for that. Those inputs whose gradient
-/// is wanted have one.
+/// Turns the gradient of an operation's output into those of its `N` inputs, from what the operation saved. Only inputs
+/// that need a gradient get one.
 type Formula<B, S, const N: usize> = fn(S, FloatTensor<B>, [bool; N]) -> [Option<FloatTensor<B>>; N];
 
 /// A formula as a step of Burn's backward pass.
@@ -39,7 +39,7 @@ impl<B: VolumeOps, S: Clone + Send + Debug + 'static, const N: usize> Backward<B
     }
 }
 
-/// `output` as a node of the graph, with what its gradient needs and the formula for it.
+/// `output` as a node of the graph, with the data that its gradient needs and the formula for it.
 fn record<B: VolumeOps, C: CheckpointStrategy, S: Clone + Send + Debug + 'static, const N: usize>(
     inputs: [NodeGuard; N],
     output: FloatTensor<B>,

@@ -1,5 +1,5 @@
 //! Batch norm over the rows of `[rows, channels]`, and its gradient: one pass over memory for the sums, one for the
-//! result. Sums are taken over fixed chunks of rows and put together in order, in double precision.
+//! result. Sums are computed over fixed chunks of rows and combined in order, in double precision.
 
 use rayon::prelude::*;
 
@@ -7,7 +7,8 @@ use super::buffer::build;
 use super::layer_norm::{Gradients, add_up};
 use super::simd::{InstructionSet, Lanes, dispatch};
 
-/// Floats of a chunk: they stay in a core's second-level cache between its mean and its deviations from that.
+/// Floats per chunk: they stay in a core's second-level cache between the computation of their mean and of the
+/// deviations from it.
 const CHUNK: usize = 1 << 15;
 
 /// Mean and biased variance of each channel.
@@ -19,7 +20,7 @@ pub(crate) struct Moments {
 impl Moments {
     /// The moments of each channel over all rows.
     ///
-    /// Each chunk gives its mean and the sum of squared deviations from it; pairs of these are joined by the rule of
+    /// Each chunk yields its mean and the sum of squared deviations from it; pairs of these are combined by the rule of
     /// Chan, Golub and LeVeque (1979).
     pub(crate) fn of(x: &[f32], channels: usize) -> Self {
         let set = InstructionSet::detect();
@@ -79,7 +80,7 @@ pub(crate) fn affine(x: &[f32], scale: &[f32], shift: &[f32]) -> Vec<f32> {
     combine(x, &[], [scale, &[], shift])
 }
 
-/// The gradients, given that for the output and the moments that the forward pass gave.
+/// The gradients, given that for the output and the moments from the forward pass.
 pub(crate) fn backward(
     x: &[f32],
     scale: &[f32],

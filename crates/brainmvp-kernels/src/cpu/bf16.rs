@@ -170,7 +170,7 @@ mod tests {
         for (pair, got) in to.iter().enumerate() {
             for half in 0..2 {
                 let expected = from.get(2 * pair + half).map_or(0.0, |x| {
-                    // Seven bits behind the point, ties to even.
+                    // Seven bits after the binary point, ties to even.
                     (x * 128.0).round_ties_even() / 128.0
                 });
                 let got = f32::from_bits(got.to_bits() >> (16 * half) << 16);

@@ -1,4 +1,4 @@
-//! Buffers that many threads write.
+//! Buffers that are written by many threads.
 
 use rayon::prelude::*;
 
@@ -17,7 +17,7 @@ pub(crate) unsafe fn build<const N: usize>(
     buffers
 }
 
-/// A new buffer of `len` floats that `fill` writes wherever it likes, without being zeroed first.
+/// A new buffer of `len` floats that `fill` writes in any order, without being zeroed first.
 ///
 /// # Safety
 /// `fill` writes every float, no two threads the same one.
@@ -68,12 +68,12 @@ pub(crate) unsafe fn extend<const N: usize>(
     }
 }
 
-/// Adds sums that were made apart to a total.
+/// Adds separately computed sums to a total.
 pub(crate) fn add(total: &mut [f32], sums: &[f32]) {
     total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
 }
 
-/// A place that tasks write to at the same time, each to its own floats.
+/// Memory that tasks write to at the same time, each to its own floats.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared(*mut f32);
 

@@ -1,9 +1,10 @@
 //! Dense 3-D convolution on `[B, D, H, W, C]`, and its gradients, as matrix products.
 //!
-//! A row of output voxels sees, for some taps of the kernel at a time, a matrix of input voxels that is gathered in a
-//! core's cache and multiplied by those taps' weights. The input's gradient is the same thing with other taps: where
-//! the stride is 2, voxels of each parity along each axis see taps of their own. The partition of the work depends on
-//! the sizes only, so results are the same for every number of threads.
+//! For a row of output voxels and a few taps of the kernel at a time, the input voxels that they depend on are gathered
+//! into a matrix in a core's cache and multiplied by those taps' weights. We say that an output voxel "sees" an input
+//! voxel through a tap. The input's gradient is computed in the same way with other taps: for stride 2, voxels of each
+//! parity along each axis have taps of their own. The partition of the work depends only on the sizes, so results are
+//! the same for every number of threads.
 
 use std::ops::Range;
 
@@ -14,7 +15,7 @@ use super::panels::Panels;
 use super::product::{Matrix, Product, multiply};
 use super::simd::{InstructionSet, Lanes, dispatch};
 
-/// Floats along the depth of a product whose panel stays in the first-level cache.
+/// The depth of a product, in floats, whose panel stays in the first-level cache.
 const DEPTH: usize = 128;
 
 /// Sizes of a convolution.
@@ -68,10 +69,11 @@ impl Volume {
     }
 }
 
-/// What some voxels along an axis see: voxel `first + j * spacing` sees, through each tap, `j * step + shift`.
+/// Which voxels some voxels along an axis see: voxel `first + j * spacing` sees, through each tap, voxel `j * step +
+/// shift`.
 #[derive(Clone)]
 struct Axis {
-    /// How many voxels.
+    /// The number of voxels.
     count: usize,
     first: usize,
     spacing: usize,
@@ -100,7 +102,7 @@ impl Axis {
     }
 }
 
-/// What a tap is, and which voxel is seen through it.
+/// A tap, and the voxel that is seen through it.
 #[derive(Clone, Copy)]
 pub(crate) struct Tap {
     /// Index in the kernel.
@@ -263,7 +265,7 @@ pub(crate) fn backward_input(gradient: &[f32], weight: &[f32], sizes: Sizes) -> 
         unsafe { Panels::packed(set, Matrix::new(&turned, sizes.inputs), (depth, sizes.inputs), &[]) }
     };
     let views = View::backward(sizes);
-    // Where the stride is larger than the kernel, some voxels are never seen.
+    // If the stride is larger than the kernel, some voxels are never seen.
     if views.iter().any(|view| view.taps.is_empty()) {
         let mut input = vec![0.0; volume.len()];
         let to = Shared::new(&mut input);
@@ -287,7 +289,7 @@ pub(crate) fn backward_input(gradient: &[f32], weight: &[f32], sizes: Sizes) -> 
 pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<f32> {
     /// Voxels whose inputs and gradients fit the last-level cache.
     const VOXELS: usize = 1 << 14;
-    /// Tasks that are enough.
+    /// The target number of tasks.
     const TASKS: usize = 32;
     assert!(x.len() == sizes.input_volume().len() && gradient.len() == sizes.output_volume().len());
     let set = InstructionSet::detect();
@@ -318,7 +320,7 @@ pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<
     sums
 }
 
-/// Adds what some rows give to the weight gradient of some taps, `[taps, inputs, outputs]`.
+/// Adds the contribution of some rows to the weight gradient of some taps, `[taps, inputs, outputs]`.
 ///
 /// # Safety
 /// `to` has that many floats, and nobody else writes them.

@@ -1,13 +1,13 @@
-//! A part of a volume, normalised by the extremes of the whole, and its gradient: a pass over the volume each.
+//! A part of a volume, normalised by the extremes of the whole, and its gradient: one pass over the volume each.
 
 use rayon::prelude::*;
 
 use super::buffer::build;
 use crate::ops::CropOptions;
 
-/// Floats of a task.
+/// Floats per task.
 const CHUNK: usize = 1 << 15;
-/// Extremes that are looked for side by side.
+/// The number of extremes computed side by side.
 const LANES: usize = 16;
 
 /// The part of `x`, `[D, H, W]` of these sizes: `(x - low) / range`.
@@ -50,7 +50,7 @@ pub(crate) fn backward(x: &[f32], gradient: &[f32], whole: [usize; 3], options: 
             }
         })
     };
-    // The extremes' gradients, planes added in order.
+    // The gradients of the extremes; planes are added in order.
     let sums = |d| {
         let mut sums = [0.0; 2];
         for (start, gradient) in rows(d) {
@@ -67,7 +67,7 @@ pub(crate) fn backward(x: &[f32], gradient: &[f32], whole: [usize; 3], options: 
     let along = if normalised.spans { along } else { 0.0 };
     let divisor = f64::from(normalised.divisor);
     for (value, change) in [(normalised.low, along - all), (normalised.high, -along)] {
-        // None has it where a value is not a number.
+        // There is none if a value is NaN.
         let place = |(chunk, x): (usize, &[f32])| Some(chunk * CHUNK + x.iter().position(|&x| x == value)?);
         if let Some(place) = x.par_chunks(CHUNK).enumerate().find_map_first(place) {
             total[place] += (change / divisor) as f32;
@@ -82,7 +82,7 @@ fn row([_, height, width]: [usize; 3], options: CropOptions, [d, h]: [usize; 2])
     ((first_d + d) * height + first_h + h) * width + first_w
 }
 
-/// How the values of a volume are normalised.
+/// The normalisation of a volume's values.
 #[derive(Clone, Copy)]
 struct Normalised {
     low: f32,
@@ -97,7 +97,7 @@ impl Normalised {
         let extremes = |x: &[f32]| {
             let mut lanes = [[f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]];
             let (whole, rest) = x.as_chunks::<LANES>();
-            // Comparisons instead of `min` and `max`, and a known number of lanes: the compiler makes vectors of it.
+            // Comparisons instead of `min` and `max`, and a fixed number of lanes, which the compiler vectorises.
             for x in whole {
                 for lane in 0..LANES {
                     lanes[0][lane] = if x[lane] < lanes[0][lane] { x[lane] } else { lanes[0][lane] };

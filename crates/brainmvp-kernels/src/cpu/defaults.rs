@@ -1,4 +1,4 @@
-//! The default methods, which GPU backends run, against the kernels: forward and gradients on the same numbers.
+//! Compares the default methods, which GPU backends use, with the kernels: forward and gradients on the same numbers.
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
@@ -16,7 +16,7 @@ type Primitive = FloatTensor<Flex>;
 
 const EPSILON: f32 = 1e-3;
 
-/// Numbers in [-1, 1) that depend on shape and salt only.
+/// Numbers in [-1, 1) that depend only on shape and salt.
 fn tensor<const D: usize>(shape: [usize; D], salt: u32) -> Primitive {
     let count = shape.iter().product::<usize>() as u32;
     let value = |i: u32| ((i + salt * 7919).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0;

@@ -1,11 +1,12 @@
 //! Depthwise 3-D convolution on `[B, D, H, W, C]`, and its gradients.
 //!
-//! The work is cut into bricks: a few rows of voxels along D and H, whole along W, of one vector of channels. What a
-//! brick sees of the input is first packed one vector after the other with zeros around, since vectors that are all
-//! channels apart share few lines of the caches. Register tiles then are `TILE` voxels along W of one or two rows.
+//! The work is divided into bricks: a few rows of voxels along D and H, the full width along W, and one vector of
+//! channels. The part of the input that a brick sees is first packed, one vector after the other with zeros around,
+//! since vectors that are a whole voxel apart use the caches badly. Register tiles are then `TILE` voxels along W of
+//! one or two rows.
 //!
-//! A task is the bricks of some depths and one vector of channels. What it computes does not depend on how many
-//! threads there are, so results are the same for every number of threads.
+//! A task consists of the bricks of some depths and one vector of channels. The division does not depend on the number
+//! of threads, so results are the same for every number of threads.
 
 use rayon::prelude::*;
 
@@ -23,7 +24,7 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// Number of floats.
+    /// The number of floats.
     pub(crate) fn len(self) -> usize {
         self.batch * self.depth * self.height * self.width * self.channels
     }
@@ -33,7 +34,7 @@ impl Sizes {
         (((batch * self.depth + d) * self.height + h) * self.width + w) * self.channels
     }
 
-    /// Vectors of a packed row: whole tiles, and what the kernel sees around them.
+    /// The vectors of a packed row: whole tiles, and the margin that the kernel sees around them.
     fn packed_row<const K: usize>(self) -> usize {
         self.width.next_multiple_of(TILE) + K - 1
     }
@@ -42,7 +43,7 @@ impl Sizes {
         self.batch * self.depth.div_ceil(BRICK) * self.channels.div_ceil(lanes)
     }
 
-    /// What a task does: neighbouring tasks have the same voxels, which are then in a cache that threads share.
+    /// The work of a task: neighbouring tasks have the same voxels, which are then in a cache that threads share.
     fn task(self, index: usize, lanes: usize) -> Task {
         let groups = self.channels.div_ceil(lanes);
         let (slab, group) = (index / groups, index % groups);
@@ -57,7 +58,7 @@ pub(crate) struct Task {
     batch: usize,
     /// First depth.
     depth: usize,
-    /// Which vector of channels.
+    /// The index of the vector of channels.
     group: usize,
     /// Its first channel.
     channel: usize,
@@ -67,7 +68,7 @@ pub(crate) struct Task {
 const BRICK: usize = 6;
 /// Output voxels of a register tile.
 const TILE: usize = 6;
-/// The widest kernel that there is.
+/// The widest kernel.
 const WIDEST: usize = 5;
 
 /// The convolution with kernel size `K`: `weight` is `[K, K, K, C]`, `bias` is `[C]` or empty.
@@ -89,7 +90,7 @@ pub(crate) fn forward<const K: usize>(x: &[f32], weight: &[f32], bias: &[f32], s
     }
 }
 
-/// The gradient for the input: the same convolution with the kernel turned round.
+/// The gradient for the input: the same convolution with the kernel reversed.
 pub(crate) fn backward_input<const K: usize>(gradient: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let turned: Vec<f32> = weight.chunks_exact(sizes.channels.max(1)).rev().flatten().copied().collect();
     forward::<K>(gradient, &turned, &[], sizes)
@@ -145,7 +146,7 @@ fn grouped(bias: &[f32], weight: &[f32], channels: usize, lanes: usize) -> Vec<f
 }
 
 dispatch! {
-    /// Writes the output of a task. Slices have the lengths that `sizes` says, `taps` is grouped for `set`.
+    /// Writes the output of a task. Slices have the lengths that `sizes` gives, `taps` is grouped for `set`.
     fn forward_task_on<const K: usize>(x: &[f32], taps: &[f32], output: Shared, task: Task, sizes: Sizes) = forward_task
 }
 
@@ -156,7 +157,7 @@ dispatch! {
     ) = weight_task
 }
 
-/// What bricks see of an activation: packed rows, and which of them exist.
+/// The part of an activation that bricks see: packed rows, and which of them exist.
 struct Brick {
     values: Vec<f32>,
     /// Rows along H that are packed for each depth.
@@ -376,7 +377,7 @@ unsafe fn add_bias<L: Lanes>(output: &Brick, sums: *mut f32) {
     }
 }
 
-/// Adds what a brick gives to the gradients of `T` rows of taps, from (kd, kh) on.
+/// Adds the contribution of a brick to the gradients of `T` rows of taps, starting at (kd, kh).
 #[inline(always)]
 unsafe fn add_taps<L: Lanes, const K: usize, const T: usize>(
     input: &Brick,

@@ -1,10 +1,10 @@
-//! Dense convolutions of few input channels and stride 1, as the first layers of networks are.
+//! Dense convolutions with few input channels and stride 1, such as the first layers of networks.
 //!
-//! What a row of voxels sees through all taps would take many short copies to gather. Channels apart and with zeros around
-//! the volume, a row sees through each tap and channel another row of as many voxels: the matrix of all it sees is in the
-//! volume already, each column at an offset of its own. So nothing is gathered, and weight gradients read the same matrix
-//! turned. Products are of fp32: there are too few to be worth rounding. The partition of the work depends on the sizes only,
-//! so results are the same for every number of threads.
+//! Gathering all that a row of voxels sees would take many short copies. If channels are stored separately and the
+//! volume is padded with zeros, a row sees, through each tap and channel, another row of the same length. The matrix is
+//! then already in the padded volume, with each column at an offset of its own. So nothing is gathered, and weight
+//! gradients read the same matrix transposed. Products are in fp32: there are too few to be worth rounding. The
+//! partition of the work depends only on the sizes, so results are the same for every number of threads.
 
 use rayon::prelude::*;
 
@@ -14,7 +14,7 @@ use super::panels::Panels;
 use super::product::{Gathered, Matrix, Product, multiply, multiply_gathered};
 use super::simd::InstructionSet;
 
-/// Whether these are few channels.
+/// Whether this way is used for so many channels.
 pub(crate) fn suits(sizes: Sizes) -> bool {
     sizes.stride == 1 && sizes.kernel > 1 && (1..=8).contains(&sizes.inputs)
 }
@@ -44,8 +44,8 @@ pub(crate) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     unsafe { build_scattered(padded.rows() * row, fill) }
 }
 
-/// The gradient for the input, given that for the output: a row of the latter gives something to a row of the input
-/// through each tap.
+/// The gradient for the input, given that for the output: a row of the latter contributes to a row of the input through
+/// each tap.
 pub(crate) fn backward_input(gradient: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let Sizes { batch, size: [depth, height, width], inputs, outputs, kernel, .. } = sizes;
     let set = InstructionSet::detect().in_fp32();
@@ -104,7 +104,7 @@ pub(crate) fn backward_input(gradient: &[f32], weight: &[f32], sizes: Sizes) -> 
 
 /// The gradient for the weight, given that for the output.
 pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<f32> {
-    /// Tasks that are enough, each with sums of its own.
+    /// The target number of tasks, each with sums of its own.
     const TASKS: usize = 32;
     let set = InstructionSet::detect().in_fp32();
     let padded = Padded::of(x, sizes);
@@ -135,7 +135,7 @@ pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<
     total
 }
 
-/// A volume with its channels apart and zeros around it: `[B, C, D + 2 p, H + 2 p, W + 2 p]`.
+/// A volume with separate channels and zeros around it: `[B, C, D + 2 p, H + 2 p, W + 2 p]`.
 struct Padded {
     values: Vec<f32>,
     sizes: Sizes,
@@ -178,7 +178,7 @@ impl Padded {
         self.sizes.batch * self.sizes.size[0] * self.sizes.size[1] * usize::from(self.sizes.size[2] > 0)
     }
 
-    /// What a row sees through the first tap, and all that comes after it.
+    /// The voxels that a row sees through the first tap, and everything after them.
     fn row(&self, index: usize) -> &[f32] {
         let Sizes { size: [depth, height, _], inputs, .. } = self.sizes;
         let (slab, h) = (index / height, index % height);
@@ -187,7 +187,7 @@ impl Padded {
         &self.values[((batch * inputs * padded_depth + d) * padded_height + h) * padded_width..]
     }
 
-    /// From what a row sees through the first tap, how far it is to what it sees through each tap and channel.
+    /// The offset of what a row sees through each tap and channel, relative to the first tap.
     fn offsets(&self) -> Vec<usize> {
         let Sizes { inputs, kernel, .. } = self.sizes;
         let [depth, height, width] = Self::size(self.sizes);

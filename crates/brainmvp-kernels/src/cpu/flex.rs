@@ -1,4 +1,5 @@
-//! The kernels as methods of the Flex backend. What has no kernel for its size or element type runs by its default.
+//! The kernels as methods of the Flex backend. An operation without a kernel for its size or element type uses the
+//! default.
 
 use std::borrow::Cow;
 
@@ -378,7 +379,7 @@ impl VolumeOps for Flex {
     }
 }
 
-/// Sizes of a volume without channels.
+/// The sizes of a volume without channels.
 fn volume(x: &Primitive) -> [usize; 3] {
     [0, 1, 2].map(|axis| x.shape()[axis])
 }
@@ -405,10 +406,10 @@ fn depthwise_backward<const K: usize>(
     )
 }
 
-/// What computes something of a convolution.
+/// The way to compute a convolution.
 type Convolve = fn(&[f32], &[f32], conv::Sizes) -> Vec<f32>;
 
-/// The fastest way for a convolution, of the direct one, that for few channels, and Winograd's.
+/// The fastest way for a convolution: direct, for few channels, or Winograd's.
 fn way(sizes: conv::Sizes, [direct, few_channels, winograd]: [Convolve; 3]) -> Convolve {
     if few_channels::suits(sizes) {
         few_channels
@@ -438,7 +439,7 @@ fn linear_sizes(x: &Primitive, weight: &Primitive) -> (linear::Sizes, Shape) {
 /// Sizes of two layers, given their biases.
 fn mlp_sizes(x: &Primitive, bias1: &[f32], bias2: &[f32]) -> mlp::Sizes {
     let shape = x.shape();
-    let inputs = shape.last().copied().unwrap_or(0);
+    let inputs = shape[shape.num_dims() - 1];
     let rows = shape.num_elements() / inputs.max(1);
     mlp::Sizes { rows, inputs, hidden: bias1.len(), outputs: bias2.len() }
 }
@@ -483,7 +484,7 @@ fn norm_gradients(gradients: layer_norm::Gradients, shape: Shape) -> (Primitive,
     )
 }
 
-/// The elements of an fp32 tensor in row-major order, copied only where the memory is not so; `None` for other types.
+/// The elements of an fp32 tensor in row-major order, copied only if memory is in another order; `None` for other types.
 fn floats(tensor: &Primitive) -> Option<Cow<'_, [f32]>> {
     if let Some(slice) = tensor.as_slice::<f32>() {
         return Some(Cow::Borrowed(slice));

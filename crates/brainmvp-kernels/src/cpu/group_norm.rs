@@ -1,5 +1,5 @@
-//! Group norm over `[batch, voxels, channels]` with its activation, and its gradient: one pass over memory for the
-//! sums of a case, one for the result. What the activation let through is found again from the input.
+//! Group norm over `[batch, voxels, channels]` with its activation, and its gradient: one pass over memory for the sums
+//! of a case, one for the result. The gradient recomputes from the input which values the activation let through.
 
 use rayon::prelude::*;
 
@@ -41,7 +41,7 @@ impl Norm {
         (output, all_moments)
     }
 
-    /// The gradients, given that for the output and the moments that the forward pass gave.
+    /// The gradients, given that for the output and the moments from the forward pass.
     pub(crate) fn backward(
         self,
         x: &[f32],
@@ -51,7 +51,7 @@ impl Norm {
     ) -> Gradients {
         let channels = scale.len();
         let mut input = Vec::with_capacity(x.len());
-        // What each case adds to the gradients of scale and shift.
+        // The contribution of each case to the gradients of scale and shift.
         let mut sums = Vec::new();
         if !x.is_empty() {
             assert!(x.len() == gradient.len() && x.len().is_multiple_of(self.batch * channels));
@@ -111,7 +111,7 @@ impl Case {
         Self { mean, inverse, factor, term, options }
     }
 
-    /// Appends the input's gradient to `input`, and gives what the case adds to those of scale and shift,
+    /// Appends the input's gradient to `input`, and returns the contribution of the case to those of scale and shift,
     /// `[2, channels]`.
     fn backward(&self, x: &[f32], gradient: &[f32], scale: &[f32], input: &mut Vec<f32>) -> Vec<f32> {
         let (set, slope) = (InstructionSet::detect(), self.options.activation.negative_slope());
@@ -141,7 +141,7 @@ impl Case {
         [along, plain].concat()
     }
 
-    /// What the input's gradient has from the moments, by channel: a factor of the input, and a term.
+    /// The part of the input's gradient that comes from the moments, by channel: a factor of the input, and a constant.
     fn through_moments(&self, [along, plain]: [&[f32]; 2], scale: &[f32], rows: usize) -> [Vec<f32>; 2] {
         let width = scale.len() / self.options.groups;
         let count = (rows * width) as f64;

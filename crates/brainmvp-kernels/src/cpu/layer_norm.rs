@@ -1,10 +1,10 @@
 //! Layer norm over the last axis of `[rows, channels]`, and its gradient. A row stays in the first-level cache while
-//! its moments are taken, so that memory is read once; the gradient takes the moments again instead of storing them.
+//! its moments are computed, so that memory is read once; the gradient recomputes the moments instead of storing them.
 
 use super::buffer::{Shared, build};
 use super::simd::{InstructionSet, Lanes, dispatch, sum};
 
-/// Rows of a task: fixed, so that the sums of the gradients do not depend on the threads.
+/// Rows per task: fixed, so that the sums of the gradients do not depend on the number of threads.
 const ROWS: usize = 512;
 
 /// Gradients of a norm.
@@ -189,7 +189,7 @@ impl Row {
         }
     }
 
-    /// The input's gradient, and what the row adds to those of scale and shift.
+    /// The input's gradient, and the contribution of the row to those of scale and shift.
     #[inline(always)]
     unsafe fn finish<L: Lanes>(
         self,

@@ -1,6 +1,7 @@
 //! `x W + b` on `[rows, channels]`, and its gradients.
 //!
-//! Rows are worked on in chunks that stay in a core's cache. The partition of the work depends on the sizes only, so results are the same for every number of threads.
+//! Rows are processed in chunks that stay in a core's cache. The partition of the work depends only on the sizes, so
+//! results are the same for every number of threads.
 
 use std::ops::Range;
 
@@ -25,8 +26,8 @@ impl Sizes {
         (FLOATS / (self.inputs + self.outputs).max(1)).clamp(48, 384) / 24 * 24
     }
 
-    /// Rows that are packed together for the weight's gradient: enough to be worth a pass over its sums, and with inputs and
-    /// outputs no more than a core's second-level cache holds.
+    /// The number of rows that are packed together for the weight's gradient: enough to be worth a pass over its sums,
+    /// but few enough to fit, with inputs and outputs, into a core's second-level cache.
     fn rows_per_packing(self) -> usize {
         const FLOATS: usize = 1 << 17;
         (FLOATS / (self.inputs + self.outputs).max(1)).clamp(96, 384) / 96 * 96
@@ -48,8 +49,8 @@ pub(crate) struct Gradients {
     pub(crate) bias: Vec<f32>,
 }
 
-/// `onto + x W + b`: `weight` is `[inputs, outputs]`, `bias` `[outputs]` or empty, `onto` `[rows, outputs]` if there
-/// is one.
+/// `onto + x W + b`: `weight` is `[inputs, outputs]`, `bias` `[outputs]` or empty, `onto`, if there is one, `[rows,
+/// outputs]`.
 pub(crate) fn forward(
     x: &[f32],
     weight: &[f32],
@@ -77,10 +78,10 @@ pub(crate) fn forward(
     output
 }
 
-/// The gradients of [`forward`], given that for its output, which is that for `onto` as well.
+/// The gradients of [`forward`], given that for its output, which is also that for `onto`.
 ///
-/// A task takes some rows to the gradient for the input, and packs what the weight's gradient needs of them while they are
-/// in the core's cache.
+/// A task computes the gradient for the input for some rows, and packs what the weight's gradient needs from them while
+/// they are in the core's cache.
 pub(crate) fn backward(x: &[f32], weight: &[f32], gradient: &[f32], sizes: Sizes) -> Gradients {
     sizes.check(x, weight);
     assert_eq!(gradient.len(), sizes.rows * sizes.outputs);

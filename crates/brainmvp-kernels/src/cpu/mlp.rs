@@ -1,8 +1,8 @@
-//! `y + gelu(x W1 + b1) W2 + b2` on `[rows, channels]`, and its gradients, without the hidden activations in memory.
+//! `y + gelu(x W1 + b1) W2 + b2` on `[rows, channels]`, and its gradients, without storing the hidden activations.
 //!
 //! Hidden activations are several times as wide as the input. They exist for one chunk of rows at a time, in a core's
-//! cache; the gradient computes them again, which takes one product more than keeping them, and less time than
-//! writing and reading them takes. The partition of the work depends on the sizes only, so results are the same for
+//! cache. The gradient recomputes them, which takes one more product, but less time than writing and reading them. The
+//! partition of the work depends only on the sizes, so results are the same for
 //! every number of threads.
 
 use std::ops::Range;
@@ -29,7 +29,7 @@ impl Sizes {
         linear::Sizes { rows: self.rows, inputs: self.inputs, outputs: self.hidden }
     }
 
-    /// Rows that a task of the gradient takes: their hidden activations fit a core's second-level cache.
+    /// Rows per task of the gradient: their hidden activations fit into a core's second-level cache.
     fn rows_per_chunk(self) -> usize {
         const FLOATS: usize = 1 << 17;
         (FLOATS / self.hidden.max(1)).clamp(48, 192) / 48 * 48
@@ -100,10 +100,10 @@ pub(crate) fn forward(x: &[f32], weights: Weights<'_>, onto: &[f32], sizes: Size
     output
 }
 
-/// The gradients of [`forward`], given that for its output, which is that for `onto` as well.
+/// The gradients of [`forward`], given that for its output, which is also that for `onto`.
 ///
-/// A task takes some rows all the way to the gradient for the input, and packs what the weights' gradients need of them
-/// while it is in the core's cache.
+/// A task computes the gradient for the input for some rows, and packs what the weights' gradients need from them while
+/// it is in the core's cache.
 pub(crate) fn backward(x: &[f32], weights: Weights<'_>, gradient: &[f32], sizes: Sizes) -> Gradients {
     weights.check(x, sizes);
     assert_eq!(gradient.len(), sizes.rows * sizes.outputs);
@@ -151,7 +151,7 @@ impl Layers {
         }
     }
 
-    /// Of some rows, the gradient for the input, and what those for the weights need. `middle` is room to work in.
+    /// For some rows, the gradient for the input, and what those for the weights need. `middle` is working memory.
     ///
     /// # Safety
     /// There is room for the input's rows, and no other task writes them.
@@ -183,7 +183,7 @@ impl Layers {
     }
 }
 
-/// The product of rows in memory one after the other, into rows of a width.
+/// The product of contiguous rows, into rows of a given width.
 fn product<'a>(
     left: &[f32],
     (rows, depth): (usize, usize),

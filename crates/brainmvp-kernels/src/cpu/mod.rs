@@ -1,4 +1,4 @@
-//! How the operations run on the Flex backend, and the gradients of those that have a kernel.
+//! The operations on the Flex backend, and the gradients of those that have a kernel.
 
 mod activation;
 mod adamw;

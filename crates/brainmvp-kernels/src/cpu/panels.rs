@@ -20,22 +20,22 @@ pub(crate) struct Panels {
     panel: usize,
 }
 
-/// Where a panel lies.
+/// The position of a panel.
 #[derive(Clone, Copy)]
 pub(crate) struct Panel {
     /// Its first float.
     pub(super) start: usize,
     /// Its first column.
     pub(super) column: usize,
-    /// How many columns of the matrix it holds.
+    /// The number of columns of the matrix in it.
     pub(super) columns: usize,
-    /// How many floats wide it is.
+    /// Its width in floats.
     pub(super) width: usize,
 }
 
 /// The widest panel.
 const WIDEST_PANEL: usize = 64;
-/// Rows of a turned matrix that are put right at a time.
+/// Rows of a transposed matrix that are reordered at a time.
 const TURNED_ROWS: usize = 16;
 
 impl Panels {
@@ -71,7 +71,7 @@ impl Panels {
     /// # Safety
     /// The matrix has as many rows and columns.
     pub(crate) unsafe fn pack(&mut self, matrix: Matrix, (depth, columns): (usize, usize), bias: &[f32]) {
-        /// A matrix of so many floats is worth the work of several threads.
+        /// A matrix with this many floats is worth using several threads.
         const MANY: usize = 1 << 16;
         assert!(bias.is_empty() || bias.len() == columns);
         (self.rows, self.columns) = (depth, columns);
@@ -126,7 +126,7 @@ impl Panels {
         }
     }
 
-    /// What they are packed for.
+    /// The instruction set that they are packed for.
     pub(crate) fn set(&self) -> InstructionSet {
         self.set
     }
@@ -136,7 +136,7 @@ impl Panels {
         self.rows
     }
 
-    /// How many panels.
+    /// The number of panels.
     pub(super) fn count(&self) -> usize {
         self.columns.div_ceil(self.panel)
     }
@@ -213,13 +213,13 @@ impl Turned {
         Matrix { values: self.values.as_ptr(), row_stride: 1, column_stride: self.rows }
     }
 
-    /// How many rows.
+    /// The number of rows.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 }
 
-/// Some rows of a matrix side by side, `WIDEST_PANEL` floats apart. The matrix's columns are read as they lie.
+/// Some rows of a matrix side by side, `WIDEST_PANEL` floats apart. The matrix's columns are read in place.
 ///
 /// # Safety
 /// The matrix has the rows and columns, no more than `turned` has.

@@ -1,4 +1,4 @@
-//! 2^3 stride-2 convolutions: the voxels of each block side by side, which makes a matrix product of them.
+//! 2^3 stride-2 convolutions: with the voxels of each block side by side, they become matrix products.
 
 use super::buffer::build;
 use super::linear;
@@ -11,7 +11,7 @@ pub(crate) struct Sizes {
     pub(crate) depth: usize,
     pub(crate) height: usize,
     pub(crate) width: usize,
-    /// Channels of a voxel.
+    /// Channels per voxel.
     pub(crate) channels: usize,
 }
 
@@ -35,7 +35,7 @@ impl Sizes {
         linear::Sizes { rows: self.blocks(), inputs, outputs }
     }
 
-    /// Where the four rows of voxels start that a row of blocks, counted over batch, depth and height, is made of.
+    /// The starts of the four rows of voxels that make up a row of blocks, counted over batch, depth and height.
     fn rows_of_voxels(self, row: usize) -> [usize; 4] {
         let (slab, h) = (row / self.height, row % self.height);
         [0, 1, 2, 3].map(|part| {
@@ -67,7 +67,7 @@ fn to_blocks(x: &[f32], sizes: Sizes) -> Vec<f32> {
 fn to_voxels(blocks: &[f32], sizes: Sizes) -> Vec<f32> {
     assert_eq!(blocks.len(), sizes.len());
     let pair = 2 * sizes.channels;
-    // Two slabs of voxels are one of blocks.
+    // Two slabs of voxels make one of blocks.
     let chunk = 4 * sizes.height * sizes.row();
     // SAFETY: the rows of voxels of a slab of blocks fill the chunk; each pair of voxels lies in `blocks`.
     let [x] = unsafe {
@@ -91,7 +91,7 @@ pub(crate) fn downsample(x: &[f32], weight: &[f32], bias: &[f32], sizes: Sizes) 
     linear::forward(&to_blocks(x, sizes), weight, bias, None, sizes.linear(8 * sizes.channels, bias.len()))
 }
 
-/// The gradients of [`downsample`], given that for its output of some channels.
+/// The gradients of [`downsample`], given that for its output.
 pub(crate) fn downsample_backward(
     x: &[f32],
     weight: &[f32],
@@ -108,7 +108,7 @@ pub(crate) fn upsample(x: &[f32], weight: &[f32], (inputs, sizes): (usize, Sizes
     to_voxels(&linear::forward(x, weight, &[], None, sizes.linear(inputs, 8 * sizes.channels)), sizes)
 }
 
-/// The gradients of [`upsample`], given that for its output. The bias's is not of use.
+/// The gradients of [`upsample`], given that for its output. There is no bias.
 pub(crate) fn upsample_backward(
     x: &[f32],
     weight: &[f32],

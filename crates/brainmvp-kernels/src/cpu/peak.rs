@@ -1,4 +1,4 @@
-//! What the machine can do at most.
+//! The peak speed of the machine.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -8,8 +8,8 @@ use super::simd::{InstructionSet, Lanes, dispatch, sum};
 /// Independent chains of multiply-adds: more than latency times units on any machine.
 const CHAINS: usize = 12;
 
-/// fp32 operations per second when all threads do nothing but multiply and add in registers, the best of some runs
-/// (a fifth of a second in all). A kernel's speed is told as a share of it.
+/// fp32 operations per second when all threads do nothing but multiply and add in registers, the best of several runs
+/// (a fifth of a second in total). A kernel's speed is given as a share of it.
 pub fn peak_flops() -> f64 {
     const TURNS: usize = 400_000;
     const RUNS: usize = 10;
@@ -27,7 +27,7 @@ pub fn peak_flops() -> f64 {
 }
 
 dispatch! {
-    /// Runs the chains; `operations` is how many that were.
+    /// Runs the chains and returns the number of operations.
     fn chains(turns: usize, operations: &mut f64) = chains_of
 }
 

@@ -1,7 +1,7 @@
 //! Matrix products: one register kernel, from which the linear layers, attention and convolutions are built.
 //!
-//! The right-hand matrix is packed into [`Panels`] of a few registers' width; the left-hand one is read where it
-//! lies, by any strides, so that a product with a transposed matrix needs no transposed copy.
+//! The right-hand matrix is packed into [`Panels`] of a few registers' width; the left-hand one is read in place, with
+//! any strides, so that a product with a transposed matrix needs no transposed copy.
 
 use super::panels::{Panel, Panels};
 use super::simd::{InstructionSet, Lanes, dispatch};
@@ -64,7 +64,7 @@ impl Left for Matrix {
     }
 }
 
-/// A matrix whose element is found by the sum of an offset for its row and one for its column.
+/// A matrix whose elements are at the sum of an offset for the row and one for the column.
 #[derive(Clone, Copy)]
 pub(crate) struct Gathered<'a> {
     pub(crate) values: *const f32,
@@ -85,9 +85,9 @@ impl Left for Gathered<'_> {
     }
 }
 
-/// What the lanes of a product's operands hold, and how they are multiplied.
+/// The contents of the lanes of a product's operands, and how they are multiplied.
 pub(crate) trait Operand<L: Lanes> {
-    /// The bits of a lane that counts what it is multiplied by.
+    /// The bits of a lane.
     const ONE: f32;
     /// `sum + left right`.
     ///

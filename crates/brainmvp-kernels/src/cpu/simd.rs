@@ -5,14 +5,14 @@
 
 use crate::{Precision, precision};
 
-/// Some floats that fit one register.
+/// Floats that fit one register.
 ///
 /// # Safety
 /// The methods may only be called where the instruction set is present; pointers must be valid for `N` floats.
 pub(crate) trait Lanes: Copy {
     /// How many floats.
     const N: usize;
-    /// How many registers wide the panels of a matrix product are: four where there are 32 registers.
+    /// The width of the panels of a matrix product in registers: four if there are 32 registers.
     const PANEL: usize;
     /// All zero.
     #[inline(always)]
@@ -38,7 +38,7 @@ pub(crate) trait Lanes: Copy {
     unsafe fn div(self, other: Self) -> Self;
     /// The square root.
     unsafe fn sqrt(self) -> Self;
-    /// The larger one; `self` where `self` is not a number.
+    /// The larger one; `self` if `self` is NaN.
     unsafe fn max(self, other: Self) -> Self;
     /// `self` where `decider` is below zero, else `otherwise`.
     unsafe fn where_negative(self, decider: Self, otherwise: Self) -> Self;
@@ -93,11 +93,11 @@ pub(crate) unsafe fn load_some<L: Lanes>(from: *const f32, count: isize) -> L {
     }
 }
 
-/// The most floats that a lane type has.
+/// The largest number of floats of any lane type.
 pub(crate) const WIDEST_LANES: usize = 16;
 
 impl InstructionSet {
-    /// How many floats its lanes are.
+    /// The number of floats in its lanes.
     pub(crate) fn lanes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -108,7 +108,7 @@ impl InstructionSet {
         }
     }
 
-    /// The one that computes the same in fp32.
+    /// The instruction set that computes the same in fp32.
     pub(crate) fn in_fp32(self) -> Self {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -117,7 +117,7 @@ impl InstructionSet {
         }
     }
 
-    /// How many numbers along the depth of a matrix product a lane of its operands holds.
+    /// How many numbers along the depth of a matrix product a lane of its operands contains.
     pub(crate) fn depth_of_lane(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -380,7 +380,8 @@ pub(crate) enum InstructionSet {
 }
 
 impl InstructionSet {
-    /// The widest one that this machine has, in the precision that was set. The standard library caches the detection.
+    /// The widest instruction set of this machine, in the precision that was set. The standard library caches the
+    /// detection.
     pub(crate) fn detect() -> Self {
         #[cfg(test)]
         if let Some(set) = CHOSEN.get() {
@@ -427,7 +428,7 @@ impl InstructionSet {
         sets
     }
 
-    /// Every one that multiplies matrices, for tests.
+    /// Every instruction set that multiplies matrices, for tests.
     #[cfg(test)]
     pub(crate) fn available_for_products() -> Vec<Self> {
         #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]

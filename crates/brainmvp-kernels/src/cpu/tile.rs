@@ -1,8 +1,8 @@
-//! What the register kernel of a matrix product has summed, on its way to memory.
+//! Stores the sums of a matrix product's register kernel.
 
 use super::simd::Lanes;
 
-/// Where the sums of a tile go.
+/// The destination of a tile's sums.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
     pub(crate) output: *mut f32,
@@ -14,7 +14,7 @@ pub(crate) struct Tile {
 }
 
 impl Tile {
-    /// Whether all of the tile is written, as nearly all are: by as many stores, with nothing tested between them.
+    /// Whether the whole tile is written, as is nearly always the case: then the stores need no tests between them.
     #[inline(always)]
     fn is_whole<L: Lanes, const R: usize, const V: usize>(self) -> bool {
         self.rows == R && self.columns >= V * L::N
@@ -38,7 +38,7 @@ impl Tile {
         }
     }
 
-    /// Stores the sums of these and of what there is `onto`.
+    /// Stores the sums of these and of `onto`, if there is one.
     ///
     /// # Safety
     /// The output has the rows and columns, and so has `onto`, which may be the output.
@@ -63,7 +63,7 @@ impl Tile {
         }
     }
 
-    /// Stores the rows and columns that there are of a tile `width` floats wide.
+    /// Stores the existing rows and columns of a tile that is `width` floats wide.
     ///
     /// # Safety
     /// As of [`Self::store_sum`].

@@ -1,9 +1,9 @@
 //! Gradients of the weights and biases of linear layers, summed over the rows of activations.
 //!
-//! Rows are worked on in chunks: whoever has a chunk in a core's cache packs it there, once for all products that it is
-//! part of. Where the sums for all weights fit that cache too, the same task adds the chunk to sums of its own. Where they
-//! do not, packed chunks wait until there is a span of them, and the sums are divided among tasks. How depends on the sizes
-//! only, so results are the same for every number of threads.
+//! Rows are processed in chunks: a task that has a chunk in its core's cache packs it there, once for all products that
+//! it is part of. If the sums for all weights fit into that cache too, the same task adds the chunk to sums of its own.
+//! Otherwise packed chunks are collected until there is a span of them, and the sums are divided among tasks. The
+//! choice depends only on the sizes, so results are the same for every number of threads.
 
 use std::ops::Range;
 
@@ -15,20 +15,20 @@ use super::panels::{Panels, Turned};
 use super::product::{Matrix, Product, add_column_sums, multiply_lanes};
 use super::simd::InstructionSet;
 
-/// Inputs of a block of a weight: a multiple of every tile's rows.
+/// Inputs per block of a weight: a multiple of every tile's rows.
 const INPUTS: usize = 96;
-/// Outputs of a block: a multiple of every panel's width.
+/// Outputs per block: a multiple of every panel's width.
 const OUTPUTS: usize = 128;
-/// Tasks that are enough, each with sums of its own.
+/// The target number of tasks, each with sums of its own.
 const GROUPS: usize = 32;
-/// Tasks that are enough, each with a block of the sums.
+/// The target number of tasks, each with a block of the sums.
 const BLOCKS: usize = 16;
-/// Sums that a core's second-level cache holds beside a chunk.
+/// The number of sums that fit into a core's second-level cache together with a chunk.
 const CACHED_SUMS: usize = 1 << 16;
-/// Inputs or outputs of a span: packed, they fit the last-level cache.
+/// Inputs or outputs per span: packed, they fit into the last-level cache.
 const SPAN: usize = 1 << 20;
 
-/// Some rows of a layer's inputs and of its output's gradient, packed for the product that gives the weight's.
+/// Some rows of a layer's inputs and of its output's gradient, packed for the product that yields the weight's gradient.
 #[derive(Default)]
 pub(crate) struct PackedRows {
     /// One for each block of inputs.
@@ -40,30 +40,27 @@ pub(crate) struct PackedRows {
 /// The weight's gradient, `[inputs, outputs]`, and the bias's.
 pub(crate) type Sums = (Vec<f32>, Vec<f32>);
 
-/// The gradients of some layers of as many rows. `work` does what else there is to do with a range of these, and packs them
-/// for each layer.
+/// The gradients of one or more layers with the same number of rows. `work` does all other work for a range of rows,
+/// and packs them for each layer.
 pub(crate) fn weight_gradients<S: Default, const N: usize>(
     layers: [Sizes; N],
     rows_per_chunk: usize,
     work: impl Fn(Range<usize>, &mut S, &mut [PackedRows; N]) + Sync,
 ) -> [Sums; N] {
-    let rows = layers.iter().map(|layer| layer.rows).max().unwrap_or(0);
-    let chunks = Chunks { rows, rows_per_chunk };
+    let chunks = Chunks { rows: layers[0].rows, rows_per_chunk };
     let mut sums = if layers.iter().map(|layer| sums_of(*layer)).sum::<usize>() <= CACHED_SUMS {
         sum_in_tasks(layers, chunks, work)
     } else {
         sum_in_blocks(layers, chunks, work)
     };
-    let mut layers = layers.into_iter();
-    // Each of `layers` has its place in the sums.
-    sums.each_mut().map(|sums| {
-        let weights = layers.next().map_or(0, |layer| layer.inputs * layer.outputs);
-        let bias = sums.split_off(weights);
-        (std::mem::take(sums), bias)
+    std::array::from_fn(|layer| {
+        let mut weights = std::mem::take(&mut sums[layer]);
+        let bias = weights.split_off(layers[layer].inputs * layers[layer].outputs);
+        (weights, bias)
     })
 }
 
-/// Rows in chunks.
+/// Rows divided into chunks.
 #[derive(Clone, Copy)]
 struct Chunks {
     rows: usize,
@@ -91,7 +88,7 @@ fn blocks_of(layer: Sizes) -> (usize, usize) {
     (layer.inputs.div_ceil(INPUTS).max(1), layer.outputs.div_ceil(OUTPUTS))
 }
 
-/// Groups of chunks are tasks, which add to sums of their own.
+/// Each task is a group of chunks, with sums of its own.
 fn sum_in_tasks<S: Default, const N: usize>(
     layers: [Sizes; N],
     chunks: Chunks,
@@ -121,13 +118,13 @@ fn sum_in_tasks<S: Default, const N: usize>(
     total
 }
 
-/// Blocks of the sums are tasks, and groups of chunks where blocks are too few.
+/// Each task is a block of the sums, and a group of chunks if there are too few blocks.
 fn sum_in_blocks<S: Default, const N: usize>(
     layers: [Sizes; N],
     chunks: Chunks,
     work: impl Fn(Range<usize>, &mut S, &mut [PackedRows; N]) + Sync,
 ) -> [Vec<f32>; N] {
-    let widest = layers.iter().map(|layer| layer.inputs.max(layer.outputs)).max().unwrap_or(1).max(1);
+    let widest = layers.iter().map(|layer| layer.inputs.max(layer.outputs)).fold(1, usize::max);
     let span = (SPAN / widest).div_ceil(chunks.rows_per_chunk).max(1);
     let blocks = layers.map(|layer| {
         let (inputs, outputs) = blocks_of(layer);
@@ -164,7 +161,7 @@ fn sum_in_blocks<S: Default, const N: usize>(
 }
 
 impl PackedRows {
-    /// Packs rows, and so many, of a layer's inputs and of its output's gradient.
+    /// Packs a number of rows of a layer's inputs and of its output's gradient.
     pub(crate) fn pack(&mut self, set: InstructionSet, [x, gradient]: [&[f32]; 2], sizes: Sizes) {
         let Sizes { rows, inputs, outputs } = sizes;
         assert!(x.len() >= rows * inputs && gradient.len() >= rows * outputs);
@@ -186,7 +183,7 @@ impl PackedRows {
     }
 }
 
-/// Adds what some rows give to a block, and with the first block of inputs to the bias.
+/// Adds the contribution of some rows to a block and, for the first block of inputs, to the bias.
 ///
 /// # Safety
 /// `sums` are those of the layer, and no other task writes the block.

@@ -1,4 +1,4 @@
-//! The optimiser's update in Burn's own terms.
+//! The optimiser's update in Burn's own operations.
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
@@ -20,17 +20,17 @@ pub struct AdamWStep {
     pub epsilon: f32,
     /// The gradient is multiplied by this first.
     pub gradient_scale: f64,
-    /// Which update of this parameter it is, from 1.
+    /// The number of the update of this parameter, from 1.
     pub number: i32,
 }
 
 impl AdamWStep {
-    /// What is left of the value.
+    /// The factor of the value.
     pub(crate) fn kept(self) -> f32 {
         (1.0 - self.rate * f64::from(self.weight_decay)) as f32
     }
 
-    /// What makes the moments those of a mean over all updates.
+    /// The corrections that make the moments means over all updates.
     pub(crate) fn corrections(self) -> [f32; 2] {
         [self.beta1, self.beta2].map(|beta| (1.0 - beta.powi(self.number)).recip())
     }

@@ -1,4 +1,4 @@
-//! Softmax attention in Burn's own terms, and its gradient.
+//! Softmax attention in Burn's own operations, and its gradient.
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
@@ -36,7 +36,7 @@ pub(crate) fn reference_backward<B: Backend>(
     let log_sums = reshape::<B>(log_sums, [batch, heads, tokens, 1]);
     let weights = B::float_exp(B::float_sub(scores::<B>(query.clone(), key.clone()), log_sums));
     let value_gradient = B::float_matmul(turned(&weights), gradient.clone());
-    // Through the softmax: each row less its mean under the probabilities, which is the product of output and gradient.
+    // Through the softmax: each row minus its mean under the probabilities, which is the product of output and gradient.
     let mean = B::float_sum_dim(B::float_mul(output, gradient.clone()), 3);
     let weights_gradient = B::float_matmul(gradient, turned(&value));
     let scores = B::float_mul(weights, B::float_sub(weights_gradient, mean));

@@ -1,4 +1,4 @@
-//! Dense convolution in Burn's own terms, and its gradients.
+//! Dense convolution in Burn's own operations, and its gradients.
 
 use burn::backend::Backend;
 use burn::backend::ops::ConvOptions;

@@ -1,4 +1,4 @@
-//! A part of a volume, normalised by the extremes of the whole, in Burn's own terms, and its gradient.
+//! A part of a volume, normalised by the extremes of the whole, in Burn's own operations, and its gradient.
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
@@ -6,14 +6,14 @@ use burn::tensor::{IndexingUpdateOp, IntDType, Slice};
 
 use super::{dims, reshape, scalar};
 
-/// Which part, and how it is normalised.
+/// The part, and its normalisation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CropOptions {
     /// First voxel along D, H and W.
     pub start: [usize; 3],
     /// Voxels along D, H and W.
     pub size: [usize; 3],
-    /// What is divided by where the volume's values span less.
+    /// The least divisor, used if the range of the volume's values is smaller.
     pub range_floor: f32,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn reference_backward<B: Backend>(
     let along = B::float_sum(B::float_mul(inside.clone(), y));
     let flat = reshape::<B>(x, [len]);
     let spanned = B::float_sub(B::float_max(flat.clone()), B::float_min(flat.clone()));
-    // Zero where the floor is what divided.
+    // Zero if the floor was the divisor.
     let spans = B::float_sub(reshape::<B>(range, [1]), reshape::<B>(spanned, [1]));
     let spans = B::float_clamp(
         B::float_add_scalar(B::float_neg(B::float_sign(spans)), scalar(1.0)),
@@ -67,7 +67,7 @@ pub(crate) fn reference_backward<B: Backend>(
     reshape::<B>(total, shape)
 }
 
-/// The lowest value, and what is divided by, `[1, 1, 1]` each.
+/// The lowest value, and the divisor, `[1, 1, 1]` each.
 fn low_and_range<B: Backend>(x: FloatTensor<B>, options: CropOptions) -> (FloatTensor<B>, FloatTensor<B>) {
     let low = B::float_min(x.clone());
     let range = B::float_clamp_min(B::float_sub(B::float_max(x), low.clone()), scalar(options.range_floor));

@@ -1,4 +1,4 @@
-//! Depthwise convolution in Burn's own terms, and its gradient.
+//! Depthwise convolution in Burn's own operations, and its gradient.
 
 use burn::backend::Backend;
 use burn::backend::ops::ConvOptions;
@@ -6,7 +6,7 @@ use burn::backend::tensor::FloatTensor;
 
 use super::{dims, flat, reshape};
 
-/// `[B, D, H, W, C]` to `[B, C, D, H, W]`, where Burn's convolutions are at home.
+/// `[B, D, H, W, C]` to `[B, C, D, H, W]`, the layout of Burn's convolutions.
 pub(super) fn channels_first<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     B::float_permute(x, &[0, 4, 1, 2, 3])
 }
@@ -22,7 +22,8 @@ fn options(kernel: usize, channels: usize) -> ConvOptions<3> {
 
 /// `[K, K, K, C]` to `[C, 1, K, K, K]`.
 fn grouped_weight<B: Backend>(weight: FloatTensor<B>) -> FloatTensor<B> {
-    let [k, _, _, c] = <[usize; 4]>::try_from(dims::<B>(&weight)).unwrap_or_default();
+    let shape = dims::<B>(&weight);
+    let (k, c) = (shape[0], shape[3]);
     reshape::<B>(B::float_permute(weight, &[3, 0, 1, 2]), [c, 1, k, k, k])
 }
 

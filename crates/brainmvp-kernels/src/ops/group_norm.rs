@@ -1,4 +1,4 @@
-//! Group norm with its activation in Burn's own terms, and its gradient.
+//! Group norm with its activation in Burn's own operations, and its gradient.
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
@@ -6,22 +6,22 @@ use burn::tensor::Slice;
 
 use super::{dims, reshape, scalar};
 
-/// What a group norm is made with, beside its parameters.
+/// The options of a group norm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GroupNormOptions {
-    /// Groups of neighbouring channels that share their statistics; divides the channels. As many as there are
-    /// channels make an instance norm.
+    /// Groups of neighbouring channels that share their statistics; divides the channels. With one group per channel it
+    /// is an instance norm.
     pub groups: usize,
     /// Added to the variance.
     pub epsilon: f32,
-    /// What follows in the same pass over memory.
+    /// The activation that follows in the same pass over memory.
     pub activation: Activation,
 }
 
-/// What becomes of values below zero.
+/// The treatment of values below zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
-    /// They stay.
+    /// They stay as they are.
     None,
     /// They become zero.
     Relu,
@@ -30,7 +30,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// What values below zero are multiplied by.
+    /// The factor of values below zero.
     pub fn negative_slope(self) -> f32 {
         match self {
             Self::None => 1.0,
@@ -111,7 +111,7 @@ fn moment<B: Backend>(moments: FloatTensor<B>, index: isize) -> FloatTensor<B> {
     reshape::<B>(B::float_slice(moments, &slices), [shape[0], 1, shape[2], 1])
 }
 
-/// `centred` by its deviation, and that, `[B, 1, groups, 1]`.
+/// `centred` divided by its deviation, and the deviation, `[B, 1, groups, 1]`.
 fn normalise<B: Backend>(
     centred: FloatTensor<B>,
     moments: FloatTensor<B>,
@@ -132,7 +132,7 @@ fn affine<B: Backend>(
     B::float_add(scaled, by_group::<B>(shift, groups))
 }
 
-/// What the activation multiplies each value by: 1 above zero, the negative slope elsewhere.
+/// The derivative of the activation at each value: 1 above zero, the negative slope elsewhere.
 pub(super) fn slopes<B: Backend>(before: FloatTensor<B>, activation: Activation) -> FloatTensor<B> {
     let negative = activation.negative_slope();
     let above_zero = B::float_clamp_min(B::float_sign(before), scalar(0.0));

@@ -1,4 +1,4 @@
-//! Matrix products over the channels in Burn's own terms, and their gradients.
+//! Matrix products over the channels in Burn's own operations, and their gradients.
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;

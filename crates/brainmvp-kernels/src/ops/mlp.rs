@@ -1,4 +1,4 @@
-//! Two matrix products with GELU between them, in Burn's own terms, and their gradients.
+//! Two matrix products with GELU between them, in Burn's own operations, and their gradients.
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;

@@ -1,6 +1,6 @@
-//! What the operations are: one file each, with the operation in Burn's own terms.
+//! The operations: one file each, with the operation in Burn's own operations.
 //!
-//! The public functions take and give [`Tensor`]s, check shapes, and go through the backend extension.
+//! The public functions take and return [`Tensor`]s, check shapes, and go through the backend extension.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Scalar, TensorMetadata};
@@ -134,7 +134,7 @@ pub fn layer_norm<const D: usize>(
     ))
 }
 
-/// What a batch norm in training gives.
+/// The results of a batch norm in training.
 pub struct BatchNormed<const D: usize> {
     /// The normalised activations, shaped as the input.
     pub output: Tensor<D>,
@@ -169,7 +169,7 @@ pub fn batch_norm_train<const D: usize>(
     }
 }
 
-/// Group norm, each case and group of channels by its own statistics over all voxels, and then an activation.
+/// Group norm: each case and group of channels is normalised by its own statistics over all voxels. Then an activation.
 ///
 /// # Shapes
 /// - `x` and output: `[B, .., C]`
@@ -191,17 +191,18 @@ pub fn group_norm<const D: usize>(
     Tensor::from_dispatch(output)
 }
 
-/// The leaky ReLU of the sum of two paths, of a positive slope below zero.
+/// The leaky ReLU of the sum of two paths, with a positive slope below zero.
 ///
 /// # Shapes
-/// Both, and the output, are of one shape.
+/// Both inputs and the output have the same shape.
 pub fn leaky_sum<const D: usize>(x: Tensor<D>, y: Tensor<D>, slope: f32) -> Tensor<D> {
     assert!(slope > 0.0, "the slope is positive, got {slope}");
     assert_eq!(x.dims(), y.dims(), "shapes of the two paths");
     Tensor::from_dispatch(Dispatch::leaky_sum(x.into_dispatch(), y.into_dispatch(), slope))
 }
 
-/// [`group_norm`], then [`conv3d`]. What is between them is not kept for the gradient but computed again, in a pass over
+/// [`group_norm`], then [`conv3d`]. The values between them are not stored for the gradient but computed again, in a
+/// pass over
 /// memory.
 pub fn group_norm_conv3d(
     x: Tensor<5>,
@@ -221,8 +222,8 @@ pub fn group_norm_conv3d(
     ))
 }
 
-/// [`conv3d`] of stride 1, then [`group_norm`]. What is between them is not kept for the gradient but computed again: for
-/// convolutions that cost little, as of one voxel or few channels.
+/// [`conv3d`] of stride 1, then [`group_norm`]. The values between them are not stored for the gradient but computed
+/// again: for cheap convolutions, such as those of one voxel or with few channels.
 pub fn conv3d_group_norm(
     x: Tensor<5>,
     weight: Tensor<5>,
@@ -252,8 +253,8 @@ pub fn channel_affine<const D: usize>(x: Tensor<D>, scale: Tensor<1>, shift: Ten
     ))
 }
 
-/// A part of a volume, `(x - min) / max(max - min, floor)` with the extremes of the whole volume, and gradient through
-/// them: a template as BrainMVP puts it into an image.
+/// A part of a volume, `(x - min) / max(max - min, floor)` with the extremes of the whole volume, and with gradient
+/// through them: a template as BrainMVP inserts it into an image.
 ///
 /// # Shapes
 /// - `x`: `[D, H, W]`, not empty
@@ -275,7 +276,7 @@ pub fn attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::token_attention(qkv.into_dispatch(), heads).0)
 }
 
-/// Convolution of kernel 2^3 and stride 2: each block of eight voxels becomes one.
+/// Convolution with kernel 2^3 and stride 2: each block of eight voxels becomes one.
 ///
 /// # Shapes
 /// - `x`: `[B, D, H, W, Cin]`, D, H, W even
@@ -293,7 +294,7 @@ pub fn downsample(x: Tensor<5>, weight: Tensor<5>, bias: Tensor<1>) -> Tensor<5>
     ))
 }
 
-/// Transposed convolution of kernel 2^3 and stride 2, without bias: each voxel becomes a block of eight.
+/// Transposed convolution with kernel 2^3 and stride 2, without bias: each voxel becomes a block of eight.
 ///
 /// # Shapes
 /// - `x`: `[B, D, H, W, Cin]`
@@ -307,7 +308,7 @@ pub fn upsample(x: Tensor<5>, weight: Tensor<5>) -> Tensor<5> {
 /// A value and its two moments after an update by AdamW. No gradient flows through it.
 ///
 /// # Shapes
-/// All four, and what comes of them, are of one shape.
+/// All inputs and outputs have the same shape.
 pub fn adamw<const D: usize>(
     [value, gradient, first, second]: [Tensor<D>; 4],
     step: AdamWStep,
@@ -328,7 +329,7 @@ pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::sum_of_squares(x.into_dispatch()))
 }
 
-/// `tensor` seen as another shape of as many elements.
+/// `tensor` with another shape of the same number of elements.
 fn reshape<B: Backend>(tensor: FloatTensor<B>, shape: impl Into<Shape>) -> FloatTensor<B> {
     B::float_reshape(tensor, shape.into())
 }

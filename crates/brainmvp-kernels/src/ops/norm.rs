@@ -1,11 +1,11 @@
-//! Norms over the channels in Burn's own terms, and their gradients.
+//! Norms over the channels in Burn's own operations, and their gradients.
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
 
 use super::{dims, flat, reshape, row, scalar};
 
-/// The axis of `[voxels, channels]` that a norm takes its statistics over.
+/// The axis of `[voxels, channels]` over which a norm computes its statistics.
 #[derive(Clone, Copy)]
 enum Over {
     Voxels = 0,
@@ -86,7 +86,7 @@ fn scale_len<B: Backend>(scale: &FloatTensor<B>) -> usize {
     dims::<B>(scale)[0]
 }
 
-/// `x` less its mean, the mean and the biased variance.
+/// `x` minus its mean, the mean and the biased variance.
 fn statistics<B: Backend>(x: FloatTensor<B>, over: Over) -> [FloatTensor<B>; 3] {
     let mean = B::float_mean_dim(x.clone(), over as usize);
     let centred = B::float_sub(x, mean.clone());

@@ -1,4 +1,4 @@
-//! 2^3 stride-2 convolutions as a shuffle of voxels and a matrix product, in Burn's own terms, and their gradients.
+//! 2^3 stride-2 convolutions as a shuffle of voxels and a matrix product, in Burn's own operations, and their gradients.
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;

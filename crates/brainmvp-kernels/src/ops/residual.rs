@@ -1,4 +1,4 @@
-//! The end of a residual block in Burn's own terms, and its gradient.
+//! The end of a residual block in Burn's own operations, and its gradient.
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
@@ -15,6 +15,6 @@ pub(crate) fn reference_backward<B: Backend>(
     gradient: FloatTensor<B>,
     slope: f32,
 ) -> FloatTensor<B> {
-    // A positive slope leaves the sign, so that the output says what the sum was.
+    // A positive slope keeps the sign, so the sign of the sum can be read off the output.
     B::float_mul(gradient, slopes::<B>(output, Activation::LeakyRelu(slope)))
 }

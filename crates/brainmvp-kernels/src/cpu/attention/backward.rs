@@ -1,4 +1,4 @@
-//! From the gradient for what is mixed of the values to that for queries, keys and values.
+//! From the gradient for the attention's output to those for queries, keys and values.
 //!
 //! With probabilities P, and dO the gradient for the output O = P V: dV = P' dO, dP = dO V',
 //! dS = P (dP - rowsum(dO O)), dQ = dS K, dK = dS' Q, times the scale (Dao et al. 2022, appendix B.2).
@@ -14,9 +14,9 @@ use crate::cpu::panels::Panels;
 use crate::cpu::product::{Matrix, Product, multiply, multiply_lanes};
 use crate::cpu::simd::InstructionSet;
 
-/// Queries of a block: a multiple of every tile's rows.
+/// Queries per block: a multiple of every tile's rows.
 const QUERIES: usize = 96;
-/// Tasks that are enough, where all but the first of a head have sums of their own.
+/// The target number of tasks; all but the first of a head have sums of their own.
 const TASKS: usize = 16;
 
 /// The gradient for `qkv`, given the [`super::forward`] output and logarithms, and the gradient for the output.
@@ -75,7 +75,7 @@ unsafe fn add_sums(sums: &[Vec<f32>], to: *mut f32, sizes: Sizes) {
     }
 }
 
-/// What a task works in.
+/// The working memory of a task.
 struct Scratch {
     /// `[QUERIES, KEYS]`
     scores: Vec<f32>,
@@ -91,7 +91,7 @@ impl Default for Scratch {
     }
 }
 
-/// What all blocks of a head share.
+/// The data that all blocks of a head share.
 struct BackwardHead {
     set: InstructionSet,
     sizes: Sizes,
@@ -137,8 +137,8 @@ impl BackwardHead {
         }
     }
 
-    /// Writes the gradients for some blocks of keys and for their values, and what these keys give to the gradient for
-    /// all queries, rows `stride` floats apart.
+    /// Writes the gradients for some blocks of keys and for their values, and the contribution of these keys to the
+    /// gradient for all queries, rows `stride` floats apart.
     ///
     /// # Safety
     /// `to` is a gradient for the input, and no other task writes these keys and values, nor the queries.

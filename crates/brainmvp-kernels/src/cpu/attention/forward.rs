@@ -1,4 +1,4 @@
-//! From queries, keys and values to what is mixed of the values.
+//! From queries, keys and values to the attention's output.
 
 use rayon::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::cpu::panels::Panels;
 use crate::cpu::product::{Matrix, Product, multiply, multiply_lanes};
 use crate::cpu::simd::{InstructionSet, WIDEST_LANES};
 
-/// Queries of a block: a multiple of every tile's rows.
+/// Queries per block: a multiple of every tile's rows.
 const QUERIES: usize = 48;
 
 /// The attention of `qkv`, `[batch, tokens, 3, heads, width]`: `[batch, tokens, heads, width]`; and the logarithm of
@@ -41,7 +41,7 @@ pub(crate) fn forward(qkv: &[f32], sizes: Sizes) -> (Vec<f32>, Vec<f32>) {
     (output, log_sums)
 }
 
-/// What all blocks of a head's queries share.
+/// The data that all blocks of a head's queries share.
 struct ForwardHead {
     set: InstructionSet,
     sizes: Sizes,
@@ -65,7 +65,7 @@ impl ForwardHead {
         }
     }
 
-    /// Writes what a block of queries mixes of the values. Returns the sums of the queries' softmaxes.
+    /// Writes the output for a block of queries. Returns the sums of the queries' softmaxes.
     ///
     /// # Safety
     /// `to` is where the block is in an output, and no other task writes it.

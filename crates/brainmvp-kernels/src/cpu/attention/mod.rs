@@ -1,9 +1,9 @@
-//! Softmax attention and its gradient, a block at a time.
+//! Softmax attention and its gradient, one block at a time.
 //!
-//! Of the scores, only those of one block of queries exist, in a core's cache: with all keys on the way forward, with a
-//! block of keys on the way back, which starts from the logarithms of the softmaxes' sums (Dao et al. 2022,
-//! "FlashAttention"). Whatever is multiplied many times is packed once for all blocks. The partition of the work depends on
-//! the sizes only, so results are the same for every number of threads.
+//! Only the scores of one block of queries exist at a time, in a core's cache: with all keys in the forward pass, with
+//! a block of keys in the backward pass, which starts from the logarithms of the softmaxes' sums (Dao et al. 2022,
+//! "FlashAttention"). Matrices that are multiplied many times are packed once for all blocks. The partition of the work
+//! depends only on the sizes, so results are the same for every number of threads.
 
 mod backward;
 mod forward;
@@ -18,7 +18,7 @@ use super::panels::Panels;
 use super::product::{Matrix, lanes};
 use super::simd::InstructionSet;
 
-/// Keys of a block: a multiple of every panel's width.
+/// Keys per block: a multiple of every panel's width.
 const KEYS: usize = 128;
 
 /// Sizes of an attention over `[batch, tokens, 3, heads, width]`.
@@ -60,7 +60,7 @@ impl Sizes {
         (head.batch * self.heads + head.index) * self.tokens
     }
 
-    /// What the products of queries and keys are multiplied by.
+    /// The factor of the products of queries and keys.
     fn scale(self) -> f32 {
         (self.width as f32).sqrt().recip()
     }
@@ -100,7 +100,7 @@ impl<'a> Tokens<'a> {
         Self { set, values: &qkv[sizes.part(head, part)..], stride: 3 * sizes.channels(), sizes }
     }
 
-    /// The vectors of a head in something of the output's shape.
+    /// The vectors of a head in a tensor of the output's shape.
     fn output(set: InstructionSet, output: &'a [f32], (sizes, head): (Sizes, Head)) -> Self {
         Self { set, values: &output[sizes.output(head)..], stride: sizes.channels(), sizes }
     }

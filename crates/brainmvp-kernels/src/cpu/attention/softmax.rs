@@ -4,7 +4,7 @@ use super::KEYS;
 use crate::cpu::activation::exp;
 use crate::cpu::simd::{Lanes, WIDEST_LANES, dispatch, load_some, store_some, sum};
 
-/// The sum of the exponentials of a query's scaled scores, each less the largest.
+/// The sum of the exponentials of a query's scaled scores minus the largest.
 #[derive(Clone, Copy, Default)]
 pub(super) struct SoftmaxSum {
     largest: f32,
@@ -18,7 +18,7 @@ impl SoftmaxSum {
     }
 }
 
-/// What the gradient needs of the softmax of a query.
+/// What the gradient needs to know about the softmax of a query.
 #[derive(Clone, Copy)]
 pub(super) struct SoftmaxRow {
     /// The logarithm of its sum.

@@ -1,10 +1,10 @@
 //! Dense 3^3 convolution of stride 1, and its gradients, by Winograd's minimal filtering F(2 x 2 x 2, 3 x 3 x 3)
 //! (Lavin and Gray, CVPR 2016, section 4.1; in three dimensions Jia et al., PPoPP 2018).
 //!
-//! A tile of 2^3 voxels of the output sees 4^3 of the input. Along each axis the four voxels seen, and the three taps,
-//! are carried to four positions, at which the convolution is a product of matrices `[tiles, inputs]` and
-//! `[inputs, outputs]`: 64 products for 8 voxels, where the taps make 216. A plane of 16 positions is worked on at a
-//! time, for as many tiles as a core's second-level cache holds. The partition of the work depends on the sizes only.
+//! A tile of 2^3 voxels of the output depends on 4^3 voxels of the input. Along each axis these four voxels, and the
+//! three taps, are transformed to four positions, at which the convolution is a product of matrices `[tiles, inputs]`
+//! and `[inputs, outputs]`: 64 products for 8 voxels instead of 216. A plane of 16 positions is processed at a time,
+//! for as many tiles as fit into a core's second-level cache. The partition of the work depends only on the sizes.
 
 mod tiles;
 
@@ -25,11 +25,11 @@ const POSITIONS: usize = SIDE * PLANE;
 /// Taps of the kernel.
 const TAPS: usize = 27;
 
-/// Whether a convolution is faster this way, in fp32, than tap by tap, be it with bfloat16 products.
+/// Whether a convolution is faster this way, in fp32, than tap by tap, even with bfloat16 products.
 pub(crate) fn suits(sizes: Sizes) -> bool {
-    /// Fewer channels than this cost more to carry than their products save.
+    /// With fewer channels than this, the transform costs more than the products save.
     const CHANNELS: usize = 32;
-    /// Fewer tiles than this are not worth carrying the weight.
+    /// With fewer tiles than this, transforming the weight is not worth it.
     const TILES: usize = 64;
     let channels = sizes.inputs.min(sizes.outputs);
     (sizes.kernel, sizes.stride) == (3, 1) && channels >= CHANNELS && Tiles::new(sizes).count() >= TILES
@@ -49,13 +49,13 @@ pub(crate) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     convolve(set, x, &panels, (Tiles::new(sizes), size))
 }
 
-/// The gradient for the input, given that for the output: a convolution with the weight turned and transposed.
+/// The gradient for the input, given that for the output: a convolution with the weight reversed and transposed.
 pub(crate) fn backward_input(gradient: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let set = InstructionSet::detect().in_fp32();
     let carried = carry_weight(weight, sizes);
     let (tap, size) = (sizes.inputs * sizes.outputs, (sizes.outputs, sizes.inputs));
     let pack = |position: usize| {
-        // Turning the taps of an axis swaps its first and its last position.
+        // Reversing the taps of an axis swaps its first and its last position.
         let turned = [PLANE, SIDE, 1].map(|stride| [3, 1, 2, 0][position / stride % SIDE] * stride);
         let matrix = Matrix::new(&carried[turned.iter().sum::<usize>() * tap..], sizes.outputs);
         // SAFETY: a position has as many rows as inputs, of as many floats as outputs.
@@ -67,7 +67,7 @@ pub(crate) fn backward_input(gradient: &[f32], weight: &[f32], sizes: Sizes) -> 
 
 /// The gradient for the weight, given that for the output.
 pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<f32> {
-    /// Parts that are summed apart, and tiles that are worth one.
+    /// The number of parts that are summed separately, and the tiles that are worth a part.
     const GROUPS: usize = 8;
     const GROUP: usize = 256;
     let set = InstructionSet::detect().in_fp32();

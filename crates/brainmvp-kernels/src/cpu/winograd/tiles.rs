@@ -1,4 +1,4 @@
-//! Tiles of an activation, carried to Winograd's positions and collected from them.
+//! The tiles of an activation, transformed to Winograd's positions and back.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use crate::cpu::conv::Sizes;
 use crate::cpu::product::Matrix;
 use crate::cpu::simd::{Lanes, dispatch, load_some, store_some};
 
-/// Floats between the matrices of two positions, so that they do not lie in the same lines of the first-level cache.
+/// Floats between the matrices of two positions, so that they do not share lines of the first-level cache.
 const GAP: usize = 16;
 
 /// The tiles of an activation.
@@ -17,7 +17,7 @@ pub(crate) struct Tiles {
     batch: usize,
     /// D, H, W in voxels.
     size: [usize; 3],
-    /// D, H, W in tiles; the last along an axis may reach beyond the activation.
+    /// D, H, W in tiles; the last along an axis may extend beyond the activation.
     counts: [usize; 3],
 }
 
@@ -34,18 +34,18 @@ impl Tiles {
         self.batch * self.counts.iter().product::<usize>()
     }
 
-    /// How many are worked on at a time, for channels of input and output together.
+    /// How many are processed at a time, for channels of input and output together.
     pub(crate) fn block(self, channels: usize) -> usize {
-        /// Floats of a plane of positions that leave room in the second-level cache.
+        /// The size of a plane of positions, in floats, that leaves room in the second-level cache.
         const FLOATS: usize = 3 << 15;
-        /// Blocks that keep all threads busy.
+        /// The number of blocks that keep all threads busy.
         const BLOCKS: usize = 32;
-        /// Rows that all register tiles of a product divide.
+        /// A multiple of the rows of all register tiles of a product.
         const ROWS: usize = 24;
         (FLOATS / (PLANE * channels.max(1))).min(self.count() / BLOCKS).max(1).next_multiple_of(ROWS)
     }
 
-    /// Where the voxels that a tile sees lie along each axis, in voxels of the batch. Its own are the two in the middle.
+    /// The voxels that a tile depends on along each axis, in voxels of the batch. Its own are the two in the middle.
     #[inline(always)]
     fn seen(self, tile: usize) -> [[Option<usize>; SIDE]; 3] {
         let (rest, w) = (tile / self.counts[2], tile % self.counts[2]);
@@ -85,7 +85,7 @@ impl Positions {
     }
 }
 
-/// An activation whose tiles are carried to the positions.
+/// An activation whose tiles are transformed to the positions.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     values: &'a [f32],
@@ -99,7 +99,7 @@ impl<'a> Source<'a> {
         Self { values, channels, tiles }
     }
 
-    /// The voxels of a slab of what a tile sees; `zeros` where there are none.
+    /// The voxels of a slab of a tile's input; `zeros` beyond the activation.
     #[inline(always)]
     fn slab(
         &self,
@@ -118,7 +118,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// How what a tile sees is carried to the positions.
+/// The transform of a tile's input to the positions.
 trait Carry {
     /// For each position along D: the sum of the voxels at one place and those at another times a sign.
     const SLABS: [(Option<usize>, Option<usize>, f32); SIDE];
@@ -162,12 +162,12 @@ impl Carry for Gradient {
 }
 
 dispatch! {
-    /// Carries some tiles of the input to a plane of positions.
+    /// Transforms some tiles of the input to a plane of positions.
     unsafe fn carry_input(source: Source<'_>, part: (Range<usize>, usize), to: &mut Positions) = carry_input_on
 }
 
 dispatch! {
-    /// Carries some tiles of the output's gradient to a plane of positions.
+    /// Transforms some tiles of the output's gradient to a plane of positions.
     unsafe fn carry_gradient(source: Source<'_>, part: (Range<usize>, usize), to: &mut Positions) = carry_gradient_on
 }
 
@@ -208,7 +208,7 @@ unsafe fn carry<L: Lanes, C: Carry>(
     }
 }
 
-/// Carries `count` channels from `at` on.
+/// Transforms `count` channels from `at` on.
 ///
 /// # Safety
 /// The voxels, and each position of the tile at `to`, have these channels.
@@ -245,17 +245,17 @@ unsafe fn carry_channels<L: Lanes, C: Carry>(
 }
 
 dispatch! {
-    /// Adds what the products of a plane of positions give to some tiles of the output.
+    /// Adds the contribution of the products of a plane of positions to some tiles of the output.
     unsafe fn collect(from: &Positions, part: (Range<usize>, usize), to: (Shared, Tiles)) = collect_on
 }
 
-/// What each position along D gives to a tile's two slabs of voxels.
+/// The weight of each position along D in a tile's two slabs of voxels.
 const SHARES: [[f32; 2]; SIDE] = [[1.0, 0.0], [1.0, 1.0], [1.0, -1.0], [0.0, -1.0]];
 
 /// Four voxels of a tile that lie in the output, and what they get.
 struct Slab {
     share: f32,
-    /// Whether an earlier plane gave something.
+    /// Whether an earlier plane already contributed.
     accumulate: bool,
     voxels: [[Option<*mut f32>; 2]; 2],
 }
