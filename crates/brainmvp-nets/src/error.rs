@@ -4,42 +4,42 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It is of no network that this program has.
+    /// It does not belong to any network of this program.
     #[error(
-        "no network that this program knows: of {tensors} tensors{example} none is called patch_embed1.proj.weight \
+        "not a network that this program knows: none of its {tensors} tensors{example} is called patch_embed1.proj.weight \
          (UniFormer) or conv1a.weight (UNET3D)"
     )]
     UnknownNetwork {
-        /// How many tensors there are.
+        /// The number of tensors.
         tensors: usize,
         /// One of their names, as part of a sentence.
         example: String,
     },
-    /// It holds more than one network.
-    #[error("several networks, under {}: save the one that is meant alone", .prefixes.join(" and "))]
+    /// It contains more than one network.
+    #[error("several networks, under {}: save only the one that is wanted", .prefixes.join(" and "))]
     SeveralNetworks {
-        /// What the names of each begin with.
+        /// The prefix of the names of each.
         prefixes: Vec<String>,
     },
-    /// Its shapes make no network.
-    #[error("a network that this program cannot make: {0}")]
+    /// Its shapes do not form a network.
+    #[error("a network that this program cannot build: {0}")]
     Numbers(String),
-    /// A tensor has another shape than the rest of the network asks for.
-    #[error("tensor '{key}' has shape {found:?}; the rest of the network asks for {expected:?}")]
+    /// A tensor has a shape that does not fit the rest of the network.
+    #[error("tensor '{key}' has shape {found:?}; the rest of the network needs {expected:?}")]
     Shape {
         /// Its name.
         key: String,
-        /// As the network asks for.
+        /// The shape that the network needs.
         expected: Vec<usize>,
-        /// As it is.
+        /// The shape found.
         found: Vec<usize>,
     },
-    /// Tensors that the network cannot do without are not there.
+    /// Tensors that the network needs are missing.
     #[error("{count} tensors are missing, the first is '{first}'")]
     Missing {
         /// The first of them.
         first: String,
-        /// How many they are.
+        /// Their number.
         count: usize,
     },
 }

@@ -1,15 +1,16 @@
-//! How parameters start. Randomness is an argument: the same generator gives the same network on every device.
+//! The initialisation of parameters. Randomness is an argument: the same generator gives the same network on every
+//! device.
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// What a new layer is made with: where it lives and where its randomness comes from.
+/// Where the parameters of a new layer are placed, and the source of its randomness.
 pub struct Init<'a> {
-    /// Device of the parameters.
+    /// The device of the parameters.
     pub device: &'a Device,
-    /// Source of the random values.
+    /// The source of the random values.
     pub rng: &'a mut dyn Rng,
 }
 

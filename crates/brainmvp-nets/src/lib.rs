@@ -1,7 +1,7 @@
 //! Networks, their layers and heads, and their weights.
 //!
-//! Activations are `[B, D, H, W, C]` with D, H, W = z, y, x of the volume. Sizes are checked at the border of a network,
-//! not in each layer. Parameters are named as in the published PyTorch state dicts; [`weights`] converts their axes.
+//! Activations are `[B, D, H, W, C]` with D, H, W = z, y, x of the volume. Sizes are checked once per network, not in
+//! each layer. Parameters are named as in the published PyTorch state dicts; [`weights`] converts their axes.
 //!
 //! A new network is one file in `networks/` and a variant of the enums in its `mod.rs`.
 

@@ -1,4 +1,4 @@
-//! What is put on an encoder.
+//! The heads that are put on an encoder.
 
 mod reconstruction;
 mod segmentation;

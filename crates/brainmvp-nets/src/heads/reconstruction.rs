@@ -8,7 +8,8 @@ use crate::Init;
 use crate::layers::{Pointwise, Upsample};
 
 /// From the deepest features back to a volume: four 2^3 stride-2 transposed convolutions and a 1x1x1 convolution.
-/// No skips, no norm, no activation: linear in the deepest features, so that these must hold all that it takes.
+/// No skips, no norm, no activation: it is linear in the deepest features, so that these must contain all the
+/// information.
 #[derive(Module, Debug)]
 pub struct ReconstructionDecoder {
     /// From 1/16 to 1/8 of the size.
@@ -23,7 +24,7 @@ pub struct ReconstructionDecoder {
     pub out_1: Pointwise,
 }
 
-/// One level of a decoder.
+/// A level of a decoder.
 #[derive(Module, Debug)]
 pub struct DecoderLevel {
     /// Doubles the size.

@@ -7,20 +7,20 @@ use burn::tensor::Tensor;
 use crate::Init;
 use crate::layers::{Activation, Conv3d, InstanceNorm, LayerNorm, Pointwise, Upsample, trilinear_upsample};
 
-/// Slope of the activations below zero.
+/// The slope of the activations below zero.
 const SLOPE: f32 = 0.01;
 
-/// Logits of a segmentation.
+/// The logits of a segmentation.
 pub struct Segmented {
     /// `[B, D, H, W, classes]`.
     pub logits: Tensor<5>,
-    /// In training, logits of coarser levels as large as the others, coarsest first: deep supervision.
+    /// In training, the logits of coarser levels at full size, coarsest first: deep supervision.
     pub coarse: Vec<Tensor<5>>,
     /// The deepest features of the encoder.
     pub deepest: Tensor<5>,
 }
 
-/// From the deepest features back to the full size, with the encoder's features of each size beside its own.
+/// From the deepest features back to the full size, concatenating the encoder's features of each size.
 #[derive(Module, Debug)]
 pub struct SkipDecoder {
     /// From 1/16 to 1/8 of the size.
@@ -31,7 +31,7 @@ pub struct SkipDecoder {
     pub decoder3: SkipLevel,
     /// To the full size.
     pub decoder2: SkipLevel,
-    /// What the last level has beside its own: features of the input itself.
+    /// The features of the input itself, concatenated in the last level.
     pub proj1: InputProjection,
     /// Logits at the full size.
     pub out: Pointwise,
@@ -53,11 +53,11 @@ impl SkipDecoder {
         }
     }
 
-    /// Coarse logits are computed where autodiff is on.
+    /// Coarse logits are computed if autodiff is on.
     ///
     /// # Shapes
     /// - `x`: the input of the encoder, `[B, D, H, W, inputs]`
-    /// - `stages`: what it gave, at 1/2, 1/4, 1/8 and 1/16 of the size
+    /// - `stages`: the encoder's features, at 1/2, 1/4, 1/8 and 1/16 of the size
     pub fn forward(&self, x: Tensor<5>, [x1, x2, x3, deepest]: [Tensor<5>; 4]) -> Segmented {
         let supervised = x.device().is_autodiff();
         let eighth = self.decoder5.forward(deepest.clone(), x3);
@@ -78,7 +78,7 @@ impl SkipDecoder {
 pub struct SkipLevel {
     /// Doubles the size.
     pub transp_conv: Upsample,
-    /// Mixes what comes from below with what comes from beside.
+    /// Mixes the features from the level below with those of the encoder.
     pub conv_block: ConvResidualBlock,
 }
 
@@ -97,14 +97,14 @@ impl SkipLevel {
     }
 }
 
-/// Two 3^3 convolutions with instance norms, around them a 1^3 one. LeakyReLU after the first and after the sum.
+/// Two 3^3 convolutions with instance norms, and a 1^3 one as a shortcut. LeakyReLU after the first and after the sum.
 #[derive(Module, Debug)]
 pub struct ConvResidualBlock {
     /// The first.
     pub conv1: Conv3d,
     /// The second.
     pub conv2: Conv3d,
-    /// Around them.
+    /// The shortcut.
     pub conv3: Conv3d,
 }
 
@@ -122,7 +122,7 @@ impl ConvResidualBlock {
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
         let leaky = InstanceNorm::new(Activation::LeakyRelu(SLOPE));
         let plain = InstanceNorm::new(Activation::None);
-        // What costs little is computed again for the gradient: at the full size an activation takes hundreds of megabytes.
+        // Cheap values are computed again for the gradient: at the full size an activation takes hundreds of megabytes.
         let inner = leaky.then(&self.conv2, self.conv1.forward(x.clone()));
         ops::leaky_sum(plain.forward(inner), plain.after(&self.conv3, x), SLOPE)
     }

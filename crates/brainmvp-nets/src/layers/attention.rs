@@ -10,7 +10,7 @@ use crate::Init;
 /// Multi-head self-attention with its projections.
 #[derive(Module, Debug)]
 pub struct Attention {
-    /// Queries, keys and values of all heads at once.
+    /// Projects to the queries, keys and values of all heads at once.
     pub qkv: Linear,
     /// Mixes the heads.
     pub proj: Linear,

@@ -48,7 +48,7 @@ impl DepthwiseConv3d {
 pub struct Conv3d {
     /// `[K, K, K, Cin, Cout]`, axes in the order of D, H, W.
     pub weight: Param<Tensor<5>>,
-    /// `[Cout]`, where there is one.
+    /// `[Cout]`, if there is one.
     pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     stride: usize,
@@ -68,7 +68,7 @@ impl Conv3d {
         Self { bias: Some(init.constant([outputs], 0.0)), ..self }
     }
 
-    /// With a step of two voxels.
+    /// With stride 2.
     pub fn halving(self) -> Self {
         Self { stride: 2, ..self }
     }
@@ -79,7 +79,8 @@ impl Conv3d {
         self.biased(ops::conv3d(x, self.weight.val(), self.stride))
     }
 
-    /// Of `x` normed; what the norm gives is not kept for the gradient. Shapes as of [`Conv3d::forward`].
+    /// The convolution of the normalised `x`; the norm's output is not stored for the gradient. Shapes as in
+    /// [`Conv3d::forward`].
     pub(crate) fn after_norm(
         &self,
         x: Tensor<5>,
@@ -89,7 +90,8 @@ impl Conv3d {
         self.biased(ops::group_norm_conv3d(x, affine, self.weight.val(), norm, self.stride))
     }
 
-    /// Then normed; what this convolution, of stride 1 and without bias, gives is not kept for the gradient.
+    /// The convolution, normalised; the output of the convolution, which has stride 1 and no bias, is not stored for
+    /// the gradient.
     pub(crate) fn before_norm(
         &self,
         x: Tensor<5>,

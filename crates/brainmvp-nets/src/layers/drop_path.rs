@@ -4,10 +4,10 @@ use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 use rand::{Rng, RngExt};
 
-/// Where a forward pass in training draws its randomness from; `None` in evaluation, where nothing is random.
+/// The source of randomness of a forward pass in training; `None` in evaluation, where nothing is random.
 pub type Noise<'a> = Option<&'a mut dyn Rng>;
 
-/// Drops a residual branch of a whole sample with probability `rate`, and scales the rest up (Huang et al. 2016).
+/// Drops the residual branch of a whole sample with probability `rate`, and scales up the rest (Huang et al. 2016).
 /// With `rate` 0 and in evaluation it does nothing.
 #[derive(Module, Debug)]
 pub struct DropPath {
@@ -21,8 +21,8 @@ impl DropPath {
         Self { rate }
     }
 
-    /// `x` and a branch. `join` gives what it is given plus the branch, so that where nothing is dropped the sum is
-    /// part of the branch's last operation.
+    /// `x` plus a branch. `join` returns its argument plus the branch, so that the sum is part of the branch's last
+    /// operation if nothing is dropped.
     ///
     /// # Shapes
     /// `[B, ..]` to the same.

@@ -1,4 +1,4 @@
-//! Larger volumes without parameters.
+//! Upsampling without parameters.
 
 use burn::tensor::{Tensor, TensorData};
 
@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, TensorData};
 /// # Shapes
 /// `[B, D, H, W, C]` to `[B, factor D, factor H, factor W, C]`
 pub fn trilinear_upsample(x: Tensor<5>, factor: usize) -> Tensor<5> {
-    // From the last axis, so that the longer products are of small volumes.
+    // The last axis first, so that the longer products are those of small volumes.
     [3, 2, 1].into_iter().fold(x, |x, axis| interpolate(x, axis, factor))
 }
 
@@ -23,7 +23,7 @@ fn interpolate(x: Tensor<5>, axis: usize, factor: usize) -> Tensor<5> {
     weights.matmul(x.reshape([before, size, after])).reshape(shape)
 }
 
-/// How much each of `to` places has of each of `from` voxels, `[to, from]`.
+/// The weights of `from` voxels in `to` positions, `[to, from]`.
 fn linear_weights(from: usize, to: usize) -> Vec<f32> {
     let mut weights = vec![0.0; to * from];
     for (index, row) in weights.chunks_exact_mut(from.max(1)).enumerate() {
@@ -59,7 +59,7 @@ mod tests {
         x.into_data().try_to_vec().unwrap()
     }
 
-    /// A linear function of the place stays that function: its corners stay, and steps shrink.
+    /// A linear function of the position stays linear: its corners stay, and its steps shrink.
     #[test]
     fn trilinear_keeps_linear_functions() {
         let device = Device::flex();

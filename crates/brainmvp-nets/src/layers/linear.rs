@@ -16,7 +16,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Normal weights of deviation 0.02, zero bias.
+    /// Normal weights with standard deviation 0.02, zero bias.
     pub fn new(inputs: usize, outputs: usize, init: &mut Init<'_>) -> Self {
         Self { weight: init.normal([inputs, outputs], 0.02), bias: init.constant([outputs], 0.0) }
     }
@@ -33,7 +33,7 @@ impl Linear {
     }
 }
 
-/// A 1x1x1 convolution: the same product as [`Linear`], stored upstream as a convolution and started like one.
+/// A 1x1x1 convolution: the same product as [`Linear`], but stored upstream as a convolution and initialised like one.
 #[derive(Module, Debug)]
 pub struct Pointwise {
     /// `[Cin, Cout]`.
@@ -68,7 +68,7 @@ impl Pointwise {
 pub struct Mlp<L: Module> {
     /// Widens.
     pub fc1: L,
-    /// Narrows back.
+    /// Back to the width of the input.
     pub fc2: L,
 }
 

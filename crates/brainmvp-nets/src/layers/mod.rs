@@ -1,4 +1,4 @@
-//! The layers that networks are made of: parameters and how they start; the arithmetic is in `brainmvp-kernels`.
+//! The layers that networks are made of: parameters and their initialisation; the arithmetic is in `brainmvp-kernels`.
 
 mod attention;
 mod conv;

@@ -58,13 +58,13 @@ impl GroupNorm {
         ops::group_norm(x, self.weight.val(), self.bias.val(), self.options)
     }
 
-    /// The norm, then a convolution. Between the two nothing is kept for the gradient.
+    /// The norm, then a convolution. The values between the two are not stored for the gradient.
     pub fn then(&self, conv: &Conv3d, x: Tensor<5>) -> Tensor<5> {
         conv.after_norm(x, [self.weight.val(), self.bias.val()], self.options)
     }
 }
 
-/// Each channel of each case by its own mean and deviation, epsilon 1e-5, then an activation. No parameters.
+/// Normalises each channel of each case by its own mean and deviation, epsilon 1e-5; then an activation. No parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct InstanceNorm {
     activation: Activation,
@@ -83,14 +83,14 @@ impl InstanceNorm {
         ops::group_norm(x, scale, shift, options)
     }
 
-    /// The norm, then a convolution. Between the two nothing is kept for the gradient.
+    /// The norm, then a convolution. The values between the two are not stored for the gradient.
     pub fn then(self, conv: &Conv3d, x: Tensor<5>) -> Tensor<5> {
         let (affine, options) = self.of(x.dims()[4], &x.device());
         conv.after_norm(x, affine, options)
     }
 
-    /// A convolution of stride 1 without bias, then the norm. Between the two nothing is kept for the gradient: for
-    /// convolutions that cost little.
+    /// A convolution of stride 1 without bias, then the norm. The values between the two are not stored for the
+    /// gradient: for cheap convolutions.
     pub fn after(self, conv: &Conv3d, x: Tensor<5>) -> Tensor<5> {
         let (affine, options) = self.of(conv.weight.dims()[4], &x.device());
         conv.before_norm(x, affine, options)
@@ -103,8 +103,8 @@ impl InstanceNorm {
     }
 }
 
-/// Batch norm over the batch and all voxels. It uses and updates batch statistics where autodiff is on,
-/// running statistics elsewhere.
+/// Batch norm over the batch and all voxels. It uses the statistics of the batch, and updates the running ones, if
+/// autodiff is on; otherwise it uses the running ones.
 #[derive(Module, Debug)]
 pub struct BatchNorm {
     /// Scale, `[C]`.
@@ -153,7 +153,7 @@ impl BatchNorm {
     fn update(&self, state: &RunningState<Tensor<1>>, batch: Tensor<1>) {
         let value = state.value_sync() * (1.0 - self.momentum) + batch * self.momentum;
         state.update(value);
-        // Fold the update in at once, so that visitors (checkpoints) see it.
+        // Apply the update at once, so that visitors (checkpoints) see it.
         state.value_sync();
     }
 

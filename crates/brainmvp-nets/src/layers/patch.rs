@@ -1,4 +1,4 @@
-//! Going down and up by two.
+//! Downsampling and upsampling by two.
 
 use brainmvp_kernels::ops;
 use burn::module::{Module, Param};

@@ -1,4 +1,4 @@
-//! What a pre-trained encoder becomes a part of.
+//! The downstream networks that contain a pre-trained encoder.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -11,14 +11,14 @@ use crate::layers::{Linear, Noise};
 /// An encoder and a decoder that segments.
 #[derive(Module, Debug)]
 pub struct SegmentationNetwork {
-    /// Pre-trained, but for its first layer.
+    /// Pre-trained, except for its first layer.
     pub encoder: Encoder,
     /// Sees the features of all sizes.
     pub decoder: Segmentation,
 }
 
 impl SegmentationNetwork {
-    /// A new network; `classes` may overlap, each has logits of its own.
+    /// A new network; its `classes` may overlap, since each has its own logits.
     pub fn new(config: &NetworkConfig, classes: usize, init: &mut Init<'_>) -> Self {
         Self { encoder: config.encoder(init), decoder: config.segmentation(classes, init) }
     }
@@ -47,14 +47,14 @@ pub struct Classified {
 /// An encoder and a classifier on the mean of its deepest features.
 #[derive(Module, Debug)]
 pub struct ClassificationNetwork {
-    /// Pre-trained, but for its first layer.
+    /// Pre-trained, except for its first layer.
     pub encoder: Encoder,
     /// From the mean features to logits.
     pub head: Linear,
 }
 
 impl ClassificationNetwork {
-    /// A new network; a case belongs to one of `classes`.
+    /// A new network; a case belongs to exactly one of `classes`.
     pub fn new(config: &NetworkConfig, classes: usize, init: &mut Init<'_>) -> Self {
         Self { encoder: config.encoder(init), head: Linear::new(config.deepest_width(), classes, init) }
     }

@@ -1,7 +1,7 @@
-//! Networks: one file each, and here the one list of them.
+//! The networks: one file each, and the list of them here.
 //!
-//! A network is an encoder, which gives features of four sizes, and what is put on it: a decoder that reconstructs in
-//! pre-training, one that segments, or a classifier. [`NetworkConfig`] makes each of them.
+//! A network is an encoder, which produces features at four sizes, and a head: a decoder that reconstructs in
+//! pre-training, one that segments, or a classifier. [`NetworkConfig`] builds each of them.
 
 mod downstream;
 mod unet3d;
@@ -19,10 +19,10 @@ pub use downstream::{ClassificationNetwork, Classified, SegmentationNetwork};
 pub use unet3d::{ResidualBlock, Unet3dConfig, Unet3dDecoder, Unet3dEncoder};
 pub use uniformer::{AttentionBlock, ConvBlock, UniFormer, UniFormerConfig};
 
-/// The most channels that a stage may have: more is a slip of the pen.
+/// The largest number of channels of a stage; more must be a typing error.
 const MAX_WIDTH: usize = 8192;
 
-/// Which network, and its numbers.
+/// The kind of network, and its sizes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkConfig {
@@ -33,7 +33,7 @@ pub enum NetworkConfig {
 }
 
 impl NetworkConfig {
-    /// What is wrong with the numbers, if anything.
+    /// What is wrong with the sizes, if anything.
     pub fn problem(&self) -> Option<String> {
         match self {
             Self::UniFormer(config) => config.problem(),
@@ -57,7 +57,7 @@ impl NetworkConfig {
         }
     }
 
-    /// The same network for another number of input channels.
+    /// The same network with another number of input channels.
     pub fn with_in_channels(&self, in_channels: usize) -> Self {
         match self.clone() {
             Self::UniFormer(config) => Self::UniFormer(UniFormerConfig { in_channels, ..config }),
@@ -161,16 +161,16 @@ impl Reconstruction {
 /// From the features of all sizes to logits.
 #[derive(Module, Debug)]
 pub enum Segmentation {
-    /// Transposed convolutions, features of the encoder beside.
+    /// Transposed convolutions, with the encoder's features concatenated.
     UniFormer(SkipDecoder),
-    /// Residual blocks, features of the encoder added.
+    /// Residual blocks, with the encoder's features added.
     Unet3d(Unet3dDecoder),
 }
 
 impl Segmentation {
     /// # Shapes
     /// - `x`: the input of the encoder, `[B, D, H, W, C]`
-    /// - `stages`: what it gave
+    /// - `stages`: the encoder's features
     pub fn forward(&self, x: Tensor<5>, stages: [Tensor<5>; 4]) -> Segmented {
         match self {
             Self::UniFormer(decoder) => decoder.forward(x, stages),

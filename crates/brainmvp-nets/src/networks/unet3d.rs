@@ -1,6 +1,6 @@
-//! A residual 3-D U-Net: blocks of group norm, ReLU and 3^3 convolutions, as BrainMVP's second backbone.
+//! A residual 3-D U-Net: blocks of group norm, ReLU and 3^3 convolutions, the second backbone of BrainMVP.
 //!
-//! Four levels at 1, 1/2, 1/4 and 1/8 of the size. In pre-training the decoder sees the deepest features alone;
+//! Four levels at 1, 1/2, 1/4 and 1/8 of the size. In pre-training the decoder gets only the deepest features;
 //! downstream each of its levels adds the encoder's features of the same size.
 
 use burn::module::Module;
@@ -41,7 +41,7 @@ impl Unet3dConfig {
         Self { widths: [8, 16, 24, 32], ..Self::published() }
     }
 
-    /// What is wrong with these numbers, if anything.
+    /// What is wrong with these sizes, if anything.
     pub fn problem(&self) -> Option<String> {
         if self.in_channels == 0 {
             return Some("in_channels must be positive".into());
@@ -157,7 +157,7 @@ impl Unet3dEncoder {
     }
 }
 
-/// The decoder, of pre-training and of segmentation.
+/// The decoder, for pre-training and for segmentation.
 #[derive(Module, Debug)]
 pub struct Unet3dDecoder {
     /// Narrows on the way from 1/8 to 1/4 of the size.

@@ -1,7 +1,7 @@
-//! UniFormer (Li et al., ICLR 2022) in three dimensions, as BrainMVP uses it.
+//! UniFormer (Li et al., ICLR 2022) in three dimensions, as used by BrainMVP.
 //!
-//! Four stages, each begun by a 2^3 stride-2 convolution and a layer norm. The first two stages mix neighbours by
-//! depthwise convolutions, the last two mix all tokens by attention. A batch norm closes the last stage.
+//! Four stages, each starting with a 2^3 stride-2 convolution and a layer norm. The first two stages mix neighbours
+//! with depthwise convolutions, the last two mix all tokens with attention. The last stage ends with a batch norm.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -25,7 +25,7 @@ pub struct UniFormerConfig {
     pub depths: [usize; 4],
     /// Channels of one attention head; divides the widths of stages 3 and 4.
     pub head_width: usize,
-    /// Hidden channels of the four stages' MLPs, as multiples of their widths; one number stands for all four.
+    /// Hidden channels of the four stages' MLPs, as multiples of their widths; a single number applies to all four.
     #[serde(with = "one_or_four")]
     pub mlp_ratio: [usize; 4],
     /// Probability of dropping the last block's branches; earlier blocks less, linearly from 0.
@@ -56,7 +56,7 @@ impl UniFormerConfig {
         Self { widths: [16, 32, 48, 64], depths: [1, 1, 1, 1], head_width: 16, ..Self::small() }
     }
 
-    /// What is wrong with these numbers, if anything.
+    /// What is wrong with these sizes, if anything.
     pub fn problem(&self) -> Option<String> {
         let positive = self.in_channels > 0 && self.head_width > 0;
         if !positive || [self.widths, self.depths, self.mlp_ratio].iter().any(|numbers| numbers.contains(&0))
@@ -87,11 +87,12 @@ impl UniFormerConfig {
     }
 
     /// A new network.
+    #[expect(clippy::expect_used, reason = "as many rates are made as blocks")]
     pub fn init(&self, init: &mut Init<'_>) -> UniFormer {
         let ([w1, w2, w3, w4], ratios) = (self.widths, self.mlp_ratio);
         let total: usize = self.depths.iter().sum();
         let mut rates = (0..total).map(|i| self.drop_path * i as f64 / (total - 1).max(1) as f64);
-        let mut rate = || rates.next().unwrap_or(0.0);
+        let mut rate = || rates.next().expect("there is a rate for every block");
         UniFormer {
             patch_embed1: PatchEmbed::new(self.in_channels, w1, init),
             patch_embed2: PatchEmbed::new(w1, w2, init),
@@ -114,7 +115,7 @@ impl UniFormerConfig {
     }
 }
 
-/// Four numbers as a configuration has them: one if they are the same.
+/// Four numbers as written in a configuration: a single one if they are the same.
 mod one_or_four {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -158,7 +159,7 @@ pub struct UniFormer {
     pub blocks3: Vec<AttentionBlock>,
     /// Stage 4.
     pub blocks4: Vec<AttentionBlock>,
-    /// Closes stage 4.
+    /// The end of stage 4.
     pub norm: BatchNorm,
 }
 

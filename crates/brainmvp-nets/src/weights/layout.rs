@@ -1,4 +1,4 @@
-//! Which network a state dict is of, read off its names and shapes.
+//! Recognises the network of a state dict by its names and shapes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
 use crate::{Error, Result};
 
-/// What is put on an encoder.
+/// The head on an encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Head {
@@ -27,16 +27,16 @@ pub enum Head {
     },
 }
 
-/// A state dict's network, and how its names differ from those that the network has when it is published.
+/// A state dict's network, and how its names differ from the published ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
-    /// Which network. The width of an attention head is not in the shapes and is assumed.
+    /// The network. The width of an attention head cannot be seen in the shapes and is assumed.
     pub network: NetworkConfig,
-    /// What is on its encoder.
+    /// The head on its encoder.
     pub head: Head,
-    /// What all names of the network begin with: `state_dict.module.`.
+    /// The prefix of all names of the network: `state_dict.module.`.
     root: String,
-    /// What the names of its encoder go on with: `encoder.uniformer.`.
+    /// The prefix of the encoder's names after that: `encoder.uniformer.`.
     encoder: String,
 }
 
@@ -44,22 +44,23 @@ pub struct Layout {
 const UNIFORMER: &str = "patch_embed1.proj.weight";
 const UNET3D: &str = "conv1a.weight";
 
-/// What names of a UniFormer's encoder begin with, in the order in which to try them.
+/// The prefixes of the names of a UniFormer's encoder, in the order in which they are tried.
 const ENCODERS: [&str; 3] = ["encoder.uniformer.", "uniformer.", "encoder."];
 
 /// The published width of an attention head.
 const HEAD_WIDTH: usize = 64;
 
 impl Layout {
-    /// Finds the network among tensors of these names and shapes. Others may be there too: an optimiser's.
+    /// Finds the network among tensors of these names and shapes. There may be others too, such as an optimiser's.
     ///
     /// # Errors
-    /// If there is none, there are several, or the shapes make none that this program has.
+    /// If there is none, there are several, or the shapes are not those of a network of this program.
+    #[expect(clippy::expect_used, reason = "`first_layer` returns a name with one of the two endings")]
     pub fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Self> {
         let first = first_layer(shapes)?;
         let (before, is_uniformer) = match first.strip_suffix(UNIFORMER) {
             Some(before) => (before, true),
-            None => (first.strip_suffix(UNET3D).unwrap_or_default(), false),
+            None => (first.strip_suffix(UNET3D).expect("the first layer of a UNET3D"), false),
         };
         let encoder = ENCODERS.into_iter().find(|encoder| is_uniformer && before.ends_with(encoder));
         let encoder = encoder.unwrap_or_default();
@@ -73,7 +74,7 @@ impl Layout {
         if let Some(problem) = network.problem() {
             return Err(Error::Numbers(problem));
         }
-        // Networks are made to be filled: no small file may ask for a large one.
+        // The network will be allocated, so a small file must not be able to ask for a large one.
         let count = |shape: &Vec<usize>| shape.iter().fold(1_u64, |count, n| count.saturating_mul(*n as u64));
         let elements = shapes.values().map(count).fold(0, u64::saturating_add);
         if network.parameters_at_least() > elements {
@@ -96,7 +97,7 @@ impl Layout {
         })
     }
 
-    /// Takes what names and shapes do not tell from `told` and `head`.
+    /// Takes from `told` and `head` what cannot be seen in names and shapes.
     ///
     /// # Errors
     /// If they are of another network.
@@ -109,7 +110,7 @@ impl Layout {
         }
         if shown != self.network {
             return Err(Error::Numbers(format!(
-                "it is said to be {told:?}, but its tensors are those of {:?}",
+                "it is described as {told:?}, but its tensors are those of {:?}",
                 self.network
             )));
         }
@@ -120,7 +121,7 @@ impl Layout {
         let alike = [Head::Reconstruction, Head::Segmentation { classes: 1 }];
         if head != self.head && !(alike.contains(&head) && alike.contains(&self.head)) {
             let reason =
-                format!("its head is said to be {head:?}, but its tensors are those of {:?}", self.head);
+                format!("its head is described as {head:?}, but its tensors are those of {:?}", self.head);
             return Err(Error::Numbers(reason));
         }
         (self.network, self.head) = (told.clone(), head);
@@ -145,7 +146,7 @@ fn first_layer(shapes: &BTreeMap<String, Vec<usize>>) -> Result<&str> {
         }
         [one] => Ok(one),
         several => {
-            // A checkpoint may hold averaged weights beside those that it was saved for.
+            // A checkpoint may contain averaged weights in addition to the trained ones.
             let mut chosen = several.iter().filter(|name| name.starts_with("state_dict."));
             match (chosen.next(), chosen.next()) {
                 (Some(one), None) => Ok(one),
@@ -165,7 +166,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// The shape of a tensor, if it is there with as many axes.
+    /// The shape of a tensor, if it exists and has this many axes.
     fn shape<const D: usize>(&self, name: &str) -> Option<[usize; D]> {
         self.shapes.get(&format!("{}{name}", self.root))?.as_slice().try_into().ok()
     }
@@ -199,7 +200,7 @@ impl Parts<'_> {
         })
     }
 
-    /// How many blocks there are whose names begin with `prefix` and a number.
+    /// The number of blocks whose names begin with `prefix` and a number.
     fn blocks(&self, prefix: &str) -> usize {
         let names = self.shapes.keys().filter_map(|name| name.strip_prefix(prefix)?.split('.').next());
         names.collect::<BTreeSet<_>>().len()
@@ -222,8 +223,8 @@ impl Parts<'_> {
         Ok(Unet3dConfig { in_channels, widths: [w1, w2, w3, w4] })
     }
 
-    /// The decoders of pre-training and of segmentation differ in nothing but how they are used; pre-training has one
-    /// channel in and out.
+    /// The decoders of pre-training and of segmentation differ only in their use; pre-training has one channel in and
+    /// out.
     fn unet3d_head(&self) -> Result<Head> {
         let [_, in_channels, ..] = self.needed::<5>(UNET3D)?;
         Ok(match self.shape::<5>("up1conv.weight") {

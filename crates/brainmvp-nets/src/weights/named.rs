@@ -1,26 +1,26 @@
-//! Walking over the parameters and buffers of a module.
+//! Walks over the parameters and buffers of a module.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 
-/// Which parameter or buffer: where it is in the module, and what it belongs to.
+/// A parameter or buffer: its position in the module, and the modules that it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
     /// Field names from the root, joined by dots: `encoder.blocks1.0.attn.weight`.
     pub path: &'a str,
-    /// The types of the modules that hold it, from the root: `UniFormer`, `ConvBlock`, `DepthwiseConv3d`.
+    /// The types of the modules that contain it, from the root: `UniFormer`, `ConvBlock`, `DepthwiseConv3d`.
     pub modules: &'a [String],
     /// Its shape in this program.
     pub shape: &'a [usize],
 }
 
 impl Entry<'_> {
-    /// The type of the layer that holds it: `DepthwiseConv3d`.
+    /// The type of the layer that it belongs to: `DepthwiseConv3d`.
     pub fn layer(&self) -> &str {
         self.modules.last().map_or("", String::as_str)
     }
 
-    /// Whether a module of this type holds it, at any depth.
+    /// Whether a module of this type contains it, at any depth.
     pub fn within(&self, module: &str) -> bool {
         self.modules.iter().any(|name| name == module)
     }
@@ -31,7 +31,7 @@ pub fn visit<M: Module>(module: &M, each: impl FnMut(Entry<'_>, TensorData)) {
     module.visit(&mut Visitor { place: Place::default(), gradients: None, each });
 }
 
-/// A parameter or buffer as a handle: nothing is copied until its values are asked for.
+/// A handle to a parameter or buffer: nothing is copied until its values are requested.
 #[derive(Debug, Clone)]
 pub struct Named {
     /// Field names from the root, joined by dots.
@@ -63,7 +63,7 @@ pub fn visit_gradients<M: Module>(
     module.visit(&mut Visitor { place: Place::default(), gradients: Some(gradients), each });
 }
 
-/// Replaces parameters and buffers by what `value` gives; where that is `None`, the old value stays.
+/// Replaces parameters and buffers by what `value` returns; if that is `None`, the old value stays.
 ///
 /// # Errors
 /// The first error of `value`. The module is consumed in any case.
@@ -79,8 +79,8 @@ pub fn load<M: Module, E>(
     }
 }
 
-/// Where a walk over a module is: the names and layer types from the root. Whoever walks by a visitor or a mapper of
-/// their own tells it what is entered and left, so that names are the same everywhere.
+/// The position of a walk over a module: the names and layer types from the root. A visitor or mapper tells it what it
+/// enters and leaves, so that names are the same everywhere.
 #[derive(Default)]
 pub struct Place {
     names: Vec<String>,
@@ -88,7 +88,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The walk enters a module. Variants of enums have no name of their own: what they hold is found where the enum is.
+    /// Enters a module. Variants of enums do not add a name: their contents are found under the enum's own name.
     pub fn enter(&mut self, name: &str, container: &str) {
         if !container.starts_with("Enum:") {
             self.names.push(name.to_owned());
@@ -98,7 +98,7 @@ impl Place {
         }
     }
 
-    /// The walk leaves the module.
+    /// Leaves the module.
     pub fn exit(&mut self, container: &str) {
         if !container.starts_with("Enum:") {
             self.names.pop();
@@ -120,7 +120,7 @@ impl Place {
 
 struct Visitor<'g, F> {
     place: Place,
-    /// Where to look for gradients; without it, values are visited.
+    /// The gradients to visit; without them, values are visited.
     gradients: Option<&'g Gradients>,
     each: F,
 }

@@ -1,4 +1,4 @@
-//! Whole networks to and from the published state dicts.
+//! Converts whole networks to and from the published state dicts.
 
 use std::collections::BTreeMap;
 
@@ -18,30 +18,30 @@ pub type StateDict = BTreeMap<String, TensorData>;
 /// The published name of the templates.
 pub const TEMPLATES: &str = "rep_template";
 
-/// What batch norms count in PyTorch, and nothing depends on.
+/// A counter of PyTorch's batch norms, which has no effect.
 const COUNTER: &str = "num_batches_tracked";
 
-/// What was found in a state dict.
+/// The contents of a state dict.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taken {
     /// fp32 parameters and buffers by our paths, in our axis order.
     pub weights: BTreeMap<String, TensorData>,
-    /// What the network has no use for, by its published names.
+    /// Tensors that the network does not use, by their published names.
     pub unused: StateDict,
-    /// Published names of what the network has and the state dict has not. Of the head alone: an encoder is whole.
+    /// Published names of tensors of the head that are missing in the state dict. The encoder is always complete.
     pub missing: Vec<String>,
 }
 
-/// A state dict as PyTorch asks for it.
+/// A state dict as PyTorch expects it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completed {
     /// Every tensor of the published network.
     pub tensors: StateDict,
-    /// Names of those that we do not have: they are as at the start of a training.
+    /// Names of the tensors that this network does not have: they are freshly initialised.
     pub filled: Vec<String>,
 }
 
-/// Takes what the network needs out of fp32 tensors by their published names.
+/// Takes the tensors that the network needs from fp32 tensors by their published names.
 ///
 /// # Errors
 /// If a shape is wrong, or a part of the encoder is missing.
@@ -85,8 +85,8 @@ pub fn take(layout: &Layout, mut tensors: StateDict) -> Result<Taken> {
     Ok(taken)
 }
 
-/// The state dict of a network that has these fp32 weights, by our paths. What the published network has and we do not
-/// is taken from `others` (by published names), or else filled as at the start of a training.
+/// The state dict of a network with these fp32 weights, by our paths. Tensors that only the published network has are
+/// taken from `others` (by published names), or freshly initialised.
 ///
 /// # Errors
 /// If a weight is missing or has another shape.
@@ -171,8 +171,9 @@ fn for_each_entry(network: &NetworkConfig, head: Head, each: impl FnMut(Entry<'_
     }
 }
 
-/// What the published network of pre-training has and never uses: its decoder is that of segmentation, whose blocks
-/// around skip connections lie idle.
+/// The tensors that the published network of pre-training has but never uses: its decoder is that of segmentation,
+/// whose blocks for skip connections are idle.
+#[expect(clippy::expect_used, reason = "parameters are fp32")]
 fn never_used(network: &NetworkConfig, head: Head) -> Vec<(String, TensorData)> {
     let (NetworkConfig::UniFormer(config), Head::Reconstruction) = (network, head) else { return Vec::new() };
     let (device, mut rng) = (Device::flex(), ChaCha8Rng::seed_from_u64(0));
@@ -182,16 +183,15 @@ fn never_used(network: &NetworkConfig, head: Head) -> Vec<(String, TensorData)> 
     visit(&IdleDecoder { decoder }, |entry, values| {
         if entry.path.contains(".conv_block.") || entry.path.starts_with("decoder.proj1.") {
             let upstream = Upstream::of(entry);
-            if let Ok(values) = values.as_slice::<f32>() {
-                let theirs = upstream.to_upstream(values, entry.shape);
-                idle.push((upstream.key, TensorData::new(theirs, upstream.shape)));
-            }
+            let values = values.as_slice::<f32>().expect("new parameters are fp32");
+            let theirs = upstream.to_upstream(values, entry.shape);
+            idle.push((upstream.key, TensorData::new(theirs, upstream.shape)));
         }
     });
     idle
 }
 
-/// Gives the decoder's parameters their place.
+/// Gives the decoder's parameters their path.
 #[derive(Module, Debug)]
 struct IdleDecoder {
     decoder: SkipDecoder,

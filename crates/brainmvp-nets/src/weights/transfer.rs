@@ -1,8 +1,8 @@
-//! From a pre-trained network to a downstream one.
+//! Transfers the parameters of a pre-trained network to a downstream one.
 //!
-//! What has the same name and shape is taken over: the encoder, and of the decoder what pre-training has used. The
-//! first layer sees more channels downstream; what becomes of it is a choice. What makes the output is never taken
-//! over: it made another one.
+//! Parameters with the same name and shape are taken over: the encoder, and the parts of the decoder that pre-training
+//! used. The first layer has more channels downstream; [`FirstLayer`] says what happens to it. The output layer is
+//! never taken over, since its output was another one.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -13,18 +13,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{Entry, load};
 
-/// Where the first layers of the networks are.
+/// The paths of the networks' first layers.
 const FIRST_LAYERS: [&str; 2] = ["encoder.patch_embed1.", "encoder.conv1a."];
-/// Where the last layers are.
+/// The paths of the last layers.
 const OUTPUTS: [&str; 2] = ["decoder.out", "decoder.up1conv."];
 /// The axis of input channels in a kernel `[K, K, K, Cin, Cout]`.
 const INPUT_AXIS: usize = 3;
 
-/// What becomes of a first layer that sees C channels downstream, and one in pre-training.
+/// What happens to a first layer that has C channels downstream, and one in pre-training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FirstLayer {
-    /// It starts anew, as in the authors' released program.
+    /// It is freshly initialised, as in the authors' released program.
     #[default]
     Drop,
     /// Each channel gets the pre-trained kernel: the layer sees the sum of the channels.
@@ -33,27 +33,27 @@ pub enum FirstLayer {
     Average,
 }
 
-/// What a transfer did, by the downstream network's parameters and buffers.
+/// The outcome of a transfer, by the downstream network's parameters and buffers.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Transferred {
-    /// Taken over as they were.
+    /// Taken over unchanged.
     pub loaded: Vec<String>,
-    /// Fitted to another number of input channels.
+    /// Adapted to another number of input channels.
     pub fitted: Vec<String>,
-    /// Left as they were, and why.
+    /// Left as initialised, and why.
     pub skipped: Vec<(String, Skipped)>,
-    /// What the pre-trained network has and the downstream one has not.
+    /// Parameters that only the pre-trained network has.
     pub unused: Vec<String>,
 }
 
 /// Why a parameter was not taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Skipped {
-    /// The pre-trained network has none of this name.
+    /// The pre-trained network has none with this name.
     Absent,
-    /// It is of the first layer, which starts anew.
+    /// It belongs to the first layer, which is freshly initialised.
     FirstLayer,
-    /// It makes the output.
+    /// It belongs to the output layer.
     Output,
     /// Its shape differs.
     Shape {
@@ -64,7 +64,8 @@ pub enum Skipped {
     },
 }
 
-/// Takes over what fits from `source`, the fp32 parameters and buffers of a pre-trained network by their paths.
+/// Takes over everything that fits from `source`, the fp32 parameters and buffers of a pre-trained network by their
+/// paths.
 pub fn transfer<M: Module>(
     network: M,
     source: &BTreeMap<String, TensorData>,
@@ -123,7 +124,8 @@ fn find(
     fitted.map(Found::Fitted).ok_or_else(differs)
 }
 
-/// A kernel of one input channel, for as many as `shape` has; `None` where more than that differs.
+/// A kernel with one input channel, expanded to as many as `shape` has; `None` if anything else differs.
+#[expect(clippy::expect_used, reason = "whoever reads a file makes fp32 of its tensors")]
 fn fit(kernel: &TensorData, shape: &[usize], first_layer: FirstLayer) -> Option<TensorData> {
     let mut single = shape.to_vec();
     *single.get_mut(INPUT_AXIS)? = 1;
@@ -132,7 +134,8 @@ fn fit(kernel: &TensorData, shape: &[usize], first_layer: FirstLayer) -> Option<
     }
     let (channels, outputs) = (shape[INPUT_AXIS], *shape.last()?);
     let factor = if first_layer == FirstLayer::Average { 1.0 / channels as f32 } else { 1.0 };
-    let taps = kernel.as_slice::<f32>().ok()?.chunks_exact(outputs.max(1));
+    let values = kernel.as_slice::<f32>().expect("`transfer` takes fp32 parameters");
+    let taps = values.chunks_exact(outputs.max(1));
     let values: Vec<f32> = taps.flat_map(|tap| tap.repeat(channels)).map(|value| value * factor).collect();
     Some(TensorData::new(values, shape.to_vec()))
 }

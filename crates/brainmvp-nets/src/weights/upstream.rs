@@ -1,4 +1,4 @@
-//! How a parameter is named and laid out in the published state dicts.
+//! The names and layouts of parameters in the published state dicts.
 //!
 //! Upstream, UniFormer and the projection of its input work on the axes (z, x, y), and their kernels are
 //! `[out, in, kz, kx, ky]`; those of the decoders and of UNET3D are `[.., kx, ky, kz]`. Here kernels are in (z, y, x) with channels last.
@@ -8,11 +8,11 @@ use super::Entry;
 /// The upstream form of one parameter or buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// Key in the state dict of the network that the parameter is in: of pre-training, or of segmentation.
+    /// Its key in the state dict of the network that the parameter belongs to: that of pre-training, or of segmentation.
     pub key: String,
-    /// Shape there.
+    /// Its shape there.
     pub shape: Vec<usize>,
-    /// For each axis there, our axis; `None` for an axis of size one that we do not have.
+    /// For each axis there, our axis; `None` for an axis of size one that does not exist here.
     axes: Vec<Option<usize>>,
 }
 
@@ -36,14 +36,14 @@ impl Upstream {
         Self { key: key(entry), shape, axes }
     }
 
-    /// Values in upstream order to ours. `shape` is our shape.
+    /// Converts values from upstream's order to ours. `shape` is our shape.
     pub fn to_ours(&self, values: &[f32], shape: &[usize]) -> Vec<f32> {
         let mut ours = vec![0.0; values.len()];
         self.for_each_pair(shape, |upstream, our| ours[our] = values[upstream]);
         ours
     }
 
-    /// Values in our order to upstream's. `shape` is our shape.
+    /// Converts values from our order to upstream's. `shape` is our shape.
     pub fn to_upstream(&self, values: &[f32], shape: &[usize]) -> Vec<f32> {
         let mut theirs = vec![0.0; values.len()];
         self.for_each_pair(shape, |upstream, our| theirs[upstream] = values[our]);
@@ -71,13 +71,13 @@ impl Upstream {
     }
 }
 
-/// Templates as upstream, `[S, X, Y, Z]`, to one volume each, x fastest. `size` is (x, y, z).
+/// Converts templates from upstream's layout, `[S, X, Y, Z]`, to one volume each, x fastest. `size` is (x, y, z).
 pub fn templates_to_ours(values: &[f32], size: [usize; 3]) -> Vec<Vec<f32>> {
     let voxels = size.iter().product::<usize>().max(1);
     values.chunks_exact(voxels).map(|volume| reversed(volume, size)).collect()
 }
 
-/// Volumes with x fastest to templates as upstream, `[S, X, Y, Z]`. `size` is (x, y, z).
+/// Converts volumes with x fastest to upstream's layout of templates, `[S, X, Y, Z]`. `size` is (x, y, z).
 pub fn templates_to_upstream<'a>(
     volumes: impl Iterator<Item = &'a [f32]>,
     [x, y, z]: [usize; 3],
@@ -96,8 +96,8 @@ fn reversed(volume: &[f32], [first, second, third]: [usize; 3]) -> Vec<f32> {
     reversed
 }
 
-/// Upstream, UNET3D has no parts; the UniFormer of pre-training is inside another module; and a decoder's convolutions
-/// are inside one or two.
+/// Upstream, UNET3D is not divided into encoder and decoder; the UniFormer of pre-training is inside another module;
+/// and a decoder's convolutions are inside one or two.
 fn key(entry: Entry<'_>) -> String {
     let path = entry.path;
     if entry.within("Unet3dEncoder") || entry.within("Unet3dDecoder") {
