@@ -1,4 +1,4 @@
-//! Values on the command line that are more than a word or a number.
+//! Parses command-line values that are more than a word or a number.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use regex::Regex;
 
 use crate::failure::bad_input;
 
-/// One of several named values, which the help lists.
+/// One of several named values, listed in the help.
 pub(crate) fn choice<T: Copy + Send + Sync + 'static>(
     choices: &'static [(&'static str, T)],
 ) -> impl TypedValueParser<Value = T> {
@@ -37,32 +37,44 @@ pub(crate) fn alias(text: &str) -> Result<(String, String), String> {
 /// A label of BIDS: letters and digits.
 pub(crate) fn bids_label(text: &str) -> Result<String, String> {
     let fits = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
-    if fits { Ok(text.to_owned()) } else { Err("give letters and digits alone, e.g. SRI24".to_owned()) }
+    if fits { Ok(text.to_owned()) } else { Err("use only letters and digits, e.g. SRI24".to_owned()) }
 }
 
-/// A share of a cohort: `2/8`, or `auto` for that of the job array that the program runs in.
+/// A share of a cohort: `2/8`, or `auto` for the share of this job in a job array.
 pub(crate) fn shard(text: &str) -> Result<Shard, String> {
     let Some(rest) = text.strip_prefix("auto") else { return text.parse() };
-    shard_of_job(rest.strip_prefix('/'), |name| std::env::var(name).ok()?.trim().parse().ok())
+    shard_of_job(rest.strip_prefix('/'), |name| {
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    })
 }
 
-/// The share by the variables that Slurm and Kubernetes (which does not tell how many) set.
-fn shard_of_job(count: Option<&str>, variable: impl Fn(&str) -> Option<usize>) -> Result<Shard, String> {
+/// The share given by the variables of Slurm and Kubernetes (which does not say how many jobs there are).
+fn shard_of_job(count: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String> {
+    let number = |name: &str| {
+        let number = variable(name).map(|value| value.trim().parse::<usize>().map_err(|_| value));
+        number.transpose().map_err(|value| format!("{name} is '{value}', not a whole number; write I/N"))
+    };
     let count =
         count.map(|count| count.parse::<usize>().map_err(|_| "write auto/N, e.g. auto/8")).transpose()?;
-    let slurm = variable("SLURM_ARRAY_TASK_ID").map(|id| {
-        let first = variable("SLURM_ARRAY_TASK_MIN").unwrap_or(0);
-        id.saturating_sub(first) / variable("SLURM_ARRAY_TASK_STEP").unwrap_or(1).max(1)
-    });
-    let index = slurm.or_else(|| variable("JOB_COMPLETION_INDEX"));
-    let index = index.ok_or("neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set; write I/N")?;
-    let count = count.or_else(|| variable("SLURM_ARRAY_TASK_COUNT"));
-    let count = count.ok_or("SLURM_ARRAY_TASK_COUNT is not set; write auto/N")?;
+    let index = match number("SLURM_ARRAY_TASK_ID")? {
+        Some(id) => {
+            let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(0);
+            let step = number("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1);
+            let jobs = id.checked_sub(first).and_then(|jobs| jobs.checked_div(step));
+            jobs.ok_or_else(|| format!("job {id} is not of an array from {first} by {step}; write I/N"))?
+        }
+        None => number("JOB_COMPLETION_INDEX")?
+            .ok_or("neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set; write I/N")?,
+    };
+    let count = match count {
+        Some(count) => count,
+        None => number("SLURM_ARRAY_TASK_COUNT")?.ok_or("SLURM_ARRAY_TASK_COUNT is not set; write auto/N")?,
+    };
     Shard::new(index + 1, count)
         .ok_or_else(|| format!("job {} of {count}: there are only {count}", index + 1))
 }
 
-/// A regular expression; what is wrong with it takes one line.
+/// A regular expression; errors are reduced to one line.
 pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|error| {
         let message = error.to_string();
@@ -70,7 +82,7 @@ pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
     })
 }
 
-/// A share or chance, 0 to 1.
+/// A share or probability, 0 to 1.
 pub(crate) fn share(text: &str) -> Result<f64, String> {
     let value = number(text)?;
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("must be from 0 to 1".to_owned()) }
@@ -111,7 +123,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     if bytes >= 1.0 && bytes < 2_f64.powi(63) { Ok(bytes as u64) } else { Err(refuse()) }
 }
 
-/// Makes sure that a file can be written where the user says, before the work for it is done.
+/// Checks that an output file can be written, before any work is done.
 pub(crate) fn prepare_output_file(path: &Path) -> anyhow::Result<()> {
     if path.is_dir() {
         let example = path.join("cohort.json");
@@ -122,7 +134,7 @@ pub(crate) fn prepare_output_file(path: &Path) -> anyhow::Result<()> {
         )));
     }
     let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))
 }
 
 /// Reads a text file that the user named.
@@ -130,10 +142,10 @@ pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| path.display().to_string())
 }
 
-/// Refuses a file where a folder is to be written.
+/// Refuses a file as an output folder.
 pub(crate) fn refuse_file_as_folder(path: &Path) -> anyhow::Result<()> {
     if path.exists() && !path.is_dir() {
-        return Err(bad_input(format!("{}: is a file, but a folder is to be written there", path.display())));
+        return Err(bad_input(format!("{}: is a file, but should be a folder to write to", path.display())));
     }
     Ok(())
 }
@@ -164,18 +176,28 @@ mod tests {
 
     #[test]
     fn shares_of_job_arrays() {
-        let share = |count: Option<&str>, variables: &[(&str, usize)]| {
-            let variable =
-                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        let share = |count: Option<&str>, variables: &[(&str, &str)]| {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
             shard_of_job(count, variable).map(|shard| shard.to_string())
         };
-        let slurm =
-            |id| [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_MIN", 1), ("SLURM_ARRAY_TASK_COUNT", 4)];
-        assert_eq!(share(None, &slurm(1)), Ok("1/4".to_owned()));
-        assert_eq!(share(None, &slurm(4)), Ok("4/4".to_owned()));
-        assert!(share(None, &slurm(5)).unwrap_err().contains("job 5 of 4"));
-        assert_eq!(share(Some("8"), &[("JOB_COMPLETION_INDEX", 0)]), Ok("1/8".to_owned()));
-        assert!(share(None, &[("JOB_COMPLETION_INDEX", 0)]).unwrap_err().contains("auto/N"));
+        let slurm = |id| {
+            [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_MIN", "1"), ("SLURM_ARRAY_TASK_COUNT", "4")]
+        };
+        assert_eq!(share(None, &slurm("1")), Ok("1/4".to_owned()));
+        assert_eq!(share(None, &slurm(" 4\n")), Ok("4/4".to_owned()));
+        assert!(share(None, &slurm("5")).unwrap_err().contains("job 5 of 4"));
+        assert_eq!(share(Some("8"), &[("JOB_COMPLETION_INDEX", "0")]), Ok("1/8".to_owned()));
+        assert!(share(None, &[("JOB_COMPLETION_INDEX", "0")]).unwrap_err().contains("auto/N"));
+        // What is not a number is no default: the share would be another job's.
+        assert!(share(None, &slurm("0")).unwrap_err().contains("job 0 is not of an array from 1"));
+        assert!(share(None, &slurm("x")).unwrap_err().contains("SLURM_ARRAY_TASK_ID is 'x'"));
+        let odd = [("SLURM_ARRAY_TASK_ID", "3"), ("SLURM_ARRAY_TASK_MIN", "one")];
+        assert!(share(Some("4"), &odd).unwrap_err().contains("SLURM_ARRAY_TASK_MIN is 'one'"));
+        let by_none = [("SLURM_ARRAY_TASK_ID", "3"), ("SLURM_ARRAY_TASK_STEP", "0")];
+        assert!(share(Some("4"), &by_none).unwrap_err().contains("by 0"));
         assert!(share(None, &[]).unwrap_err().contains("I/N"));
         assert_eq!(shard("3/5").map(|shard| shard.to_string()), Ok("3/5".to_owned()));
     }

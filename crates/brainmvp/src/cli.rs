@@ -1,4 +1,4 @@
-//! What can be typed: the commands and the options that all of them share.
+//! The command line: the commands, and the options that they share.
 
 use std::process::ExitCode;
 
@@ -49,10 +49,10 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Everywhere {
-    /// Number of threads that compute [default: one a core]
+    /// Number of computing threads [default: one per core]
     #[arg(long, global = true, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub(crate) threads: Option<usize>,
-    /// Print nothing but errors
+    /// Print only errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
 }
@@ -116,7 +116,7 @@ impl Command {
 /// Reads the command line.
 ///
 /// # Errors
-/// The exit code where there is nothing to run: help, the version, or a mistake, which has been printed.
+/// The exit code if there is nothing to run: after help, the version, or an error, which has been printed.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
     Cli::try_parse().map_err(|error| {
         let typed = std::env::args().find(|typed| Cli::command().find_subcommand(typed).is_some());

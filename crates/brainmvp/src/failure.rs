@@ -1,4 +1,4 @@
-//! Errors as the user sees them: one line that says what and where, one that says what to do, and the exit code.
+//! Errors as the user sees them: one line with what and where, one with what to do, and the exit code.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,13 +9,13 @@ use clap::error::ErrorKind as UsageKind;
 
 use crate::ui::Ui;
 
-/// Something failed that another attempt, machine or disk may do.
+/// Something failed that may work in another attempt, or on another machine or disk.
 const FAILED: u8 = 1;
 
 /// The input or the command line cannot be used as it is.
 const BAD_INPUT: u8 = 2;
 
-/// What the user gave cannot be used.
+/// The user's input cannot be used.
 #[derive(Debug)]
 pub(crate) struct BadInput(pub(crate) String);
 
@@ -27,7 +27,7 @@ impl fmt::Display for BadInput {
 
 impl StdError for BadInput {}
 
-/// Refuses what the user gave.
+/// An error about the user's input.
 pub(crate) fn bad_input(message: impl Into<String>) -> anyhow::Error {
     BadInput(message.into()).into()
 }
@@ -44,7 +44,7 @@ impl fmt::Display for Advice {
 
 /// Adds advice to errors.
 pub(crate) trait Advise<T, E> {
-    /// Says what to do about the error. Of several pieces of advice the last one given is printed.
+    /// Adds what to do about the error. Of several pieces of advice, the one added last is printed.
     fn advise(self, what_to_do: impl FnOnce(&E) -> String) -> anyhow::Result<T>;
 }
 
@@ -67,17 +67,17 @@ pub(crate) fn report(error: &anyhow::Error, ui: &Ui) -> ExitCode {
 
 /// The exit code after a panic, whose message has been printed.
 pub(crate) fn report_panic(ui: &Ui) -> ExitCode {
-    ui.alert("hint: this is a mistake of the program; please report it with the lines above");
+    ui.alert("hint: this is a bug in brainmvp; please report it with the lines above");
     ExitCode::from(FAILED)
 }
 
-/// Prints what clap has to say: help and version as they are, mistakes in two lines.
+/// Prints clap's messages: help and version as they are, errors in two lines.
 ///
 /// `command` is the command that was typed, as far as it was understood.
 pub(crate) fn report_usage(error: &clap::Error, command: &str) -> ExitCode {
     let help = UsageKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if !error.use_stderr() || error.kind() == help {
-        // A reader that has gone away is no error.
+        // A reader that has gone away is not an error.
         drop(error.print());
         return ExitCode::from(if error.use_stderr() { BAD_INPUT } else { 0 });
     }
@@ -88,7 +88,7 @@ pub(crate) fn report_usage(error: &clap::Error, command: &str) -> ExitCode {
     ExitCode::from(BAD_INPUT)
 }
 
-/// The first paragraph of clap's message as one line; in another what it proposes, and where to look.
+/// The first paragraph of clap's message as one line; a second line with its suggestion and where to look.
 fn usage_lines(text: &str, command: &str) -> [String; 2] {
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let what = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -98,12 +98,12 @@ fn usage_lines(text: &str, command: &str) -> [String; 2] {
     [what, format!("hint: {similar}see `{command} --help`")]
 }
 
-/// One line with the chain of causes, and one with advice where there is some.
+/// One line with the chain of causes, and one with advice, if there is any.
 fn lines(error: &anyhow::Error) -> Vec<String> {
     let advice = error.downcast_ref::<Advice>().map(ToString::to_string);
     let mut said = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        // Advice has its own line, and many errors quote their cause already.
+        // Advice has its own line, and many errors already quote their cause.
         if Some(&cause) == advice.as_ref() || said.contains(&cause) {
             continue;
         }
@@ -117,7 +117,7 @@ fn lines(error: &anyhow::Error) -> Vec<String> {
     std::iter::once(format!("error: {said}")).chain(hint).collect()
 }
 
-/// Drops ` (os error 2)`, which tells a user nothing that the words before it do not.
+/// Drops ` (os error 2)`, which adds nothing to the words before it.
 pub(crate) fn without_error_numbers(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let mut kept = parts.next().unwrap_or_default().to_owned();
@@ -127,7 +127,7 @@ pub(crate) fn without_error_numbers(text: &str) -> String {
     kept
 }
 
-/// Decides what an error means for scripts: the one place that does.
+/// The exit code for an error; the only place that decides it.
 fn exit_code(error: &anyhow::Error) -> u8 {
     if error.chain().any(is_bad_input) { BAD_INPUT } else { FAILED }
 }
@@ -143,7 +143,7 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
     use brainmvp_train::Error as Train;
     use brainmvp_volume::Error as Volume;
 
-    // The causes of `Io` are further down the chain; transparent variants stand for what they hold.
+    // The causes of `Io` are further down the chain; transparent variants stand for the error inside them.
     if let Some(error) = error.downcast_ref::<Volume>() {
         return !matches!(error, Volume::Io { .. });
     }
@@ -203,7 +203,7 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
     error.is::<BadInput>()
 }
 
-/// Whether a path was given that cannot be right, or a file that is no text where text is needed.
+/// Whether a path is wrong, or a file is not text where text is needed.
 fn is_wrong_path(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{AlreadyExists, InvalidData, InvalidFilename, IsADirectory, NotADirectory, NotFound};
     // A file stands in the way of a folder where something "already exists".

@@ -1,17 +1,18 @@
-//! Ctrl-C and SIGTERM: stop with the state saved where a command can go on later, at once where it cannot.
+//! Ctrl-C and SIGTERM: a command that can be resumed saves its state and stops; others stop at once.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
-/// Whether to stop. Set by the first signal, never unset.
+/// Whether to stop. Set by the first signal and never reset.
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Whether a command looks at [`STOP`].
+/// Whether the current command checks [`STOP`].
 static HEEDED: AtomicBool = AtomicBool::new(false);
 
-/// The flag that says when to stop. From now on the first signal only sets it; the second ends the program at once.
+/// The flag that tells a command to stop. After this call the first signal only sets the flag; the second ends the
+/// program at once.
 pub(crate) fn stop_flag() -> &'static AtomicBool {
     HEEDED.store(true, Ordering::SeqCst);
     &STOP
@@ -20,7 +21,7 @@ pub(crate) fn stop_flag() -> &'static AtomicBool {
 /// Listens for signals, until the program ends.
 ///
 /// # Errors
-/// Where the system does not allow it.
+/// If the system does not allow it.
 pub(crate) fn listen() -> anyhow::Result<()> {
     subscribe().context("cannot listen for Ctrl-C")
 }
@@ -41,10 +42,11 @@ fn subscribe() -> Result<(), ctrlc::Error> {
 }
 
 fn on_signal() {
-    // Standard error may be closed; there is nobody to tell then.
+    // Standard error may be closed; then nobody can be told.
     let say = |text: &str| drop(writeln!(std::io::stderr(), "{text}"));
     if HEEDED.load(Ordering::SeqCst) && !STOP.swap(true, Ordering::SeqCst) {
-        say("\nstopping once the work at hand is saved; press Ctrl-C again to stop at once");
+        say("
+stopping as soon as the current work is saved; press Ctrl-C again to stop at once");
     } else {
         say("\nerror: interrupted");
         std::process::exit(1);

@@ -1,22 +1,22 @@
 //! Pre-train, fine-tune and evaluate 3-D networks on multi-parametric brain MRI.
 //!
-//! This crate is the program `brainmvp` and, as a library, the one name under which all parts are found. They are
-//! listed in the order in which data flows through them:
+//! This crate is the program `brainmvp` and, as a library, re-exports all parts. They are listed in the order in which
+//! data flows through them:
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
 //! | [`volume`] | files to volumes and back: NIfTI, orientation, resampling, modalities |
-//! | [`cohort`] | which file is what: `cohort.json`, folder layouts, checks, phantoms |
-//! | [`registration`] | images of one head, or of two, onto each other; an atlas from a cohort |
+//! | [`cohort`] | cohorts of cases: `cohort.json`, folder layouts, checks, phantoms |
+//! | [`registration`] | registration of images of one head, or of two; an atlas from a cohort |
 //! | [`dicom`] | DICOM series to volumes and to BIDS |
 //! | [`prep`] | volumes to prepared cases: the pipeline and its cache |
-//! | [`quality`] | how good images are: measures, outliers, pictures of cases, a table of the cohort |
+//! | [`quality`] | image quality: measurements, outliers, pictures of cases, a table of the cohort |
 //! | [`kernels`] | channels-last 3-D operations for Burn |
 //! | [`nets`] | networks, their layers and weights |
 //! | [`ssl`] | self-supervised objectives |
 //! | [`infer`] | sliding windows, mirroring, predictions in the space of the input |
 //! | [`train`] | the training loop, checkpoints and run folders |
-//! | [`metrics`] | how good a prediction is: metrics, statistics over cases, comparisons |
+//! | [`metrics`] | evaluation of predictions: metrics, statistics over cases, comparisons |
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;

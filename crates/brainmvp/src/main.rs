@@ -1,4 +1,4 @@
-//! The program `brainmvp`: reads what was typed, sets up, runs one command, and says how it ended.
+//! The program `brainmvp`: parses the command line, sets up, runs one command, and reports how it ended.
 
 mod argument;
 mod cli;
@@ -36,7 +36,7 @@ fn run(cli: Cli, ui: &Ui) -> anyhow::Result<()> {
     cli.command.run(ui)
 }
 
-/// The one pool of threads that all computing shares; `None` is one a core.
+/// The thread pool shared by all computation; `None` means one thread per core.
 fn start_threads(threads: Option<usize>) -> anyhow::Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
     pool.build_global().context("cannot start the threads")

@@ -1,4 +1,4 @@
-//! How far a job is: a bar on a terminal, now and then a line elsewhere, nothing when quiet.
+//! The progress of a job: a bar on a terminal, an occasional line elsewhere, nothing when quiet.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -9,13 +9,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::ui::Ui;
 
-/// A line is due after so long...
+/// A line is printed after this time...
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// ...or after this share of the job, but not more often than every second.
+/// ...or after this share of the job, but no more often than every second.
 const LINE_SHARE: f64 = 0.1;
 
-/// The progress of a job of a known number of pieces. Threads may share it.
+/// The progress of a job with a known number of pieces. Threads may share it.
 pub(crate) struct Progress {
     ui: Ui,
     what: &'static str,
@@ -29,17 +29,17 @@ struct State {
     done: u64,
     rate: Rate,
     message: String,
-    /// When the last line was printed, and how much was done then.
+    /// When the last line was printed, and how many pieces were done by then.
     line: (Instant, u64),
 }
 
 impl Progress {
-    /// A job that begins now: `what` is done to `total` pieces called `unit`.
+    /// A job that starts now: `what` is done to `total` pieces called `unit`.
     pub(crate) fn new(ui: &Ui, what: &'static str, unit: &'static str, total: usize) -> Self {
         Self::resume(ui, what, unit, 0, total)
     }
 
-    /// A job of which `done` pieces of `total` were done before; they do not count for its rate.
+    /// A job in which `done` of `total` pieces were done before; they do not count for its rate.
     pub(crate) fn resume(ui: &Ui, what: &'static str, unit: &'static str, done: usize, total: usize) -> Self {
         let (done, total) = (done as u64, total as u64);
         let now = Instant::now();
@@ -48,7 +48,7 @@ impl Progress {
         Self { ui: ui.clone(), what, unit, total, bar, state: Mutex::new(state) }
     }
 
-    /// Tells how many pieces are done now. Less than before is ignored, as threads may overtake each other.
+    /// Reports how many pieces are done. Smaller numbers than before are ignored, since threads may overtake each other.
     pub(crate) fn advance(&self, done: usize) {
         let mut state = self.state();
         let now = Instant::now();
@@ -64,7 +64,7 @@ impl Progress {
         }
     }
 
-    /// Sets what is told beside the progress, e.g. a loss.
+    /// Sets a message to show with the progress, e.g. a loss.
     pub(crate) fn message(&self, message: impl Display) {
         let mut state = self.state();
         state.message = message.to_string();
@@ -73,7 +73,7 @@ impl Progress {
         }
     }
 
-    /// Ends the job, done or not, with a line that says how long it took.
+    /// Ends the job, complete or not, with a line that gives the time it took.
     pub(crate) fn finish(self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -90,7 +90,7 @@ impl Progress {
         format!("{} {}/{} {}", self.what, state.done, self.total, self.told(state))
     }
 
-    /// What follows the count: `cases, 1.3 cases/s, 21 s left`.
+    /// The part after the count: `cases, 1.3 cases/s, 21 s left`.
     fn told(&self, state: &State) -> String {
         let mut told = self.unit.to_owned();
         if let Some(per_second) = state.rate.per_second() {
@@ -122,12 +122,12 @@ impl Drop for Progress {
     }
 }
 
+#[expect(clippy::expect_used, reason = "the template is a constant")]
 fn bar(what: &'static str, done: u64, total: u64) -> ProgressBar {
-    // It draws nothing by itself until it is added to the bars of the `Ui`.
+    // Nothing is drawn until it is added to the bars of the `Ui`.
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
-    // The template is a constant; should it be wrong, the default one does.
     let style = ProgressStyle::with_template("{prefix} [{wide_bar}] {pos}/{len} {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    bar.set_style(style.expect("a template without faults").progress_chars("=> "));
     bar.set_prefix(what);
     bar.set_position(done);
     bar
@@ -137,7 +137,7 @@ fn with_message(text: String, message: &str) -> String {
     if message.is_empty() { text } else { format!("{text}; {message}") }
 }
 
-/// The rate over the last minute, so that a slow start does not spoil it.
+/// The rate over the last minute, so that a slow start does not distort it.
 struct Rate {
     started: Instant,
     samples: VecDeque<(Instant, u64)>,
@@ -150,7 +150,7 @@ impl Rate {
         Self { started: now, samples: VecDeque::from([(now, done)]) }
     }
 
-    /// Keeps a sample, at most two a second, and always two or more.
+    /// Keeps a sample, at most two per second, and always two or more.
     fn note(&mut self, now: Instant, done: u64) {
         let count = self.samples.len();
         let close = count > 2 && now.duration_since(self.samples[count - 2].0) < Duration::from_millis(500);
@@ -163,7 +163,7 @@ impl Rate {
         }
     }
 
-    /// Pieces a second, once there is something to tell it by.
+    /// Pieces per second, as soon as there is enough to compute it from.
     fn per_second(&self) -> Option<f64> {
         let ((first, before), (last, done)) = (self.samples.front()?, self.samples.back()?);
         let seconds = last.duration_since(*first).as_secs_f64();
@@ -171,7 +171,7 @@ impl Rate {
     }
 }
 
-/// `1.3 cases/s`, or `4.2 s/case` for what is slow.
+/// `1.3 cases/s`, or `4.2 s/case` for slow jobs.
 fn speed(per_second: f64, unit: &str) -> String {
     if per_second >= 10.0 {
         format!("{per_second:.0} {unit}/s")

@@ -6,16 +6,16 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::Context as _;
 use indicatif::MultiProgress;
 
-/// Where to write, and how much.
+/// The outputs, and how much to print.
 #[derive(Debug, Clone)]
 pub(crate) struct Ui {
     quiet: bool,
-    /// The bars being drawn on standard error; `None` where lines cannot be redrawn or nobody looks.
+    /// The bars being drawn on standard error; `None` if lines cannot be redrawn or nobody is watching.
     bars: Option<MultiProgress>,
 }
 
 impl Ui {
-    /// The streams of this process. `quiet` leaves nothing but errors.
+    /// The streams of this process. With `quiet` only errors are printed.
     pub(crate) fn new(quiet: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let drawn = io::stderr().is_terminal() && !dumb && !quiet;
@@ -26,15 +26,15 @@ impl Ui {
         self.quiet
     }
 
-    /// The bars, where there may be any.
+    /// The bars, if they may be drawn.
     pub(crate) fn bars(&self) -> Option<&MultiProgress> {
         self.bars.as_ref()
     }
 
-    /// Prints a result on standard output. A reader that has gone away (`| head`) is no error.
+    /// Prints a result on standard output. A reader that has gone away (`| head`) is not an error.
     ///
     /// # Errors
-    /// Where it cannot be written, e.g. a full disk behind `> file`.
+    /// Where it cannot be written, e.g. to a full disk with `> file`.
     pub(crate) fn result(&self, text: impl Display) -> anyhow::Result<()> {
         if self.quiet {
             return Ok(());
@@ -49,14 +49,14 @@ impl Ui {
         }
     }
 
-    /// Prints what is worth knowing but no result.
+    /// Prints something worth knowing that is not a result.
     pub(crate) fn note(&self, text: impl Display) {
         if !self.quiet {
             self.alert(text);
         }
     }
 
-    /// Prints what may not be missed, quiet or not. A closed standard error is nobody to tell.
+    /// Prints something that must not be missed, quiet or not. A closed standard error is ignored.
     pub(crate) fn alert(&self, text: impl Display) {
         drop(self.beside_bars(|| writeln!(io::stderr(), "{text}")));
     }

@@ -15,10 +15,10 @@ use crate::failure::{Advise as _, bad_input};
 use crate::progress::Progress;
 use crate::ui::Ui;
 
-/// Average the images of a cohort into an atlas to register to
+/// Average the images of a cohort into an atlas for registration
 ///
-/// Every round registers all images to the mean so far and averages them again, so that the mean sharpens and takes the
-/// average shape of the heads. It is not what a pre-training run learns; for that see `brainmvp templates`.
+/// Each round registers all images to the current mean and averages them again, so that the mean becomes sharper and
+/// takes the average shape of the heads. For the templates that a pre-training run learns, see `brainmvp templates`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,23 +28,23 @@ pub(crate) struct Atlas {
     /// Cohort file
     #[arg(value_name = "COHORT")]
     cohort: PathBuf,
-    /// Modality whose images are averaged
+    /// Modality of the images to average
     #[arg(long, value_parser = argument::modality)]
     modality: Modality,
     /// Image to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Image whose space and grid the atlas gets [default: the first case's]
+    /// Image that determines the space and grid of the atlas [default: that of the first case]
     #[arg(long, value_name = "FILE")]
     like: Option<PathBuf>,
     /// Voxel size in mm, one for all axes or x,y,z [default: that of --like, or 1]
     #[arg(long, value_name = "MM", value_parser = argument::spacing_mm)]
     spacing: Option<[f64; 3]>,
-    /// Rounds of registration
+    /// Number of rounds of registration and averaging
     #[arg(long, value_name = "N", default_value_t = AtlasOptions::default().rounds,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=20))]
     rounds: usize,
-    /// Seed of the registrations
+    /// Seed for the random points used in registration
     #[arg(long, value_name = "N", default_value_t = AtlasOptions::default().seed)]
     seed: u64,
 }

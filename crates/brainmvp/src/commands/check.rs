@@ -13,10 +13,11 @@ use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
 use crate::ui::Ui;
 
-/// Open every file of a cohort and say what is wrong
+/// Open every file of a cohort and report what is wrong
 ///
 /// A problem means that a case cannot be used as it is: a file that cannot be read, values that are not finite, images
-/// that lie apart. A note is worth knowing; preprocessing deals with it.
+/// that do not overlap. A warning is a suspicion that you should look into. A note is worth knowing, but preprocessing
+/// handles it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,7 +29,7 @@ pub(crate) struct Check {
     /// Cohort file
     #[arg(value_name = "COHORT")]
     cohort: PathBuf,
-    /// Write everything that was found as JSON
+    /// Write all findings to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Modalities that every case must have
@@ -36,10 +37,10 @@ pub(crate) struct Check {
     require: Vec<Modality>,
 }
 
-/// Notes of one kind that are printed; the others are counted.
+/// How many notes of one kind are printed; the others are counted.
 const NOTES_SHOWN: usize = 3;
 
-/// Grids that are printed; the others are counted.
+/// How many grids are printed; the others are counted.
 const GRIDS_SHOWN: usize = 4;
 
 impl Check {
@@ -65,7 +66,7 @@ impl Check {
         if report.is_clean() {
             let doubts = report.of(Severity::Warning).next().is_some();
             return ui.result(if doubts {
-                "no problems, but look at the images warned of"
+                "no problems, but look at the images in the warnings"
             } else {
                 "no problems"
             });
@@ -74,7 +75,7 @@ impl Check {
         let error = bad_input(format!("{bad} of {} cannot be used as they are", counted(all, "case")));
         Err(error).advise(|_| {
             let where_to =
-                if ui.is_quiet() { "run without --quiet to see why" } else { "mend the files above" };
+                if ui.is_quiet() { "run without --quiet to see why" } else { "fix the files above" };
             format!("{where_to}, or go on: `preprocess` leaves out what it cannot read")
         })
     }
@@ -127,7 +128,7 @@ fn print_problems(report: &Report, ui: &Ui) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Notes repeat themselves: a few of each kind are shown.
+/// Notes are repetitive: a few of each kind are shown.
 fn print_notes(report: &Report, ui: &Ui) -> anyhow::Result<()> {
     let mut by_kind: BTreeMap<Kind, Vec<&Problem>> = BTreeMap::new();
     for note in report.of(Severity::Note) {

@@ -7,7 +7,7 @@ use super::table;
 use crate::failure::bad_input;
 use crate::ui::Ui;
 
-/// List the data sets of the paper: what they hold, where to get them, on what terms, what to cite
+/// List the data sets of the paper: contents, source, terms of use, citation
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -16,7 +16,7 @@ Examples:
 
 Nothing is downloaded. `brainmvp index DIR` knows the folders of each as they are downloaded.")]
 pub(crate) struct Datasets {
-    /// One data set, with everything that is known of it
+    /// Show everything known about one data set
     #[arg(value_name = "NAME")]
     name: Option<String>,
 }
@@ -54,7 +54,9 @@ fn overview() -> String {
     };
     let parts = purposes.map(part).join("\n\n");
     format!(
-        "{parts}\n\n`brainmvp datasets NAME` says where to get one, what to cite and what to look out for"
+        "{parts}
+
+`brainmvp datasets NAME` shows where to get one, what to cite and what to watch out for"
     )
 }
 

@@ -15,10 +15,10 @@ use crate::argument;
 use crate::failure::{Advise as _, bad_input};
 use crate::ui::Ui;
 
-/// Find out which file of a folder is what, and write it down as a cohort file
+/// Recognise the images in a folder and list them in a cohort file
 ///
-/// Nothing but names (and data lists) is read; `check` opens the files. Several folders make one cohort. A folder of
-/// DICOM files is converted first, into a folder beside the cohort file (`brainmvp convert` says how).
+/// Only names (and data lists) are read; `check` opens the files. Several folders become one cohort. A folder of DICOM
+/// files is converted first, into a folder next to the cohort file (see `brainmvp convert`).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -35,30 +35,30 @@ pub(crate) struct Index {
     /// Cohort file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// How the files are laid out; auto takes the first layout that fits (`brainmvp list layouts`)
+    /// Layout of the files; auto uses the first one that fits (see `brainmvp list layouts`)
     #[arg(long, value_name = "LAYOUT", default_value = "auto",
         value_parser = ["auto", DICOM].into_iter().chain(LAYOUTS.iter().map(|layout| layout.name())).collect::<Vec<_>>())]
     layout: String,
     /// Name of the cohort [default: that of the folder]
     #[arg(long)]
     name: Option<String>,
-    /// Name of the data set that all cases belong to [default: by layout and folder]
+    /// Name of the data set that all cases belong to [default: from the layout and folder]
     #[arg(long, value_name = "NAME")]
     data_set: Option<String>,
     /// Site (hospital, scanner) of all cases
     #[arg(long)]
     site: Option<String>,
-    /// What the label values mean: a named scheme (`brainmvp list labels`) or values as 1=core,2=oedema
+    /// Meaning of the label values: a named scheme (`brainmvp list labels`), or values such as 1=core,2=oedema
     #[arg(long, value_name = "SCHEME")]
     label_scheme: Option<LabelScheme>,
-    /// A word in file names and what it stands for: a modality, label, mask or ignore (may be repeated)
+    /// A word in file names and its meaning: a modality, label, mask or ignore (may be repeated)
     #[arg(long, value_name = "WORD=MODALITY", value_parser = argument::alias)]
     alias: Vec<(String, String)>,
-    /// Layout plain: a regular expression over the path below DIR with the groups case and mod, and if wanted
-    /// subj, split, class and site
+    /// Layout plain: a regular expression for the path below DIR, with the groups case and mod, and optionally subj,
+    /// split, class and site
     #[arg(long, value_name = "REGEX", value_parser = argument::pattern)]
     pattern: Option<Regex>,
-    /// Layouts monai and nnssl: folder that the paths of the list start from [default: that of the list]
+    /// Layouts monai and nnssl: folder that the paths in the list are relative to [default: that of the list]
     #[arg(long, value_name = "DIR")]
     base_dir: Option<PathBuf>,
     /// Layouts monai and nnunet: modalities of the images of a case, in the order of the list
@@ -73,12 +73,12 @@ pub(crate) struct Index {
     /// Cases or subjects to leave out
     #[arg(long, value_name = "ID,...", value_delimiter = ',')]
     exclude: Vec<String>,
-    /// File of cases or subjects to leave out, one a line
+    /// File of cases or subjects to leave out, one per line
     #[arg(long, value_name = "FILE")]
     exclude_from: Option<PathBuf>,
 }
 
-/// What is typed after `--layout` for DICOM files.
+/// The word after `--layout` for DICOM files.
 const DICOM: &str = "dicom";
 
 impl Index {
@@ -121,13 +121,13 @@ impl Index {
     fn converted(&self, source: &Path, ui: &Ui) -> anyhow::Result<Option<PathBuf>> {
         let is_dicom = match self.layout.as_str() {
             DICOM => true,
-            // NIfTI files beside DICOM files were made of them.
+            // NIfTI files next to DICOM files were probably converted from them.
             "auto" if self.pattern.is_none() && brainmvp_dicom::holds_dicom(source) => {
                 let alone = !layouts::holds_volumes(source);
                 if !alone {
                     ui.alert(format!(
-                        "warning: {}: DICOM files beside the volume files are left out, as what these were made of; \
-                         if they are others, run `brainmvp convert` on them",
+                        "warning: {}: the DICOM files are left out, since the volume files next to them were probably made from them; \
+                         if not, run `brainmvp convert` on them",
                         source.display()
                     ));
                 }
@@ -143,8 +143,8 @@ impl Index {
             if self.sources.len() > 1 { format!("{stem}-{}", layouts::name_of(source)) } else { stem };
         let out = self.out.with_file_name(format!("{place}-nifti"));
         if out.exists() {
-            return Err(bad_input(format!("{}: was converted before", out.display())))
-                .advise(|_| format!("index {} instead, or remove it to convert anew", out.display()));
+            return Err(bad_input(format!("{}: has already been converted", out.display())))
+                .advise(|_| format!("index {} instead, or remove it to convert again", out.display()));
         }
         ui.note(format!("{}: DICOM; converted into {}", source.display(), out.display()));
         let conversion =
@@ -177,10 +177,11 @@ impl Index {
     }
 }
 
-/// One cohort of several. An id that two folders have gets the name of its data set before it.
+/// Joins several cohorts. An id that occurs in two folders is prefixed with the name of its data set.
+#[expect(clippy::expect_used, reason = "clap asks for at least one source")]
 fn join(found: Vec<Indexed>) -> anyhow::Result<Cohort> {
     let mut cohorts = found.into_iter().map(|indexed| indexed.cohort);
-    let mut joined = cohorts.next().unwrap_or_default();
+    let mut joined = cohorts.next().expect("a folder or more is given");
     let mut taken: BTreeSet<String> =
         joined.cases.iter().map(|case| case.id.as_str().to_lowercase()).collect();
     for cohort in cohorts {
@@ -211,7 +212,7 @@ fn with_data_set(case: Case) -> anyhow::Result<Case> {
     Ok(Case { id: CaseId::new(format!("{}-{}", case.data_set, case.id))?, ..case })
 }
 
-/// How many cases of which data sets have what.
+/// A table of the cases by data set and modality.
 fn overview(cohort: &Cohort) -> String {
     let cases = &cohort.cases;
     let sets: Vec<&str> = cohort.data_sets.keys().map(String::as_str).collect();

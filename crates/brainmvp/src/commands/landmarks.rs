@@ -14,8 +14,8 @@ use crate::ui::Ui;
 
 /// Learn the standard scale of each modality from prepared cases, for `preprocess --intensity nyul`
 ///
-/// The cases must have been prepared with --intensity zscore, and with the options that the scale is to be used with
-/// (atlas, skull, spacing). Test cases are left out; a modality takes five images.
+/// The cases must have been prepared with --intensity zscore, and otherwise with the options that the scale will be
+/// used with (atlas, skull stripping, spacing). Test cases are left out. Each modality needs at least five images.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -44,7 +44,7 @@ impl Landmarks {
             ui.alert(format!("warning: left out: {reason}"));
         }
         for (modality, images) in too_few {
-            ui.alert(format!("warning: no scale of {modality}: {} are too few", counted(images, "image")));
+            ui.alert(format!("warning: no scale for {modality}: {} are too few", counted(images, "image")));
         }
         landmarks.save(&self.out)?;
         let learnt = landmarks.iter().map(|(modality, found)| format!("{modality} from {}", found.images));

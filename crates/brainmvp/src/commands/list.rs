@@ -12,7 +12,7 @@ use clap::Args;
 use super::table;
 use crate::ui::Ui;
 
-/// List what there is to choose from: layouts, modalities, label schemes, preprocessing steps, metrics
+/// List the available layouts, modalities, label schemes, preprocessing steps and metrics
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -24,7 +24,7 @@ pub(crate) struct List {
     what: Option<String>,
 }
 
-/// One kind of alternatives.
+/// One kind of things to list.
 struct Section {
     name: &'static str,
     title: &'static str,
@@ -111,7 +111,7 @@ fn metric_rows() -> String {
                 Better::Higher => "higher is better",
                 Better::Lower => "lower is better",
                 Better::NearZero => "better near 0",
-                Better::Neither => "describes, does not judge",
+                Better::Neither => "descriptive only",
             };
             [metric.name.to_owned(), metric.heading(), better.to_owned()]
         })

@@ -1,4 +1,4 @@
-//! The commands: what each takes, the library call that it is, and what it prints.
+//! The commands: each parses its options, calls the library, and prints the result.
 
 pub(crate) mod atlas;
 pub(crate) mod bench;
@@ -30,7 +30,7 @@ use brainmvp_cohort::{Case, Cohort};
 
 use crate::failure::{Advise as _, bad_input};
 
-/// Reads a cohort that is to be worked on.
+/// Reads the cohort that a command works on.
 fn load_cohort(path: &Path) -> anyhow::Result<Cohort> {
     if path.is_dir() {
         let inside = path.join("cohort.json");

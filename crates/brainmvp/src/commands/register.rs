@@ -13,10 +13,10 @@ use crate::argument;
 use crate::failure::{Advise as _, bad_input};
 use crate::ui::Ui;
 
-/// Register one image to another, and save the transform as ITK, ANTs and 3D Slicer read it
+/// Register one image to another, and save the transform for ITK, ANTs and 3D Slicer
 ///
-/// Contrasts, grids and orientations may differ, and neither head needs to lie where the other one does. A registration
-/// that cannot be right is refused and nothing is written.
+/// Contrasts, grids and orientations may differ, and the heads may be in different positions. A registration that
+/// cannot be right is refused, and nothing is written.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -25,32 +25,33 @@ Examples:
 
 The transform takes places in the fixed image to places in the moving image, which is the direction that ITK stores.")]
 pub(crate) struct Register {
-    /// Image that stays
+    /// Image to register to; it stays where it is
     #[arg(long, value_name = "FILE")]
     fixed: PathBuf,
-    /// Image that is to lie on it
+    /// Image to be moved onto it
     #[arg(long, value_name = "FILE")]
     moving: PathBuf,
     /// Transform to write: an ITK text file, .txt or .tfm
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Also write the moving image on the grid of the fixed one, interpolated once
+    /// Also write the moving image, resampled once to the grid of the fixed one
     #[arg(long, value_name = "FILE")]
     apply: Option<PathBuf>,
-    /// Also move this label map, which belongs to the moving image; by the nearest voxel
+    /// Also move this label map of the moving image, by the nearest voxel
     #[arg(long, value_name = "FILE", requires = "apply_labels")]
     labels: Option<PathBuf>,
-    /// Where the moved label map goes
+    /// Where to write the moved label map
     #[arg(long, value_name = "FILE", requires = "labels")]
     apply_labels: Option<PathBuf>,
-    /// Allow scales and shears: for two heads, or a head and an atlas
+    /// Allow scaling and shearing: for two heads, or a head and an atlas
     #[arg(long)]
     affine: bool,
-    /// Similarity below which the registration has failed: 0 is chance, 1 means that each image tells the other
+    /// Similarity below which the registration counts as failed: 0 is chance, 1 means that each image determines the
+    /// other
     #[arg(long, value_name = "SHARE", default_value_t = Options::default().least_similarity,
         value_parser = argument::share)]
     least_similarity: f64,
-    /// Seed of the points that are compared
+    /// Seed for the random points that are compared
     #[arg(long, value_name = "N", default_value_t = Options::default().seed)]
     seed: u64,
 }
@@ -71,7 +72,8 @@ impl Register {
         let options = Options { motion, seed: self.seed, least_similarity: self.least_similarity };
         let found = register(&pyramid(&self.fixed, &fixed)?, &pyramid(&self.moving, &moving)?, &options)
             .advise(|_| {
-                "look at both images; where they do show one head, try the other one as --fixed".to_owned()
+                "look at both images; if they do show the same head, try exchanging --fixed and --moving"
+                    .to_owned()
             })?;
         let seconds = started.elapsed().as_secs_f64();
         let grid = *fixed.grid();
@@ -104,7 +106,7 @@ impl Register {
     }
 }
 
-/// Prepares an image, and names its file where that cannot be.
+/// Prepares an image; errors name its file.
 fn pyramid(path: &Path, image: &Volume) -> anyhow::Result<Pyramid> {
     Pyramid::new(image).map_err(|error| bad_input(format!("{}: {error}", path.display())))
 }

@@ -12,27 +12,27 @@ use crate::ui::Ui;
 
 /// Divide the cases of a cohort into training, validation and test
 ///
-/// All cases of a subject stay together, and every class of every data set is shared out by itself. A case that has a part
-/// already keeps it. The same seed gives a subject the same place, whatever other cases there are. Neither pre-training
-/// nor fine-tuning touches test cases.
+/// All cases of a subject stay together, and every class of every data set is divided separately. A case that already
+/// has a split keeps it. With the same seed, a subject keeps its rank in the random order whatever other cases there
+/// are. Neither pre-training nor fine-tuning uses test cases.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   brainmvp split cohort.json --test 0.2 --out cohort.json
   brainmvp split cohort.json --test 0.2 --validation 0.1 --seed 7 --out divided.json")]
 pub(crate) struct Split {
-    /// The cohort
+    /// Cohort file
     cohort: PathBuf,
-    /// Share of the subjects for the test, 0 to 1
+    /// Share of the subjects for testing, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = argument::share)]
     test: f64,
     /// Share of the subjects for validation, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = argument::share)]
     validation: f64,
-    /// What the draw begins with
+    /// Seed of the random division
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Where to write the cohort; may be the same file
+    /// Cohort file to write; may be the same file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }

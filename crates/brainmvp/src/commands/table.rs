@@ -1,6 +1,6 @@
-//! Columns for the terminal.
+//! Formats columns for the terminal.
 
-/// Rows below each other, every column but the last as wide as its widest cell, indented by two.
+/// Formats rows, indented by two, with every column but the last as wide as its widest cell.
 pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);

@@ -1,4 +1,4 @@
-//! DICOM to a BIDS folder.
+//! Converts DICOM to a BIDS folder.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::commands::counted;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::ui::Ui;
 
-/// What is converted, and how.
+/// The input of a conversion, and its options.
 pub(crate) struct Conversion<'a> {
     pub(crate) source: &'a Path,
     pub(crate) out: &'a Path,
@@ -21,13 +21,13 @@ pub(crate) struct Conversion<'a> {
     pub(crate) descriptions: bool,
 }
 
-/// Converts, and says what each volume became and why.
+/// Converts, and prints the modality of each volume and the reason for it.
 pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Result<()> {
     let Conversion { source, out, rules, key, descriptions } = conversion;
     let known = key.filter(|path| path.exists());
     if known.is_none() {
         refuse_full_folder(out).advise(|_| {
-            "choose another folder with --out, or go on with the --key that the first run wrote".to_owned()
+            "choose another folder with --out, or continue with the --key that the first run wrote".to_owned()
         })?;
     }
     if let Some(path) = key {
@@ -71,14 +71,14 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
     }
     lines.iter().try_for_each(|line| ui.result(line))?;
     ui.result(format!(
-        "{}: {} written, {others} of no modality, {failed} left out",
+        "{}: {} written, {others} of no known modality, {failed} left out",
         out.display(),
         counted(written, "volume")
     ))?;
     if written == 0 {
         return Err(bad_input("no volume was written")).advise(|_| {
             if others > 0 {
-                "say what the series are with --series SERIES=MODALITY".to_owned()
+                "give the modality of a series with --series SERIES=MODALITY".to_owned()
             } else {
                 "copy the files named above again, or convert them with dcm2niix and index the result"
                     .to_owned()
@@ -88,18 +88,18 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
     Ok(())
 }
 
-/// Says which files are not used.
+/// Prints which files are not used.
 fn tell_left_out(scan: &Scan, ui: &Ui) {
     for refusal in refusals(&scan.refused) {
         ui.alert(format!("warning: left out: {}", without_error_numbers(&refusal)));
     }
     let copies: usize = scan.series.iter().map(|series| series.copies).sum();
     if copies > 0 {
-        ui.note(format!("note: {} there twice, taken once", counted(copies, "image")));
+        ui.note(format!("note: {} found twice, used once", counted(copies, "image")));
     }
 }
 
-/// What is refused, the files of a folder with the same fault together.
+/// The refused files, those of a folder with the same fault together.
 fn refusals(errors: &[brainmvp_dicom::Error]) -> impl Iterator<Item = String> {
     let mut places = HashMap::new();
     let mut found: Vec<(String, usize)> = Vec::new();
@@ -119,11 +119,14 @@ fn refusals(errors: &[brainmvp_dicom::Error]) -> impl Iterator<Item = String> {
     })
 }
 
-/// The key names patients: it may not lie among what is passed on.
+/// The key identifies patients, so it must not be among the files that are passed on.
 fn refuse_key_in_folder(key: &Path, out: &Path) -> anyhow::Result<()> {
     let absolute = |path: &Path| std::path::absolute(path).with_context(|| path.display().to_string());
     if absolute(key)?.starts_with(absolute(out)?) {
-        return Err(bad_input(format!("{}: the key names patients; keep it outside --out", key.display())));
+        return Err(bad_input(format!(
+            "{}: the key identifies patients; keep it outside --out",
+            key.display()
+        )));
     }
     Ok(())
 }

@@ -17,10 +17,10 @@ use crate::ui::Ui;
 
 /// Convert DICOM to NIfTI, or a cohort with its predictions to a BIDS derivative
 ///
-/// A folder with DICOM files, in any order and depth, becomes a BIDS folder: one NIfTI file a volume with a JSON of how
-/// it was acquired. Names, ids, dates, places and private elements are not copied; subjects are numbers. What each
-/// volume is, is guessed from how it was acquired, and said with the reason; --series overrides. A series whose slices
-/// cannot be placed exactly is refused with the reason.
+/// A folder with DICOM files, in any order and depth, becomes a BIDS folder: one NIfTI file per volume, with a JSON
+/// file of its acquisition parameters. Names, ids, dates, places and private elements are not copied; subjects become
+/// numbers. The modality of each volume is guessed from the acquisition and printed with the reason; --series overrides
+/// it. A series whose slices cannot be placed exactly is refused with the reason.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -38,33 +38,35 @@ pub(crate) struct Convert {
     out: PathBuf,
     #[command(flatten)]
     dicom: DicomOptions,
-    /// DICOM: a private file that says which number is whom; what is there already is kept, so that a second run goes on
+    /// DICOM: a file, to be kept private, that links subject numbers to patients; if it exists, its numbers are used
+    /// and new patients are added
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// DICOM: copy what series were called, which may name people
+    /// DICOM: also copy the descriptions of series, which may name people
     #[arg(long)]
     descriptions: bool,
-    /// Cohort: a folder of predicted label maps, CASE.nii.gz, to take instead of the cohort's labels
+    /// Cohort: a folder of predicted label maps, CASE.nii.gz, to use instead of the cohort's labels
     #[arg(long, value_name = "DIR")]
     predictions: Option<PathBuf>,
-    /// Cohort: the space that all images are in, e.g. SRI24 [default: each its own]
+    /// Cohort: the space that all images are in, e.g. SRI24 [default: each image is in its own]
     #[arg(long, value_parser = argument::bids_label)]
     space: Option<String>,
 }
 
-/// What the user says about DICOM series.
+/// The user's rules for DICOM series.
 #[derive(Debug, Args)]
 pub(crate) struct DicomOptions {
-    /// DICOM: what a series is: its number or description (* is anything), and a modality or ignore (may be repeated)
+    /// DICOM: the modality of a series, as SERIES=MODALITY: its number or description (* matches anything), and a
+    /// modality or ignore (may be repeated)
     #[arg(long = "series", value_name = "SERIES=MODALITY")]
     series: Vec<String>,
-    /// DICOM: a file of such lines; # begins a comment
+    /// DICOM: a file with one such rule per line; # begins a comment
     #[arg(long, value_name = "FILE")]
     series_from: Option<PathBuf>,
 }
 
 impl DicomOptions {
-    /// The rules, those of the command line before those of the file.
+    /// The rules; those of the command line come before those of the file.
     pub(crate) fn rules(&self) -> anyhow::Result<SeriesRules> {
         let mut rules = SeriesRules::default();
         let file = self.series_from.as_deref().map(argument::read_text).transpose()?.unwrap_or_default();
@@ -83,7 +85,7 @@ impl Convert {
             return self.cohort(ui);
         }
         if self.predictions.is_some() || self.space.is_some() {
-            return Err(bad_input("--predictions and --space go with a cohort file, not with DICOM"));
+            return Err(bad_input("--predictions and --space are for a cohort file, not for DICOM"));
         }
         let conversion = Conversion {
             source: &self.source,
@@ -105,7 +107,7 @@ impl Convert {
             || !self.dicom.series.is_empty()
         {
             return Err(bad_input(
-                "--series, --series-from, --key and --descriptions go with DICOM, not with a cohort",
+                "--series, --series-from, --key and --descriptions are for DICOM, not for a cohort",
             ));
         }
         refuse_full_folder(&self.out)?;
@@ -126,7 +128,7 @@ impl Convert {
     }
 }
 
-/// Numbers of subjects hold for one run: what another one wrote is not mixed in.
+/// Subject numbers are valid within one run: the output of another run must not be mixed in.
 fn refuse_full_folder(out: &Path) -> anyhow::Result<()> {
     let full = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
     if full {
