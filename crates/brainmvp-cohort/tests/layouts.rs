@@ -150,7 +150,7 @@ fn plain_case_folders_with_the_names_of_ucsf_and_isles() {
     assert_eq!(name(stroke.label.as_ref()), "sub-strokecase0001_ses-0001_msk.nii.gz");
     assert_eq!(
         found.warnings,
-        ["1 variant files passed over for a plainer one, e.g. ".to_owned()
+        ["1 variant files passed over in favour of a plainer one, e.g. ".to_owned()
             + &folder
                 .path()
                 .join("UCSF-PDGM-0420_nifti/UCSF-PDGM-0420_T1_bias.nii.gz")

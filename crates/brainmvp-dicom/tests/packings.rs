@@ -65,7 +65,7 @@ fn lossless_jpeg_is_unpacked() {
     );
     let series = only_series(folder.path());
     let message = series.volumes().unwrap()[0].read().unwrap_err().to_string();
-    assert!(message.contains("6 x 4 pixels where 6 x 5 belong"), "{message}");
+    assert!(message.contains("6 x 4 pixels, where 6 x 5 are expected"), "{message}");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn jpeg_2000_is_unpacked() {
         slices.write(folder.path(), 3, vec![fragments(vec![packed]), rows]);
         only_series(folder.path()).volumes().unwrap()[0].read().unwrap_err().to_string()
     };
-    assert!(message(packed.clone(), 5).contains("6 x 4 pixels where 6 x 5 belong"));
+    assert!(message(packed.clone(), 5).contains("6 x 4 pixels, where 6 x 5 are expected"));
     for cut in [3, 41, 60, 110, packed.len() - 8] {
         let message = message(packed[..cut].to_vec(), 4);
         assert!(message.contains("JPEG 2000: "), "{cut}: {message}");

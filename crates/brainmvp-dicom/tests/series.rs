@@ -111,7 +111,7 @@ fn gaps_duplicates_and_mixtures_are_refused_by_name() {
     let other = vec![text(tags::SOP_INSTANCE_UID, VR::UI, "1.9.9")];
     write(slices.slice(2, other), slices.syntax, &folder.path().join("again"));
     let message = refusal(folder.path());
-    assert!(message.contains("two slices at one place") && message.contains("again"), "{message}");
+    assert!(message.contains("two slices at the same place") && message.contains("again"), "{message}");
 
     let folder = folder_of(&slices, 4);
     let uneven = vec![text(tags::IMAGE_POSITION_PATIENT, VR::DS, "10\\10\\33.9")];
@@ -120,7 +120,7 @@ fn gaps_duplicates_and_mixtures_are_refused_by_name() {
 
     let folder = folder_of(&slices, 4);
     slices.write(folder.path(), 5, vec![text(tags::IMAGE_POSITION_PATIENT, VR::DS, "14\\10\\32")]);
-    assert!(refusal(folder.path()).contains("not above each other"));
+    assert!(refusal(folder.path()).contains("not stacked straight"));
 
     let folder = folder_of(&slices, 4);
     let sagittal = vec![text(tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "0\\1\\0\\0\\0\\-1")];

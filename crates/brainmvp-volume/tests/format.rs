@@ -243,7 +243,7 @@ fn gzip_in_several_members() {
     }
     let mut longer = made.clone();
     longer.extend([9; 1000]);
-    assert_eq!(read_bytes(&gzip(&longer)).unwrap(), expected, "bytes behind the voxels");
+    assert_eq!(read_bytes(&gzip(&longer)).unwrap(), expected, "bytes after the voxels");
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_gzip_bomb_takes_no_memory() {
     let mut made = Handmade::new(1, false, &[3.0, 3.0, 3.0, 3.0], UINT8);
     made.bytes.resize(300 << 20, 0);
     let packed = gzip(&made.bytes);
-    assert!(refusal(&packed).contains("behind its voxels"));
+    assert!(refusal(&packed).contains("after its voxels"));
     // And the reverse: a small file whose header declares 512 MB.
     let declared = Handmade::new(1, false, &[3.0, 800.0, 800.0, 800.0], UINT8);
     assert!(refusal(&gzip(&declared.bytes)).contains("truncated"));

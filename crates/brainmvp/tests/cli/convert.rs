@@ -59,7 +59,7 @@ fn dicom_becomes_bids_without_names() {
     // A second run without the key would give out numbers anew.
     place.run(&["convert", "heap", "--out", "study"]).fails(2, &["study", "not empty"]);
     place.run(&["convert", "heap", "--out", "study", "--key", "private/key.tsv"]).succeeds();
-    place.run(&["convert", "heap", "--out", "other", "--key", "other/key.tsv"]).fails(2, &["names patients"]);
+    place.run(&["convert", "heap", "--out", "other", "--key", "other/key.tsv"]).fails(2, &["identifies patients"]);
     place
         .run(&["index", "study", "--out", "cohort.json"])
         .succeeds()
@@ -93,7 +93,7 @@ fn a_heap_of_dicom_becomes_a_cohort_and_a_cache() {
     place
         .run(&["index", "heap", "--out", "cohort.json", "--series", "doe*=flair", "--series", "scout=ignore"])
         .succeeds()
-        .prints(&["2 cases of 1 data set", "flair  1", "as told by 'doe*=flair'"])
+        .prints(&["2 cases of 1 data set", "flair  1", "given by the rule 'doe*=flair'"])
         .notes(&["converted into cohort-nifti"]);
     place
         .run(&["check", "cohort.json"])
@@ -129,7 +129,7 @@ fn what_cannot_be_converted_is_named_and_the_rest_goes_on() {
         .notes(&["mosaic"]);
     place.run(&["convert", "absent", "--out", "none"]).fails(2, &["absent", "No such file"]);
     place.run(&["convert", "heap", "--out", "x", "--series", "a"]).fails(2, &["write SERIES=MODALITY"]);
-    place.run(&["convert", "heap", "--out", "x", "--space", "MNI"]).fails(2, &["go with a cohort"]);
+    place.run(&["convert", "heap", "--out", "x", "--space", "MNI"]).fails(2, &["are for a cohort"]);
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn the_first_signal_saves_and_the_next_run_goes_on() {
     let (mut child, pipe) = held_up(&place);
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     interrupt(&child);
-    line_with(&mut stderr, "stopping once the work at hand is saved");
+    line_with(&mut stderr, "stopping as soon as the current work is saved");
     drop(pipe);
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
