@@ -340,7 +340,7 @@ fn a_length_that_leads_out_of_the_file_costs_no_memory() {
     std::fs::write(&path, bytes).unwrap();
     let message = scan(folder.path()).unwrap().refused[0].to_string();
     assert!(
-        message.contains("(7FE0,0010)") && message.contains("needs 4294967040 bytes, 48 are there"),
+        message.contains("(7FE0,0010)") && message.contains("needs 4294967040 bytes, but there are 48"),
         "{message}"
     );
 }
