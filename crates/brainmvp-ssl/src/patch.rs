@@ -57,7 +57,7 @@ pub fn draw_start<S: PatchSource>(
     for _ in 0..MOST_TRIES {
         centre = shape.map(|n| rng.random_range(0..n.max(1)));
         let voxel = source.patch(modality, centre.map(|c| c as isize), [1; 3])?;
-        if (voxel.first().copied().unwrap_or(0.0) > 0.0) == foreground {
+        if (voxel[0] > 0.0) == foreground {
             break;
         }
     }
@@ -69,6 +69,7 @@ pub fn draw_start<S: PatchSource>(
 ///
 /// # Errors
 /// If the source cannot be read.
+#[expect(clippy::expect_used, reason = "the places are counted in the same labels")]
 pub fn draw_labelled_start<S: PatchSource>(
     source: &S,
     size: [usize; 3],
@@ -81,11 +82,11 @@ pub fn draw_labelled_start<S: PatchSource>(
     if counts.is_empty() {
         return Ok(None);
     }
-    let chosen = counts.iter().nth(rng.random_range(0..counts.len()));
-    let (value, count) = chosen.map_or((0, 1), |(value, count)| (*value, *count));
+    let chosen = rng.random_range(0..counts.len());
+    let (value, count) = counts.into_iter().nth(chosen).expect("a place below the number of values");
     let nth = rng.random_range(0..count);
-    let voxel = labels.iter().enumerate().filter(|(_, label)| **label == value).nth(nth);
-    let offset = voxel.map_or(0, |(offset, _)| offset);
+    let mut voxels = labels.iter().enumerate().filter(|(_, label)| **label == value);
+    let (offset, _) = voxels.nth(nth).expect("as many voxels as were counted");
     let centre = [offset % shape[0], offset / shape[0] % shape[1], offset / (shape[0] * shape[1])];
     Ok(Some(std::array::from_fn(|axis| start_along(centre[axis], shape[axis], size[axis]))))
 }

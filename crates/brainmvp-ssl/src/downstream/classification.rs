@@ -118,7 +118,8 @@ impl Objective for Classifying {
 
     fn forward(&self, samples: &[ClassifyingSample], _epoch: usize, rng: &mut dyn Rng) -> Evaluation {
         let plan = &self.plan;
-        let device = self.devices().first().cloned().unwrap_or_else(Device::flex);
+        #[expect(clippy::expect_used, reason = "every network has parameters")]
+        let device = self.devices().into_iter().next().expect("parameters are on a device");
         let network = self.network();
         let classes: Vec<Option<usize>> = samples.iter().map(|sample| sample.class).collect();
         let batch: Vec<&Copies> = samples.iter().map(|sample| &sample.copies).collect();

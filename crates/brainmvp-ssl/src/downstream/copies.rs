@@ -54,7 +54,7 @@ impl CopyPlan {
         [x, y, z]: [usize; 3],
         device: &Device,
     ) -> Vec<Tensor<5>> {
-        let count = batch.first().map_or(0, |copies| copies.boxes.len());
+        let count = batch[0].boxes.len();
         let shape = [batch.len(), z, y, x, self.inputs.channels.len()];
         (0..count)
             .map(|number| {

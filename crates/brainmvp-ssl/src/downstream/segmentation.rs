@@ -66,7 +66,7 @@ fn loss(outputs: &[Segmented], target: &Tensor<5>) -> Tensor<1> {
         let logits = Tensor::cat(outputs.iter().map(pick).collect(), 0);
         losses::segmentation(logits, target.clone())
     };
-    let coarse = outputs.first().map_or(0, |output| output.coarse.len());
+    let coarse = outputs[0].coarse.len();
     (0..coarse).fold(all(&|output| output.logits.clone()), |sum, scale| {
         sum + all(&|output: &Segmented| output.coarse[scale].clone())
     })
@@ -114,7 +114,8 @@ impl Objective for Segmenting {
         let channels = inputs.read(case, start, patch)?;
         let template = |modality| inputs.template(case, modality, start, patch);
         let copies = plan.copies.draw(channels, template, patch, rng);
-        let mut labels = case.labels(start, patch)?.unwrap_or_else(|| vec![0; patch.iter().product()]);
+        #[expect(clippy::expect_used, reason = "cases without a label map are left out before")]
+        let mut labels = case.labels(start, patch)?.expect("a case that is segmented has a label map");
         copies.change.mirror(&mut labels, patch);
         let regions = plan.regions_by_data_set.get(case.data_set()).unwrap_or(&plan.regions);
         Ok(SegmentingSample { copies, members: regions_of(&labels, regions) })
@@ -122,7 +123,8 @@ impl Objective for Segmenting {
 
     fn forward(&self, samples: &[SegmentingSample], _epoch: usize, rng: &mut dyn Rng) -> Evaluation {
         let plan = &self.plan;
-        let device = self.devices().first().cloned().unwrap_or_else(Device::flex);
+        #[expect(clippy::expect_used, reason = "every network has parameters")]
+        let device = self.devices().into_iter().next().expect("parameters are on a device");
         let network = self.network();
         let batch: Vec<&Copies> = samples.iter().map(|sample| &sample.copies).collect();
         let inputs = plan.copies.tensors(&batch, plan.patch, &device);
