@@ -90,7 +90,8 @@ impl RegionTable {
             Some(declared) => declared.clone(),
             None => self.of(data_set).into_iter().flatten().collect(),
         };
-        let labels = case.labels([0; 3], case.shape())?.unwrap_or_default();
+        #[expect(clippy::expect_used, reason = "cases without a label map are left out before")]
+        let labels = case.labels([0; 3], case.shape())?.expect("a segmentation case has a label map");
         let mut found = vec![false; usize::from(u16::MAX) + 1];
         for label in labels {
             found[usize::from(label)] = true;

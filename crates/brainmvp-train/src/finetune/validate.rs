@@ -86,7 +86,8 @@ impl SegmentationJudge<'_> {
         let shape = case.shape();
         let config = SegmentationConfig::default();
         let metric = Metric::named("dice").ok_or_else(|| Error::Config("no metric 'dice'".to_owned()))?;
-        let labels = case.labels([0; 3], shape)?.unwrap_or_else(|| vec![0; shape.iter().product()]);
+        #[expect(clippy::expect_used, reason = "cases without a label map are left out before")]
+        let labels = case.labels([0; 3], shape)?.expect("a segmentation case has a label map");
         let values: Vec<BTreeSet<u16>> = self.regions.of(case.data_set());
         let spacing_mm = case.grid().affine.spacing_mm();
         let score = |(region, probabilities): (&BTreeSet<u16>, &Vec<f32>)| {
@@ -95,7 +96,8 @@ impl SegmentationJudge<'_> {
                 Mask::new(shape, &values.iter().map(|value| *value > 0.5).collect::<Vec<_>>())
             };
             let pair = MaskPair::new(mask(probabilities), mask(&truth), spacing_mm)?;
-            Ok(config.score(metric, &pair).value().unwrap_or(0.0))
+            #[expect(clippy::expect_used, reason = "the default rule for empty masks leaves nothing out")]
+            Ok(config.score(metric, &pair).value().expect("Dice has a value by the default rule"))
         };
         values.iter().zip(probabilities).map(score).collect()
     }
