@@ -59,7 +59,9 @@ fn dicom_becomes_bids_without_names() {
     // A second run without the key would give out numbers anew.
     place.run(&["convert", "heap", "--out", "study"]).fails(2, &["study", "not empty"]);
     place.run(&["convert", "heap", "--out", "study", "--key", "private/key.tsv"]).succeeds();
-    place.run(&["convert", "heap", "--out", "other", "--key", "other/key.tsv"]).fails(2, &["identifies patients"]);
+    place
+        .run(&["convert", "heap", "--out", "other", "--key", "other/key.tsv"])
+        .fails(2, &["identifies patients"]);
     place
         .run(&["index", "study", "--out", "cohort.json"])
         .succeeds()

@@ -160,6 +160,15 @@ fn classes_have_probabilities() {
         assert_eq!(head[2 + best], format!("p({})", cells[1]));
     }
     assert_eq!(csv.lines().count(), 5);
+
+    // A record without the probability of a class is no record of 0.
+    let path = place().path("classes/predictions.json");
+    let mut record = place().json("classes/predictions.json");
+    let class = record["settings"]["classes"][0].as_str().unwrap().to_owned();
+    record["cases"]["phantom-0001"]["classes"].as_object_mut().unwrap().remove(&class);
+    fs::write(&path, record.to_string()).unwrap();
+    predict("classifier", &["phantom/cohort.json"], "classes", &["--mirror", "--resume"])
+        .fails(2, &["predictions.json", "lacks the probability of a class"]);
     predict("classifier", &["phantom/cohort.json"], "c", &["--probabilities"]).fails(2, &["--probabilities"]);
 }
 

@@ -252,7 +252,11 @@ impl Bench {
         }
         let Some(json) = &self.json else { return Ok(()) };
         let found = if self.what == ALL { Some(found.into()) } else { found.remove(&self.what) };
-        save(json, &found.unwrap_or_default())
+        #[expect(
+            clippy::expect_used,
+            reason = "--what names something to measure, and all of it was measured"
+        )]
+        save(json, &found.expect("what was asked for was measured"))
     }
 
     /// What a child process does.

@@ -88,8 +88,12 @@ impl Classes<'_> {
             }
             ui.alert(format!("warning: left out: {found}"));
         }
-        let known = |name: &String| predictions.classes.iter().position(|class| class == name);
-        let labels: Vec<usize> = cases.iter().filter_map(|case| known(&case.truth)).collect();
+        #[expect(clippy::expect_used, reason = "`pairs` refuses cases of other classes")]
+        let place = |case: &Case| {
+            let place = predictions.classes.iter().position(|class| *class == case.truth);
+            place.expect("a class of the predictions")
+        };
+        let labels: Vec<usize> = cases.iter().map(place).collect();
         let count = predictions.classes.len();
         let all: Vec<usize> = (0..cases.len()).collect();
         let of = |drawn: &[usize]| {

@@ -32,7 +32,7 @@ impl LabelMaps {
     pub(super) fn of(folder: &Path) -> anyhow::Result<Self> {
         let (mut files, mut cases): (BTreeMap<String, Vec<PathBuf>>, Vec<String>) = Default::default();
         for path in entries(folder)? {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() {
                 if name == PROBABILITIES {
                     continue;

@@ -120,7 +120,8 @@ impl Subsets<'_> {
     /// The scores of a case with every set of its modalities, which are places in the network's channels.
     fn case(&self, cohort: &Cohort, case: &Case, progress: &Progress) -> Result<Vec<SubsetScores>, Failure> {
         let model = &self.predictor.model;
-        let label = case.label.as_deref().unwrap_or(Path::new(""));
+        #[expect(clippy::expect_used, reason = "`run` chooses cases with a label map")]
+        let label = case.label.as_deref().expect("a case with a label map");
         let truth = file::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;
         let regions = pairs_of_regions(&model.config.task.regions, cohort, case);
         let scratch = tempfile::tempdir().map_err(|e| Failure::Run(e.into()))?;

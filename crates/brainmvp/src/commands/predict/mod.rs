@@ -128,7 +128,7 @@ impl Predict {
         } else {
             for (case, predicted) in &record.cases {
                 let class = predicted.likeliest(&record.settings.classes);
-                ui.result(format!("{case}: {class} ({:.3})", predicted.classes.get(class).unwrap_or(&0.0)))?;
+                ui.result(format!("{case}: {class} ({:.3})", predicted.classes[class]))?;
             }
             ui.result(format!("{out}/predictions.csv: {done} predicted, {failed} left out"))?;
         }

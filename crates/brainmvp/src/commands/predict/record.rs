@@ -95,8 +95,18 @@ impl Record {
             Ok(found) if found.version != VERSION || found.settings != none.settings => {
                 refuse("its predictions are of another model or other settings; name another folder")
             }
+            Ok(found) if !found.has_all_classes() => {
+                refuse("a case of it lacks the probability of a class; name another folder")
+            }
             Ok(found) => Ok(Self { cases: found.cases, ..none }),
         }
+    }
+
+    /// Whether every case has a probability of every class.
+    fn has_all_classes(&self) -> bool {
+        let has =
+            |case: &Predicted| self.settings.classes.iter().all(|class| case.classes.contains_key(class));
+        self.cases.values().all(has)
     }
 
     /// Whether a case is there already, from the same files and complete.
@@ -120,7 +130,7 @@ impl Record {
         let head = ["case", "class"].into_iter().map(str::to_owned);
         writer.write_record(head.chain(classes.iter().map(|class| format!("p({class})"))))?;
         for (case, predicted) in &self.cases {
-            let probability = |class: &String| predicted.classes.get(class).copied().unwrap_or(0.0);
+            let probability = |class: &String| predicted.classes[class];
             let mut row = vec![case.clone(), predicted.likeliest(classes).to_owned()];
             row.extend(classes.iter().map(|class| probability(class).to_string()));
             writer.write_record(row)?;
@@ -133,7 +143,7 @@ impl Record {
 impl Predicted {
     /// The class of the highest probability, the first of equally high ones.
     pub(super) fn likeliest<'a>(&self, classes: &'a [String]) -> &'a str {
-        let probability = |class: &str| self.classes.get(class).copied().unwrap_or(0.0);
+        let probability = |class: &str| self.classes[class];
         let better = |best: &'a str, class: &'a String| {
             if probability(class) > probability(best) { class.as_str() } else { best }
         };
