@@ -61,7 +61,10 @@ fn frames_without_a_place_are_refused() {
         let scan = scan(&folder.join(name)).unwrap();
         let message = scan.refused[0].to_string();
         assert!(scan.series.is_empty());
-        assert!(message.contains("10 frames, of which 0 have a position; convert it with dcm2niix"), "{message}");
+        assert!(
+            message.contains("10 frames, of which 0 have a position; convert it with dcm2niix"),
+            "{message}"
+        );
     }
 }
 

@@ -182,7 +182,11 @@ fn what_is_refused_is_said() {
     refused("block.nrrd", &nrrd_with("type", "block", &voxels), "'block'");
     refused("space.nrrd", &nrrd_with("space", "scanner-xyz", &voxels), "left and right");
     refused("flat.nrrd", &nrrd_with("space directions", "(1,0,0) (2,0,0) (0,0,1)", &voxels), "span no space");
-    refused("vectors.nrrd", &nrrd_with("space directions", "(1,0,0) (0,1,0) (0,0", &voxels), "not a list of vectors");
+    refused(
+        "vectors.nrrd",
+        &nrrd_with("space directions", "(1,0,0) (0,1,0) (0,0", &voxels),
+        "not a list of vectors",
+    );
     refused("origin.nrrd", &nrrd_with("space origin", "(1,2)", &voxels), "not a list of vectors");
     refused(
         "colours.nrrd",
