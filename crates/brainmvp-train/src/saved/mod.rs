@@ -103,8 +103,8 @@ impl SavedNetwork {
         published::open(path, file, about)
     }
 
-    /// Writes a weights file or a PyTorch file, whole or not at all; returns the published names of what the published
-    /// network has and this one has not: it is as at the start of a training.
+    /// Writes a weights file or a PyTorch file, completely or not at all; returns the published names of the tensors
+    /// that only the published network has, which are freshly initialised.
     ///
     /// # Errors
     /// If the head is not whole, or the file cannot be written.

@@ -13,9 +13,10 @@ use crate::ui::Ui;
 
 /// Fine-tune a network for segmentation or classification with few labels
 ///
-/// The network begins with what pre-training has learnt, or anew. Training cases are seen twice, with the templates of
-/// pre-training in the place of some modalities; cases may lack any modality. Validation cases judge the network by whole
-/// cases, and the best weights are kept. An interrupted run goes on exactly where its last checkpoint was.
+/// The network starts from pre-trained weights, or from random ones. Each training patch is seen in two copies, in
+/// which some modalities are replaced by the templates of pre-training; cases may lack any modality. The network is
+/// validated on whole cases, and the best weights are kept. An interrupted run can be resumed exactly where its last
+/// checkpoint was.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

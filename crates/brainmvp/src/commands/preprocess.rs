@@ -78,7 +78,8 @@ pub(crate) struct Preprocess {
     /// Standard scale of each modality, as `brainmvp landmarks` learns it
     #[arg(long, value_name = "FILE")]
     landmarks: Option<PathBuf>,
-    /// What to cut away around the brain: as much on both sides, all there is, or nothing [default: symmetric]
+    /// How to crop around the brain: symmetrically about the centre of the volume, to the bounding box, or not at all
+    /// [default: symmetric]
     #[arg(long, value_parser = argument::choice(
         &[("symmetric", CropKind::Symmetric), ("bounding-box", CropKind::BoundingBox), ("none", CropKind::None)]))]
     crop: Option<CropKind>,

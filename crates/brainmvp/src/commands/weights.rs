@@ -163,7 +163,7 @@ fn write(saved: &SavedNetwork, out: &Path, format: Format, ui: &Ui) -> anyhow::R
     let filled = saved.write(out, format)?;
     if !filled.is_empty() {
         ui.note(format!(
-            "note: the published network has {} more, which pre-training does not use; filled as at the start of a training: {}",
+            "note: the published network has {} more, which pre-training does not use; they are freshly initialised: {}",
             counted(filled.len(), "tensor"),
             listed(filled.iter())
         ));
