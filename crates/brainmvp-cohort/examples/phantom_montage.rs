@@ -1,4 +1,4 @@
-//! Draws one phantom as a picture: a column a modality (MRA as a maximum projection), a row a plane.
+//! Draws a phantom: one column per modality (MRA as a maximum projection), one row per plane.
 //!
 //! ```text
 //! cargo run --release -p brainmvp-cohort --example phantom_montage -- montage.png size=192 disease=glioma case=3
@@ -64,7 +64,7 @@ fn montage(case: &PhantomCase) -> Picture {
     Picture::table(&rows.iter().map(|row| row.iter().collect()).collect::<Vec<_>>())
 }
 
-/// The middle of the lesion in the axial slice that holds most of it, or a little above the middle of the grid.
+/// The middle of the lesion in the axial slice that contains most of it, or a little above the middle of the grid.
 fn focus(case: &PhantomCase) -> [usize; 3] {
     let [nx, ny, nz] = case.label.shape();
     let lesion = |z: usize| {

@@ -12,7 +12,7 @@ use brainmvp_cohort::{Case, CaseId, Cohort, DataSet};
 use brainmvp_volume::nifti::{WriteOptions, write};
 use brainmvp_volume::{Affine, Grid, Modality, Volume};
 
-/// A cohort in the making: cases of 8 x 8 x 8 voxels, all sound until a test breaks one.
+/// A cohort under construction: cases of 8 x 8 x 8 voxels, all without faults until a test breaks one.
 struct Bench {
     folder: tempfile::TempDir,
     cohort: Cohort,
@@ -135,7 +135,7 @@ fn wrong_places() {
     let bench = Bench::new();
     let far = Affine::from_spacing([1.0; 3], [200.0; 3]);
     bench.expect("b_t2.nii.gz", &placed(image(5), far), &[Kind::NoOverlap]);
-    // A little off, or another resolution: preprocessing resamples.
+    // Slightly displaced, or with another resolution: preprocessing resamples.
     let near = Affine::from_spacing([1.0; 3], [-4.0, -4.0, -3.5]);
     bench.expect("b_t2.nii.gz", &placed(image(5), near), &[Kind::GridsDiffer]);
     let noise = Affine::from_spacing([1.00001; 3], [-4.0, -4.0, -4.00005]);
@@ -161,7 +161,7 @@ fn wrong_labels() {
     // The header was lost: the same shape on the other side of the world's origin.
     let lost = Affine::from_rows([[-1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
     bench.expect("b_seg.nii.gz", &placed(map(1.0), lost), &[Kind::LabelPlacement]);
-    // Its own grid is no fault where it covers the images, and one where its labels lie outside.
+    // A grid of its own is no fault if it covers the images, but is one if labels lie outside.
     let half = Grid::new([4, 8, 8], Affine::from_spacing([1.0; 3], [-4.0; 3]));
     let other = |grid: Grid| Volume::new(grid, (0..256).map(|i| f32::from(i % 2 == 0)).collect());
     bench.expect("b_seg.nii.gz", &other(half), &[Kind::LabelGrid]);

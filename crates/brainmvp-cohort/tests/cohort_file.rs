@@ -1,4 +1,4 @@
-//! `cohort.json`: its exact text, its way there and back, and what it refuses.
+//! `cohort.json`: its exact text, writing and reading it, and what is refused.
 
 // The functions that tests share are tests too.
 #![allow(clippy::unwrap_used)]
@@ -97,7 +97,7 @@ fn it_may_lie_elsewhere_than_the_data() {
     example(&data).save(&file).unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.contains(r#""adc": "../../data/a.nii""#), "{text}");
-    // Moved as a whole, it still finds its data.
+    // After the whole folder has moved, it still finds its data.
     let moved = tempfile::tempdir().unwrap();
     let target = moved.path().join("all");
     std::fs::rename(folder.path(), &target).unwrap();

@@ -373,7 +373,7 @@ fn lists_with_classes_channels_and_faults() {
     for part in ["none.nii: no such file", "1 image files for 2 channels", "neither a path"] {
         assert!(reasons.iter().any(|reason| reason.contains(part)), "{part}: {reasons:?}");
     }
-    // Elsewhere: one message, not one a case.
+    // Files that are all elsewhere give one message, not one per case.
     let options = IndexOptions { base_dir: Some(PathBuf::from("/nowhere")), ..options };
     assert!(index(folder.path(), "monai", &options).unwrap_err().to_string().contains("--base-dir"));
 }

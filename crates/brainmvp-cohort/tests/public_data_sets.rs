@@ -1,4 +1,4 @@
-//! Every data set of the paper as it is downloaded: generated trees with the exact names, and their traps.
+//! Every data set of the paper as downloaded: generated trees with the exact names, and their traps.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use brainmvp_cohort::{Case, LabelScheme, PUBLIC_DATA_SETS, Purpose, Split, publi
 use brainmvp_volume::Modality::{self, Adc, Dwi, Flair, Mra, Pd, T1, T1c, T2};
 use tempfile::TempDir;
 
-/// Files; what stands behind `=` is their text.
+/// Files; the text after `=` is their content.
 fn tree(files: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in files {

@@ -1,4 +1,4 @@
-//! Pixels and files packed in every way, and damaged.
+//! Pixels and files compressed in every way, and damaged ones.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -46,14 +46,14 @@ fn rle_frames_are_unpacked() {
 fn lossless_jpeg_is_unpacked() {
     let slices = Slices { syntax: uids::JPEG_LOSSLESS_SV1, ..Slices::default() };
     let folder = tempdir().unwrap();
-    // Slice 3, packed by another program.
+    // Slice 3, compressed by another program.
     let packed = include_bytes!("data/lossless.jpg");
     slices.write(folder.path(), 3, vec![fragments(vec![packed.to_vec()])]);
     let volume = only_series(folder.path()).volumes().unwrap().remove(0).read().unwrap();
     for (row, column) in [(0, 0), (1, 4), (3, 5)] {
         assert_eq!(volume.at([column, SHAPE[1] - 1 - row, 0]), f32::from(stored(3, row, column)));
     }
-    // An image of another size is no image of the series.
+    // An image with another size does not belong to the series.
     slices.write(
         folder.path(),
         3,
@@ -71,7 +71,7 @@ fn lossless_jpeg_is_unpacked() {
 #[test]
 fn jpeg_2000_is_unpacked() {
     let folder = tempdir().unwrap();
-    // Slice 3, signed, packed by another program.
+    // Slice 3, signed, compressed by another program.
     let packed = include_bytes!("data/lossless.j2k").to_vec();
     for (series, syntax) in [("1.2.3.1", uids::JPEG2000_LOSSLESS), ("1.2.3.2", uids::JPEG2000)] {
         let slices = Slices { series, syntax, ..Slices::default() };
@@ -132,7 +132,7 @@ fn deflated(z: usize) -> Vec<u8> {
     packer.finish().unwrap()
 }
 
-/// All that can be done with a file, whatever is in it.
+/// Everything that can be done with a file, whatever is in it.
 fn everything(folder: &Path) {
     for series in scan(folder).unwrap().series {
         for volume in series.volumes().into_iter().flatten() {
@@ -166,7 +166,7 @@ fn originals() -> Vec<Vec<u8>> {
     files
 }
 
-/// Small real files, where they are.
+/// Small real files, if they are available.
 fn real_files() -> Vec<std::path::PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let data = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, std::path::PathBuf::from);

@@ -1,4 +1,4 @@
-//! Files of real scanners, beside what dcm2niix makes of them.
+//! Files of real scanners, compared with dcm2niix's results.
 //!
 //! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use brainmvp_dicom::{Series, scan};
 use brainmvp_volume::{Modality, Volume, nifti};
 
-/// The folder of the files, or `None` with a line where it is absent.
+/// The folder of the files, or `None` with a message if it is absent.
 fn data(name: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let path = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from).join("dicom").join(name);

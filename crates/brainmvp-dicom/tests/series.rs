@@ -311,7 +311,7 @@ fn a_scaling_or_count_that_is_no_number_is_refused() {
         assert!(found.series.is_empty());
         assert!(found.refused[0].to_string().contains(reason), "{:?}", found.refused);
     }
-    // An empty value is none.
+    // An empty value counts as absent.
     let folder = tempdir().unwrap();
     Slices::default().write(folder.path(), 0, vec![text(tags::RESCALE_SLOPE, VR::DS, "")]);
     assert_eq!(scan(folder.path()).unwrap().series.len(), 1);

@@ -1,4 +1,4 @@
-//! How long it takes to score a brain tumour of three nested regions at 240 x 240 x 155: HD95 alone, and all metrics;
+//! Times the scoring of a brain tumour with three nested regions at 240 x 240 x 155: HD95 alone, and all metrics;
 //! with the usual small errors, with far false positives, and with a prediction elsewhere. `cargo bench -p
 //! brainmvp-metrics`.
 

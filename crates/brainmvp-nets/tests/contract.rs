@@ -1,4 +1,4 @@
-//! What every network must keep to.
+//! The contract that every network must satisfy.
 
 #![allow(clippy::unwrap_used)] // that is how a test fails
 
@@ -55,7 +55,7 @@ fn values(module: &impl Module) -> BTreeMap<String, TensorData> {
     all
 }
 
-/// Every parameter, but buffers, has a gradient, and no gradient is zero throughout.
+/// Every parameter, except buffers, has a gradient, and no gradient is all zeros.
 fn assert_gradients_everywhere(module: &impl Module, gradients: &Gradients) {
     let mut reached = BTreeSet::new();
     weights::visit_gradients(module, gradients, |entry, data| {
@@ -146,7 +146,7 @@ fn weights_come_back_as_they_were() {
     }
 }
 
-/// Every parameter has its own key and goes there and back.
+/// Every parameter has its own key, and survives conversion in both directions.
 #[test]
 fn published_keys_are_those_of_the_state_dicts() {
     let device = Device::flex();

@@ -194,7 +194,7 @@ fn published_networks_are_recognised_and_written_as_they_were() {
         assert_eq!((taken.missing.len(), taken.unused.len()), (0, idle), "{keys}");
         let whole = weights::complete(&network, head, &taken.weights, &taken.unused).unwrap();
         assert!(whole.tensors == tensors && whole.filled.is_empty(), "{keys}");
-        // Without what lies idle, names and shapes are still those that PyTorch asks for.
+        // Without the idle tensors, names and shapes are still those that PyTorch expects.
         let filled = weights::complete(&network, head, &taken.weights, &StateDict::new()).unwrap();
         assert_eq!(filled.filled.len(), idle);
         let shapes_of = |tensors: &StateDict| -> Vec<(String, Vec<usize>)> {

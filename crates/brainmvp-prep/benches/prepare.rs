@@ -1,6 +1,6 @@
-//! How long one volume takes from its file to [0, 1], step by step and as a whole: a raw clinical one (0.9 x 0.9 x
-//! 5.5 mm, oblique) and a registered one (240 x 240 x 155 at 1 mm). The skull stays on in these; the last two are how
-//! long it takes to find a brain and a bias field in the raw one. `cargo bench -p brainmvp-prep`.
+//! Times one volume from its file to [0, 1], step by step and as a whole: a raw clinical one (0.9 x 0.9 x
+//! 5.5 mm, oblique) and a registered one (240 x 240 x 155 at 1 mm). The skull stays on in these; the last two
+//! benchmarks find the brain and the bias field in the raw one. `cargo bench -p brainmvp-prep`.
 
 #![allow(clippy::expect_used, missing_docs)]
 

@@ -1,4 +1,4 @@
-//! Shading found and taken away: laid over phantoms everywhere, in a real head where its files are.
+//! Finds and removes shading: applied to phantoms, and in a real head if its files are available.
 //!
 //! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
 
@@ -38,7 +38,7 @@ fn what_is_laid_over_a_phantom_is_found() {
     let case = draw_subject(&config, 0).render();
     for (modality, image) in &case.images {
         let inside = |v: usize| case.brain_mask.voxels()[v] > 0;
-        // A phantom has shading of its own: only what was laid over it is known.
+        // A phantom has shading of its own: only the added one is known.
         let (worse, known) = shaded(image, 40.0);
         let own = find_bias_field(image, inside).unwrap().on_grid(image.grid());
         let found = find_bias_field(&worse, inside).unwrap().on_grid(image.grid());

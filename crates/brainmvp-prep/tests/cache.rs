@@ -1,4 +1,4 @@
-//! The cache: what is written is what is read, and damage is an error.
+//! The cache: reading returns what was written, and damage is an error.
 
 #![allow(clippy::unwrap_used)]
 

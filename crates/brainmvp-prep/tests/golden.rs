@@ -2,7 +2,7 @@
 //!
 //! The reference is read from `$BRAINMVP_GOLDEN` (default `../shared/golden` beside the repository), the real files
 //! from `$BRAINMVP_TEST_DATA` (default `../shared/data`). Copies of the oblique file and every second voxel of its
-//! results stand in `tests/golden`, so a part of this test runs everywhere.
+//! results are in `tests/golden`, so a part of this test runs everywhere.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
@@ -33,7 +33,7 @@ fn folder(variable: &str, default: &str) -> Option<PathBuf> {
     folder.is_dir().then_some(folder)
 }
 
-/// The settings that the reference was computed with, of which single steps are run.
+/// The settings that the reference was computed with; single steps are run with them.
 fn config(step: &str) -> PrepConfig {
     PrepConfig { steps: vec![step.to_owned()], crop: CropKind::BoundingBox, ..PrepConfig::default() }
 }

@@ -14,7 +14,7 @@ use brainmvp_volume::nifti;
 
 const CASES: usize = 12;
 
-/// Brains of which each was scanned with another receiver: a power of the signal, then a factor.
+/// Brains that were each scanned with another receiver: a power of the signal, then a factor.
 fn cohort(folder: &Path) -> Cohort {
     let config = PhantomConfig {
         cases: CASES,
@@ -52,7 +52,7 @@ fn prepared(cohort: &Cohort, folder: &Path, intensity: Intensity, landmarks: Opt
     Cache::open(folder).unwrap()
 }
 
-/// How much the same quantile of the brain differs from test case to test case: the mean over quantiles of the standard deviation
+/// How much the same quantile of the brain differs between test cases: the mean over quantiles of the standard deviation
 /// over cases, as a share of the range from the lowest to the highest quantile.
 fn spread(cache: &Cache, modality: Modality) -> f64 {
     const QUANTILES: [f64; 9] = [0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85];

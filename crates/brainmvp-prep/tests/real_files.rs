@@ -70,7 +70,7 @@ fn real_cases_become_a_cache() {
             let crop = facts.provenance.iter().find(|record| record.step == "crop").unwrap();
             &crop.did
         });
-        // The middle of the cropped volume lies where the middle of the whole one lay.
+        // The middle of the cropped volume is that of the whole one.
         let middle = |grid: Grid| grid.affine.to_world(grid.shape.map(|n| (n - 1) as f64 / 2.0));
         let (cropped, whole) = (middle(Grid::from(&facts.grid)), middle(Grid::from(&facts.uncropped)));
         assert!((0..3).all(|axis| (cropped[axis] - whole[axis]).abs() < 1e-6), "{cropped:?} {whole:?}");

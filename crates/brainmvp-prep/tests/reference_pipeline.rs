@@ -1,8 +1,8 @@
-//! A raw clinical case, prepared for the space of an atlas, beside what a known pipeline made of it.
+//! A raw clinical case, prepared in the space of an atlas, compared with the result of a known pipeline.
 //!
 //! That pipeline registered T1c to another copy of the atlas, with its head, and took each image through up to three
-//! interpolations, one of them onto the thick slices of T1c. What its own transforms give with one interpolation is
-//! therefore the most that can be asked of ours.
+//! interpolations, one of them onto the thick slices of T1c. The best that can be expected of our program is therefore
+//! what the pipeline's own transforms give with one interpolation.
 //!
 //! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
 

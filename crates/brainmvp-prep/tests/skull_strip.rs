@@ -1,4 +1,4 @@
-//! Brains found in whole heads: phantoms everywhere, real heads where their files are.
+//! Brains found in whole heads: phantoms, and real heads if their files are available.
 //!
 //! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
 
@@ -39,7 +39,7 @@ fn phantoms_of_either_contrast() {
         let found = find_brain(&[image], &BrainPrior::built_in()).unwrap();
         let dice = dice(&found.mask, &case.brain_mask);
         println!("{modality}: Dice {dice:.3}, {:.0} ml", found.volume_ml);
-        // Much fluid and a dark skull around a small brain: the border lies between them.
+        // There is much fluid and a dark skull around a small brain: the border is between them.
         assert!(dice > 0.86, "{modality}: Dice {dice}");
     }
 }
@@ -67,7 +67,7 @@ fn the_step_does_what_it_is_told() {
     assert_eq!((did["mask"].as_str(), did["from"].as_array().unwrap().len()), (Some("found"), 2));
     assert!((1200.0..2100.0).contains(&did["volume_ml"].as_f64().unwrap()), "{did}");
     assert_eq!(found.images[&T1].voxels()[0], 0.0);
-    // What is stripped already stays, and so does everything with 'none'.
+    // Stripped images stay as they are, and so does everything with 'none'.
     assert_eq!(run(found, SkullStrip::Auto).unwrap().1["mask"], "given");
     let (left, _) = run(case(None), SkullStrip::None).unwrap();
     assert!(left.images == rendered.images);
@@ -75,7 +75,7 @@ fn the_step_does_what_it_is_told() {
     assert_eq!((did["mask"].as_str(), did["plausible"].as_bool()), (Some("given"), Some(true)));
     let error = run(case(None), SkullStrip::Mask).unwrap_err().to_string();
     assert!(error.contains("no brain mask"), "{error}");
-    // A mask of next to nothing is kept, and a person is told.
+    // A nearly empty mask is kept, with a warning.
     let mut little = rendered.brain_mask.clone();
     let last = little.voxels().iter().rposition(|v| *v > 0).unwrap();
     little.voxels_mut()[..last].fill(0);
@@ -89,14 +89,14 @@ fn the_step_does_what_it_is_told() {
             .zip(rendered.brain_mask.voxels())
             .for_each(|(v, m)| *v *= f32::from(*m));
     }
-    // A map whose background the scanner set to 0 says nothing of the other images.
+    // A map whose background the scanner set to 0 says nothing about the other images.
     let map = stripped.images[&T1].clone();
     let mut heads = case(None);
     heads.images.insert(Adc, map);
     let (found, did) = run(heads, SkullStrip::Auto).unwrap();
     assert_eq!((did["mask"].as_str(), did["from"].as_array().unwrap().len()), (Some("found"), 2));
     assert_eq!(found.images[&T1].voxels()[0], 0.0);
-    // Of a stripped and a whole image, the stripped one shows the other where the brain is.
+    // A stripped image provides the mask for one that is not.
     let mut mixed = stripped.clone();
     mixed.images.insert(T2, rendered.images[&T2].clone());
     let (mixed, did) = run(mixed, SkullStrip::Auto).unwrap();
@@ -120,7 +120,7 @@ fn the_step_does_what_it_is_told() {
 #[test]
 fn a_brain_of_no_size_ends_the_case() {
     let mut rendered = draw_subject(&PhantomConfig { size: 48, ..heads() }, 0).render();
-    // The same head at a eighth of its volume: the header of a file is wrong.
+    // The same head with an eighth of its volume, because the header of a file is wrong.
     let images: BTreeMap<_, _> = std::mem::take(&mut rendered.images)
         .into_iter()
         .map(|(modality, image)| {

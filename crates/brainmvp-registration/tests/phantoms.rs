@@ -1,4 +1,4 @@
-//! Phantoms, whose images lie exactly on each other: a known transform must be found again.
+//! Phantoms, whose images are exactly aligned: a known transform must be recovered.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
@@ -23,7 +23,7 @@ fn images(index: usize, head: Head) -> BTreeMap<Modality, Volume> {
 static WHOLE: LazyLock<BTreeMap<Modality, Volume>> = LazyLock::new(|| images(0, Head::Whole));
 static STRIPPED: LazyLock<BTreeMap<Modality, Volume>> = LazyLock::new(|| images(0, Head::Stripped));
 
-/// Rotations all over and shifts up to 60 mm.
+/// Arbitrary rotations, and shifts up to 60 mm.
 fn far_away(i: usize) -> Transform {
     let turn = |k: usize| (((i + 1) * k * 37 + 13 * k) % 360) as f64;
     let rotate = |degrees: f64, p: usize, q: usize| {
@@ -45,7 +45,7 @@ fn apart(found: &Transform, truth: &Transform) -> f64 {
     places.map(|place| found.distance_mm(truth, place)).fold(0.0, f64::max)
 }
 
-/// Registers `moving`, put where `far` takes it, to `fixed` and returns how far the result is from the truth.
+/// Registers `moving`, displaced by `far`, to `fixed` and returns how far the result is from the truth.
 #[track_caller]
 fn missed_by(fixed: &Volume, moving: &Volume, far: &Transform, motion: Motion) -> f64 {
     let moved = far.move_volume(moving.clone()).unwrap();
@@ -70,7 +70,7 @@ fn any_start_and_contrast_is_found_to_half_a_millimetre() {
 
 #[test]
 fn headers_turned_by_right_angles_are_seen_through() {
-    // The header claims that the axes run elsewhere than they do.
+    // The header claims wrong directions of the axes.
     for rows in [
         [[0.0, -1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]],
         [[-1.0, 0.0, 0.0, 10.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]],
@@ -100,7 +100,7 @@ fn scales_and_shears_are_found() {
     let stretch =
         Transform::from_rows([[1.1, 0.03, 0.0, 5.0], [0.0, 0.95, -0.04, 2.0], [0.02, 0.0, 1.05, -7.0]]);
     let mm = missed_by(&WHOLE[&T1], &WHOLE[&T2], &far_away(3).after(&stretch), Motion::Affine);
-    // A quarter of a voxel at the ends of the brain: twelve parameters are less sure than six.
+    // A quarter of a voxel at the ends of the brain: twelve parameters are less certain than six.
     assert!(mm < 0.75, "{mm}");
 }
 
@@ -135,7 +135,7 @@ fn what_cannot_be_right_is_refused() {
     let noise = Volume::new(grid, (0..grid.len()).map(scramble).collect());
     let result = register(&head, &Pyramid::new(&noise).unwrap(), &Options::default());
     assert!(matches!(result, Err(Error::Failed { .. })), "{result:?}");
-    // A head of half the size is no head.
+    // A head of half the size is not a head.
     let small = Transform::from_rows([[0.5, 0.0, 0.0, 0.0], [0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0]]);
     let small = Pyramid::new(&small.move_volume(WHOLE[&T2].clone()).unwrap()).unwrap();
     let options = Options { motion: Motion::Affine, ..Options::default() };

@@ -1,4 +1,4 @@
-//! A patient's four raw series, and the atlas SRI24, against the transforms of a known pipeline.
+//! A patient's four raw series, and the atlas SRI24, compared with the transforms of a known pipeline.
 //!
 //! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
 
@@ -10,7 +10,7 @@ use std::time::Instant;
 use brainmvp_registration::{Motion, Options, Pyramid, Registration, Transform, register};
 use brainmvp_volume::{Volume, nifti};
 
-/// A folder of the real data, or `None` with a line where it is absent.
+/// A folder of the real data, or `None` with a message if it is absent.
 fn folder(name: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let folder = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from).join(name);
@@ -35,7 +35,7 @@ fn error(found: &Transform, truth: &Transform, surface: &[[f64; 3]]) -> (f64, f6
     (back.rotation_deg(), mm)
 }
 
-/// Voxels of the mask with one outside beside them, in mm.
+/// Voxels of the mask next to one outside, in mm.
 fn surface(mask: &Volume) -> Vec<[f64; 3]> {
     let grid = mask.grid();
     let inside = |voxel: [usize; 3]| mask.at(voxel) > 0.0;
@@ -96,7 +96,7 @@ fn registrations_of_four_series_agree_with_each_other() {
     }
     let mean = |mm: &[f64]| mm.iter().sum::<f64>() / mm.len() as f64;
     let (back, around) = (mean(&back), mean(&around));
-    println!("there and back {back:.3} mm, by way of a third series {around:.3} mm");
+    println!("there and back {back:.3} mm, via a third series {around:.3} mm");
     assert!(back < 0.3 && around < 0.8, "{back} {around}");
 }
 
@@ -112,8 +112,8 @@ fn a_raw_series_goes_to_the_atlas_as_with_niftyreg() {
         let found = timed(&fixed, &moving, motion);
         let (degrees, mm) = error(&found.transform, &truth, &surface);
         println!("{motion:?}: {degrees:.3} degrees, {mm:.3} mm, scales {:?}", found.transform.scales());
-        // Not nearer: the reference is of a registration to SRI24 with its head. NiftyReg itself, given the stripped
-        // one, ends as far from it. See docs/measurements.md.
+        // No closer: the reference was registered to SRI24 with its head. NiftyReg itself, given the stripped one, ends
+        // as far from it. See docs/measurements.md.
         assert!(degrees < 3.0 && mm < 9.0, "{motion:?}: {degrees} degrees, {mm} mm");
     }
 }

@@ -100,7 +100,7 @@ fn sform_before_qform_before_spacing() {
         made.set(SFORM_CODE, &[4.0]).set(SROW_X, rows.as_flattened());
         assert_eq!(affine(&made), Affine::from_rows(rows));
 
-        // An sform without a volume is none.
+        // A degenerate sform is ignored.
         made.set(SROW_X, &[0.0; 12]);
         assert!(affine(&made).close_to(&turned, 1e-6));
         made.set(QUATERN_B, &[f64::NAN, 0.0, 0.0]);
@@ -127,7 +127,7 @@ fn units_become_millimetres() {
         (1.0, SpatialUnits::Metre, 1000.0),
         (2.0, SpatialUnits::Millimetre, 1.0),
         (3.0, SpatialUnits::Micrometre, 0.001),
-        // The unit of time stands in the bits above.
+        // The unit of time is in the higher bits.
         (2.0 + 8.0, SpatialUnits::Millimetre, 1.0),
     ];
     for (code, units, mm) in cases {

@@ -1,4 +1,4 @@
-//! Odd but real files: each is read right or refused with its reason.
+//! Unusual real files: each is read correctly or refused with the reason.
 //!
 //! Reads `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
 
@@ -142,7 +142,7 @@ fn voxels_equal_those_of_an_independent_reader() {
         let oracle = oracle.into_volume();
         let rank = oracle.dim().len();
         let [nx, ny, nz] = volume.shape();
-        // A step that is prime to the sizes meets voxels all over a large volume.
+        // A step that is prime to the sizes reaches voxels all over a large volume.
         for offset in (0..nx * ny * nz).step_by(if nx * ny * nz > 100_000 { 97 } else { 1 }) {
             let [x, y, z] = volume.grid().voxel(offset).map(|index| index as u16);
             let index = [x, y, z, 0, 0, 0, 0];

@@ -1,4 +1,4 @@
-//! MGH and NRRD files made byte by byte here: what they hold, and what is refused.
+//! MGH and NRRD files made byte by byte: what they contain, and what is refused.
 
 #![allow(clippy::unwrap_used)]
 
@@ -204,7 +204,7 @@ fn what_is_refused_is_said() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Whatever is changed, the reader ends with a volume or with words.
+    /// Whatever is changed, the reader returns a volume or an error.
     #[test]
     fn damaged_files_never_panic(
         places in prop::collection::vec((0_usize..600, any::<u8>()), 1..6),

@@ -61,7 +61,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// The same cases on every run, and no file of failures left behind.
+/// The same cases in every run, and no file of failures.
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,
@@ -89,7 +89,7 @@ proptest! {
         prop_assert!(header.description.len() < 80);
         prop_assert_eq!(read.shape(), volume.shape());
         prop_assert!(read.grid().affine.close_to(&volume.grid().affine, 1e-4));
-        // Values that do not fit an integer type are spread over its range: half a step is lost at most.
+        // Values that do not fit an integer type are scaled to its range: at most half a step is lost.
         let steps = if datatype.size() == 1 { 255.0 } else { 65535.0 };
         let exact = matches!(datatype, Datatype::F32 | Datatype::F64);
         let tolerance = if exact { 0.0 } else { 2e4 / steps * 0.51 + 0.01 };
@@ -162,7 +162,7 @@ proptest! {
         upright in grid(12), shear in prop_oneof![Just(0.0), -0.4..0.4_f64],
         slopes in uniform3(-3.0..3.0_f64), spacing in uniform3(0.4..4.0_f64)
     ) {
-        // A tilted gantry shears the volume: no axis by axis way then.
+        // A tilted gantry shears the volume, so it cannot be resampled axis by axis.
         let tilt = Affine::from_rows([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, shear, 0.0], [0.0, 0.0, 1.0, 0.0]]);
         let source = Grid::new(upright.shape, upright.affine.after(&tilt));
         let ramp = |grid: &Grid, offset: usize| {
@@ -226,7 +226,7 @@ proptest! {
             let general = onto_grid(&volume, &target, interpolation, f32::NAN);
             for offset in 0..target.len() {
                 let index = map.to_world(target.voxel(offset).map(|index| index as f64));
-                // Of two equally near voxels, rounding may take the other.
+                // Of two equally near voxels, rounding may choose the other.
                 let tie = index.iter().any(|index| (index.rem_euclid(1.0) - 0.5).abs() < 1e-6);
                 let (a, b) = (spaced.voxels()[offset], general.voxels()[offset]);
                 prop_assert!(b.is_nan() || tie || (a - b).abs() < 0.1, "{:?}: {} and {}", index, a, b);
@@ -281,7 +281,7 @@ proptest! {
                 bytes.truncate(cut.index(bytes.len()));
             }
         };
-        // Damage under the compression and to it.
+        // Damage to the content and to the compression.
         if pack {
             std::fs::write(&path, gzip(&{ let mut inner = bytes.clone(); damage(&mut inner); inner })).unwrap();
             read_all_ways(&path);
@@ -334,7 +334,7 @@ fn a_file_can_be_placed_as_another_one_to_the_bit() {
     let grid = Grid::new([3, 4, 2], Affine::from_rows(rows));
     let first = folder.path().join("first.nii");
     nifti::write(&first, &Volume::filled(grid, 1.5), WriteOptions::default()).unwrap();
-    // Codes, voxel sizes and quaternion that do not follow from the affine: another program has its reasons.
+    // Codes, voxel sizes and quaternion that do not follow from the affine, as another program may write them.
     let mut bytes = std::fs::read(&first).unwrap();
     bytes[252..256].copy_from_slice(&[3, 0, 4, 0]);
     bytes[76..80].copy_from_slice(&(-1.0_f32).to_le_bytes());
@@ -347,7 +347,7 @@ fn a_file_can_be_placed_as_another_one_to_the_bit() {
     let written = nifti::read_header(&second).unwrap();
     assert_eq!((&written.grid, &written.geometry), (&header.grid, &header.geometry));
     assert_eq!(written.geometry.codes(), [3, 4]);
-    // From the voxel sizes to the end of the matrix all bytes are the same, but for scaling and text.
+    // From the voxel sizes to the end of the matrix all bytes are the same, except for scaling and text.
     let copy = std::fs::read(&second).unwrap();
     assert_eq!((&copy[76..108], &copy[252..328]), (&bytes[76..108], &bytes[252..328]));
 }

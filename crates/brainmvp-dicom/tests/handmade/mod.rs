@@ -1,4 +1,4 @@
-//! DICOM files made by hand, with what a test needs to vary.
+//! DICOM files made by hand, with the parameters that tests vary.
 
 #![allow(clippy::unwrap_used, dead_code)]
 
@@ -45,7 +45,7 @@ pub(crate) fn stored(z: usize, row: usize, column: usize) -> i16 {
 }
 
 impl Slices {
-    /// Slice `z`; elements are put over what is there.
+    /// Slice `z`; `more` elements replace the existing ones.
     pub(crate) fn slice(&self, z: usize, more: Vec<DataElement<InMemDicomObject>>) -> InMemDicomObject {
         let [a, b, c, d, e, f] = self.orientation;
         let normal = [b * f - c * e, c * d - a * f, a * e - b * d];
@@ -99,7 +99,7 @@ impl Slices {
         object
     }
 
-    /// Writes slice `z` below a folder, under a name that says nothing of its place.
+    /// Writes slice `z` below a folder, under a name that does not show its position.
     pub(crate) fn write(&self, folder: &Path, z: usize, more: Vec<DataElement<InMemDicomObject>>) -> PathBuf {
         let path = folder.join(format!("{}-{}", self.series, (z * 7 + 3) % 100));
         write(self.slice(z, more), self.syntax, &path);
@@ -113,7 +113,7 @@ pub(crate) fn write(object: InMemDicomObject, syntax: &str, path: &Path) {
     object.with_meta(meta).unwrap().write_to_file(path).unwrap();
 }
 
-/// Pixels as fragments, one a frame.
+/// Pixels as fragments, one per frame.
 pub(crate) fn fragments(frames: Vec<Vec<u8>>) -> DataElement<InMemDicomObject> {
     let sequence = PixelFragmentSequence::new_fragments(frames);
     DataElement::new(tags::PIXEL_DATA, VR::OB, Value::from(sequence))

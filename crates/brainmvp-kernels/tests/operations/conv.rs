@@ -59,7 +59,7 @@ fn matches_burn_where_channels_are_many() {
     check([1, 11, 10, 13, 64], 32, 3, 1);
 }
 
-/// An image has no gradient, a frozen weight neither; the other's is what it is where both have one.
+/// An image has no gradient, and neither has a frozen weight; the other's gradient is the same as if both had one.
 #[test]
 fn only_tracked_inputs_have_gradients() {
     let device = Device::flex().autodiff();

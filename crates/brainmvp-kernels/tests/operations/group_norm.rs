@@ -39,7 +39,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn matches_burn(
-        // Of two voxels nothing but rounding is left in the gradient.
+        // With two voxels only rounding is left in the gradient.
         (batch, d, h, w) in (1usize..4, 1usize..6, 1usize..6, 4usize..9),
         (groups, width) in (1usize..9, 1usize..20),
         activation in prop_oneof![
@@ -75,7 +75,7 @@ fn moments_far_from_zero() {
     assert_close(&far, &exact, "normalised values far from zero");
 }
 
-/// With a convolution before or after, where nothing between the two is kept.
+/// With a convolution before or after, where the values between the two are not stored.
 #[test]
 fn norms_and_convolutions_are_those_one_after_the_other() {
     let (shape, outputs) = ([2, 3, 5, 4, 6], 7);

@@ -24,7 +24,7 @@ fn check([batch, rows, inputs, outputs]: [usize; 4], pairs: &[(Layer, Layer)]) {
 
 const PAIRS: [(Layer, Layer); 2] = [(ops::linear, plain), (linear_onto_itself, plain_onto_itself)];
 
-/// Onto something that the layer's own gradient reaches as well.
+/// Added to a tensor that the layer's own gradient reaches as well.
 fn linear_onto_itself(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<3> {
     ops::linear_onto(onto(&x, &weight), x, weight, bias)
 }

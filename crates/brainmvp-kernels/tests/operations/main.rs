@@ -1,4 +1,4 @@
-//! The kernels against the same operations in Burn's own terms, over sizes that are multiples of nothing.
+//! Compares the kernels with the same operations written with Burn's own, for odd sizes.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +14,7 @@ mod mlp;
 mod norm;
 mod patch;
 
-/// Values in [-1, 1) that depend on the place only.
+/// Values in [-1, 1) that depend only on the index.
 fn values(count: usize, salt: usize) -> Vec<f32> {
     (0..count as u32)
         .map(|i| {

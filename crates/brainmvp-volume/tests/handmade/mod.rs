@@ -1,4 +1,4 @@
-//! NIfTI bytes put together by hand, with the offsets of `nifti1.h` and `nifti2.h` written out once more.
+//! NIfTI bytes made by hand, with the offsets of `nifti1.h` and `nifti2.h` written out independently.
 
 #![allow(dead_code, reason = "each test file uses some of the fields")]
 
