@@ -2,8 +2,7 @@
 //!
 //! The rules are tried in order, and the first one that applies decides. The time limits are those of brain protocols
 //! at 1.5 and 3 T: T1 by spin echo has TE up to 30 ms and TR up to 1200 ms; T2 has TE from 60 ms; FLAIR nulls fluid
-//! with
-//! TI from 1500 ms; gradient echoes of a few ms, with or without inversion, are T1.
+//! with TI from 1500 ms; gradient echoes of a few ms, with or without inversion, are T1.
 
 use brainmvp_volume::{Aliases, Modality, Role};
 

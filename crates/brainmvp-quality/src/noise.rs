@@ -12,9 +12,8 @@ const MEDIAN_OF_NORMAL: f64 = 0.674_489_75;
 ///
 /// The median absolute deviation of the finest diagonal Haar wavelet coefficients, over blocks of 2 x 2 x 2 voxels that
 /// are inside, in the half of them in which the image changes least (Coupé et al., Robust Rician noise estimation for
-/// MR
-/// images, Medical Image Analysis 14, 2010, sections 2.2 and 2.3; their correction for Rician noise is left out, as it
-/// is below 2 % in tissue with an SNR of 5). Air is not needed, so stripped images can be measured. Noise that was
+/// MR images, Medical Image Analysis 14, 2010, sections 2.2 and 2.3; their correction for Rician noise is left out, as
+/// it is below 2 % in tissue with an SNR of 5). Air is not needed, so stripped images can be measured. Noise that was
 /// smoothed by interpolation or a filter counts only as far as it is still visible.
 pub fn noise_deviation(image: &Volume, inside: &[bool]) -> Option<f64> {
     let blocks = Blocks::of(image, inside);

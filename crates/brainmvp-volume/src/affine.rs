@@ -80,12 +80,12 @@ impl Affine {
         self.0.iter().zip(other.0.iter()).all(|(a, b)| (a - b).abs() <= tolerance)
     }
 
-    /// Whether every entry is finite and the voxels have a volume: no axis is of length zero or lies in the
-    /// plane of the others.
+    /// Whether every entry is finite, the voxel sizes lie within 1e-9 and 1e9 mm, and the voxels have a volume: no axis
+    /// lies in the plane of the others. Grids with such an affine can be resampled.
     pub fn is_usable(&self) -> bool {
         let box_volume: f64 = self.spacing_mm().iter().product();
         self.0.iter().all(|v| v.is_finite())
-            && box_volume > 0.0
+            && self.spacing_mm().iter().all(|mm| (1e-9..=1e9).contains(mm))
             && self.linear().determinant().abs() > 1e-6 * box_volume
     }
 }
@@ -110,6 +110,7 @@ mod tests {
             assert!(Affine::from_spacing([spacing; 3], [0.0; 3]).is_usable());
         }
         assert!(!Affine::from_spacing([1.0, 1.0, 0.0], [0.0; 3]).is_usable());
+        assert!(!Affine::from_spacing([1.0, 1.0, 1e-200], [0.0; 3]).is_usable());
         assert!(!Affine::from_spacing([1.0, 1.0, 1.0], [f64::NAN, 0.0, 0.0]).is_usable());
         let flat = Affine::from_rows([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
         assert!(!flat.is_usable() && flat.inverse().is_none());

@@ -38,14 +38,13 @@ pub struct Exported {
 ///
 /// # Errors
 /// Where two subjects would get the same name, the folder of predictions cannot be read, or `out` cannot be written. A
-/// case
-/// with a file that cannot be read is in [`Exported::rejected`].
+/// case with a file that cannot be read is in [`Exported::rejected`].
 pub fn export(cohort: &Cohort, out: &Path, options: &ExportOptions) -> Result<Exported> {
     let names = names(cohort)?;
     let mut folder = BidsFolder::create(out, &cohort.name, DatasetType::Derivative)?;
     let mut done = Exported::default();
     for case in &cohort.cases {
-        let Some((subject, session)) = names.get(&case.id) else { continue };
+        let (subject, session) = &names[&case.id];
         match write_case(cohort, case, (subject, session.as_ref()), &folder, options) {
             Ok(files) => {
                 folder.note(subject, Participant { class: case.class.clone(), site: case.site.clone() });

@@ -2,8 +2,7 @@
 //!
 //! Hidden activations are several times as wide as the input. They exist for one chunk of rows at a time, in a core's
 //! cache. The gradient recomputes them, which takes one more product, but less time than writing and reading them. The
-//! partition of the work depends only on the sizes, so results are the same for
-//! every number of threads.
+//! partition of the work depends only on the sizes, so results are the same for every number of threads.
 
 use std::ops::Range;
 

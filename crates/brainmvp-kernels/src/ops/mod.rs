@@ -202,8 +202,7 @@ pub fn leaky_sum<const D: usize>(x: Tensor<D>, y: Tensor<D>, slope: f32) -> Tens
 }
 
 /// [`group_norm`], then [`conv3d`]. The values between them are not stored for the gradient but computed again, in a
-/// pass over
-/// memory.
+/// pass over memory.
 pub fn group_norm_conv3d(
     x: Tensor<5>,
     [scale, shift]: [Tensor<1>; 2],

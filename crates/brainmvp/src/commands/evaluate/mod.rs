@@ -199,7 +199,7 @@ impl Evaluate {
         let mut pairs = Vec::new();
         let mut unclear = truths.unclear.clone();
         for truth in &truths.cases {
-            let Some(target) = targets.get(&truth.data_set) else { continue };
+            let target = &targets[&truth.data_set];
             match predictions.find(&truth.case) {
                 Ok(file) => pairs.push(Pair { truth, target, prediction: file.map(PathBuf::from) }),
                 Err(reason) => unclear.push((truth.case.clone(), reason)),

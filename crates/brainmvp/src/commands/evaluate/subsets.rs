@@ -141,7 +141,9 @@ impl Subsets<'_> {
                 progress.message(format!("{}: set {set}/{sets}, window {}/{total}", case.id, done + 1));
                 go_on()
             })?;
-            let Prediction::Regions(probabilities) = prediction else { continue };
+            let Prediction::Regions(probabilities) = prediction else {
+                unreachable!("`run` refuses classifications")
+            };
             let probabilities = prepared.volumes(probabilities);
             let space = NativeSpace::new(&probabilities, *truth.grid())?;
             let labels = space.labels(&decision)?;
