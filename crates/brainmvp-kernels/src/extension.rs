@@ -302,8 +302,4 @@ pub trait VolumeOps: Backend {
 }
 
 #[cfg(feature = "cube")]
-mod cube {
-    use burn::backend::CubeBackend;
-
-    impl super::VolumeOps for CubeBackend {}
-}
+impl VolumeOps for burn::backend::Cube {}
