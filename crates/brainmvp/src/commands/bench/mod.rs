@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use crate::argument;
 use crate::failure::bad_input;
 use crate::interrupt;
+use crate::scratch::Scratch;
 use crate::ui::Ui;
 
 use child::{Sample, measure_ours};
@@ -214,7 +215,7 @@ impl Bench {
             argument::prepare_output_file(json)?;
         }
         let precisions = self.precisions()?;
-        let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let scratch = Scratch::beside(self.json.as_deref())?;
         let peers = self.peers(scratch.path())?;
         let machine = Machine::measured();
         ui.result(&machine)?;
