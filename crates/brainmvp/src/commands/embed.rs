@@ -60,7 +60,7 @@ pub(crate) struct Embed {
     /// Part of a window that the next one shares, from 0 to less than 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = argument::share)]
     overlap: f64,
-    /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu, metal, cuda, rocm
+    /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
 }
