@@ -146,7 +146,7 @@ fn prepare(place: &Place, name: &str) {
                 "--modalities",
                 "flair,t1,t1c,t2",
                 "--missing-rate",
-                "0.1",
+                "0",
                 "--quiet",
             ]);
         }
