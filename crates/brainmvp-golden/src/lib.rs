@@ -4,7 +4,8 @@
 //! names ([`parameter`], [`input`]), so that a network of 34 M parameters needs no weight file.
 //!
 //! Files are looked for in `$BRAINMVP_GOLDEN`, else in `../shared/golden` beside the repository, else in this crate's
-//! `files/`. `$BRAINMVP_GOLDEN_PREFIX` is put before every name of the rule: another set of numbers.
+//! `files/`, where all of [`FILES`] are. `$BRAINMVP_GOLDEN_PREFIX` is put before every name of the rule: another set of
+//! numbers.
 //!
 //! For tests alone: a missing or broken file is a panic, so that no test passes without its numbers.
 
@@ -12,6 +13,28 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
+
+/// The reference files that tests open without asking whether they are there: those that the repository holds a copy of.
+pub const FILES: [&str; 18] = [
+    "adamw.safetensors",
+    "checkpoint_keys_unet3d.json",
+    "checkpoint_keys_uniformer.json",
+    "checkpoint_keys_uniunet.json",
+    "finetune_uniunet.json",
+    "finetune_uniunet.safetensors",
+    "metrics_classification.json",
+    "metrics_segmentation.json",
+    "metrics_segmentation.safetensors",
+    "pretrain_unet3d.json",
+    "pretrain_unet3d.safetensors",
+    "pretrain_uniformer.json",
+    "pretrain_uniformer.safetensors",
+    "released_layout_small.pt",
+    "sliding_window.safetensors",
+    "uniformer_eval.safetensors",
+    "uniformer_train.safetensors",
+    "uniformer_train_grad_norms.json",
+];
 
 /// The tensors of a reference file.
 pub struct Golden {
@@ -62,7 +85,11 @@ pub fn json(name: &str) -> serde_json::Value {
 }
 
 /// Where a reference file is.
+///
+/// # Panics
+/// If it is none of [`FILES`]: it would be found beside this checkout, and be missing from a fresh clone.
 pub fn file(name: &str) -> PathBuf {
+    assert!(FILES.contains(&name), "{name} is not among the reference files that the repository holds");
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     if let Some(folder) = std::env::var_os("BRAINMVP_GOLDEN") {
         // Tests run in the folder of their crate; a relative path is meant from the root of the workspace.
@@ -129,7 +156,46 @@ fn values(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::process::Command;
+
     use super::*;
+
+    /// The names below `files/` as a listing of the repository, or of the disk, has them.
+    fn listed_are(found: BTreeSet<String>) {
+        let expected: BTreeSet<String> = FILES.map(|name| format!("files/{name}")).into();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn every_file_lies_in_this_crate() {
+        let entries = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/files")).unwrap();
+        let name =
+            |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        listed_are(entries.map(|entry| format!("files/{}", name(entry))).collect());
+    }
+
+    #[test]
+    fn every_file_is_tracked_by_git() {
+        let git = |arguments: &[&str]| {
+            let mut command = Command::new("git");
+            command.arg("ls-files").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+            let output = command.output().ok()?;
+            output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+        };
+        // Asking for a file that is surely tracked tells a clone from an unpacked archive, wherever that lies.
+        if git(&["--error-unmatch", "Cargo.toml"]).is_none() {
+            println!("skipped: this is no clone of the repository");
+            return;
+        }
+        listed_are(git(&["files"]).unwrap().lines().map(str::to_owned).collect());
+    }
+
+    #[test]
+    #[should_panic(expected = "not among the reference files")]
+    fn other_files_are_not_opened_without_asking() {
+        file("unetr_eval.safetensors");
+    }
 
     #[test]
     fn values_are_a_function_of_the_name() {

@@ -11,7 +11,7 @@ use crate::ops::{
 ///
 /// Shapes are those of the functions of the same name in [`crate::ops`]. The methods do not check them again.
 /// A `_backward` method takes the gradient for its operation's output and returns those for its inputs, in their order.
-#[backend_extension(Flex, Cube: cfg(feature = "cube"), Autodiff)]
+#[backend_extension(Flex, Cube: cfg(feature = "wgpu"), Autodiff)]
 pub trait VolumeOps: Backend {
     /// See [`crate::ops::depthwise_conv3d`].
     fn depthwise_conv3d(
@@ -301,9 +301,5 @@ pub trait VolumeOps: Backend {
     }
 }
 
-#[cfg(feature = "cube")]
-mod cube {
-    use burn::backend::CubeBackend;
-
-    impl super::VolumeOps for CubeBackend {}
-}
+#[cfg(feature = "wgpu")]
+impl VolumeOps for burn::backend::Cube {}

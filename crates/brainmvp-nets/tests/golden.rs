@@ -45,10 +45,19 @@ fn assert_close(ours: &[f32], expected: &[f64], tolerance: f64, what: &str) {
 
 #[test]
 fn uniformer_eval() {
+    uniformer_eval_on(&Device::flex());
+}
+
+#[cfg(feature = "vulkan")]
+#[test]
+fn uniformer_eval_on_vulkan() {
+    uniformer_eval_on(&Device::vulkan(burn::tensor::DeviceKind::DefaultDevice));
+}
+
+fn uniformer_eval_on(device: &Device) {
     let golden = Golden::open("uniformer_eval");
-    let device = Device::flex();
-    let model = encoder(&device);
-    let [x1, x2, x3, x4] = model.forward(input("x", [1, 1, 32, 48, 64], &device), &mut None);
+    let model = encoder(device);
+    let [x1, x2, x3, x4] = model.forward(input("x", [1, 1, 32, 48, 64], device), &mut None);
     // The reference keeps every fourth voxel of the first stage.
     let x1 = x1.slice([0..1, 0..32, 0..24, 0..16, 0..64]);
     let (every_fourth, _) = golden.tensor("x1_stride4");
@@ -81,8 +90,18 @@ impl SelectEvery for Tensor<5> {
 
 #[test]
 fn uniformer_train() {
+    uniformer_train_on(Device::flex());
+}
+
+#[cfg(feature = "vulkan")]
+#[test]
+fn uniformer_train_on_vulkan() {
+    uniformer_train_on(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice));
+}
+
+fn uniformer_train_on(device: Device) {
     let golden = Golden::open("uniformer_train");
-    let device = Device::flex().autodiff();
+    let device = device.autodiff();
     let model = encoder(&device);
     let stages = model.forward(input("x", [2, 1, 32, 32, 32], &device), &mut None);
     assert_stage(stages[3].clone(), &golden, "x4");

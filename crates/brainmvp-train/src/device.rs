@@ -6,14 +6,8 @@ use burn::tensor::Device;
 use crate::{Error, Result};
 
 /// The names that [`device`] takes, and the feature that each needs (none: always there).
-pub const DEVICES: [(&str, Option<&str>); 6] = [
-    ("cpu", None),
-    ("vulkan", Some("vulkan")),
-    ("wgpu", Some("wgpu")),
-    ("metal", Some("metal")),
-    ("cuda", Some("cuda")),
-    ("rocm", Some("rocm")),
-];
+pub const DEVICES: [(&str, Option<&str>); 3] =
+    [("cpu", None), ("vulkan", Some("vulkan")), ("wgpu", Some("wgpu"))];
 
 /// Sets what matrix products multiply, for the whole process.
 ///
@@ -33,21 +27,46 @@ pub fn set_precision(precision: Precision, device: &str) -> Result<()> {
 /// The device called `name`, without autodiff.
 ///
 /// # Errors
-/// If there is no such name, or this build does not have it.
+/// If there is no such name, this build does not have it, or this machine has none.
 pub fn device(name: &str) -> Result<Device> {
     match name {
         "cpu" => Ok(Device::flex()),
         #[cfg(feature = "vulkan")]
-        "vulkan" => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+        "vulkan" => gpu::vulkan(),
         #[cfg(feature = "wgpu")]
-        "wgpu" => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
-        #[cfg(feature = "metal")]
-        "metal" => Ok(Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
-        #[cfg(feature = "cuda")]
-        "cuda" => Ok(Device::cuda(0)),
-        #[cfg(feature = "rocm")]
-        "rocm" => Ok(Device::rocm(0)),
+        "wgpu" => gpu::wgpu(),
         _ => Err(Error::Device { name: name.to_owned(), reason: why_not(name) }),
+    }
+}
+
+/// GPUs, each looked for once: Burn begins a runtime once in a process.
+#[cfg(feature = "wgpu")]
+mod gpu {
+    use std::sync::OnceLock;
+
+    use burn::tensor::Device;
+    use burn::tensor::wgpu::WgpuBackend;
+
+    use crate::{Error, Result};
+
+    type Found = OnceLock<std::result::Result<Device, String>>;
+
+    /// By the interface that the system has: Vulkan, Metal or DirectX.
+    pub(super) fn wgpu() -> Result<Device> {
+        static FOUND: Found = OnceLock::new();
+        find(&FOUND, "wgpu", WgpuBackend::Auto)
+    }
+
+    #[cfg(feature = "vulkan")]
+    pub(super) fn vulkan() -> Result<Device> {
+        static FOUND: Found = OnceLock::new();
+        find(&FOUND, "vulkan", WgpuBackend::Vulkan)
+    }
+
+    fn find(found: &Found, name: &str, api: WgpuBackend) -> Result<Device> {
+        let look = || Device::wgpu_options().graphics_api(api).init().map_err(|error| error.to_string());
+        let no_device = |reason| Error::Device { name: name.to_owned(), reason };
+        found.get_or_init(look).clone().map_err(no_device)
     }
 }
 
@@ -68,7 +87,7 @@ mod tests {
     fn cpu_is_always_there_and_others_say_why_not() {
         assert!(device("cpu").is_ok());
         assert!(device("abacus").unwrap_err().to_string().contains("choose from cpu"));
-        #[cfg(not(feature = "rocm"))]
-        assert!(device("rocm").unwrap_err().to_string().contains("--features rocm"));
+        #[cfg(not(feature = "vulkan"))]
+        assert!(device("vulkan").unwrap_err().to_string().contains("--features vulkan"));
     }
 }

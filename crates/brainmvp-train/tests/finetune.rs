@@ -19,9 +19,11 @@ use burn::tensor::Device;
 /// A cache of prepared phantoms with gliomas, some without some modalities, and a short pre-training on it, made once for
 /// all tests.
 fn folder() -> &'static Path {
-    static FOLDER: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
+    static FOLDER: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    FOLDER.get_or_init(|| {
+        // Nothing is dropped at the end of a process: a folder for temporary files would stay behind.
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("finetune");
+        drop(std::fs::remove_dir_all(&folder));
         let config = PhantomConfig {
             cases: 8,
             size: 32,
@@ -31,15 +33,15 @@ fn folder() -> &'static Path {
             lesions: DiseaseMix::only(Disease::Glioma),
             ..PhantomConfig::default()
         };
-        let cohort = write_cohort(&config, &folder.path().join("raw"), &|_| {}).unwrap();
+        let cohort = write_cohort(&config, &folder.join("raw"), &|_| {}).unwrap();
         let prep = PrepConfig { spacing_mm: [6.0; 3], ..PrepConfig::default() };
         let stop = AtomicBool::new(false);
         let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &stop };
-        preprocess(&cohort, &folder.path().join("cache"), &prep, &options, &|_| {}).unwrap();
+        preprocess(&cohort, &folder.join("cache"), &prep, &options, &|_| {}).unwrap();
         let settings = ["model.preset=tiny", "patch.size=16", "train.batch_size=2", "train.max_steps=4"];
         let request = RunRequest {
-            data: folder.path().join("cache"),
-            out: folder.path().join("pretrained"),
+            data: folder.join("cache"),
+            out: folder.join("pretrained"),
             config: None,
             settings: settings.map(str::to_owned).to_vec(),
             existing: Existing::Refuse,
@@ -47,8 +49,7 @@ fn folder() -> &'static Path {
         };
         pretrain(&request, &stop, &Watcher::new(u64::MAX, &stop)).unwrap();
         folder
-    });
-    folder.path()
+    })
 }
 
 /// Stops a run after a given number of steps and keeps what it is told.

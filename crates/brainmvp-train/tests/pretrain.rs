@@ -16,21 +16,23 @@ use brainmvp_train::trainer::{Ended, Observer};
 
 /// A cache of four prepared phantoms, one with a single modality, made once for all tests.
 fn cache() -> PathBuf {
-    static CACHE: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
+    static CACHE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     let folder = CACHE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
+        // Nothing is dropped at the end of a process: a folder for temporary files would stay behind.
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pretrain");
+        drop(std::fs::remove_dir_all(&folder));
         let config =
             PhantomConfig { cases: 4, size: 32, seed: 3, missing_rate: 0.3, ..PhantomConfig::default() };
-        let mut cohort = write_cohort(&config, &folder.path().join("raw"), &|_| {}).unwrap();
+        let mut cohort = write_cohort(&config, &folder.join("raw"), &|_| {}).unwrap();
         let first = cohort.cases[0].images.iter().next().map(|(m, p)| (*m, p.clone())).unwrap();
         cohort.cases[0].images = [first].into();
         let prep = PrepConfig { spacing_mm: [6.0; 3], ..PrepConfig::default() };
         let stop = AtomicBool::new(false);
         let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &stop };
-        preprocess(&cohort, &folder.path().join("cache"), &prep, &options, &|_| {}).unwrap();
+        preprocess(&cohort, &folder.join("cache"), &prep, &options, &|_| {}).unwrap();
         folder
     });
-    folder.path().join("cache")
+    folder.join("cache")
 }
 
 /// Stops a run after a given number of steps.

@@ -46,3 +46,34 @@ fn crates_depend_on_each_other_as_the_architecture_says() {
     }
     assert_eq!(found.len(), ALLOWED.len() + 1, "a new crate needs its row here");
 }
+
+/// Each GPU feature that there is is built by `.ci/run`, is a device of its name, and none that README.md names is missing.
+#[test]
+fn features_that_are_offered_are_built() {
+    let read = |file: &str| {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../").to_owned() + file;
+        std::fs::read_to_string(path).unwrap()
+    };
+    let manifest: toml::Table = read("crates/brainmvp/Cargo.toml").parse().unwrap();
+    let offered: BTreeSet<&str> =
+        manifest["features"].as_table().unwrap().keys().map(String::as_str).collect();
+    let script = read(".ci/run");
+    let built = script.lines().find_map(|line| line.strip_prefix("features=")).unwrap();
+    assert_eq!(built.split(',').collect::<BTreeSet<_>>(), offered);
+    let devices = brainmvp::train::device::DEVICES.iter().filter_map(|(_, feature)| *feature);
+    assert_eq!(devices.collect::<BTreeSet<_>>(), offered);
+    let readme = read("README.md");
+    let named = |option: &str| {
+        let after = readme.split(option).skip(1);
+        let words =
+            after.map(|text| text.split(|c: char| !c.is_ascii_alphanumeric()).find(|word| !word.is_empty()));
+        words.map(Option::unwrap).collect::<BTreeSet<_>>()
+    };
+    for option in ["--features", "--device"] {
+        let named = named(option);
+        assert!(
+            !named.is_empty() && named.is_subset(&offered),
+            "{option} {named:?}, but there is {offered:?}"
+        );
+    }
+}

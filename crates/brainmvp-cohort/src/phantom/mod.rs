@@ -163,13 +163,21 @@ pub struct DiseaseMix {
     pub schwannoma: f64,
 }
 
+/// Gliomas alone: one label scheme, and the grades as classes, so that a cohort serves every command.
 impl Default for DiseaseMix {
     fn default() -> Self {
-        Self { healthy: 0.15, glioma: 0.4, metastases: 0.15, stroke: 0.2, schwannoma: 0.1 }
+        Self::only(Disease::Glioma)
     }
 }
 
 impl DiseaseMix {
+    /// Some of each. The label maps of different diseases mean different things.
+    pub const MIXED: Self =
+        Self { healthy: 0.15, glioma: 0.4, metastases: 0.15, stroke: 0.2, schwannoma: 0.1 };
+
+    /// No disease yet.
+    pub const NONE: Self = Self { healthy: 0.0, glioma: 0.0, metastases: 0.0, stroke: 0.0, schwannoma: 0.0 };
+
     /// Only this disease.
     pub fn only(disease: Disease) -> Self {
         let weight = |other| if other == disease { 1.0 } else { 0.0 };

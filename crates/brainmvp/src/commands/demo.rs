@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::Cohort;
 use brainmvp_cohort::check::{CheckOptions, Severity, check};
-use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
+use brainmvp_cohort::phantom::{DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
 use brainmvp_train::run::{Existing, RunRequest};
@@ -91,6 +91,7 @@ impl Demo {
             cases: self.cases,
             size: self.size,
             missing_rate: 0.2,
+            lesions: DiseaseMix::MIXED,
             ..PhantomConfig::default()
         };
         config.check()?;

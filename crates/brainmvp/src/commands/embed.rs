@@ -26,6 +26,7 @@ use super::inference::{Failure, Inputs, Prepared, go_on, is_finetuned};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
+use crate::scratch::Scratch;
 use crate::ui::Ui;
 
 /// Write the encoder's features of every case: of each modality for a pre-training run, of all for a fine-tuned one
@@ -59,7 +60,7 @@ pub(crate) struct Embed {
     /// Part of a window that the next one shares, from 0 to less than 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = argument::share)]
     overlap: f64,
-    /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu, metal, cuda, rocm
+    /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
 }
@@ -109,7 +110,7 @@ impl Embed {
                 let inputs = Inputs::read(typed, self.split, ui)?;
                 failed.extend(inputs.unusable.into_iter().map(|case| (case.case, case.reason)));
                 let preparation = encoder.preparation();
-                let scratch = tempfile::tempdir()?;
+                let scratch = Scratch::beside(Some(&self.out))?;
                 Self::each(ui, &inputs.cases, &mut failed, |case| {
                     let prepared = Prepared::new(case, &preparation, scratch.path());
                     let seen = prepared.and_then(|prepared| encoder.rows(&prepared.source, &mut rows));

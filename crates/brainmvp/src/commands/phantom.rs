@@ -21,7 +21,8 @@ use crate::ui::Ui;
 #[command(after_help = "\
 Examples:
   brainmvp phantom --out phantom --cases 16 --seed 7
-  brainmvp phantom --out gliomas --cases 40 --lesions glioma --modalities flair,t1,t1c,t2 --missing-rate 0")]
+  brainmvp phantom --out gliomas --cases 40 --modalities flair,t1,t1c,t2 --missing-rate 0
+  brainmvp phantom --out mixed --cases 40 --lesions mixed")]
 pub(crate) struct Phantom {
     /// Folder to write to: a folder for each case, and cohort.json
     #[arg(long, value_name = "DIR")]
@@ -46,8 +47,8 @@ pub(crate) struct Phantom {
     /// Number of sites, which differ in scanner and protocol
     #[arg(long, value_name = "N", default_value_t = PhantomConfig::default().sites)]
     sites: usize,
-    /// Diseases with their weights, e.g. glioma, or healthy=1,glioma=3
-    /// [known: healthy glioma metastases stroke schwannoma] [default: a mixture of all]
+    /// Diseases with their weights, e.g. stroke, or healthy=1,glioma=3; mixed is some of each, with a data set and a label
+    /// scheme of its own for each disease [known: healthy glioma metastases stroke schwannoma] [default: glioma]
     #[arg(long, value_name = "DISEASE[=WEIGHT],...", value_parser = disease_mix)]
     lesions: Option<DiseaseMix>,
     /// Share of the gliomas that are of high grade
@@ -97,9 +98,15 @@ impl Phantom {
     }
 }
 
-/// `glioma`, or `healthy=1,glioma=3`; what is not named does not occur.
+/// The word for [`DiseaseMix::MIXED`].
+const MIXED: &str = "mixed";
+
+/// `mixed`, `glioma`, or `healthy=1,glioma=3`; what is not named does not occur.
 fn disease_mix(text: &str) -> Result<DiseaseMix, String> {
-    let mut mix = DiseaseMix { healthy: 0.0, glioma: 0.0, metastases: 0.0, stroke: 0.0, schwannoma: 0.0 };
+    if text == MIXED {
+        return Ok(DiseaseMix::MIXED);
+    }
+    let mut mix = DiseaseMix::NONE;
     for item in text.split(',') {
         let (name, weight) = item.split_once('=').unwrap_or((item, "1"));
         let disease =
@@ -130,6 +137,7 @@ mod tests {
         assert_eq!(disease_mix("stroke"), Ok(DiseaseMix::only(Disease::Stroke)));
         let mix = disease_mix("healthy=1, glioma=3").unwrap();
         assert_eq!((mix.healthy, mix.glioma, mix.stroke), (1.0, 3.0, 0.0));
+        assert_eq!(disease_mix("mixed"), Ok(DiseaseMix::MIXED));
         for bad in ["", "flu", "glioma=-1", "glioma=much", "glioma=inf"] {
             assert!(disease_mix(bad).is_err(), "{bad}");
         }

@@ -57,7 +57,7 @@ pub(crate) struct Training {
     /// Go on from the last checkpoint of the run; start anew where there is none
     #[arg(long)]
     resume: bool,
-    /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu, metal, cuda, rocm
+    /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
 }

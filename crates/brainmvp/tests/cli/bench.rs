@@ -120,6 +120,36 @@ esac";
     assert_eq!(peers["pytorch_bf16"]["seconds_per_step"], 3.5);
 }
 
+/// A run that is killed while it waits for a peer has made its scratch folder, in the folder of its output.
+#[cfg(unix)]
+#[test]
+fn what_a_killed_run_leaves_the_next_one_removes() {
+    use std::process::{Command, Stdio};
+    let place = Place::new();
+    // It waits as long as the script that it is given is there.
+    let python = stand_in(&place, "python", "touch started; while [ -e \"$1\" ]; do sleep 0.05; done");
+    let mut bench = Command::new(assert_cmd::cargo::cargo_bin!("brainmvp"));
+    bench.args(["bench", "preprocess", "--json", "made/all.json", "--peers", &python]);
+    bench.current_dir(place.path(".")).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut bench = bench.spawn().unwrap();
+    let left = || {
+        let entries = std::fs::read_dir(place.path("made")).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".brainmvp-scratch-")).collect::<Vec<_>>()
+    };
+    while !place.path("started").exists() {
+        assert!(bench.try_wait().unwrap().is_none(), "it has ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    assert_eq!(left().len(), 1);
+    place
+        .run(&["bench", "preprocess", "--json", "made/all.json", "--size", "16", "--repetitions", "1"])
+        .succeeds();
+    assert!(left().is_empty(), "{:?}", left());
+}
+
 #[test]
 fn a_file_of_the_user_is_prepared() {
     let place = Place::new();

@@ -4,6 +4,8 @@
 
 mod bench;
 mod convert;
+#[cfg(unix)]
+mod documentation;
 mod evaluate;
 mod finetune;
 mod formats;

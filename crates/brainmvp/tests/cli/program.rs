@@ -47,8 +47,14 @@ impl Place {
 
     /// Runs `brainmvp` with these arguments in the place.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, &[])
+    }
+
+    /// Runs it with more in its environment.
+    pub(crate) fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
         let mut command = Command::cargo_bin("brainmvp").unwrap();
-        let output = command.current_dir(self.folder.path()).args(arguments).output().unwrap();
+        command.current_dir(self.folder.path()).args(arguments).envs(environment.iter().copied());
+        let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let code = output.status.code().unwrap();
         Ended { code, stdout: text(output.stdout), stderr: text(output.stderr) }

@@ -33,6 +33,8 @@ pub(super) enum Failure {
     Start(io::Error),
     /// It failed, or what it said is no answer.
     Run(String),
+    /// It was not started: nothing would be learnt from it.
+    Skipped(&'static str),
 }
 
 impl fmt::Display for Failure {
@@ -40,6 +42,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Start(error) => write!(f, "cannot be started: {error}"),
             Self::Run(reason) => f.write_str(reason),
+            Self::Skipped(reason) => write!(f, "skipped: {reason}"),
         }
     }
 }

@@ -57,6 +57,17 @@ impl fmt::Display for Machine {
     }
 }
 
+/// Whether the processor has instructions that multiply bfloat16 numbers: for others than us, too.
+pub(super) fn multiplies_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let found = is_x86_feature_detected!("avx512bf16");
+    #[cfg(target_arch = "aarch64")]
+    let found = std::arch::is_aarch64_feature_detected!("bf16");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let found = false;
+    found
+}
+
 /// Four digits: more than a measurement has.
 pub(super) fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {

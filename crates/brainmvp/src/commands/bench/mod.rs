@@ -22,9 +22,10 @@ use serde_json::{Map, Value};
 use crate::argument;
 use crate::failure::bad_input;
 use crate::interrupt;
+use crate::scratch::Scratch;
 use crate::ui::Ui;
 
-use child::{Sample, measure_ours};
+use child::{Failure, Sample, measure_ours};
 use machine::Machine;
 use peer::{MONAI, PYTORCH, Peer, Program};
 use report::{Measured, Row};
@@ -50,8 +51,8 @@ What is measured:
              series (256x224x26) and of a registered one (240x240x155), or of --file
 
 --peers does the same work in PyTorch: plain fp32, fp32 at its best (channels last, fused attention
-and optimiser), and the latter with bf16 autocast; preprocess in MONAI, whose voxels are compared
-with ours. It takes a Python that has these:
+and optimiser), and the latter with bf16 autocast, where the processor multiplies bf16 numbers;
+preprocess in MONAI, whose voxels are compared with ours. It takes a Python that has these:
   python3 -m venv venv && venv/bin/pip install torch monai nibabel
 
 --json: `step` and `finetune` write seconds_per_step, peak_memory_gb, precision, threads, cpu,
@@ -214,7 +215,7 @@ impl Bench {
             argument::prepare_output_file(json)?;
         }
         let precisions = self.precisions()?;
-        let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let scratch = Scratch::beside(self.json.as_deref())?;
         let peers = self.peers(scratch.path())?;
         let machine = Machine::measured();
         ui.result(&machine)?;
@@ -284,16 +285,20 @@ impl Bench {
         let mut add = |key: Option<&'static str>,
                        program: String,
                        precision,
-                       measure: &dyn Fn(&Path) -> Result<Sample, child::Failure>| {
+                       measure: &dyn Fn(&Path) -> Result<Sample, Failure>| {
             if interrupt::stop_flag().load(Ordering::Relaxed) {
                 return anyhow::Ok(());
             }
             ui.note(format!("measuring {}: {program}, {precision}", work.title));
             let folder = scratch.join(work.what);
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-            let outcome = measure(&folder).map(|sample| Measured::of(&sample)).map_err(|e| e.to_string());
-            if let Err(reason) = &outcome {
-                ui.alert(format!("warning: {program}, {precision}: {reason}"));
+            let outcome = measure(&folder).map(|sample| Measured::of(&sample));
+            match &outcome {
+                Ok(_) => {}
+                Err(skipped @ Failure::Skipped(_)) => {
+                    ui.note(format!("{program}, {precision}: {skipped}"));
+                }
+                Err(failure) => ui.alert(format!("warning: {program}, {precision}: {failure}")),
             }
             if key.is_none() {
                 // There is none where the work has no files.
@@ -363,7 +368,8 @@ impl Bench {
         let Some(python) = &self.peers else { return Ok(Vec::new()) };
         let programs = [&PYTORCH, &MONAI].into_iter();
         let wanted = programs.filter(|program| self.works().any(|work| std::ptr::eq(work.peer, *program)));
-        wanted.map(|program| Peer::find(program, python, scratch)).collect()
+        let bf16 = machine::multiplies_bf16();
+        wanted.map(|program| Peer::find(program, python, scratch, bf16)).collect()
     }
 
     fn shape(&self, repetitions: usize) -> Shape {

@@ -56,6 +56,8 @@ pub(super) struct Peer {
     python: PathBuf,
     script: PathBuf,
     version: String,
+    /// Whether this machine multiplies bfloat16 numbers.
+    bf16: bool,
 }
 
 /// What the script says of itself.
@@ -69,17 +71,24 @@ impl Peer {
     ///
     /// # Errors
     /// Bad input where it cannot be started or lacks a package.
-    pub(super) fn find(program: &'static Program, python: &Path, scratch: &Path) -> anyhow::Result<Self> {
+    pub(super) fn find(
+        program: &'static Program,
+        python: &Path,
+        scratch: &Path,
+        bf16: bool,
+    ) -> anyhow::Result<Self> {
         let script = scratch.join(format!("peer_{}.py", program.name));
         std::fs::write(&script, program.script).with_context(|| script.display().to_string())?;
         let found = answer::<Versions>(Command::new(python).arg(&script).arg("--version"), scratch);
         let wrong = |reason: String| bad_input(format!("--peers {}: {reason}", python.display()));
         let packages = program.packages;
         match found {
-            Ok(Versions { version }) => Ok(Self { program, python: python.to_owned(), script, version }),
+            Ok(Versions { version }) => {
+                Ok(Self { program, python: python.to_owned(), script, version, bf16 })
+            }
             Err(failure @ Failure::Start(_)) => Err(wrong(failure.to_string()))
                 .advise(|_| format!("give the path of a Python that has {packages}, e.g. venv/bin/python")),
-            Err(Failure::Run(reason)) => Err(wrong(reason)).advise(|_| {
+            Err(failure) => Err(wrong(failure.to_string())).advise(|_| {
                 format!("`{} -m pip install {packages}` installs what it takes", python.display())
             }),
         }
@@ -91,7 +100,8 @@ impl Peer {
         format!("{} {version}{}", self.program.name, setting.what)
     }
 
-    /// Does a work; what comes out is compared with `ours` where the work has files.
+    /// Does a work; what comes out is compared with `ours` where the work has files. Without instructions for them PyTorch
+    /// imitates bfloat16 numbers, which takes minutes a step and says nothing of either program.
     pub(super) fn measure(
         &self,
         work: &Work,
@@ -100,6 +110,9 @@ impl Peer {
         ours: Option<&Path>,
         folder: &Path,
     ) -> Result<Sample, Failure> {
+        if setting.precision == "bf16" && !self.bf16 {
+            return Err(Failure::Skipped("this processor has no bfloat16 instructions (AVX-512 BF16)"));
+        }
         let mut command = Command::new(&self.python);
         command.arg(&self.script).args(["--work", work.what, "--setting", setting.name]);
         command.env("OMP_NUM_THREADS", rayon::current_num_threads().to_string());
@@ -107,5 +120,31 @@ impl Peer {
             command.arg("--ours").arg(ours);
         }
         answer(with_arguments(&mut command, shape), folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::WORKS;
+    use super::*;
+
+    #[test]
+    fn bf16_is_measured_only_where_the_processor_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let shape = Shape { size: 16, batch: 1, repetitions: 1, file: None };
+        let measure = |bf16: bool, key: &str| {
+            let script = folder.path().join("absent.py");
+            let peer =
+                Peer { program: &PYTORCH, python: "/absent".into(), script, version: String::new(), bf16 };
+            let setting = PYTORCH.settings.iter().find(|setting| setting.key == key).unwrap();
+            peer.measure(&WORKS[0], setting, &shape, None, folder.path()).unwrap_err()
+        };
+        let skipped = measure(false, "pytorch_bf16");
+        assert!(matches!(skipped, Failure::Skipped(_)), "{skipped}");
+        assert!(skipped.to_string().contains("no bfloat16 instructions"), "{skipped}");
+        for (bf16, key) in [(true, "pytorch_bf16"), (false, "pytorch_fp32"), (false, "pytorch_fp32_best")] {
+            let started = measure(bf16, key);
+            assert!(matches!(started, Failure::Start(_)), "{key}: {started}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Work;
-use super::child::Sample;
+use super::child::{Failure, Sample};
 use super::machine::{Machine, rounded};
 use crate::commands::table;
 
@@ -14,7 +14,7 @@ pub(super) struct Row {
     pub(super) program: String,
     pub(super) precision: &'static str,
     /// What was measured, or why nothing was.
-    pub(super) outcome: Result<Measured, String>,
+    pub(super) outcome: Result<Measured, Failure>,
 }
 
 /// What the repetitions come to.
@@ -74,7 +74,10 @@ fn cells(row: &Row, ours: Option<&Measured>) -> [String; 7] {
     let (program, precision) = (row.program.clone(), row.precision.to_owned());
     let none = String::new;
     match &row.outcome {
-        Err(_) => [program, precision, "failed".to_owned(), none(), none(), none(), none()],
+        Err(failure) => {
+            let what = if matches!(failure, Failure::Skipped(_)) { "skipped" } else { "failed" };
+            [program, precision, what.to_owned(), none(), none(), none(), none()]
+        }
         Ok(measured) => {
             let (time, memory) = ours.map(|ours| measured.over(ours)).unzip();
             let times = |ratio: Option<f64>| ratio.map_or_else(none, |ratio| format!("{ratio:.2}"));
@@ -134,10 +137,11 @@ fn peer(work: &Work, row: &Row, rows: &[Row]) -> Value {
     found.into()
 }
 
-fn numbers(work: &Work, outcome: &Result<Measured, String>) -> Map<String, Value> {
+fn numbers(work: &Work, outcome: &Result<Measured, Failure>) -> Map<String, Value> {
     let key = |what: &str| format!("{what}_per_{}", work.unit);
     match outcome {
-        Err(reason) => Map::from_iter([("error".to_owned(), json!(reason))]),
+        Err(Failure::Skipped(reason)) => Map::from_iter([("skipped".to_owned(), json!(reason))]),
+        Err(failure) => Map::from_iter([("error".to_owned(), json!(failure.to_string()))]),
         Ok(measured) => Map::from_iter([
             (key("seconds"), rounded(measured.median).into()),
             (format!("fastest_{}", key("seconds")), rounded(measured.fastest).into()),
@@ -162,14 +166,14 @@ mod tests {
 
     #[test]
     fn medians_and_ratios() {
-        let failed =
-            Row { outcome: Err("no room".to_owned()), ..row(Some("pytorch_other"), "fp32", &[], None) };
+        let unmeasured = |key, failure| Row { outcome: Err(failure), ..row(Some(key), "bf16", &[], None) };
         let rows = [
             row(None, "fp32", &[3.0, 1.0, 2.0], Some(2_000_000_000)),
             row(None, "bf16", &[1.0], Some(1_000_000_000)),
             row(Some("pytorch_fp32"), "fp32", &[10.0, 6.0], Some(5_000_000_000)),
             row(Some("pytorch_bf16"), "bf16", &[6.0], Some(4_000_000_000)),
-            failed,
+            unmeasured("pytorch_other", Failure::Run("no room".to_owned())),
+            unmeasured("pytorch_slow", Failure::Skipped("no instructions")),
         ];
         let found = json(work(), &Machine::measured(), &rows);
         assert_eq!((&found["seconds_per_step"], &found["peak_memory_gb"]), (&json!(2.0), &json!(2.0)));
@@ -185,13 +189,13 @@ mod tests {
             (&json!(2.5), &json!(4.0))
         );
         assert_eq!(peers["pytorch_other"]["error"], "no room");
+        assert_eq!(peers["pytorch_slow"]["skipped"], "no instructions");
         let table = table(work(), &rows);
-        assert!(
-            table.contains("4.00") && table.contains("failed") && table.contains("6.000 to 10.000"),
-            "{table}"
-        );
+        for cell in ["4.00", "failed", "skipped", "6.000 to 10.000"] {
+            assert!(table.contains(cell), "{table}");
+        }
         // A processor without bf16: the bf16 peer is told as a multiple of our fp32.
-        let [fp32, _, _, bf16, _] = rows;
+        let [fp32, _, _, bf16, ..] = rows;
         let found = json(work(), &Machine::measured(), &[fp32, bf16]);
         assert_eq!(found["peers"]["pytorch_bf16"]["time_ratio"], 3.0);
         assert_eq!(found["peers"]["pytorch_bf16"]["ratio_to_our"], "fp32");

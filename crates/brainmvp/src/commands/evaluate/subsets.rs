@@ -23,6 +23,7 @@ use crate::commands::inference::{Failure, Prepared, Seen, go_on};
 use crate::commands::predict::decision;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
+use crate::scratch::Scratch;
 use crate::ui::Ui;
 
 /// What is scored, and how.
@@ -85,9 +86,10 @@ impl Subsets<'_> {
         }
         let mut scores: BTreeMap<Vec<usize>, Scores> = BTreeMap::new();
         let mut quarantined = BTreeMap::new();
+        let scratch = Scratch::beside(out.or(csv))?;
         let progress = Progress::new(ui, "evaluate", "cases", cases.len());
         for (number, case) in cases.iter().enumerate() {
-            match self.case(&cohort, case, &progress) {
+            match self.case(&cohort, case, scratch.path(), &progress) {
                 Ok(found) => {
                     for (subset, regions) in found {
                         let of_subset =
@@ -118,14 +120,19 @@ impl Subsets<'_> {
     }
 
     /// The scores of a case with every set of its modalities, which are places in the network's channels.
-    fn case(&self, cohort: &Cohort, case: &Case, progress: &Progress) -> Result<Vec<SubsetScores>, Failure> {
+    fn case(
+        &self,
+        cohort: &Cohort,
+        case: &Case,
+        scratch: &Path,
+        progress: &Progress,
+    ) -> Result<Vec<SubsetScores>, Failure> {
         let model = &self.predictor.model;
         #[expect(clippy::expect_used, reason = "`run` chooses cases with a label map")]
         let label = case.label.as_deref().expect("a case with a label map");
         let truth = file::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;
         let regions = pairs_of_regions(&model.config.task.regions, cohort, case);
-        let scratch = tempfile::tempdir().map_err(|e| Failure::Run(e.into()))?;
-        let prepared = Prepared::new(case, &model.preparation, scratch.path())?;
+        let prepared = Prepared::new(case, &model.preparation, scratch)?;
         let decision = decision(self.predictor).map_err(Failure::Run)?;
         let has = |place: &usize| prepared.source.modalities().contains(&model.inputs.channels[*place]);
         let places: Vec<usize> = (0..model.inputs.channels.len()).filter(has).collect();

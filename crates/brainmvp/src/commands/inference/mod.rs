@@ -39,7 +39,7 @@ pub(crate) struct Options {
     /// Windows that the network sees at once [default: as the run validates, 1]
     #[arg(long, value_name = "N", requires = "model")]
     batch: Option<usize>,
-    /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu, metal, cuda, rocm [default: cpu]
+    /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu [default: cpu]
     #[arg(long, value_name = "DEVICE", requires = "model")]
     device: Option<String>,
     /// What matrix products multiply on the CPU: fp32, or bf16 with fp32 sums where the processor has it [default: fp32]

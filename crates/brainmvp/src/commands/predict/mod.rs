@@ -21,6 +21,7 @@ use super::inference::{Failure, Inputs, Options, Prepared, go_on, missing};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
+use crate::scratch::Scratch;
 use crate::ui::Ui;
 
 /// Segment or classify new cases with a fine-tuned network
@@ -93,8 +94,14 @@ impl Predict {
         for unusable in &inputs.unusable {
             record.quarantined.insert(unusable.case.clone(), unusable.reason.clone());
         }
-        let work =
-            Work { out: &self.out, probabilities: self.probabilities, predictor: &predictor, decision };
+        let scratch = Scratch::within(&self.out)?;
+        let work = Work {
+            out: &self.out,
+            scratch: scratch.path(),
+            probabilities: self.probabilities,
+            predictor: &predictor,
+            decision,
+        };
         let kept = work.all(&inputs.cases, &mut record, ui)?;
         self.tell(&record, kept, ui)
     }
@@ -144,6 +151,8 @@ impl Predict {
 /// What is done with every case.
 struct Work<'a> {
     out: &'a Path,
+    /// Where cases lie while they are predicted.
+    scratch: &'a Path,
     probabilities: bool,
     predictor: &'a Predictor,
     /// Segmentation.
@@ -185,7 +194,7 @@ impl Work<'_> {
     fn one(&self, case: &Case, progress: &Progress) -> Result<Predicted, Failure> {
         let started = Instant::now();
         let missing = missing(case, self.predictor)?;
-        let prepared = Prepared::new(case, &self.predictor.model.preparation, self.out)?;
+        let prepared = Prepared::new(case, &self.predictor.model.preparation, self.scratch)?;
         let prediction = self.predictor.predict(&prepared.source, |done, total| {
             progress.message(format!("{}: window {}/{total}", case.id, done + 1));
             go_on()

@@ -1,0 +1,124 @@
+//! Folders for the time of a run, beside what it writes.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+/// What the names of these folders begin with, in any folder that a run writes to.
+const PREFIX: &str = ".brainmvp-scratch-";
+
+/// The file in each of them that its run keeps locked. The system unlocks it when the run ends, however it ends.
+const LOCK: &str = "in-use";
+
+/// A folder that is gone with this value. What a run that was killed has left is removed by the next run that writes to the
+/// same place.
+pub(crate) struct Scratch {
+    // Closed before the folder is removed.
+    _lock: File,
+    folder: TempDir,
+}
+
+impl Scratch {
+    /// Makes one in a folder that is there.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written to.
+    pub(crate) fn within(parent: &Path) -> anyhow::Result<Self> {
+        let sought = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let made = Self::make(sought);
+        made.with_context(|| format!("cannot make a temporary folder in {}", sought.display()))
+    }
+
+    /// Makes one in the folder of an output file; of none, where the system keeps temporary files.
+    ///
+    /// # Errors
+    /// As [`Scratch::within`].
+    pub(crate) fn beside(file: Option<&Path>) -> anyhow::Result<Self> {
+        match file.and_then(Path::parent) {
+            Some(parent) => Self::within(parent),
+            None => Self::within(&std::env::temp_dir()),
+        }
+    }
+
+    fn make(parent: &Path) -> std::io::Result<Self> {
+        remove_left_behind(parent)?;
+        loop {
+            let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+            let path = folder.path().join(LOCK);
+            let lock = match File::create(&path) {
+                Ok(lock) => lock,
+                // Another run has taken it for one left behind, before it was locked.
+                Err(_) if !folder.path().exists() => continue,
+                Err(error) => return Err(error),
+            };
+            // A file system without locks goes without; there nothing is taken for left behind.
+            drop(lock.lock());
+            if path.exists() {
+                return Ok(Self { _lock: lock, folder });
+            }
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Removes folders of runs that are no more.
+fn remove_left_behind(parent: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(parent)?.flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let lock = File::options().write(true).open(entry.path().join(LOCK));
+        if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            // One that cannot be removed is in nobody's way.
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn it_is_gone_with_its_value() {
+        let parent = tempfile::tempdir().unwrap();
+        let scratch = Scratch::beside(Some(&parent.path().join("out.json"))).unwrap();
+        fs::write(scratch.path().join("file"), "content").unwrap();
+        assert!(names(parent.path())[0].starts_with(PREFIX));
+        drop(scratch);
+        assert!(names(parent.path()).is_empty());
+    }
+
+    #[test]
+    fn what_is_left_behind_is_removed_and_what_is_in_use_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        let left = parent.path().join(format!("{PREFIX}left"));
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join(LOCK), "").unwrap();
+        fs::write(left.join("large"), "content").unwrap();
+        fs::create_dir(parent.path().join("other")).unwrap();
+        let first = Scratch::within(parent.path()).unwrap();
+        assert!(!left.exists());
+        let second = Scratch::within(parent.path()).unwrap();
+        assert!(first.path().exists() && second.path().exists());
+        assert_eq!(names(parent.path()).len(), 3);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = Scratch::within(Path::new("no/such/folder")).err().unwrap();
+        assert!(error.to_string().contains("no/such/folder"), "{error}");
+    }
+}

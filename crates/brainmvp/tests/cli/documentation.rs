@@ -1,0 +1,264 @@
+//! The commands of README.md and docs/*.md, run in their order as they are typed there.
+//!
+//! Lines of a code block are read by the shell, so that quotes, `&&`, comments and continued lines mean what they mean to a
+//! reader. Each document has a folder of its own. What it takes for granted is made when it is first named ([`prepare`]);
+//! sizes and numbers of steps are made small ([`smaller`]); everything else is as typed. What cannot run here is listed with the
+//! reason ([`ELSEWHERE`]), and is then only held to what the program understands.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::handmade::Slices;
+use crate::program::{Ended, Place};
+
+/// Document, beginning of the lines, and why they do not run here.
+const ELSEWHERE: [(&str, &str, &str); 4] = [
+    ("README.md", "cargo test", "it runs this test"),
+    ("README.md", "cargo build --release --features", "a build of its own; .ci/run makes it"),
+    (
+        "README.md",
+        "target/release/brainmvp pretrain --data cache --out run-gpu",
+        "it needs a GPU, and the build before it",
+    ),
+    ("measurements.md", "", "the images are those of patients, and the runs take hours"),
+];
+
+/// Every document, with its name.
+fn documents() -> Vec<(String, String)> {
+    let root = repository();
+    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = docs.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
+    paths.push(root.join("README.md"));
+    paths.sort();
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    paths.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The lines of code blocks, indented or fenced, continued lines joined. Settings (`key = value`) are no commands.
+fn lines(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let (mut fenced, mut after_blank, mut block) = (false, true, false);
+    let mut open = String::new();
+    for line in text.lines() {
+        if line.starts_with("```") {
+            fenced = !fenced;
+            continue;
+        }
+        block = fenced || (line.starts_with("    ") && (block || after_blank));
+        after_blank = line.trim().is_empty();
+        if !block || after_blank {
+            continue;
+        }
+        open += line.trim();
+        if let Some(begun) = open.strip_suffix('\\') {
+            open = begun.to_owned();
+        } else {
+            found.push(std::mem::take(&mut open));
+        }
+    }
+    found.retain(|line| line.split_whitespace().nth(1) != Some("="));
+    found
+}
+
+/// The commands of a line, as words: the shell calls functions of the programs' names, which print what they were given.
+fn commands(line: &str) -> Vec<Vec<String>> {
+    let programs = ["brainmvp", "cargo", "sbatch", "python3"];
+    let told =
+        programs.map(|name| format!("{name}() {{ printf '%s\\037' {name} \"$@\"; echo; }}\n")).concat();
+    let output = Command::new("sh").args(["-ec", &(told + line)]).output().unwrap();
+    assert!(output.status.success(), "`{line}`: {}", String::from_utf8_lossy(&output.stderr));
+    let words = |line: &str| line.split_terminator('\u{1f}').map(str::to_owned).collect();
+    String::from_utf8(output.stdout).unwrap().lines().map(words).collect()
+}
+
+/// Puts a value for an option, in place of one that is there.
+fn put(words: &mut Vec<String>, option: &str, value: &str) {
+    match words.iter().position(|word| word == option) {
+        Some(at) => value.clone_into(&mut words[at + 1]),
+        None => words.extend([option.to_owned(), value.to_owned()]),
+    }
+}
+
+/// The same command on little.
+fn smaller(words: &[String]) -> Vec<String> {
+    let mut words = words.to_vec();
+    let put_all = |words: &mut Vec<String>, options: &[(&str, &str)]| {
+        for (option, value) in options {
+            put(words, option, value);
+        }
+    };
+    let set = |words: &mut Vec<String>, settings: &[&str]| {
+        words.extend(settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]));
+    };
+    match words[0].as_str() {
+        "phantom" => put_all(&mut words, &[("--size", "32"), ("--cases", "6")]),
+        "demo" => put_all(&mut words, &[("--size", "48"), ("--cases", "3"), ("--steps", "4")]),
+        "bench" => put_all(&mut words, &[("--size", "16"), ("--repetitions", "1")]),
+        "preprocess" if !words.iter().any(|word| word == "--atlas") => put(&mut words, "--spacing", "6"),
+        "pretrain" | "finetune" => {
+            if words[0] == "pretrain" || words.windows(2).any(|pair| pair == ["--init", "none"]) {
+                set(&mut words, &["model.preset=tiny"]);
+            }
+            if words[0] == "finetune" {
+                set(&mut words, &["train.accumulate=1", "patch.resize=16"]);
+            }
+            set(&mut words, &["patch.size=16", "train.batch_size=2", "train.max_steps=2"]);
+        }
+        "predict" => put(&mut words, "--overlap", "0"),
+        "evaluate" if words.iter().any(|word| word == "--model") => put(&mut words, "--overlap", "0"),
+        _ => {}
+    }
+    words
+}
+
+/// Makes what a document takes for granted, unless it is there; other names are left alone.
+fn prepare(place: &Place, name: &str) {
+    if place.path(name).exists() {
+        return;
+    }
+    let run = |line: &[&str]| {
+        let words: Vec<String> = line.iter().map(ToString::to_string).collect();
+        run(place, &words, &[]).succeeds();
+    };
+    match name {
+        "configs/demo.toml" => {
+            fs::create_dir_all(place.path("configs")).unwrap();
+            fs::copy(repository().join(name), place.path(name)).unwrap();
+        }
+        "released.pt" => {
+            fs::copy(brainmvp_golden::file("released_layout_small.pt"), place.path(name)).unwrap();
+        }
+        // What a scanner has put on a disk.
+        "EXPORT" => {
+            fs::create_dir(place.path(name)).unwrap();
+            (0..6).for_each(|z| drop(Slices::default().write(&place.path(name), z, Vec::new())));
+        }
+        "cohort.json" => {
+            run(&[
+                "phantom",
+                "--out",
+                ".",
+                "--modalities",
+                "flair,t1,t1c,t2",
+                "--missing-rate",
+                "0",
+                "--quiet",
+            ]);
+        }
+        "cache" => {
+            prepare(place, "cohort.json");
+            run(&["preprocess", "cohort.json", "--out", name, "--quiet"]);
+        }
+        "run" => {
+            prepare(place, "cache");
+            run(&["pretrain", "--data", "cache", "--out", name, "--quiet"]);
+        }
+        "segmenter" => {
+            prepare(place, "run");
+            run(&["finetune", "segment", "--data", "cache", "--init", "run", "--out", name, "--quiet"]);
+        }
+        _ if name.ends_with(".nii.gz") => {
+            prepare(place, "cohort.json");
+            let modality = name.strip_suffix(".nii.gz").unwrap();
+            let images = &place.json("cohort.json")["cases"];
+            let mut found =
+                images.as_array().unwrap().iter().filter_map(|case| case["images"][modality].as_str());
+            if let Some(image) = found.next() {
+                fs::copy(place.path(image), place.path(name)).unwrap();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn run(place: &Place, words: &[String], environment: &[(&str, &str)]) -> Ended {
+    let words = smaller(words);
+    place.run_with(&words.iter().map(String::as_str).collect::<Vec<_>>(), environment)
+}
+
+/// Runs the commands of a line; `Err` says which went wrong, and how.
+fn try_line(place: &Place, line: &str, environment: &[(&str, &str)]) -> Result<(), String> {
+    for words in commands(line) {
+        let words = match words[0].as_str() {
+            "brainmvp" => &words[1..],
+            "cargo" if words.starts_with(&["cargo", "run", "--release", "--"].map(str::to_owned)) => {
+                &words[4..]
+            }
+            "sbatch" => {
+                let wrapped = words.iter().position(|word| word == "--wrap").unwrap();
+                let job = [
+                    ("SLURM_ARRAY_TASK_ID", "2"),
+                    ("SLURM_ARRAY_TASK_MIN", "1"),
+                    ("SLURM_ARRAY_TASK_COUNT", "2"),
+                ];
+                try_line(place, &words[wrapped + 1], &job)?;
+                continue;
+            }
+            other => return Err(format!("{other} is not known to this test")),
+        };
+        let outputs =
+            words.iter().zip(words.iter().skip(1)).filter(|(word, _)| *word == "--out").map(|(_, out)| out);
+        let outputs: Vec<&String> = outputs.collect();
+        words.iter().filter(|word| !outputs.contains(word)).for_each(|word| prepare(place, word));
+        let ended = run(place, words, environment);
+        if ended.code != 0 {
+            return Err(format!("ended with {}: {}", ended.code, ended.stderr));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the program understands the commands of a line, whatever else it lacks.
+fn try_usage(place: &Place, line: &str) -> Result<(), String> {
+    let (before, _) = line.split_at(line.find("brainmvp ").unwrap_or(line.len()));
+    let from = before.len();
+    if !["", "target/release/"].contains(&before) && !before.starts_with("/usr/bin/time ") {
+        return Ok(());
+    }
+    for words in commands(&line[from..]) {
+        let ended = run(place, &words[1..], &[]);
+        if ended.stderr.contains("hint: ") && ended.stderr.contains("--help`") {
+            return Err(ended.stderr);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_sequence_of_the_documentation_runs() {
+    let (mut wrong, mut unused) = (Vec::new(), ELSEWHERE.to_vec());
+    for (name, text) in documents() {
+        let place = Place::new();
+        for line in lines(&text) {
+            let listed =
+                ELSEWHERE.iter().find(|(document, begin, _)| *document == name && line.starts_with(begin));
+            unused.retain(|entry| Some(entry) != listed);
+            let tried =
+                if listed.is_some() { try_usage(&place, &line) } else { try_line(&place, &line, &[]) };
+            if let Err(reason) = tried {
+                wrong.push(format!("{name}: `{line}`\n  {reason}"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{}\nmend these, prepare what they name, or list them with the reason",
+        wrong.join("\n")
+    );
+    assert!(unused.is_empty(), "listed, but no line begins so: {unused:?}");
+}
+
+#[test]
+fn lines_are_those_of_code_blocks() {
+    let text = "Text\n    no code: the line before is not blank\n\n    a --b \\\n        c # d\n    key = 1\n\nText\n```\ne\n```\n";
+    assert_eq!(lines(text), ["a --b c # d", "e"]);
+    assert_eq!(
+        commands("brainmvp a 'b c' \\#d && brainmvp e # f"),
+        [vec!["brainmvp", "a", "b c", "#d"], vec!["brainmvp", "e"]]
+    );
+}
