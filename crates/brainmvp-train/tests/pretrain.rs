@@ -193,7 +193,7 @@ fn without_distillation_no_template_is_learnt() {
     assert!(RunTemplates::load(&out).unwrap().volumes.is_empty());
     let metrics = lasting(&out);
     let terms: Vec<&str> = metrics[0].losses.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(terms, ["loss_contrast", "loss_cross"]);
+    assert_eq!(terms, ["loss_cross", "loss_contrast"]);
     assert!(metrics.iter().all(|step| step.template_updates.is_empty()));
 }
 
