@@ -14,6 +14,8 @@ pub trait PatchSource {
     fn id(&self) -> &str;
     /// The data set that the case is from.
     fn data_set(&self) -> &str;
+    /// Whom the case shows: the same text for all sessions of one person, in whatever data set.
+    fn person(&self) -> &str;
     /// Voxels along x, y and z.
     fn shape(&self) -> [usize; 3];
     /// Voxels of the registered volume that this case was cropped from.

@@ -9,15 +9,28 @@
 use brainmvp_kernels::ops::{CropOptions, normalized_crop};
 use brainmvp_volume::Modality;
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::patch::PatchSource;
+
+/// Where templates come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TemplateSource {
+    /// They are learnt with the network.
+    #[default]
+    Learnt,
+    /// The mean image of each modality over the training cases, which no step changes: the control for learnt ones.
+    Mean,
+}
 
 /// Size and normalisation of the templates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TemplateConfig {
+    /// Learnt, or mean images.
+    pub source: TemplateSource,
     /// Voxels along x, y and z. Empty: the grid of the registered volumes of the data.
     pub size: Vec<usize>,
     /// A template whose values span less than this is divided by this instead of its range. Intensities lie in
@@ -29,7 +42,7 @@ pub struct TemplateConfig {
 
 impl Default for TemplateConfig {
     fn default() -> Self {
-        Self { size: Vec::new(), range_floor: 1.0, learning_rate_factor: 1.0 }
+        Self { source: TemplateSource::Learnt, size: Vec::new(), range_floor: 1.0, learning_rate_factor: 1.0 }
     }
 }
 
@@ -48,6 +61,20 @@ impl Templates {
         let volumes =
             Modality::ALL.iter().map(|_| Param::from_tensor(Tensor::zeros([z, y, x], device))).collect();
         Self { volumes, range_floor }
+    }
+
+    /// These volumes (x fastest) in the place of learnt ones, and none that is learnt any more.
+    ///
+    /// # Panics
+    /// If a volume does not have the size of the templates.
+    pub fn fixed(mut self, volumes: impl IntoIterator<Item = (Modality, Vec<f32>)>) -> Self {
+        let [x, y, z] = self.size();
+        for (modality, values) in volumes {
+            let place = &mut self.volumes[modality.index()];
+            let values = Tensor::from_data(TensorData::new(values, [z, y, x]), &place.val().device());
+            *place = Param::from_tensor(values);
+        }
+        self.no_grad()
     }
 
     /// Voxels along x, y and z.
@@ -120,7 +147,6 @@ impl Overlap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::TensorData;
     use proptest::prelude::*;
 
     fn ramp(size: [usize; 3], floor: f32, device: &Device) -> Templates {
@@ -181,6 +207,10 @@ mod tests {
         }
 
         fn data_set(&self) -> &'static str {
+            ""
+        }
+
+        fn person(&self) -> &'static str {
             ""
         }
 

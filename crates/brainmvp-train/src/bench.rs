@@ -54,7 +54,7 @@ impl Finetuning {
             patch: case.shape,
             labelled_share: 0.0,
         };
-        let draw = |_| match Segmenting::draw(&plan, &case, &mut rng) {
+        let draw = |_| match Segmenting::draw(&plan, &case, None, &mut rng) {
             Ok(sample) => sample,
             Err(never) => match never {},
         };
@@ -95,6 +95,10 @@ impl PatchSource for NoiseCase {
     }
 
     fn data_set(&self) -> &'static str {
+        "noise"
+    }
+
+    fn person(&self) -> &'static str {
         "noise"
     }
 

@@ -41,6 +41,14 @@ pub enum Error {
         /// What was found and what to do.
         reason: String,
     },
+    /// A table of the user that cannot be taken as it is.
+    #[error("{path}: {reason}", path = .path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and in which line.
+        reason: String,
+    },
     /// A prepared case could not be read.
     #[error(transparent)]
     Cache(#[from] brainmvp_prep::Error),
@@ -102,6 +110,10 @@ impl Error {
 
     pub(crate) fn checkpoint(path: &Path, reason: impl Into<String>) -> Self {
         Self::Checkpoint { path: path.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn table(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Table { path: path.to_owned(), reason: reason.into() }
     }
 
     pub(crate) fn run_folder(path: &Path, reason: impl Into<String>) -> Self {

@@ -72,6 +72,11 @@ impl NamedAdamW {
         Self { config: *config, templates: "templates.", template_factor, moments: BTreeMap::new() }
     }
 
+    /// How many steps have moved each parameter that has moments.
+    pub fn updates(&self) -> BTreeMap<String, usize> {
+        self.moments.iter().map(|(name, moments)| (name.clone(), moments.updates)).collect()
+    }
+
     /// Moves every parameter that has a gradient. Parameters without one stay, and so do their moments: a template
     /// whose modality was not in the batch is not touched.
     pub fn step<M: Module>(

@@ -1,20 +1,23 @@
 //! A pre-training run from its configuration and a cache.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use brainmvp_cohort::Split;
 use brainmvp_nets::Init;
 use brainmvp_ssl::objectives::BrainMvp;
-use brainmvp_ssl::templates::Templates;
+use brainmvp_ssl::patch::PatchSource;
+use brainmvp_ssl::templates::{TemplateSource, Templates};
+use brainmvp_volume::Modality;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use crate::batches::{CaseSource, open_cases};
+use crate::batches::{CaseSource, Identities, open_cases};
 use crate::config::PretrainConfig;
 use crate::run::{Existing, RunFolder, RunRequest};
-use crate::templates::TemplateGrid;
+use crate::templates::{TemplateGrid, mean_image};
 use crate::trainer::{Ended, Observer, Trainer};
 use crate::{Error, Result, device};
 
@@ -27,6 +30,8 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     // Settle the configuration before the folder is touched, so that a mistake leaves nothing behind.
     let stored = request.stored_config()?;
     let config = resolve(request, stored.as_ref())?;
+    let (cases, persons) =
+        with_persons(cases, &config, stored.is_some().then_some(request.out.as_path()), observer)?;
     let device = device::device(&request.device)?.autodiff();
     device::set_precision(config.train.precision, &request.device)?;
     let folder = RunFolder::create(&request.out, request.existing)?;
@@ -34,11 +39,19 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         observer.note("nothing to resume: starting anew");
     }
     folder.store_config(&config)?;
+    if !persons.is_empty() {
+        persons.write(&folder.identities())?;
+    }
 
     let grid = TemplateGrid::of(&config.templates.size, &cases);
     warn_of_other_places(&cases, observer);
     let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ FIRST_WEIGHTS);
-    let templates = Templates::new(grid.shape, config.templates.range_floor, &device);
+    let mut templates = Templates::new(grid.shape, config.templates.range_floor, &device);
+    if config.templates.source == TemplateSource::Mean {
+        // A run that goes on has them in its checkpoint.
+        let is_new = folder.checkpoints()?.is_empty();
+        templates = templates.fixed(if is_new { mean_images(grid.shape, &cases)? } else { Vec::new() });
+    }
     let mut init = Init { device: &device, rng: &mut rng };
     let objective =
         BrainMvp::new(&config.method, &config.model.network, templates, config.patch.size, &mut init);
@@ -46,7 +59,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         "method": "brainmvp",
         "templates": grid,
         "range_floor": config.templates.range_floor,
-        "data": fingerprint(&cases),
+        "data": fingerprint(&cases, &persons),
     });
     let trainer = Trainer {
         train: &config.train,
@@ -77,6 +90,45 @@ fn without_test_cases(cases: Vec<CaseSource>, observer: &dyn Observer) -> Result
     Ok(seen)
 }
 
+/// The cases, told of persons who are in several data sets, and what was used of the table that names them. A run that goes on
+/// has its own copy of it, wherever the table is now.
+fn with_persons(
+    cases: Vec<CaseSource>,
+    config: &PretrainConfig,
+    continued: Option<&Path>,
+    observer: &dyn Observer,
+) -> Result<(Vec<CaseSource>, Identities)> {
+    let Some(path) = &config.data.identities else { return Ok((cases, Identities::default())) };
+    let (table, path) = match continued.map(RunFolder::open).transpose()? {
+        None => (Identities::read(path)?, path.clone()),
+        Some(run) => (Identities::read(&run.identities())?, run.identities()),
+    };
+    let (cases, used, unused) = table.apply(cases);
+    if used.is_empty() {
+        let reason = "no row names a subject of these cases: data_set and subject must be as in the cohort";
+        return Err(Error::table(&path, reason));
+    }
+    if !unused.is_empty() {
+        let shown = unused.iter().take(3).map(|row| format!("'{row}'")).collect::<Vec<_>>().join(", ");
+        let more = if unused.len() > 3 { ", ..." } else { "" };
+        let count = unused.len();
+        observer.warn(&format!("{}: {count} rows name no case here: {shown}{more}", path.display()));
+    }
+    Ok((cases, used))
+}
+
+/// The mean image of each modality that some case has.
+fn mean_images(shape: [usize; 3], cases: &[CaseSource]) -> Result<Vec<(Modality, Vec<f32>)>> {
+    let mut means = Vec::new();
+    for modality in Modality::ALL {
+        let (count, mean) = mean_image(shape, cases, modality)?;
+        if count > 0 {
+            means.push((modality, mean));
+        }
+    }
+    Ok(means)
+}
+
 /// The configuration asked for, over that of the run if it is continued.
 fn resolve(request: &RunRequest, stored: Option<&PretrainConfig>) -> Result<PretrainConfig> {
     let config = PretrainConfig::resolve(&request.text(stored)?, &request.settings)?;
@@ -102,11 +154,14 @@ fn warn_of_other_places(cases: &[CaseSource], observer: &dyn Observer) {
 /// Keeps the first weights apart from other things drawn by the run's seed.
 const FIRST_WEIGHTS: u64 = 0x3C6E_F372_FE94_F82B;
 
-/// Changes when the cases or their content change.
-fn fingerprint(cases: &[CaseSource]) -> String {
+/// Changes when the cases, their content or what is known of their persons change.
+fn fingerprint(cases: &[CaseSource], persons: &Identities) -> String {
     let mut hasher = blake3::Hasher::new();
     for case in cases {
         hasher.update(case.content_hash().as_bytes());
+        if !persons.is_empty() {
+            hasher.update(case.person().as_bytes()).update(b"\n");
+        }
     }
     hasher.finalize().to_hex()[..16].to_owned()
 }

@@ -4,6 +4,7 @@
 //! RUN/config.toml                       the configuration as resolved
 //! RUN/metrics.jsonl                     one line a step
 //! RUN/validation.jsonl                  one line a validation; fine-tuning
+//! RUN/identities.csv                    persons who are in several data sets; pre-training, where it was told of them
 //! RUN/templates.safetensors             the templates that stand in for modalities; fine-tuning
 //! RUN/events.out.tfevents.*             the same and pictures for TensorBoard
 //! RUN/checkpoints/step-00000500.safetensors
@@ -140,6 +141,11 @@ impl RunFolder {
     /// Where the templates that stand in for modalities are.
     pub fn templates(&self) -> PathBuf {
         self.path.join("templates.safetensors")
+    }
+
+    /// Where the persons who are in several data sets are.
+    pub fn identities(&self) -> PathBuf {
+        self.path.join("identities.csv")
     }
 
     /// Where the weights with the lowest mean loss are.

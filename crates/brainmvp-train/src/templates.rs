@@ -83,6 +83,19 @@ pub struct RunTemplates {
     pub is_placed: bool,
     /// Of the modalities that the run has seen: voxels with x fastest, normalised as they are used.
     pub volumes: BTreeMap<Modality, Vec<f32>>,
+    /// How many steps have moved each. Mean images are not moved, and a file of weights does not tell.
+    pub updates: BTreeMap<Modality, usize>,
+}
+
+/// How many steps have moved each template, of the updates of all parameters by name.
+pub(crate) fn template_updates<'a>(
+    updates: impl IntoIterator<Item = (&'a String, &'a usize)>,
+) -> BTreeMap<Modality, usize> {
+    let of_template = |(name, count): (&String, &usize)| {
+        let index: usize = name.strip_prefix("templates.volumes.")?.parse().ok()?;
+        Some((*Modality::ALL.get(index)?, *count))
+    };
+    updates.into_iter().filter_map(of_template).collect()
 }
 
 /// How near a template is to the mean image of its modality.
@@ -122,13 +135,12 @@ impl RunTemplates {
             .map_err(|e| Error::checkpoint(&path, format!("it has no templates: {e}")))?;
         let mut volumes = Vec::new();
         for modality in Modality::ALL {
-            let name = format!("templates.volumes.{}", modality.index());
-            if checkpoint.state().updates.contains_key(&name) {
-                volumes.push((modality, checkpoint.tensor(&format!("model.{name}"))?.1));
-            }
+            let name = format!("model.templates.volumes.{}", modality.index());
+            volumes.push((modality, checkpoint.tensor(&name)?.1));
         }
         let affine = Affine::from_rows(facts.templates.affine);
-        Ok(Self::of(&FrozenTemplates::new(facts.templates.shape, Some(affine), facts.range_floor, volumes)))
+        let templates = FrozenTemplates::new(facts.templates.shape, Some(affine), facts.range_floor, volumes);
+        Ok(Self { updates: template_updates(&checkpoint.state().updates), ..Self::of(&templates) })
     }
 
     fn of(templates: &FrozenTemplates) -> Self {
@@ -142,6 +154,7 @@ impl RunTemplates {
             grid: TemplateGrid { shape, affine },
             is_placed: templates.grid().is_some(),
             volumes: volumes.collect(),
+            updates: BTreeMap::new(),
         }
     }
 
@@ -171,7 +184,7 @@ impl RunTemplates {
     pub fn compare(&self, cases: &[CaseSource]) -> Result<(Vec<Likeness>, Picture)> {
         let (mut likenesses, mut rows) = (Vec::new(), Vec::new());
         for (&modality, template) in &self.volumes {
-            let (count, mean) = self.mean_image(cases, modality)?;
+            let (count, mean) = mean_image(self.grid.shape, cases, modality)?;
             let planes = |volume: &[f32]| Picture::three_planes(volume, self.grid.shape, (0.0, 1.0));
             rows.push((modality.name(), [planes(&mean), planes(template)]));
             likenesses.push(Likeness::of(modality, count, &mean, template));
@@ -179,22 +192,29 @@ impl RunTemplates {
         let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
         Ok((likenesses, Picture::montage(&rows)))
     }
+}
 
-    /// The mean over all cases that have a modality, on the templates' grid, and how many they are.
-    fn mean_image(&self, cases: &[CaseSource], modality: Modality) -> Result<(usize, Vec<f32>)> {
-        let mut sum = vec![0.0; self.grid.shape.iter().product()];
-        let mut count = 0;
-        for case in cases.iter().filter(|case| case.modalities().contains(&modality)) {
-            let start = template_start(case, [0; 3], self.grid.shape).map(|place| -place);
-            let volume = case.patch(modality, start, self.grid.shape)?;
-            sum.iter_mut().zip(volume).for_each(|(sum, value)| *sum += value);
-            count += 1;
-        }
-        for value in &mut sum {
-            *value /= count.max(1) as f32;
-        }
-        Ok((count, sum))
+/// The mean over all cases that have a modality, on a grid of templates of `shape` voxels, and how many they are.
+///
+/// # Errors
+/// If a case cannot be read.
+pub(crate) fn mean_image(
+    shape: [usize; 3],
+    cases: &[CaseSource],
+    modality: Modality,
+) -> Result<(usize, Vec<f32>)> {
+    let mut sum = vec![0.0; shape.iter().product()];
+    let mut count = 0;
+    for case in cases.iter().filter(|case| case.modalities().contains(&modality)) {
+        let start = template_start(case, [0; 3], shape).map(|place| -place);
+        let volume = case.patch(modality, start, shape)?;
+        sum.iter_mut().zip(volume).for_each(|(sum, value)| *sum += value);
+        count += 1;
     }
+    for value in &mut sum {
+        *value /= count.max(1) as f32;
+    }
+    Ok((count, sum))
 }
 
 impl Likeness {

@@ -20,6 +20,7 @@ use crate::log::metrics::{LineWriter, StepMetrics, ValidationMetrics};
 use crate::log::tensorboard::EventWriter;
 use crate::optimizer::{NamedAdamW, OptimizerConfig, gradient_norm};
 use crate::run::RunFolder;
+use crate::templates::template_updates;
 use crate::{Error, Result};
 
 /// Keeps the generators of different purposes apart: each is seeded by the run's seed and a constant of its own.
@@ -217,6 +218,7 @@ impl Trainer<'_> {
                 }
             }
             if run.state.step >= last || validation.is_some_and(|v| run.is_spent(v.config)) {
+                run.note_template_updates();
                 return Ok(Ended::Finished);
             }
             if self.stop.load(Ordering::Relaxed) {
@@ -316,6 +318,7 @@ impl<O: Objective + 'static> Run<'_, O> {
                 seconds,
                 samples_per_s: self.cases.len() as f64 / seconds,
                 wait_share: loader.take_waited().as_secs_f64() / seconds,
+                template_updates: template_updates(&self.optimizer.updates()),
             },
             last,
         )?;
@@ -366,6 +369,16 @@ impl<O: Objective + 'static> Run<'_, O> {
         Ok(true)
     }
 
+    /// Says how often each learnt template was moved: a rare one has hardly formed.
+    fn note_template_updates(&self) {
+        let updates = template_updates(&self.optimizer.updates());
+        let told: Vec<String> =
+            updates.iter().map(|(modality, count)| format!("{modality} {count}")).collect();
+        if !told.is_empty() {
+            self.trainer.observer.note(&format!("steps that moved each template: {}", told.join(", ")));
+        }
+    }
+
     fn check(&self, finite: bool, what: &'static str) -> Result<()> {
         if finite {
             return Ok(());
@@ -388,6 +401,9 @@ impl<O: Objective + 'static> Run<'_, O> {
         self.events.scalar(step, "lr", metrics.lr)?;
         self.events.scalar(step, "samples_per_s", metrics.samples_per_s)?;
         self.events.scalar(step, "wait_share", metrics.wait_share)?;
+        for (modality, updates) in &metrics.template_updates {
+            self.events.scalar(step, &format!("template updates {modality}"), *updates as f64)?;
+        }
         self.events.flush()?;
         self.trainer.observer.step(&metrics, last);
         Ok(())

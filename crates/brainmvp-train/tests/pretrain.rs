@@ -10,6 +10,7 @@ use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_train::batches::open_cases;
 use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
 use brainmvp_train::pretrain::pretrain;
+use brainmvp_train::pretrained::Pretrained;
 use brainmvp_train::run::{Existing, RunFolder, RunRequest};
 use brainmvp_train::templates::RunTemplates;
 use brainmvp_train::trainer::{Ended, Observer};
@@ -92,9 +93,17 @@ fn lasting(out: &Path) -> Vec<StepMetrics> {
 #[test]
 fn stopping_and_resuming_changes_no_bit() {
     let folder = tempfile::tempdir().unwrap();
-    for settings in
-        [&["train.accumulate=1"][..], &["train.accumulate=2", "optimizer.clip_norm=0.5", "train.epochs=12"]]
-    {
+    for settings in [
+        &["train.accumulate=1"][..],
+        &["train.accumulate=2", "optimizer.clip_norm=0.5", "train.epochs=12"],
+        &[
+            "method.negatives=queue",
+            "method.queue_length=5",
+            "method.contrast_from_epoch=1",
+            "method.draw=modality",
+        ],
+        &["templates.source=mean", "method.tasks=['cross', 'contrast']", "method.contrast_from_epoch=1"],
+    ] {
         let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
         assert_eq!(run(&whole, Existing::Refuse, 99, settings).unwrap(), Ended::Finished);
         assert_eq!(run(&parts, Existing::Refuse, 3, settings).unwrap(), Ended::Stopped);
@@ -154,6 +163,68 @@ fn templates_form_and_are_written() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert!(names.iter().any(|name| name.contains("tfevents")), "{names:?}");
+}
+
+#[test]
+fn mean_images_take_the_place_of_learnt_templates() {
+    let folder = tempfile::tempdir().unwrap();
+    for tasks in ["['cross']", "['cross', 'distill']"] {
+        let out = folder.path().join(tasks);
+        let tasks = format!("method.tasks={tasks}");
+        run(&out, Existing::Refuse, 99, &["templates.source=mean", "train.max_steps=3", &tasks]).unwrap();
+        let watcher = StopAfter { steps: 0, done: AtomicU64::new(0), stop: &AtomicBool::new(false) };
+        let cases = open_cases(&cache(), &watcher).unwrap();
+        let templates = RunTemplates::load(&out).unwrap();
+        assert!(templates.volumes.len() >= 6 && templates.updates.is_empty());
+        for likeness in templates.compare(&cases).unwrap().0 {
+            assert!(likeness.difference < 1e-6 && likeness.correlation > 0.999_999, "{likeness:?}");
+        }
+        let downstream = Pretrained::open(&out).unwrap().templates.unwrap();
+        for (modality, volume) in &templates.volumes {
+            assert_eq!(downstream.get(*modality), Some(volume.as_slice()), "{modality}");
+        }
+    }
+}
+
+#[test]
+fn without_distillation_no_template_is_learnt() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let tasks = ["method.tasks=['cross', 'contrast']", "method.contrast_from_epoch=0", "train.max_steps=3"];
+    run(&out, Existing::Refuse, 99, &tasks).unwrap();
+    assert!(RunTemplates::load(&out).unwrap().volumes.is_empty());
+    let metrics = lasting(&out);
+    let terms: Vec<&str> = metrics[0].losses.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(terms, ["loss_cross", "loss_contrast"]);
+    assert!(metrics.iter().all(|step| step.template_updates.is_empty()));
+}
+
+#[test]
+fn by_modality_every_template_is_moved_equally_often() {
+    let folder = tempfile::tempdir().unwrap();
+    let moved = |name: &str, draw: &str| {
+        let out = folder.path().join(name);
+        let draw = format!("method.draw={draw}");
+        run(&out, Existing::Refuse, 99, &["train.batch_size=1", "train.epochs=4", &draw]).unwrap();
+        let updates = lasting(&out).pop().unwrap().template_updates;
+        assert_eq!(updates, RunTemplates::load(&out).unwrap().updates);
+        updates.into_values().collect::<Vec<_>>()
+    };
+    // 16 steps of one case each, over 8 modalities.
+    assert_eq!(moved("balanced", "modality"), [2; 8]);
+    assert_ne!(moved("by case", "case"), [2; 8]);
+}
+
+#[test]
+fn the_literal_presets_train() {
+    let folder = tempfile::tempdir().unwrap();
+    for preset in ["paper", "released"] {
+        let preset = format!("method.preset={preset}");
+        let settings = [&preset, "train.max_steps=3", "train.accumulate=2", "method.contrast_from_epoch=1"];
+        run(&folder.path().join(&preset), Existing::Refuse, 99, &settings).unwrap();
+        let losses: Vec<f64> = lasting(&folder.path().join(&preset)).iter().map(|step| step.loss).collect();
+        assert!(losses.len() == 3 && losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
+    }
 }
 
 #[test]

@@ -28,6 +28,11 @@ pub(crate) fn modality(text: &str) -> Result<Modality, String> {
     }
 }
 
+/// A text as TOML writes it: a path may look like a number.
+pub(crate) fn toml_string(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 /// `WORD=MODALITY` of `--alias`.
 pub(crate) fn alias(text: &str) -> Result<(String, String), String> {
     let (word, role) = text.split_once('=').ok_or("write WORD=MODALITY, e.g. t1gad=t1c")?;

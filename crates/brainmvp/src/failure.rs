@@ -192,6 +192,7 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
             | Train::Checkpoint { .. }
             | Train::Weights { .. }
             | Train::RunFolder { .. }
+            | Train::Table { .. }
             | Train::Device { .. }
             | Train::Log(brainmvp_train::log::Error::Line { .. }) => true,
             _ => false,

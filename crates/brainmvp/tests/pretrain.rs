@@ -148,6 +148,49 @@ fn templates_come_out_and_mistakes_are_told() {
 }
 
 #[test]
+fn persons_in_several_data_sets_are_no_negatives_of_themselves() {
+    let folder = with_cache();
+    let cohort = std::fs::read_to_string(folder.path().join("phantoms/cohort.json")).unwrap();
+    let cohort: serde_json::Value = serde_json::from_str(&cohort).unwrap();
+    let who =
+        |case: &serde_json::Value| ["data_set", "subject"].map(|key| case[key].as_str().unwrap().to_owned());
+    let everybody: Vec<[String; 2]> = cohort["cases"].as_array().unwrap().iter().map(who).collect();
+    let table = |rows: &[[String; 2]]| {
+        let rows = rows.iter().map(|[data_set, subject]| format!("{data_set},{subject},p1\n"));
+        let text = "data_set,subject,person\n".to_owned() + &rows.collect::<String>();
+        std::fs::write(folder.path().join("people.csv"), text).unwrap();
+    };
+    let contrast = |run: &str| -> Vec<f64> {
+        let lines = lasting(&folder.path().join(run)).into_iter();
+        let terms = lines.map(|line| line.split("\"loss_contrast\":").nth(1).unwrap().to_owned());
+        terms.map(|rest| rest.split(',').next().unwrap().parse::<f64>().unwrap()).collect()
+    };
+    let few = ["--set", "train.max_steps=3", "--set", "method.contrast_from_epoch=0"];
+    let all = [&few[..], &["--identities", "people.csv"]].concat();
+
+    let stranger = ["elsewhere".to_owned(), "7".to_owned()];
+    table(&[&everybody[..], &[stranger.clone()]].concat());
+    let output = run(&pretrain("one", &all), folder.path());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 rows name no case here: 'elsewhere, 7'"), "{said}");
+    assert_eq!(contrast("one"), [0.0; 3], "there is one person and nobody else");
+    succeed(&pretrain("four", &few), folder.path());
+    assert!(contrast("four").iter().all(|term| *term > 0.1));
+
+    // The run has its own copy, which a changed or lost table does not change.
+    std::fs::remove_file(folder.path().join("people.csv")).unwrap();
+    let longer = ["--resume", "--identities", "people.csv", "--set", "train.max_steps=5"];
+    succeed(&pretrain("one", &[&longer[..], &few[2..]].concat()), folder.path());
+    assert_eq!(contrast("one"), [0.0; 5]);
+
+    table(&[stranger]);
+    let output = run(&pretrain("none", &all), folder.path());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("no row names a subject"), "{said}");
+    assert!(!folder.path().join("none").exists(), "a mistake leaves nothing behind");
+}
+
+#[test]
 fn the_demo_runs_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let small = ["demo", "--out", "demo", "--cases", "3", "--size", "48", "--steps"];

@@ -3,7 +3,7 @@
 use brainmvp_nets::layers::Linear;
 use brainmvp_nets::networks::{ClassificationNetwork, Classified, Encoder};
 use brainmvp_volume::resample::{Interpolation, onto_grid};
-use brainmvp_volume::{Affine, Grid, Volume};
+use brainmvp_volume::{Affine, Grid, Modality, Volume};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use rand::{Rng, RngExt};
@@ -102,6 +102,7 @@ impl Objective for Classifying {
     fn draw<S: PatchSource>(
         plan: &ClassifyingPlan,
         case: &S,
+        _target: Option<Modality>,
         rng: &mut dyn Rng,
     ) -> Result<ClassifyingSample, S::Error> {
         let (inputs, resized, shape) = (&plan.copies.inputs, &plan.resized, case.shape());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use brainmvp_nets::heads::Segmented;
 use brainmvp_nets::networks::{Encoder, Segmentation, SegmentationNetwork};
+use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -100,6 +101,7 @@ impl Objective for Segmenting {
     fn draw<S: PatchSource>(
         plan: &SegmentingPlan,
         case: &S,
+        _target: Option<Modality>,
         rng: &mut dyn Rng,
     ) -> Result<SegmentingSample, S::Error> {
         let (patch, inputs) = (plan.patch, &plan.copies.inputs);

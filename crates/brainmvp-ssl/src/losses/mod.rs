@@ -6,6 +6,6 @@ mod reconstruction;
 mod segmentation;
 
 pub use classification::classification;
-pub use contrast::contrast;
-pub use reconstruction::reconstruction;
+pub use contrast::{Contrast, Identity, Past, unit_rows};
+pub use reconstruction::{ReconstructionNorm, reconstruction};
 pub use segmentation::{cross_entropy, dice, segmentation};

@@ -2,13 +2,29 @@
 
 mod brainmvp;
 
+use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
-pub use brainmvp::{BrainMvp, BrainMvpConfig, BrainMvpPlan, BrainMvpSample, MethodPreset};
+pub use brainmvp::{
+    BrainMvp, BrainMvpConfig, BrainMvpPlan, BrainMvpSample, Masks, MethodPreset, Negatives, Task, Views,
+};
 
 use crate::patch::PatchSource;
+
+/// What samples are drawn by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DrawBy {
+    /// Every case is seen once an epoch; the objective chooses among its modalities. A modality that few cases have is
+    /// rarely seen.
+    #[default]
+    Case,
+    /// Every modality is the target equally often, over and over in random order, and the cases that have it take turns.
+    Modality,
+}
 
 /// A pre-training method: how it looks at a case, and what it asks of its network.
 pub trait Objective: Module {
@@ -17,12 +33,22 @@ pub trait Objective: Module {
     /// One case's share of a batch, as plain data.
     type Sample: Send + 'static;
 
-    /// Draws a sample of a case: what is seen, and what is hidden.
+    /// What the cases of this plan are drawn by.
+    fn draw_by(_plan: &Self::Plan) -> DrawBy {
+        DrawBy::Case
+    }
+
+    /// Draws a sample of a case: what is seen, and what is hidden. `target` is the modality that was drawn with the case,
+    /// which has it; `None` where cases are drawn by [`DrawBy::Case`].
     ///
     /// # Errors
     /// If the case cannot be read.
-    fn draw<S: PatchSource>(plan: &Self::Plan, case: &S, rng: &mut dyn Rng)
-    -> Result<Self::Sample, S::Error>;
+    fn draw<S: PatchSource>(
+        plan: &Self::Plan,
+        case: &S,
+        target: Option<Modality>,
+        rng: &mut dyn Rng,
+    ) -> Result<Self::Sample, S::Error>;
 
     /// The plan of this objective.
     fn plan(&self) -> Self::Plan;

@@ -4,6 +4,7 @@ use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
 use brainmvp_nets::weights::{self, Upstream};
+use brainmvp_ssl::losses::Identity;
 use brainmvp_ssl::masking::Mask;
 use brainmvp_ssl::objectives::{BrainMvp, BrainMvpConfig, BrainMvpSample, MethodPreset, Objective};
 use brainmvp_ssl::templates::Templates;
@@ -78,7 +79,7 @@ fn samples(golden: &Golden) -> Vec<BrainMvpSample> {
         .into_iter()
         .enumerate()
         .map(|(i, (modality, template_start))| BrainMvpSample {
-            case: i.to_string(),
+            identity: Identity { person: i as u64, data_set: 0 },
             modality,
             target: volume(2 * i),
             partner: Some(volume(2 * i + 1)),
@@ -114,7 +115,7 @@ fn check(name: &str, network: &NetworkConfig, deepest_axes: [isize; 5]) {
     let objective = objective(network, &device);
     let samples = samples(&golden);
 
-    let [_, cross, distilled, _] = objective.views(&samples, 0);
+    let [cross, distilled] = objective.views(&samples, 0).views.try_into().unwrap();
     assert_volume(cross.clone(), &golden, "input_cross");
     assert_volume(distilled.clone(), &golden, "input_distill");
     // The reference has the distilled views first in its batch.

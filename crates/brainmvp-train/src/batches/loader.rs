@@ -10,7 +10,8 @@ use brainmvp_ssl::patch::PatchSource;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{CaseSource, Sampler};
+use super::CaseSource;
+use super::sampler::{Order, Pick, Sampler};
 use crate::{Error, Result};
 
 /// Batches that each worker may be ahead.
@@ -55,7 +56,7 @@ impl<S: Send + 'static> Loader<S> {
         cases: &Arc<Vec<CaseSource>>,
         config: &LoaderConfig,
     ) -> Self {
-        let sampler = Sampler::new(cases.iter().map(CaseSource::data_set), config.seed);
+        let sampler = Sampler::new(cases, O::draw_by(plan), config.seed);
         let workers = (0..config.workers.max(1))
             .map(|worker| {
                 let (sender, receiver) = sync_channel(AHEAD);
@@ -104,9 +105,9 @@ struct Draws<O: Objective> {
 impl<O: Objective> Draws<O> {
     /// Sends batches until all are sent or nobody listens.
     fn send(self, numbers: impl Iterator<Item = u64>, to: &SyncSender<Result<Batch<O::Sample>>>) {
-        let mut epoch = (u64::MAX, Vec::new());
+        let mut order = self.sampler.order();
         for number in numbers {
-            let batch = self.batch(number, &mut epoch);
+            let batch = self.batch(number, &mut order);
             let failed = batch.is_err();
             if to.send(batch).is_err() || failed {
                 return;
@@ -114,18 +115,15 @@ impl<O: Objective> Draws<O> {
         }
     }
 
-    fn batch(&self, number: u64, epoch: &mut (u64, Vec<usize>)) -> Result<Batch<O::Sample>> {
-        let length = self.sampler.cases() as u64;
+    fn batch(&self, number: u64, order: &mut Order<'_>) -> Result<Batch<O::Sample>> {
         let first = number * self.batch_size as u64;
         let mut batch = Batch { samples: Vec::new(), cases: Vec::new() };
         for position in first..first + self.batch_size as u64 {
-            if epoch.0 != position / length {
-                *epoch = (position / length, self.sampler.epoch(position / length));
-            }
-            let case = &self.cases[epoch.1[(position % length) as usize]];
+            let Pick { case, target } = order.at(position);
+            let case = &self.cases[case];
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ SAMPLE_DRAWS);
             rng.set_stream(position);
-            batch.samples.push(O::draw(&self.plan, case, &mut rng)?);
+            batch.samples.push(O::draw(&self.plan, case, target, &mut rng)?);
             batch.cases.push(case.id().to_owned());
         }
         Ok(batch)

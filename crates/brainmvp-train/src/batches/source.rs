@@ -14,6 +14,7 @@ use crate::{Error, Result};
 #[derive(Clone)]
 pub struct CaseSource {
     facts: CaseFacts,
+    person: String,
     modalities: Vec<Modality>,
     case: Arc<PreparedCase>,
 }
@@ -21,11 +22,17 @@ pub struct CaseSource {
 impl CaseSource {
     /// The source of an opened case.
     pub fn new(entry: &CaseEntry, case: PreparedCase) -> Self {
-        Self { facts: entry.case.clone(), modalities: case.modalities().collect(), case: Arc::new(case) }
+        let facts = entry.case.clone();
+        let person = nobody_elses(&facts);
+        Self { facts, person, modalities: case.modalities().collect(), case: Arc::new(case) }
     }
-}
 
-impl CaseSource {
+    /// The same case of a person who may be in other data sets too.
+    pub(super) fn of_person(mut self, person: &str) -> Self {
+        person.clone_into(&mut self.person);
+        self
+    }
+
     /// Changes when the case's images or their preparation change.
     pub fn content_hash(&self) -> &str {
         &self.case.metadata().content_hash
@@ -63,6 +70,10 @@ impl PatchSource for CaseSource {
         &self.facts.data_set
     }
 
+    fn person(&self) -> &str {
+        &self.person
+    }
+
     fn shape(&self) -> [usize; 3] {
         self.case.shape()
     }
@@ -96,6 +107,11 @@ impl PatchSource for CaseSource {
     fn class(&self) -> Option<&str> {
         self.facts.class.as_deref()
     }
+}
+
+/// A person whom no other data set knows. The separator is in no name.
+fn nobody_elses(facts: &CaseFacts) -> String {
+    format!("{}\u{1f}{}", facts.data_set, facts.subject)
 }
 
 /// Opens every case of a cache; those that cannot be opened are named and left out.

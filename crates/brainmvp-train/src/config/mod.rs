@@ -13,7 +13,7 @@ pub use finetune::{
     ClassWeights, DataConfig, FinetuneConfig, InitConfig, TaskConfig, TaskKind, TaskPatchConfig,
 };
 pub use model::{ModelConfig, ModelPreset, PatchConfig};
-pub use pretrain::PretrainConfig;
+pub use pretrain::{PretrainConfig, PretrainDataConfig};
 
 use crate::Result;
 use crate::checkpoint::CheckpointConfig;

@@ -1,5 +1,7 @@
 //! The configuration of a pre-training run.
 
+use std::path::PathBuf;
+
 use brainmvp_ssl::objectives::{BrainMvpConfig, MethodPreset};
 use brainmvp_ssl::templates::TemplateConfig;
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,8 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainConfig {
+    /// What is told of the cases.
+    pub data: PretrainDataConfig,
     /// Which network.
     pub model: ModelConfig,
     /// Which method.
@@ -33,13 +37,31 @@ pub struct PretrainConfig {
     pub log: LogConfig,
 }
 
+/// What is told of the cases, beside the cache.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PretrainDataConfig {
+    /// The table of persons who are in several data sets ([`Identities`](crate::batches::Identities)), as its path was
+    /// given. The run keeps what it used of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identities: Option<PathBuf>,
+}
+
+/// The floor of the templates' range that stands for the formula as printed, which adds 1e-9 to the range.
+const LITERAL_RANGE_FLOOR: f32 = 1e-9;
+
 impl PretrainConfig {
     /// The defaults of two presets.
     pub fn of(model: ModelPreset, method: MethodPreset) -> Self {
         let mut config =
             Self { model: ModelConfig::of(model), method: BrainMvpConfig::of(method), ..Self::default() };
-        if method == MethodPreset::Released {
-            config.train.accumulate = 2;
+        match method {
+            MethodPreset::Default => {}
+            // Eight devices, or four of two batches each: as many cases a step.
+            MethodPreset::Paper | MethodPreset::Released => {
+                config.train.accumulate = 8;
+                config.templates.range_floor = LITERAL_RANGE_FLOOR;
+            }
         }
         config
     }
@@ -68,7 +90,7 @@ impl PretrainConfig {
         let problem = common
             .problem()
             .or_else(|| self.shape_problem())
-            .or_else(|| self.method.mask.problem(self.patch.size))
+            .or_else(|| self.method.problem(self.patch.size))
             .or_else(|| self.number_problem());
         problem.map_or(Ok(()), |problem| Err(Error::Config(problem)))
     }
@@ -88,18 +110,21 @@ impl PretrainConfig {
     }
 
     fn number_problem(&self) -> Option<String> {
-        limits::positive(&[
-            ("method.temperature", f64::from(self.method.temperature)),
-            ("templates.range_floor", f64::from(self.templates.range_floor)),
-        ])
-        .or_else(|| {
-            limits::not_negative(&[
-                ("method.weight_cross", f64::from(self.method.weight_cross)),
-                ("method.weight_distill", f64::from(self.method.weight_distill)),
-                ("method.weight_contrast", f64::from(self.method.weight_contrast)),
-                ("templates.learning_rate_factor", self.templates.learning_rate_factor),
-            ])
-        })
+        limits::at_most(&[("method.queue_length", self.method.queue_length as u64, 65_536)])
+            .or_else(|| {
+                limits::positive(&[
+                    ("method.temperature", f64::from(self.method.temperature)),
+                    ("templates.range_floor", f64::from(self.templates.range_floor)),
+                ])
+            })
+            .or_else(|| {
+                limits::not_negative(&[
+                    ("method.weight_cross", f64::from(self.method.weight_cross)),
+                    ("method.weight_distill", f64::from(self.method.weight_distill)),
+                    ("method.weight_contrast", f64::from(self.method.weight_contrast)),
+                    ("templates.learning_rate_factor", self.templates.learning_rate_factor),
+                ])
+            })
     }
 }
 
@@ -150,7 +175,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.model.network, NetworkConfig::UniFormer(UniFormerConfig::tiny()));
         assert_eq!((config.method.weight_distill, config.method.weight_contrast), (10.0, 0.5));
-        assert_eq!((config.train.batch_size, config.train.accumulate), (4, 2));
+        assert_eq!((config.train.batch_size, config.train.accumulate), (4, 8));
         assert_eq!(config.patch.size, [32; 3]);
         assert_eq!(config.templates.size, [8, 9, 10]);
     }

@@ -38,8 +38,7 @@ pub(super) fn open(file: TensorFile) -> Result<SavedNetwork> {
     let templates = templates(&path, &mut checkpoint)?;
     let mut weights = BTreeMap::new();
     for name in checkpoint.names() {
-        let Some(parameter) = name.strip_prefix("model.").filter(|name| !name.starts_with("templates."))
-        else {
+        let Some(parameter) = name.strip_prefix("model.").filter(|name| is_of_the_network(name)) else {
             continue;
         };
         let (shape, values) = checkpoint.tensor(&name)?;
@@ -50,6 +49,11 @@ pub(super) fn open(file: TensorFile) -> Result<SavedNetwork> {
     let origin = format!("{}, step {}", path.display(), checkpoint.state().step);
     let (unused, missing) = (StateDict::new(), Vec::new());
     Ok(SavedNetwork { network, head, weights, templates, unused, missing, assumed: None, origin })
+}
+
+/// Whether a tensor is a part of the network, rather than a template or a feature of a past sample.
+fn is_of_the_network(name: &str) -> bool {
+    !name.starts_with("templates.") && !name.starts_with("queue.")
 }
 
 /// The part of a run's configuration that is read here.

@@ -87,7 +87,7 @@ impl Options {
     fn request(self, kind: &str) -> anyhow::Result<RunRequest> {
         let mut settings = vec![format!("task.kind={kind}")];
         if self.init != "none" {
-            settings.push(format!("init.source={}", toml_string(&self.init)));
+            settings.push(format!("init.source={}", argument::toml_string(&self.init)));
         }
         settings.extend(self.labels_fraction.map(|share| format!("data.labels_fraction={share:?}")));
         settings.extend(self.partition.map(|number| format!("data.partition={number}")));
@@ -98,9 +98,4 @@ impl Options {
         }
         self.training.request(self.data, self.out, settings)
     }
-}
-
-/// A text as TOML writes it: a path may look like a number.
-fn toml_string(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -25,11 +25,12 @@ use crate::ui::Ui;
 Examples:
   brainmvp pretrain --data cache --out run
   brainmvp pretrain --data cache --out run --resume
+  brainmvp pretrain --data cache --out run --identities people.csv --set method.draw=modality
   brainmvp pretrain --data cache --out try --set model.preset=tiny --set patch.size=32 --set train.max_steps=20
 
 Settings that scripts often change: train.epochs, train.max_steps, train.batch_size, patch.size,
-checkpoint.every_steps, model.preset (uniformer-small, unet3d, tiny, unet3d-tiny), method.preset (paper, released).
-RUN/config.toml shows all of them.")]
+checkpoint.every_steps, model.preset (uniformer-small, unet3d, tiny, unet3d-tiny), method.preset (default, paper, released),
+method.tasks (cross, distill, contrast), templates.source (learnt, mean). RUN/config.toml shows all of them.")]
 pub(crate) struct Pretrain {
     /// Folder of prepared cases, made by `brainmvp preprocess`
     #[arg(long, value_name = "CACHE")]
@@ -37,6 +38,10 @@ pub(crate) struct Pretrain {
     /// Folder of the run
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
+    /// Persons who are in several data sets: a CSV file with the columns data_set, subject and person. The contrast does not
+    /// tell them from themselves; the run keeps the rows that it used
+    #[arg(long, value_name = "FILE")]
+    identities: Option<String>,
     #[command(flatten)]
     training: Training,
 }
@@ -81,7 +86,9 @@ impl Training {
 impl Pretrain {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         refuse_missing_cache(&self.data)?;
-        let request = self.training.request(self.data, self.out, Vec::new())?;
+        let identities = self.identities.as_deref().map(argument::toml_string);
+        let settings = identities.map(|path| format!("data.identities={path}"));
+        let request = self.training.request(self.data, self.out, settings.into_iter().collect())?;
         train(&request, "pretrain", pretrain, "the same command with --resume goes on", ui)?;
         ui.note(format!("next: brainmvp templates {} --out TEMPLATES", request.out.display()));
         Ok(())

@@ -47,7 +47,8 @@ pub(crate) fn write(run: &Path, out: &Path, data: Option<&Path>, ui: &Ui) -> any
     argument::refuse_file_as_folder(out)?;
     let templates = RunTemplates::load(run)?;
     if templates.volumes.is_empty() {
-        return Err(bad_input(format!("{}: the run has not seen any modality yet", run.display())));
+        let reason = "it holds no template: no modality was seen yet, or method.tasks lacks distill";
+        return Err(bad_input(format!("{}: {reason}", run.display())));
     }
     let paths = templates.write(out)?;
     ui.result(format!("{} written to {}", counted(paths.len(), "template"), out.display()))?;
@@ -58,6 +59,10 @@ pub(crate) fn write(run: &Path, out: &Path, data: Option<&Path>, ui: &Ui) -> any
     let unseen: Vec<&str> = unseen.map(Modality::name).collect();
     if !unseen.is_empty() {
         ui.note(format!("note: no template of {}: the run has not seen them", unseen.join(", ")));
+    }
+    if !templates.updates.is_empty() {
+        let told = templates.updates.iter().map(|(modality, count)| format!("{modality} {count}"));
+        ui.result(format!("steps that moved each: {}", told.collect::<Vec<_>>().join(", ")))?;
     }
     let Some(data) = data else { return Ok(()) };
     let (likenesses, picture) = templates.compare(&open_cases(data, &Notes(ui))?)?;

@@ -113,6 +113,10 @@ impl<S: PatchSource> PatchSource for Seen<'_, S> {
         self.case.data_set()
     }
 
+    fn person(&self) -> &str {
+        self.case.person()
+    }
+
     fn shape(&self) -> [usize; 3] {
         self.case.shape()
     }

@@ -1,0 +1,192 @@
+//! The numbers of the method, and what its parts need of each other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::losses::ReconstructionNorm;
+use crate::masking::{MaskConfig, MaskKind};
+use crate::objectives::DrawBy;
+
+/// Where the other numbers start from. `docs/differences.md` lists them side by side; a test holds it to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MethodPreset {
+    /// This program's choice.
+    #[default]
+    Default,
+    /// The paper's formulas, algorithm and numbers as printed.
+    Paper,
+    /// What the authors' released program does.
+    Released,
+}
+
+/// A part of the method. What is not named costs nothing and changes nothing: no view is made for it and no template moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Reconstruction from the cross-modal view (eq. 2).
+    Cross,
+    /// Reconstruction from the distilled view, which learns the templates (eq. 3).
+    Distill,
+    /// Contrast between two views (eq. 4).
+    Contrast,
+}
+
+/// How the masks of two views of one patch lie to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Masks {
+    /// Each view has its own.
+    #[default]
+    Independent,
+    /// Both views have the same.
+    Shared,
+}
+
+/// What the contrast tells a case from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Negatives {
+    /// The other cases of the batch.
+    #[default]
+    Batch,
+    /// Those, and the last `queue_length` samples before them, as the network saw them then.
+    Queue,
+}
+
+/// The method's numbers. Epochs count from 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BrainMvpConfig {
+    /// Which defaults the other numbers started from.
+    pub preset: MethodPreset,
+    /// Which parts are on.
+    pub tasks: Vec<Task>,
+    /// What samples are drawn by.
+    pub draw: DrawBy,
+    /// What is hidden.
+    pub mask: MaskConfig,
+    /// Whether two views share a mask.
+    pub masks: Masks,
+    /// How far a reconstruction is from its target.
+    pub reconstruction: ReconstructionNorm,
+    /// Weight of the cross-modal reconstruction.
+    pub weight_cross: f32,
+    /// Weight of the reconstruction from the template (lambda_MD).
+    pub weight_distill: f32,
+    /// Weight of the contrast (lambda_CL).
+    pub weight_contrast: f32,
+    /// Temperature of the contrast (tau).
+    pub temperature: f32,
+    /// What the contrast tells a case from.
+    pub negatives: Negatives,
+    /// Samples of a queue of negatives.
+    pub queue_length: usize,
+    /// Whether cases of one data set are negatives of each other. Cases of one person never are.
+    pub negatives_within_data_set: bool,
+    /// First epoch with contrast.
+    pub contrast_from_epoch: usize,
+    /// Before this epoch, the cross-modal view too is filled from the template.
+    pub cross_from_epoch: usize,
+}
+
+impl Default for BrainMvpConfig {
+    fn default() -> Self {
+        Self::of(MethodPreset::Default)
+    }
+}
+
+impl BrainMvpConfig {
+    /// The numbers of a preset.
+    pub fn of(preset: MethodPreset) -> Self {
+        let default = Self {
+            preset,
+            tasks: vec![Task::Cross, Task::Distill, Task::Contrast],
+            draw: DrawBy::Case,
+            mask: MaskConfig::default(),
+            masks: Masks::Independent,
+            reconstruction: ReconstructionNorm::Squared,
+            weight_cross: 1.0,
+            weight_distill: 1.0,
+            weight_contrast: 1.0,
+            temperature: 1.0,
+            negatives: Negatives::Batch,
+            queue_length: 64,
+            negatives_within_data_set: true,
+            contrast_from_epoch: 900,
+            cross_from_epoch: 0,
+        };
+        match preset {
+            MethodPreset::Default => default,
+            MethodPreset::Paper => Self {
+                mask: MaskConfig { kind: MaskKind::Literal, ..default.mask },
+                reconstruction: ReconstructionNorm::Unsquared,
+                ..default
+            },
+            MethodPreset::Released => {
+                Self { weight_distill: 10.0, contrast_from_epoch: 1000, cross_from_epoch: 300, ..default }
+            }
+        }
+    }
+
+    /// Whether a part is on.
+    pub fn has(&self, task: Task) -> bool {
+        self.tasks.contains(&task)
+    }
+
+    /// What is wrong with these numbers for patches of `patch` voxels, if anything: what parts need of each other.
+    pub fn problem(&self, patch: [usize; 3]) -> Option<String> {
+        let [cross, distill, contrast] =
+            [Task::Cross, Task::Distill, Task::Contrast].map(|task| self.has(task));
+        let repeated = self.tasks.iter().enumerate().any(|(i, task)| self.tasks[..i].contains(task));
+        let rules = [
+            (self.tasks.is_empty(), "method.tasks must name at least one of cross, distill, contrast"),
+            (repeated, "method.tasks names a task twice"),
+            (
+                self.cross_from_epoch > 0 && !distill,
+                "method.cross_from_epoch fills views from templates, which only the task distill has: set it to 0",
+            ),
+            (
+                self.contrast_from_epoch > 0 && contrast && !cross && !distill,
+                "method.contrast_from_epoch must be 0 where contrast is the only task",
+            ),
+            (
+                self.masks == Masks::Shared && contrast && !(cross && distill),
+                "method.masks = shared makes the two views of the contrast the same; it needs the tasks cross and distill",
+            ),
+            (
+                self.negatives == Negatives::Queue && self.queue_length == 0,
+                "method.queue_length must be at least 1",
+            ),
+        ];
+        let broken = rules.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule.to_owned());
+        broken.or_else(|| self.mask.problem(patch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_possible_and_parts_that_do_not_fit_are_refused() {
+        for preset in [MethodPreset::Default, MethodPreset::Paper, MethodPreset::Released] {
+            assert_eq!(BrainMvpConfig::of(preset).problem([96; 3]), None);
+        }
+        let with = |change: &dyn Fn(&mut BrainMvpConfig)| {
+            let mut config = BrainMvpConfig::of(MethodPreset::Released);
+            change(&mut config);
+            config.problem([96; 3]).unwrap_or_default()
+        };
+        assert!(with(&|c| c.tasks.clear()).contains("at least one"));
+        assert!(with(&|c| c.tasks = vec![Task::Cross, Task::Cross]).contains("twice"));
+        assert!(with(&|c| c.tasks = vec![Task::Cross]).contains("cross_from_epoch"));
+        assert!(with(&|c| c.tasks = vec![Task::Contrast]).contains("contrast_from_epoch"));
+        let alike = |c: &mut BrainMvpConfig| {
+            (c.tasks, c.masks) = (vec![Task::Distill, Task::Contrast], Masks::Shared);
+        };
+        assert!(with(&alike).contains("the same"));
+        assert!(with(&|c| (c.negatives, c.queue_length) = (Negatives::Queue, 0)).contains("queue_length"));
+        assert!(with(&|c| c.mask.block = 7).contains("mask.block"));
+        assert_eq!(with(&|c| c.tasks = vec![Task::Distill]), "");
+    }
+}
