@@ -24,6 +24,8 @@ const SAMPLE_DRAWS: u64 = 0x5EED_0F5A_3B1E_5000;
 pub struct LoaderConfig {
     /// Samples of a batch.
     pub batch_size: usize,
+    /// Batches of a step.
+    pub accumulate: usize,
     /// Threads.
     pub workers: usize,
     /// Seed of every draw.
@@ -66,6 +68,7 @@ impl<S: Send + 'static> Loader<S> {
                     sampler: sampler.clone(),
                     seed: config.seed,
                     batch_size: config.batch_size,
+                    accumulate: config.accumulate,
                 };
                 std::thread::spawn(move || draws.send(numbers, &sender));
                 receiver
@@ -99,12 +102,13 @@ struct Draws<O: Objective> {
     sampler: Sampler,
     seed: u64,
     batch_size: usize,
+    accumulate: usize,
 }
 
 impl<O: Objective> Draws<O> {
     /// Sends batches until all are sent or nobody listens.
     fn send(self, numbers: impl Iterator<Item = u64>, to: &SyncSender<Result<Batch<O::Sample>>>) {
-        let mut epoch = (u64::MAX, Vec::new());
+        let mut epoch = Epoch::default();
         for number in numbers {
             let batch = self.batch(number, &mut epoch);
             let failed = batch.is_err();
@@ -114,20 +118,47 @@ impl<O: Objective> Draws<O> {
         }
     }
 
-    fn batch(&self, number: u64, epoch: &mut (u64, Vec<usize>)) -> Result<Batch<O::Sample>> {
-        let length = self.sampler.cases() as u64;
-        let first = number * self.batch_size as u64;
+    fn batch(&self, number: u64, epoch: &mut Epoch) -> Result<Batch<O::Sample>> {
+        let size = self.batch_size as u64;
+        let mean_weight = self.mean_weight(number, epoch);
         let mut batch = Batch { samples: Vec::new(), cases: Vec::new() };
-        for position in first..first + self.batch_size as u64 {
-            if epoch.0 != position / length {
-                *epoch = (position / length, self.sampler.epoch(position / length));
-            }
-            let case = &self.cases[epoch.1[(position % length) as usize]];
+        for position in number * size..(number + 1) * size {
+            let case = &self.cases[epoch.case(&self.sampler, position)];
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ SAMPLE_DRAWS);
             rng.set_stream(position);
-            batch.samples.push(O::draw(&self.plan, case, &mut rng)?);
+            let mut sample = O::draw(&self.plan, case, &mut rng)?;
+            O::set_share(&mut sample, O::weight(&self.plan, case) / mean_weight);
+            batch.samples.push(sample);
             batch.cases.push(case.id().to_owned());
         }
         Ok(batch)
+    }
+
+    /// Mean weight of all cases of the step that a batch is part of.
+    fn mean_weight(&self, number: u64, epoch: &mut Epoch) -> f32 {
+        let batches = self.accumulate.max(1) as u64;
+        let cases = batches * self.batch_size as u64;
+        let first = number / batches * cases;
+        let weight = |position| O::weight(&self.plan, &self.cases[epoch.case(&self.sampler, position)]);
+        let sum: f32 = (first..first + cases).map(weight).sum();
+        (sum / cases as f32).max(f32::MIN_POSITIVE)
+    }
+}
+
+/// The order of the cases in the epoch that was last looked at.
+#[derive(Default)]
+struct Epoch {
+    number: u64,
+    order: Vec<usize>,
+}
+
+impl Epoch {
+    /// The case at a position, counted from the start of the run.
+    fn case(&mut self, sampler: &Sampler, position: u64) -> usize {
+        let length = sampler.cases() as u64;
+        if self.order.is_empty() || self.number != position / length {
+            (self.number, self.order) = (position / length, sampler.epoch(position / length));
+        }
+        self.order[(position % length) as usize]
     }
 }

@@ -14,6 +14,7 @@ mod pipeline;
 mod predict;
 mod program;
 mod real_files;
+mod recipes;
 mod register;
 mod report;
 #[cfg(unix)]
