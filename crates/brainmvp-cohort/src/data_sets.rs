@@ -314,7 +314,7 @@ pub static PUBLIC_DATA_SETS: &[PublicDataSet] = &[
         title: "Vestibular-Schwannoma-SEG",
         purpose: Purpose::Segmentation,
         cases: 242,
-        modalities: &[T1c, T2],
+        modalities: &[T1c],
         label_scheme: Some("binary"),
         classes: &[],
         geometry: Geometry::Native,

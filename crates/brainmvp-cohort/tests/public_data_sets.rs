@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use brainmvp_cohort::layouts::{IndexOptions, Indexed, index};
 use brainmvp_cohort::{Case, LabelScheme, PUBLIC_DATA_SETS, Purpose, Split, public_data_set};
+use brainmvp_volume::Aliases;
 use brainmvp_volume::Modality::{self, Adc, Dwi, Flair, Mra, Pd, T1, T1c, T2};
 use tempfile::TempDir;
 
@@ -168,6 +169,13 @@ fn mrbrains_twice_one_and_two_kinds_of_labels() {
     assert_eq!(scheme(&found, "TrainingData-1"), "mrbrains13");
     assert_eq!(scheme(&found, "TestData-1"), "mrbrains13_merged");
     assert_eq!(case(&found, "TestData-1").split, Some(Split::Test));
+    // What the paper calls T1CE there, if it is asked for.
+    let aliases = Aliases::extended(&[("t1_ir".to_owned(), "t1c".to_owned())].into()).unwrap();
+    let third = index(folder.path(), "auto", &IndexOptions { aliases, ..IndexOptions::default() }).unwrap();
+    let training = case(&third, "TrainingData-1");
+    assert_eq!(modalities(training), [Flair, T1, T1c]);
+    assert_eq!(name(training.images.get(&T1c)), "T1_IR.nii");
+    assert_eq!(name(training.images.get(&T1)), "T1.nii");
 }
 
 #[test]

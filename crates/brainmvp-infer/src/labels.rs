@@ -1,4 +1,5 @@
-//! From probabilities of overlapping regions to one label for each voxel.
+//! From probabilities of overlapping regions to one label for each voxel: the one place where that is decided, for
+//! validation in training as for predictions and their scores.
 
 use std::collections::BTreeSet;
 
@@ -66,6 +67,12 @@ impl LabelDecision {
         &self.indistinguishable
     }
 
+    /// The label of every voxel; `probabilities` has as many values for each region as there are voxels.
+    pub fn labels(&self, probabilities: &[&[f32]]) -> Vec<u16> {
+        let voxels = probabilities.first().map_or(0, |region| region.len());
+        (0..voxels).map(|at| self.decide(|region| probabilities[region][at])).collect()
+    }
+
     /// The label of a voxel where `probability` is that of a region.
     pub fn decide(&self, probability: impl Fn(usize) -> f32) -> u16 {
         // Most voxels: where every region is less likely than not, so is every value.
@@ -117,6 +124,9 @@ mod tests {
         for (probabilities, expected) in rows {
             assert_eq!(decision.decide(|region| probabilities[region]), expected, "{probabilities:?}");
         }
+        let of_region = |region| rows.map(|(probabilities, _): ([f32; 3], u16)| probabilities[region]);
+        let [et, tc, wt] = [0, 1, 2].map(of_region);
+        assert_eq!(decision.labels(&[&et, &tc, &wt]), rows.map(|(_, expected)| expected));
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl<'a> NativeSpace<'a> {
         for first in (0..self.grid.shape[2]).step_by(PLANES) {
             let part = planes(&self.grid, first..self.grid.shape[2].min(first + PLANES));
             let parts: Vec<Volume> = self.regions.iter().map(|region| brought(region, &part)).collect();
-            labels.extend((0..part.len()).map(|at| decision.decide(|region| parts[region].voxels()[at])));
+            labels.extend(decision.labels(&parts.iter().map(Volume::voxels).collect::<Vec<_>>()));
         }
         Ok(LabelMap::new(self.grid, labels))
     }

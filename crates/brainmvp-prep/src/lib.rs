@@ -15,6 +15,7 @@ mod memory;
 mod percentile;
 mod pipeline;
 mod preprocess;
+mod settings;
 mod shard;
 pub mod steps;
 
@@ -26,4 +27,5 @@ pub use memory::{MemoryGate, Permit};
 pub use percentile::{NoPercentiles, percentiles};
 pub use pipeline::{CaseVolumes, Pipeline};
 pub use preprocess::{Outcome, Progress, RunOptions, Summary, prepare_case, preprocess, preprocess_shard};
+pub use settings::PrepSettings;
 pub use shard::Shard;

@@ -93,6 +93,16 @@ pub fn draw_labelled_start<S: PatchSource>(
     Ok(Some(std::array::from_fn(|axis| start_along(centre[axis], shape[axis], size[axis]))))
 }
 
+/// Draws where a patch starts, every place inside a volume of `shape` voxels being as likely as any other. A volume
+/// smaller than the patch is centred in it.
+pub fn draw_any_start(shape: [usize; 3], size: [usize; 3], rng: &mut dyn Rng) -> [isize; 3] {
+    let central = central_start(shape, size);
+    std::array::from_fn(|axis| match shape[axis].checked_sub(size[axis]) {
+        Some(room) => rng.random_range(0..=room) as isize,
+        None => central[axis],
+    })
+}
+
 /// Where the patch in the middle of a volume starts.
 pub fn central_start(shape: [usize; 3], size: [usize; 3]) -> [isize; 3] {
     std::array::from_fn(|axis| (shape[axis] as isize - size[axis] as isize).div_euclid(2))
@@ -105,7 +115,22 @@ fn start_along(centre: usize, shape: usize, size: usize) -> isize {
 
 #[cfg(test)]
 mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
     use super::*;
+
+    #[test]
+    fn every_place_is_as_likely_as_any_other() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let mut counts = [0; 5];
+        for _ in 0..1000 {
+            let [x, y, z] = draw_any_start([12, 5, 8], [8; 3], &mut rng);
+            counts[usize::try_from(x).unwrap()] += 1;
+            assert_eq!([y, z], [-2, 0]);
+        }
+        assert!(counts.iter().all(|count| (150..250).contains(count)), "{counts:?}");
+    }
 
     #[test]
     fn patches_lie_inside_where_they_fit() {

@@ -14,13 +14,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::schedule::ScheduleConfig;
 
-/// AdamW (Loshchilov and Hutter) and its schedule.
+/// Where weight decay acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// On the weights themselves (Loshchilov and Hutter).
+    #[default]
+    AdamW,
+    /// On the gradients before their moments, as an L2 penalty does: PyTorch's `Adam` with `weight_decay`.
+    Adam,
+}
+
+/// Adam or AdamW, and its schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
+    /// Which of the two.
+    pub kind: OptimizerKind,
     /// Learning rate over the run.
     pub schedule: ScheduleConfig,
-    /// Decoupled weight decay; templates have none.
+    /// Weight decay; templates have none.
     pub weight_decay: f32,
     /// Decay of the first moment.
     pub beta1: f32,
@@ -35,6 +48,7 @@ pub struct OptimizerConfig {
 impl Default for OptimizerConfig {
     fn default() -> Self {
         Self {
+            kind: OptimizerKind::default(),
             schedule: ScheduleConfig::default(),
             weight_decay: 1e-5,
             beta1: 0.9,
@@ -131,7 +145,7 @@ impl ModuleMapper for Step<'_> {
         };
         let name = self.place.path();
         let optimizer = &mut *self.optimizer;
-        let OptimizerConfig { weight_decay, beta1, beta2, epsilon, .. } = optimizer.config;
+        let OptimizerConfig { kind, weight_decay, beta1, beta2, epsilon, .. } = optimizer.config;
         let (weight_decay, rate) = if name.starts_with(optimizer.templates) {
             (0.0, self.rate * optimizer.template_factor)
         } else {
@@ -145,7 +159,7 @@ impl ModuleMapper for Step<'_> {
             second: gradient.zeros_like(),
         });
         let updates = updates + 1;
-        let step = AdamWStep {
+        let mut step = AdamWStep {
             rate,
             weight_decay,
             beta1,
@@ -156,9 +170,50 @@ impl ModuleMapper for Step<'_> {
         };
         param.map(|value| {
             let value = value.inner().reshape(gradient.dims());
+            let gradient = match kind {
+                OptimizerKind::AdamW => gradient,
+                OptimizerKind::Adam => {
+                    let scaled = gradient * step.gradient_scale + value.clone() * weight_decay;
+                    (step.gradient_scale, step.weight_decay) = (1.0, 0.0);
+                    scaled
+                }
+            };
             let [value, first, second] = ops::adamw([value, gradient, first, second], step);
             optimizer.moments.insert(name, Moments { updates, first, second });
             Tensor::from_inner(value.reshape(shape)).require_grad()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    #[derive(Module, Debug)]
+    struct One {
+        weight: Param<Tensor<1>>,
+    }
+
+    /// A weight of 1 after one step of rate 0.1 with this gradient, scaled by 1/2, and a weight decay of 1.
+    fn after_one_step(kind: OptimizerKind, gradient: f32) -> f32 {
+        let device = Device::flex().autodiff();
+        let tensor = |value, device| Tensor::<1>::from_data(TensorData::from([value]), device);
+        let module = One { weight: Param::from_tensor(tensor(1.0, &device)) };
+        let mut gradients = GradientsParams::new();
+        gradients.register(module.weight.id, tensor(gradient, &device.clone().without_autodiff()));
+        let config = OptimizerConfig { kind, weight_decay: 1.0, ..OptimizerConfig::default() };
+        let module = NamedAdamW::new(&config, 1.0).step(module, gradients, 0.1, 0.5);
+        module.weight.val().into_scalar()
+    }
+
+    #[test]
+    fn adam_decays_through_its_moments() {
+        // The first step is as long as the rate, in the direction of the gradient alone, and the weight shrinks by itself.
+        assert!((after_one_step(OptimizerKind::AdamW, -1.0) - (1.0 - 0.1 + 0.1)).abs() < 1e-6);
+        // The gradient with the decay is -1/2 + 1.
+        assert!((after_one_step(OptimizerKind::Adam, -1.0) - (1.0 - 0.1)).abs() < 1e-6);
+        assert!((after_one_step(OptimizerKind::Adam, -3.0) - (1.0 + 0.1)).abs() < 1e-6);
     }
 }

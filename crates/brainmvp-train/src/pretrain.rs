@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::batches::{CaseSource, Identities, open_cases};
 use crate::config::PretrainConfig;
 use crate::run::{Existing, RunFolder, RunRequest};
-use crate::templates::{TemplateGrid, mean_image};
+use crate::templates::TemplateGrid;
 use crate::trainer::{Ended, Observer, Trainer};
 use crate::{Error, Result, device};
 
@@ -50,7 +50,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     if config.templates.source == TemplateSource::Mean {
         // A run that goes on has them in its checkpoint.
         let is_new = folder.checkpoints()?.is_empty();
-        templates = templates.fixed(if is_new { mean_images(grid.shape, &cases)? } else { Vec::new() });
+        templates = templates.fixed(if is_new { mean_images(&grid, &cases)? } else { Vec::new() });
     }
     let mut init = Init { device: &device, rng: &mut rng };
     let objective =
@@ -118,10 +118,10 @@ fn with_persons(
 }
 
 /// The mean image of each modality that some case has.
-fn mean_images(shape: [usize; 3], cases: &[CaseSource]) -> Result<Vec<(Modality, Vec<f32>)>> {
+fn mean_images(grid: &TemplateGrid, cases: &[CaseSource]) -> Result<Vec<(Modality, Vec<f32>)>> {
     let mut means = Vec::new();
     for modality in Modality::ALL {
-        let (count, mean) = mean_image(shape, cases, modality)?;
+        let (count, mean) = grid.mean_image(cases, modality)?;
         if count > 0 {
             means.push((modality, mean));
         }

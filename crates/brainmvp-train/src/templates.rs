@@ -50,6 +50,22 @@ impl TemplateGrid {
 }
 
 impl TemplateGrid {
+    /// The mean over all cases that have a modality, on this grid, and how many they are.
+    pub(crate) fn mean_image(&self, cases: &[CaseSource], modality: Modality) -> Result<(usize, Vec<f32>)> {
+        let mut sum = vec![0.0; self.shape.iter().product()];
+        let mut count = 0;
+        for case in cases.iter().filter(|case| case.modalities().contains(&modality)) {
+            let start = template_start(case, [0; 3], self.shape).map(|place| -place);
+            let volume = case.patch(modality, start, self.shape)?;
+            sum.iter_mut().zip(volume).for_each(|(sum, value)| *sum += value);
+            count += 1;
+        }
+        for value in &mut sum {
+            *value /= count.max(1) as f32;
+        }
+        Ok((count, sum))
+    }
+
     /// Names of the cases that do not lie where the most do, within a millimetre.
     pub(crate) fn cases_elsewhere(cases: &[CaseSource]) -> Vec<&str> {
         let Some(reference) = most_frequent(cases).map(grid) else { return Vec::new() };
@@ -184,7 +200,7 @@ impl RunTemplates {
     pub fn compare(&self, cases: &[CaseSource]) -> Result<(Vec<Likeness>, Picture)> {
         let (mut likenesses, mut rows) = (Vec::new(), Vec::new());
         for (&modality, template) in &self.volumes {
-            let (count, mean) = mean_image(self.grid.shape, cases, modality)?;
+            let (count, mean) = self.grid.mean_image(cases, modality)?;
             let planes = |volume: &[f32]| Picture::three_planes(volume, self.grid.shape, (0.0, 1.0));
             rows.push((modality.name(), [planes(&mean), planes(template)]));
             likenesses.push(Likeness::of(modality, count, &mean, template));
@@ -192,29 +208,6 @@ impl RunTemplates {
         let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
         Ok((likenesses, Picture::montage(&rows)))
     }
-}
-
-/// The mean over all cases that have a modality, on a grid of templates of `shape` voxels, and how many they are.
-///
-/// # Errors
-/// If a case cannot be read.
-pub(crate) fn mean_image(
-    shape: [usize; 3],
-    cases: &[CaseSource],
-    modality: Modality,
-) -> Result<(usize, Vec<f32>)> {
-    let mut sum = vec![0.0; shape.iter().product()];
-    let mut count = 0;
-    for case in cases.iter().filter(|case| case.modalities().contains(&modality)) {
-        let start = template_start(case, [0; 3], shape).map(|place| -place);
-        let volume = case.patch(modality, start, shape)?;
-        sum.iter_mut().zip(volume).for_each(|(sum, value)| *sum += value);
-        count += 1;
-    }
-    for value in &mut sum {
-        *value /= count.max(1) as f32;
-    }
-    Ok((count, sum))
 }
 
 impl Likeness {

@@ -202,6 +202,7 @@ impl Trainer<'_> {
         let per_step = self.train.accumulate as u64;
         let config = LoaderConfig {
             batch_size: self.train.batch_size,
+            accumulate: self.train.accumulate,
             workers: self.train.workers,
             seed: self.train.seed,
             batches: run.state.step * per_step..last * per_step,

@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
+use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
+use brainmvp_train::checkpoint::Checkpoint;
 use brainmvp_train::finetune::{Model, TaskNetwork, finetune};
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics, read_lines, read_metrics};
 use brainmvp_train::pretrain::pretrain;
@@ -240,6 +242,105 @@ fn missing_modalities_are_filled_or_dropped() {
         assert!(model.config.task.modalities.len() <= channels.max(2), "{:?}", model.config.task.modalities);
         assert_eq!(model.config.model.network.in_channels(), model.config.task.modalities.len());
     }
+}
+
+#[test]
+fn a_step_of_four_batches_is_a_step_of_one() {
+    let place = tempfile::tempdir().unwrap();
+    // This network has no norm over a batch, in which the cases of one see each other.
+    let step = |name: &str, batches: &str, weights: &str| {
+        let out = place.path().join(name);
+        let settings = [
+            "task.kind=classify",
+            "model.preset=unet3d-tiny",
+            "data.validation_share=0",
+            "train.max_steps=1",
+            weights,
+        ];
+        let mut settings = settings.to_vec();
+        settings.extend(batches.split(' '));
+        let went = run(&out, Existing::Refuse, 99, &settings);
+        assert_eq!(went.ended.unwrap(), Ended::Finished, "{}", went.told);
+        let loss = lasting(&out).0[0].loss;
+        let mut checkpoint = Checkpoint::open(&RunFolder::open(&out).unwrap().checkpoint(1)).unwrap();
+        let names = checkpoint.names().into_iter().filter(|name| name.starts_with("moment1."));
+        // After one step the first moment is a tenth of the gradient.
+        let gradients: Vec<f32> =
+            names.collect::<Vec<_>>().iter().flat_map(|name| checkpoint.tensor(name).unwrap().1).collect();
+        (loss, gradients.into_iter().map(|moment| 10.0 * moment).collect::<Vec<_>>())
+    };
+    let balanced = "task.class_weights=balanced";
+    let whole = step("whole", "train.batch_size=4 train.accumulate=1", balanced);
+    let parts = step("parts", "train.batch_size=1 train.accumulate=4", balanced);
+    let alike = step("alike", "train.batch_size=1 train.accumulate=4", "task.class_weights=none");
+    assert!((whole.0 - parts.0).abs() < 1e-6, "{} {}", whole.0, parts.0);
+    assert_eq!(whole.1.len(), parts.1.len());
+    let largest = whole.1.iter().map(|gradient| gradient.abs()).fold(0.0, f32::max);
+    for (whole, parts) in whole.1.iter().zip(&parts.1) {
+        assert!((whole - parts).abs() <= 1e-6 * largest.max(1.0), "{whole} {parts}, largest {largest}");
+    }
+    assert!((whole.0 - alike.0).abs() > 1e-3, "the classes of these cases differ in number: {}", alike.0);
+}
+
+#[test]
+fn what_replaces_modalities_can_be_chosen() {
+    let place = tempfile::tempdir().unwrap();
+    let init = from_pretraining();
+    let see = |with: &str, init: &str| {
+        let out = place.path().join(format!("{with} {}", init.len()));
+        let with = format!("mixing.with={with}");
+        let mut settings = vec![with.as_str(), "data.validation_share=0"];
+        settings.extend(Some(init).filter(|init| !init.is_empty()));
+        let went = run(&out, Existing::Refuse, 1, &settings);
+        assert!(went.ended.is_ok(), "{}", went.told);
+        let agreed = lasting(&out).0[0].losses.iter().any(|(name, _)| name == "loss_agreement");
+        (agreed, went.told.contains("each case is seen once"), out)
+    };
+    // Two copies, and whether a single one is told because it was not asked for.
+    let seen = |(agreed, told, _)| (agreed, told);
+    assert_eq!(seen(see("templates", &init)), (true, false));
+    assert_eq!(seen(see("templates", "")), (false, true), "two copies would be the same");
+    assert_eq!(seen(see("zero", "")), (true, false));
+    for init in ["", init.as_str()] {
+        assert_eq!(seen(see("none", init)), (false, false));
+    }
+    let (agreed, told, out) = see("mean", &init);
+    assert_eq!((agreed, told), (true, false));
+    mean_images_of_training_cases(&out.join("templates.safetensors"));
+}
+
+/// Holds stored templates against the mean of the prepared cases, which all lie on one grid before they are cropped.
+fn mean_images_of_training_cases(templates: &Path) {
+    let bytes = std::fs::read(templates).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let cache = Cache::open(&folder().join("cache")).unwrap();
+    for (name, tensor) in file.tensors() {
+        let [nz, ny, nx] = tensor.shape().try_into().unwrap();
+        let found: Vec<f32> =
+            tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let modality: Modality = name.parse().unwrap();
+        let (mut sum, mut count) = (vec![0.0_f32; nx * ny * nz], 0.0);
+        for entry in cache.cases() {
+            let case = cache.open_case(entry).unwrap();
+            if !case.modalities().any(|found| found == modality) {
+                continue;
+            }
+            count += 1.0;
+            let (shape, offset) = (case.shape(), case.metadata().crop_offset);
+            assert_eq!(case.metadata().uncropped.shape, [nx, ny, nz]);
+            let mut voxels = vec![0.0; shape.iter().product()];
+            case.read_patch(modality, [0; 3], shape, &mut voxels).unwrap();
+            for (at, value) in voxels.into_iter().enumerate() {
+                let voxel = [at % shape[0], at / shape[0] % shape[1], at / (shape[0] * shape[1])];
+                let [x, y, z]: [usize; 3] = std::array::from_fn(|axis| voxel[axis] + offset[axis]);
+                sum[(z * ny + y) * nx + x] += value;
+            }
+        }
+        for (mean, sum) in found.iter().zip(&sum) {
+            assert!((mean - sum / count).abs() < 1e-5, "{name}: {mean}, expected {}", sum / count);
+        }
+    }
+    assert_eq!(file.len(), 3);
 }
 
 #[test]

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentationConfig {
-    /// Chance of mirroring along each axis by itself.
+    /// Chance of mirroring along an axis.
     pub mirror: f64,
+    /// Whether all three axes are mirrored together or none, as in the authors' released program; else each by itself.
+    pub mirror_together: bool,
     /// The most that is added to all intensities, either way.
     pub shift: f32,
     /// The most that all intensities are multiplied by beyond 1, either way.
@@ -17,7 +19,7 @@ pub struct AugmentationConfig {
 
 impl Default for AugmentationConfig {
     fn default() -> Self {
-        Self { mirror: 0.5, shift: 0.1, scale: 0.1 }
+        Self { mirror: 0.5, mirror_together: false, shift: 0.1, scale: 0.1 }
     }
 }
 
@@ -34,7 +36,11 @@ impl AugmentationConfig {
 
     /// Draws one change.
     pub fn draw(&self, rng: &mut dyn Rng) -> Augmentation {
-        let mirrored = [(); 3].map(|()| rng.random_bool(self.mirror));
+        let mirrored = if self.mirror_together {
+            [rng.random_bool(self.mirror); 3]
+        } else {
+            [(); 3].map(|()| rng.random_bool(self.mirror))
+        };
         let mut within = |range: f32| (2.0 * rng.random::<f32>() - 1.0) * range;
         Augmentation { mirrored, shift: within(self.shift), factor: 1.0 + within(self.scale) }
     }
@@ -86,6 +92,21 @@ fn mirror_chunks<T>(values: &mut [T], length: usize, count: usize) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    #[test]
+    fn axes_are_mirrored_each_by_itself_or_together() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut drawn = |mirror_together| {
+            let config = AugmentationConfig { mirror_together, ..AugmentationConfig::default() };
+            let all: std::collections::BTreeSet<_> =
+                (0..200).map(|_| config.draw(&mut rng).mirrored).collect();
+            all.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(drawn(false).len(), 8);
+        assert_eq!(drawn(true), [[false; 3], [true; 3]]);
+    }
 
     proptest! {
         #[test]

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use rand::{Rng, RngExt};
 
 use super::copies::{Copies, disagreement, shown};
-use super::{Agreement, Channel, CopyPlan, Inputs, MixingConfig, interleave};
+use super::{Agreement, Channel, CopyLoss, CopyPlan, Inputs, MixingConfig, interleave};
 use crate::losses;
 use crate::objectives::{Evaluation, Objective};
 use crate::patch::PatchSource;
@@ -21,7 +21,7 @@ pub struct ClassifyingPlan {
     pub copies: CopyPlan,
     /// The classes by name.
     pub classes: Vec<String>,
-    /// Weight of each class in the loss.
+    /// How much a case of each class counts in the loss of a step, relative to the others.
     pub class_weights: Vec<f32>,
     /// How a case becomes a box of the network's size.
     pub resized: Resized,
@@ -63,9 +63,19 @@ impl Resized {
 
 /// One case.
 pub struct ClassifyingSample {
-    copies: Copies,
+    pub(super) copies: Copies,
     /// Place in the plan's classes; `None` where the case has none of them.
-    class: Option<usize>,
+    pub(super) class: Option<usize>,
+    /// The weight of the class divided by the mean weight of the cases of the step.
+    pub(super) share: f32,
+}
+
+impl ClassifyingPlan {
+    /// Place of a case's class among those of the plan.
+    fn class_of<S: PatchSource>(&self, case: &S) -> Option<usize> {
+        let class = case.class()?;
+        self.classes.iter().position(|known| known == class)
+    }
 }
 
 /// The network that is fine-tuned.
@@ -111,10 +121,17 @@ impl Objective for Classifying {
         let cut = |voxels: Vec<f32>| resized.cut(voxels, shape, start);
         let channels = inputs.read(case, [0; 3], shape)?.into_iter();
         let channels = channels.map(|channel| Channel { voxels: cut(channel.voxels), ..channel }).collect();
-        let template = |modality| inputs.template(case, modality, [0; 3], shape).map(cut);
-        let copies = plan.copies.draw(channels, template, resized.patch, rng);
-        let class = case.class().and_then(|class| plan.classes.iter().position(|known| known == class));
-        Ok(ClassifyingSample { copies, class })
+        let filling = |modality| plan.copies.filling(case, modality, [0; 3], shape).map(cut);
+        let copies = plan.copies.draw(channels, filling, resized.patch, rng);
+        Ok(ClassifyingSample { copies, class: plan.class_of(case), share: 1.0 })
+    }
+
+    fn weight<S: PatchSource>(plan: &ClassifyingPlan, case: &S) -> f32 {
+        plan.class_of(case).map_or(0.0, |class| plan.class_weights[class])
+    }
+
+    fn set_share(sample: &mut ClassifyingSample, share: f32) {
+        sample.share = share;
     }
 
     fn forward(&self, samples: &[ClassifyingSample], _epoch: usize, rng: &mut dyn Rng) -> Evaluation {
@@ -122,26 +139,12 @@ impl Objective for Classifying {
         #[expect(clippy::expect_used, reason = "every network has parameters")]
         let device = self.devices().into_iter().next().expect("parameters are on a device");
         let network = self.network();
-        let classes: Vec<Option<usize>> = samples.iter().map(|sample| sample.class).collect();
         let batch: Vec<&Copies> = samples.iter().map(|sample| &sample.copies).collect();
         let inputs = plan.copies.tensors(&batch, plan.resized.patch, &device);
         let image = inputs.first().cloned();
         let outputs: Vec<Classified> =
             inputs.into_iter().map(|copy| network.forward(copy, &mut Some(&mut *rng))).collect();
-        let loss = |output: &Classified| {
-            losses::classification(output.logits.clone(), &classes, &plan.class_weights)
-        };
-        let loss = outputs.iter().map(loss).fold(Tensor::zeros([1], &device), |sum, loss| sum + loss);
-        let (mut total, mut parts) = (loss.clone(), vec![("loss_classification", loss)]);
-        if let [first, second] = outputs.as_slice() {
-            let MixingConfig { agreement, weight_agreement: weight, .. } = plan.copies.mixing;
-            let apart = match agreement {
-                Agreement::Features => disagreement(first.deepest.clone(), second.deepest.clone()),
-                Agreement::Output => disagreement(first.logits.clone(), second.logits.clone()),
-            };
-            total = total + apart.clone() * weight;
-            parts.push(("loss_agreement", apart));
-        }
+        let CopyLoss { total, parts } = classification_loss(&outputs, samples, &plan.copies.mixing);
         Evaluation {
             quality: total.clone().detach(),
             total,
@@ -149,4 +152,23 @@ impl Objective for Classifying {
             pictures: image.into_iter().map(|x| ("image", shown(x))).collect(),
         }
     }
+}
+
+/// As [`segmentation_loss`](super::segmentation_loss), with cross-entropy.
+fn classification_loss(
+    outputs: &[Classified],
+    samples: &[ClassifyingSample],
+    mixing: &MixingConfig,
+) -> CopyLoss {
+    let classes: Vec<Option<usize>> = samples.iter().map(|sample| sample.class).collect();
+    let shares: Vec<f32> = samples.iter().map(|sample| sample.share).collect();
+    let supervise = |copies: &[Classified]| {
+        let logits = Tensor::cat(copies.iter().map(|output| output.logits.clone()).collect(), 0);
+        losses::classification(logits, &classes.repeat(copies.len()), &shares.repeat(copies.len()))
+    };
+    let disagree = |a: &Classified, b: &Classified| match mixing.agreement {
+        Agreement::Features => disagreement(a.deepest.clone(), b.deepest.clone()),
+        Agreement::Output => disagreement(a.logits.clone(), b.logits.clone()),
+    };
+    mixing.loss(outputs, "loss_classification", supervise, disagree)
 }

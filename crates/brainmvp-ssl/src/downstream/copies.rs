@@ -1,17 +1,20 @@
-//! The copies of a case that a task's network sees.
+//! The copies of a case that a task's network sees, and the loss that they have together.
 
 use brainmvp_volume::Modality;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 
-use super::{Augmentation, AugmentationConfig, Channel, Inputs, MixingConfig, interleave};
+use super::{
+    Augmentation, AugmentationConfig, Channel, Inputs, MixWith, MixingConfig, Supervision, interleave,
+};
+use crate::patch::PatchSource;
 
 /// How copies are made.
 #[derive(Debug, Clone)]
 pub struct CopyPlan {
     /// The channels.
     pub inputs: Inputs,
-    /// Templates in the place of some of them.
+    /// What takes the place of some of them.
     pub mixing: MixingConfig,
     /// How all copies of a case are changed.
     pub augmentation: AugmentationConfig,
@@ -20,26 +23,54 @@ pub struct CopyPlan {
 /// Copies of one box of one case.
 pub(super) struct Copies {
     /// One or two, channels fastest, then x.
-    boxes: Vec<Vec<f32>>,
+    pub(super) boxes: Vec<Vec<f32>>,
     /// How they were changed.
     pub(super) change: Augmentation,
 }
 
 impl CopyPlan {
-    /// Two copies of a box of `size` voxels (x, y, z) with `template`s of it in some places; one as it is where mixing is
-    /// off or there are no templates.
+    /// How many copies of each case there are: two, or one where mixing is off or no channel has a template.
+    pub fn count(&self) -> usize {
+        let has_template = || {
+            let templates = self.inputs.templates.as_ref();
+            templates.is_some_and(|t| t.modalities().any(|m| self.inputs.channels.contains(&m)))
+        };
+        match self.mixing.with {
+            MixWith::None => 1,
+            MixWith::Zero => 2,
+            MixWith::Templates | MixWith::Mean => 1 + usize::from(has_template()),
+        }
+    }
+
+    /// What takes the place of a modality in the box of `size` voxels that starts at `start` (x, y, z), if anything may.
+    pub(super) fn filling<S: PatchSource>(
+        &self,
+        case: &S,
+        modality: Modality,
+        start: [isize; 3],
+        size: [usize; 3],
+    ) -> Option<Vec<f32>> {
+        match self.mixing.with {
+            MixWith::Templates | MixWith::Mean => self.inputs.template(case, modality, start, size),
+            MixWith::Zero => Some(vec![0.0; size.iter().product()]),
+            MixWith::None => None,
+        }
+    }
+
+    /// The copies of a box of `size` voxels (x, y, z), with the `filling` of a modality in some places. A single copy is
+    /// the box as it is.
     pub(super) fn draw(
         &self,
         channels: Vec<Channel>,
-        template: impl Fn(Modality) -> Option<Vec<f32>>,
+        filling: impl Fn(Modality) -> Option<Vec<f32>>,
         size: [usize; 3],
         rng: &mut dyn Rng,
     ) -> Copies {
-        let mut copies: Vec<Vec<Vec<f32>>> = if self.mixing.enabled && self.inputs.templates.is_some() {
-            let templates: Vec<_> = self.inputs.channels.iter().map(|&channel| template(channel)).collect();
-            (0..2).map(|_| self.mixing.copy(&channels, &templates, size, rng)).collect()
-        } else {
+        let mut copies: Vec<Vec<Vec<f32>>> = if self.count() == 1 {
             vec![channels.into_iter().map(|Channel { voxels, .. }| voxels).collect()]
+        } else {
+            let fillings: Vec<_> = self.inputs.channels.iter().map(|&channel| filling(channel)).collect();
+            (0..2).map(|_| self.mixing.copy(&channels, &fillings, size, rng)).collect()
         };
         let change = self.augmentation.draw(rng);
         copies.iter_mut().flatten().for_each(|channel| change.image(channel, size));
@@ -54,15 +85,50 @@ impl CopyPlan {
         [x, y, z]: [usize; 3],
         device: &Device,
     ) -> Vec<Tensor<5>> {
-        let count = batch[0].boxes.len();
         let shape = [batch.len(), z, y, x, self.inputs.channels.len()];
-        (0..count)
+        (0..self.count())
             .map(|number| {
                 let voxels: Vec<&[f32]> =
                     batch.iter().map(|copies| copies.boxes[number].as_slice()).collect();
                 Tensor::from_data(TensorData::new(voxels.concat(), shape), device)
             })
             .collect()
+    }
+}
+
+/// The loss of a batch of copies (eqs. 6 and 7).
+pub struct CopyLoss {
+    /// Supervision plus weighted agreement, `[1]`.
+    pub total: Tensor<1>,
+    /// Both before weighting, by name, `[1]` each; with one copy there is no agreement.
+    pub parts: Vec<(&'static str, Tensor<1>)>,
+}
+
+impl MixingConfig {
+    /// The loss of what a network gave for the copies of a batch.
+    ///
+    /// `supervise` gives the loss of the copies that it is handed as one batch; `disagree` how far apart two are. `name`
+    /// is that of the supervision.
+    pub(super) fn loss<T>(
+        &self,
+        outputs: &[T],
+        name: &'static str,
+        supervise: impl Fn(&[T]) -> Tensor<1>,
+        disagree: impl Fn(&T, &T) -> Tensor<1>,
+    ) -> CopyLoss {
+        let supervised = match (self.supervision, outputs) {
+            (Supervision::Sum, [first, second]) => {
+                supervise(std::slice::from_ref(first)) + supervise(std::slice::from_ref(second))
+            }
+            (Supervision::Sum | Supervision::Pooled, outputs) => supervise(outputs),
+        };
+        let (mut total, mut parts) = (supervised.clone(), vec![(name, supervised)]);
+        if let [first, second] = outputs {
+            let apart = disagree(first, second);
+            total = total + apart.clone() * self.weight_agreement;
+            parts.push(("loss_agreement", apart));
+        }
+        CopyLoss { total, parts }
     }
 }
 

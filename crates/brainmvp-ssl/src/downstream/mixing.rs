@@ -1,4 +1,4 @@
-//! Two copies of a case with templates in the place of some of it (BrainMVP eqs. 6 and 7).
+//! Two copies of a case with something else in the place of some of it (BrainMVP eqs. 6 and 7).
 
 use rand::seq::index::sample;
 use rand::{Rng, RngExt};
@@ -6,6 +6,34 @@ use serde::{Deserialize, Serialize};
 
 use super::Channel;
 use crate::masking::MaskConfig;
+
+/// What takes the place of modalities in the copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MixWith {
+    /// The templates of pre-training, as in the paper. Without templates there is one copy.
+    #[default]
+    Templates,
+    /// The mean image of the modality over the training cases of the run, wherever a template would stand: a control that
+    /// needs no learnt templates.
+    Mean,
+    /// 0.
+    Zero,
+    /// Nothing: there is one copy, as it is, and no agreement term.
+    None,
+}
+
+/// How the copies of a batch are supervised (eq. 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Supervision {
+    /// The losses of the two copies are added, as eq. 6 is printed.
+    #[default]
+    Sum,
+    /// Both copies are one batch with one loss, as in the authors' released program: about half of the sum, so that the
+    /// agreement term weighs about twice as much beside it.
+    Pooled,
+}
 
 /// Where the two copies are held together (eq. 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -18,16 +46,18 @@ pub enum Agreement {
     Output,
 }
 
-/// How copies are made. Templates are those of pre-training and stay as they are.
+/// How copies are made, and what is asked of them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MixingConfig {
-    /// Whether there are two copies at all; without templates there is one, as it is.
-    pub enabled: bool,
-    /// The most modalities of a copy that templates replace; 0 for all but one. One that is there always stays.
+    /// What takes the place of modalities.
+    pub with: MixWith,
+    /// The most modalities of a copy that are replaced; 0 for all but one. One that is there always stays.
     pub most_replaced: usize,
     /// Which blocks are replaced where the network sees a single modality.
     pub mask: MaskConfig,
+    /// How the copies are supervised.
+    pub supervision: Supervision,
     /// Where the copies are held together.
     pub agreement: Agreement,
     /// Weight of their agreement in the loss.
@@ -37,9 +67,10 @@ pub struct MixingConfig {
 impl Default for MixingConfig {
     fn default() -> Self {
         Self {
-            enabled: true,
+            with: MixWith::default(),
             most_replaced: 0,
             mask: MaskConfig::default(),
+            supervision: Supervision::default(),
             agreement: Agreement::default(),
             weight_agreement: 0.1,
         }
@@ -47,34 +78,45 @@ impl Default for MixingConfig {
 }
 
 impl MixingConfig {
+    /// What the authors' released program does: up to three modalities are replaced, both copies are one batch, and they
+    /// are held together at the coarsest output.
+    pub fn released() -> Self {
+        Self {
+            most_replaced: 3,
+            supervision: Supervision::Pooled,
+            agreement: Agreement::Output,
+            ..Self::default()
+        }
+    }
+
     /// One copy of the channels of a box of `size` voxels (x, y, z). Of several modalities that are there some are
-    /// replaced by their `templates`, their number drawn uniformly; of a single one, blocks are.
+    /// replaced by their `fillings`, their number drawn uniformly; of a single one, blocks are.
     pub(crate) fn copy(
         &self,
         channels: &[Channel],
-        templates: &[Option<Vec<f32>>],
+        fillings: &[Option<Vec<f32>>],
         size: [usize; 3],
         rng: &mut dyn Rng,
     ) -> Vec<Vec<f32>> {
         let mut copy: Vec<Vec<f32>> = channels.iter().map(|channel| channel.voxels.clone()).collect();
-        if let ([only], [template]) = (copy.as_mut_slice(), templates) {
-            if let Some(template) = template {
+        if let ([only], [filling]) = (copy.as_mut_slice(), fillings) {
+            if let Some(filling) = filling {
                 let mask = self.mask.draw(size, rng);
-                let masked = only.iter_mut().zip(template).zip(mask.voxels());
+                let masked = only.iter_mut().zip(filling).zip(mask.voxels());
                 masked.filter(|(_, masked)| **masked).for_each(|((voxel, filling), _)| *voxel = *filling);
             }
             return copy;
         }
         let present = channels.iter().filter(|channel| channel.present).count();
         let replaceable: Vec<usize> =
-            (0..channels.len()).filter(|&c| channels[c].present && templates[c].is_some()).collect();
+            (0..channels.len()).filter(|&c| channels[c].present && fillings[c].is_some()).collect();
         let most = if self.most_replaced == 0 { usize::MAX } else { self.most_replaced };
         let most = most.min(present.saturating_sub(1)).min(replaceable.len());
         let count = rng.random_range(0..=most);
         for chosen in sample(&mut *rng, replaceable.len(), count) {
             let channel = replaceable[chosen];
-            if let Some(template) = &templates[channel] {
-                copy[channel].clone_from(template);
+            if let Some(filling) = &fillings[channel] {
+                copy[channel].clone_from(filling);
             }
         }
         copy
@@ -94,11 +136,11 @@ mod tests {
     #[test]
     fn one_modality_that_is_there_always_stays() {
         let channels = [channel(1.0, true), channel(2.0, false), channel(3.0, true), channel(4.0, true)];
-        let templates = vec![Some(vec![0.0; 8]); 4];
+        let fillings = vec![Some(vec![0.0; 8]); 4];
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut counts = [0; 4];
         for _ in 0..300 {
-            let copy = MixingConfig::default().copy(&channels, &templates, [2; 3], &mut rng);
+            let copy = MixingConfig::default().copy(&channels, &fillings, [2; 3], &mut rng);
             assert_eq!(copy[1], [2.0; 8], "what stands for a missing modality is not replaced again");
             let replaced = [0, 2, 3].iter().filter(|&&c| copy[c] == [0.0; 8]).count();
             counts[replaced] += 1;
@@ -107,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_template_a_modality_stays() {
+    fn without_a_filling_a_modality_stays() {
         let channels = [channel(1.0, true), channel(2.0, true)];
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         for _ in 0..20 {

@@ -11,10 +11,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::{Rng, RngExt};
 
 use super::copies::{Copies, disagreement, shown};
-use super::{Agreement, CopyPlan, MixingConfig};
+use super::{Agreement, CopyLoss, CopyPlan, MixingConfig};
 use crate::losses;
 use crate::objectives::{Evaluation, Objective};
-use crate::patch::{PatchSource, draw_labelled_start, draw_start};
+use crate::patch::{PatchSource, draw_any_start, draw_labelled_start};
 
 /// What loader threads need to draw samples.
 #[derive(Debug, Clone)]
@@ -27,15 +27,15 @@ pub struct SegmentingPlan {
     pub regions_by_data_set: BTreeMap<String, Vec<BTreeSet<u16>>>,
     /// Voxels of a patch along x, y and z.
     pub patch: [usize; 3],
-    /// Share of the patches with a labelled voxel at their centre; the others are centred on any voxel of the image.
+    /// Share of the patches with a labelled voxel at their centre; the others lie anywhere in the image.
     pub labelled_share: f64,
 }
 
 /// A patch of one case.
 pub struct SegmentingSample {
-    copies: Copies,
+    pub(super) copies: Copies,
     /// Membership in regions, 0 or 1, regions fastest, then x.
-    members: Vec<f32>,
+    pub(super) members: Vec<f32>,
 }
 
 /// The network that is fine-tuned.
@@ -61,16 +61,26 @@ impl Segmenting {
     }
 }
 
-/// Deep supervision adds the loss of each coarse output to that of the full one. All copies are one batch for it.
-fn loss(outputs: &[Segmented], target: &Tensor<5>) -> Tensor<1> {
-    let all = |pick: &dyn Fn(&Segmented) -> Tensor<5>| {
-        let logits = Tensor::cat(outputs.iter().map(pick).collect(), 0);
-        losses::segmentation(logits, target.clone())
+/// The loss of what the network gave for the copies of a batch (BrainMVP eqs. 6 and 7): for each copy, or for all as one
+/// batch, the segmentation loss of the full output plus those of the coarse ones (deep supervision); and the weighted
+/// disagreement of two copies.
+///
+/// # Shapes
+/// `outputs`: one or two; `target`: `[B, D, H, W, regions]`, 0 or 1
+pub fn segmentation_loss(outputs: &[Segmented], target: &Tensor<5>, mixing: &MixingConfig) -> CopyLoss {
+    let supervise = |copies: &[Segmented]| {
+        let target = Tensor::cat(vec![target.clone(); copies.len()], 0);
+        let all = |pick: &dyn Fn(&Segmented) -> Tensor<5>| {
+            losses::segmentation(Tensor::cat(copies.iter().map(pick).collect(), 0), target.clone())
+        };
+        let coarse = copies[0].coarse.len();
+        (0..coarse).fold(all(&|output| output.logits.clone()), |sum, scale| {
+            sum + all(&|output: &Segmented| output.coarse[scale].clone())
+        })
     };
-    let coarse = outputs[0].coarse.len();
-    (0..coarse).fold(all(&|output| output.logits.clone()), |sum, scale| {
-        sum + all(&|output: &Segmented| output.coarse[scale].clone())
-    })
+    let at = mixing.agreement;
+    let disagree = |a: &Segmented, b: &Segmented| disagreement(agreeing(a, at), agreeing(b, at));
+    mixing.loss(outputs, "loss_segmentation", supervise, disagree)
 }
 
 /// Where copies are held together.
@@ -104,18 +114,13 @@ impl Objective for Segmenting {
         _target: Option<Modality>,
         rng: &mut dyn Rng,
     ) -> Result<SegmentingSample, S::Error> {
-        let (patch, inputs) = (plan.patch, &plan.copies.inputs);
+        let patch = plan.patch;
         let labelled =
             if rng.random_bool(plan.labelled_share) { draw_labelled_start(case, patch, rng)? } else { None };
-        let modalities = case.modalities();
-        let seen = inputs.channels.iter().find(|channel| modalities.contains(channel));
-        let start = match labelled {
-            Some(start) => start,
-            None => draw_start(case, *seen.unwrap_or(&modalities[0]), patch, rng)?,
-        };
-        let channels = inputs.read(case, start, patch)?;
-        let template = |modality| inputs.template(case, modality, start, patch);
-        let copies = plan.copies.draw(channels, template, patch, rng);
+        let start = labelled.unwrap_or_else(|| draw_any_start(case.shape(), patch, rng));
+        let channels = plan.copies.inputs.read(case, start, patch)?;
+        let filling = |modality| plan.copies.filling(case, modality, start, patch);
+        let copies = plan.copies.draw(channels, filling, patch, rng);
         #[expect(clippy::expect_used, reason = "cases without a label map are left out before")]
         let mut labels = case.labels(start, patch)?.expect("a case that is segmented has a label map");
         copies.change.mirror(&mut labels, patch);
@@ -137,14 +142,7 @@ impl Objective for Segmenting {
         let [x, y, z] = plan.patch;
         let shape = [samples.len(), z, y, x, plan.regions.len()];
         let target = Tensor::<5>::from_data(TensorData::new(members.concat(), shape), &device);
-        let loss = loss(&outputs, &Tensor::cat(vec![target.clone(); outputs.len()], 0));
-        let (mut total, mut parts) = (loss.clone(), vec![("loss_segmentation", loss)]);
-        if let [first, second] = outputs.as_slice() {
-            let MixingConfig { agreement: at, weight_agreement: weight, .. } = plan.copies.mixing;
-            let apart = disagreement(agreeing(first, at), agreeing(second, at));
-            total = total + apart.clone() * weight;
-            parts.push(("loss_agreement", apart));
-        }
+        let CopyLoss { total, parts } = segmentation_loss(&outputs, &target, &plan.copies.mixing);
         let predicted = outputs.into_iter().next().map(|output| sigmoid(output.logits));
         let pictures = [("image", image), ("target", Some(target)), ("prediction", predicted)];
         Evaluation {

@@ -50,6 +50,15 @@ pub trait Objective: Module {
         rng: &mut dyn Rng,
     ) -> Result<Self::Sample, S::Error>;
 
+    /// How much a case counts in the loss of a step, relative to the others.
+    fn weight<S: PatchSource>(_plan: &Self::Plan, _case: &S) -> f32 {
+        1.0
+    }
+
+    /// Tells a sample the weight of its case divided by the mean weight of the cases of its step: a batch may be a part
+    /// of a step, so that it cannot tell by itself.
+    fn set_share(_sample: &mut Self::Sample, _share: f32) {}
+
     /// The plan of this objective.
     fn plan(&self) -> Self::Plan;
 

@@ -2,8 +2,10 @@
 
 use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
+use brainmvp_nets::heads::Segmented;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork, UniFormerConfig};
 use brainmvp_nets::weights::{self, Upstream};
+use brainmvp_ssl::downstream::{CopyLoss, MixingConfig, segmentation_loss};
 use brainmvp_ssl::losses;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
@@ -52,11 +54,6 @@ fn upstream_values(x: Tensor<5>, step: usize) -> Vec<f32> {
     out
 }
 
-/// Coarse logits of 1/4 and of 1/2 of the size.
-fn coarse(logits: Vec<Tensor<5>>) -> [Tensor<5>; 2] {
-    logits.try_into().unwrap()
-}
-
 #[test]
 fn finetune_uniunet_eval() {
     let golden = Golden::open("finetune_uniunet");
@@ -76,29 +73,34 @@ fn finetune_uniunet_train() {
     let target: Vec<f32> = golden.tensor("y").1.iter().map(|&v| v as f32).collect();
     let target = volumes(target, 3, &device);
     let [copy, other] = ["xa", "xb"].map(|name| network.forward(input(name, &device), &mut None));
-    let ([quarter, half], [other_quarter, other_half]) = (coarse(copy.coarse), coarse(other.coarse));
-    for (ours, name) in [(&copy.logits, "train_full_stride2"), (&quarter, "train_scale4_stride2")] {
+    assert_eq!((copy.coarse.len(), other.coarse.len()), (2, 2), "logits of 1/4 and of 1/2 of the size");
+    for (ours, name) in [(&copy.logits, "train_full_stride2"), (&copy.coarse[0], "train_scale4_stride2")] {
         assert_close(&upstream_values(ours.clone(), 2), golden.tensor(name).1, 1e-4, name);
     }
-    // Both copies are one batch for the losses. As released, they are held together at the coarsest logits.
-    let target = Tensor::cat(vec![target.clone(), target], 0);
-    let loss = |copy, other| losses::segmentation(Tensor::cat(vec![copy, other], 0), target.clone());
-    let difference = quarter.clone() - other_quarter.clone();
-    let consistency = (difference.clone() * difference).mean();
-    let parts = [
-        ("loss_scale4", loss(quarter, other_quarter)),
-        ("loss_scale2", loss(half, other_half)),
-        ("loss_full", loss(copy.logits, other.logits)),
+    let outputs = [copy, other];
+    let CopyLoss { total, parts } = segmentation_loss(&outputs, &target, &MixingConfig::released());
+    // As released, both copies are one batch for the losses of each scale.
+    let both = Tensor::cat(vec![target.clone(), target.clone()], 0);
+    let loss = |pick: &dyn Fn(&Segmented) -> Tensor<5>| {
+        losses::segmentation(Tensor::cat(outputs.iter().map(pick).collect(), 0), both.clone())
+    };
+    let scales = [
+        ("loss_scale4", loss(&|output| output.coarse[0].clone())),
+        ("loss_scale2", loss(&|output| output.coarse[1].clone())),
+        ("loss_full", loss(&|output| output.logits.clone())),
     ];
-    let mut total = consistency.clone() * 0.1;
-    for (_, loss) in &parts {
-        total = total + loss.clone();
-    }
-    let sums = [("consistency_mse_as_released", consistency), ("loss_total", total.clone())];
-    for (name, loss) in parts.into_iter().chain(sums) {
+    let sums = [("consistency_mse_as_released", parts[1].1.clone()), ("loss_total", total.clone())];
+    for (name, loss) in scales.into_iter().chain(sums) {
         let (ours, expected) = (f64::from(loss.into_scalar::<f32>()), reference[name].as_f64().unwrap());
         assert!((ours - expected).abs() <= 1e-5 * expected, "{name}: {ours}, expected {expected}");
     }
+    // As printed, the losses of the two copies are added: about twice as much.
+    let supervision = |mixing| {
+        let CopyLoss { parts, .. } = segmentation_loss(&outputs, &target, &mixing);
+        f64::from(parts[0].1.clone().into_scalar::<f32>())
+    };
+    let (sum, pooled) = (supervision(MixingConfig::default()), supervision(MixingConfig::released()));
+    assert!((sum / pooled - 2.0).abs() < 0.01, "{sum} {pooled}");
     let mut norms = Norms::new(&reference);
     weights::visit_gradients(&network, &total.backward(), |entry, data| {
         norms.assert(&Upstream::of(entry).key, squares(data.as_slice().unwrap()));

@@ -25,6 +25,8 @@ const SAMPLE_DRAWS: u64 = 0x5EED_0F5A_3B1E_5000;
 pub struct LoaderConfig {
     /// Samples of a batch.
     pub batch_size: usize,
+    /// Batches of a step.
+    pub accumulate: usize,
     /// Threads.
     pub workers: usize,
     /// Seed of every draw.
@@ -67,6 +69,7 @@ impl<S: Send + 'static> Loader<S> {
                     sampler: sampler.clone(),
                     seed: config.seed,
                     batch_size: config.batch_size,
+                    accumulate: config.accumulate,
                 };
                 std::thread::spawn(move || draws.send(numbers, &sender));
                 receiver
@@ -100,6 +103,7 @@ struct Draws<O: Objective> {
     sampler: Sampler,
     seed: u64,
     batch_size: usize,
+    accumulate: usize,
 }
 
 impl<O: Objective> Draws<O> {
@@ -116,16 +120,29 @@ impl<O: Objective> Draws<O> {
     }
 
     fn batch(&self, number: u64, order: &mut Order<'_>) -> Result<Batch<O::Sample>> {
-        let first = number * self.batch_size as u64;
+        let size = self.batch_size as u64;
+        let mean_weight = self.mean_weight(number, order);
         let mut batch = Batch { samples: Vec::new(), cases: Vec::new() };
-        for position in first..first + self.batch_size as u64 {
+        for position in number * size..(number + 1) * size {
             let Pick { case, target } = order.at(position);
             let case = &self.cases[case];
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ SAMPLE_DRAWS);
             rng.set_stream(position);
-            batch.samples.push(O::draw(&self.plan, case, target, &mut rng)?);
+            let mut sample = O::draw(&self.plan, case, target, &mut rng)?;
+            O::set_share(&mut sample, O::weight(&self.plan, case) / mean_weight);
+            batch.samples.push(sample);
             batch.cases.push(case.id().to_owned());
         }
         Ok(batch)
+    }
+
+    /// Mean weight of all cases of the step that a batch is part of.
+    fn mean_weight(&self, number: u64, order: &mut Order<'_>) -> f32 {
+        let batches = self.accumulate.max(1) as u64;
+        let cases = batches * self.batch_size as u64;
+        let first = number / batches * cases;
+        let weight = |position| O::weight(&self.plan, &self.cases[order.at(position).case]);
+        let sum: f32 = (first..first + cases).map(weight).sum();
+        (sum / cases as f32).max(f32::MIN_POSITIVE)
     }
 }

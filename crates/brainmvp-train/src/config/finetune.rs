@@ -1,12 +1,14 @@
 //! The configuration of a fine-tuning run.
 
+mod preset;
+
 use std::path::PathBuf;
 
 use brainmvp_infer::SlidingWindow;
 use brainmvp_metrics::Region;
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_nets::weights::FirstLayer;
-use brainmvp_ssl::downstream::{AugmentationConfig, Missing, MixingConfig};
+use brainmvp_ssl::downstream::{AugmentationConfig, Missing, MixWith, MixingConfig};
 use brainmvp_volume::Modality;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,8 @@ use crate::checkpoint::CheckpointConfig;
 use crate::optimizer::OptimizerConfig;
 use crate::trainer::{LogConfig, TrainConfig, ValidationConfig};
 use crate::{Error, Result};
+
+pub use preset::FinetunePreset;
 
 /// What a network is fine-tuned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -128,13 +132,15 @@ impl Default for DataConfig {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FinetuneConfig {
+    /// Whose settings the others are, where they are left out.
+    pub preset: FinetunePreset,
     /// What is asked of the network.
     pub task: TaskConfig,
     /// What it begins with.
     pub init: InitConfig,
     /// Which network.
     pub model: ModelConfig,
-    /// Templates in the place of modalities.
+    /// How the copies of a case are made and held together.
     pub mixing: MixingConfig,
     /// What it sees at once.
     pub patch: TaskPatchConfig,
@@ -160,6 +166,7 @@ pub struct FinetuneConfig {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Asked {
+    preset: FinetunePreset,
     task: AskedTask,
     init: InitConfig,
     model: Option<AskedModel>,
@@ -174,31 +181,10 @@ struct AskedModel {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct AskedTask {
-    kind: TaskKind,
+    kind: Option<TaskKind>,
 }
 
 impl FinetuneConfig {
-    /// The paper's numbers for a task and a network.
-    pub fn of(kind: TaskKind, model: ModelConfig) -> Self {
-        let weight_decay = match model.network {
-            NetworkConfig::UniFormer(_) => 1e-4,
-            NetworkConfig::Unet3d(_) => 1e-5,
-        };
-        let patch = TaskPatchConfig::of(kind);
-        let (epochs, batch_size, accumulate) = match kind {
-            TaskKind::Segment => (500, 3, 1),
-            TaskKind::Classify => (200, 4, 16),
-        };
-        Self {
-            task: TaskConfig { kind, ..TaskConfig::default() },
-            model,
-            patch,
-            optimizer: OptimizerConfig { weight_decay, ..OptimizerConfig::default() },
-            train: TrainConfig { epochs, batch_size, accumulate, ..TrainConfig::default() },
-            ..Self::default()
-        }
-    }
-
     /// The run or file of pre-trained weights that a TOML text and `key=value` settings name.
     ///
     /// # Errors
@@ -208,7 +194,16 @@ impl FinetuneConfig {
         Ok(asked.init.source)
     }
 
-    /// Reads a TOML text and then `key=value` settings over the defaults of the task and network that they name. A
+    /// The task that a TOML text names, if it does.
+    ///
+    /// # Errors
+    /// If the text is no TOML or names no known task.
+    pub fn kind(text: &str) -> Result<Option<TaskKind>> {
+        let asked: Asked = layers::part(&layers::asked(text, &[])?)?;
+        Ok(asked.task.kind)
+    }
+
+    /// Reads a TOML text and then `key=value` settings over those of the preset, task and network that they name. A
     /// pre-trained `network` is the network; naming another is a mistake.
     ///
     /// # Errors
@@ -221,7 +216,7 @@ impl FinetuneConfig {
             (Some(network), None) => ModelConfig::with(network, 1),
             (None, None) => ModelConfig::default(),
         };
-        let mut defaults = Self::of(asked.task.kind, model);
+        let mut defaults = Self::of(asked.preset, asked.task.kind.unwrap_or_default(), model);
         defaults.inference.size = defaults.patch.size;
         let mut config: Self = layers::over(&defaults, table)?;
         config.inference.size = config.patch.size;
@@ -264,7 +259,7 @@ impl FinetuneConfig {
         if let Some((_, modality)) = repeated {
             return Some(format!("task.modalities has {modality} twice"));
         }
-        if task.modalities.len() == 1 && self.mixing.enabled {
+        if task.modalities.len() == 1 && self.mixing.with != MixWith::None {
             let problem = self.mixing.mask.problem(self.patch.size);
             if problem.is_some() {
                 return problem.map(|problem| problem.replace("method.mask", "mixing.mask"));

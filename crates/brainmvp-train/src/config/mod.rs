@@ -8,12 +8,15 @@ mod layers;
 mod limits;
 mod model;
 mod pretrain;
+mod recipe;
 
 pub use finetune::{
-    ClassWeights, DataConfig, FinetuneConfig, InitConfig, TaskConfig, TaskKind, TaskPatchConfig,
+    ClassWeights, DataConfig, FinetuneConfig, FinetunePreset, InitConfig, TaskConfig, TaskKind,
+    TaskPatchConfig,
 };
 pub use model::{ModelConfig, ModelPreset, PatchConfig};
 pub use pretrain::{PretrainConfig, PretrainDataConfig};
+pub use recipe::Stage;
 
 use crate::Result;
 use crate::checkpoint::CheckpointConfig;

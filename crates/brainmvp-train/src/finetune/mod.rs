@@ -16,10 +16,12 @@ use brainmvp_nets::networks::{ClassificationNetwork, SegmentationNetwork};
 use brainmvp_nets::weights::{Skipped, Transferred, transfer};
 use brainmvp_prep::PrepConfig;
 use brainmvp_prep::cache::Cache;
+use brainmvp_ssl::FrozenTemplates;
 use brainmvp_ssl::downstream::{
-    Classifying, ClassifyingPlan, CopyPlan, Inputs, Resized, Segmenting, SegmentingPlan,
+    Classifying, ClassifyingPlan, CopyPlan, Inputs, MixWith, Resized, Segmenting, SegmentingPlan,
 };
 use brainmvp_ssl::objectives::Objective;
+use brainmvp_volume::{Affine, Modality};
 use burn::module::Module;
 use burn::tensor::Device;
 use rand::SeedableRng as _;
@@ -28,14 +30,17 @@ use rand_chacha::ChaCha8Rng;
 use self::data::Data;
 use self::model::Facts;
 use self::validate::{ClassificationJudge, SegmentationJudge};
+use crate::batches::CaseSource;
 use crate::config::{FinetuneConfig, TaskKind};
 use crate::pretrained::Pretrained;
 use crate::run::{Existing, RunFolder, RunRequest};
+use crate::templates::TemplateGrid;
 use crate::trainer::{Ended, Judge, Observer, Trainer, Validation};
 use crate::{Error, Result, device};
 
 pub use model::{Model, TaskNetwork};
 pub use predictor::{Prediction, Predictor};
+pub use regions::{label_decision, score_labels, values_in};
 pub use validate::CaseWindows;
 
 /// Keeps the first weights apart from other things drawn by the run's seed.
@@ -67,8 +72,11 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         observer.note("nothing to resume: starting anew");
     }
     folder.store_config(&config)?;
-    if let Some(templates) = pretrained.as_ref().and_then(|pretrained| pretrained.templates.as_ref()) {
-        stored_templates::save(&templates.only(&config.task.modalities), &folder.templates())?;
+    // A run that goes on has them already.
+    if stored.is_none()
+        && let Some(templates) = run_templates(&config, pretrained.as_ref(), &data.training)?
+    {
+        stored_templates::save(&templates, &folder.templates())?;
     }
     let templates = folder.templates().is_file().then(|| stored_templates::load(&folder.templates()));
     let inputs = Inputs {
@@ -76,12 +84,14 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         missing: config.task.missing,
         templates: templates.transpose()?,
     };
+    let copies = CopyPlan { inputs, mixing: config.mixing, augmentation: config.augmentation };
+    tell_copies(&copies, observer);
     let start = Start {
         config: &config,
         preparation: &cache.manifest().config,
         data: &data,
         pretrained: pretrained.as_ref(),
-        copies: CopyPlan { inputs, mixing: config.mixing, augmentation: config.augmentation },
+        copies,
         folder: &folder,
         device,
         stop,
@@ -90,6 +100,33 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     match config.task.kind {
         TaskKind::Segment => start.segment(),
         TaskKind::Classify => start.classify(),
+    }
+}
+
+/// What stands in for the modalities of a run: the templates of pre-training, or mean images in their place.
+fn run_templates(
+    config: &FinetuneConfig,
+    pretrained: Option<&Pretrained>,
+    training: &[CaseSource],
+) -> Result<Option<FrozenTemplates>> {
+    let modalities = &config.task.modalities;
+    if config.mixing.with != MixWith::Mean {
+        return Ok(pretrained.and_then(|p| p.templates.as_ref()).map(|t| t.only(modalities)));
+    }
+    let grid = TemplateGrid::of(&[], training);
+    let mean = |&modality: &Modality| Ok((modality, grid.mean_image(training, modality)?.1));
+    let means = modalities.iter().map(mean).collect::<Result<Vec<_>>>()?;
+    // As templates are: where a mean spans less than the images do, it is not stretched.
+    Ok(Some(FrozenTemplates::new(grid.shape, Some(Affine::from_rows(grid.affine)), 1.0, means)))
+}
+
+/// Says where a case is seen once though it was to be seen twice.
+fn tell_copies(copies: &CopyPlan, observer: &dyn Observer) {
+    if copies.count() == 1 && copies.mixing.with != MixWith::None {
+        observer.note(
+            "there is no template of any modality, so each case is seen once and there is no agreement term (mixing.with = \
+             \"mean\" or \"zero\" needs no templates)",
+        );
     }
 }
 

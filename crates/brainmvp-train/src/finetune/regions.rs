@@ -1,13 +1,18 @@
-//! What the label values of each data set mean for a segmentation.
+//! What the label values of each data set mean for a segmentation, and how predicted labels are scored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use brainmvp_cohort::LabelScheme;
-use brainmvp_metrics::Region;
+use brainmvp_infer::LabelDecision;
+use brainmvp_metrics::{Mask, MaskPair, Region, RegionScores, SegmentationConfig};
 use brainmvp_ssl::patch::PatchSource as _;
+use brainmvp_volume::LabelMap;
 
 use crate::batches::CaseSource;
 use crate::{Error, Result};
+
+/// A region that stands for all labelled voxels, where data sets have no other in common.
+const ALL_LABELS: &str = "foreground";
 
 /// The regions of a task, and the label values that each has in each data set: the BraTS family has numbered the same
 /// structures differently over the years.
@@ -15,10 +20,50 @@ use crate::{Error, Result};
 pub(super) struct RegionTable {
     /// As the task names them. Predictions use these values.
     pub(super) regions: Vec<Region>,
-    /// The label values of each region, of the data sets whose scheme has regions of the same names.
+    /// The label values of each region, of the data sets that declare a scheme.
     pub(super) by_data_set: BTreeMap<String, Vec<BTreeSet<u16>>>,
     /// The values that a label map may have besides 0, of the data sets that declare a scheme.
     declared: BTreeMap<String, BTreeSet<u16>>,
+}
+
+/// The label values that a region has where labels are numbered by `scheme`: those of the scheme's region of the same
+/// name, else the region's own.
+pub fn values_in(region: &Region, scheme: Option<&LabelScheme>) -> BTreeSet<u16> {
+    let regions = scheme.map(LabelScheme::regions).unwrap_or_default();
+    let own = regions.into_iter().find(|(name, _)| *name == region.name());
+    own.map_or_else(|| region.labels().clone(), |(_, values)| values)
+}
+
+/// Which label the probabilities of these regions make of a voxel: the one rule by which networks are validated, used and
+/// scored.
+///
+/// # Errors
+/// If there is no region.
+pub fn label_decision(regions: &[Region]) -> Result<LabelDecision> {
+    Ok(LabelDecision::new(&regions.iter().map(|region| region.labels().clone()).collect::<Vec<_>>())?)
+}
+
+/// The scores of predicted labels, which have the values of the regions, against a truth on the same grid, in which each
+/// region has values of its own.
+///
+/// # Errors
+/// If the label maps differ in size, or the voxels have none.
+pub fn score_labels(
+    config: &SegmentationConfig,
+    prediction: &LabelMap,
+    truth: &LabelMap,
+    regions: &[(Region, BTreeSet<u16>)],
+) -> Result<Vec<RegionScores>> {
+    let spacing_mm = truth.grid().affine.spacing_mm();
+    let mask = |labels: &LabelMap, values: &BTreeSet<u16>| {
+        let inside: Vec<bool> = labels.voxels().iter().map(|label| values.contains(label)).collect();
+        Mask::new(labels.shape(), &inside)
+    };
+    let score = |(region, of_truth): &(Region, BTreeSet<u16>)| {
+        let pair = MaskPair::new(mask(prediction, region.labels()), mask(truth, of_truth), spacing_mm)?;
+        Ok(config.score_pair(region.name(), &pair))
+    };
+    regions.iter().map(score).collect()
 }
 
 impl RegionTable {
@@ -31,47 +76,19 @@ impl RegionTable {
         data_sets: &BTreeSet<&str>,
         schemes: &BTreeMap<String, LabelScheme>,
     ) -> Result<Self> {
-        let wrong = |reason: String| Err(Error::Config(format!("task.regions: {reason}")));
-        let mut regions = asked.to_vec();
-        let mut named_by = None;
-        let mut by_data_set = BTreeMap::new();
-        let mut declared = BTreeMap::new();
-        for &data_set in data_sets {
-            let Some(scheme) = schemes.get(data_set) else {
-                if asked.is_empty() {
-                    return wrong(format!(
-                        "the data set '{data_set}' declares no label scheme; index it with --label-scheme, or name the \
-                         regions: task.regions = [{{ name = \"lesion\", labels = [1] }}]"
-                    ));
-                }
-                continue;
-            };
-            let own = scheme.regions();
-            if asked.is_empty() && regions.is_empty() {
-                named_by = Some(data_set);
-                let named = own.iter().map(|(name, labels)| Region::new(*name, labels.iter().copied()));
-                regions = named.collect::<std::result::Result<_, _>>()?;
-            }
-            let of_name = |region: &Region| {
-                let found = own.iter().find(|(name, _)| *name == region.name());
-                found.map(|(_, labels)| labels.clone())
-            };
-            match regions.iter().map(of_name).collect::<Option<Vec<_>>>() {
-                Some(values) => drop(by_data_set.insert(data_set.to_owned(), values)),
-                None => {
-                    if let Some(other) = named_by {
-                        return wrong(format!(
-                            "the data sets '{other}' and '{data_set}' have different regions; name those that both have"
-                        ));
-                    }
-                }
-            }
-            declared.insert(data_set.to_owned(), scheme.values().into_keys().collect());
-        }
-        if regions.is_empty() {
-            return wrong("there are none; name them".to_owned());
-        }
+        let used = schemes.iter().filter(|(name, _)| data_sets.contains(name.as_str()));
+        let used: BTreeMap<&str, &LabelScheme> = used.map(|(name, scheme)| (name.as_str(), scheme)).collect();
+        let regions = if asked.is_empty() { shared_regions(data_sets, &used)? } else { asked.to_vec() };
+        let of_set = |scheme| regions.iter().map(|region| values_in(region, Some(scheme))).collect();
+        let by_data_set = used.iter().map(|(name, scheme)| ((*name).to_owned(), of_set(*scheme))).collect();
+        let values = |scheme: &LabelScheme| scheme.values().into_keys().collect();
+        let declared = used.iter().map(|(name, scheme)| ((*name).to_owned(), values(scheme))).collect();
         Ok(Self { regions, by_data_set, declared })
+    }
+
+    /// Each region, as the task names it, with its label values in a data set.
+    pub(super) fn pairs(&self, data_set: &str) -> Vec<(Region, BTreeSet<u16>)> {
+        self.regions.iter().cloned().zip(self.of(data_set)).collect()
     }
 
     /// Label values of each region in a data set.
@@ -107,6 +124,53 @@ impl RegionTable {
     }
 }
 
+/// The regions that the schemes of all data sets have, with the values of the first.
+fn shared_regions(data_sets: &BTreeSet<&str>, schemes: &BTreeMap<&str, &LabelScheme>) -> Result<Vec<Region>> {
+    let wrong = |reason: String| Err(Error::Config(format!("task.regions: {reason}")));
+    if let Some(undeclared) = data_sets.iter().find(|name| !schemes.contains_key(*name)) {
+        return wrong(format!(
+            "the data set '{undeclared}' declares no label scheme; index it with --label-scheme, or name the regions: \
+             --set 'task.regions=[{{ name = \"lesion\", labels = [1] }}]'"
+        ));
+    }
+    let names = |scheme: &LabelScheme| -> BTreeSet<String> {
+        scheme.regions().into_iter().map(|(name, _)| name.to_owned()).collect()
+    };
+    let Some((first_name, first)) = schemes.iter().next() else { return wrong("there are none".to_owned()) };
+    let regions: std::result::Result<Vec<Region>, _> =
+        first.regions().into_iter().map(|(name, labels)| Region::new(name, labels)).collect();
+    let regions = regions?;
+    let Some((other_name, other)) = schemes.iter().find(|(_, scheme)| names(scheme) != names(first)) else {
+        return Ok(regions);
+    };
+    let listed = |scheme| names(scheme).into_iter().collect::<Vec<_>>().join(", ");
+    let in_all = |region: &Region| schemes.values().all(|scheme| names(scheme).contains(region.name()));
+    let common: Vec<Region> = regions.into_iter().filter(in_all).collect();
+    let found = format!(
+        "the data sets '{first_name}' ({}) and '{other_name}' ({}) have different regions",
+        listed(first),
+        listed(other)
+    );
+    if common.is_empty() {
+        let all: BTreeSet<u16> = schemes.values().flat_map(|scheme| scheme.values().into_keys()).collect();
+        let setting = setting(&[Region::new(ALL_LABELS, all)?]);
+        return wrong(format!(
+            "{found}, and none that all have; prepare and train on one of them, or tell all that is labelled from the \
+             rest: {setting}"
+        ));
+    }
+    wrong(format!("{found}; train on those that all have: {}", setting(&common)))
+}
+
+/// The option that asks for some regions.
+fn setting(regions: &[Region]) -> String {
+    let row = |region: &Region| {
+        let labels = region.labels().iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        format!("{{ name = \"{}\", labels = [{labels}] }}", region.name())
+    };
+    format!("--set 'task.regions=[{}]'", regions.iter().map(row).collect::<Vec<_>>().join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,8 +199,35 @@ mod tests {
     fn mistakes_say_what_to_do() {
         let none = RegionTable::new(&[], &BTreeSet::from(["plain"]), &BTreeMap::new()).unwrap_err();
         assert!(none.to_string().contains("--label-scheme"), "{none}");
-        let schemes = schemes(&[("a", "brats_2023"), ("b", "binary")]);
-        let different = RegionTable::new(&[], &BTreeSet::from(["a", "b"]), &schemes).unwrap_err();
-        assert!(different.to_string().contains("'a' and 'b'"), "{different}");
+        let message = |rows: &[(&str, &str)]| {
+            let schemes = schemes(rows);
+            let names = schemes.keys().map(String::as_str).collect();
+            RegionTable::new(&[], &names, &schemes).unwrap_err().to_string()
+        };
+        let nothing = message(&[("a", "brats_2023"), ("b", "binary"), ("c", "5=cyst")]);
+        assert!(nothing.contains("'a' (ET, TC, WT) and 'b' (foreground)"), "{nothing}");
+        assert!(
+            nothing.ends_with("--set 'task.regions=[{ name = \"foreground\", labels = [1, 2, 3, 5] }]'"),
+            "{nothing}"
+        );
+        // In either order: what one of them lacks is never dropped without a word.
+        for rows in
+            [&[("a", "brats_2023"), ("b", "brats_gli_2024")], &[("b", "brats_2023"), ("a", "brats_gli_2024")]]
+        {
+            let some = message(rows);
+            assert!(some.contains("RC") && some.contains("train on those that all have"), "{some}");
+            assert!(
+                some.contains("{ name = \"ET\", labels = [3] }") && !some.contains("name = \"RC\""),
+                "{some}"
+            );
+        }
+    }
+
+    #[test]
+    fn regions_that_a_scheme_lacks_have_their_own_values() {
+        let schemes = schemes(&[("old", "brats_legacy")]);
+        let asked = [Region::new("TC", [1, 3]).unwrap(), Region::new("core", [1]).unwrap()];
+        let table = RegionTable::new(&asked, &BTreeSet::from(["old"]), &schemes).unwrap();
+        assert_eq!(table.of("old"), [BTreeSet::from([1, 4]), BTreeSet::from([1])]);
     }
 }

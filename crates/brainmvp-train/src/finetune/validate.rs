@@ -1,17 +1,17 @@
 //! Cases that are not trained on judge the network.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use brainmvp_infer::{Mirror, SlidingWindow, WindowSource, classify, segment};
 use brainmvp_metrics::metrics::classification::{ClassificationScores, multiclass};
-use brainmvp_metrics::{Mask, MaskPair, Metric, Region, SegmentationConfig};
-use brainmvp_ssl::downstream::{Classifying, ClassifyingPlan, Inputs, Segmenting, regions_of};
+use brainmvp_metrics::{Metric, Region, RegionScores, SegmentationConfig};
+use brainmvp_ssl::downstream::{Classifying, ClassifyingPlan, Inputs, Segmenting};
 use brainmvp_ssl::patch::PatchSource;
+use brainmvp_volume::LabelMap;
 use burn::module::Module as _;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::regions::RegionTable;
+use super::regions::{RegionTable, label_decision, score_labels};
 use crate::batches::CaseSource;
 use crate::trainer::Judge;
 use crate::{Error, Result};
@@ -81,25 +81,22 @@ impl Judge<Segmenting> for SegmentationJudge<'_> {
 }
 
 impl SegmentationJudge<'_> {
-    /// The Dice score of each region, from the probabilities of its voxels.
+    /// The Dice score of each region, of the labels that its probabilities make: those that `predict` writes.
     fn dice(&self, case: &CaseSource, probabilities: &[Vec<f32>]) -> Result<Vec<f64>> {
-        let shape = case.shape();
-        let config = SegmentationConfig::default();
+        let (grid, shape) = (case.grid(), case.shape());
         let metric = Metric::named("dice").ok_or_else(|| Error::Config("no metric 'dice'".to_owned()))?;
+        let config = SegmentationConfig { metrics: vec![metric], ..SegmentationConfig::default() };
+        let probabilities: Vec<&[f32]> = probabilities.iter().map(Vec::as_slice).collect();
+        let predicted = label_decision(&self.regions.regions)?.labels(&probabilities);
         #[expect(clippy::expect_used, reason = "cases without a label map are left out before")]
-        let labels = case.labels([0; 3], shape)?.expect("a segmentation case has a label map");
-        let values: Vec<BTreeSet<u16>> = self.regions.of(case.data_set());
-        let spacing_mm = case.grid().affine.spacing_mm();
-        let score = |(region, probabilities): (&BTreeSet<u16>, &Vec<f32>)| {
-            let truth = regions_of(&labels, std::slice::from_ref(region));
-            let mask = |values: &[f32]| {
-                Mask::new(shape, &values.iter().map(|value| *value > 0.5).collect::<Vec<_>>())
-            };
-            let pair = MaskPair::new(mask(probabilities), mask(&truth), spacing_mm)?;
-            #[expect(clippy::expect_used, reason = "the default rule for empty masks leaves nothing out")]
-            Ok(config.score(metric, &pair).value().expect("Dice has a value by the default rule"))
+        let truth = case.labels([0; 3], shape)?.expect("a segmentation case has a label map");
+        let (predicted, truth) = (LabelMap::new(grid, predicted), LabelMap::new(grid, truth));
+        let scores = score_labels(&config, &predicted, &truth, &self.regions.pairs(case.data_set()))?;
+        #[expect(clippy::expect_used, reason = "the default rule for empty masks leaves nothing out")]
+        let dice = |score: &RegionScores| {
+            score.values[&metric].value().expect("Dice has a value by the default rule")
         };
-        values.iter().zip(probabilities).map(score).collect()
+        Ok(scores.iter().map(dice).collect())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use brainmvp_train::config::{FinetuneConfig, Stage, TaskKind};
 use brainmvp_train::finetune::finetune;
 use brainmvp_train::run::RunRequest;
 use brainmvp_volume::Modality;
@@ -9,6 +10,7 @@ use clap::{Args, Subcommand};
 
 use super::pretrain::{Training, refuse_missing_cache};
 use crate::argument;
+use crate::failure::{Advise as _, bad_input};
 use crate::ui::Ui;
 
 /// Fine-tune a network for segmentation or classification with few labels
@@ -23,9 +25,12 @@ Examples:
   brainmvp finetune segment --data cache --init run --out segmenter
   brainmvp finetune segment --data cache --init none --out scratch --labels-fraction 0.2
   brainmvp finetune classify --data cache --init run --out classifier --fold 0
+  brainmvp finetune segment --data cache --init run --out stroke --config configs/finetune-isles22.toml
+  brainmvp finetune segment --data cache --init run --out alike --set preset=paper
 
 The label scheme of the cohort says which regions are told apart (`brainmvp list labels`); a configuration may name others:
-task.regions = [{ name = \"WT\", labels = [1, 2, 4] }]. RUN/config.toml shows all settings.")]
+task.regions = [{ name = \"WT\", labels = [1, 2, 4] }]. The presets paper and released are listed in
+docs/differences.md. RUN/config.toml shows all settings.")]
 pub(crate) struct Finetune {
     #[command(subcommand)]
     task: Task,
@@ -44,7 +49,7 @@ struct Options {
     /// Folder of prepared cases with labels or classes, made by `brainmvp preprocess`
     #[arg(long, value_name = "CACHE")]
     data: PathBuf,
-    /// What to begin with: a run of `brainmvp pretrain`, a file of weights, or none
+    /// What to start from: a run of `brainmvp pretrain`, a file of weights, or none
     #[arg(long, value_name = "RUN|FILE|none")]
     init: String,
     /// Folder of the run
@@ -69,8 +74,8 @@ struct Options {
 impl Finetune {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         let (kind, options) = match self.task {
-            Task::Segment(options) => ("segment", options),
-            Task::Classify(options) => ("classify", options),
+            Task::Segment(options) => (TaskKind::Segment, options),
+            Task::Classify(options) => (TaskKind::Classify, options),
         };
         refuse_missing_cache(&options.data)?;
         let request = options.request(kind)?;
@@ -84,8 +89,8 @@ impl Finetune {
 }
 
 impl Options {
-    fn request(self, kind: &str) -> anyhow::Result<RunRequest> {
-        let mut settings = vec![format!("task.kind={kind}")];
+    fn request(self, kind: TaskKind) -> anyhow::Result<RunRequest> {
+        let mut settings = vec![format!("task.kind={}", word(kind))];
         if self.init != "none" {
             settings.push(format!("init.source={}", argument::toml_string(&self.init)));
         }
@@ -96,6 +101,27 @@ impl Options {
             let names: Vec<String> = self.modalities.iter().map(|m| format!("'{m}'")).collect();
             settings.push(format!("task.modalities=[{}]", names.join(",")));
         }
-        self.training.request(self.data, self.out, settings)
+        let request = self.training.request(Stage::Finetune, self.data, self.out, settings)?;
+        refuse_other_task(kind, request.config.as_deref())?;
+        Ok(request)
+    }
+}
+
+/// Refuses a file that is for the other task: its settings would be taken for this one.
+fn refuse_other_task(kind: TaskKind, config: Option<&str>) -> anyhow::Result<()> {
+    match config.map(FinetuneConfig::kind).transpose()?.flatten() {
+        Some(other) if other != kind => {
+            Err(bad_input(format!("--config: task.kind is {}, not {}", word(other), word(kind))))
+                .advise(|_| format!("`brainmvp finetune {}` takes this file", word(other)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The word of a task on the command line and in a configuration.
+fn word(kind: TaskKind) -> &'static str {
+    match kind {
+        TaskKind::Segment => "segment",
+        TaskKind::Classify => "classify",
     }
 }

@@ -1,15 +1,17 @@
 //! `brainmvp preprocess`
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use anyhow::Context as _;
 use brainmvp_cohort::Cohort;
 use brainmvp_prep::cache::Manifest;
 use brainmvp_prep::{
-    CropKind, Intensity, Landmarks, Outcome, Pipeline, PrepConfig, PrepPreset, RegisterKind, RunOptions,
+    CropKind, Intensity, Outcome, Pipeline, PrepConfig, PrepPreset, PrepSettings, RegisterKind, RunOptions,
     Shard, SkullStrip, StoredType, Summary, preprocess_shard,
 };
+use brainmvp_train::config::Stage;
 use brainmvp_volume::Modality;
 use clap::Args;
 
@@ -31,6 +33,7 @@ use crate::ui::Ui;
 Examples:
   brainmvp preprocess cohort.json --out cache
   brainmvp preprocess cohort.json --out cache --atlas sri24.nii.gz --register affine
+  brainmvp preprocess cohort.json --out cache --config configs/finetune-isles22.toml
   brainmvp preprocess cohort.json --out cache-2mm --preset released --spacing 2 --memory 4G
   brainmvp preprocess cohort.json --out cache --skull-strip mask     # trust no mask but the cases' own
   brainmvp preprocess cohort.json --out cache --report report        # and look at what became of them
@@ -45,10 +48,14 @@ pub(crate) struct Preprocess {
     /// Cache folder to write to: one file a case, and manifest.json
     #[arg(long, value_name = "CACHE")]
     out: PathBuf,
-    /// Whose settings: the paper's (percentiles 1,99) or those of the authors' program (5,95)
-    #[arg(long, default_value = "paper",
-        value_parser = argument::choice(&[("paper", PrepPreset::Paper), ("released", PrepPreset::Released)]))]
-    preset: PrepPreset,
+    /// Settings in a TOML file: the options below by name (spacing_mm for --spacing), or the table [preprocess] of a
+    /// recipe for several stages; options go over them
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Whose settings: the paper's for pre-training (percentiles 1,99) or those of the authors' program (5,95)
+    /// [default: paper]
+    #[arg(long, value_parser = argument::choice(&[("paper", PrepPreset::Paper), ("released", PrepPreset::Released)]))]
+    preset: Option<PrepPreset>,
     /// Register the images of a case onto one of them, rigidly, and that one onto the atlas, rigidly or with scales
     /// and shears [default: none, or affine with --atlas]
     #[arg(long, value_parser = argument::choice(
@@ -150,24 +157,24 @@ impl Preprocess {
         Ok(())
     }
 
+    /// The options over the file.
     fn config(&self) -> anyhow::Result<PrepConfig> {
-        let landmarks = self.landmarks.as_deref().map(Landmarks::load).transpose()?;
-        let preset = PrepConfig::preset(self.preset);
-        let register = if self.atlas.is_some() { RegisterKind::Affine } else { preset.register };
-        let intensity = if landmarks.is_some() { Intensity::Nyul } else { preset.intensity };
-        Ok(PrepConfig {
-            steps: if self.steps.is_empty() { preset.steps } else { self.steps.clone() },
-            register: self.register.unwrap_or(register),
+        let options = PrepSettings {
+            preset: self.preset,
+            steps: (!self.steps.is_empty()).then(|| self.steps.clone()),
+            register: self.register,
             atlas: self.atlas.clone(),
-            spacing_mm: self.spacing.unwrap_or(preset.spacing_mm),
-            percentiles: self.percentiles.unwrap_or(preset.percentiles),
-            skull_strip: self.skull_strip.unwrap_or(preset.skull_strip),
-            bias_field: self.bias_field || preset.bias_field,
-            intensity: self.intensity.unwrap_or(intensity),
-            landmarks,
-            crop: self.crop.unwrap_or(preset.crop),
-            dtype: self.dtype.unwrap_or(preset.dtype),
-        })
+            spacing_mm: self.spacing,
+            percentiles: self.percentiles,
+            skull_strip: self.skull_strip,
+            bias_field: self.bias_field.then_some(true),
+            intensity: self.intensity,
+            landmarks: self.landmarks.clone(),
+            crop: self.crop,
+            dtype: self.dtype,
+        };
+        let file = self.config.as_deref().map(settings_of).transpose()?.unwrap_or_default();
+        Ok(options.over(file).config()?)
     }
 
     /// Says what became of the cases, each that failed by name, and whether that is a success.
@@ -198,6 +205,16 @@ impl Preprocess {
         }
         Ok(())
     }
+}
+
+/// What a file asks of the preparation.
+fn settings_of(path: &Path) -> anyhow::Result<PrepSettings> {
+    let own =
+        Stage::Preprocess.of(&argument::read_text(path)?).with_context(|| path.display().to_string())?;
+    toml::from_str(&own).map_err(|error| {
+        let reason = error.message().trim().replace('\n', " ");
+        bad_input(format!("{}: [{}]: {reason}", path.display(), Stage::Preprocess))
+    })
 }
 
 /// Refuses a cohort with images that there is no standard scale for: all their cases would be left out.

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
+use anyhow::Context as _;
+use brainmvp_train::config::Stage;
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics};
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::run::{Existing, RunRequest};
@@ -49,7 +51,7 @@ pub(crate) struct Pretrain {
 /// The options of every command that trains.
 #[derive(Debug, Args)]
 pub(crate) struct Training {
-    /// Settings in a TOML file, over the defaults of the presets
+    /// Settings in a TOML file, over the defaults of the presets; of a recipe for several stages, the table of this command
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// One setting, over the file's
@@ -68,14 +70,22 @@ pub(crate) struct Training {
 }
 
 impl Training {
+    /// What the file says of a stage.
+    fn text(&self, stage: Stage) -> anyhow::Result<Option<String>> {
+        let Some(path) = &self.config else { return Ok(None) };
+        let text = argument::read_text(path)?;
+        Ok(Some(stage.of(&text).with_context(|| path.display().to_string())?))
+    }
+
     /// The request that they are a part of.
     pub(crate) fn request(
         self,
+        stage: Stage,
         data: PathBuf,
         out: PathBuf,
         mut settings: Vec<String>,
     ) -> anyhow::Result<RunRequest> {
-        let config = self.config.as_ref().map(|path| argument::read_text(path)).transpose()?;
+        let config = self.text(stage)?;
         settings.extend(self.settings);
         settings.extend(self.precision.map(|precision| format!("train.precision={precision}")));
         let existing = if self.resume { Existing::Resume } else { Existing::Refuse };
@@ -87,8 +97,8 @@ impl Pretrain {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         refuse_missing_cache(&self.data)?;
         let identities = self.identities.as_deref().map(argument::toml_string);
-        let settings = identities.map(|path| format!("data.identities={path}"));
-        let request = self.training.request(self.data, self.out, settings.into_iter().collect())?;
+        let settings = identities.map(|path| format!("data.identities={path}")).into_iter().collect();
+        let request = self.training.request(Stage::Pretrain, self.data, self.out, settings)?;
         train(&request, "pretrain", pretrain, "the same command with --resume goes on", ui)?;
         ui.note(format!("next: brainmvp templates {} --out TEMPLATES", request.out.display()));
         Ok(())

@@ -16,6 +16,7 @@ mod pipeline;
 mod predict;
 mod program;
 mod real_files;
+mod recipes;
 mod register;
 mod report;
 #[cfg(unix)]

@@ -198,6 +198,64 @@ fn every_set_of_modalities_is_scored_in_one_table() {
     place().run(&[&evaluate[..], &["--out", "x.json", "--mirror"]].concat()).fails(2, &["--model"]);
 }
 
+/// Dice by region as `evaluate` says it.
+fn dice_of(scores: &Value) -> Vec<(String, f64)> {
+    let regions = scores["summary"].as_array().unwrap_or_else(|| panic!("{scores}"));
+    let dice = |region: &Value| region["metrics"]["dice"]["mean"].as_f64().unwrap();
+    regions.iter().map(|region| (region["region"].as_str().unwrap().to_owned(), dice(region))).collect()
+}
+
+#[test]
+fn the_score_that_selects_a_model_is_the_score_that_is_reported() {
+    let place = Place::new();
+    let phantom = ["phantom", "--out", "phantom", "--cases", "6", "--size", "32", "--lesions", "glioma"];
+    place.run(&[&phantom[..], &["--modalities", "flair,t1c", "--quiet"]].concat()).succeeds();
+    let split = ["split", "phantom/cohort.json", "--test", "0.2", "--validation", "0.5"];
+    place.run(&[&split[..], &["--out", "divided.json", "--quiet"]].concat()).succeeds();
+    // Voxels of the phantoms are 6 mm: what is predicted lies on the grid of the input, but for the crop.
+    for (spacing, same_grid) in [("6", true), ("5", false)] {
+        let named = |what: &str| format!("{what}-{spacing}");
+        let [cache, run, pred, scores, subsets] =
+            ["cache", "run", "pred", "scores.json", "subsets.json"].map(named);
+        let preprocess = ["preprocess", "divided.json", "--out", &cache, "--spacing", spacing, "--quiet"];
+        place.run(&preprocess).succeeds();
+        let mut typed =
+            vec!["finetune", "segment", "--data", &cache, "--init", "none", "--out", &run, "--quiet"];
+        for setting in [
+            "model.preset=tiny",
+            "patch.size=16",
+            "train.batch_size=2",
+            "train.max_steps=12",
+            "optimizer.schedule.learning_rate=3e-3",
+        ] {
+            typed.extend(["--set", setting]);
+        }
+        place.run(&typed).succeeds();
+        let chosen = ["--split", "validation"];
+        let predict = ["predict", "--model", &run, "--in", "divided.json", "--out", &pred, "--quiet"];
+        place.run(&[&predict[..], &chosen].concat()).succeeds();
+        let evaluate = ["evaluate", "--truth", "divided.json", "--metrics", "dice", "--quiet"];
+        let of_files = ["--pred", &pred, "--out", &scores];
+        place.run(&[&evaluate[..], &of_files, &chosen].concat()).succeeds();
+        let of_model = ["--model", &run, "--modality-subsets", "--out", &subsets];
+        place.run(&[&evaluate[..], &of_model, &chosen].concat()).succeeds();
+        let reported = dice_of(&place.json(&scores));
+        // On any grid, what is scored of files is what is scored without them.
+        let subsets = place.json(&subsets);
+        assert_eq!(dice_of(subsets["subsets"].as_array().unwrap().last().unwrap()), reported);
+        let text = fs::read_to_string(place.path(&run).join("validation.jsonl")).unwrap();
+        let validations = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let validation = validations.filter(|validation| validation["best"] == true).next_back().unwrap();
+        assert!(reported.iter().any(|(_, dice)| (0.05..0.95).contains(dice)), "{reported:?}");
+        for (region, dice) in &reported {
+            let selected = validation["scores"][format!("dice {region}")].as_f64().unwrap();
+            // Validation scores on the prepared grid. Where that is another, the same labels have other voxels.
+            let apart = (selected - dice).abs();
+            assert!(apart <= if same_grid { 1e-6 } else { 0.15 }, "{spacing} mm {region}: {selected} {dice}");
+        }
+    }
+}
+
 #[test]
 fn features_of_cases_and_modalities() {
     let embed = |model: &str, input: &str, out: &str| {

@@ -8,12 +8,10 @@ use brainmvp_cohort::{Case, Cohort, Split};
 use brainmvp_infer::NativeSpace;
 use brainmvp_metrics::scores::TextTable;
 use brainmvp_metrics::statistics::BootstrapConfig;
-use brainmvp_metrics::{
-    Mask, MaskPair, Metric, Region, RegionScores, Score, Scores, SegmentationConfig, Summary,
-};
+use brainmvp_metrics::{Metric, Region, RegionScores, Score, Scores, SegmentationConfig, Summary};
 use brainmvp_ssl::patch::PatchSource as _;
-use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
-use brainmvp_volume::{LabelMap, Modality, file, write_atomically};
+use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork, score_labels, values_in};
+use brainmvp_volume::{Modality, file, write_atomically};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use serde::Serialize;
@@ -154,28 +152,10 @@ impl Subsets<'_> {
             let probabilities = prepared.volumes(probabilities);
             let space = NativeSpace::new(&probabilities, *truth.grid())?;
             let labels = space.labels(&decision)?;
-            found.push((subset.clone(), self.score(&labels, &truth, &regions)?));
+            let scores = score_labels(self.config, &labels, &truth, &regions);
+            found.push((subset.clone(), scores.map_err(|e| Failure::Case(e.to_string()))?));
         }
         Ok(found)
-    }
-
-    fn score(
-        &self,
-        prediction: &LabelMap,
-        truth: &LabelMap,
-        regions: &[(Region, BTreeSet<u16>)],
-    ) -> Result<Vec<RegionScores>, Failure> {
-        let spacing_mm = truth.grid().affine.spacing_mm();
-        let mask = |labels: &LabelMap, values: &BTreeSet<u16>| {
-            let inside: Vec<bool> = labels.voxels().iter().map(|label| values.contains(label)).collect();
-            Mask::new(labels.shape(), &inside)
-        };
-        let score = |(region, of_truth): &(Region, BTreeSet<u16>)| {
-            let pair = MaskPair::new(mask(prediction, region.labels()), mask(truth, of_truth), spacing_mm);
-            let pair = pair.map_err(|e| Failure::Case(e.to_string()))?;
-            Ok(self.config.score_pair(region.name(), &pair))
-        };
-        regions.iter().map(score).collect()
     }
 
     fn tell(
@@ -280,12 +260,8 @@ fn mean(summary: &Summary, region: &str, metric: Metric) -> Score {
 /// The regions of the network with the values that they have in the truth of a case: by the scheme of its data set where
 /// that has regions of the same names, else the network's own.
 fn pairs_of_regions(regions: &[Region], cohort: &Cohort, case: &Case) -> Vec<(Region, BTreeSet<u16>)> {
-    let scheme = cohort.label_scheme(case).map(brainmvp_cohort::LabelScheme::regions).unwrap_or_default();
-    let of_truth = |region: &Region| {
-        let found = scheme.iter().find(|(name, _)| *name == region.name());
-        found.map_or_else(|| region.labels().clone(), |(_, values)| values.clone())
-    };
-    regions.iter().map(|region| (region.clone(), of_truth(region))).collect()
+    let scheme = cohort.label_scheme(case);
+    regions.iter().map(|region| (region.clone(), values_in(region, scheme))).collect()
 }
 
 /// All non-empty sets.

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use brainmvp_cohort::{Case, Split};
 use brainmvp_infer::{LabelDecision, NativeSpace};
 use brainmvp_ssl::downstream::Missing;
-use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
+use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork, label_decision};
 use brainmvp_volume::nifti::{self, WriteOptions};
 use brainmvp_volume::{LabelMap, Volume};
 use clap::Args;
@@ -259,8 +259,7 @@ impl Work<'_> {
 
 /// Which label the regions of a segmentation make of a voxel.
 pub(super) fn decision(predictor: &Predictor) -> anyhow::Result<LabelDecision> {
-    let regions = predictor.model.config.task.regions.iter();
-    Ok(LabelDecision::new(&regions.map(|region| region.labels().clone()).collect::<Vec<_>>())?)
+    Ok(label_decision(&predictor.model.config.task.regions)?)
 }
 
 /// A name as a part of a file's name.
