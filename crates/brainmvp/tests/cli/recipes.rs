@@ -167,7 +167,8 @@ fn what_is_no_recipe_for_a_command_is_said() {
 #[test]
 fn regions_have_a_way_on_where_data_sets_differ() {
     let place = Place::new();
-    place.run(&["phantom", "--out", "phantom", "--cases", "12", "--size", "32", "--quiet"]).succeeds();
+    let phantom = ["phantom", "--out", "phantom", "--cases", "12", "--size", "32", "--lesions", "mixed"];
+    place.run(&[&phantom[..], &["--quiet"]].concat()).succeeds();
     let preprocess = ["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6", "--quiet"];
     place.run(&preprocess).succeeds();
     let mut typed =
