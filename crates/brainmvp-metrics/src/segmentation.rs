@@ -87,13 +87,28 @@ impl SegmentationConfig {
     /// Scores a prediction against the truth, both on one grid: one entry for each of `regions`, in their order.
     ///
     /// # Errors
-    /// [`Error::Grids`] where the grids differ; [`Error::Spacing`] and [`Error::Config`] where voxel sizes or settings
-    /// are not usable numbers.
+    /// As [`Self::evaluate_as`].
     pub fn evaluate(
         &self,
         prediction: &LabelMap,
         truth: &LabelMap,
         regions: &[Region],
+    ) -> Result<Vec<RegionScores>> {
+        let same = |region: &Region| (region.clone(), region.labels().clone());
+        self.evaluate_as(prediction, truth, &regions.iter().map(same).collect::<Vec<_>>())
+    }
+
+    /// The same where the two number their labels differently: each region has its own values in the prediction, and
+    /// those beside it in the truth.
+    ///
+    /// # Errors
+    /// [`Error::Grids`] where the grids differ; [`Error::Spacing`] and [`Error::Config`] where voxel sizes or settings
+    /// are not usable numbers.
+    pub fn evaluate_as(
+        &self,
+        prediction: &LabelMap,
+        truth: &LabelMap,
+        regions: &[(Region, BTreeSet<u16>)],
     ) -> Result<Vec<RegionScores>> {
         self.validate()?;
         let spacing_mm = truth.grid().affine.spacing_mm();
@@ -108,8 +123,9 @@ impl SegmentationConfig {
             || Labels::new(prediction.shape(), prediction.voxels()),
             || Labels::new(truth.shape(), truth.voxels()),
         );
-        let score = |region: &Region| {
-            let (prediction, truth) = rayon::join(|| prediction.mask(region), || truth.mask(region));
+        let score = |(region, of_truth): &(Region, BTreeSet<u16>)| {
+            let (prediction, truth) =
+                rayon::join(|| prediction.mask(region.labels()), || truth.mask(of_truth));
             Ok(self.score_pair(region.name(), &MaskPair::new(prediction, truth, spacing_mm)?))
         };
         regions.par_iter().map(score).collect()
@@ -206,6 +222,14 @@ mod tests {
         assert_eq!(found[1].values[&dice], Score::new(0.0));
         let volume = Metric::named("volume_mm3").unwrap();
         assert_eq!(found[0].values[&volume], Score::new(16.0));
+    }
+
+    #[test]
+    fn truth_and_prediction_may_number_their_labels_differently() {
+        let regions = [(Region::new("ET", [3]).unwrap(), BTreeSet::from([4]))];
+        let (prediction, truth) = (labels(1.0, &[0, 3, 3, 4]), labels(1.0, &[0, 4, 4, 3]));
+        let found = SegmentationConfig::default().evaluate_as(&prediction, &truth, &regions).unwrap();
+        assert_eq!(found[0].values[&Metric::named("dice").unwrap()], Score::new(1.0));
     }
 
     #[test]

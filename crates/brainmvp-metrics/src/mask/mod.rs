@@ -6,10 +6,11 @@
 mod nearest;
 mod tree;
 
+use std::collections::BTreeSet;
+
 use rayon::prelude::*;
 
 pub(crate) use self::nearest::distances;
-use crate::Region;
 
 /// Voxels per word.
 const BITS: usize = u64::BITS as usize;
@@ -38,10 +39,10 @@ impl<'a> Labels<'a> {
         Self { voxels, foreground }
     }
 
-    /// The voxels of `region`. Only the foreground is examined.
-    pub(crate) fn mask(&self, region: &Region) -> Mask {
+    /// The voxels with any of these values. Only the foreground is examined.
+    pub(crate) fn mask(&self, values: &BTreeSet<u16>) -> Mask {
         Mask::pack(self.foreground.shape, self.voxels, Some(&self.foreground), |chunk, flags| {
-            for label in region.labels() {
+            for label in values {
                 flags.iter_mut().zip(chunk).for_each(|(flag, value)| *flag |= u8::from(value == label));
             }
         })
@@ -200,7 +201,7 @@ pub(crate) mod tests {
         fn masks_of_regions_hold_their_labels((shape, values) in shape().prop_flat_map(|shape| {
             (Just(shape), prop::collection::vec(0_u16..5, shape.iter().product::<usize>()))
         })) {
-            let region = Region::new("TC", [1, 4]).unwrap();
+            let region = BTreeSet::from([1, 4]);
             let mask = Labels::new(shape, &values).mask(&region);
             for (voxel, value) in all_voxels(shape).zip(&values) {
                 prop_assert_eq!(mask.contains(voxel), [1, 4].contains(value));

@@ -40,7 +40,7 @@ use crate::{Error, Result, device};
 
 pub use model::{Model, TaskNetwork};
 pub use predictor::{Prediction, Predictor};
-pub use regions::{label_decision, score_labels, values_in};
+pub use regions::{label_decision, values_in};
 pub use validate::CaseWindows;
 
 /// Keeps the first weights apart from other things drawn by the run's seed.

@@ -1,12 +1,11 @@
-//! What the label values of each data set mean for a segmentation, and how predicted labels are scored.
+//! What the label values of each data set mean for a segmentation, and which label a network's probabilities make.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use brainmvp_cohort::LabelScheme;
 use brainmvp_infer::LabelDecision;
-use brainmvp_metrics::{Mask, MaskPair, Region, RegionScores, SegmentationConfig};
+use brainmvp_metrics::Region;
 use brainmvp_ssl::patch::PatchSource as _;
-use brainmvp_volume::LabelMap;
 
 use crate::batches::CaseSource;
 use crate::{Error, Result};
@@ -41,29 +40,6 @@ pub fn values_in(region: &Region, scheme: Option<&LabelScheme>) -> BTreeSet<u16>
 /// If there is no region.
 pub fn label_decision(regions: &[Region]) -> Result<LabelDecision> {
     Ok(LabelDecision::new(&regions.iter().map(|region| region.labels().clone()).collect::<Vec<_>>())?)
-}
-
-/// The scores of predicted labels, which have the values of the regions, against a truth on the same grid, in which each
-/// region has values of its own.
-///
-/// # Errors
-/// If the label maps differ in size, or the voxels have none.
-pub fn score_labels(
-    config: &SegmentationConfig,
-    prediction: &LabelMap,
-    truth: &LabelMap,
-    regions: &[(Region, BTreeSet<u16>)],
-) -> Result<Vec<RegionScores>> {
-    let spacing_mm = truth.grid().affine.spacing_mm();
-    let mask = |labels: &LabelMap, values: &BTreeSet<u16>| {
-        let inside: Vec<bool> = labels.voxels().iter().map(|label| values.contains(label)).collect();
-        Mask::new(labels.shape(), &inside)
-    };
-    let score = |(region, of_truth): &(Region, BTreeSet<u16>)| {
-        let pair = MaskPair::new(mask(prediction, region.labels()), mask(truth, of_truth), spacing_mm)?;
-        Ok(config.score_pair(region.name(), &pair))
-    };
-    regions.iter().map(score).collect()
 }
 
 impl RegionTable {

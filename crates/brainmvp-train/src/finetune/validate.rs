@@ -11,7 +11,7 @@ use brainmvp_volume::LabelMap;
 use burn::module::Module as _;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::regions::{RegionTable, label_decision, score_labels};
+use super::regions::{RegionTable, label_decision};
 use crate::batches::CaseSource;
 use crate::trainer::Judge;
 use crate::{Error, Result};
@@ -91,7 +91,7 @@ impl SegmentationJudge<'_> {
         #[expect(clippy::expect_used, reason = "cases without a label map are left out before")]
         let truth = case.labels([0; 3], shape)?.expect("a segmentation case has a label map");
         let (predicted, truth) = (LabelMap::new(grid, predicted), LabelMap::new(grid, truth));
-        let scores = score_labels(&config, &predicted, &truth, &self.regions.pairs(case.data_set()))?;
+        let scores = config.evaluate_as(&predicted, &truth, &self.regions.pairs(case.data_set()))?;
         #[expect(clippy::expect_used, reason = "the default rule for empty masks leaves nothing out")]
         let dice = |score: &RegionScores| {
             score.values[&metric].value().expect("Dice has a value by the default rule")

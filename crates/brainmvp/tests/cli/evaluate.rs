@@ -169,6 +169,31 @@ fn folders_of_label_maps() {
 }
 
 #[test]
+fn predictions_may_number_their_labels_in_their_own_way() {
+    let place = gliomas(2);
+    // The first case as BraTS numbered it before 2023, in a data set that says so.
+    let labels = nifti::read_labels(&truth(&place, 1)).unwrap();
+    nifti::write_labels(&truth(&place, 1), &labels.map(|value| if value == 3 { 4 } else { value }), "")
+        .unwrap();
+    let mut cohort = place.json("phantom/cohort.json");
+    cohort["cases"][0]["data_set"] = "old".into();
+    cohort["data_sets"]["old"] = serde_json::json!({ "label_scheme": "brats_legacy" });
+    fs::write(place.path("phantom/cohort.json"), cohort.to_string()).unwrap();
+    let scheme_alone = evaluate(&place, &[]);
+    assert!(scheme_alone.code == 2 && scheme_alone.stderr.contains("values 3 are not"), "{scheme_alone:?}");
+    let regions = serde_json::json!([
+        { "name": "ET", "labels": [3] }, { "name": "all", "labels": [1, 2, 3, 4] }
+    ]);
+    let record = serde_json::json!({ "version": 1, "settings": { "regions": regions } });
+    fs::write(place.path("pred/predictions.json"), record.to_string()).unwrap();
+    evaluate(&place, &[]).succeeds().prints(&["2 cases scored, 0 left out"]);
+    let json = place.json("metrics.json");
+    assert_eq!(["ET", "all"].map(|region| mean(&json, region, "dice")), [1.0, 1.0]);
+    fs::write(place.path("pred/predictions.json"), "{}").unwrap();
+    evaluate(&place, &[]).fails(2, &["predictions.json", "record of predictions"]);
+}
+
+#[test]
 fn two_results_are_compared() {
     let place = gliomas(3);
     evaluate(&place, &["--nsd-tolerance", "1"]).succeeds();

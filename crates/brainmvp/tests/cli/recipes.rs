@@ -185,4 +185,9 @@ fn regions_have_a_way_on_where_data_sets_differ() {
     assert_eq!((parsed.len(), parsed[0].name()), (1, "foreground"));
     typed.extend(["--set", option]);
     place.run(&typed).succeeds();
+    // What was trained is what is scored, whatever the data sets call it.
+    let predict = ["predict", "--model", "run", "--in", "phantom/cohort.json", "--out", "pred", "--quiet"];
+    place.run(&predict).succeeds();
+    let evaluate = ["evaluate", "--pred", "pred", "--truth", "phantom/cohort.json", "--metrics", "dice"];
+    place.run(&[&evaluate[..], &["--out", "scores.json"]].concat()).succeeds().prints(&["foreground"]);
 }

@@ -24,6 +24,7 @@ use self::subsets::Subsets;
 use self::truth::Truths;
 use super::counted;
 use super::inference::Options;
+use super::predict::predicted_regions;
 use super::preprocess::half_of_free_memory;
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
@@ -66,7 +67,8 @@ pub(crate) struct Evaluate {
     /// 1=core,2=oedema [default: what the cohort declares, else every value in the truths]
     #[arg(long, value_name = "SCHEME")]
     label_scheme: Option<LabelScheme>,
-    /// Regions to score, each a union of label values, e.g. 'WT=1,2,4;TC=1,4;ET=4' [default: those of the scheme]
+    /// Regions to score, each a union of label values, e.g. 'WT=1,2,4;TC=1,4;ET=4' [default: those of the network where
+    /// `predict` wrote the predictions, else those of the scheme]
     #[arg(long, value_name = "NAME=VALUES;...", value_delimiter = ';', value_parser = region)]
     regions: Vec<Region>,
     /// Metrics to compute (`brainmvp list metrics`) [default: all]
@@ -195,7 +197,8 @@ impl Evaluate {
         ui: &Ui,
     ) -> anyhow::Result<()> {
         let memory_bytes = self.memory.unwrap_or_else(half_of_free_memory);
-        let targets = truths.targets(self.label_scheme.as_ref(), &self.regions, memory_bytes)?;
+        let predicted = predicted_regions(predictions.folder())?;
+        let targets = truths.targets(self.label_scheme.as_ref(), &self.regions, &predicted, memory_bytes)?;
         let mut pairs = Vec::new();
         let mut unclear = truths.unclear.clone();
         for truth in &truths.cases {

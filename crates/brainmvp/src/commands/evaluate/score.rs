@@ -25,38 +25,38 @@ pub(super) struct Pair<'a> {
 impl Pair<'_> {
     /// The scores of all regions, or why there are none.
     pub(super) fn score(&self, config: &SegmentationConfig) -> Result<Vec<RegionScores>, String> {
-        let truth = self.read(&self.truth.file)?;
+        let target = self.target;
+        let truth = read(&self.truth.file, &target.truth_values)?;
         let Some(path) = &self.prediction else {
             let nothing = LabelMap::filled(*truth.grid(), 0);
-            let scores = config.evaluate(&nothing, &truth, &self.target.regions);
+            let scores = config.evaluate_as(&nothing, &truth, &target.regions);
             return scores.map(without_credit).map_err(|error| error.to_string());
         };
-        let prediction = self.read(path)?;
-        let scores = config.evaluate(&prediction, &truth, &self.target.regions);
+        let prediction = read(path, &target.predicted_values)?;
+        let scores = config.evaluate_as(&prediction, &truth, &target.regions);
         scores.map_err(|error| format!("{}: {error}", path.display()))
-    }
-
-    /// Reads a label map that has none but the values of the target.
-    fn read(&self, path: &Path) -> Result<LabelMap, String> {
-        let labels = file::read_labels(path).map_err(|error| error.to_string())?;
-        let known = &self.target.values;
-        let odd: Vec<_> = values_of(&labels).difference(known).map(u16::to_string).collect();
-        if odd.is_empty() {
-            return Ok(labels);
-        }
-        let known: Vec<_> = known.iter().map(u16::to_string).collect();
-        Err(format!(
-            "{}: label values {} are not among the declared {}",
-            path.display(),
-            odd.join(", "),
-            known.join(", ")
-        ))
     }
 
     /// What it takes to score it.
     pub(super) fn bytes(&self) -> u64 {
         bytes_of(&self.truth.file) + self.prediction.as_deref().map_or(0, bytes_of)
     }
+}
+
+/// Reads a label map that has none but `known` values besides 0.
+fn read(path: &Path, known: &BTreeSet<u16>) -> Result<LabelMap, String> {
+    let labels = file::read_labels(path).map_err(|error| error.to_string())?;
+    let odd: Vec<_> = values_of(&labels).difference(known).map(u16::to_string).collect();
+    if odd.is_empty() {
+        return Ok(labels);
+    }
+    let known: Vec<_> = known.iter().map(u16::to_string).collect();
+    Err(format!(
+        "{}: label values {} are not among the declared {}",
+        path.display(),
+        odd.join(", "),
+        known.join(", ")
+    ))
 }
 
 /// Nobody saw that a structure is absent where there is no prediction: such regions do not count.

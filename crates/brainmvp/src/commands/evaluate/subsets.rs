@@ -10,7 +10,7 @@ use brainmvp_metrics::scores::TextTable;
 use brainmvp_metrics::statistics::BootstrapConfig;
 use brainmvp_metrics::{Metric, Region, RegionScores, Score, Scores, SegmentationConfig, Summary};
 use brainmvp_ssl::patch::PatchSource as _;
-use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork, score_labels, values_in};
+use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork, values_in};
 use brainmvp_volume::{Modality, file, write_atomically};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
@@ -152,7 +152,7 @@ impl Subsets<'_> {
             let probabilities = prepared.volumes(probabilities);
             let space = NativeSpace::new(&probabilities, *truth.grid())?;
             let labels = space.labels(&decision)?;
-            let scores = score_labels(self.config, &labels, &truth, &regions);
+            let scores = self.config.evaluate_as(&labels, &truth, &regions);
             found.push((subset.clone(), scores.map_err(|e| Failure::Case(e.to_string()))?));
         }
         Ok(found)

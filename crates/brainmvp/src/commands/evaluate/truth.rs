@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::{LabelScheme, Split};
 use brainmvp_metrics::Region;
+use brainmvp_train::finetune::values_in;
 use brainmvp_volume::file;
 
 use super::files::LabelMaps;
@@ -35,9 +36,12 @@ pub(super) struct Truths {
 /// What is scored in the cases of a data set.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) regions: Vec<Region>,
-    /// The values that files may hold besides 0.
-    pub(super) values: BTreeSet<u16>,
+    /// Each with its values in the prediction, and those in the truth.
+    pub(super) regions: Vec<(Region, BTreeSet<u16>)>,
+    /// The values that predictions may hold besides 0.
+    pub(super) predicted_values: BTreeSet<u16>,
+    /// The values that truths may hold besides 0.
+    pub(super) truth_values: BTreeSet<u16>,
 }
 
 impl Truths {
@@ -90,18 +94,23 @@ impl Truths {
         Ok(found)
     }
 
-    /// What is scored in each data set. What the user says wins over what the cohort declares; where neither says
-    /// anything, every value that the truths hold is a region.
+    /// What is scored in each data set. What the user says wins over what the network tells apart that made the
+    /// predictions, if that is known, and this over what the cohort declares; where nothing is said, every value that the
+    /// truths hold is a region.
     pub(super) fn targets(
         &self,
         scheme: Option<&LabelScheme>,
         regions: &[Region],
+        predicted: &[Region],
         memory_bytes: u64,
     ) -> anyhow::Result<BTreeMap<String, Target>> {
         let data_sets: BTreeSet<&str> = self.cases.iter().map(|truth| truth.data_set.as_str()).collect();
         let target = |data_set: &str| {
-            let scheme = scheme.or_else(|| self.schemes.get(data_set));
-            match scheme {
+            let declared = self.schemes.get(data_set);
+            if scheme.is_none() && regions.is_empty() && !predicted.is_empty() {
+                return Ok(Target::of_network(predicted, declared));
+            }
+            match scheme.or(declared) {
                 None if regions.is_empty() => Target::new(Some(&self.found(data_set, memory_bytes)?), &[]),
                 scheme => Target::new(scheme, regions),
             }
@@ -132,13 +141,32 @@ impl Target {
             regions = of_scheme.collect::<Result<_, _>>()?;
         }
         let scored: BTreeSet<u16> = regions.iter().flat_map(Region::labels).copied().collect();
-        let Some(scheme) = scheme else { return Ok(Self { regions, values: scored }) };
         // A region of a value that never occurs would be empty in every file, and the score perfect.
-        if let Some(value) = scored.iter().find(|value| !scheme.allows(**value)) {
+        if let Some((scheme, value)) =
+            scheme.and_then(|scheme| Some((scheme, scored.iter().find(|value| !scheme.allows(**value))?)))
+        {
             return Err(bad_input(format!("--regions has the value {value}, which is not in {scheme}")))
                 .advise(|_| "declare all values with --label-scheme".to_owned());
         }
-        Ok(Self { regions, values: scheme.values().into_keys().collect() })
+        let values = scheme.map_or(scored, |scheme| scheme.values().into_keys().collect());
+        let same = |region: Region| (region.clone(), region.labels().clone());
+        Ok(Self {
+            regions: regions.into_iter().map(same).collect(),
+            predicted_values: values.clone(),
+            truth_values: values,
+        })
+    }
+
+    /// What a network tells apart, by its own values in its predictions and by those of the data set in the truth.
+    fn of_network(predicted: &[Region], declared: Option<&LabelScheme>) -> Self {
+        let regions: Vec<(Region, BTreeSet<u16>)> =
+            predicted.iter().map(|region| (region.clone(), values_in(region, declared))).collect();
+        let in_truth = || regions.iter().flat_map(|(_, values)| values.iter().copied()).collect();
+        Self {
+            truth_values: declared.map_or_else(in_truth, |scheme| scheme.values().into_keys().collect()),
+            predicted_values: predicted.iter().flat_map(Region::labels).copied().collect(),
+            regions,
+        }
     }
 }
 
@@ -151,10 +179,23 @@ mod tests {
         let scheme: LabelScheme = "brats_2023".parse().unwrap();
         let region = |value| [Region::new("ET", [value]).unwrap()];
         let by_scheme = Target::new(Some(&scheme), &[]).unwrap();
-        assert_eq!(by_scheme.regions.iter().map(Region::name).collect::<Vec<_>>(), ["ET", "TC", "WT"]);
+        let names: Vec<&str> = by_scheme.regions.iter().map(|(region, _)| region.name()).collect();
+        assert_eq!(names, ["ET", "TC", "WT"]);
         let both = Target::new(Some(&scheme), &region(3)).unwrap();
-        assert_eq!((both.regions.len(), both.values.len()), (1, 3));
+        assert_eq!((both.regions.len(), both.truth_values.len()), (1, 3));
         assert!(Target::new(Some(&scheme), &region(4)).unwrap_err().to_string().contains("declare"));
-        assert_eq!(Target::new(None, &region(4)).unwrap().values, BTreeSet::from([4]));
+        assert_eq!(Target::new(None, &region(4)).unwrap().truth_values, BTreeSet::from([4]));
+    }
+
+    #[test]
+    fn a_network_has_its_own_numbers() {
+        let scheme: LabelScheme = "brats_legacy".parse().unwrap();
+        let regions = [Region::new("ET", [3]).unwrap(), Region::new("cyst", [2]).unwrap()];
+        let target = Target::of_network(&regions, Some(&scheme));
+        let values: Vec<_> = target.regions.iter().map(|(_, values)| values.clone()).collect();
+        assert_eq!(values, [BTreeSet::from([4]), BTreeSet::from([2])]);
+        assert_eq!(target.predicted_values, BTreeSet::from([2, 3]));
+        assert_eq!(target.truth_values, BTreeSet::from([1, 2, 4]));
+        assert_eq!(Target::of_network(&regions, None).truth_values, BTreeSet::from([2, 3]));
     }
 }

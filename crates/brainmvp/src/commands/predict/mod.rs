@@ -15,6 +15,7 @@ use brainmvp_volume::nifti::{self, WriteOptions};
 use brainmvp_volume::{LabelMap, Volume};
 use clap::Args;
 
+pub(super) use self::record::predicted_regions;
 use self::record::{Predicted, Record, Settings};
 use super::counted;
 use super::inference::{Failure, Inputs, Options, Prepared, go_on, missing};

@@ -150,3 +150,24 @@ impl Predicted {
         classes.iter().fold(classes.first().map_or("", String::as_str), better)
     }
 }
+
+/// What the network tells apart that made the predictions of a folder; nothing where no `predictions.json` says so.
+pub(in crate::commands) fn predicted_regions(folder: &Path) -> anyhow::Result<Vec<Region>> {
+    #[derive(Deserialize)]
+    struct Known {
+        settings: KnownSettings,
+    }
+    #[derive(Deserialize)]
+    struct KnownSettings {
+        regions: Vec<Region>,
+    }
+    let path = folder.join(FILE_NAME);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(anyhow::Error::from(error).context(path.display().to_string())),
+    };
+    let known = serde_json::from_slice::<Known>(&text)
+        .map_err(|error| bad_input(format!("{}: is not a record of predictions: {error}", path.display())))?;
+    Ok(known.settings.regions)
+}
