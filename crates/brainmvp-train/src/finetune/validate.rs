@@ -97,7 +97,8 @@ impl SegmentationJudge<'_> {
             };
             let pair = MaskPair::new(mask(probabilities), mask(&truth), spacing_mm)?;
             #[expect(clippy::expect_used, reason = "the default rule for empty masks leaves nothing out")]
-            Ok(config.score(metric, &pair).value().expect("Dice has a value by the default rule"))
+            let dice = config.score(metric, &pair).value().expect("Dice has a value by the default rule");
+            Ok(dice)
         };
         values.iter().zip(probabilities).map(score).collect()
     }
