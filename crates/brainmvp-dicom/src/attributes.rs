@@ -52,8 +52,7 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// As a sentence about the file.
     pub(crate) fn stated_number(&self, sequence: Tag, tag: Tag, name: &str) -> Result<Option<f64>, String> {
-        let found = self.places(sequence).map(|place| stated_number(place, tag, name));
-        found.filter_map(Result::transpose).next().transpose()
+        self.places(sequence).find_map(|place| stated_number(place, tag, name).transpose()).transpose()
     }
 
     /// Exactly `N` finite numbers.

@@ -72,7 +72,8 @@ impl ImageFile {
                 format!("{count} frames, of which {groups} have a position; convert it with dcm2niix"),
             ));
         }
-        let frames: std::result::Result<_, _> = (0..count).map(|index| Frame::of(Scope::new(root, index))).collect();
+        let frames: std::result::Result<_, _> =
+            (0..count).map(|index| Frame::of(Scope::new(root, index))).collect();
         Ok(Self {
             path: path.to_owned(),
             patient: text(tags::PATIENT_ID),

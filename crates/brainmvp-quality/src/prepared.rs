@@ -141,7 +141,8 @@ fn placed(
         let rows = serde_json::from_value(rows).map_err(|e| format!("the transform of {modality}: {e}"))?;
         Ok((modality, Transform::from_rows(rows)))
     };
-    let transforms: BTreeMap<_, _> = case.modalities().map(transform).collect::<Result<_, String>>()?;
+    let transforms: BTreeMap<_, _> =
+        case.modalities().map(transform).collect::<std::result::Result<_, String>>()?;
     Ok((Some(reference), transforms))
 }
 

@@ -71,7 +71,7 @@ impl Picture {
     /// # Panics
     /// If there are not as many voxels as `shape` asks for.
     pub fn slice(volume: &[f32], shape: [usize; 3], plane: Plane, index: usize, window: (f32, f32)) -> Self {
-        assert_eq!(volume.len(), shape.iter().product(), "voxels do not fill the shape {shape:?}");
+        assert_eq!(volume.len(), shape.iter().product::<usize>(), "voxels do not fill the shape {shape:?}");
         let [across, up, through] = plane.axes();
         let mut picture = Self::black(shape[across], shape[up]);
         if index >= shape[through] {

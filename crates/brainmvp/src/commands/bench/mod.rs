@@ -257,7 +257,8 @@ impl Bench {
             clippy::expect_used,
             reason = "--what names something to measure, and all of it was measured"
         )]
-        save(json, &found.expect("what was asked for was measured"))
+        let found = found.expect("what was asked for was measured");
+        save(json, &found)
     }
 
     /// What a child process does.
