@@ -6,7 +6,7 @@ use brainmvp_registration::{Pyramid, StandardSpace};
 use brainmvp_volume::orientation::Reorientation;
 use brainmvp_volume::{Grid, file};
 
-use crate::{Error, Result};
+use crate::{AtlasSpace, Error, Result, Space, input};
 
 /// An atlas: a space, the grid that cases get, and an image to register to.
 #[derive(Debug, Clone)]
@@ -16,7 +16,9 @@ pub struct Atlas {
     /// The grid, with axes turned to RAS+.
     pub grid: Grid,
     /// The standard space that the grid is known to be of.
-    pub space: Option<StandardSpace>,
+    pub standard: Option<StandardSpace>,
+    /// BLAKE3 of the file, hex.
+    pub hash: String,
     /// The image, ready for registration.
     pub pyramid: Pyramid,
 }
@@ -31,12 +33,18 @@ impl Atlas {
         let pyramid =
             Pyramid::new(&image).map_err(|e| Error::config(format!("atlas = {}: {e}", path.display())))?;
         let grid = Reorientation::to_ras(&image.grid().affine).grid(image.grid());
-        Ok(Self { path: path.to_owned(), grid, space: StandardSpace::of(&grid), pyramid })
+        let hash = input::hash_file(path)?.to_hex().to_string();
+        Ok(Self { path: path.to_owned(), grid, standard: StandardSpace::of(&grid), hash, pyramid })
     }
 
     /// The name of the standard space, or of the file.
     pub fn name(&self) -> String {
         let file = || self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        self.space.map_or_else(file, |space| space.name().to_owned())
+        self.standard.map_or_else(file, |space| space.name().to_owned())
+    }
+
+    /// The space of the cases that are registered to it.
+    pub fn space(&self) -> Space {
+        Space::Atlas(AtlasSpace { name: self.name(), hash: self.hash.clone(), standard: self.standard })
     }
 }

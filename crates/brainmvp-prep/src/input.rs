@@ -35,7 +35,7 @@ pub(crate) fn content_hash(case: &Case, config: &PrepConfig) -> Result<String> {
 }
 
 /// The hash of a file; of a header and voxel pair, of both files.
-fn hash_file(path: &Path) -> Result<blake3::Hash> {
+pub(crate) fn hash_file(path: &Path) -> Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     for path in parts(path) {
         let file = File::open(&path).and_then(|file| hasher.update_reader(file).map(|_| ()));

@@ -16,6 +16,7 @@ mod percentile;
 mod pipeline;
 mod preprocess;
 mod shard;
+mod space;
 pub mod steps;
 
 pub use atlas::Atlas;
@@ -27,3 +28,4 @@ pub use percentile::{NoPercentiles, percentiles};
 pub use pipeline::{CaseVolumes, Pipeline};
 pub use preprocess::{Outcome, Progress, RunOptions, Summary, prepare_case, preprocess, preprocess_shard};
 pub use shard::Shard;
+pub use space::{AtlasSpace, Space};

@@ -8,12 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use brainmvp_cohort::{Case, CaseId, Cohort};
+use brainmvp_registration::StandardSpace;
+use brainmvp_volume::Grid;
 
 use crate::cache::{
     CASE_VERSION, CaseContents, CaseEntry, CaseFacts, CaseMetadata, GridRecord, Manifest, QuarantinedCase,
     write_case,
 };
-use crate::{Error, MemoryGate, Pipeline, PrepConfig, Result, Shard, input};
+use crate::{Error, MemoryGate, Pipeline, PrepConfig, Result, Shard, Space, input};
 
 /// How a run behaves; what it makes is said by [`PrepConfig`] alone.
 #[derive(Debug, Clone, Copy)]
@@ -172,12 +174,15 @@ pub fn prepare_case(case: &Case, pipeline: &Pipeline, content_hash: String) -> R
     let grid = volumes.common_grid("end of the pipeline")?;
     let reference = volumes.reference_modality();
     let original = grids.iter().find(|(modality, _)| Some(*modality) == reference);
+    let original = original.map_or(GridRecord::from(&grid), |(_, grid)| *grid);
+    let of_files = || StandardSpace::of(&Grid::from(&original)).map_or(Space::Native, Space::Standard);
     let metadata = CaseMetadata {
         version: CASE_VERSION,
         case: CaseFacts::from(case),
         grid: GridRecord::from(&grid),
         uncropped: GridRecord::from(&volumes.uncropped.unwrap_or(grid)),
-        original: original.map_or(GridRecord::from(&grid), |(_, grid)| *grid),
+        original,
+        space: volumes.space.clone().unwrap_or_else(of_files),
         crop_offset: volumes.crop_offset,
         provenance,
         content_hash,

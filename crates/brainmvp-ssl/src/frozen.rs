@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use brainmvp_volume::{Affine, Grid, Modality};
+use brainmvp_volume::resample::{Interpolation, onto_grid};
+use brainmvp_volume::{Affine, Grid, Modality, Volume};
 
+use crate::Placement;
 use crate::templates::Overlap;
 
 /// The templates of a pre-training, as they are used downstream. A clone shares the voxels.
@@ -12,7 +14,8 @@ use crate::templates::Overlap;
 pub struct FrozenTemplates {
     size: [usize; 3],
     affine: Option<Affine>,
-    volumes: BTreeMap<Modality, Arc<[f32]>>,
+    /// Each on a grid whose world is its voxels.
+    volumes: BTreeMap<Modality, Arc<Volume>>,
 }
 
 impl FrozenTemplates {
@@ -26,7 +29,10 @@ impl FrozenTemplates {
     ) -> Self {
         let count: usize = size.iter().product();
         let volumes = volumes.into_iter().filter(|(_, volume)| volume.len() == count);
-        let learnt = |(modality, volume)| Some((modality, normalised(volume, range_floor)?.into()));
+        let voxels = Grid::new(size, Affine::from_spacing([1.0; 3], [0.0; 3]));
+        let learnt = |(modality, volume)| {
+            Some((modality, Arc::new(Volume::new(voxels, normalised(volume, range_floor)?))))
+        };
         Self { size, affine, volumes: volumes.filter_map(learnt).collect() }
     }
 
@@ -53,13 +59,29 @@ impl FrozenTemplates {
 
     /// A template's voxels, x fastest.
     pub fn get(&self, modality: Modality) -> Option<&[f32]> {
-        self.volumes.get(&modality).map(|volume| &**volume)
+        self.volumes.get(&modality).map(|volume| volume.voxels())
     }
 
-    /// The part of a template under a patch of `size` voxels that starts at `start` (x, y, z; possibly outside, where
-    /// it is 0), x fastest. See [`template_start`](crate::templates::template_start).
-    pub fn crop(&self, modality: Modality, start: [isize; 3], size: [usize; 3]) -> Option<Vec<f32>> {
-        let template = self.get(modality)?;
+    /// The part of a template under a patch of `size` voxels that starts at the voxel `start` of a case (x, y, z), x
+    /// fastest. `placement` takes voxels of the case to those of the template; outside the template there is 0.
+    pub fn crop(
+        &self,
+        modality: Modality,
+        placement: Placement,
+        start: [isize; 3],
+        size: [usize; 3],
+    ) -> Option<Vec<f32>> {
+        let template = self.volumes.get(&modality)?;
+        Some(match placement.of_patch(start) {
+            Placement::Shift(start) => self.copied(template.voxels(), start, size),
+            Placement::Affine(map) => {
+                onto_grid(template, &Grid::new(size, map), Interpolation::Trilinear, 0.0).into_voxels()
+            }
+        })
+    }
+
+    /// A box of `size` voxels that starts at the voxel `start` of a template, possibly outside.
+    fn copied(&self, template: &[f32], start: [isize; 3], size: [usize; 3]) -> Vec<f32> {
         let [xs, ys, zs]: [Overlap; 3] =
             std::array::from_fn(|axis| Overlap::new(start[axis], size[axis], self.size[axis]));
         let mut patch = vec![0.0; size.iter().product()];
@@ -71,8 +93,34 @@ impl FrozenTemplates {
                 patch[row + xs.of_patch().start..row + xs.of_patch().end].copy_from_slice(&template[from]);
             }
         }
-        Some(patch)
+        patch
     }
+
+    /// The modalities that have a template, the best-formed first: by the contrast between boxes of 4 voxels along each
+    /// axis. Anatomy outlasts the averaging over a box, noise does not.
+    pub fn best_formed(&self) -> Vec<Modality> {
+        let contrasts = self.volumes.iter().map(|(modality, template)| (contrast(template), *modality));
+        let mut contrasts: Vec<(f64, Modality)> = contrasts.collect();
+        contrasts.sort_by(|a, b| b.0.total_cmp(&a.0));
+        contrasts.into_iter().map(|(_, modality)| modality).collect()
+    }
+}
+
+/// Voxels along each axis of the boxes whose means [`FrozenTemplates::best_formed`] compares.
+const CONTRAST_VOXELS: usize = 4;
+
+/// The standard deviation of the means of boxes side by side.
+fn contrast(volume: &Volume) -> f64 {
+    let boxes = volume.shape().map(|n| n.div_ceil(CONTRAST_VOXELS));
+    let mut sums = vec![(0.0_f64, 0_u32); boxes.iter().product()];
+    for (offset, value) in volume.voxels().iter().enumerate() {
+        let [x, y, z] = volume.grid().voxel(offset).map(|voxel| voxel / CONTRAST_VOXELS);
+        let (sum, count) = &mut sums[(z * boxes[1] + y) * boxes[0] + x];
+        (*sum, *count) = (*sum + f64::from(*value), *count + 1);
+    }
+    let means: Vec<f64> = sums.into_iter().map(|(sum, count)| sum / f64::from(count)).collect();
+    let mean = means.iter().sum::<f64>() / means.len() as f64;
+    (means.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / means.len() as f64).sqrt()
 }
 
 /// `None` where all values are the same.
@@ -112,7 +160,7 @@ mod tests {
             let expected: Vec<f32> =
                 templates.crop(Modality::Dwi, start, patch).into_data().try_to_vec().unwrap();
             let frozen = FrozenTemplates::new(size, None, 1.0, [(Modality::Dwi, values)]);
-            let ours = frozen.crop(Modality::Dwi, start, patch).unwrap();
+            let ours = frozen.crop(Modality::Dwi, Placement::Shift([0; 3]), start, patch).unwrap();
             prop_assert!(ours.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6));
         }
     }
@@ -127,6 +175,6 @@ mod tests {
         );
         assert_eq!(frozen.modalities().collect::<Vec<_>>(), [Modality::T2]);
         assert_eq!(frozen.get(Modality::T2), Some(&[0.0, 1.0][..]));
-        assert_eq!(frozen.crop(Modality::T1, [0; 3], [1; 3]), None);
+        assert_eq!(frozen.crop(Modality::T1, Placement::Shift([0; 3]), [0; 3], [1; 3]), None);
     }
 }

@@ -16,6 +16,7 @@ mod error;
 pub mod finetune;
 pub mod log;
 pub mod optimizer;
+pub mod placement;
 pub mod pretrain;
 pub mod pretrained;
 mod pretrained_encoder;

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::batches::{CaseSource, open_cases};
 use crate::config::PretrainConfig;
+use crate::placement::TemplateFrame;
 use crate::run::{Existing, RunFolder, RunRequest};
 use crate::templates::TemplateGrid;
 use crate::trainer::{Ended, Observer, Trainer};
@@ -46,6 +47,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         "method": "brainmvp",
         "templates": grid,
         "range_floor": config.templates.range_floor,
+        "frame": TemplateFrame::of(&cases),
         "data": fingerprint(&cases),
     });
     let trainer = Trainer {

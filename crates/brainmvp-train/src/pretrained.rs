@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use brainmvp_nets::networks::NetworkConfig;
-use brainmvp_ssl::FrozenTemplates;
 use burn::tensor::TensorData;
 
 use crate::Result;
+use crate::placement::TemplateSet;
 use crate::saved::{LearntTemplates, SavedNetwork};
 
 /// A pre-trained network and its templates.
@@ -19,7 +19,7 @@ pub struct Pretrained {
     /// [`transfer`](brainmvp_nets::weights::transfer) takes from.
     pub weights: BTreeMap<String, TensorData>,
     /// The templates that it was trained with, if they are there.
-    pub templates: Option<FrozenTemplates>,
+    pub templates: Option<TemplateSet>,
     /// Where it is from, to be shown.
     pub origin: String,
 }
@@ -35,7 +35,7 @@ impl Pretrained {
         Ok(Self {
             network: saved.network,
             weights: saved.weights,
-            templates: saved.templates.map(LearntTemplates::frozen),
+            templates: saved.templates.map(LearntTemplates::set),
             origin: saved.origin,
         })
     }

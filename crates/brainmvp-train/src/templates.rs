@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batches::CaseSource;
 use crate::checkpoint::Checkpoint;
+use crate::placement::{TemplateFrame, assumed_grid};
 use crate::run::RunFolder;
 use crate::saved::SavedNetwork;
 use crate::{Error, Result};
@@ -59,7 +60,7 @@ impl TemplateGrid {
 }
 
 /// The grid that the most cases are registered on; of several the first.
-fn most_frequent(cases: &[CaseSource]) -> Option<&GridRecord> {
+pub(crate) fn most_frequent(cases: &[CaseSource]) -> Option<&GridRecord> {
     let mut counts: Vec<(&GridRecord, usize)> = Vec::new();
     for case in cases {
         let record = case.registered_grid();
@@ -133,9 +134,7 @@ impl RunTemplates {
 
     fn of(templates: &FrozenTemplates) -> Self {
         let shape = templates.size();
-        let around_origin =
-            || Affine::from_spacing([1.0; 3], shape.map(|size| -(size.saturating_sub(1) as f64) / 2.0));
-        let affine = templates.grid().map_or_else(around_origin, |grid| grid.affine).rows();
+        let affine = templates.grid().unwrap_or_else(|| assumed_grid(shape)).affine.rows();
         let volumes =
             templates.modalities().filter_map(|modality| Some((modality, templates.get(modality)?.to_vec())));
         Self {
@@ -226,4 +225,5 @@ const BRAIN: f32 = 0.05;
 pub(crate) struct Facts {
     pub(crate) templates: TemplateGrid,
     pub(crate) range_floor: f32,
+    pub(crate) frame: TemplateFrame,
 }

@@ -24,7 +24,28 @@ pub use manifest::{CaseEntry, MANIFEST_VERSION, Manifest, QuarantinedCase};
 pub use metadata::{CASE_VERSION, CaseFacts, CaseMetadata, GridRecord, StepRecord};
 pub use write::{CaseContents, write_case};
 
-use crate::Result;
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// Refuses the JSON of a file whose layout is not that of `version`, whatever else it says.
+fn refuse_other_version(path: &Path, json: &[u8], version: u32) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    match serde_json::from_slice::<Versioned>(json) {
+        Ok(found) if found.version != version => Err(Error::cache(
+            path,
+            format!(
+                "its layout has version {}, and this program reads {version}: prepare the cases again with \
+                 `brainmvp preprocess --force`",
+                found.version
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// A folder of prepared cases, opened for reading.
 #[derive(Debug)]

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use brainmvp_prep::Space;
 use brainmvp_prep::cache::{Cache, CaseEntry, CaseFacts, GridRecord, PreparedCase};
+use brainmvp_ssl::Placement;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::{Grid, Modality};
 
@@ -16,12 +18,19 @@ pub struct CaseSource {
     facts: CaseFacts,
     modalities: Vec<Modality>,
     case: Arc<PreparedCase>,
+    placement: Option<Placement>,
 }
 
 impl CaseSource {
-    /// The source of an opened case.
+    /// The source of an opened case. Templates have no place on it until [`CaseSource::place`] gives them one.
     pub fn new(entry: &CaseEntry, case: PreparedCase) -> Self {
-        Self { facts: entry.case.clone(), modalities: case.modalities().collect(), case: Arc::new(case) }
+        let modalities = case.modalities().collect();
+        Self { facts: entry.case.clone(), modalities, case: Arc::new(case), placement: None }
+    }
+
+    /// Lays the templates of a pre-training on the case.
+    pub fn place(&mut self, placement: Placement) {
+        self.placement = Some(placement);
     }
 }
 
@@ -44,6 +53,11 @@ impl CaseSource {
     /// The grid of the prepared volumes.
     pub fn grid(&self) -> Grid {
         self.case.grid().into()
+    }
+
+    /// What the coordinates of its grid mean.
+    pub fn space(&self) -> &Space {
+        &self.case.metadata().space
     }
 
     /// The registered volume's size and place, before the crop.
@@ -73,6 +87,10 @@ impl PatchSource for CaseSource {
 
     fn crop_offset(&self) -> [usize; 3] {
         self.case.metadata().crop_offset
+    }
+
+    fn placement(&self) -> Option<Placement> {
+        self.placement
     }
 
     fn modalities(&self) -> &[Modality] {

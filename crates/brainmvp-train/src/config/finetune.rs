@@ -15,6 +15,7 @@ use super::model::one_or_three;
 use super::{ModelConfig, ModelPreset, RunConfig, layers};
 use crate::checkpoint::CheckpointConfig;
 use crate::optimizer::OptimizerConfig;
+use crate::placement::PlacementRule;
 use crate::trainer::{LogConfig, TrainConfig, ValidationConfig};
 use crate::{Error, Result};
 
@@ -68,6 +69,14 @@ pub struct InitConfig {
     pub source: Option<PathBuf>,
     /// What becomes of the first layer, which saw one channel.
     pub first_layer: FirstLayer,
+}
+
+/// The templates of pre-training, as they are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FrozenTemplatesConfig {
+    /// What decides where they lie on a case.
+    pub placement: PlacementRule,
 }
 
 /// What the network sees of a case.
@@ -134,6 +143,8 @@ pub struct FinetuneConfig {
     pub init: InitConfig,
     /// Which network.
     pub model: ModelConfig,
+    /// Where templates lie.
+    pub templates: FrozenTemplatesConfig,
     /// Templates in the place of modalities.
     pub mixing: MixingConfig,
     /// What it sees at once.

@@ -10,7 +10,8 @@ mod model;
 mod pretrain;
 
 pub use finetune::{
-    ClassWeights, DataConfig, FinetuneConfig, InitConfig, TaskConfig, TaskKind, TaskPatchConfig,
+    ClassWeights, DataConfig, FinetuneConfig, FrozenTemplatesConfig, InitConfig, TaskConfig, TaskKind,
+    TaskPatchConfig,
 };
 pub use model::{ModelConfig, ModelPreset, PatchConfig};
 pub use pretrain::PretrainConfig;

@@ -2,12 +2,14 @@
 
 mod data;
 mod model;
+mod placing;
 mod predictor;
 mod regions;
 mod selection;
 mod stored_templates;
 mod validate;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -27,8 +29,10 @@ use rand_chacha::ChaCha8Rng;
 
 use self::data::Data;
 use self::model::Facts;
+use self::placing::Placing;
 use self::validate::{ClassificationJudge, SegmentationJudge};
 use crate::config::{FinetuneConfig, TaskKind};
+use crate::placement::{Placer, TemplateSet};
 use crate::pretrained::Pretrained;
 use crate::run::{Existing, RunFolder, RunRequest};
 use crate::trainer::{Ended, Judge, Observer, Trainer, Validation};
@@ -57,9 +61,22 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     };
     let network = pretrained.as_ref().map(|pretrained| &pretrained.network);
     let mut config = FinetuneConfig::resolve(&text, &request.settings, network)?;
-    let data = Data::new(&mut config, cases, &cache.manifest().label_schemes, observer)?;
+    let mut data = Data::new(&mut config, cases, &cache.manifest().label_schemes, observer)?;
     config.model.network = config.model.network.with_in_channels(config.task.modalities.len());
     stored.as_ref().map_or(Ok(()), |stored| request.refuse_change(&config, stored))?;
+    let templates = templates(&config, pretrained.as_ref(), stored.is_some().then_some(&request.out))?;
+    let inputs = Inputs {
+        channels: config.task.modalities.clone(),
+        missing: config.task.missing,
+        templates: templates.as_ref().map(|templates| templates.frozen.clone()),
+    };
+    if let Some(templates) = &templates {
+        let placer = Placer::new(templates, config.templates.placement, Some(&request.data));
+        let placing = Placing { placer, inputs: &inputs, is_mixed: config.mixing.enabled, observer };
+        if !placing.run(&mut data, stop)? {
+            return Ok(Ended::Stopped);
+        }
+    }
     let device = device::device(&request.device)?;
     device::set_precision(config.train.precision, &request.device)?;
     let folder = RunFolder::create(&request.out, request.existing)?;
@@ -67,15 +84,9 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         observer.note("nothing to resume: starting anew");
     }
     folder.store_config(&config)?;
-    if let Some(templates) = pretrained.as_ref().and_then(|pretrained| pretrained.templates.as_ref()) {
-        stored_templates::save(&templates.only(&config.task.modalities), &folder.templates())?;
+    if let Some(templates) = &templates {
+        stored_templates::save(templates, &folder.templates())?;
     }
-    let templates = folder.templates().is_file().then(|| stored_templates::load(&folder.templates()));
-    let inputs = Inputs {
-        channels: config.task.modalities.clone(),
-        missing: config.task.missing,
-        templates: templates.transpose()?,
-    };
     let start = Start {
         config: &config,
         preparation: &cache.manifest().config,
@@ -91,6 +102,20 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         TaskKind::Segment => start.segment(),
         TaskKind::Classify => start.classify(),
     }
+}
+
+/// The templates of the modalities that the network sees: those of a pre-training, or of the run that goes on.
+fn templates(
+    config: &FinetuneConfig,
+    pretrained: Option<&Pretrained>,
+    run: Option<&PathBuf>,
+) -> Result<Option<TemplateSet>> {
+    if let Some(templates) = pretrained.and_then(|pretrained| pretrained.templates.as_ref()) {
+        return Ok(Some(templates.only(&config.task.modalities)));
+    }
+    let Some(run) = run else { return Ok(None) };
+    let path = RunFolder::open(run)?.templates();
+    path.is_file().then(|| stored_templates::load(&path)).transpose()
 }
 
 /// A run that is about to begin.

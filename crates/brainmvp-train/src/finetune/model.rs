@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::stored_templates;
 use crate::checkpoint::Checkpoint;
 use crate::config::{FinetuneConfig, TaskKind};
+use crate::placement::{Placer, TemplateSet};
 use crate::run::RunFolder;
 use crate::{Error, Result};
 
@@ -40,6 +41,8 @@ pub struct Model {
     pub preparation: PrepConfig,
     /// What it sees of a case.
     pub inputs: Inputs,
+    /// The templates that stand in for what a case lacks.
+    pub templates: Option<TemplateSet>,
     /// The network, without autodiff.
     pub network: TaskNetwork,
     /// Steps that it was trained for.
@@ -56,6 +59,13 @@ pub enum TaskNetwork {
 }
 
 impl Model {
+    /// What lays its templates on cases; `None` where it has none. Transforms are kept in the folder `cache` of prepared
+    /// cases, where there is one.
+    pub fn placer(&self, cache: Option<&Path>) -> Option<Placer<'_>> {
+        let templates = self.templates.as_ref()?;
+        Some(Placer::new(templates, self.config.templates.placement, cache))
+    }
+
     /// Reads the best weights of a fine-tuning run, or the newest where none were judged yet.
     ///
     /// # Errors
@@ -89,7 +99,11 @@ impl Model {
         let templates = (task.missing == Missing::Template && folder.templates().is_file())
             .then(|| stored_templates::load(&folder.templates()))
             .transpose()?;
-        let inputs = Inputs { channels: task.modalities.clone(), missing: task.missing, templates };
-        Ok(Self { preparation: facts.preparation, inputs, network, step, config })
+        let inputs = Inputs {
+            channels: task.modalities.clone(),
+            missing: task.missing,
+            templates: templates.as_ref().map(|templates| templates.frozen.clone()),
+        };
+        Ok(Self { preparation: facts.preparation, inputs, templates, network, step, config })
     }
 }

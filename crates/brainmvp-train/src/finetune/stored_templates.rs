@@ -7,6 +7,7 @@ use brainmvp_volume::{Affine, Modality};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
+use crate::placement::{TemplateFrame, TemplateSet};
 use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
 
@@ -17,15 +18,19 @@ struct Facts {
     shape: [usize; 3],
     /// First three rows of the affine to RAS+ mm, if it is known.
     affine: Option<[[f64; 4]; 3]>,
+    /// Where they were learnt, if it is known.
+    frame: Option<TemplateFrame>,
 }
 
 /// Writes them, whole or not at all.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub(super) fn save(templates: &FrozenTemplates, path: &Path) -> Result<()> {
+pub(super) fn save(set: &TemplateSet, path: &Path) -> Result<()> {
+    let templates = &set.frozen;
     let (shape, grid) = (templates.size(), templates.grid());
-    let facts = Facts { shape, affine: grid.map(|grid| grid.affine.rows()) };
+    let affine = grid.map(|grid| grid.affine.rows());
+    let facts = Facts { shape, affine, frame: set.frame.clone() };
     let text = serde_json::to_string(&facts).map_err(|e| Error::checkpoint(path, e.to_string()))?;
     let volumes: Vec<(Modality, &[f32])> =
         templates.modalities().filter_map(|modality| Some((modality, templates.get(modality)?))).collect();
@@ -41,7 +46,7 @@ pub(super) fn save(templates: &FrozenTemplates, path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// If the file cannot be read or holds anything else.
-pub(super) fn load(path: &Path) -> Result<FrozenTemplates> {
+pub(super) fn load(path: &Path) -> Result<TemplateSet> {
     let wrong =
         |reason: &dyn std::fmt::Display| Error::checkpoint(path, format!("no templates of a run: {reason}"));
     let mut file = TensorFile::open(path)?;
@@ -58,11 +63,14 @@ pub(super) fn load(path: &Path) -> Result<FrozenTemplates> {
         volumes.push((modality, values));
     }
     // They were normalised before they were stored: their range is at most 1, and their lowest value 0.
-    Ok(FrozenTemplates::new(facts.shape, facts.affine.map(Affine::from_rows), 1.0, volumes))
+    let frozen = FrozenTemplates::new(facts.shape, facts.affine.map(Affine::from_rows), 1.0, volumes);
+    Ok(TemplateSet { frozen, frame: facts.frame })
 }
 
 #[cfg(test)]
 mod tests {
+    use brainmvp_volume::Grid;
+
     use super::*;
 
     #[test]
@@ -74,7 +82,9 @@ mod tests {
             (Modality::T1, vec![0.0, 0.1, 0.2, 0.0, 0.0, 0.0]),
         ];
         let affine = Affine::from_spacing([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
-        let templates = FrozenTemplates::new([3, 2, 1], Some(affine), 1.0, volumes);
+        let frozen = FrozenTemplates::new([3, 2, 1], Some(affine), 1.0, volumes);
+        let frame = Some(TemplateFrame::of_grid(&Grid::new([5; 3], affine)));
+        let templates = TemplateSet { frozen, frame };
         save(&templates, &path).unwrap();
         assert_eq!(load(&path).unwrap(), templates);
         std::fs::write(&path, b"short").unwrap();

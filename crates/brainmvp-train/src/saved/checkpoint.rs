@@ -97,6 +97,7 @@ fn templates(path: &Path, checkpoint: &mut Checkpoint) -> Result<Option<LearntTe
     Ok(Some(LearntTemplates {
         size: facts.templates.shape,
         affine: Some(Affine::from_rows(facts.templates.affine)),
+        frame: Some(facts.frame),
         range_floor: facts.range_floor,
         volumes,
     }))

@@ -4,14 +4,16 @@
 //! and shapes do not tell stands in its metadata under the key `brainmvp`, as JSON:
 //!
 //! ```text
-//! {"weights": {"version": 1,
+//! {"weights": {"version": 2,
 //!              "network": {"uniformer": {"in_channels": 1, "widths": [64, 128, 320, 512], ...}},
 //!              "head": "reconstruction",
-//!              "templates": {"range_floor": 1.0, "affine": [[1.0, 0.0, 0.0, -120.0], ...]}}}
+//!              "templates": {"range_floor": 1.0, "affine": [[1.0, 0.0, 0.0, -120.0], ...],
+//!                            "frame": {"registered": {"shape": ..., "affine": ...}, "space": {"standard": "SRI24"}}}}}
 //! ```
 //!
 //! `templates` is there with a tensor `rep_template`, `[S, X, Y, Z]`, one volume for each modality in the order of
-//! [`Modality::ALL`], not normalised; `affine`, the first three rows of the affine to RAS+ mm, is null where it is not known.
+//! [`Modality::ALL`], not normalised; `affine`, the first three rows of the affine to RAS+ mm, is null where it is not known,
+//! and so is `frame`, the registered volumes that they were learnt from.
 
 mod checkpoint;
 mod published;
@@ -31,6 +33,7 @@ use safetensors::Dtype;
 
 use self::published::About;
 use self::pytorch::PytorchFile;
+use crate::placement::{TemplateFrame, TemplateSet};
 use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
 
@@ -62,6 +65,8 @@ pub struct LearntTemplates {
     pub size: [usize; 3],
     /// Where they lie, if that is known.
     pub affine: Option<Affine>,
+    /// Where they were learnt, if that is known.
+    pub frame: Option<TemplateFrame>,
     /// A range below this is not divided by. See [`brainmvp_ssl::templates::TemplateConfig::range_floor`].
     pub range_floor: f32,
     /// One for each modality in the order of [`Modality::ALL`], x fastest.
@@ -73,6 +78,12 @@ impl LearntTemplates {
     pub fn frozen(self) -> FrozenTemplates {
         let volumes = Modality::ALL.into_iter().zip(self.volumes);
         FrozenTemplates::new(self.size, self.affine, self.range_floor, volumes)
+    }
+
+    /// The same, with what is known of where they lie.
+    pub fn set(mut self) -> TemplateSet {
+        let frame = self.frame.take();
+        TemplateSet { frozen: self.frozen(), frame }
     }
 }
 

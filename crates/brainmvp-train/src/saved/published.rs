@@ -12,6 +12,7 @@ use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::{LearntTemplates, SavedNetwork};
+use crate::placement::TemplateFrame;
 use crate::tensor_file::TensorFile;
 use crate::{Error, Result};
 
@@ -68,6 +69,7 @@ pub(super) struct About {
 pub(super) struct AboutTemplates {
     pub(super) range_floor: f32,
     pub(super) affine: Option<[[f64; 4]; 3]>,
+    pub(super) frame: Option<TemplateFrame>,
 }
 
 /// The JSON text of a weights file.
@@ -77,7 +79,7 @@ struct Wrapped {
 }
 
 impl About {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     /// Reads the JSON text of a file; `None` if it is that of a run's checkpoint.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Option<Self>> {
@@ -99,6 +101,7 @@ impl About {
         let templates = saved.templates.as_ref().map(|templates| AboutTemplates {
             range_floor: templates.range_floor,
             affine: templates.affine.map(|affine| affine.rows()),
+            frame: templates.frame.clone(),
         });
         Self { version: Self::VERSION, network: saved.network.clone(), head: saved.head, templates }
     }
@@ -174,6 +177,7 @@ fn learnt(
     Ok(LearntTemplates {
         size: [x, y, z],
         affine: about.and_then(|about| about.affine).map(Affine::from_rows),
+        frame: about.and_then(|about| about.frame.clone()),
         range_floor: about.map_or(PUBLISHED_RANGE_FLOOR, |about| about.range_floor),
         volumes: templates_to_ours(values, [x, y, z]),
     })

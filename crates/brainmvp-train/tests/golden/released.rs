@@ -65,9 +65,9 @@ fn the_templates_are_turned_to_our_axes() {
     }
     assert_eq!(templates.volumes.len(), Modality::ALL.len());
     let frozen = Pretrained::open(&file("released_layout_small.pt")).unwrap().templates.unwrap();
-    let voxels = frozen.get(Modality::Adc).unwrap();
+    let voxels = frozen.frozen.get(Modality::Adc).unwrap();
     let (low, high) = voxels.iter().fold((1.0_f32, 0.0_f32), |(l, h), v| (l.min(*v), h.max(*v)));
-    assert_eq!((frozen.size(), low, high), (size, 0.0, 1.0));
+    assert_eq!((frozen.frozen.size(), low, high), (size, 0.0, 1.0));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use brainmvp_cohort::Split;
@@ -13,6 +13,7 @@ use brainmvp_ssl::patch::PatchSource;
 use brainmvp_train::batches::CaseSource;
 use brainmvp_train::config::PretrainConfig;
 use brainmvp_train::finetune::{Model, Predictor};
+use brainmvp_train::placement::Placer;
 use brainmvp_train::run::RunFolder;
 use brainmvp_train::{PretrainedEncoder, device};
 use brainmvp_volume::{Modality, write_atomically};
@@ -22,7 +23,7 @@ use safetensors::tensor::TensorView;
 use serde_json::json;
 
 use super::counted;
-use super::inference::{Failure, Inputs, Prepared, go_on, is_finetuned};
+use super::inference::{Failure, Inputs, Prepared, go_on, is_finetuned, lay_templates};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
@@ -97,11 +98,14 @@ impl Embed {
         match self.inputs.as_slice() {
             [cache] if cache.join("manifest.json").is_file() => {
                 let cache = Cache::open(cache)?;
+                let placer = encoder.placer(Some(cache.dir()));
                 let part = |entry: &&CaseEntry| self.split.is_none() || entry.case.split == self.split;
                 let entries: Vec<&CaseEntry> = cache.cases().iter().filter(part).collect();
                 Self::each(ui, &entries, &mut failed, |entry| {
                     let case = cache.open_case(entry).map_err(|e| Failure::Case(e.to_string()));
-                    let seen = case.and_then(|case| encoder.rows(&CaseSource::new(entry, case), &mut rows));
+                    let seen = case.and_then(|case| {
+                        encoder.rows(CaseSource::new(entry, case), placer.as_ref(), &mut rows)
+                    });
                     (entry.case.id.to_string(), seen)
                 })?;
             }
@@ -110,9 +114,12 @@ impl Embed {
                 failed.extend(inputs.unusable.into_iter().map(|case| (case.case, case.reason)));
                 let preparation = encoder.preparation();
                 let scratch = tempfile::tempdir()?;
+                let placer = encoder.placer(None);
                 Self::each(ui, &inputs.cases, &mut failed, |case| {
                     let prepared = Prepared::new(case, &preparation, scratch.path());
-                    let seen = prepared.and_then(|prepared| encoder.rows(&prepared.source, &mut rows));
+                    let seen = prepared.and_then(|prepared| {
+                        encoder.rows(prepared.source.clone(), placer.as_ref(), &mut rows)
+                    });
                     (case.id.to_string(), seen)
                 })?;
             }
@@ -199,13 +206,27 @@ impl Encoder {
         }
     }
 
+    /// What lays templates on cases, where they stand in for what a case lacks.
+    fn placer(&self, cache: Option<&Path>) -> Option<Placer<'_>> {
+        match self {
+            Self::Pretrained(..) => None,
+            Self::Finetuned(predictor) => predictor.model.placer(cache),
+        }
+    }
+
     /// Adds the features of a case.
-    fn rows(&self, case: &CaseSource, rows: &mut Vec<Row>) -> Result<(), Failure> {
-        let row = |modality: String, features| Row { case: case.id().to_owned(), modality, features };
+    fn rows(
+        &self,
+        mut case: CaseSource,
+        placer: Option<&Placer<'_>>,
+        rows: &mut Vec<Row>,
+    ) -> Result<(), Failure> {
+        let id = case.id().to_owned();
+        let row = |modality: String, features| Row { case: id.clone(), modality, features };
         match self {
             Self::Pretrained(encoder, windows) => {
                 for modality in case.modalities() {
-                    let features = encoder.embed(windows, case, *modality, go_on)?;
+                    let features = encoder.embed(windows, &case, *modality, go_on)?;
                     rows.push(row(modality.to_string(), features));
                 }
             }
@@ -217,7 +238,11 @@ impl Encoder {
                     let reason = "it has none of the modalities that the network sees";
                     return Err(Failure::Case(reason.to_owned()));
                 }
-                rows.push(row(names.join("+"), predictor.embed(case, go_on)?));
+                let names = names.join("+");
+                if let Some(placer) = placer.filter(|_| predictor.model.inputs.fills(case.modalities())) {
+                    lay_templates(placer, &mut case)?;
+                }
+                rows.push(row(names, predictor.embed(&case, go_on)?));
             }
         }
         Ok(())

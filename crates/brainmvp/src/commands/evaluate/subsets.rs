@@ -13,13 +13,14 @@ use brainmvp_metrics::{
 };
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
+use brainmvp_train::placement::Placer;
 use brainmvp_volume::{LabelMap, Modality, file, write_atomically};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use serde::Serialize;
 
 use crate::commands::counted;
-use crate::commands::inference::{Failure, Prepared, Seen, go_on};
+use crate::commands::inference::{Failure, Prepared, Seen, go_on, lay_templates};
 use crate::commands::predict::decision;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
@@ -86,8 +87,9 @@ impl Subsets<'_> {
         let mut scores: BTreeMap<Vec<usize>, Scores> = BTreeMap::new();
         let mut quarantined = BTreeMap::new();
         let progress = Progress::new(ui, "evaluate", "cases", cases.len());
+        let placer = self.predictor.model.placer(None);
         for (number, case) in cases.iter().enumerate() {
-            match self.case(&cohort, case, &progress) {
+            match self.case(&cohort, case, placer.as_ref(), &progress) {
                 Ok(found) => {
                     for (subset, regions) in found {
                         let of_subset =
@@ -118,13 +120,23 @@ impl Subsets<'_> {
     }
 
     /// The scores of a case with every set of its modalities, which are places in the network's channels.
-    fn case(&self, cohort: &Cohort, case: &Case, progress: &Progress) -> Result<Vec<SubsetScores>, Failure> {
+    fn case(
+        &self,
+        cohort: &Cohort,
+        case: &Case,
+        placer: Option<&Placer<'_>>,
+        progress: &Progress,
+    ) -> Result<Vec<SubsetScores>, Failure> {
         let model = &self.predictor.model;
         let label = case.label.as_deref().unwrap_or(Path::new(""));
         let truth = file::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;
         let regions = pairs_of_regions(&model.config.task.regions, cohort, case);
         let scratch = tempfile::tempdir().map_err(|e| Failure::Run(e.into()))?;
-        let prepared = Prepared::new(case, &model.preparation, scratch.path())?;
+        let mut prepared = Prepared::new(case, &model.preparation, scratch.path())?;
+        // Once for all sets, with all images.
+        if let Some(placer) = placer.filter(|_| model.inputs.fills(&[])) {
+            lay_templates(placer, &mut prepared.source)?;
+        }
         let decision = decision(self.predictor).map_err(Failure::Run)?;
         let has = |place: &usize| prepared.source.modalities().contains(&model.inputs.channels[*place]);
         let places: Vec<usize> = (0..model.inputs.channels.len()).filter(has).collect();

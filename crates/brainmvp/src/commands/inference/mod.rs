@@ -10,8 +10,10 @@ use brainmvp_cohort::Case;
 use brainmvp_infer::{Blending, Error, Mirror, SlidingWindow};
 use brainmvp_kernels::Precision;
 use brainmvp_ssl::downstream::Missing;
+use brainmvp_train::batches::CaseSource;
 use brainmvp_train::device;
 use brainmvp_train::finetune::{Model, Predictor};
+use brainmvp_train::placement::{Placed, Placer};
 use brainmvp_volume::Modality;
 use clap::Args;
 
@@ -88,6 +90,18 @@ pub(super) fn is_finetuned(run: &Path) -> bool {
 /// Ends the work where the user has interrupted it.
 pub(super) fn go_on() -> Result<(), Error> {
     if interrupt::stop_flag().load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
+}
+
+/// Lays the templates on a case, whatever it has; says how they lie, or why they do not.
+pub(super) fn lay_templates(placer: &Placer<'_>, case: &mut CaseSource) -> Result<String, Failure> {
+    match placer.place(case).map_err(|e| Failure::Case(e.to_string()))? {
+        Placed::At(placement, how) => {
+            case.place(placement);
+            Ok(how.to_string())
+        }
+        Placed::Nowhere(reason) => Ok(format!("none, 0 stands in: {reason}")),
+        Placed::Refused(reason) => Err(Failure::Case(format!("{reason} (templates.placement = \"refuse\")"))),
+    }
 }
 
 /// The channels that a case lacks; why it cannot be seen at all.

@@ -7,6 +7,7 @@ use brainmvp_infer::Blended;
 use brainmvp_prep::cache::{CaseMetadata, GridRecord, PreparedCase, write_case};
 use brainmvp_prep::{Pipeline, PrepConfig, prepare_case};
 use brainmvp_registration::Transform;
+use brainmvp_ssl::Placement;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_train::batches::CaseSource;
 use brainmvp_volume::file::{self, FileHeader};
@@ -123,6 +124,10 @@ impl<S: PatchSource> PatchSource for Seen<'_, S> {
 
     fn crop_offset(&self) -> [usize; 3] {
         self.case.crop_offset()
+    }
+
+    fn placement(&self) -> Option<Placement> {
+        self.case.placement()
     }
 
     fn modalities(&self) -> &[Modality] {

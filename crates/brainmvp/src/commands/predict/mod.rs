@@ -10,14 +10,16 @@ use anyhow::Context as _;
 use brainmvp_cohort::{Case, Split};
 use brainmvp_infer::{LabelDecision, NativeSpace};
 use brainmvp_ssl::downstream::Missing;
+use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
+use brainmvp_train::placement::Placer;
 use brainmvp_volume::nifti::{self, WriteOptions};
 use brainmvp_volume::{LabelMap, Volume};
 use clap::Args;
 
 use self::record::{Predicted, Record, Settings};
 use super::counted;
-use super::inference::{Failure, Inputs, Options, Prepared, go_on, missing};
+use super::inference::{Failure, Inputs, Options, Prepared, go_on, lay_templates, missing};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
@@ -93,8 +95,13 @@ impl Predict {
         for unusable in &inputs.unusable {
             record.quarantined.insert(unusable.case.clone(), unusable.reason.clone());
         }
-        let work =
-            Work { out: &self.out, probabilities: self.probabilities, predictor: &predictor, decision };
+        let work = Work {
+            out: &self.out,
+            probabilities: self.probabilities,
+            predictor: &predictor,
+            placer: predictor.model.placer(None),
+            decision,
+        };
         let kept = work.all(&inputs.cases, &mut record, ui)?;
         self.tell(&record, kept, ui)
     }
@@ -146,6 +153,8 @@ struct Work<'a> {
     out: &'a Path,
     probabilities: bool,
     predictor: &'a Predictor,
+    /// Where there are templates.
+    placer: Option<Placer<'a>>,
     /// Segmentation.
     decision: Option<LabelDecision>,
 }
@@ -185,7 +194,10 @@ impl Work<'_> {
     fn one(&self, case: &Case, progress: &Progress) -> Result<Predicted, Failure> {
         let started = Instant::now();
         let missing = missing(case, self.predictor)?;
-        let prepared = Prepared::new(case, &self.predictor.model.preparation, self.out)?;
+        let mut prepared = Prepared::new(case, &self.predictor.model.preparation, self.out)?;
+        let source = &mut prepared.source;
+        let placer = self.placer.as_ref().filter(|_| self.predictor.model.inputs.fills(source.modalities()));
+        let templates = placer.map(|placer| lay_templates(placer, source)).transpose()?;
         let prediction = self.predictor.predict(&prepared.source, |done, total| {
             progress.message(format!("{}: window {}/{total}", case.id, done + 1));
             go_on()
@@ -193,6 +205,7 @@ impl Work<'_> {
         let mut predicted = Predicted {
             inputs: case.images.clone(),
             missing,
+            templates,
             label_map: None,
             probabilities: BTreeMap::new(),
             classes: BTreeMap::new(),
