@@ -165,6 +165,104 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// The copying path: values come over as they are, to the bit.
+        #[test]
+        fn a_shifted_crop_is_a_copy(
+            size in prop::array::uniform3(2_usize..7), patch in prop::array::uniform3(1_usize..9),
+            start in prop::array::uniform3(-5_isize..9), shift in prop::array::uniform3(-5_isize..6),
+        ) {
+            let values: Vec<f32> = (0..size.iter().product()).map(|i: usize| (i as f32).sin()).collect();
+            let frozen = FrozenTemplates::new(size, None, 1e-6, [(Modality::T1, values)]);
+            let template = frozen.get(Modality::T1).unwrap();
+            let crop = frozen.crop(Modality::T1, Placement::Shift(shift), start, patch).unwrap();
+            for (offset, value) in crop.into_iter().enumerate() {
+                let voxel = [offset % patch[0], offset / patch[0] % patch[1], offset / (patch[0] * patch[1])];
+                let at: [isize; 3] = std::array::from_fn(|i| start[i] + shift[i] + voxel[i] as isize);
+                let inside = (0..3).all(|i| (0..size[i] as isize).contains(&at[i]));
+                let [x, y, z] = at.map(|i| i as usize);
+                let expected = if inside { template[(z * size[1] + y) * size[0] + x] } else { 0.0 };
+                prop_assert_eq!(value.to_bits(), expected.to_bits());
+            }
+        }
+
+        /// A smooth function of the place in the world, sampled on the grid of the templates, is the same function on the
+        /// grid of a case: of any spacing, turned and shifted.
+        #[test]
+        fn a_crop_lies_where_the_world_says(
+            template_mm in prop::array::uniform3(1.0..4.0_f64), case_mm in prop::array::uniform3(0.8..6.0_f64),
+            origin in prop::array::uniform3(-30.0..30.0_f64), degrees in prop::array::uniform3(-40.0..40.0_f64),
+            start in prop::array::uniform3(-6_isize..6),
+        ) {
+            const WAVES_MM: [f64; 3] = [70.0, 90.0, 80.0];
+            let wave = |place: [f64; 3]| -> f64 {
+                (0..3).map(|axis| (place[axis] * std::f64::consts::TAU / WAVES_MM[axis]).sin()).sum()
+            };
+            let place = |grid: &Grid, voxel: [f64; 3]| grid.affine.to_world(voxel);
+            let size = [36, 30, 33];
+            let grid = Grid::new(size, Affine::from_spacing(template_mm, [-50.0, -45.0, -40.0]));
+            let values: Vec<f32> =
+                (0..grid.len()).map(|i| wave(place(&grid, grid.voxel(i).map(|v| v as f64))) as f32).collect();
+            let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+            let range = values.iter().copied().fold(f32::NEG_INFINITY, f32::max) - low;
+            let frozen = FrozenTemplates::new(size, Some(grid.affine), 1e-6, [(Modality::T1, values)]);
+            let turned = turned(degrees, case_mm, origin);
+            let case = Grid::new([12, 10, 11], turned);
+            let placement = Placement::between(&case, &grid).unwrap();
+            let crop = frozen.crop(Modality::T1, placement, start, case.shape).unwrap();
+            // Between two samples a wave is off by an eighth of its curvature at most.
+            let curved = |axis: usize| (std::f64::consts::TAU / WAVES_MM[axis] * template_mm[axis]).powi(2);
+            let bound = (0..3).map(curved).sum::<f64>() / 8.0 / f64::from(range) + 1e-4;
+            let to_template = grid.affine.inverse().unwrap();
+            for (offset, value) in crop.into_iter().enumerate() {
+                let voxel: [f64; 3] = std::array::from_fn(|i| case.voxel(offset)[i] as f64 + start[i] as f64);
+                let world = place(&case, voxel);
+                let at = to_template.to_world(world);
+                if (0..3).all(|axis| at[axis] >= 0.0 && at[axis] <= (size[axis] - 1) as f64) {
+                    let expected = (wave(world) - f64::from(low)) / f64::from(range);
+                    prop_assert!((f64::from(value) - expected).abs() < bound, "{value} {expected} {bound}");
+                } else if (0..3).any(|axis| at[axis] < -0.51 || at[axis] > size[axis] as f64 - 0.49) {
+                    prop_assert_eq!(value, 0.0);
+                }
+            }
+        }
+    }
+
+    /// An affine of turned axes.
+    fn turned(degrees: [f64; 3], spacing_mm: [f64; 3], origin_mm: [f64; 3]) -> Affine {
+        let turn = |axis: usize| {
+            let (sin, cos) = degrees[axis].to_radians().sin_cos();
+            let (p, q) = ((axis + 1) % 3, (axis + 2) % 3);
+            let mut rows = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]];
+            (rows[p][p], rows[q][q], rows[p][q], rows[q][p]) = (cos, cos, -sin, sin);
+            Affine::from_rows(rows)
+        };
+        let shifted = Affine::from_spacing([1.0; 3], origin_mm).after(&turn(0)).after(&turn(1)).after(&turn(2));
+        shifted.after(&Affine::from_spacing(spacing_mm, [0.0; 3]))
+    }
+
+    #[test]
+    fn anatomy_is_better_formed_than_noise() {
+        let grid = Grid::new([24; 3], Affine::from_spacing([1.0; 3], [0.0; 3]));
+        let noise = |i: usize| ((i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / (1 << 24) as f32;
+        let ball = |i: usize| {
+            let mm = grid.voxel(i).map(|v| (v as f32 - 11.5).powi(2)).iter().sum::<f32>().sqrt();
+            f32::from(u8::from(mm < 8.0)) * 0.6
+        };
+        let volume = |value: &dyn Fn(usize) -> f32| (0..grid.len()).map(value).collect::<Vec<_>>();
+        let frozen = FrozenTemplates::new(
+            grid.shape,
+            None,
+            1.0,
+            [
+                (Modality::Flair, volume(&noise)),
+                (Modality::T1, volume(&|i| ball(i) + 0.4 * noise(i))),
+                (Modality::T2, volume(&|i| 0.1 * ball(i) + 0.9 * noise(i))),
+            ],
+        );
+        assert_eq!(frozen.best_formed(), [Modality::T1, Modality::T2, Modality::Flair]);
+    }
+
     #[test]
     fn what_was_never_learnt_is_absent() {
         let frozen = FrozenTemplates::new(

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use crate::batches::{CaseSource, open_cases};
-use crate::config::PretrainConfig;
+use crate::config::{OtherSpaces, PretrainConfig};
 use crate::placement::TemplateFrame;
 use crate::run::{Existing, RunFolder, RunRequest};
 use crate::templates::TemplateGrid;
@@ -28,6 +28,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     // Settle the configuration before the folder is touched, so that a mistake leaves nothing behind.
     let stored = request.stored_config()?;
     let config = resolve(request, stored.as_ref())?;
+    let cases = of_one_space(cases, config.data.other_spaces, observer)?;
     let device = device::device(&request.device)?.autodiff();
     device::set_precision(config.train.precision, &request.device)?;
     let folder = RunFolder::create(&request.out, request.existing)?;
@@ -85,6 +86,43 @@ fn resolve(request: &RunRequest, stored: Option<&PretrainConfig>) -> Result<Pret
     stored.map_or(Ok(()), |stored| request.refuse_change(&config, stored))?;
     Ok(config)
 }
+
+/// The cases whose space and spacing are those of the most; the others by the rule.
+fn of_one_space(
+    cases: Vec<CaseSource>,
+    rule: OtherSpaces,
+    observer: &dyn Observer,
+) -> Result<Vec<CaseSource>> {
+    let others = TemplateFrame::cases_of_other_spaces(&cases);
+    if others.is_empty() || rule == OtherSpaces::Accept {
+        return Ok(cases);
+    }
+    let (count, total) = (others.len(), cases.len());
+    match rule {
+        OtherSpaces::LeaveOut => {
+            for (case, reason) in &others {
+                observer.warn(&format!("case '{}' is left out: {reason}", cases[*case].id()));
+            }
+            let is_other = |place: usize| others.iter().any(|(other, _)| *other == place);
+            let kept = cases.into_iter().enumerate().filter(|(place, _)| !is_other(*place));
+            Ok(kept.map(|(_, case)| case).collect())
+        }
+        _ => {
+            let named =
+                others.iter().take(NAMED).map(|(case, why)| format!("'{}' ({why})", cases[*case].id()));
+            let named = named.collect::<Vec<_>>().join(", ");
+            let more = if count > NAMED { ", ..." } else { "" };
+            Err(Error::Config(format!(
+                "{count} of {total} cases have another space or spacing than the most, and templates are laid over all \
+                 cases voxel by voxel: {named}{more}. Register them to one atlas (`brainmvp preprocess --register rigid \
+                 --atlas FILE`), or set data.other_spaces to \"leave_out\" or \"accept\""
+            )))
+        }
+    }
+}
+
+/// So many cases are named where a run does not begin.
+const NAMED: usize = 10;
 
 /// Names the cases whose registered volumes do not lie where most do: templates are laid over them centre to centre.
 fn warn_of_other_places(cases: &[CaseSource], observer: &dyn Observer) {

@@ -14,7 +14,7 @@ pub use finetune::{
     TaskPatchConfig,
 };
 pub use model::{ModelConfig, ModelPreset, PatchConfig};
-pub use pretrain::PretrainConfig;
+pub use pretrain::{OtherSpaces, PretrainConfig, PretrainDataConfig};
 
 use crate::Result;
 use crate::checkpoint::CheckpointConfig;

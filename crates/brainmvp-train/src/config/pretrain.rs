@@ -11,6 +11,28 @@ use crate::optimizer::OptimizerConfig;
 use crate::trainer::{LogConfig, TrainConfig};
 use crate::{Error, Result};
 
+/// What becomes of cases whose registered volumes have another space or spacing than those of the most: templates are laid
+/// over all cases voxel by voxel, so that they cannot be learnt from such cases too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OtherSpaces {
+    /// The run does not begin; they are named.
+    #[default]
+    Refuse,
+    /// They are named and left out.
+    LeaveOut,
+    /// They are taken as the others are.
+    Accept,
+}
+
+/// Which cases are learnt from. Test cases of the cohort never are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PretrainDataConfig {
+    /// What becomes of cases in another space than the most.
+    pub other_spaces: OtherSpaces,
+}
+
 /// Everything that determines a pre-training run, but its data and threads.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,6 +45,8 @@ pub struct PretrainConfig {
     pub patch: PatchConfig,
     /// The templates.
     pub templates: TemplateConfig,
+    /// Which cases.
+    pub data: PretrainDataConfig,
     /// How it is moved.
     pub optimizer: OptimizerConfig,
     /// How long and with which batches.

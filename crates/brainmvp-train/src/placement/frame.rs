@@ -28,6 +28,29 @@ impl TemplateFrame {
         Some(Self { registered: *most_frequent(cases)?, space })
     }
 
+    /// The cases whose registered volumes have another space or spacing than those of the most, by their places, and why.
+    pub(crate) fn cases_of_other_spaces(cases: &[CaseSource]) -> Vec<(usize, String)> {
+        let mut firsts: Vec<&CaseSource> = Vec::new();
+        let group = |case| match firsts.iter().position(|first| are_alike(first, case)) {
+            Some(group) => group,
+            None => {
+                firsts.push(case);
+                firsts.len() - 1
+            }
+        };
+        let groups: Vec<usize> = cases.iter().map(group).collect();
+        let count = |group: &usize| groups.iter().filter(|other| *other == group).count();
+        // Of equally many, the first.
+        let Some(most) = (0..firsts.len()).rev().max_by_key(count) else { return Vec::new() };
+        let told = |case: &CaseSource| {
+            let [x, y, z] = spacing_of(case);
+            format!("{}, voxels of {x:.2} x {y:.2} x {z:.2} mm", case.space())
+        };
+        let ours = told(firsts[most]);
+        let others = groups.iter().enumerate().filter(|(_, group)| **group != most);
+        others.map(|(place, _)| (place, format!("{}, not {ours}", told(&cases[place])))).collect()
+    }
+
     /// The frame of templates of which nothing but the grid is known.
     pub(crate) fn of_grid(grid: &Grid) -> Self {
         let space = StandardSpace::of(grid).map_or(Space::Native, Space::Standard);
@@ -52,6 +75,21 @@ impl TemplateFrame {
             }
         }
     }
+}
+
+/// Voxels of the registered volume, in mm.
+fn spacing_of(case: &CaseSource) -> [f64; 3] {
+    Grid::from(case.registered_grid()).affine.spacing_mm()
+}
+
+/// Beyond this part of a voxel, voxels differ in size.
+const SAME_SPACING: f64 = 1e-3;
+
+/// Whether the registered volumes of two cases are of one space and spacing.
+fn are_alike(a: &CaseSource, b: &CaseSource) -> bool {
+    let (of_a, of_b) = (spacing_of(a), spacing_of(b));
+    (a.space() == b.space() || a.space().is_shared_with(b.space()))
+        && (0..3).all(|axis| (of_a[axis] - of_b[axis]).abs() <= SAME_SPACING * of_a[axis])
 }
 
 /// Whether the outermost voxel centres of two grids lie together, whatever the spacing: each end of each axis within half

@@ -104,7 +104,7 @@ impl Embed {
                 Self::each(ui, &entries, &mut failed, |entry| {
                     let case = cache.open_case(entry).map_err(|e| Failure::Case(e.to_string()));
                     let seen = case.and_then(|case| {
-                        encoder.rows(CaseSource::new(entry, case), placer.as_ref(), &mut rows)
+                        encoder.rows(CaseSource::new(entry, case), placer.as_ref(), ui, &mut rows)
                     });
                     (entry.case.id.to_string(), seen)
                 })?;
@@ -118,7 +118,7 @@ impl Embed {
                 Self::each(ui, &inputs.cases, &mut failed, |case| {
                     let prepared = Prepared::new(case, &preparation, scratch.path());
                     let seen = prepared.and_then(|prepared| {
-                        encoder.rows(prepared.source.clone(), placer.as_ref(), &mut rows)
+                        encoder.rows(prepared.source.clone(), placer.as_ref(), ui, &mut rows)
                     });
                     (case.id.to_string(), seen)
                 })?;
@@ -219,6 +219,7 @@ impl Encoder {
         &self,
         mut case: CaseSource,
         placer: Option<&Placer<'_>>,
+        ui: &Ui,
         rows: &mut Vec<Row>,
     ) -> Result<(), Failure> {
         let id = case.id().to_owned();
@@ -240,7 +241,7 @@ impl Encoder {
                 }
                 let names = names.join("+");
                 if let Some(placer) = placer.filter(|_| predictor.model.inputs.fills(case.modalities())) {
-                    lay_templates(placer, &mut case)?;
+                    lay_templates(placer, &mut case, ui)?;
                 }
                 rows.push(row(names, predictor.embed(&case, go_on)?));
             }

@@ -89,7 +89,7 @@ impl Subsets<'_> {
         let progress = Progress::new(ui, "evaluate", "cases", cases.len());
         let placer = self.predictor.model.placer(None);
         for (number, case) in cases.iter().enumerate() {
-            match self.case(&cohort, case, placer.as_ref(), &progress) {
+            match self.case(&cohort, case, placer.as_ref(), (&progress, ui)) {
                 Ok(found) => {
                     for (subset, regions) in found {
                         let of_subset =
@@ -125,7 +125,7 @@ impl Subsets<'_> {
         cohort: &Cohort,
         case: &Case,
         placer: Option<&Placer<'_>>,
-        progress: &Progress,
+        (progress, ui): (&Progress, &Ui),
     ) -> Result<Vec<SubsetScores>, Failure> {
         let model = &self.predictor.model;
         let label = case.label.as_deref().unwrap_or(Path::new(""));
@@ -135,7 +135,7 @@ impl Subsets<'_> {
         let mut prepared = Prepared::new(case, &model.preparation, scratch.path())?;
         // Once for all sets, with all images.
         if let Some(placer) = placer.filter(|_| model.inputs.fills(&[])) {
-            lay_templates(placer, &mut prepared.source)?;
+            lay_templates(placer, &mut prepared.source, ui)?;
         }
         let decision = decision(self.predictor).map_err(Failure::Run)?;
         let has = |place: &usize| prepared.source.modalities().contains(&model.inputs.channels[*place]);

@@ -10,6 +10,7 @@ use brainmvp_cohort::Case;
 use brainmvp_infer::{Blending, Error, Mirror, SlidingWindow};
 use brainmvp_kernels::Precision;
 use brainmvp_ssl::downstream::Missing;
+use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::batches::CaseSource;
 use brainmvp_train::device;
 use brainmvp_train::finetune::{Model, Predictor};
@@ -23,6 +24,7 @@ pub(super) use prepared::{Failure, Prepared, Seen};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
+use crate::ui::Ui;
 
 /// How a fine-tuned network is applied.
 #[derive(Debug, Clone, Args)]
@@ -92,14 +94,18 @@ pub(super) fn go_on() -> Result<(), Error> {
     if interrupt::stop_flag().load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
 }
 
-/// Lays the templates on a case, whatever it has; says how they lie, or why they do not.
-pub(super) fn lay_templates(placer: &Placer<'_>, case: &mut CaseSource) -> Result<String, Failure> {
+/// Lays the templates on a case, whatever it has; says how they lie, or why they do not. Where they find no place the user
+/// is told.
+pub(super) fn lay_templates(placer: &Placer<'_>, case: &mut CaseSource, ui: &Ui) -> Result<String, Failure> {
     match placer.place(case).map_err(|e| Failure::Case(e.to_string()))? {
         Placed::At(placement, how) => {
             case.place(placement);
             Ok(how.to_string())
         }
-        Placed::Nowhere(reason) => Ok(format!("none, 0 stands in: {reason}")),
+        Placed::Nowhere(reason) => {
+            ui.alert(format!("warning: case '{}': 0 stands in for what it lacks: {reason}", case.id()));
+            Ok(format!("none: {reason}"))
+        }
         Placed::Refused(reason) => Err(Failure::Case(format!("{reason} (templates.placement = \"refuse\")"))),
     }
 }

@@ -171,7 +171,7 @@ impl Work<'_> {
                 kept += 1;
             } else {
                 record.cases.remove(name);
-                match self.one(case, &progress) {
+                match self.one(case, &progress, ui) {
                     Ok(predicted) => drop(record.cases.insert(name.to_owned(), predicted)),
                     Err(Failure::Case(reason)) => drop(record.quarantined.insert(name.to_owned(), reason)),
                     Err(Failure::Run(error)) => {
@@ -191,13 +191,13 @@ impl Work<'_> {
         Ok(kept)
     }
 
-    fn one(&self, case: &Case, progress: &Progress) -> Result<Predicted, Failure> {
+    fn one(&self, case: &Case, progress: &Progress, ui: &Ui) -> Result<Predicted, Failure> {
         let started = Instant::now();
         let missing = missing(case, self.predictor)?;
         let mut prepared = Prepared::new(case, &self.predictor.model.preparation, self.out)?;
         let source = &mut prepared.source;
         let placer = self.placer.as_ref().filter(|_| self.predictor.model.inputs.fills(source.modalities()));
-        let templates = placer.map(|placer| lay_templates(placer, source)).transpose()?;
+        let templates = placer.map(|placer| lay_templates(placer, source, ui)).transpose()?;
         let prediction = self.predictor.predict(&prepared.source, |done, total| {
             progress.message(format!("{}: window {}/{total}", case.id, done + 1));
             go_on()
