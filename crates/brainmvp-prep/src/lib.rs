@@ -8,6 +8,7 @@ pub mod bias;
 pub mod brain;
 pub mod cache;
 mod config;
+mod difference;
 mod error;
 mod input;
 mod landmarks;
@@ -21,6 +22,7 @@ pub mod steps;
 
 pub use atlas::Atlas;
 pub use config::{CropKind, Intensity, PrepConfig, PrepPreset, RegisterKind, SkullStrip, StoredType};
+pub use difference::{Aspect, Difference};
 pub use error::{Error, Result};
 pub use landmarks::{LANDMARK_PERCENTILES, Landmarks, Learnt, STANDARD_RANGE, Standard};
 pub use memory::{MemoryGate, Permit};

@@ -237,14 +237,16 @@ mod tests {
             (rows[p][p], rows[q][q], rows[p][q], rows[q][p]) = (cos, cos, -sin, sin);
             Affine::from_rows(rows)
         };
-        let shifted = Affine::from_spacing([1.0; 3], origin_mm).after(&turn(0)).after(&turn(1)).after(&turn(2));
+        let shifted =
+            Affine::from_spacing([1.0; 3], origin_mm).after(&turn(0)).after(&turn(1)).after(&turn(2));
         shifted.after(&Affine::from_spacing(spacing_mm, [0.0; 3]))
     }
 
     #[test]
     fn anatomy_is_better_formed_than_noise() {
         let grid = Grid::new([24; 3], Affine::from_spacing([1.0; 3], [0.0; 3]));
-        let noise = |i: usize| ((i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / (1 << 24) as f32;
+        let noise =
+            |i: usize| ((i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / (1 << 24) as f32;
         let ball = |i: usize| {
             let mm = grid.voxel(i).map(|v| (v as f32 - 11.5).powi(2)).iter().sum::<f32>().sqrt();
             f32::from(u8::from(mm < 8.0)) * 0.6

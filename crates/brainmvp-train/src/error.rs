@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use brainmvp_prep::Difference;
+
 /// What can stop a run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -9,6 +11,17 @@ pub enum Error {
     /// A configuration that makes no sense.
     #[error("configuration: {0}")]
     Config(String),
+    /// Cases that were prepared in another way than those that a network has learnt from.
+    #[error(
+        "{origin}: it has learnt from cases that were prepared in another way: {list}",
+        list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    )]
+    Differences {
+        /// Of which network.
+        origin: String,
+        /// What its cases have, and against it what the new ones have.
+        differences: Vec<Difference>,
+    },
     /// The operating system refused to read or write.
     #[error("{path}: {source}", path = .path.display())]
     Io {

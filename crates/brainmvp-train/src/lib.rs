@@ -17,6 +17,7 @@ pub mod finetune;
 pub mod log;
 pub mod optimizer;
 pub mod placement;
+pub mod preparation;
 pub mod pretrain;
 pub mod pretrained;
 mod pretrained_encoder;

@@ -120,11 +120,10 @@ fn another_spacing_lies_where_the_world_says() {
         let case = prepared(&folder.path().join(spacing_mm.to_string()), &SUBJECTS[0], spacing_mm);
         let (placement, how) = placed(&templates, PlacementRule::Auto, &case);
         assert_eq!(how, How::World);
-        let (world, centred) =
-            (likeness(&templates, &case, placement), {
-                let (placement, _) = placed(&templates, PlacementRule::Centre, &case);
-                likeness(&templates, &case, placement)
-            });
+        let (world, centred) = (likeness(&templates, &case, placement), {
+            let (placement, _) = placed(&templates, PlacementRule::Centre, &case);
+            likeness(&templates, &case, placement)
+        });
         println!("{spacing_mm} mm: {world:.3}, voxel by voxel {centred:.3}");
         assert!(world > 0.97 && centred < 0.7, "{spacing_mm} mm: {world}, voxel by voxel {centred}");
     }
@@ -133,9 +132,8 @@ fn another_spacing_lies_where_the_world_says() {
 #[test]
 fn cases_of_the_grid_of_the_templates_are_copied_as_ever() {
     let folder = TempDir::new().unwrap();
-    let cases: Vec<CaseSource> = (0..2)
-        .map(|i| prepared(&folder.path().join(i.to_string()), &SUBJECTS[i], 4.0))
-        .collect();
+    let cases: Vec<CaseSource> =
+        (0..2).map(|i| prepared(&folder.path().join(i.to_string()), &SUBJECTS[i], 4.0)).collect();
     let templates = templates(&cases);
     for case in &cases {
         let (world, how) = placed(&templates, PlacementRule::Auto, case);
@@ -149,9 +147,8 @@ fn cases_of_the_grid_of_the_templates_are_copied_as_ever() {
 #[test]
 fn a_case_in_a_space_of_its_own_gets_its_template_by_registration() {
     let folder = TempDir::new().unwrap();
-    let others: Vec<CaseSource> = (1..4)
-        .map(|i| prepared(&folder.path().join(i.to_string()), &SUBJECTS[i], 4.0))
-        .collect();
+    let others: Vec<CaseSource> =
+        (1..4).map(|i| prepared(&folder.path().join(i.to_string()), &SUBJECTS[i], 4.0)).collect();
     let templates = templates(&others);
     let (image, there) = moved(&SUBJECTS[0]);
     let case = prepared(&folder.path().join("moved"), &image, 5.0);
@@ -177,7 +174,8 @@ fn a_case_in_a_space_of_its_own_is_refused_by_option() {
     let folder = TempDir::new().unwrap();
     let templates = templates(&[prepared(&folder.path().join("one"), &SUBJECTS[0], 4.0)]);
     let case = prepared(&folder.path().join("moved"), &moved(&SUBJECTS[0]).0, 4.0);
-    let Placed::Refused(reason) = Placer::new(&templates, PlacementRule::Refuse, None).place(&case).unwrap() else {
+    let Placed::Refused(reason) = Placer::new(&templates, PlacementRule::Refuse, None).place(&case).unwrap()
+    else {
         panic!("it is refused");
     };
     assert!(reason.contains("another box of the world"), "{reason}");
@@ -188,7 +186,8 @@ fn a_case_in_a_space_of_its_own_is_refused_by_option() {
     };
     let templates = TemplateSet { frame: Some(elsewhere), ..templates };
     let case = prepared(&folder.path().join("again"), &SUBJECTS[0], 4.0);
-    let Placed::Refused(reason) = Placer::new(&templates, PlacementRule::Refuse, None).place(&case).unwrap() else {
+    let Placed::Refused(reason) = Placer::new(&templates, PlacementRule::Refuse, None).place(&case).unwrap()
+    else {
         panic!("it is refused");
     };
     assert!(reason.contains("a native space") && reason.contains("SRI24"), "{reason}");

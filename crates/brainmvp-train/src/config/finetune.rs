@@ -6,6 +6,7 @@ use brainmvp_infer::SlidingWindow;
 use brainmvp_metrics::Region;
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_nets::weights::FirstLayer;
+use brainmvp_prep::Aspect;
 use brainmvp_ssl::downstream::{AugmentationConfig, Missing, MixingConfig};
 use brainmvp_volume::Modality;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,8 @@ pub struct InitConfig {
     /// The run or file of pre-trained weights and templates; left out for random weights and no templates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<PathBuf>,
+    /// In what the cases may have been prepared in another way than those that the weights have learnt from.
+    pub accept_differences: Vec<Aspect>,
     /// What becomes of the first layer, which saw one channel.
     pub first_layer: FirstLayer,
 }

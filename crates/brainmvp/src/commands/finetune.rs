@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use brainmvp_prep::Aspect;
 use brainmvp_train::finetune::finetune;
 use brainmvp_train::run::RunRequest;
 use brainmvp_volume::Modality;
@@ -46,6 +47,10 @@ struct Options {
     /// What to begin with: a run of `brainmvp pretrain`, a file of weights, or none
     #[arg(long, value_name = "RUN|FILE|none")]
     init: String,
+    /// In what the cases may differ from those that the pre-training has learnt from: spacing, space, skull-stripping,
+    /// bias-field, intensity, percentiles, landmarks; any other difference stops the run
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    accept_differences: Vec<Aspect>,
     /// Folder of the run
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
@@ -87,6 +92,10 @@ impl Options {
         let mut settings = vec![format!("task.kind={kind}")];
         if self.init != "none" {
             settings.push(format!("init.source={}", toml_string(&self.init)));
+        }
+        if !self.accept_differences.is_empty() {
+            let names: Vec<String> = self.accept_differences.iter().map(|a| format!("'{a}'")).collect();
+            settings.push(format!("init.accept_differences=[{}]", names.join(",")));
         }
         settings.extend(self.labels_fraction.map(|share| format!("data.labels_fraction={share:?}")));
         settings.extend(self.partition.map(|number| format!("data.partition={number}")));
