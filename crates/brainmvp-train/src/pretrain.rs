@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use brainmvp_cohort::Split;
 use brainmvp_nets::Init;
 use brainmvp_ssl::objectives::BrainMvp;
+use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_ssl::templates::Templates;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
