@@ -191,6 +191,7 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
             Train::Config(_)
             | Train::Checkpoint { .. }
             | Train::Weights { .. }
+            | Train::Network { .. }
             | Train::RunFolder { .. }
             | Train::Device { .. }
             | Train::Log(brainmvp_train::log::Error::Line { .. }) => true,

@@ -9,10 +9,10 @@ use brainmvp_volume::Modality;
 use serde::{Deserialize, Serialize};
 
 use super::CaseFacts;
-use crate::{Error, PrepConfig, Result};
+use crate::{Error, PrepConfig, Preparation, Result};
 
 /// The version of the layout of `manifest.json`.
-pub const MANIFEST_VERSION: u32 = 1;
+pub const MANIFEST_VERSION: u32 = 2;
 
 const FILE_NAME: &str = "manifest.json";
 
@@ -22,8 +22,8 @@ const FILE_NAME: &str = "manifest.json";
 pub struct Manifest {
     /// [`MANIFEST_VERSION`] when it was written.
     pub version: u32,
-    /// The configuration that made it.
-    pub config: PrepConfig,
+    /// How its cases were prepared. Its files lie in the folder `files` of the cache.
+    pub preparation: Preparation,
     /// The meaning of label values, of the data sets that declare it.
     #[serde(default)]
     pub label_schemes: BTreeMap<String, LabelScheme>,
@@ -65,12 +65,18 @@ pub struct QuarantinedCase {
     pub reason: String,
 }
 
+/// What every version of the manifest has.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 impl Manifest {
     /// A manifest without cases.
     pub fn new(config: PrepConfig) -> Self {
         Self {
             version: MANIFEST_VERSION,
-            config,
+            preparation: Preparation::of(config),
             label_schemes: BTreeMap::new(),
             cases: Vec::new(),
             quarantined: Vec::new(),
@@ -84,13 +90,15 @@ impl Manifest {
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
         let text = std::fs::read(&path).map_err(|source| Error::io(&path, source))?;
-        let manifest: Self =
-            serde_json::from_slice(&text).map_err(|e| Error::cache(&path, format!("not a manifest: {e}")))?;
-        if manifest.version != MANIFEST_VERSION {
-            let reason = format!("version {} (this program reads {MANIFEST_VERSION})", manifest.version);
+        let refuse = |e: serde_json::Error| Error::cache(&path, format!("not a manifest: {e}"));
+        // The version first: what another one holds need not fit.
+        let Version { version } = serde_json::from_slice(&text).map_err(refuse)?;
+        if version != MANIFEST_VERSION {
+            let reason = format!("version {version} (this program reads {MANIFEST_VERSION})");
             return Err(Error::cache(&path, reason));
         }
-        Ok(manifest)
+        let manifest: Self = serde_json::from_slice(&text).map_err(refuse)?;
+        Ok(Self { preparation: manifest.preparation.stored_in(dir), ..manifest })
     }
 
     /// Writes the manifest into a cache folder, sorted, all or nothing.

@@ -44,7 +44,7 @@ impl Step for Register {
         case.reference = Some(reference);
         let found = Found::search(case, reference, atlas.as_deref(), motion)?;
         found.apply(case)?;
-        let atlas = atlas.map(|atlas| json!({ "file": atlas.path, "space": atlas.space }));
+        let atlas = atlas.map(|atlas| json!({ "file": atlas.file, "space": atlas.space }));
         Ok(json!({ "reference": reference, "atlas": atlas, "images": found.facts() }))
     }
 }

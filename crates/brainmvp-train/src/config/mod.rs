@@ -12,6 +12,7 @@ mod pretrain;
 pub use finetune::{
     ClassWeights, DataConfig, FinetuneConfig, InitConfig, TaskConfig, TaskKind, TaskPatchConfig,
 };
+pub(crate) use limits::patch_problem;
 pub use model::{ModelConfig, ModelPreset, PatchConfig};
 pub use pretrain::PretrainConfig;
 

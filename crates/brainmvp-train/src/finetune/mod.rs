@@ -13,8 +13,8 @@ use std::sync::atomic::AtomicBool;
 
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{ClassificationNetwork, SegmentationNetwork};
-use brainmvp_nets::weights::{Skipped, Transferred, transfer};
-use brainmvp_prep::PrepConfig;
+use brainmvp_nets::weights::{Head, Skipped, Transferred, transfer};
+use brainmvp_prep::Preparation;
 use brainmvp_prep::cache::Cache;
 use brainmvp_ssl::downstream::{
     Classifying, ClassifyingPlan, CopyPlan, Inputs, Resized, Segmenting, SegmentingPlan,
@@ -26,8 +26,8 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use self::data::Data;
-use self::model::Facts;
 use self::validate::{ClassificationJudge, SegmentationJudge};
+use crate::about::{About, Downstream, Kind};
 use crate::config::{FinetuneConfig, TaskKind};
 use crate::pretrained::Pretrained;
 use crate::run::{Existing, RunFolder, RunRequest};
@@ -52,10 +52,10 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     let text = request.text(stored.as_ref())?;
     // What a run that goes on began with is in its checkpoints.
     let pretrained = match FinetuneConfig::source(&text, &request.settings)? {
-        Some(path) if stored.is_none() => Some(Pretrained::open(&path)?),
+        Some(source) if stored.is_none() => Some(Pretrained::open(source)?),
         _ => None,
     };
-    let network = pretrained.as_ref().map(|pretrained| &pretrained.network);
+    let network = pretrained.as_ref().map(|pretrained| &pretrained.about.network);
     let mut config = FinetuneConfig::resolve(&text, &request.settings, network)?;
     let data = Data::new(&mut config, cases, &cache.manifest().label_schemes, observer)?;
     config.model.network = config.model.network.with_in_channels(config.task.modalities.len());
@@ -67,6 +67,7 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         observer.note("nothing to resume: starting anew");
     }
     folder.store_config(&config)?;
+    let preparation = cache.manifest().preparation.clone().store(folder.path())?;
     if let Some(templates) = pretrained.as_ref().and_then(|pretrained| pretrained.templates.as_ref()) {
         stored_templates::save(&templates.only(&config.task.modalities), &folder.templates())?;
     }
@@ -78,7 +79,7 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     };
     let start = Start {
         config: &config,
-        preparation: &cache.manifest().config,
+        preparation,
         data: &data,
         pretrained: pretrained.as_ref(),
         copies: CopyPlan { inputs, mixing: config.mixing, augmentation: config.augmentation },
@@ -96,7 +97,7 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
 /// A run that is about to begin.
 struct Start<'a> {
     config: &'a FinetuneConfig,
-    preparation: &'a PrepConfig,
+    preparation: Preparation,
     data: &'a Data,
     pretrained: Option<&'a Pretrained>,
     copies: CopyPlan,
@@ -160,19 +161,33 @@ impl Start<'_> {
     fn tell(&self, report: &Transferred, origin: &str) {
         let taken = report.loaded.len() + report.fitted.len();
         let total = taken + report.skipped.len();
-        self.observer.note(&format!("{taken} of {total} tensors are from {origin}; the others begin anew"));
+        self.observer.note(&format!("{taken} of {total} tensors are from {origin}; the others are new"));
         let odd = report.skipped.iter().find(|(_, why)| matches!(why, Skipped::Shape { .. }));
         if let Some((name, Skipped::Shape { expected, found })) = odd {
-            self.observer.warn(&format!("{name} begins anew: {found:?} there, {expected:?} here"));
+            self.observer.warn(&format!("{name} is new: its shape is {found:?} there and {expected:?} here"));
+        }
+    }
+
+    /// What the network says of itself.
+    fn about(&self) -> About {
+        let FinetuneConfig { task, patch, inference, model, .. } = self.config;
+        let head = match task.kind {
+            TaskKind::Segment => Head::Segmentation { classes: task.regions.len() },
+            TaskKind::Classify => Head::Classification { classes: task.classes.len() },
+        };
+        let downstream = Downstream { task: task.clone(), patch: *patch, inference: inference.clone() };
+        About {
+            kind: Kind::FineTuning(Box::new(downstream)),
+            network: model.network.clone(),
+            head,
+            preparation: Some(self.preparation.clone()),
+            templates: self.copies.inputs.templates.as_ref().map(stored_templates::about),
+            data: Some(self.data.fingerprint()),
+            parent: self.pretrained.map(Pretrained::parent),
         }
     }
 
     fn train<O: Objective + 'static>(&self, objective: O, judge: &dyn Judge<O>) -> Result<Ended> {
-        let facts = Facts {
-            method: Facts::METHOD.to_owned(),
-            preparation: self.preparation.clone(),
-            data: self.data.fingerprint(),
-        };
         let trainer = Trainer {
             train: &self.config.train,
             optimizer: &self.config.optimizer,
@@ -184,7 +199,7 @@ impl Start<'_> {
             device: self.device.clone().autodiff(),
             stop: self.stop,
             observer: self.observer,
-            facts: serde_json::to_value(facts).map_err(|e| Error::Config(e.to_string()))?,
+            about: self.about(),
         };
         let validation = Validation { config: &self.config.validation, judge };
         trainer.run(objective, (!self.data.validation.is_empty()).then_some(&validation))

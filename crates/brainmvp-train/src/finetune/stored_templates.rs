@@ -1,35 +1,27 @@
 //! The templates of a fine-tuning run in one file: what stood in for modalities in training stands in for them later.
+//!
+//! The volumes are `[Z, Y, X]`, by the names of their modalities; the text beside them is a [`TemplatesAbout`].
 
 use std::path::Path;
 
 use brainmvp_ssl::FrozenTemplates;
-use brainmvp_volume::{Affine, Modality};
+use brainmvp_volume::Modality;
 use safetensors::Dtype;
-use serde::{Deserialize, Serialize};
 
+use crate::about::TemplatesAbout;
 use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
-
-/// Beside the volumes, which are `[Z, Y, X]` by the names of their modalities.
-#[derive(Serialize, Deserialize)]
-struct Facts {
-    /// Voxels along x, y and z.
-    shape: [usize; 3],
-    /// First three rows of the affine to RAS+ mm, if it is known.
-    affine: Option<[[f64; 4]; 3]>,
-}
 
 /// Writes them, whole or not at all.
 ///
 /// # Errors
 /// If the file cannot be written.
 pub(super) fn save(templates: &FrozenTemplates, path: &Path) -> Result<()> {
-    let (shape, grid) = (templates.size(), templates.grid());
-    let facts = Facts { shape, affine: grid.map(|grid| grid.affine.rows()) };
-    let text = serde_json::to_string(&facts).map_err(|e| Error::checkpoint(path, e.to_string()))?;
+    let text =
+        serde_json::to_string(&about(templates)).map_err(|e| Error::checkpoint(path, e.to_string()))?;
     let volumes: Vec<(Modality, &[f32])> =
         templates.modalities().filter_map(|modality| Some((modality, templates.get(modality)?))).collect();
-    let [x, y, z] = shape;
+    let [x, y, z] = templates.size();
     let described =
         volumes.iter().map(|(modality, _)| (modality.name().to_owned(), Dtype::F32, vec![z, y, x]));
     tensor_file::write(path, text, described.collect(), |place, file| {
@@ -45,8 +37,9 @@ pub(super) fn load(path: &Path) -> Result<FrozenTemplates> {
     let wrong =
         |reason: &dyn std::fmt::Display| Error::checkpoint(path, format!("no templates of a run: {reason}"));
     let mut file = TensorFile::open(path)?;
-    let facts: Facts = serde_json::from_str(file.text().unwrap_or_default()).map_err(|e| wrong(&e))?;
-    let [x, y, z] = facts.shape;
+    let about: TemplatesAbout =
+        serde_json::from_str(file.text().unwrap_or_default()).map_err(|e| wrong(&e))?;
+    let [x, y, z] = about.size;
     let names: Vec<String> = file.tensors().map(|(name, _)| name).collect();
     let mut volumes = Vec::new();
     for name in names {
@@ -57,12 +50,19 @@ pub(super) fn load(path: &Path) -> Result<FrozenTemplates> {
         }
         volumes.push((modality, values));
     }
-    // They were normalised before they were stored: their range is at most 1, and their lowest value 0.
-    Ok(FrozenTemplates::new(facts.shape, facts.affine.map(Affine::from_rows), 1.0, volumes))
+    Ok(FrozenTemplates::new(about.size, about.affine(), about.range_floor, volumes))
+}
+
+/// What is said of them. They were normalised before: their range is at most 1, and their lowest value 0.
+pub(super) fn about(templates: &FrozenTemplates) -> TemplatesAbout {
+    let affine = templates.grid().map(|grid| grid.affine.rows());
+    TemplatesAbout { size: templates.size(), affine, range_floor: 1.0 }
 }
 
 #[cfg(test)]
 mod tests {
+    use brainmvp_volume::Affine;
+
     use super::*;
 
     #[test]

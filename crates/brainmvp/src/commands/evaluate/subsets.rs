@@ -11,6 +11,7 @@ use brainmvp_metrics::statistics::BootstrapConfig;
 use brainmvp_metrics::{
     Mask, MaskPair, Metric, Region, RegionScores, Score, Scores, SegmentationConfig, Summary,
 };
+use brainmvp_prep::Pipeline;
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
 use brainmvp_volume::{LabelMap, Modality, file, write_atomically};
@@ -28,6 +29,7 @@ use crate::ui::Ui;
 /// What is scored, and how.
 pub(super) struct Subsets<'a> {
     pub(super) predictor: &'a Predictor,
+    pub(super) pipeline: &'a Pipeline,
     pub(super) config: &'a SegmentationConfig,
     pub(super) seed: u64,
 }
@@ -124,7 +126,7 @@ impl Subsets<'_> {
         let truth = file::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;
         let regions = pairs_of_regions(&model.config.task.regions, cohort, case);
         let scratch = tempfile::tempdir().map_err(|e| Failure::Run(e.into()))?;
-        let prepared = Prepared::new(case, &model.preparation, scratch.path())?;
+        let prepared = Prepared::new(case, self.pipeline, scratch.path())?;
         let decision = decision(self.predictor).map_err(Failure::Run)?;
         let has = |place: &usize| prepared.source.modalities().contains(&model.inputs.channels[*place]);
         let places: Vec<usize> = (0..model.inputs.channels.len()).filter(has).collect();
