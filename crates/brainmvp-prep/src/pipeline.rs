@@ -136,8 +136,18 @@ impl Pipeline {
             }
             steps.push(*step);
         }
-        let atlas = config.atlas.as_deref().map(Atlas::read).transpose()?.map(Arc::new);
+        let atlas = config.atlas.as_ref().map(Atlas::read).transpose()?.map(Arc::new);
         Ok(Self { steps, config: config.clone(), atlas })
+    }
+
+    /// What it carries out.
+    pub fn config(&self) -> &PrepConfig {
+        &self.config
+    }
+
+    /// What cases are registered to.
+    pub fn atlas(&self) -> Option<&Atlas> {
+        self.atlas.as_deref()
     }
 
     /// Runs every step on a case and returns what each did. Afterwards all volumes share one grid.

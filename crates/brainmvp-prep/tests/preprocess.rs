@@ -79,7 +79,7 @@ fn a_case_keeps_its_facts() {
     assert_eq!((summary.prepared, summary.skipped, summary.quarantined.len()), (2, 0, 0));
 
     let cache = Cache::open(&out).unwrap();
-    assert_eq!(cache.manifest().config, config);
+    assert_eq!(cache.manifest().preparation.config, config);
     let entry = &cache.cases()[1];
     let case = cache.open_case(entry).unwrap();
     let facts = case.metadata();

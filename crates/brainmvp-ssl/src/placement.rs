@@ -28,12 +28,15 @@ impl Placement {
             let there = map.to_world(voxel);
             (0..3).all(|axis| (there[axis] - voxel[axis] - origin[axis]).abs() <= SAME_VOXEL)
         });
-        if is_shift { Self::Shift(origin.map(|voxels| voxels as isize)) } else { Self::Affine(map) }
+        // Further off there is nothing but 0 either way.
+        let is_near = origin.iter().all(|voxels| voxels.abs() < 1e9);
+        if is_shift && is_near { Self::Shift(origin.map(|voxels| voxels as isize)) } else { Self::Affine(map) }
     }
 
     /// The placement of two grids in one world. `None` where the template's affine has no inverse.
     pub fn between(case: &Grid, template: &Grid) -> Option<Self> {
-        Some(Self::new(template.affine.inverse()?.after(&case.affine), case.shape))
+        let map = template.affine.inverse()?.after(&case.affine);
+        map.matrix().iter().all(|value| value.is_finite()).then(|| Self::new(map, case.shape))
     }
 
     /// Voxel on voxel, the centre of the registered volume on that of the template, whatever the world says: what

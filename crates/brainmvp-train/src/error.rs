@@ -46,6 +46,14 @@ pub enum Error {
         /// What is wrong with them.
         source: brainmvp_nets::Error,
     },
+    /// A network that is read, but not what it is needed for.
+    #[error("{origin}: {reason}")]
+    Network {
+        /// The file and step.
+        origin: String,
+        /// What it is not or lacks, and what to do.
+        reason: String,
+    },
     /// A run folder in a state that the command does not expect.
     #[error("{path}: {reason}", path = .path.display())]
     RunFolder {
@@ -115,6 +123,10 @@ impl Error {
 
     pub(crate) fn checkpoint(path: &Path, reason: impl Into<String>) -> Self {
         Self::Checkpoint { path: path.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn network(origin: &str, reason: impl Into<String>) -> Self {
+        Self::Network { origin: origin.to_owned(), reason: reason.into() }
     }
 
     pub(crate) fn run_folder(path: &Path, reason: impl Into<String>) -> Self {

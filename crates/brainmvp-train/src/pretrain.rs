@@ -5,13 +5,15 @@ use std::sync::atomic::AtomicBool;
 
 use brainmvp_cohort::Split;
 use brainmvp_nets::Init;
+use brainmvp_nets::weights::Head;
+use brainmvp_prep::cache::Manifest;
 use brainmvp_ssl::objectives::BrainMvp;
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_ssl::templates::Templates;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde_json::json;
 
+use crate::about::{About, Kind, Method, TemplatesAbout};
 use crate::batches::{CaseSource, open_cases};
 use crate::config::{OtherSpaces, PretrainConfig};
 use crate::placement::TemplateFrame;
@@ -37,6 +39,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         observer.note("nothing to resume: starting anew");
     }
     folder.store_config(&config)?;
+    let preparation = Manifest::load(&request.data)?.preparation.store(folder.path())?;
 
     let grid = TemplateGrid::of(&config.templates.size, &cases);
     warn_of_other_places(&cases, observer);
@@ -45,13 +48,21 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     let mut init = Init { device: &device, rng: &mut rng };
     let objective =
         BrainMvp::new(&config.method, &config.model.network, templates, config.patch.size, &mut init);
-    let facts = json!({
-        "method": "brainmvp",
-        "templates": grid,
-        "range_floor": config.templates.range_floor,
-        "frame": TemplateFrame::of(&cases),
-        "data": fingerprint(&cases),
-    });
+    let templates = TemplatesAbout {
+        size: grid.shape,
+        affine: Some(grid.affine),
+        range_floor: config.templates.range_floor,
+        frame: TemplateFrame::of(&cases),
+    };
+    let about = About {
+        kind: Kind::PreTraining { method: Method::BrainMvp, patch: config.patch.size },
+        network: config.model.network.clone(),
+        head: Head::Reconstruction,
+        preparation: Some(preparation),
+        templates: Some(templates),
+        data: Some(fingerprint(&cases)),
+        parent: None,
+    };
     let trainer = Trainer {
         train: &config.train,
         optimizer: &config.optimizer,
@@ -63,7 +74,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         device,
         stop,
         observer,
-        facts,
+        about,
     };
     trainer.run(objective, None)
 }

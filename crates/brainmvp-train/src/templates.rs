@@ -12,10 +12,9 @@ use brainmvp_volume::{Affine, Grid, Modality, Volume, nifti};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::CaseSource;
-use crate::checkpoint::Checkpoint;
-use crate::placement::{TemplateFrame, assumed_grid};
-use crate::run::RunFolder;
-use crate::saved::SavedNetwork;
+use crate::placement::assumed_grid;
+use crate::pretrained::Pretrained;
+use crate::source::Source;
 use crate::{Error, Result};
 
 /// Size and place of the templates.
@@ -76,8 +75,10 @@ fn grid(record: &GridRecord) -> Grid {
     Grid::new(record.shape, Affine::from_rows(record.affine))
 }
 
-/// The templates of a run's newest checkpoint, or of a file of weights.
+/// The templates of a run, or of a file of weights.
 pub struct RunTemplates {
+    /// Where they are from, to be shown: file and step.
+    pub origin: String,
     /// Where they lie.
     pub grid: TemplateGrid,
     /// Whether that is known. PyTorch's files do not tell: then voxels of 1 mm are laid around the origin.
@@ -103,33 +104,15 @@ pub struct Likeness {
 }
 
 impl RunTemplates {
-    /// Reads the templates of a run, or of a file that [`SavedNetwork::open`] opens.
+    /// Reads the templates of what [`SavedNetwork::open`](crate::saved::SavedNetwork::open) opens: those that a fine-tuning from there uses.
     ///
     /// # Errors
-    /// If there is no checkpoint, it has no templates, or it cannot be read.
-    pub fn load(run: &Path) -> Result<Self> {
-        if run.is_file() {
-            let templates = SavedNetwork::open(run)?.templates;
-            let templates = templates.ok_or_else(|| Error::checkpoint(run, "it has no templates"))?.frozen();
-            return Ok(Self::of(&templates));
-        }
-        let folder = RunFolder::open(run)?;
-        let newest = folder.checkpoints()?.pop();
-        let step =
-            newest.ok_or_else(|| Error::run_folder(run, "has no checkpoint yet; let the run reach one"))?;
-        let path = folder.checkpoint(step);
-        let mut checkpoint = Checkpoint::open(&path)?;
-        let facts: Facts = serde_json::from_value(checkpoint.state().facts.clone())
-            .map_err(|e| Error::checkpoint(&path, format!("it has no templates: {e}")))?;
-        let mut volumes = Vec::new();
-        for modality in Modality::ALL {
-            let name = format!("templates.volumes.{}", modality.index());
-            if checkpoint.state().updates.contains_key(&name) {
-                volumes.push((modality, checkpoint.tensor(&format!("model.{name}"))?.1));
-            }
-        }
-        let affine = Affine::from_rows(facts.templates.affine);
-        Ok(Self::of(&FrozenTemplates::new(facts.templates.shape, Some(affine), facts.range_floor, volumes)))
+    /// As [`Pretrained::open`], and if it has no templates.
+    pub fn load(source: impl Into<Source>) -> Result<Self> {
+        let pretrained = Pretrained::open(source)?;
+        let origin = pretrained.origin;
+        let templates = pretrained.templates.ok_or_else(|| Error::network(&origin, "it has no templates"))?;
+        Ok(Self { origin, ..Self::of(&templates.frozen) })
     }
 
     fn of(templates: &FrozenTemplates) -> Self {
@@ -140,6 +123,7 @@ impl RunTemplates {
         Self {
             grid: TemplateGrid { shape, affine },
             is_placed: templates.grid().is_some(),
+            origin: String::new(),
             volumes: volumes.collect(),
         }
     }
@@ -219,11 +203,3 @@ impl Likeness {
 
 /// Above this, a voxel of a mean image counts as brain.
 const BRAIN: f32 = 0.05;
-
-/// What a checkpoint says about its templates.
-#[derive(Deserialize)]
-pub(crate) struct Facts {
-    pub(crate) templates: TemplateGrid,
-    pub(crate) range_floor: f32,
-    pub(crate) frame: TemplateFrame,
-}

@@ -14,6 +14,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::about::About;
 use crate::batches::{CaseSource, Loader, LoaderConfig};
 use crate::checkpoint::{self, Checkpoint, CheckpointConfig, State};
 use crate::log::metrics::{LineWriter, StepMetrics, ValidationMetrics};
@@ -159,8 +160,8 @@ pub struct Trainer<'a> {
     pub stop: &'a AtomicBool,
     /// Whoever watches.
     pub observer: &'a dyn Observer,
-    /// Stored in every checkpoint: what the method needs to be used later.
-    pub facts: serde_json::Value,
+    /// Stored in every checkpoint: what is trained.
+    pub about: About,
 }
 
 /// How a run ended.
@@ -236,12 +237,12 @@ impl Trainer<'_> {
     /// The run as its newest checkpoint left it, or a new one.
     fn start<O: Objective + 'static>(&self, mut objective: O) -> Result<Run<'_, O>> {
         let mut optimizer = NamedAdamW::new(self.optimizer, self.template_factor);
-        let mut state = State::new(self.train.total_steps(self.cases.len()), self.facts.clone());
+        let mut state = State::new(self.train.total_steps(self.cases.len()), self.about.clone());
         if let Some(step) = self.folder.checkpoints()?.pop() {
             let path = self.folder.checkpoint(step);
             let mut checkpoint = Checkpoint::open(&path)?;
             let before = checkpoint.state();
-            if before.total_steps != state.total_steps || before.facts != state.facts {
+            if before.total_steps != state.total_steps || !before.about.has_same_data(&state.about) {
                 let reason = "the prepared cases have changed since this run began; start a new run";
                 return Err(Error::checkpoint(&path, reason));
             }

@@ -192,6 +192,7 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
             | Train::Differences { .. }
             | Train::Checkpoint { .. }
             | Train::Weights { .. }
+            | Train::Network { .. }
             | Train::RunFolder { .. }
             | Train::Device { .. }
             | Train::Log(brainmvp_train::log::Error::Line { .. }) => true,

@@ -1,7 +1,8 @@
 //! Prepared cases on disk: one memory-mappable safetensors file a case, and a manifest.
 //!
 //! ```text
-//! CACHE/manifest.json          Manifest: configuration, every prepared case, every quarantined one with its reason
+//! CACHE/manifest.json          Manifest: the preparation, every prepared case, every quarantined one with its reason
+//! CACHE/files/<hash>-<name>    what the preparation needs: the atlas, by its content
 //! CACHE/<case>.safetensors     flair, t1, ...     F16 or F32 [Z, Y, X]   the images, in [0, 1]
 //!                              label              U8 or U16 [Z, Y, X]    where the case has one
 //!                              brain_mask         U8 [Z, Y, X]           where the case has one
@@ -75,7 +76,7 @@ impl Cache {
         &self.manifest.cases
     }
 
-    /// The configuration, and the cases that could not be prepared.
+    /// The preparation, and the cases that could not be prepared.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }

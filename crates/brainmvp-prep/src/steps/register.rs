@@ -45,7 +45,7 @@ impl Step for Register {
         case.reference = Some(reference);
         let found = Found::search(case, reference, atlas.as_deref(), motion)?;
         found.apply(case)?;
-        let atlas = atlas.map(|atlas| json!({ "file": atlas.path, "space": atlas.standard }));
+        let atlas = atlas.map(|atlas| json!({ "file": atlas.file, "space": atlas.standard }));
         Ok(json!({ "reference": reference, "atlas": atlas, "images": found.facts() }))
     }
 }

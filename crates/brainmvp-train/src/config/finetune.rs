@@ -17,6 +17,7 @@ use super::{ModelConfig, ModelPreset, RunConfig, layers};
 use crate::checkpoint::CheckpointConfig;
 use crate::optimizer::OptimizerConfig;
 use crate::placement::PlacementRule;
+use crate::source::{CheckpointChoice, Source};
 use crate::trainer::{LogConfig, TrainConfig, ValidationConfig};
 use crate::{Error, Result};
 
@@ -68,6 +69,9 @@ pub struct InitConfig {
     /// The run or file of pre-trained weights and templates; left out for random weights and no templates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<PathBuf>,
+    /// Which checkpoint of a run: `"best"`, `"last"` or the number of a step; left out for the last of a pre-training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointChoice>,
     /// In what the cases may have been prepared in another way than those that the weights have learnt from.
     pub accept_differences: Vec<Aspect>,
     /// What becomes of the first layer, which saw one channel.
@@ -216,10 +220,14 @@ impl FinetuneConfig {
     /// The run or file of pre-trained weights that a TOML text and `key=value` settings name.
     ///
     /// # Errors
-    /// If the text is no TOML or a setting has no value.
-    pub fn source(text: &str, settings: &[String]) -> Result<Option<PathBuf>> {
-        let asked: Asked = layers::part(&layers::asked(text, settings)?)?;
-        Ok(asked.init.source)
+    /// If the text is no TOML, a setting has no value, or a checkpoint of nothing is asked for.
+    pub fn source(text: &str, settings: &[String]) -> Result<Option<Source>> {
+        let InitConfig { source, checkpoint, .. } =
+            layers::part::<Asked>(&layers::asked(text, settings)?)?.init;
+        match (source, checkpoint) {
+            (None, Some(_)) => Err(Error::Config("init.checkpoint needs init.source".to_owned())),
+            (source, checkpoint) => Ok(source.map(|path| Source { path, checkpoint })),
+        }
     }
 
     /// Reads a TOML text and then `key=value` settings over the defaults of the task and network that they name. A
@@ -250,7 +258,11 @@ impl FinetuneConfig {
         Ok(config)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether the whole makes sense.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names what does not.
+    pub(crate) fn check(&self) -> Result<()> {
         let common = Common {
             model: &self.model,
             patch: self.patch.size,

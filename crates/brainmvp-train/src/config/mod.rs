@@ -13,6 +13,7 @@ pub use finetune::{
     ClassWeights, DataConfig, FinetuneConfig, FrozenTemplatesConfig, InitConfig, TaskConfig, TaskKind,
     TaskPatchConfig,
 };
+pub(crate) use limits::patch_problem;
 pub use model::{ModelConfig, ModelPreset, PatchConfig};
 pub use pretrain::{OtherSpaces, PretrainConfig, PretrainDataConfig};
 

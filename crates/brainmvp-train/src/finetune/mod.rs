@@ -15,8 +15,8 @@ use std::sync::atomic::AtomicBool;
 
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{ClassificationNetwork, SegmentationNetwork};
-use brainmvp_nets::weights::{Skipped, Transferred, transfer};
-use brainmvp_prep::PrepConfig;
+use brainmvp_nets::weights::{Head, Skipped, Transferred, transfer};
+use brainmvp_prep::Preparation;
 use brainmvp_prep::cache::Cache;
 use brainmvp_ssl::downstream::{
     Classifying, ClassifyingPlan, CopyPlan, Inputs, Resized, Segmenting, SegmentingPlan,
@@ -28,11 +28,12 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use self::data::Data;
-use self::model::Facts;
 use self::placing::Placing;
 use self::validate::{ClassificationJudge, SegmentationJudge};
+use crate::about::{About, Downstream, Kind};
 use crate::config::{FinetuneConfig, TaskKind};
-use crate::placement::{Placer, TemplateSet};
+use crate::placement::{Placer, TemplateFrame, TemplateSet};
+use crate::preparation::{Prepared, refuse_differences};
 use crate::pretrained::Pretrained;
 use crate::run::{Existing, RunFolder, RunRequest};
 use crate::trainer::{Ended, Judge, Observer, Trainer, Validation};
@@ -56,14 +57,19 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     let text = request.text(stored.as_ref())?;
     // What a run that goes on began with is in its checkpoints.
     let pretrained = match FinetuneConfig::source(&text, &request.settings)? {
-        Some(path) if stored.is_none() => Some(Pretrained::open(&path)?),
+        Some(source) if stored.is_none() => Some(Pretrained::open(source)?),
         _ => None,
     };
-    let network = pretrained.as_ref().map(|pretrained| &pretrained.network);
+    let network = pretrained.as_ref().map(|pretrained| &pretrained.about.network);
     let mut config = FinetuneConfig::resolve(&text, &request.settings, network)?;
     let mut data = Data::new(&mut config, cases, &cache.manifest().label_schemes, observer)?;
     config.model.network = config.model.network.with_in_channels(config.task.modalities.len());
     stored.as_ref().map_or(Ok(()), |stored| request.refuse_change(&config, stored))?;
+    if let Some(pretrained) = &pretrained {
+        compare_preparations(pretrained, &cache.manifest().preparation, &data, &config, observer)?;
+    }
+    let device = device::device(&request.device)?;
+    device::set_precision(config.train.precision, &request.device)?;
     let templates = templates(&config, pretrained.as_ref(), stored.is_some().then_some(&request.out))?;
     let inputs = Inputs {
         channels: config.task.modalities.clone(),
@@ -77,22 +83,22 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
             return Ok(Ended::Stopped);
         }
     }
-    let device = device::device(&request.device)?;
-    device::set_precision(config.train.precision, &request.device)?;
     let folder = RunFolder::create(&request.out, request.existing)?;
     if request.existing == Existing::Resume && folder.checkpoints()?.is_empty() {
         observer.note("nothing to resume: starting anew");
     }
     folder.store_config(&config)?;
+    let preparation = cache.manifest().preparation.clone().store(folder.path())?;
     if let Some(templates) = &templates {
         stored_templates::save(templates, &folder.templates())?;
     }
     let start = Start {
         config: &config,
-        preparation: &cache.manifest().config,
+        preparation,
         data: &data,
         pretrained: pretrained.as_ref(),
         copies: CopyPlan { inputs, mixing: config.mixing, augmentation: config.augmentation },
+        templates,
         folder: &folder,
         device,
         stop,
@@ -102,6 +108,34 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         TaskKind::Segment => start.segment(),
         TaskKind::Classify => start.classify(),
     }
+}
+
+/// Refuses cases that were prepared in another way than those of the pre-training, unless the configuration accepts it.
+fn compare_preparations(
+    pretrained: &Pretrained,
+    preparation: &Preparation,
+    data: &Data,
+    config: &FinetuneConfig,
+    observer: &dyn Observer,
+) -> Result<()> {
+    let origin = &pretrained.origin;
+    let Some(of_pretrained) = &pretrained.about.preparation else {
+        observer.note(&format!("{origin} does not say how its cases were prepared: that is not compared"));
+        return Ok(());
+    };
+    let templates = pretrained.about.templates.as_ref();
+    let learnt_from = Prepared {
+        config: &of_pretrained.config,
+        frame: templates.and_then(|templates| templates.frame.as_ref()),
+    };
+    let all: Vec<_> = data.training.iter().chain(&data.validation).cloned().collect();
+    let frame = TemplateFrame::of(&all);
+    let cases = Prepared { config: &preparation.config, frame: frame.as_ref() };
+    let accepted = refuse_differences(origin, &learnt_from, &cases, &config.init.accept_differences)?;
+    for difference in accepted {
+        observer.note(&format!("accepted: pre-training and these cases differ in {difference}"));
+    }
+    Ok(())
 }
 
 /// The templates of the modalities that the network sees: those of a pre-training, or of the run that goes on.
@@ -121,10 +155,11 @@ fn templates(
 /// A run that is about to begin.
 struct Start<'a> {
     config: &'a FinetuneConfig,
-    preparation: &'a PrepConfig,
+    preparation: Preparation,
     data: &'a Data,
     pretrained: Option<&'a Pretrained>,
     copies: CopyPlan,
+    templates: Option<TemplateSet>,
     folder: &'a RunFolder,
     /// Without autodiff.
     device: Device,
@@ -185,19 +220,38 @@ impl Start<'_> {
     fn tell(&self, report: &Transferred, origin: &str) {
         let taken = report.loaded.len() + report.fitted.len();
         let total = taken + report.skipped.len();
-        self.observer.note(&format!("{taken} of {total} tensors are from {origin}; the others begin anew"));
+        self.observer.note(&format!("{taken} of {total} tensors are from {origin}; the others are new"));
         let odd = report.skipped.iter().find(|(_, why)| matches!(why, Skipped::Shape { .. }));
         if let Some((name, Skipped::Shape { expected, found })) = odd {
-            self.observer.warn(&format!("{name} begins anew: {found:?} there, {expected:?} here"));
+            self.observer.warn(&format!("{name} is new: its shape is {found:?} there and {expected:?} here"));
+        }
+    }
+
+    /// What the network says of itself.
+    fn about(&self) -> About {
+        let FinetuneConfig { task, patch, inference, templates, model, .. } = self.config;
+        let head = match task.kind {
+            TaskKind::Segment => Head::Segmentation { classes: task.regions.len() },
+            TaskKind::Classify => Head::Classification { classes: task.classes.len() },
+        };
+        let downstream = Downstream {
+            task: task.clone(),
+            patch: *patch,
+            inference: inference.clone(),
+            templates: *templates,
+        };
+        About {
+            kind: Kind::FineTuning(Box::new(downstream)),
+            network: model.network.clone(),
+            head,
+            preparation: Some(self.preparation.clone()),
+            templates: self.templates.as_ref().map(stored_templates::about),
+            data: Some(self.data.fingerprint()),
+            parent: self.pretrained.map(Pretrained::parent),
         }
     }
 
     fn train<O: Objective + 'static>(&self, objective: O, judge: &dyn Judge<O>) -> Result<Ended> {
-        let facts = Facts {
-            method: Facts::METHOD.to_owned(),
-            preparation: self.preparation.clone(),
-            data: self.data.fingerprint(),
-        };
         let trainer = Trainer {
             train: &self.config.train,
             optimizer: &self.config.optimizer,
@@ -209,7 +263,7 @@ impl Start<'_> {
             device: self.device.clone().autodiff(),
             stop: self.stop,
             observer: self.observer,
-            facts: serde_json::to_value(facts).map_err(|e| Error::Config(e.to_string()))?,
+            about: self.about(),
         };
         let validation = Validation { config: &self.config.validation, judge };
         trainer.run(objective, (!self.data.validation.is_empty()).then_some(&validation))

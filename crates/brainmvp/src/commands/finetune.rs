@@ -5,17 +5,19 @@ use std::path::PathBuf;
 use brainmvp_prep::Aspect;
 use brainmvp_train::finetune::finetune;
 use brainmvp_train::run::RunRequest;
+use brainmvp_train::source::CheckpointChoice;
 use brainmvp_volume::Modality;
 use clap::{Args, Subcommand};
 
 use super::pretrain::{Training, refuse_missing_cache};
 use crate::argument;
+use crate::failure::bad_input;
 use crate::ui::Ui;
 
 /// Fine-tune a network for segmentation or classification with few labels
 ///
-/// The network begins with what pre-training has learnt, or anew. Training cases are seen twice, with the templates of
-/// pre-training in the place of some modalities; cases may lack any modality. Validation cases judge the network by whole
+/// The network starts from a pre-trained encoder, or from random weights. Training cases are seen twice, with the templates of
+/// pre-training in the place of some modalities; cases may lack any modality. Validation cases judge the network on whole
 /// cases, and the best weights are kept. An interrupted run goes on exactly where its last checkpoint was.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -44,9 +46,12 @@ struct Options {
     /// Folder of prepared cases with labels or classes, made by `brainmvp preprocess`
     #[arg(long, value_name = "CACHE")]
     data: PathBuf,
-    /// What to begin with: a run of `brainmvp pretrain`, a file of weights, or none
+    /// What to start from: a run of `brainmvp pretrain`, a file of weights, or none
     #[arg(long, value_name = "RUN|FILE|none")]
     init: String,
+    /// Checkpoint of that run: best, last, or the number of a step [default: the last of a pre-training run]
+    #[arg(long, value_name = "best|last|STEP")]
+    checkpoint: Option<CheckpointChoice>,
     /// In what the cases may differ from those that the pre-training has learnt from: spacing, space, skull-stripping,
     /// bias-field, intensity, percentiles, landmarks; any other difference stops the run
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -92,7 +97,10 @@ impl Options {
         let mut settings = vec![format!("task.kind={kind}")];
         if self.init != "none" {
             settings.push(format!("init.source={}", toml_string(&self.init)));
+        } else if self.checkpoint.is_some() {
+            return Err(bad_input("--checkpoint: --init none has no checkpoints"));
         }
+        settings.extend(self.checkpoint.map(|choice| format!("init.checkpoint={choice}")));
         if !self.accept_differences.is_empty() {
             let names: Vec<String> = self.accept_differences.iter().map(|a| format!("'{a}'")).collect();
             settings.push(format!("init.accept_differences=[{}]", names.join(",")));

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use brainmvp_cohort::Cohort;
 use brainmvp_prep::cache::Manifest;
 use brainmvp_prep::{
-    CropKind, Intensity, Landmarks, Outcome, Pipeline, PrepConfig, PrepPreset, RegisterKind, RunOptions,
-    Shard, SkullStrip, StoredType, Summary, preprocess_shard,
+    ContentFile, CropKind, Intensity, Landmarks, Outcome, Pipeline, PrepConfig, PrepPreset, RegisterKind,
+    RunOptions, Shard, SkullStrip, StoredType, Summary, preprocess_shard,
 };
 use brainmvp_volume::Modality;
 use clap::Args;
@@ -112,7 +112,7 @@ impl Preprocess {
         // Wrong settings are told before anything else.
         Pipeline::new(&config)?;
         refuse_unknown_modalities(&cohort, &config)?;
-        if Manifest::load(&self.out).is_ok_and(|manifest| manifest.config != config) {
+        if Manifest::load(&self.out).is_ok_and(|manifest| manifest.preparation.config != config) {
             let out = self.out.display();
             ui.note(format!("note: {out} was made with other settings; every case is prepared anew"));
         }
@@ -157,7 +157,7 @@ impl Preprocess {
         Ok(PrepConfig {
             steps: if self.steps.is_empty() { preset.steps } else { self.steps.clone() },
             register: self.register.unwrap_or(register),
-            atlas: self.atlas.clone(),
+            atlas: self.atlas.as_deref().map(ContentFile::of).transpose()?,
             spacing_mm: self.spacing.unwrap_or(preset.spacing_mm),
             percentiles: self.percentiles.unwrap_or(preset.percentiles),
             skull_strip: self.skull_strip.unwrap_or(preset.skull_strip),

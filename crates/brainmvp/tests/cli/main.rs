@@ -13,6 +13,7 @@ mod mistakes;
 mod pipeline;
 mod predict;
 mod program;
+mod provenance;
 mod real_files;
 mod register;
 mod report;

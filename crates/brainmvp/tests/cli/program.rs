@@ -47,8 +47,13 @@ impl Place {
 
     /// Runs `brainmvp` with these arguments in the place.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_in("", arguments)
+    }
+
+    /// Runs `brainmvp` with these arguments in a folder of the place.
+    pub(crate) fn run_in(&self, folder: &str, arguments: &[&str]) -> Ended {
         let mut command = Command::cargo_bin("brainmvp").unwrap();
-        let output = command.current_dir(self.folder.path()).args(arguments).output().unwrap();
+        let output = command.current_dir(self.path(folder)).args(arguments).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let code = output.status.code().unwrap();
         Ended { code, stdout: text(output.stdout), stderr: text(output.stderr) }

@@ -11,6 +11,7 @@ use brainmvp_metrics::statistics::BootstrapConfig;
 use brainmvp_metrics::{
     Mask, MaskPair, Metric, Region, RegionScores, Score, Scores, SegmentationConfig, Summary,
 };
+use brainmvp_prep::Pipeline;
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
 use brainmvp_train::placement::Placer;
@@ -29,6 +30,7 @@ use crate::ui::Ui;
 /// What is scored, and how.
 pub(super) struct Subsets<'a> {
     pub(super) predictor: &'a Predictor,
+    pub(super) pipeline: &'a Pipeline,
     pub(super) config: &'a SegmentationConfig,
     pub(super) seed: u64,
 }
@@ -132,7 +134,7 @@ impl Subsets<'_> {
         let truth = file::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;
         let regions = pairs_of_regions(&model.config.task.regions, cohort, case);
         let scratch = tempfile::tempdir().map_err(|e| Failure::Run(e.into()))?;
-        let mut prepared = Prepared::new(case, &model.preparation, scratch.path())?;
+        let mut prepared = Prepared::new(case, self.pipeline, scratch.path())?;
         // Once for all sets, with all images.
         if let Some(placer) = placer.filter(|_| model.inputs.fills(&[])) {
             lay_templates(placer, &mut prepared.source, ui)?;
