@@ -36,7 +36,7 @@ impl Atlas {
 
     /// The name of the standard space, or of the file.
     pub fn name(&self) -> String {
-        self.standard.map_or_else(|| self.file.name(), StandardSpace::name).to_owned()
+        self.standard.map_or_else(|| self.file.name(), |space| space.name()).to_owned()
     }
 
     /// The space of the cases that are registered to it.

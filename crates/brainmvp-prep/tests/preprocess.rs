@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use brainmvp_cohort::{Case, CaseId, Cohort, DataSet};
 use brainmvp_prep::cache::{Cache, CaseEntry, PreparedCase};
 use brainmvp_prep::{
-    CropKind, Error, Outcome, PrepConfig, Progress, RunOptions, Shard, SkullStrip, Space, StoredType,
-    Summary, preprocess, preprocess_shard,
+    AtlasSpace, ContentFile, CropKind, Error, Outcome, PrepConfig, Progress, RegisterKind, RunOptions, Shard,
+    SkullStrip, Space, StoredType, Summary, preprocess, preprocess_shard,
 };
 use brainmvp_registration::StandardSpace;
 use brainmvp_volume::nifti::{self, WriteOptions};
@@ -351,9 +351,9 @@ fn the_space_of_a_case_is_recorded() {
         case.images.insert(Modality::T1, path);
         cohort.cases.push(case);
     }
-    let spaces = |out: &str, config: &PrepConfig| -> Vec<Space> {
+    let spaces = |cohort: &Cohort, out: &str, config: &PrepConfig| -> Vec<Space> {
         let out = dir.path().join(out);
-        run(&cohort, &out, config);
+        run(cohort, &out, config);
         let cache = Cache::open(&out).unwrap();
         let of_file = |entry: &CaseEntry| cache.open_case(entry).unwrap().metadata().space.clone();
         assert!(cache.cases().iter().all(|entry| entry.space == of_file(entry)));
@@ -361,5 +361,12 @@ fn the_space_of_a_case_is_recorded() {
     };
     let config = PrepConfig { spacing_mm: [6.0; 3], skull_strip: SkullStrip::None, ..PrepConfig::default() };
     let (native, standard) = (Space::Native, Space::Standard(StandardSpace::Mni152));
-    assert_eq!(spaces("as-they-are", &config), [native, standard]);
+    assert_eq!(spaces(&cohort, "as-they-are", &config), [native, standard]);
+    // A file that is on the grid of the atlas is in its space.
+    cohort.cases.truncate(1);
+    let atlas = ContentFile::of(&dir.path().join("moved.nii")).unwrap();
+    let hash = atlas.hash().to_owned();
+    let config = PrepConfig { register: RegisterKind::Rigid, atlas: Some(atlas), ..config };
+    let of_atlas = Space::Atlas(AtlasSpace { name: "moved.nii".to_owned(), hash, standard: None });
+    assert_eq!(spaces(&cohort, "on-the-atlas", &config), [of_atlas]);
 }

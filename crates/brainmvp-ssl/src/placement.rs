@@ -30,7 +30,11 @@ impl Placement {
         });
         // Further off there is nothing but 0 either way.
         let is_near = origin.iter().all(|voxels| voxels.abs() < 1e9);
-        if is_shift && is_near { Self::Shift(origin.map(|voxels| voxels as isize)) } else { Self::Affine(map) }
+        if is_shift && is_near {
+            Self::Shift(origin.map(|voxels| voxels as isize))
+        } else {
+            Self::Affine(map)
+        }
     }
 
     /// The placement of two grids in one world. `None` where the template's affine has no inverse.

@@ -10,8 +10,11 @@ use brainmvp_volume::Affine;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::State;
-use crate::config::{FinetuneConfig, FrozenTemplatesConfig, ModelConfig, TaskConfig, TaskPatchConfig, patch_problem};
+use crate::config::{
+    FinetuneConfig, FrozenTemplatesConfig, ModelConfig, TaskConfig, TaskPatchConfig, patch_problem,
+};
 use crate::placement::TemplateFrame;
+use crate::preparation::Prepared;
 
 /// A network's description.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -135,6 +138,12 @@ impl About {
             }
             Kind::FineTuning(downstream) => downstream.problem(&self.network),
         }
+    }
+
+    /// How the cases were prepared that it was trained on, if it is known.
+    pub(crate) fn prepared(&self) -> Option<Prepared<'_>> {
+        let frame = self.templates.as_ref().and_then(|templates| templates.frame.as_ref());
+        Some(Prepared { config: &self.preparation.as_ref()?.config, frame })
     }
 
     /// Whether both were trained on the same cases, prepared alike.

@@ -243,8 +243,7 @@ impl Trainer<'_> {
             let mut checkpoint = Checkpoint::open(&path)?;
             let before = checkpoint.state();
             if before.total_steps != state.total_steps || !before.about.has_same_data(&state.about) {
-                let reason = "the prepared cases have changed since this run began; start a new run";
-                return Err(Error::checkpoint(&path, reason));
+                return Err(Error::checkpoint(&path, changed(&before.about, &state.about)));
             }
             state = before.clone();
             objective = checkpoint.load_model(objective)?;
@@ -442,6 +441,17 @@ impl<O: Objective + 'static> Run<'_, O> {
         let mut handles = weights::handles(&self.objective).into_iter();
         handles.all(|named| (named.values * 0.0).sum().into_scalar::<f32>() == 0.0)
     }
+}
+
+/// Says that a run cannot go on with these cases, and in what their preparation differs.
+fn changed(before: &About, now: &About) -> String {
+    let differences = match (before.prepared(), now.prepared()) {
+        (Some(before), Some(now)) => before.differences(&now),
+        _ => Vec::new(),
+    };
+    let list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let list = if list.is_empty() { list } else { format!(" ({list})") };
+    format!("the prepared cases have changed since this run began{list}; start a new run")
 }
 
 /// Why a checkpoint is written.

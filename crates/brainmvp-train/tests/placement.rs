@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)] // that is how a test fails
 
 use std::path::Path;
-use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::{LazyLock, Mutex};
 
 use brainmvp_cohort::phantom::{PhantomConfig, draw_subject};
 use brainmvp_cohort::{Case, CaseId, Cohort, DataSet};
@@ -15,10 +15,14 @@ use brainmvp_ssl::{FrozenTemplates, Placement};
 use brainmvp_train::batches::{CaseSource, open_cases};
 use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::placement::{How, Placed, PlacementRule, Placer, TemplateFrame, TemplateSet};
-use brainmvp_train::trainer::Observer;
+use brainmvp_train::pretrain::pretrain;
+use brainmvp_train::pretrained::Pretrained;
+use brainmvp_train::run::{Existing, RunRequest};
+use brainmvp_train::trainer::{Ended, Observer};
 use brainmvp_volume::Modality::T1;
 use brainmvp_volume::nifti::{self, WriteOptions};
-use brainmvp_volume::{Grid, Volume};
+use brainmvp_volume::resample::{Interpolation, onto_grid};
+use brainmvp_volume::{Affine, Grid, Volume};
 use tempfile::TempDir;
 
 /// The T1 of some subjects at 4 mm, all of one pose but each with a brain of its own shape.
@@ -46,12 +50,20 @@ impl Observer for Silent {
 
 /// A cache of one case with this image, at a spacing.
 fn prepared(folder: &Path, image: &Volume, spacing_mm: f64) -> CaseSource {
+    cache(folder, &[("one", image)], spacing_mm).remove(0)
+}
+
+/// A cache of a case for each image, `folder/cache`.
+fn cache(folder: &Path, images: &[(&str, &Volume)], spacing_mm: f64) -> Vec<CaseSource> {
     std::fs::create_dir_all(folder).unwrap();
-    let path = folder.join("t1.nii.gz");
-    nifti::write(&path, image, WriteOptions::default()).unwrap();
-    let mut case = Case::new(CaseId::new("one").unwrap(), "one", "phantoms");
-    case.images.insert(T1, path);
-    let mut cohort = Cohort { name: "test".to_owned(), cases: vec![case], ..Cohort::default() };
+    let mut cohort = Cohort { name: "test".to_owned(), ..Cohort::default() };
+    for (name, image) in images {
+        let path = folder.join(format!("{name}_t1.nii.gz"));
+        nifti::write(&path, image, WriteOptions::default()).unwrap();
+        let mut case = Case::new(CaseId::new(*name).unwrap(), *name, "phantoms");
+        case.images.insert(T1, path);
+        cohort.cases.push(case);
+    }
     cohort.data_sets.insert("phantoms".to_owned(), DataSet::default());
     let config = PrepConfig {
         spacing_mm: [spacing_mm; 3],
@@ -62,7 +74,7 @@ fn prepared(folder: &Path, image: &Volume, spacing_mm: f64) -> CaseSource {
     let stop = AtomicBool::new(false);
     let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &stop };
     preprocess(&cohort, &folder.join("cache"), &config, &options, &|_| {}).unwrap();
-    open_cases(&folder.join("cache"), &Silent).unwrap().remove(0)
+    open_cases(&folder.join("cache"), &Silent).unwrap()
 }
 
 /// Templates whose T1 is the mean of the registered volumes of some cases of one grid.
@@ -232,4 +244,63 @@ fn what_cannot_be_registered_goes_without() {
     let case = prepared(&folder.path().join("noise"), &moved(&noise).0, 4.0);
     let placed = Placer::new(&set, PlacementRule::Auto, None).place(&case).unwrap();
     assert!(matches!(&placed, Placed::Nowhere(reason) if reason.contains("t1")), "{placed:?}");
+}
+
+/// Pre-trains for one step with one more setting; what it says.
+fn pretrained(data: &Path, out: &str, setting: &str) -> (brainmvp_train::Result<Ended>, String) {
+    let settings = ["model.preset=tiny", "patch.size=16", "train.batch_size=2", "train.max_steps=1", setting];
+    let request = RunRequest {
+        data: data.to_owned(),
+        out: data.with_file_name(out),
+        config: None,
+        settings: settings.map(str::to_owned).to_vec(),
+        existing: Existing::Refuse,
+        device: "cpu".into(),
+    };
+    let told = Told::default();
+    let ended = pretrain(&request, &AtomicBool::new(false), &told);
+    (ended, told.0.into_inner().unwrap().join("\n"))
+}
+
+#[test]
+fn pre_training_takes_no_cases_of_several_spaces() {
+    let folder = TempDir::new().unwrap();
+    let rows = [[-2.0, 0.0, 0.0, 90.0], [0.0, 2.0, 0.0, -126.0], [0.0, 0.0, 2.0, -72.0]];
+    let mni = Grid::new([91, 109, 91], Affine::from_rows(rows));
+    let standard = onto_grid(&SUBJECTS[2], &mni, Interpolation::Trilinear, 0.0);
+    cache(folder.path(), &[("a", &SUBJECTS[0]), ("b", &standard), ("c", &SUBJECTS[1])], 6.0);
+    let data = folder.path().join("cache");
+    let (ended, _) = pretrained(&data, "refused", "data.other_spaces=refuse");
+    let message = ended.unwrap_err().to_string();
+    for word in ["1 of 3 cases", "'b' (MNI152", "not a native space", "data.other_spaces"] {
+        assert!(message.contains(word), "{message}");
+    }
+    assert!(!folder.path().join("refused").exists());
+    let (ended, told) = pretrained(&data, "without", "data.other_spaces=leave_out");
+    assert_eq!(ended.unwrap(), Ended::Finished);
+    assert!(told.contains("case 'b' is left out: MNI152"), "{told}");
+    let frame = |run: &str| {
+        let pretrained = Pretrained::open(&folder.path().join(run)).unwrap();
+        pretrained.templates.unwrap().frame.unwrap()
+    };
+    assert_eq!(frame("without").space, Some(Space::Native));
+    let (ended, _) = pretrained(&data, "with", "data.other_spaces=accept");
+    assert_eq!(ended.unwrap(), Ended::Finished);
+    assert_eq!(frame("with").space, None);
+}
+
+/// What a run says.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Observer for Told {
+    fn step(&self, _: &StepMetrics, _: u64) {}
+
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+
+    fn warn(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
 }

@@ -139,8 +139,8 @@ fn fine_tuning_starts_from_the_end_of_a_pre_training() {
     assert!(differ > 10, "{differ} tensors tell the last step from the best");
 
     // The templates too, and they are those that are shown.
-    let last = Pretrained::open(choose(CheckpointChoice::Step(6))).unwrap().templates.unwrap();
-    let best = Pretrained::open(choose(CheckpointChoice::Best)).unwrap().templates.unwrap();
+    let last = Pretrained::open(choose(CheckpointChoice::Step(6))).unwrap().templates.unwrap().frozen;
+    let best = Pretrained::open(choose(CheckpointChoice::Best)).unwrap().templates.unwrap().frozen;
     let used = Model::open(&out, &Device::flex()).unwrap().inputs.templates.unwrap();
     let shown = RunTemplates::load(&run()).unwrap();
     assert_eq!(used, last.only(&[Modality::Flair]));

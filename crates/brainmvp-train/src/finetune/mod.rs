@@ -119,14 +119,9 @@ fn compare_preparations(
     observer: &dyn Observer,
 ) -> Result<()> {
     let origin = &pretrained.origin;
-    let Some(of_pretrained) = &pretrained.about.preparation else {
+    let Some(learnt_from) = pretrained.about.prepared() else {
         observer.note(&format!("{origin} does not say how its cases were prepared: that is not compared"));
         return Ok(());
-    };
-    let templates = pretrained.about.templates.as_ref();
-    let learnt_from = Prepared {
-        config: &of_pretrained.config,
-        frame: templates.and_then(|templates| templates.frame.as_ref()),
     };
     let all: Vec<_> = data.training.iter().chain(&data.validation).cloned().collect();
     let frame = TemplateFrame::of(&all);

@@ -66,6 +66,7 @@ mod tests {
     use brainmvp_volume::{Affine, Grid};
 
     use super::*;
+    use crate::placement::TemplateFrame;
 
     #[test]
     fn what_is_stored_is_read_back() {

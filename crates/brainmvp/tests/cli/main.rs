@@ -11,6 +11,7 @@ mod formats;
 mod handmade;
 mod mistakes;
 mod pipeline;
+mod placement;
 mod predict;
 mod program;
 mod provenance;
