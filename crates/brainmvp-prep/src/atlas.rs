@@ -1,22 +1,20 @@
 //! The image that cases are registered to.
 
-use std::path::{Path, PathBuf};
-
 use brainmvp_registration::{Pyramid, StandardSpace};
 use brainmvp_volume::orientation::Reorientation;
 use brainmvp_volume::{Grid, file};
 
-use crate::{Error, Result};
+use crate::{AtlasSpace, ContentFile, Error, Result, Space};
 
 /// An atlas: a space, the grid that cases get, and an image to register to.
 #[derive(Debug, Clone)]
 pub struct Atlas {
     /// The file.
-    pub path: PathBuf,
+    pub file: ContentFile,
     /// The grid, with axes turned to RAS+.
     pub grid: Grid,
     /// The standard space that the grid is known to be of.
-    pub space: Option<StandardSpace>,
+    pub standard: Option<StandardSpace>,
     /// The image, ready for registration.
     pub pyramid: Pyramid,
 }
@@ -25,18 +23,25 @@ impl Atlas {
     /// Reads an atlas from a file.
     ///
     /// # Errors
-    /// [`Error::Volume`] where the file cannot be read, [`Error::Config`] where its image cannot be registered to.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// [`Error::FileNeeded`] and [`Error::FileChanged`] where the file is not there or is another one, [`Error::Volume`]
+    /// where it cannot be read, [`Error::Config`] where its image cannot be registered to.
+    pub fn read(from: &ContentFile) -> Result<Self> {
+        let path = from.path()?;
         let image = file::read(path)?;
         let pyramid =
             Pyramid::new(&image).map_err(|e| Error::config(format!("atlas = {}: {e}", path.display())))?;
         let grid = Reorientation::to_ras(&image.grid().affine).grid(image.grid());
-        Ok(Self { path: path.to_owned(), grid, space: StandardSpace::of(&grid), pyramid })
+        Ok(Self { file: from.clone(), grid, standard: StandardSpace::of(&grid), pyramid })
     }
 
     /// The name of the standard space, or of the file.
     pub fn name(&self) -> String {
-        let file = || self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        self.space.map_or_else(file, |space| space.name().to_owned())
+        self.standard.map_or_else(|| self.file.name(), |space| space.name()).to_owned()
+    }
+
+    /// The space of the cases that are registered to it.
+    pub fn space(&self) -> Space {
+        let hash = self.file.hash().to_owned();
+        Space::Atlas(AtlasSpace { name: self.name(), hash, standard: self.standard })
     }
 }

@@ -1,10 +1,8 @@
 //! What the preparation does, as a file says it.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Landmarks, Result};
+use crate::{ContentFile, Error, Landmarks, Result};
 
 /// How a cohort is prepared. Two caches made with equal configurations from equal files are equal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,7 +14,7 @@ pub struct PrepConfig {
     pub register: RegisterKind,
     /// The image whose space and grid cases are brought to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub atlas: Option<PathBuf>,
+    pub atlas: Option<ContentFile>,
     /// Voxel size along x, y and z.
     pub spacing_mm: [f64; 3],
     /// The percentiles, 0 to 100, that become 0 and 1; values beyond are clipped.
@@ -154,10 +152,10 @@ impl PrepConfig {
             return Err(Error::config(format!("spacing_mm = {:?}: give 0.05 to 50 mm", self.spacing_mm)));
         }
         match (self.register, &self.atlas) {
-            (RegisterKind::None, Some(path)) => {
-                let path = path.display();
+            (RegisterKind::None, Some(atlas)) => {
+                let name = atlas.name();
                 return Err(Error::config(format!(
-                    "atlas = {path}: choose register = rigid or affine with it"
+                    "atlas = {name}: choose register = rigid or affine with it"
                 )));
             }
             (RegisterKind::Affine, None) => {

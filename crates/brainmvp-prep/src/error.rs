@@ -47,6 +47,26 @@ pub enum Error {
         /// What was asked, and what there is.
         reason: String,
     },
+    /// A file that a preparation needs, and that is not where it should be.
+    #[error("the atlas '{name}' (BLAKE3 {hash}) is needed to prepare cases, and is not there")]
+    FileNeeded {
+        /// What it was called.
+        name: String,
+        /// BLAKE3 of its content, hex.
+        hash: String,
+    },
+    /// Another file in the place of one that a preparation needs.
+    #[error("{path}: is not the atlas '{name}' that cases were prepared with: BLAKE3 {found}, not {expected}", path = .path.display())]
+    FileChanged {
+        /// The file.
+        path: PathBuf,
+        /// What the right one was called.
+        name: String,
+        /// BLAKE3 of the right one, hex.
+        expected: String,
+        /// BLAKE3 of this one, hex.
+        found: String,
+    },
     /// A step of the pipeline cannot treat this case.
     #[error("step '{step}': {reason}")]
     Step {

@@ -1,8 +1,5 @@
 //! The files of a case: their hash, the memory they need, their volumes.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-
 use brainmvp_cohort::Case;
 use brainmvp_cohort::check::misplaced;
 use brainmvp_volume::resample::grid_at_spacing;
@@ -11,7 +8,8 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use crate::cache::{CaseFacts, GridRecord, StepRecord};
-use crate::{CaseVolumes, Error, Pipeline, PrepConfig, Result};
+use crate::files::{hash_file, parts};
+use crate::{CaseVolumes, ContentFile, Error, Pipeline, PrepConfig, Result};
 
 /// BLAKE3, hex, of all that decides what a case becomes: the bytes of its files, what the cohort says of it, the
 /// configuration and the version of the pipeline.
@@ -26,42 +24,19 @@ pub(crate) fn content_hash(case: &Case, config: &PrepConfig) -> Result<String> {
     let files = files.collect::<Result<Vec<_>>>()?;
     let all = json!({
         "pipeline": Pipeline::VERSION,
-        "config": config,
+        "config": PrepConfig { atlas: None, ..config.clone() },
         "case": CaseFacts::from(case),
         "files": files,
-        "atlas": config.atlas.as_deref().map(hash_file).transpose()?.map(|hash| hash.to_hex().to_string()),
+        "atlas": config.atlas.as_ref().map(ContentFile::hash),
     });
     Ok(blake3::hash(all.to_string().as_bytes()).to_hex().to_string())
-}
-
-/// The hash of a file; of a header and voxel pair, of both files.
-fn hash_file(path: &Path) -> Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    for path in parts(path) {
-        let file = File::open(&path).and_then(|file| hasher.update_reader(file).map(|_| ()));
-        file.map_err(|source| Error::io(&path, source))?;
-    }
-    Ok(hasher.finalize())
-}
-
-/// The file itself, or every file of its `.hdr` and `.img` pair.
-fn parts(path: &Path) -> Vec<PathBuf> {
-    const ENDINGS: [&str; 8] = [".hdr", ".img", ".hdr.gz", ".img.gz", ".HDR", ".IMG", ".HDR.GZ", ".IMG.GZ"];
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)) {
-        None => vec![path.to_owned()],
-        Some(stem) => {
-            let all = ENDINGS.iter().map(|ending| path.with_file_name(format!("{stem}{ending}")));
-            all.filter(|part| part.is_file()).collect()
-        }
-    }
 }
 
 /// An upper estimate of the memory that preparing a case takes, from the headers of its files.
 ///
 /// While files are read: each unpacked, as `f32` and reoriented. While they are resampled: each `f32` before and
 /// after, and an intermediate. While they are written: each `f32`, encoded, and in the bytes of the file.
-pub(crate) fn estimate_bytes(case: &Case, config: &PrepConfig) -> Result<u64> {
+pub(crate) fn estimate_bytes(case: &Case, pipeline: &Pipeline) -> Result<u64> {
     const VOXEL_BYTES: u64 = size_of::<f32>() as u64;
     let mut headers = Vec::new();
     for (_, path) in case.files() {
@@ -70,9 +45,9 @@ pub(crate) fn estimate_bytes(case: &Case, config: &PrepConfig) -> Result<u64> {
         headers.push((file::read_header(path)?, packed_bytes));
     }
     let voxels = |shape: [usize; 3]| shape.iter().fold(1_u64, |n, &s| n.saturating_mul(s as u64));
-    let atlas = config.atlas.as_deref().map(file::read_header).transpose()?;
-    let grids = headers.iter().map(|(header, _)| header.grid).chain(atlas.map(|header| header.grid));
-    let target = grids.map(|grid| voxels(grid_at_spacing(&grid, config.spacing_mm).shape)).max();
+    let atlas = pipeline.atlas().map(|atlas| atlas.grid);
+    let grids = headers.iter().map(|(header, _)| header.grid).chain(atlas);
+    let target = grids.map(|grid| voxels(grid_at_spacing(&grid, pipeline.config().spacing_mm).shape)).max();
     let target = target.unwrap_or(0).saturating_mul(VOXEL_BYTES);
     let (mut reading, mut resampling, mut writing) = (0_u64, 0_u64, 0_u64);
     for (header, packed_bytes) in &headers {

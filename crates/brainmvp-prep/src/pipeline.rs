@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::cache::StepRecord;
 use crate::steps::{Step, registry};
-use crate::{Atlas, Error, PrepConfig, Result};
+use crate::{Atlas, Error, PrepConfig, Result, Space};
 
 /// The volumes of a case on their way through the pipeline.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct CaseVolumes {
     pub reference: Option<Modality>,
     /// What the case is registered to; the pipeline's own.
     pub atlas: Option<Arc<Atlas>>,
+    /// The space that the case was brought to; `None` while it stands where its files say.
+    pub space: Option<Space>,
     /// The grid that all volumes are brought to, where it is not that of the reference image.
     pub target: Option<Grid>,
     /// The grid before the crop, once there is one.
@@ -52,6 +54,7 @@ impl CaseVolumes {
             brain_mask,
             reference: None,
             atlas: None,
+            space: None,
             target: None,
             uncropped: None,
             crop_offset: [0; 3],
@@ -133,8 +136,18 @@ impl Pipeline {
             }
             steps.push(*step);
         }
-        let atlas = config.atlas.as_deref().map(Atlas::read).transpose()?.map(Arc::new);
+        let atlas = config.atlas.as_ref().map(Atlas::read).transpose()?.map(Arc::new);
         Ok(Self { steps, config: config.clone(), atlas })
+    }
+
+    /// What it carries out.
+    pub fn config(&self) -> &PrepConfig {
+        &self.config
+    }
+
+    /// What cases are registered to.
+    pub fn atlas(&self) -> Option<&Atlas> {
+        self.atlas.as_deref()
     }
 
     /// Runs every step on a case and returns what each did. Afterwards all volumes share one grid.

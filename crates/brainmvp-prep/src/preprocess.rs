@@ -8,12 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use brainmvp_cohort::{Case, CaseId, Cohort};
+use brainmvp_registration::StandardSpace;
+use brainmvp_volume::Grid;
 
 use crate::cache::{
     CASE_VERSION, CaseContents, CaseEntry, CaseFacts, CaseMetadata, GridRecord, Manifest, QuarantinedCase,
     write_case,
 };
-use crate::{Error, MemoryGate, Pipeline, PrepConfig, Result, Shard, input};
+use crate::{Error, MemoryGate, Pipeline, PrepConfig, Preparation, Result, Shard, Space, input};
 
 /// How a run behaves; what it makes is said by [`PrepConfig`] alone.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +116,8 @@ pub fn preprocess_shard(
     let started = Instant::now();
     let pipeline = Pipeline::new(config)?;
     std::fs::create_dir_all(out).map_err(|source| Error::io(out, source))?;
-    let mut manifest = previous(out, config, options.force)?;
+    let preparation = Preparation::of(config.clone()).store(out)?;
+    let mut manifest = previous(out, &preparation, options.force)?;
     let cases: Vec<&Case> = shard.of(&cohort.cases).collect();
     let ours: HashSet<&CaseId> = cases.iter().map(|case| &case.id).collect();
     manifest.cases.retain(|entry| ours.contains(&entry.case.id));
@@ -172,12 +175,15 @@ pub fn prepare_case(case: &Case, pipeline: &Pipeline, content_hash: String) -> R
     let grid = volumes.common_grid("end of the pipeline")?;
     let reference = volumes.reference_modality();
     let original = grids.iter().find(|(modality, _)| Some(*modality) == reference);
+    let original = original.map_or(GridRecord::from(&grid), |(_, grid)| *grid);
+    let of_files = || StandardSpace::of(&Grid::from(&original)).map_or(Space::Native, Space::Standard);
     let metadata = CaseMetadata {
         version: CASE_VERSION,
         case: CaseFacts::from(case),
         grid: GridRecord::from(&grid),
         uncropped: GridRecord::from(&volumes.uncropped.unwrap_or(grid)),
-        original: original.map_or(GridRecord::from(&grid), |(_, grid)| *grid),
+        original,
+        space: volumes.space.clone().unwrap_or_else(of_files),
         crop_offset: volumes.crop_offset,
         provenance,
         content_hash,
@@ -191,9 +197,9 @@ pub fn prepare_case(case: &Case, pipeline: &Pipeline, content_hash: String) -> R
 }
 
 /// The manifest that a run goes on with: that of the folder where it was made in the same way.
-fn previous(out: &Path, config: &PrepConfig, force: bool) -> Result<Manifest> {
+fn previous(out: &Path, preparation: &Preparation, force: bool) -> Result<Manifest> {
     match Manifest::load(out) {
-        Ok(manifest) if manifest.config == *config => Ok(manifest),
+        Ok(manifest) if manifest.preparation == *preparation => Ok(manifest),
         Err(Error::Cache { path, reason }) if !force => {
             let reason = format!("{reason}. To replace it, use force or another folder");
             Err(Error::Request { path, reason })
@@ -201,7 +207,7 @@ fn previous(out: &Path, config: &PrepConfig, force: bool) -> Result<Manifest> {
         Err(Error::Io { path, source }) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::Io { path, source })
         }
-        _ => Ok(Manifest::new(config.clone())),
+        _ => Ok(Manifest::new(preparation.config.clone())),
     }
 }
 
@@ -220,7 +226,7 @@ impl Others<'_> {
         let path = out.join("manifest.lock");
         let lock = File::create(&path).map_err(|source| Error::io(&path, source))?;
         lock.lock().map_err(|source| Error::io(&path, source))?;
-        let mut merged = previous(out, &ours.config, false)?;
+        let mut merged = previous(out, &ours.preparation, false)?;
         merged.cases.retain(|entry| self.ids.contains(&entry.case.id));
         merged.quarantined.retain(|case| self.ids.contains(&case.id));
         merged.label_schemes.clone_from(&ours.label_schemes);
@@ -285,7 +291,7 @@ impl Run<'_> {
         if !self.options.force && self.is_intact(case, &hash) {
             return Ok(None);
         }
-        let bytes = input::estimate_bytes(case, self.config).map_err(Failure::Case)?;
+        let bytes = input::estimate_bytes(case, &self.pipeline).map_err(Failure::Case)?;
         let _permit = self.gate.acquire(bytes);
         self.pool.install(|| {
             let contents = prepare_case(case, &self.pipeline, hash).map_err(Failure::Case)?;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer};
 
 use crate::{
-    CropKind, Intensity, Landmarks, PrepConfig, PrepPreset, RegisterKind, Result, SkullStrip, StoredType,
+    ContentFile, CropKind, Intensity, Landmarks, PrepConfig, PrepPreset, RegisterKind, Result, SkullStrip,
+    StoredType,
 };
 
 /// What a file or a command line asks for; what it leaves out is as the preset has it.
@@ -61,7 +62,7 @@ impl PrepSettings {
     /// The whole configuration.
     ///
     /// # Errors
-    /// If the file of the landmarks cannot be read, or as [`PrepConfig::validate`].
+    /// If the file of the atlas or of the landmarks cannot be read, or as [`PrepConfig::validate`].
     pub fn config(self) -> Result<PrepConfig> {
         let preset = PrepConfig::preset(self.preset.unwrap_or(PrepPreset::Paper));
         let landmarks = self.landmarks.as_deref().map(Landmarks::load).transpose()?;
@@ -70,7 +71,7 @@ impl PrepSettings {
         let config = PrepConfig {
             steps: self.steps.unwrap_or(preset.steps),
             register: self.register.unwrap_or(register),
-            atlas: self.atlas,
+            atlas: self.atlas.as_deref().map(ContentFile::of).transpose()?,
             spacing_mm: self.spacing_mm.unwrap_or(preset.spacing_mm),
             percentiles: self.percentiles.unwrap_or(preset.percentiles),
             skull_strip: self.skull_strip.unwrap_or(preset.skull_strip),

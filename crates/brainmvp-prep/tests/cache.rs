@@ -9,7 +9,8 @@ use brainmvp_prep::cache::{
     CASE_VERSION, Cache, CaseContents, CaseEntry, CaseFacts, CaseMetadata, GridRecord, Manifest,
     PreparedCase, QuarantinedCase, write_case,
 };
-use brainmvp_prep::{Error, PrepConfig, StoredType};
+use brainmvp_prep::{Error, PrepConfig, Space, StoredType};
+use brainmvp_registration::StandardSpace;
 use brainmvp_volume::{Affine, Grid, Modality, Volume};
 use half::f16;
 use proptest::prelude::*;
@@ -37,6 +38,7 @@ fn contents(shape: [usize; 3], largest_label: u16) -> CaseContents {
         grid: record,
         uncropped: record,
         original: record,
+        space: Space::Standard(StandardSpace::Sri24),
         crop_offset: [0; 3],
         provenance: Vec::new(),
         content_hash: "abc".to_owned(),
@@ -171,7 +173,7 @@ fn a_manifest_of_another_version_is_refused() {
     assert_eq!(Cache::open(dir.path()).unwrap().manifest(), &manifest);
     manifest.version += 1;
     manifest.save(dir.path()).unwrap();
-    assert!(Cache::open(dir.path()).unwrap_err().to_string().contains("version 2"));
+    assert!(Cache::open(dir.path()).unwrap_err().to_string().contains("version 3"));
     std::fs::write(dir.path().join("manifest.json"), "{").unwrap();
     assert!(matches!(Cache::open(dir.path()), Err(Error::Cache { .. })));
 }

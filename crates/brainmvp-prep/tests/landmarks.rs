@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_cohort::{Cohort, Split};
 use brainmvp_prep::cache::Cache;
-use brainmvp_prep::{CropKind, Intensity, Landmarks, PrepConfig, RunOptions, preprocess};
+use brainmvp_prep::{CropKind, Intensity, Landmarks, PrepConfig, Preparation, RunOptions, preprocess};
 use brainmvp_volume::Modality::{self, Flair, T1};
 use brainmvp_volume::nifti;
 
@@ -119,12 +119,20 @@ fn what_cannot_be_learnt_from_is_said() {
     let config = PrepConfig {
         intensity: Intensity::Nyul,
         landmarks: Some(learnt.landmarks),
-        ..scores.manifest().config.clone()
+        ..scores.manifest().preparation.config.clone()
     };
     let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &AtomicBool::new(false) };
     let summary = preprocess(&cohort, &folder.path().join("nyul"), &config, &options, &|_| {}).unwrap();
     assert_eq!((summary.prepared, summary.quarantined.len()), (CASES - 3, 3));
     assert!(summary.quarantined[0].reason.contains("flair: there are no landmarks"), "{summary:?}");
+
+    // They are recorded whole, so that new cases need no other file.
+    let recorded = serde_json::to_string(&Preparation::of(config.clone())).unwrap();
+    let recorded: Preparation = serde_json::from_str(&recorded).unwrap();
+    assert_eq!(
+        (recorded.config.landmarks.as_ref(), recorded.files().count()),
+        (config.landmarks.as_ref(), 0)
+    );
 
     let missing = PrepConfig { intensity: Intensity::Nyul, ..PrepConfig::default() };
     assert!(missing.validate().unwrap_err().to_string().contains("needs landmarks"));

@@ -8,11 +8,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use brainmvp_cohort::{Case, CaseId, Cohort, DataSet};
-use brainmvp_prep::cache::{Cache, PreparedCase};
+use brainmvp_prep::cache::{Cache, CaseEntry, PreparedCase};
 use brainmvp_prep::{
-    CropKind, Error, Outcome, PrepConfig, Progress, RunOptions, Shard, StoredType, Summary, preprocess,
-    preprocess_shard,
+    AtlasSpace, ContentFile, CropKind, Error, Outcome, PrepConfig, Progress, RegisterKind, RunOptions, Shard,
+    SkullStrip, Space, StoredType, Summary, preprocess, preprocess_shard,
 };
+use brainmvp_registration::StandardSpace;
 use brainmvp_volume::nifti::{self, WriteOptions};
 use brainmvp_volume::{Affine, Grid, Modality, Volume};
 
@@ -78,7 +79,7 @@ fn a_case_keeps_its_facts() {
     assert_eq!((summary.prepared, summary.skipped, summary.quarantined.len()), (2, 0, 0));
 
     let cache = Cache::open(&out).unwrap();
-    assert_eq!(cache.manifest().config, config);
+    assert_eq!(cache.manifest().preparation.config, config);
     let entry = &cache.cases()[1];
     let case = cache.open_case(entry).unwrap();
     let facts = case.metadata();
@@ -334,4 +335,38 @@ fn a_configuration_is_a_file_without_surprises() {
     assert_eq!(serde_json::from_str::<PrepConfig>(&text).unwrap(), PrepConfig::default());
     assert_eq!(serde_json::from_str::<PrepConfig>("{}").unwrap(), PrepConfig::default());
     assert!(serde_json::from_str::<PrepConfig>("{\"spacing\": 1}").is_err());
+}
+
+#[test]
+fn the_space_of_a_case_is_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    // FSL's grid of MNI152 at 2 mm, and the same turned out of its place.
+    let rows = |x_mm| [[-2.0, 0.0, 0.0, x_mm], [0.0, 2.0, 0.0, -126.0], [0.0, 0.0, 2.0, -72.0]];
+    let mut cohort = Cohort { name: "test".to_owned(), ..Cohort::default() };
+    cohort.data_sets.insert("balls".to_owned(), DataSet::default());
+    for (name, x_mm) in [("moved", 70.0), ("standard", 90.0)] {
+        let path = dir.path().join(format!("{name}.nii"));
+        save(&path, &ball([91, 109, 91], Affine::from_rows(rows(x_mm)), 1.0));
+        let mut case = Case::new(CaseId::new(name).unwrap(), name, "balls");
+        case.images.insert(Modality::T1, path);
+        cohort.cases.push(case);
+    }
+    let spaces = |cohort: &Cohort, out: &str, config: &PrepConfig| -> Vec<Space> {
+        let out = dir.path().join(out);
+        run(cohort, &out, config);
+        let cache = Cache::open(&out).unwrap();
+        let of_file = |entry: &CaseEntry| cache.open_case(entry).unwrap().metadata().space.clone();
+        assert!(cache.cases().iter().all(|entry| entry.space == of_file(entry)));
+        cache.cases().iter().map(|entry| entry.space.clone()).collect()
+    };
+    let config = PrepConfig { spacing_mm: [6.0; 3], skull_strip: SkullStrip::None, ..PrepConfig::default() };
+    let (native, standard) = (Space::Native, Space::Standard(StandardSpace::Mni152));
+    assert_eq!(spaces(&cohort, "as-they-are", &config), [native, standard]);
+    // A file that is on the grid of the atlas is in its space.
+    cohort.cases.truncate(1);
+    let atlas = ContentFile::of(&dir.path().join("moved.nii")).unwrap();
+    let hash = atlas.hash().to_owned();
+    let config = PrepConfig { register: RegisterKind::Rigid, atlas: Some(atlas), ..config };
+    let of_atlas = Space::Atlas(AtlasSpace { name: "moved.nii".to_owned(), hash, standard: None });
+    assert_eq!(spaces(&cohort, "on-the-atlas", &config), [of_atlas]);
 }

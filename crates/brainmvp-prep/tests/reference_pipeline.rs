@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use brainmvp_prep::{CaseVolumes, Pipeline, PrepConfig, RegisterKind};
+use brainmvp_prep::{CaseVolumes, ContentFile, Pipeline, PrepConfig, RegisterKind};
 use brainmvp_registration::Transform;
 use brainmvp_volume::Modality::{Flair, T1, T1c, T2};
 use brainmvp_volume::resample::{Interpolation, onto_grid};
@@ -83,7 +83,7 @@ fn a_raw_case_beside_another_pipeline() {
     let pipeline = Pipeline::new(&PrepConfig {
         steps: steps.map(str::to_owned).to_vec(),
         register: RegisterKind::Rigid,
-        atlas: Some(data.join("templates/sri24_t1_1mm_skull_stripped.nii.gz")),
+        atlas: Some(ContentFile::of(&data.join("templates/sri24_t1_1mm_skull_stripped.nii.gz")).unwrap()),
         ..PrepConfig::default()
     });
     let mut case = CaseVolumes::new(raw.clone(), None, None);

@@ -178,11 +178,12 @@ fn subjects(sources: Sources<'_>) -> Vec<Subject<'_>> {
 
 /// The brain of the atlas, or its head if no brain is found in it; `None` without an atlas.
 fn atlas_outline(cache: &Cache) -> std::result::Result<Option<Volume<u8>>, String> {
-    let config = &cache.manifest().config;
-    let Some(path) = config.atlas.as_ref().filter(|_| config.register != RegisterKind::None) else {
+    let config = &cache.manifest().preparation.config;
+    let Some(atlas) = config.atlas.as_ref().filter(|_| config.register != RegisterKind::None) else {
         return Ok(None);
     };
-    let image = file::read(path).map_err(|error| format!("the atlas is not outlined: {error}"))?;
+    let image = atlas.path().and_then(|path| Ok(file::read(path)?));
+    let image = image.map_err(|error| format!("the atlas is not outlined: {error}"))?;
     if !is_stripped(&image)
         && let Ok(found) = find_brain(&[&image], &BrainPrior::built_in())
     {

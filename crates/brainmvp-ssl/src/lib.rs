@@ -12,6 +12,8 @@ pub mod losses;
 pub mod masking;
 pub mod objectives;
 pub mod patch;
+mod placement;
 pub mod templates;
 
 pub use frozen::FrozenTemplates;
+pub use placement::Placement;

@@ -3,6 +3,8 @@
 use brainmvp_volume::Modality;
 use rand::{Rng, RngExt};
 
+use crate::Placement;
+
 /// A prepared case as an objective sees it: some co-registered modalities on one grid, with intensities in `[0, 1]`.
 ///
 /// Indices and sizes are `[x, y, z]`; voxels come with x fastest, which is a tensor `[Z, Y, X]`.
@@ -22,6 +24,9 @@ pub trait PatchSource {
     fn registered_shape(&self) -> [usize; 3];
     /// Where the cropped case starts in the registered volume.
     fn crop_offset(&self) -> [usize; 3];
+    /// Where its voxels lie among those of the frozen templates; `None` where the templates have no place on this case,
+    /// and nothing of it is replaced by them.
+    fn placement(&self) -> Option<Placement>;
     /// What there is, at least one, in canonical order.
     fn modalities(&self) -> &[Modality];
     /// The voxels of a box that starts at `start` (possibly outside); 0 where there is no volume.

@@ -105,8 +105,9 @@ impl Templates {
     }
 }
 
-/// Where a patch starts in the template. The centres of the registered volume and of the template are one point;
-/// a symmetric crop shares it, any other crop is followed by its offset.
+/// Where a patch starts in the learnable template. The centres of the registered volume and of the template are one
+/// point; a symmetric crop shares it, any other crop is followed by its offset. Spacing and space are not looked at: all
+/// cases of a pre-training must have the same. Downstream, a [`Placement`](crate::Placement) says where templates lie.
 pub fn template_start<S: PatchSource>(case: &S, patch: [isize; 3], template: [usize; 3]) -> [isize; 3] {
     let (registered, crop) = (case.registered_shape(), case.crop_offset());
     std::array::from_fn(|axis| {
@@ -224,6 +225,10 @@ mod tests {
 
         fn crop_offset(&self) -> [usize; 3] {
             std::array::from_fn(|axis| (self.registered[axis] - self.cropped[axis]) / 2)
+        }
+
+        fn placement(&self) -> Option<crate::Placement> {
+            None
         }
 
         fn modalities(&self) -> &[Modality] {

@@ -5,12 +5,12 @@ use std::convert::Infallible;
 
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork, UniFormerConfig};
-use brainmvp_ssl::FrozenTemplates;
 use brainmvp_ssl::downstream::{
     AugmentationConfig, CopyPlan, Inputs, Missing, MixingConfig, Segmenting, SegmentingPlan, SegmentingSample,
 };
 use brainmvp_ssl::objectives::Objective as _;
 use brainmvp_ssl::patch::PatchSource;
+use brainmvp_ssl::{FrozenTemplates, Placement};
 use brainmvp_volume::Modality;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Tensor};
@@ -112,6 +112,10 @@ impl PatchSource for NoiseCase {
 
     fn crop_offset(&self) -> [usize; 3] {
         [0; 3]
+    }
+
+    fn placement(&self) -> Option<Placement> {
+        Some(Placement::Shift([0; 3]))
     }
 
     fn modalities(&self) -> &[Modality] {

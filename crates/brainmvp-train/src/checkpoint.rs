@@ -1,7 +1,7 @@
 //! The state of a run in one safetensors file: weights, buffers, templates, moments, and the step.
 //!
 //! Names are `model.<parameter>`, `moment1.<parameter>`, `moment2.<parameter>`, all fp32. The rest is JSON under the
-//! metadata key `brainmvp`.
+//! metadata key `brainmvp`: the [`State`], which says by its [`About`] what the network is.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +12,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
+use crate::about::{About, Description};
 use crate::optimizer::{Moments, NamedAdamW};
 use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
@@ -35,8 +36,6 @@ impl Default for CheckpointConfig {
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// Version of this format.
-    pub version: u32,
     /// Steps done.
     pub step: u64,
     /// Steps after which the schedule ends.
@@ -58,18 +57,14 @@ pub struct State {
     pub stale: u64,
     /// Updates of each parameter that has moments.
     pub updates: BTreeMap<String, usize>,
-    /// What the method needs to be used later; free of tensors.
-    pub facts: serde_json::Value,
+    /// What is trained.
+    pub about: About,
 }
 
 impl State {
-    /// The version that this program writes.
-    pub const VERSION: u32 = 1;
-
     /// The state of a run that has done nothing.
-    pub fn new(total_steps: u64, facts: serde_json::Value) -> Self {
+    pub fn new(total_steps: u64, about: About) -> Self {
         Self {
-            version: Self::VERSION,
             step: 0,
             total_steps,
             loss_sum: 0.0,
@@ -79,7 +74,7 @@ impl State {
             best_score: None,
             stale: 0,
             updates: BTreeMap::new(),
-            facts,
+            about,
         }
     }
 }
@@ -102,7 +97,8 @@ pub fn save<M: Module>(path: &Path, model: &M, optimizer: Option<&NamedAdamW>, s
             tensors.push(Named { path: format!("{kind}.{name}"), shape, values: values.clone() });
         }
     }
-    let text = serde_json::to_string(&state).map_err(|e| Error::checkpoint(path, e.to_string()))?;
+    let text = Description::Checkpoint(Box::new(state)).to_text();
+    let text = text.map_err(|reason| Error::checkpoint(path, reason))?;
     let described =
         tensors.iter().map(|named| (named.path.clone(), Dtype::F32, named.shape.clone())).collect();
     // Values are fetched one tensor at a time.
@@ -127,19 +123,19 @@ impl Checkpoint {
     }
 
     /// A file whose header has been read.
-    pub(crate) fn of(file: TensorFile) -> Result<Self> {
+    fn of(file: TensorFile) -> Result<Self> {
         let path = file.path();
-        let state = file.text().ok_or_else(|| {
-            Error::checkpoint(path, "a safetensors file, but not a checkpoint of this program")
-        })?;
-        let state: State = serde_json::from_str(state)
-            .map_err(|e| Error::checkpoint(path, format!("its state cannot be read: {e}")))?;
-        if state.version != State::VERSION {
-            let reason =
-                format!("version {} of the format, this program reads {}", state.version, State::VERSION);
-            return Err(Error::checkpoint(path, reason));
+        let wrong = |reason: String| Error::checkpoint(path, reason);
+        let foreign = || wrong("a safetensors file, but not a checkpoint of this program".to_owned());
+        match Description::parse(file.text().ok_or_else(foreign)?).map_err(wrong)? {
+            Description::Checkpoint(state) => Ok(Self::new(file, *state)),
+            Description::Weights(_) => Err(foreign()),
         }
-        Ok(Self { file, state })
+    }
+
+    /// A file whose description has been read.
+    pub(crate) fn new(file: TensorFile, state: State) -> Self {
+        Self { file, state }
     }
 
     /// The file.

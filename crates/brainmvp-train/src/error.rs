@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use brainmvp_prep::Difference;
+
 /// What can stop a run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -9,6 +11,17 @@ pub enum Error {
     /// A configuration that makes no sense.
     #[error("configuration: {0}")]
     Config(String),
+    /// Cases that were prepared in another way than those that a network has learnt from.
+    #[error(
+        "{origin}: it has learnt from cases that were prepared in another way: {list}",
+        list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    )]
+    Differences {
+        /// Of which network.
+        origin: String,
+        /// What its cases have, and against it what the new ones have.
+        differences: Vec<Difference>,
+    },
     /// The operating system refused to read or write.
     #[error("{path}: {source}", path = .path.display())]
     Io {
@@ -32,6 +45,14 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with them.
         source: brainmvp_nets::Error,
+    },
+    /// A network that is read, but not what it is needed for.
+    #[error("{origin}: {reason}")]
+    Network {
+        /// The file and step.
+        origin: String,
+        /// What it is not or lacks, and what to do.
+        reason: String,
     },
     /// A run folder in a state that the command does not expect.
     #[error("{path}: {reason}", path = .path.display())]
@@ -114,6 +135,10 @@ impl Error {
 
     pub(crate) fn table(path: &Path, reason: impl Into<String>) -> Self {
         Self::Table { path: path.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn network(origin: &str, reason: impl Into<String>) -> Self {
+        Self::Network { origin: origin.to_owned(), reason: reason.into() }
     }
 
     pub(crate) fn run_folder(path: &Path, reason: impl Into<String>) -> Self {

@@ -7,6 +7,7 @@
 //! generators that are seeded by (seed, position), so that the state of a run is its weights, its optimiser moments
 //! and one number: the step.
 
+pub mod about;
 pub mod batches;
 pub mod bench;
 pub mod checkpoint;
@@ -16,12 +17,15 @@ mod error;
 pub mod finetune;
 pub mod log;
 pub mod optimizer;
+pub mod placement;
+pub mod preparation;
 pub mod pretrain;
 pub mod pretrained;
 mod pretrained_encoder;
 pub mod run;
 pub mod saved;
 pub mod schedule;
+pub mod source;
 pub mod templates;
 mod tensor_file;
 pub mod trainer;

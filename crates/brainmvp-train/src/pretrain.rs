@@ -6,16 +6,19 @@ use std::sync::atomic::AtomicBool;
 
 use brainmvp_cohort::Split;
 use brainmvp_nets::Init;
+use brainmvp_nets::weights::Head;
+use brainmvp_prep::cache::Manifest;
 use brainmvp_ssl::objectives::BrainMvp;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_ssl::templates::{TemplateSource, Templates};
 use brainmvp_volume::Modality;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde_json::json;
 
+use crate::about::{About, Kind, Method, TemplatesAbout};
 use crate::batches::{CaseSource, Identities, open_cases};
-use crate::config::PretrainConfig;
+use crate::config::{OtherSpaces, PretrainConfig};
+use crate::placement::TemplateFrame;
 use crate::run::{Existing, RunFolder, RunRequest};
 use crate::templates::TemplateGrid;
 use crate::trainer::{Ended, Observer, Trainer};
@@ -30,6 +33,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     // Settle the configuration before the folder is touched, so that a mistake leaves nothing behind.
     let stored = request.stored_config()?;
     let config = resolve(request, stored.as_ref())?;
+    let cases = of_one_space(cases, config.data.other_spaces, observer)?;
     let (cases, persons) =
         with_persons(cases, &config, stored.is_some().then_some(request.out.as_path()), observer)?;
     let device = device::device(&request.device)?.autodiff();
@@ -42,6 +46,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     if !persons.is_empty() {
         persons.write(&folder.identities())?;
     }
+    let preparation = Manifest::load(&request.data)?.preparation.store(folder.path())?;
 
     let grid = TemplateGrid::of(&config.templates.size, &cases);
     warn_of_other_places(&cases, observer);
@@ -55,12 +60,21 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     let mut init = Init { device: &device, rng: &mut rng };
     let objective =
         BrainMvp::new(&config.method, &config.model.network, templates, config.patch.size, &mut init);
-    let facts = json!({
-        "method": "brainmvp",
-        "templates": grid,
-        "range_floor": config.templates.range_floor,
-        "data": fingerprint(&cases, &persons),
-    });
+    let templates = TemplatesAbout {
+        size: grid.shape,
+        affine: Some(grid.affine),
+        range_floor: config.templates.range_floor,
+        frame: TemplateFrame::of(&cases),
+    };
+    let about = About {
+        kind: Kind::PreTraining { method: Method::BrainMvp, patch: config.patch.size },
+        network: config.model.network.clone(),
+        head: Head::Reconstruction,
+        preparation: Some(preparation),
+        templates: Some(templates),
+        data: Some(fingerprint(&cases, &persons)),
+        parent: None,
+    };
     let trainer = Trainer {
         train: &config.train,
         optimizer: &config.optimizer,
@@ -72,7 +86,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         device,
         stop,
         observer,
-        facts,
+        about,
     };
     trainer.run(objective, None)
 }
@@ -135,6 +149,43 @@ fn resolve(request: &RunRequest, stored: Option<&PretrainConfig>) -> Result<Pret
     stored.map_or(Ok(()), |stored| request.refuse_change(&config, stored))?;
     Ok(config)
 }
+
+/// The cases whose space and spacing are those of the most; the others by the rule.
+fn of_one_space(
+    cases: Vec<CaseSource>,
+    rule: OtherSpaces,
+    observer: &dyn Observer,
+) -> Result<Vec<CaseSource>> {
+    let others = TemplateFrame::cases_of_other_spaces(&cases);
+    if others.is_empty() || rule == OtherSpaces::Accept {
+        return Ok(cases);
+    }
+    let (count, total) = (others.len(), cases.len());
+    match rule {
+        OtherSpaces::LeaveOut => {
+            for (case, reason) in &others {
+                observer.warn(&format!("case '{}' is left out: {reason}", cases[*case].id()));
+            }
+            let is_other = |place: usize| others.iter().any(|(other, _)| *other == place);
+            let kept = cases.into_iter().enumerate().filter(|(place, _)| !is_other(*place));
+            Ok(kept.map(|(_, case)| case).collect())
+        }
+        _ => {
+            let named =
+                others.iter().take(NAMED).map(|(case, why)| format!("'{}' ({why})", cases[*case].id()));
+            let named = named.collect::<Vec<_>>().join(", ");
+            let more = if count > NAMED { ", ..." } else { "" };
+            Err(Error::Config(format!(
+                "{count} of {total} cases have another space or spacing than the most, and templates are laid over all \
+                 cases voxel by voxel: {named}{more}. Register them to one atlas (`brainmvp preprocess --register rigid \
+                 --atlas FILE`), or set data.other_spaces to \"leave_out\" or \"accept\""
+            )))
+        }
+    }
+}
+
+/// So many cases are named where a run does not begin.
+const NAMED: usize = 10;
 
 /// Names the cases whose registered volumes do not lie where most do: templates are laid over them centre to centre.
 fn warn_of_other_places(cases: &[CaseSource], observer: &dyn Observer) {

@@ -1,42 +1,54 @@
 //! What fine-tuning starts from.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use brainmvp_nets::networks::NetworkConfig;
-use brainmvp_ssl::FrozenTemplates;
 use burn::tensor::TensorData;
 
 use crate::Result;
+use crate::about::{About, Parent};
+use crate::placement::TemplateSet;
 use crate::saved::{LearntTemplates, SavedNetwork};
+use crate::source::Source;
 
 /// A pre-trained network and its templates.
 #[derive(Debug, Clone)]
 pub struct Pretrained {
-    /// Which network.
-    pub network: NetworkConfig,
+    /// What it is.
+    pub about: About,
+    /// Steps that it was trained for, if that is known.
+    pub step: Option<u64>,
     /// Its fp32 parameters and buffers by our paths (`encoder.blocks1.0.norm1.weight`), in our axis order: what
     /// [`transfer`](brainmvp_nets::weights::transfer) takes from.
     pub weights: BTreeMap<String, TensorData>,
     /// The templates that it was trained with, if they are there.
-    pub templates: Option<FrozenTemplates>,
-    /// Where it is from, to be shown.
+    pub templates: Option<TemplateSet>,
+    /// Where it is from, to be shown: file and step.
     pub origin: String,
 }
 
 impl Pretrained {
-    /// Opens the folder of a run (its best checkpoint, else its newest), a checkpoint in such a folder, a safetensors
-    /// file, or a PyTorch file of the published layout.
+    /// Opens what [`SavedNetwork::open`] opens.
     ///
     /// # Errors
     /// As [`SavedNetwork::open`].
-    pub fn open(path: &Path) -> Result<Self> {
-        let saved = SavedNetwork::open(path)?;
-        Ok(Self {
-            network: saved.network,
+    pub fn open(source: impl Into<Source>) -> Result<Self> {
+        SavedNetwork::open(source).map(Self::from)
+    }
+
+    /// How what starts from it tells where it comes from.
+    pub fn parent(&self) -> Parent {
+        Parent { origin: self.origin.clone(), step: self.step, data: self.about.data.clone() }
+    }
+}
+
+impl From<SavedNetwork> for Pretrained {
+    fn from(saved: SavedNetwork) -> Self {
+        Self {
+            about: saved.about,
+            step: saved.step,
             weights: saved.weights,
-            templates: saved.templates.map(LearntTemplates::frozen),
+            templates: saved.templates.map(LearntTemplates::set),
             origin: saved.origin,
-        })
+        }
     }
 }

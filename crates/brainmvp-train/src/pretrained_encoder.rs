@@ -1,7 +1,5 @@
 //! The encoder of a pre-training, for the features of cases.
 
-use std::path::Path;
-
 use brainmvp_infer::SlidingWindow;
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{ClassificationNetwork, Encoder, NetworkConfig};
@@ -13,35 +11,40 @@ use burn::tensor::Device;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
+use crate::about::About;
 use crate::finetune::CaseWindows;
 use crate::pretrained::Pretrained;
 use crate::{Error, Result};
 
 /// An encoder that sees one modality at a time.
 pub struct PretrainedEncoder {
+    /// What it is part of.
+    pub about: About,
+    /// For one channel.
     network: NetworkConfig,
     encoder: Encoder,
     device: Device,
 }
 
 impl PretrainedEncoder {
-    /// Takes the encoder out of what [`Pretrained::open`] opens.
+    /// Takes the encoder out of a network.
     ///
     /// # Errors
-    /// Its errors, and [`Error::Config`] where a part of the encoder is missing.
-    pub fn open(path: &Path, device: &Device) -> Result<Self> {
-        let pretrained = Pretrained::open(path)?;
-        let network = pretrained.network.with_in_channels(1);
+    /// [`Error::Network`] where a part of the encoder is missing.
+    pub fn new(pretrained: Pretrained, device: &Device) -> Result<Self> {
+        let network = pretrained.about.network.with_in_channels(1);
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         // The head is not used: it is what makes a network of the encoder.
         let new = ClassificationNetwork::new(&network, 2, &mut Init { device, rng: &mut rng });
         let (new, report) = transfer(new, &pretrained.weights, FirstLayer::Repeat);
         let missing = report.skipped.iter().find(|(path, _)| path.starts_with("encoder."));
         match missing {
-            None => Ok(Self { network, encoder: new.encoder, device: device.clone() }),
+            None => {
+                Ok(Self { about: pretrained.about, network, encoder: new.encoder, device: device.clone() })
+            }
             Some((path, why)) => {
-                let origin = &pretrained.origin;
-                Err(Error::Config(format!("{origin}: the encoder's '{path}' cannot be taken over: {why:?}")))
+                let reason = format!("the encoder's '{path}' cannot be taken over: {why:?}");
+                Err(Error::network(&pretrained.origin, reason))
             }
         }
     }

@@ -6,10 +6,14 @@
 //! RUN/validation.jsonl                  one line a validation; fine-tuning
 //! RUN/identities.csv                    persons who are in several data sets; pre-training, where it was told of them
 //! RUN/templates.safetensors             the templates that stand in for modalities; fine-tuning
+//! RUN/files/<hash>-<name>               what the preparation of its cases needs (the atlas), by content
 //! RUN/events.out.tfevents.*             the same and pictures for TensorBoard
 //! RUN/checkpoints/step-00000500.safetensors
-//! RUN/checkpoints/best.safetensors      weights and templates at the lowest mean loss, or the best validation
+//! RUN/checkpoints/best.safetensors      fine-tuning: the best validation; without validation, the lowest mean loss
 //! ```
+//!
+//! Which of the checkpoints is used is decided in [`source`](crate::source). The one of the lowest mean loss is there for
+//! those who ask for it: no command takes it by itself.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -87,6 +91,11 @@ impl RunRequest {
     }
 }
 
+/// Where the templates of a fine-tuning run lie in its folder.
+pub(crate) fn templates_in(folder: &Path) -> PathBuf {
+    folder.join("templates.safetensors")
+}
+
 impl RunFolder {
     /// Opens the folder of a run to read it.
     ///
@@ -140,7 +149,7 @@ impl RunFolder {
 
     /// Where the templates that stand in for modalities are.
     pub fn templates(&self) -> PathBuf {
-        self.path.join("templates.safetensors")
+        templates_in(&self.path)
     }
 
     /// Where the persons who are in several data sets are.
@@ -148,7 +157,7 @@ impl RunFolder {
         self.path.join("identities.csv")
     }
 
-    /// Where the weights with the lowest mean loss are.
+    /// Where the weights of the best validation are or, without validation, those of the lowest mean loss.
     pub fn best(&self) -> PathBuf {
         self.path.join("checkpoints/best.safetensors")
     }

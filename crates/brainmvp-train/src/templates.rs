@@ -12,9 +12,9 @@ use brainmvp_volume::{Affine, Grid, Modality, Volume, nifti};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::CaseSource;
-use crate::checkpoint::Checkpoint;
-use crate::run::RunFolder;
+use crate::placement::assumed_grid;
 use crate::saved::SavedNetwork;
+use crate::source::Source;
 use crate::{Error, Result};
 
 /// Size and place of the templates.
@@ -75,7 +75,7 @@ impl TemplateGrid {
 }
 
 /// The grid that the most cases are registered on; of several the first.
-fn most_frequent(cases: &[CaseSource]) -> Option<&GridRecord> {
+pub(crate) fn most_frequent(cases: &[CaseSource]) -> Option<&GridRecord> {
     let mut counts: Vec<(&GridRecord, usize)> = Vec::new();
     for case in cases {
         let record = case.registered_grid();
@@ -91,8 +91,10 @@ fn grid(record: &GridRecord) -> Grid {
     Grid::new(record.shape, Affine::from_rows(record.affine))
 }
 
-/// The templates of a run's newest checkpoint, or of a file of weights.
+/// The templates of a run, or of a file of weights.
 pub struct RunTemplates {
+    /// Where they are from, to be shown: file and step.
+    pub origin: String,
     /// Where they lie.
     pub grid: TemplateGrid,
     /// Whether that is known. PyTorch's files do not tell: then voxels of 1 mm are laid around the origin.
@@ -131,44 +133,27 @@ pub struct Likeness {
 }
 
 impl RunTemplates {
-    /// Reads the templates of a run, or of a file that [`SavedNetwork::open`] opens.
+    /// Reads the templates of what [`SavedNetwork::open`](crate::saved::SavedNetwork::open) opens: those that a fine-tuning from there uses.
     ///
     /// # Errors
-    /// If there is no checkpoint, it has no templates, or it cannot be read.
-    pub fn load(run: &Path) -> Result<Self> {
-        if run.is_file() {
-            let templates = SavedNetwork::open(run)?.templates;
-            let templates = templates.ok_or_else(|| Error::checkpoint(run, "it has no templates"))?.frozen();
-            return Ok(Self::of(&templates));
-        }
-        let folder = RunFolder::open(run)?;
-        let newest = folder.checkpoints()?.pop();
-        let step =
-            newest.ok_or_else(|| Error::run_folder(run, "has no checkpoint yet; let the run reach one"))?;
-        let path = folder.checkpoint(step);
-        let mut checkpoint = Checkpoint::open(&path)?;
-        let facts: Facts = serde_json::from_value(checkpoint.state().facts.clone())
-            .map_err(|e| Error::checkpoint(&path, format!("it has no templates: {e}")))?;
-        let mut volumes = Vec::new();
-        for modality in Modality::ALL {
-            let name = format!("model.templates.volumes.{}", modality.index());
-            volumes.push((modality, checkpoint.tensor(&name)?.1));
-        }
-        let affine = Affine::from_rows(facts.templates.affine);
-        let templates = FrozenTemplates::new(facts.templates.shape, Some(affine), facts.range_floor, volumes);
-        Ok(Self { updates: template_updates(&checkpoint.state().updates), ..Self::of(&templates) })
+    /// As [`SavedNetwork::open`], and if it has no templates.
+    pub fn load(source: impl Into<Source>) -> Result<Self> {
+        let saved = SavedNetwork::open(source)?;
+        let templates =
+            saved.templates.ok_or_else(|| Error::network(&saved.origin, "it has no templates"))?;
+        let updates = templates.updates.clone();
+        Ok(Self { origin: saved.origin, updates, ..Self::of(&templates.frozen()) })
     }
 
     fn of(templates: &FrozenTemplates) -> Self {
         let shape = templates.size();
-        let around_origin =
-            || Affine::from_spacing([1.0; 3], shape.map(|size| -(size.saturating_sub(1) as f64) / 2.0));
-        let affine = templates.grid().map_or_else(around_origin, |grid| grid.affine).rows();
+        let affine = templates.grid().unwrap_or_else(|| assumed_grid(shape)).affine.rows();
         let volumes =
             templates.modalities().filter_map(|modality| Some((modality, templates.get(modality)?.to_vec())));
         Self {
             grid: TemplateGrid { shape, affine },
             is_placed: templates.grid().is_some(),
+            origin: String::new(),
             volumes: volumes.collect(),
             updates: BTreeMap::new(),
         }
@@ -233,10 +218,3 @@ impl Likeness {
 
 /// Above this, a voxel of a mean image counts as brain.
 const BRAIN: f32 = 0.05;
-
-/// What a checkpoint says about its templates.
-#[derive(Deserialize)]
-pub(crate) struct Facts {
-    pub(crate) templates: TemplateGrid,
-    pub(crate) range_floor: f32,
-}

@@ -14,6 +14,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::about::About;
 use crate::batches::{CaseSource, Loader, LoaderConfig};
 use crate::checkpoint::{self, Checkpoint, CheckpointConfig, State};
 use crate::log::metrics::{LineWriter, StepMetrics, ValidationMetrics};
@@ -160,8 +161,8 @@ pub struct Trainer<'a> {
     pub stop: &'a AtomicBool,
     /// Whoever watches.
     pub observer: &'a dyn Observer,
-    /// Stored in every checkpoint: what the method needs to be used later.
-    pub facts: serde_json::Value,
+    /// Stored in every checkpoint: what is trained.
+    pub about: About,
 }
 
 /// How a run ended.
@@ -239,14 +240,13 @@ impl Trainer<'_> {
     /// The run as its newest checkpoint left it, or a new one.
     fn start<O: Objective + 'static>(&self, mut objective: O) -> Result<Run<'_, O>> {
         let mut optimizer = NamedAdamW::new(self.optimizer, self.template_factor);
-        let mut state = State::new(self.train.total_steps(self.cases.len()), self.facts.clone());
+        let mut state = State::new(self.train.total_steps(self.cases.len()), self.about.clone());
         if let Some(step) = self.folder.checkpoints()?.pop() {
             let path = self.folder.checkpoint(step);
             let mut checkpoint = Checkpoint::open(&path)?;
             let before = checkpoint.state();
-            if before.total_steps != state.total_steps || before.facts != state.facts {
-                let reason = "the prepared cases have changed since this run began; start a new run";
-                return Err(Error::checkpoint(&path, reason));
+            if before.total_steps != state.total_steps || !before.about.has_same_data(&state.about) {
+                return Err(Error::checkpoint(&path, changed(&before.about, &state.about)));
             }
             state = before.clone();
             objective = checkpoint.load_model(objective)?;
@@ -458,6 +458,17 @@ impl<O: Objective + 'static> Run<'_, O> {
         let mut handles = weights::handles(&self.objective).into_iter();
         handles.all(|named| (named.values * 0.0).sum().into_scalar::<f32>() == 0.0)
     }
+}
+
+/// Says that a run cannot go on with these cases, and in what their preparation differs.
+fn changed(before: &About, now: &About) -> String {
+    let differences = match (before.prepared(), now.prepared()) {
+        (Some(before), Some(now)) => before.differences(&now),
+        _ => Vec::new(),
+    };
+    let list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let list = if list.is_empty() { list } else { format!(" ({list})") };
+    format!("the prepared cases have changed since this run began{list}; start a new run")
 }
 
 /// Why a checkpoint is written.

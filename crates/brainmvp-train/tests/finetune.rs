@@ -185,7 +185,7 @@ fn a_segmentation_learns_and_can_be_used() {
     assert_eq!(validations.len(), 4);
     let model = Model::open(&run_folder, &Device::flex()).unwrap();
     assert!(matches!(model.network, TaskNetwork::Segmentation(_)));
-    assert_eq!(model.preparation.spacing_mm, [6.0; 3]);
+    assert_eq!(model.preparation.config.spacing_mm, [6.0; 3]);
     let best = validations.iter().rev().find(|validation| validation.best).unwrap();
     assert_eq!(model.step, best.step);
 }
@@ -240,7 +240,7 @@ fn missing_modalities_are_filled_or_dropped() {
         assert!(went.ended.is_ok(), "{}", went.told);
         let model = Model::open(&out, &Device::flex()).unwrap();
         assert!(model.config.task.modalities.len() <= channels.max(2), "{:?}", model.config.task.modalities);
-        assert_eq!(model.config.model.network.in_channels(), model.config.task.modalities.len());
+        assert_eq!(model.numbers.in_channels(), model.config.task.modalities.len());
     }
 }
 

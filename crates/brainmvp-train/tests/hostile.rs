@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used)] // that is how a test fails
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
 use brainmvp_nets::weights::Head;
+use brainmvp_train::about::About;
 use brainmvp_train::saved::{Format, SavedNetwork};
 use burn::tensor::TensorData;
 use proptest::prelude::*;
@@ -139,7 +140,7 @@ fn released() -> SavedNetwork {
 #[test]
 fn a_small_file_cannot_ask_for_a_large_network() {
     let mut saved = released();
-    saved.head = Head::None;
+    saved.about.head = Head::None;
     saved.weights.retain(|name, _| name.starts_with("encoder."));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.safetensors");
@@ -150,7 +151,7 @@ fn a_small_file_cannot_ask_for_a_large_network() {
     for (honest, odd) in [
         (r#"\"depths\":[1,1,1,1]"#, r#"\"depths\":[1,1,1,9]"#),
         (r#"\"head_width\":8"#, r#"\"head_width\":0"#),
-        (r#"\"version\":1"#, r#"\"version\":2"#),
+        (r#"\"version\":2"#, r#"\"version\":3"#),
     ] {
         let at = text.find(honest).unwrap();
         let mut changed = bytes.clone();
@@ -180,20 +181,25 @@ fn every_head_comes_back() {
     for (network, head) in networks.iter().flat_map(|network| heads.map(|head| (network, head))) {
         let weights = weights_of(network, head);
         let saved = SavedNetwork {
-            network: network.clone(),
-            head,
+            about: About::unknown(network.clone(), head),
+            step: Some(7),
             weights,
             templates: None,
             unused: [].into(),
             missing: Vec::new(),
             assumed: None,
             origin: String::new(),
+            folder: PathBuf::new(),
         };
         for (format, name) in [(Format::Pytorch, "a.pt"), (Format::Safetensors, "a.safetensors")] {
             let path = folder.path().join(name);
             saved.write(&path, format).unwrap();
             let back = SavedNetwork::open(&path).unwrap();
-            assert_eq!((&back.network, back.head, &back.weights), (network, head, &saved.weights), "{name}");
+            assert_eq!(
+                (&back.about, back.step, &back.weights),
+                (&saved.about, Some(7), &saved.weights),
+                "{name}"
+            );
         }
     }
 }

@@ -181,7 +181,7 @@ fn mean_images_take_the_place_of_learnt_templates() {
         }
         let downstream = Pretrained::open(&out).unwrap().templates.unwrap();
         for (modality, volume) in &templates.volumes {
-            assert_eq!(downstream.get(*modality), Some(volume.as_slice()), "{modality}");
+            assert_eq!(downstream.frozen.get(*modality), Some(volume.as_slice()), "{modality}");
         }
     }
 }

@@ -189,8 +189,10 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
             Train::Cache(error) => is_bad_input(error),
             Train::Volume(error) => is_bad_input(error),
             Train::Config(_)
+            | Train::Differences { .. }
             | Train::Checkpoint { .. }
             | Train::Weights { .. }
+            | Train::Network { .. }
             | Train::RunFolder { .. }
             | Train::Table { .. }
             | Train::Device { .. }

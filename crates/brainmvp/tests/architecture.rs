@@ -15,7 +15,11 @@ const ALLOWED: [(&str, &[&str], bool); 13] = [
     ("nets", &["kernels"], true),
     ("ssl", &["volume", "kernels", "nets"], true),
     ("infer", &["volume", "nets"], true),
-    ("train", &["volume", "cohort", "prep", "kernels", "nets", "ssl", "infer", "metrics"], true),
+    (
+        "train",
+        &["volume", "cohort", "registration", "prep", "kernels", "nets", "ssl", "infer", "metrics"],
+        true,
+    ),
     ("metrics", &["volume"], false),
     ("golden", &[], false),
 ];

@@ -74,7 +74,7 @@ impl NetworkConfig {
     }
 
     /// A lower bound of the encoder's number of parameters, within a factor of three for all but the narrowest.
-    pub(crate) fn parameters_at_least(&self) -> u64 {
+    pub fn parameters_at_least(&self) -> u64 {
         match self {
             Self::UniFormer(config) => config.parameters_at_least(),
             Self::Unet3d(config) => config.parameters_at_least(),

@@ -11,7 +11,7 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
 use super::metadata::{CASE_VERSION, CaseMetadata, modalities_among, tensor};
-use super::{CaseEntry, GridRecord};
+use super::{CaseEntry, GridRecord, refuse_other_version};
 use crate::{Error, Result};
 
 /// A case of a cache. Its file is mapped, not read: a patch costs the pages that it touches.
@@ -55,12 +55,9 @@ impl PreparedCase {
         let data_start = header + size_of::<u64>();
         let text = info.metadata().as_ref().and_then(|m| m.get(tensor::METADATA_KEY));
         let text = text.ok_or_else(|| damaged("not a prepared case".to_owned()))?;
+        refuse_other_version(&path, text.as_bytes(), CASE_VERSION)?;
         let metadata: CaseMetadata =
             serde_json::from_str(text).map_err(|e| damaged(format!("unreadable metadata: {e}")))?;
-        if metadata.version != CASE_VERSION {
-            let reason = format!("version {} (this program reads {CASE_VERSION})", metadata.version);
-            return Err(damaged(reason));
-        }
         let tensors = info.tensors();
         let find = |name: &str, dtypes: &[Dtype], shape: &[usize]| -> Result<Option<Stored>> {
             let Some(found) = tensors.get(name) else { return Ok(None) };
@@ -98,6 +95,7 @@ impl PreparedCase {
         let same = case.metadata.case == entry.case
             && case.metadata.content_hash == entry.content_hash
             && case.shape() == entry.shape
+            && case.metadata.space == entry.space
             && case.modalities().eq(entry.modalities.iter().copied());
         if same {
             Ok(case)

@@ -8,11 +8,11 @@ use brainmvp_cohort::{CaseId, LabelScheme};
 use brainmvp_volume::Modality;
 use serde::{Deserialize, Serialize};
 
-use super::CaseFacts;
-use crate::{Error, PrepConfig, Result};
+use super::{CaseFacts, refuse_other_version};
+use crate::{Error, PrepConfig, Preparation, Result, Space};
 
 /// The version of the layout of `manifest.json`.
-pub const MANIFEST_VERSION: u32 = 1;
+pub const MANIFEST_VERSION: u32 = 2;
 
 const FILE_NAME: &str = "manifest.json";
 
@@ -22,8 +22,8 @@ const FILE_NAME: &str = "manifest.json";
 pub struct Manifest {
     /// [`MANIFEST_VERSION`] when it was written.
     pub version: u32,
-    /// The configuration that made it.
-    pub config: PrepConfig,
+    /// How its cases were prepared. Its files lie in the folder `files` of the cache.
+    pub preparation: Preparation,
     /// The meaning of label values, of the data sets that declare it.
     #[serde(default)]
     pub label_schemes: BTreeMap<String, LabelScheme>,
@@ -45,6 +45,8 @@ pub struct CaseEntry {
     pub content_hash: String,
     /// Voxels along x, y and z.
     pub shape: [usize; 3],
+    /// What its coordinates mean.
+    pub space: Space,
     /// The images that it has, in the order of the templates.
     pub modalities: Vec<Modality>,
     /// Whether it has a label map.
@@ -70,7 +72,7 @@ impl Manifest {
     pub fn new(config: PrepConfig) -> Self {
         Self {
             version: MANIFEST_VERSION,
-            config,
+            preparation: Preparation::of(config),
             label_schemes: BTreeMap::new(),
             cases: Vec::new(),
             quarantined: Vec::new(),
@@ -84,13 +86,10 @@ impl Manifest {
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
         let text = std::fs::read(&path).map_err(|source| Error::io(&path, source))?;
+        refuse_other_version(&path, &text, MANIFEST_VERSION)?;
         let manifest: Self =
             serde_json::from_slice(&text).map_err(|e| Error::cache(&path, format!("not a manifest: {e}")))?;
-        if manifest.version != MANIFEST_VERSION {
-            let reason = format!("version {} (this program reads {MANIFEST_VERSION})", manifest.version);
-            return Err(Error::cache(&path, reason));
-        }
-        Ok(manifest)
+        Ok(Self { preparation: manifest.preparation.stored_in(dir), ..manifest })
     }
 
     /// Writes the manifest into a cache folder, sorted, all or nothing.

@@ -4,8 +4,10 @@ use brainmvp_cohort::{Case, CaseId, Split};
 use brainmvp_volume::{Affine, Grid, Modality};
 use serde::{Deserialize, Serialize};
 
+use crate::Space;
+
 /// The version of the layout of a case's file.
-pub const CASE_VERSION: u32 = 1;
+pub const CASE_VERSION: u32 = 2;
 
 /// The facts of a prepared case, stored in its file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +23,8 @@ pub struct CaseMetadata {
     pub uncropped: GridRecord,
     /// The grid of the reference image as its file has it.
     pub original: GridRecord,
+    /// What the coordinates of all these grids but `original` mean.
+    pub space: Space,
     /// The voxel `[x, y, z]` of `uncropped` that became the first stored one. Where `uncropped` has the size of the
     /// templates, this is also the case's place in them; after a symmetric crop it equals
     /// `(uncropped.shape - grid.shape) / 2`.

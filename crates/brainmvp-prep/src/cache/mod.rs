@@ -1,7 +1,8 @@
 //! Prepared cases on disk: one memory-mappable safetensors file a case, and a manifest.
 //!
 //! ```text
-//! CACHE/manifest.json          Manifest: configuration, every prepared case, every quarantined one with its reason
+//! CACHE/manifest.json          Manifest: the preparation, every prepared case, every quarantined one with its reason
+//! CACHE/files/<hash>-<name>    what the preparation needs: the atlas, by its content
 //! CACHE/<case>.safetensors     flair, t1, ...     F16 or F32 [Z, Y, X]   the images, in [0, 1]
 //!                              label              U8 or U16 [Z, Y, X]    where the case has one
 //!                              brain_mask         U8 [Z, Y, X]           where the case has one
@@ -24,7 +25,28 @@ pub use manifest::{CaseEntry, MANIFEST_VERSION, Manifest, QuarantinedCase};
 pub use metadata::{CASE_VERSION, CaseFacts, CaseMetadata, GridRecord, StepRecord};
 pub use write::{CaseContents, write_case};
 
-use crate::Result;
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// Refuses the JSON of a file whose layout is not that of `version`, whatever else it says.
+fn refuse_other_version(path: &Path, json: &[u8], version: u32) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    match serde_json::from_slice::<Versioned>(json) {
+        Ok(found) if found.version != version => Err(Error::cache(
+            path,
+            format!(
+                "its layout has version {}, and this program reads {version}: prepare the cases again with \
+                 `brainmvp preprocess --force`",
+                found.version
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// A folder of prepared cases, opened for reading.
 #[derive(Debug)]
@@ -54,7 +76,7 @@ impl Cache {
         &self.manifest.cases
     }
 
-    /// The configuration, and the cases that could not be prepared.
+    /// The preparation, and the cases that could not be prepared.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }

@@ -62,6 +62,7 @@ pub fn write_case(dir: &Path, contents: &CaseContents, dtype: StoredType) -> Res
         file_hash: blake3::hash(&bytes).to_hex().to_string(),
         content_hash: metadata.content_hash.clone(),
         shape: metadata.grid.shape,
+        space: metadata.space.clone(),
         modalities,
         has_label: contents.label.is_some(),
         foreground_voxels,

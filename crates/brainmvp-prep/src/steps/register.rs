@@ -36,6 +36,7 @@ impl Step for Register {
         };
         let atlas = case.atlas.clone();
         case.target = atlas.as_ref().map(|atlas| atlas.grid);
+        case.space = atlas.as_ref().map(|atlas| atlas.space());
         if let Some(space) = space_of(case, atlas.as_deref()) {
             return Ok(json!({ "already_in": space }));
         }
@@ -44,7 +45,7 @@ impl Step for Register {
         case.reference = Some(reference);
         let found = Found::search(case, reference, atlas.as_deref(), motion)?;
         found.apply(case)?;
-        let atlas = atlas.map(|atlas| json!({ "file": atlas.path, "space": atlas.space }));
+        let atlas = atlas.map(|atlas| json!({ "file": atlas.file, "space": atlas.standard }));
         Ok(json!({ "reference": reference, "atlas": atlas, "images": found.facts() }))
     }
 }

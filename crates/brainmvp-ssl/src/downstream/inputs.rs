@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::FrozenTemplates;
 use crate::patch::PatchSource;
-use crate::templates::template_start;
 
 /// What stands for a modality that a case lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -80,7 +79,7 @@ impl Inputs {
         (0..self.channels.len()).map(|number| self.channel(case, number, start, size)).collect()
     }
 
-    /// The template of a modality under that box, where pre-training has made one.
+    /// The template of a modality under that box, where pre-training has made one and it has a place on the case.
     pub fn template<S: PatchSource>(
         &self,
         case: &S,
@@ -89,7 +88,15 @@ impl Inputs {
         size: [usize; 3],
     ) -> Option<Vec<f32>> {
         let templates = self.templates.as_ref()?;
-        templates.crop(modality, template_start(case, start, templates.size()), size)
+        templates.crop(modality, case.placement()?, start, size)
+    }
+
+    /// Whether templates stand in for anything that a case lacks that has these modalities.
+    pub fn fills(&self, modalities: &[Modality]) -> bool {
+        let lacks = |channel: &Modality| !modalities.contains(channel);
+        let has_template = |channel| self.templates.as_ref().is_some_and(|t| t.get(channel).is_some());
+        self.missing == Missing::Template
+            && self.channels.iter().filter(|channel| lacks(channel)).any(|channel| has_template(*channel))
     }
 }
 

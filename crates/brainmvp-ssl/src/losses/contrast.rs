@@ -83,7 +83,7 @@ impl Contrast {
 
     /// What leaves out the pairs that are no negatives, `[B, others]`. `paired`: the others are the samples themselves.
     fn offsets(
-        &self,
+        self,
         samples: &[Identity],
         others: &[Option<Identity>],
         paired: bool,

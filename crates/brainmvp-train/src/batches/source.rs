@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use brainmvp_prep::Space;
 use brainmvp_prep::cache::{Cache, CaseEntry, CaseFacts, GridRecord, PreparedCase};
+use brainmvp_ssl::Placement;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::{Grid, Modality};
 
@@ -17,20 +19,27 @@ pub struct CaseSource {
     person: String,
     modalities: Vec<Modality>,
     case: Arc<PreparedCase>,
+    placement: Option<Placement>,
 }
 
 impl CaseSource {
-    /// The source of an opened case.
+    /// The source of an opened case. Templates have no place on it until [`CaseSource::place`] gives them one.
     pub fn new(entry: &CaseEntry, case: PreparedCase) -> Self {
         let facts = entry.case.clone();
         let person = nobody_elses(&facts);
-        Self { facts, person, modalities: case.modalities().collect(), case: Arc::new(case) }
+        let modalities = case.modalities().collect();
+        Self { facts, person, modalities, case: Arc::new(case), placement: None }
     }
 
     /// The same case of a person who may be in other data sets too.
     pub(super) fn of_person(mut self, person: &str) -> Self {
         person.clone_into(&mut self.person);
         self
+    }
+
+    /// Lays the templates of a pre-training on the case.
+    pub fn place(&mut self, placement: Placement) {
+        self.placement = Some(placement);
     }
 
     /// Changes when the case's images or their preparation change.
@@ -51,6 +60,11 @@ impl CaseSource {
     /// The grid of the prepared volumes.
     pub fn grid(&self) -> Grid {
         self.case.grid().into()
+    }
+
+    /// What the coordinates of its grid mean.
+    pub fn space(&self) -> &Space {
+        &self.case.metadata().space
     }
 
     /// The registered volume's size and place, before the crop.
@@ -84,6 +98,10 @@ impl PatchSource for CaseSource {
 
     fn crop_offset(&self) -> [usize; 3] {
         self.case.metadata().crop_offset
+    }
+
+    fn placement(&self) -> Option<Placement> {
+        self.placement
     }
 
     fn modalities(&self) -> &[Modality] {

@@ -8,6 +8,7 @@ use brainmvp_infer::SlidingWindow;
 use brainmvp_metrics::Region;
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_nets::weights::FirstLayer;
+use brainmvp_prep::Aspect;
 use brainmvp_ssl::downstream::{AugmentationConfig, Missing, MixWith, MixingConfig};
 use brainmvp_volume::Modality;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ use super::model::one_or_three;
 use super::{ModelConfig, ModelPreset, RunConfig, layers};
 use crate::checkpoint::CheckpointConfig;
 use crate::optimizer::OptimizerConfig;
+use crate::placement::PlacementRule;
+use crate::source::{CheckpointChoice, Source};
 use crate::trainer::{LogConfig, TrainConfig, ValidationConfig};
 use crate::{Error, Result};
 
@@ -70,8 +73,21 @@ pub struct InitConfig {
     /// The run or file of pre-trained weights and templates; left out for random weights and no templates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<PathBuf>,
+    /// Which checkpoint of a run: `"best"`, `"last"` or the number of a step; left out for the last of a pre-training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointChoice>,
+    /// In what the cases may have been prepared in another way than those that the weights have learnt from.
+    pub accept_differences: Vec<Aspect>,
     /// What becomes of the first layer, which saw one channel.
     pub first_layer: FirstLayer,
+}
+
+/// The templates of pre-training, as they are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FrozenTemplatesConfig {
+    /// What decides where they lie on a case.
+    pub placement: PlacementRule,
 }
 
 /// What the network sees of a case.
@@ -140,6 +156,8 @@ pub struct FinetuneConfig {
     pub init: InitConfig,
     /// Which network.
     pub model: ModelConfig,
+    /// Where templates lie.
+    pub templates: FrozenTemplatesConfig,
     /// How the copies of a case are made and held together.
     pub mixing: MixingConfig,
     /// What it sees at once.
@@ -188,10 +206,14 @@ impl FinetuneConfig {
     /// The run or file of pre-trained weights that a TOML text and `key=value` settings name.
     ///
     /// # Errors
-    /// If the text is no TOML or a setting has no value.
-    pub fn source(text: &str, settings: &[String]) -> Result<Option<PathBuf>> {
-        let asked: Asked = layers::part(&layers::asked(text, settings)?)?;
-        Ok(asked.init.source)
+    /// If the text is no TOML, a setting has no value, or a checkpoint of nothing is asked for.
+    pub fn source(text: &str, settings: &[String]) -> Result<Option<Source>> {
+        let InitConfig { source, checkpoint, .. } =
+            layers::part::<Asked>(&layers::asked(text, settings)?)?.init;
+        match (source, checkpoint) {
+            (None, Some(_)) => Err(Error::Config("init.checkpoint needs init.source".to_owned())),
+            (source, checkpoint) => Ok(source.map(|path| Source { path, checkpoint })),
+        }
     }
 
     /// The task that a TOML text names, if it does.
@@ -231,7 +253,11 @@ impl FinetuneConfig {
         Ok(config)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether the whole makes sense.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names what does not.
+    pub(crate) fn check(&self) -> Result<()> {
         let common = Common {
             model: &self.model,
             patch: self.patch.size,

@@ -25,10 +25,7 @@ impl Common<'_> {
         model
             .network
             .problem()
-            .or_else(|| {
-                let fits = patch.iter().all(|&n| n > 0 && n.is_multiple_of(stride));
-                (!fits).then(|| format!("patch.size {patch:?}: each must be a positive multiple of {stride}"))
-            })
+            .or_else(|| patch_problem(*patch, stride))
             .or_else(|| {
                 counts(&[
                     ("train.epochs", train.epochs, 1_000_000_000),
@@ -36,7 +33,6 @@ impl Common<'_> {
                     ("train.accumulate", train.accumulate as u64, 65_536),
                     ("checkpoint.every_steps", checkpoint.every_steps, u64::MAX),
                     ("checkpoint.keep_last", checkpoint.keep_last as u64, u64::MAX),
-                    ("patch.size", patch.iter().max().copied().unwrap_or(0) as u64, LARGEST_PATCH),
                 ])
             })
             .or_else(|| at_most(&[("train.workers", train.workers as u64, 1024)]))
@@ -58,6 +54,15 @@ impl Common<'_> {
                 wrong.map(|(key, beta)| format!("{key} must lie in [0, 1), got {beta}"))
             })
     }
+}
+
+/// What is wrong with the size of what a network of this stride sees at once, if anything.
+pub(crate) fn patch_problem(patch: [usize; 3], stride: usize) -> Option<String> {
+    let fits = patch.iter().all(|&n| n > 0 && n.is_multiple_of(stride));
+    if !fits {
+        return Some(format!("patch.size {patch:?}: each must be a positive multiple of {stride}"));
+    }
+    at_most(&[("patch.size", patch.into_iter().fold(0, usize::max) as u64, LARGEST_PATCH)])
 }
 
 /// Each from 1 to its limit.

@@ -11,11 +11,12 @@ mod pretrain;
 mod recipe;
 
 pub use finetune::{
-    ClassWeights, DataConfig, FinetuneConfig, FinetunePreset, InitConfig, TaskConfig, TaskKind,
-    TaskPatchConfig,
+    ClassWeights, DataConfig, FinetuneConfig, FinetunePreset, FrozenTemplatesConfig, InitConfig, TaskConfig,
+    TaskKind, TaskPatchConfig,
 };
+pub(crate) use limits::patch_problem;
 pub use model::{ModelConfig, ModelPreset, PatchConfig};
-pub use pretrain::{PretrainConfig, PretrainDataConfig};
+pub use pretrain::{OtherSpaces, PretrainConfig, PretrainDataConfig};
 pub use recipe::Stage;
 
 use crate::Result;

@@ -13,12 +13,36 @@ use crate::optimizer::OptimizerConfig;
 use crate::trainer::{LogConfig, TrainConfig};
 use crate::{Error, Result};
 
+/// What becomes of cases whose registered volumes have another space or spacing than those of the most: templates are laid
+/// over all cases voxel by voxel, so that they cannot be learnt from such cases too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OtherSpaces {
+    /// The run does not begin; they are named.
+    #[default]
+    Refuse,
+    /// They are named and left out.
+    LeaveOut,
+    /// They are taken as the others are.
+    Accept,
+}
+
+/// Which cases are learnt from. Test cases of the cohort never are.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PretrainDataConfig {
+    /// What becomes of cases in another space than the most.
+    pub other_spaces: OtherSpaces,
+    /// The table of persons who are in several data sets ([`Identities`](crate::batches::Identities)), as its path was
+    /// given. The run keeps what it used of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identities: Option<PathBuf>,
+}
+
 /// Everything that determines a pre-training run, but its data and threads.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainConfig {
-    /// What is told of the cases.
-    pub data: PretrainDataConfig,
     /// Which network.
     pub model: ModelConfig,
     /// Which method.
@@ -27,6 +51,8 @@ pub struct PretrainConfig {
     pub patch: PatchConfig,
     /// The templates.
     pub templates: TemplateConfig,
+    /// Which cases.
+    pub data: PretrainDataConfig,
     /// How it is moved.
     pub optimizer: OptimizerConfig,
     /// How long and with which batches.
@@ -35,16 +61,6 @@ pub struct PretrainConfig {
     pub checkpoint: CheckpointConfig,
     /// What is shown.
     pub log: LogConfig,
-}
-
-/// What is told of the cases, beside the cache.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PretrainDataConfig {
-    /// The table of persons who are in several data sets ([`Identities`](crate::batches::Identities)), as its path was
-    /// given. The run keeps what it used of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub identities: Option<PathBuf>,
 }
 
 /// The floor of the templates' range that stands for the formula as printed, which adds 1e-9 to the range.

@@ -2,19 +2,21 @@
 
 mod data;
 mod model;
+mod placing;
 mod predictor;
 mod regions;
 mod selection;
 mod stored_templates;
 mod validate;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{ClassificationNetwork, SegmentationNetwork};
-use brainmvp_nets::weights::{Skipped, Transferred, transfer};
-use brainmvp_prep::PrepConfig;
+use brainmvp_nets::weights::{Head, Skipped, Transferred, transfer};
+use brainmvp_prep::Preparation;
 use brainmvp_prep::cache::Cache;
 use brainmvp_ssl::FrozenTemplates;
 use brainmvp_ssl::downstream::{
@@ -28,10 +30,13 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use self::data::Data;
-use self::model::Facts;
+use self::placing::Placing;
 use self::validate::{ClassificationJudge, SegmentationJudge};
+use crate::about::{About, Downstream, Kind};
 use crate::batches::CaseSource;
 use crate::config::{FinetuneConfig, TaskKind};
+use crate::placement::{Placer, TemplateFrame, TemplateSet};
+use crate::preparation::{Prepared, refuse_differences};
 use crate::pretrained::Pretrained;
 use crate::run::{Existing, RunFolder, RunRequest};
 use crate::templates::TemplateGrid;
@@ -57,41 +62,52 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     let text = request.text(stored.as_ref())?;
     // What a run that goes on began with is in its checkpoints.
     let pretrained = match FinetuneConfig::source(&text, &request.settings)? {
-        Some(path) if stored.is_none() => Some(Pretrained::open(&path)?),
+        Some(source) if stored.is_none() => Some(Pretrained::open(source)?),
         _ => None,
     };
-    let network = pretrained.as_ref().map(|pretrained| &pretrained.network);
+    let network = pretrained.as_ref().map(|pretrained| &pretrained.about.network);
     let mut config = FinetuneConfig::resolve(&text, &request.settings, network)?;
-    let data = Data::new(&mut config, cases, &cache.manifest().label_schemes, observer)?;
+    let mut data = Data::new(&mut config, cases, &cache.manifest().label_schemes, observer)?;
     config.model.network = config.model.network.with_in_channels(config.task.modalities.len());
     stored.as_ref().map_or(Ok(()), |stored| request.refuse_change(&config, stored))?;
+    if let Some(pretrained) = &pretrained {
+        compare_preparations(pretrained, &cache.manifest().preparation, &data, &config, observer)?;
+    }
     let device = device::device(&request.device)?;
     device::set_precision(config.train.precision, &request.device)?;
+    let run = stored.is_some().then_some(&request.out);
+    let templates = templates(&config, pretrained.as_ref(), run, &data.training)?;
+    let inputs = Inputs {
+        channels: config.task.modalities.clone(),
+        missing: config.task.missing,
+        templates: templates.as_ref().map(|templates| templates.frozen.clone()),
+    };
+    let copies = CopyPlan { inputs, mixing: config.mixing, augmentation: config.augmentation };
+    tell_copies(&copies, observer);
+    if let Some(templates) = &templates {
+        let placer = Placer::new(templates, config.templates.placement, Some(&request.data));
+        let is_mixed = matches!(config.mixing.with, MixWith::Templates | MixWith::Mean);
+        let placing = Placing { placer, inputs: &copies.inputs, is_mixed, observer };
+        if !placing.run(&mut data, stop)? {
+            return Ok(Ended::Stopped);
+        }
+    }
     let folder = RunFolder::create(&request.out, request.existing)?;
     if request.existing == Existing::Resume && folder.checkpoints()?.is_empty() {
         observer.note("nothing to resume: starting anew");
     }
     folder.store_config(&config)?;
-    // A run that goes on has them already.
-    if stored.is_none()
-        && let Some(templates) = run_templates(&config, pretrained.as_ref(), &data.training)?
-    {
-        stored_templates::save(&templates, &folder.templates())?;
+    let preparation = cache.manifest().preparation.clone().store(folder.path())?;
+    if let Some(templates) = &templates {
+        stored_templates::save(templates, &folder.templates())?;
     }
-    let templates = folder.templates().is_file().then(|| stored_templates::load(&folder.templates()));
-    let inputs = Inputs {
-        channels: config.task.modalities.clone(),
-        missing: config.task.missing,
-        templates: templates.transpose()?,
-    };
-    let copies = CopyPlan { inputs, mixing: config.mixing, augmentation: config.augmentation };
-    tell_copies(&copies, observer);
     let start = Start {
         config: &config,
-        preparation: &cache.manifest().config,
+        preparation,
         data: &data,
         pretrained: pretrained.as_ref(),
         copies,
+        templates,
         folder: &folder,
         device,
         stop,
@@ -101,23 +117,6 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         TaskKind::Segment => start.segment(),
         TaskKind::Classify => start.classify(),
     }
-}
-
-/// What stands in for the modalities of a run: the templates of pre-training, or mean images in their place.
-fn run_templates(
-    config: &FinetuneConfig,
-    pretrained: Option<&Pretrained>,
-    training: &[CaseSource],
-) -> Result<Option<FrozenTemplates>> {
-    let modalities = &config.task.modalities;
-    if config.mixing.with != MixWith::Mean {
-        return Ok(pretrained.and_then(|p| p.templates.as_ref()).map(|t| t.only(modalities)));
-    }
-    let grid = TemplateGrid::of(&[], training);
-    let mean = |&modality: &Modality| Ok((modality, grid.mean_image(training, modality)?.1));
-    let means = modalities.iter().map(mean).collect::<Result<Vec<_>>>()?;
-    // As templates are: where a mean spans less than the images do, it is not stretched.
-    Ok(Some(FrozenTemplates::new(grid.shape, Some(Affine::from_rows(grid.affine)), 1.0, means)))
 }
 
 /// Says where a case is seen once though it was to be seen twice.
@@ -130,13 +129,66 @@ fn tell_copies(copies: &CopyPlan, observer: &dyn Observer) {
     }
 }
 
+/// Refuses cases that were prepared in another way than those of the pre-training, unless the configuration accepts it.
+fn compare_preparations(
+    pretrained: &Pretrained,
+    preparation: &Preparation,
+    data: &Data,
+    config: &FinetuneConfig,
+    observer: &dyn Observer,
+) -> Result<()> {
+    let origin = &pretrained.origin;
+    let Some(learnt_from) = pretrained.about.prepared() else {
+        observer.note(&format!("{origin} does not say how its cases were prepared: that is not compared"));
+        return Ok(());
+    };
+    let all: Vec<_> = data.training.iter().chain(&data.validation).cloned().collect();
+    let frame = TemplateFrame::of(&all);
+    let cases = Prepared { config: &preparation.config, frame: frame.as_ref() };
+    let accepted = refuse_differences(origin, &learnt_from, &cases, &config.init.accept_differences)?;
+    for difference in accepted {
+        observer.note(&format!("accepted: pre-training and these cases differ in {difference}"));
+    }
+    Ok(())
+}
+
+/// What stands in for the modalities that the network sees: the templates of a pre-training, mean images in their place,
+/// or what the run that goes on has.
+fn templates(
+    config: &FinetuneConfig,
+    pretrained: Option<&Pretrained>,
+    run: Option<&PathBuf>,
+    training: &[CaseSource],
+) -> Result<Option<TemplateSet>> {
+    if config.mixing.with == MixWith::Mean && run.is_none() {
+        return mean_images(&config.task.modalities, training).map(Some);
+    }
+    if let Some(templates) = pretrained.and_then(|pretrained| pretrained.templates.as_ref()) {
+        return Ok(Some(templates.only(&config.task.modalities)));
+    }
+    let Some(run) = run else { return Ok(None) };
+    let path = RunFolder::open(run)?.templates();
+    path.is_file().then(|| stored_templates::load(&path)).transpose()
+}
+
+/// The mean image of each modality over the training cases.
+fn mean_images(modalities: &[Modality], training: &[CaseSource]) -> Result<TemplateSet> {
+    let grid = TemplateGrid::of(&[], training);
+    let mean = |&modality: &Modality| Ok((modality, grid.mean_image(training, modality)?.1));
+    let means = modalities.iter().map(mean).collect::<Result<Vec<_>>>()?;
+    // As templates are: where a mean spans less than the images do, it is not stretched.
+    let frozen = FrozenTemplates::new(grid.shape, Some(Affine::from_rows(grid.affine)), 1.0, means);
+    Ok(TemplateSet { frozen, frame: TemplateFrame::of(training) })
+}
+
 /// A run that is about to begin.
 struct Start<'a> {
     config: &'a FinetuneConfig,
-    preparation: &'a PrepConfig,
+    preparation: Preparation,
     data: &'a Data,
     pretrained: Option<&'a Pretrained>,
     copies: CopyPlan,
+    templates: Option<TemplateSet>,
     folder: &'a RunFolder,
     /// Without autodiff.
     device: Device,
@@ -197,19 +249,38 @@ impl Start<'_> {
     fn tell(&self, report: &Transferred, origin: &str) {
         let taken = report.loaded.len() + report.fitted.len();
         let total = taken + report.skipped.len();
-        self.observer.note(&format!("{taken} of {total} tensors are from {origin}; the others begin anew"));
+        self.observer.note(&format!("{taken} of {total} tensors are from {origin}; the others are new"));
         let odd = report.skipped.iter().find(|(_, why)| matches!(why, Skipped::Shape { .. }));
         if let Some((name, Skipped::Shape { expected, found })) = odd {
-            self.observer.warn(&format!("{name} begins anew: {found:?} there, {expected:?} here"));
+            self.observer.warn(&format!("{name} is new: its shape is {found:?} there and {expected:?} here"));
+        }
+    }
+
+    /// What the network says of itself.
+    fn about(&self) -> About {
+        let FinetuneConfig { task, patch, inference, templates, model, .. } = self.config;
+        let head = match task.kind {
+            TaskKind::Segment => Head::Segmentation { classes: task.regions.len() },
+            TaskKind::Classify => Head::Classification { classes: task.classes.len() },
+        };
+        let downstream = Downstream {
+            task: task.clone(),
+            patch: *patch,
+            inference: inference.clone(),
+            templates: *templates,
+        };
+        About {
+            kind: Kind::FineTuning(Box::new(downstream)),
+            network: model.network.clone(),
+            head,
+            preparation: Some(self.preparation.clone()),
+            templates: self.templates.as_ref().map(stored_templates::about),
+            data: Some(self.data.fingerprint()),
+            parent: self.pretrained.map(Pretrained::parent),
         }
     }
 
     fn train<O: Objective + 'static>(&self, objective: O, judge: &dyn Judge<O>) -> Result<Ended> {
-        let facts = Facts {
-            method: Facts::METHOD.to_owned(),
-            preparation: self.preparation.clone(),
-            data: self.data.fingerprint(),
-        };
         let trainer = Trainer {
             train: &self.config.train,
             optimizer: &self.config.optimizer,
@@ -221,7 +292,7 @@ impl Start<'_> {
             device: self.device.clone().autodiff(),
             stop: self.stop,
             observer: self.observer,
-            facts: serde_json::to_value(facts).map_err(|e| Error::Config(e.to_string()))?,
+            about: self.about(),
         };
         let validation = Validation { config: &self.config.validation, judge };
         trainer.run(objective, (!self.data.validation.is_empty()).then_some(&validation))

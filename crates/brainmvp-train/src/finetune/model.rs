@@ -3,47 +3,40 @@
 use std::path::Path;
 
 use brainmvp_nets::Init;
-use brainmvp_nets::networks::{ClassificationNetwork, SegmentationNetwork};
-use brainmvp_prep::PrepConfig;
+use brainmvp_nets::networks::{ClassificationNetwork, NetworkConfig, SegmentationNetwork};
+use brainmvp_prep::Preparation;
 use brainmvp_ssl::downstream::{Inputs, Missing};
 use burn::tensor::Device;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use super::stored_templates;
-use crate::checkpoint::Checkpoint;
-use crate::config::{FinetuneConfig, TaskKind};
-use crate::run::RunFolder;
+use crate::about::{Downstream, Kind};
+use crate::config::TaskKind;
+use crate::placement::{Placer, TemplateSet};
+use crate::run;
+use crate::saved::SavedNetwork;
+use crate::source::Source;
 use crate::{Error, Result};
-
-/// What a checkpoint of a fine-tuning run says beside its weights.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Facts {
-    /// Always [`Facts::METHOD`].
-    pub(super) method: String,
-    /// How the training cases were prepared.
-    pub(super) preparation: PrepConfig,
-    /// Changes when the cases or their content change.
-    pub(super) data: String,
-}
-
-impl Facts {
-    pub(super) const METHOD: &str = "finetune";
-}
 
 /// A fine-tuned network, for inference.
 pub struct Model {
-    /// The configuration of its run.
-    pub config: FinetuneConfig,
+    /// What it is for, and how it is applied.
+    pub config: Downstream,
+    /// Its numbers.
+    pub numbers: NetworkConfig,
     /// How its training cases were prepared; new ones must be prepared alike.
-    pub preparation: PrepConfig,
+    pub preparation: Preparation,
     /// What it sees of a case.
     pub inputs: Inputs,
+    /// The templates that stand in for what a case lacks.
+    pub templates: Option<TemplateSet>,
     /// The network, without autodiff.
     pub network: TaskNetwork,
     /// Steps that it was trained for.
     pub step: u64,
+    /// Where it is from, to be shown: file and step.
+    pub origin: String,
 }
 
 /// A network of one of the tasks.
@@ -56,40 +49,70 @@ pub enum TaskNetwork {
 }
 
 impl Model {
-    /// Reads the best weights of a fine-tuning run, or the newest where none were judged yet.
+    /// What lays its templates on cases; `None` where it has none. Transforms are kept in the folder `cache` of prepared
+    /// cases, where there is one.
+    pub fn placer(&self, cache: Option<&Path>) -> Option<Placer<'_>> {
+        let templates = self.templates.as_ref()?;
+        Some(Placer::new(templates, self.config.templates.placement, cache))
+    }
+
+    /// Opens what [`SavedNetwork::open`] opens: of a run the best weights, or the last where none were validated.
     ///
     /// # Errors
-    /// If the folder holds no fine-tuning run, no checkpoint, or one that cannot be read.
-    pub fn open(run: &Path, device: &Device) -> Result<Self> {
-        let folder = RunFolder::open(run)?;
-        let config = RunFolder::stored_config::<FinetuneConfig>(run)?;
-        let config =
-            config.ok_or_else(|| Error::run_folder(run, "has no checkpoint yet; let the run reach one"))?;
-        let path = match folder.checkpoints()?.pop() {
-            Some(newest) if !folder.best().is_file() => folder.checkpoint(newest),
-            _ => folder.best(),
+    /// As [`SavedNetwork::open`] and [`Model::new`].
+    pub fn open(source: impl Into<Source>, device: &Device) -> Result<Self> {
+        Self::new(SavedNetwork::open(source)?, device)
+    }
+
+    /// The model of a fine-tuned network.
+    ///
+    /// # Errors
+    /// If it was not fine-tuned, or its templates are not where it lies.
+    pub fn new(saved: SavedNetwork, device: &Device) -> Result<Self> {
+        let wrong = |reason: &str| Error::network(&saved.origin, reason);
+        let Kind::FineTuning(config) = &saved.about.kind else {
+            return Err(wrong("it was not fine-tuned by this program"));
         };
-        let mut checkpoint = Checkpoint::open(&path)?;
-        let facts: Facts = serde_json::from_value(checkpoint.state().facts.clone())
-            .map_err(|e| Error::checkpoint(&path, format!("not of a fine-tuning run: {e}")))?;
-        let step = checkpoint.state().step;
+        let incomplete = || wrong("it does not say how its cases were prepared");
+        let preparation = saved.about.preparation.clone().ok_or_else(incomplete)?;
+        let step = saved.step.ok_or_else(|| wrong("it does not say how long it was trained"))?;
+        let (numbers, task) = (saved.about.network.clone(), &config.task);
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut init = Init { device, rng: &mut rng };
-        let (network, task) = (&config.model.network, &config.task);
         let network = match task.kind {
             TaskKind::Segment => {
-                let network = SegmentationNetwork::new(network, task.regions.len(), &mut init);
-                TaskNetwork::Segmentation(checkpoint.load_model(network)?)
+                let network = SegmentationNetwork::new(&numbers, task.regions.len(), &mut init);
+                TaskNetwork::Segmentation(saved.load(network)?)
             }
             TaskKind::Classify => {
-                let network = ClassificationNetwork::new(network, task.classes.len(), &mut init);
-                TaskNetwork::Classification(checkpoint.load_model(network)?)
+                let network = ClassificationNetwork::new(&numbers, task.classes.len(), &mut init);
+                TaskNetwork::Classification(saved.load(network)?)
             }
         };
-        let templates = (task.missing == Missing::Template && folder.templates().is_file())
-            .then(|| stored_templates::load(&folder.templates()))
-            .transpose()?;
-        let inputs = Inputs { channels: task.modalities.clone(), missing: task.missing, templates };
-        Ok(Self { preparation: facts.preparation, inputs, network, step, config })
+        let stored = run::templates_in(&saved.folder);
+        let templates = match saved.about.templates.as_ref().filter(|_| task.missing == Missing::Template) {
+            None => None,
+            Some(_) if stored.is_file() => Some(stored_templates::load(&stored)?),
+            Some(_) => {
+                let reason = "its templates, which stand in for modalities, are not beside it: copy \
+                              templates.safetensors of its run there";
+                return Err(wrong(reason));
+            }
+        };
+        let inputs = Inputs {
+            channels: task.modalities.clone(),
+            missing: task.missing,
+            templates: templates.as_ref().map(|templates| templates.frozen.clone()),
+        };
+        Ok(Self {
+            config: (**config).clone(),
+            numbers,
+            preparation,
+            inputs,
+            templates,
+            network,
+            step,
+            origin: saved.origin,
+        })
     }
 }

@@ -1,35 +1,28 @@
 //! The templates of a fine-tuning run in one file: what stood in for modalities in training stands in for them later.
+//!
+//! The volumes are `[Z, Y, X]`, by the names of their modalities; the text beside them is a [`TemplatesAbout`].
 
 use std::path::Path;
 
 use brainmvp_ssl::FrozenTemplates;
-use brainmvp_volume::{Affine, Modality};
+use brainmvp_volume::Modality;
 use safetensors::Dtype;
-use serde::{Deserialize, Serialize};
 
+use crate::about::TemplatesAbout;
+use crate::placement::TemplateSet;
 use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
-
-/// Beside the volumes, which are `[Z, Y, X]` by the names of their modalities.
-#[derive(Serialize, Deserialize)]
-struct Facts {
-    /// Voxels along x, y and z.
-    shape: [usize; 3],
-    /// First three rows of the affine to RAS+ mm, if it is known.
-    affine: Option<[[f64; 4]; 3]>,
-}
 
 /// Writes them, whole or not at all.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub(super) fn save(templates: &FrozenTemplates, path: &Path) -> Result<()> {
-    let (shape, grid) = (templates.size(), templates.grid());
-    let facts = Facts { shape, affine: grid.map(|grid| grid.affine.rows()) };
-    let text = serde_json::to_string(&facts).map_err(|e| Error::checkpoint(path, e.to_string()))?;
+pub(super) fn save(set: &TemplateSet, path: &Path) -> Result<()> {
+    let templates = &set.frozen;
+    let text = serde_json::to_string(&about(set)).map_err(|e| Error::checkpoint(path, e.to_string()))?;
     let volumes: Vec<(Modality, &[f32])> =
         templates.modalities().filter_map(|modality| Some((modality, templates.get(modality)?))).collect();
-    let [x, y, z] = shape;
+    let [x, y, z] = templates.size();
     let described =
         volumes.iter().map(|(modality, _)| (modality.name().to_owned(), Dtype::F32, vec![z, y, x]));
     tensor_file::write(path, text, described.collect(), |place, file| {
@@ -41,12 +34,13 @@ pub(super) fn save(templates: &FrozenTemplates, path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// If the file cannot be read or holds anything else.
-pub(super) fn load(path: &Path) -> Result<FrozenTemplates> {
+pub(super) fn load(path: &Path) -> Result<TemplateSet> {
     let wrong =
         |reason: &dyn std::fmt::Display| Error::checkpoint(path, format!("no templates of a run: {reason}"));
     let mut file = TensorFile::open(path)?;
-    let facts: Facts = serde_json::from_str(file.text().unwrap_or_default()).map_err(|e| wrong(&e))?;
-    let [x, y, z] = facts.shape;
+    let about: TemplatesAbout =
+        serde_json::from_str(file.text().unwrap_or_default()).map_err(|e| wrong(&e))?;
+    let [x, y, z] = about.size;
     let names: Vec<String> = file.tensors().map(|(name, _)| name).collect();
     let mut volumes = Vec::new();
     for name in names {
@@ -57,13 +51,22 @@ pub(super) fn load(path: &Path) -> Result<FrozenTemplates> {
         }
         volumes.push((modality, values));
     }
-    // They were normalised before they were stored: their range is at most 1, and their lowest value 0.
-    Ok(FrozenTemplates::new(facts.shape, facts.affine.map(Affine::from_rows), 1.0, volumes))
+    let frozen = FrozenTemplates::new(about.size, about.affine(), about.range_floor, volumes);
+    Ok(TemplateSet { frozen, frame: about.frame })
+}
+
+/// What is said of them. They were normalised before: their range is at most 1, and their lowest value 0.
+pub(super) fn about(set: &TemplateSet) -> TemplatesAbout {
+    let affine = set.frozen.grid().map(|grid| grid.affine.rows());
+    TemplatesAbout { size: set.frozen.size(), affine, range_floor: 1.0, frame: set.frame.clone() }
 }
 
 #[cfg(test)]
 mod tests {
+    use brainmvp_volume::{Affine, Grid};
+
     use super::*;
+    use crate::placement::TemplateFrame;
 
     #[test]
     fn what_is_stored_is_read_back() {
@@ -74,7 +77,9 @@ mod tests {
             (Modality::T1, vec![0.0, 0.1, 0.2, 0.0, 0.0, 0.0]),
         ];
         let affine = Affine::from_spacing([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
-        let templates = FrozenTemplates::new([3, 2, 1], Some(affine), 1.0, volumes);
+        let frozen = FrozenTemplates::new([3, 2, 1], Some(affine), 1.0, volumes);
+        let frame = Some(TemplateFrame::of_grid(&Grid::new([5; 3], affine)));
+        let templates = TemplateSet { frozen, frame };
         save(&templates, &path).unwrap();
         assert_eq!(load(&path).unwrap(), templates);
         std::fs::write(&path, b"short").unwrap();

@@ -1,54 +1,55 @@
 //! Networks out of the checkpoints of runs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use brainmvp_nets::networks::NetworkConfig;
-use brainmvp_nets::weights::{Head, StateDict};
-use brainmvp_volume::{Affine, Modality};
+use brainmvp_nets::weights::StateDict;
+use brainmvp_volume::Modality;
 use burn::tensor::TensorData;
-use serde::Deserialize;
 
 use super::{LearntTemplates, SavedNetwork, published};
-use crate::checkpoint::Checkpoint;
-use crate::config::ModelConfig;
-use crate::run::RunFolder;
-use crate::templates::Facts;
+use crate::about::{About, Kind};
+use crate::checkpoint::{Checkpoint, State};
+use crate::source::Chosen;
+use crate::templates::template_updates;
 use crate::tensor_file::TensorFile;
 use crate::{Error, Result};
 
-/// The best checkpoint of a run, else its newest.
-pub(super) fn open_run(run: &Path) -> Result<SavedNetwork> {
-    let folder = RunFolder::open(run)?;
-    let path = match folder.checkpoints()?.pop() {
-        Some(newest) if !folder.best().is_file() => folder.checkpoint(newest),
-        None if !folder.best().is_file() => {
-            return Err(Error::run_folder(run, "has no checkpoint yet; let the run reach one"));
-        }
-        _ => folder.best(),
-    };
-    open(TensorFile::open(&path)?)
-}
-
-/// A checkpoint in the folder of its run.
-pub(super) fn open(file: TensorFile) -> Result<SavedNetwork> {
-    let path = file.path().to_owned();
-    let network = network_of_run(&path)?;
-    let mut checkpoint = Checkpoint::of(file)?;
-    let templates = templates(&path, &mut checkpoint)?;
+/// The network of a checkpoint whose description has been read.
+pub(super) fn open(file: TensorFile, state: State, chosen: &Chosen) -> Result<SavedNetwork> {
+    let path = &chosen.path;
+    let mut checkpoint = Checkpoint::new(file, state);
+    let about = checkpoint.state().about.clone();
+    if let Some(problem) = about.problem() {
+        return Err(Error::checkpoint(path, problem));
+    }
+    let templates = templates(&about, &mut checkpoint)?;
     let mut weights = BTreeMap::new();
     for name in checkpoint.names() {
         let Some(parameter) = name.strip_prefix("model.").filter(|name| is_of_the_network(name)) else {
             continue;
         };
         let (shape, values) = checkpoint.tensor(&name)?;
-        published::refuse_odd(&path, parameter, &values)?;
+        published::refuse_odd(path, parameter, &values)?;
         weights.insert(parameter.to_owned(), TensorData::new(values, shape));
     }
-    let head = head(&weights, templates.is_some());
-    let origin = format!("{}, step {}", path.display(), checkpoint.state().step);
-    let (unused, missing) = (StateDict::new(), Vec::new());
-    Ok(SavedNetwork { network, head, weights, templates, unused, missing, assumed: None, origin })
+    // Networks are made to be filled: no small file may ask for a large one.
+    let elements: u64 = weights.values().map(|values| values.num_elements() as u64).sum();
+    if about.network.parameters_at_least() > elements {
+        return Err(Error::checkpoint(path, "most of the tensors of its network are missing"));
+    }
+    let State { step, total_steps, .. } = checkpoint.state();
+    let why = chosen.why.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+    Ok(SavedNetwork {
+        step: Some(*step),
+        weights,
+        templates,
+        unused: StateDict::new(),
+        missing: Vec::new(),
+        assumed: None,
+        origin: format!("{}, step {step} of {total_steps}{why}", path.display()),
+        folder: chosen.folder.clone(),
+        about,
+    })
 }
 
 /// Whether a tensor is a part of the network, rather than a template or a feature of a past sample.
@@ -56,68 +57,29 @@ fn is_of_the_network(name: &str) -> bool {
     !name.starts_with("templates.") && !name.starts_with("queue.")
 }
 
-/// The part of a run's configuration that is read here.
-#[derive(Deserialize)]
-struct Stored {
-    model: ModelConfig,
-}
-
-fn network_of_run(checkpoint: &Path) -> Result<NetworkConfig> {
-    let folder = checkpoint.parent().and_then(Path::parent);
-    let path =
-        folder.map(|folder| folder.join("config.toml")).filter(|path| path.is_file()).ok_or_else(|| {
-            Error::checkpoint(
-                checkpoint,
-                "a checkpoint outside the folder of its run, whose config.toml tells its network",
-            )
-        })?;
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    let stored: Stored =
-        toml::from_str(&text).map_err(|e| Error::run_folder(&path, e.message().trim().replace('\n', " ")))?;
-    match stored.model.network.problem() {
-        Some(problem) => Err(Error::run_folder(&path, problem)),
-        None => Ok(stored.model.network),
-    }
-}
-
-fn templates(path: &Path, checkpoint: &mut Checkpoint) -> Result<Option<LearntTemplates>> {
-    let Ok(facts) = serde_json::from_value::<Facts>(checkpoint.state().facts.clone()) else {
+/// The templates that a pre-training has in its checkpoints.
+fn templates(about: &About, checkpoint: &mut Checkpoint) -> Result<Option<LearntTemplates>> {
+    let Some(of) = about.templates.as_ref().filter(|_| matches!(about.kind, Kind::PreTraining { .. })) else {
         return Ok(None);
     };
-    let [x, y, z] = facts.templates.shape;
+    let [x, y, z] = of.size;
     let mut volumes = Vec::new();
     for modality in Modality::ALL {
         let name = format!("templates.volumes.{}", modality.index());
         let (shape, values) = checkpoint.tensor(&format!("model.{name}"))?;
         if shape != [z, y, x] {
-            return Err(Error::checkpoint(
-                path,
-                format!("{name} has shape {shape:?} instead of {:?}", [z, y, x]),
-            ));
+            let reason = format!("{name} has shape {shape:?} instead of {:?}", [z, y, x]);
+            return Err(Error::checkpoint(checkpoint.path(), reason));
         }
-        published::refuse_odd(path, &name, &values)?;
+        published::refuse_odd(checkpoint.path(), &name, &values)?;
         volumes.push(values);
     }
     Ok(Some(LearntTemplates {
-        size: facts.templates.shape,
-        affine: Some(Affine::from_rows(facts.templates.affine)),
-        range_floor: facts.range_floor,
+        size: of.size,
+        affine: of.affine(),
+        frame: of.frame.clone(),
+        range_floor: of.range_floor,
         volumes,
+        updates: template_updates(&checkpoint.state().updates),
     }))
-}
-
-/// What these weights are beside an encoder. A UNET3D has the same decoder in pre-training, which has templates.
-fn head(weights: &BTreeMap<String, TensorData>, has_templates: bool) -> Head {
-    let outputs = |name: &str| weights.get(name).and_then(|weight| weight.shape().to_vec().last().copied());
-    if weights.contains_key("decoder.out_1.weight") {
-        return Head::Reconstruction;
-    }
-    if let Some(classes) = outputs("head.weight") {
-        return Head::Classification { classes };
-    }
-    match outputs("decoder.out.weight").or_else(|| outputs("decoder.up1conv.weight")) {
-        Some(_) if has_templates => Head::Reconstruction,
-        Some(classes) => Head::Segmentation { classes },
-        None => Head::None,
-    }
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use brainmvp_nets::networks::NetworkConfig;
-use brainmvp_nets::weights::{Head, Layout, StateDict, TEMPLATES, take, templates_to_ours};
-use brainmvp_volume::{Affine, Modality};
+use brainmvp_nets::weights::{Layout, StateDict, TEMPLATES, take, templates_to_ours};
+use brainmvp_volume::Modality;
 use burn::tensor::TensorData;
 use half::{bf16, f16};
 use safetensors::Dtype;
-use serde::{Deserialize, Serialize};
 
 use super::{LearntTemplates, SavedNetwork};
+use crate::about::{About, TemplatesAbout, Weights};
+use crate::source::Chosen;
 use crate::tensor_file::TensorFile;
 use crate::{Error, Result};
 
@@ -53,74 +54,21 @@ pub(super) fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32)
     elements.iter().map(|element| value(*element)).collect()
 }
 
-/// What a weights file says about itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct About {
-    /// Version of the format.
-    pub(super) version: u32,
-    pub(super) network: NetworkConfig,
-    pub(super) head: Head,
-    pub(super) templates: Option<AboutTemplates>,
-}
-
-/// What a weights file says about its templates.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct AboutTemplates {
-    pub(super) range_floor: f32,
-    pub(super) affine: Option<[[f64; 4]; 3]>,
-}
-
-/// The JSON text of a weights file.
-#[derive(Serialize, Deserialize)]
-struct Wrapped {
-    weights: About,
-}
-
-impl About {
-    const VERSION: u32 = 1;
-
-    /// Reads the JSON text of a file; `None` if it is that of a run's checkpoint.
-    pub(super) fn parse(path: &Path, text: &str) -> Result<Option<Self>> {
-        let failed = |e| Error::checkpoint(path, format!("its description cannot be read: {e}"));
-        let value: serde_json::Value = serde_json::from_str(text).map_err(failed)?;
-        let Some(weights) = value.get("weights") else { return Ok(None) };
-        let version = weights.get("version").and_then(serde_json::Value::as_u64);
-        if version != Some(u64::from(Self::VERSION)) {
-            let version = version.map_or("none".to_owned(), |version| version.to_string());
-            let reason = format!("version {version} of the format, this program reads {}", Self::VERSION);
-            return Err(Error::checkpoint(path, reason));
-        }
-        let wrapped: Wrapped = serde_json::from_value(value).map_err(failed)?;
-        Ok(Some(wrapped.weights))
-    }
-
-    /// What is to be said about a network.
-    pub(super) fn of(saved: &SavedNetwork) -> Self {
-        let templates = saved.templates.as_ref().map(|templates| AboutTemplates {
-            range_floor: templates.range_floor,
-            affine: templates.affine.map(|affine| affine.rows()),
-        });
-        Self { version: Self::VERSION, network: saved.network.clone(), head: saved.head, templates }
-    }
-
-    /// The JSON text.
-    pub(super) fn to_text(&self, path: &Path) -> Result<String> {
-        let wrapped = Wrapped { weights: self.clone() };
-        serde_json::to_string(&wrapped).map_err(|e| Error::checkpoint(path, e.to_string()))
-    }
-}
-
 /// Where a template's values are all within this of each other, the published program divides by next to nothing; it was
 /// never learnt.
 const PUBLISHED_RANGE_FLOOR: f32 = 1e-6;
 
 /// The network whose published tensors `source` holds.
-pub(super) fn open(path: &Path, mut source: impl Tensors, about: Option<About>) -> Result<SavedNetwork> {
+pub(super) fn open(mut source: impl Tensors, told: Option<Weights>, chosen: &Chosen) -> Result<SavedNetwork> {
+    let path = &chosen.path;
     let wrong = |source| Error::Weights { path: path.to_owned(), source };
     let shapes = source.shapes();
     let mut layout = Layout::recognise(&shapes).map_err(wrong)?;
     let mut assumed = None;
-    if let Some(about) = &about {
+    if let Some(Weights { about, .. }) = &told {
+        if let Some(problem) = about.problem() {
+            return Err(Error::checkpoint(path, problem));
+        }
         layout.told(&about.network, about.head).map_err(wrong)?;
     } else if let NetworkConfig::UniFormer(config) = &layout.network {
         assumed = Some(format!("attention heads are {} channels wide", config.head_width));
@@ -131,26 +79,29 @@ pub(super) fn open(path: &Path, mut source: impl Tensors, about: Option<About>) 
         let values = source.floats(&name)?;
         refuse_odd(path, &name, &values)?;
         if key == TEMPLATES {
-            templates = Some(learnt(
-                path,
-                &shape,
-                &values,
-                about.as_ref().and_then(|about| about.templates.as_ref()),
-            )?);
+            let about = told.as_ref().and_then(|told| told.about.templates.as_ref());
+            templates = Some(learnt(path, &shape, &values, about)?);
         } else {
             tensors.insert(key, TensorData::new(values, shape));
         }
     }
     let taken = take(&layout, tensors).map_err(wrong)?;
+    let step = told.as_ref().and_then(|told| told.step);
+    let unknown = || About {
+        templates: templates.as_ref().map(LearntTemplates::about),
+        ..About::unknown(layout.network.clone(), layout.head)
+    };
+    let steps = step.map_or(String::new(), |step| format!(", step {step}"));
     Ok(SavedNetwork {
-        network: layout.network,
-        head: layout.head,
+        about: told.map_or_else(unknown, |told| told.about),
+        step,
         weights: taken.weights,
         templates,
         unused: taken.unused,
         missing: taken.missing,
         assumed,
-        origin: path.display().to_string(),
+        origin: format!("{}{steps}", path.display()),
+        folder: chosen.folder.clone(),
     })
 }
 
@@ -158,7 +109,7 @@ fn learnt(
     path: &Path,
     shape: &[usize],
     values: &[f32],
-    about: Option<&AboutTemplates>,
+    about: Option<&TemplatesAbout>,
 ) -> Result<LearntTemplates> {
     let [modalities, x, y, z] = *shape else {
         let reason = format!("{TEMPLATES} has shape {shape:?} instead of [modalities, x, y, z]");
@@ -173,9 +124,11 @@ fn learnt(
     }
     Ok(LearntTemplates {
         size: [x, y, z],
-        affine: about.and_then(|about| about.affine).map(Affine::from_rows),
+        affine: about.and_then(TemplatesAbout::affine),
+        frame: about.and_then(|about| about.frame.clone()),
         range_floor: about.map_or(PUBLISHED_RANGE_FLOOR, |about| about.range_floor),
         volumes: templates_to_ours(values, [x, y, z]),
+        updates: BTreeMap::new(),
     })
 }
 

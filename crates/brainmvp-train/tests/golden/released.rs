@@ -34,9 +34,12 @@ fn every_value_is_read() {
         mlp_ratio: [4, 2, 4, 4],
         ..UniFormerConfig::small()
     };
-    assert_eq!((&saved.network, saved.head), (&NetworkConfig::UniFormer(expected), Head::Reconstruction));
+    assert_eq!(
+        (&saved.about.network, saved.about.head),
+        (&NetworkConfig::UniFormer(expected), Head::Reconstruction)
+    );
     assert!(saved.missing.is_empty() && saved.assumed.is_some());
-    let completed = complete(&saved.network, saved.head, &saved.weights, &saved.unused).unwrap();
+    let completed = complete(&saved.about.network, saved.about.head, &saved.weights, &saved.unused).unwrap();
     assert!(completed.filled.is_empty(), "{:?}", completed.filled);
     let mut seen: BTreeSet<String> = [TEMPLATES.to_owned()].into();
     for (key, tensor) in completed.tensors {
@@ -65,9 +68,9 @@ fn the_templates_are_turned_to_our_axes() {
     }
     assert_eq!(templates.volumes.len(), Modality::ALL.len());
     let frozen = Pretrained::open(&file("released_layout_small.pt")).unwrap().templates.unwrap();
-    let voxels = frozen.get(Modality::Adc).unwrap();
+    let voxels = frozen.frozen.get(Modality::Adc).unwrap();
     let (low, high) = voxels.iter().fold((1.0_f32, 0.0_f32), |(l, h), v| (l.min(*v), h.max(*v)));
-    assert_eq!((frozen.size(), low, high), (size, 0.0, 1.0));
+    assert_eq!((frozen.frozen.size(), low, high), (size, 0.0, 1.0));
 }
 
 #[test]
@@ -83,6 +86,7 @@ fn what_is_written_is_read_back_to_the_bit() {
         let back = there_and_back(&saved, format, &path);
         // The file tells what was assumed of the one before it.
         (saved.origin, saved.assumed) = (path.display().to_string(), None);
+        saved.folder = folder.path().to_owned();
         assert_eq!(back, saved);
         let first = std::fs::read(&path).unwrap();
         there_and_back(&back, format, &path);

@@ -75,7 +75,7 @@ impl Demo {
             ui,
         )?;
         tell_loss(&run, ui)?;
-        templates::write(&run, &self.out.join("templates"), Some(&cache), ui)
+        templates::write(&(&run).into(), &self.out.join("templates"), Some(&cache), ui)
     }
 
     /// Epochs of the schedule: those of the recipe, or as many as the steps take.

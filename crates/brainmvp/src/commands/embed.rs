@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use brainmvp_cohort::Split;
 use brainmvp_infer::SlidingWindow;
-use brainmvp_prep::PrepConfig;
 use brainmvp_prep::cache::{Cache, CaseEntry};
+use brainmvp_prep::{Pipeline, PrepConfig, Preparation};
 use brainmvp_ssl::patch::PatchSource;
+use brainmvp_train::about::Kind;
 use brainmvp_train::batches::CaseSource;
-use brainmvp_train::config::PretrainConfig;
+use brainmvp_train::config::PatchConfig;
 use brainmvp_train::finetune::{Model, Predictor};
-use brainmvp_train::run::RunFolder;
+use brainmvp_train::placement::Placer;
 use brainmvp_train::{PretrainedEncoder, device};
 use brainmvp_volume::{Modality, write_atomically};
 use clap::Args;
@@ -22,7 +23,7 @@ use safetensors::tensor::TensorView;
 use serde_json::json;
 
 use super::counted;
-use super::inference::{Failure, Inputs, Prepared, go_on, is_finetuned};
+use super::inference::{Failure, Inputs, ModelOptions, Prepared, go_on, lay_templates, pipeline};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
@@ -32,8 +33,7 @@ use crate::ui::Ui;
 /// Write the encoder's features of every case: of each modality for a pre-training run, of all for a fine-tuned one
 ///
 /// A case is seen in windows side by side, those without any voxel above 0 left out; its features are the mean of the
-/// deepest ones over all of them. Cases are prepared as those of a fine-tuning run were, for a pre-training run as
-/// `brainmvp preprocess` does by default; a cache of prepared cases is taken as it is.
+/// deepest ones over all of them. Cases are prepared as those of the run were; a cache of prepared cases is taken as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -47,6 +47,8 @@ pub(crate) struct Embed {
     /// Folder of a run of `pretrain` or `finetune`, or a file of pre-trained weights
     #[arg(long, value_name = "RUN|FILE")]
     model: PathBuf,
+    #[command(flatten)]
+    options: ModelOptions,
     /// Cache folder, cohort file, a folder of cases, or the images of one case: FILE, whose name says its modality, or
     /// MODALITY=FILE
     #[arg(long = "in", value_name = "CACHE|COHORT|DIR|FILE", required = true, num_args = 1..)]
@@ -93,27 +95,34 @@ impl Embed {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         let format = self.format()?;
         argument::prepare_output_file(&self.out)?;
-        let encoder = Encoder::open(&self)?;
+        let encoder = Encoder::open(&self, ui)?;
         let (mut rows, mut failed) = (Vec::new(), Vec::new());
         match self.inputs.as_slice() {
             [cache] if cache.join("manifest.json").is_file() => {
                 let cache = Cache::open(cache)?;
+                let placer = encoder.placer(Some(cache.dir()));
+                encoder.warn_of_differences(&cache, ui);
                 let part = |entry: &&CaseEntry| self.split.is_none() || entry.case.split == self.split;
                 let entries: Vec<&CaseEntry> = cache.cases().iter().filter(part).collect();
                 Self::each(ui, &entries, &mut failed, |entry| {
                     let case = cache.open_case(entry).map_err(|e| Failure::Case(e.to_string()));
-                    let seen = case.and_then(|case| encoder.rows(&CaseSource::new(entry, case), &mut rows));
+                    let seen = case.and_then(|case| {
+                        encoder.rows(CaseSource::new(entry, case), placer.as_ref(), ui, &mut rows)
+                    });
                     (entry.case.id.to_string(), seen)
                 })?;
             }
             typed => {
                 let inputs = Inputs::read(typed, self.split, ui)?;
                 failed.extend(inputs.unusable.into_iter().map(|case| (case.case, case.reason)));
-                let preparation = encoder.preparation();
+                let pipeline = encoder.pipeline(ui)?;
                 let scratch = Scratch::beside(Some(&self.out))?;
+                let placer = encoder.placer(None);
                 Self::each(ui, &inputs.cases, &mut failed, |case| {
-                    let prepared = Prepared::new(case, &preparation, scratch.path());
-                    let seen = prepared.and_then(|prepared| encoder.rows(&prepared.source, &mut rows));
+                    let prepared = Prepared::new(case, &pipeline, scratch.path());
+                    let seen = prepared.and_then(|prepared| {
+                        encoder.rows(prepared.source.clone(), placer.as_ref(), ui, &mut rows)
+                    });
                     (case.id.to_string(), seen)
                 })?;
             }
@@ -170,7 +179,7 @@ impl Embed {
 }
 
 impl Encoder {
-    fn open(options: &Embed) -> anyhow::Result<Self> {
+    fn open(options: &Embed, ui: &Ui) -> anyhow::Result<Self> {
         let device = device::device(&options.device)?;
         let seen = |size| SlidingWindow {
             size,
@@ -178,35 +187,79 @@ impl Encoder {
             skip_empty: true,
             ..SlidingWindow::default()
         };
-        if is_finetuned(&options.model) {
-            let model = Model::open(&options.model, &device)?;
-            let windows = seen(model.config.patch.size);
-            windows.validate(model.config.model.network.stride())?;
-            let predictor = Predictor { model, windows, mirror: brainmvp_infer::Mirror::default(), device };
-            return Ok(Self::Finetuned(Box::new(predictor)));
-        }
-        let encoder = PretrainedEncoder::open(&options.model, &device)?;
-        let of_run = RunFolder::stored_config::<PretrainConfig>(&options.model).ok().flatten();
-        let windows = seen(of_run.map_or([96; 3], |config| config.patch.size));
+        let saved = options.options.open(&options.model, ui)?;
+        let patch = match saved.about.kind {
+            Kind::FineTuning(_) => {
+                let model = Model::new(saved, &device)?;
+                let windows = seen(model.config.patch.size);
+                windows.validate(model.numbers.stride())?;
+                let mirror = brainmvp_infer::Mirror::default();
+                return Ok(Self::Finetuned(Box::new(Predictor { model, windows, mirror, device })));
+            }
+            Kind::PreTraining { patch, .. } => patch,
+            Kind::Unknown => PatchConfig::default().size,
+        };
+        let encoder = PretrainedEncoder::new(saved.into(), &device)?;
+        let windows = seen(patch);
         windows.validate(encoder.stride())?;
         Ok(Self::Pretrained(encoder, windows))
     }
 
-    /// How new cases are prepared.
-    fn preparation(&self) -> PrepConfig {
+    /// How the cases were prepared that it has seen, if it is known.
+    fn preparation(&self) -> Option<&Preparation> {
         match self {
-            Self::Pretrained(..) => PrepConfig::default(),
-            Self::Finetuned(predictor) => predictor.model.preparation.clone(),
+            Self::Pretrained(encoder, _) => encoder.about.preparation.as_ref(),
+            Self::Finetuned(predictor) => Some(&predictor.model.preparation),
+        }
+    }
+
+    /// Says in what the cases of a cache differ from those that it has seen.
+    fn warn_of_differences(&self, cache: &Cache, ui: &Ui) {
+        let Some(preparation) = self.preparation() else { return };
+        let differences = preparation.config.differences(&cache.manifest().preparation.config);
+        if !differences.is_empty() {
+            let list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            ui.alert(format!(
+                "warning: {}: prepared in another way than the cases that the network has learnt from: {list}",
+                cache.dir().display()
+            ));
+        }
+    }
+
+    /// What prepares new cases as those were that it has seen.
+    fn pipeline(&self, ui: &Ui) -> anyhow::Result<Pipeline> {
+        let Some(preparation) = self.preparation() else {
+            ui.note(
+                "note: the weights do not say how their cases were prepared; these are as `brainmvp preprocess` does by \
+                 default",
+            );
+            return Ok(Pipeline::new(&PrepConfig::default())?);
+        };
+        pipeline(preparation, ui)
+    }
+
+    /// What lays templates on cases, where they stand in for what a case lacks.
+    fn placer(&self, cache: Option<&Path>) -> Option<Placer<'_>> {
+        match self {
+            Self::Pretrained(..) => None,
+            Self::Finetuned(predictor) => predictor.model.placer(cache),
         }
     }
 
     /// Adds the features of a case.
-    fn rows(&self, case: &CaseSource, rows: &mut Vec<Row>) -> Result<(), Failure> {
-        let row = |modality: String, features| Row { case: case.id().to_owned(), modality, features };
+    fn rows(
+        &self,
+        mut case: CaseSource,
+        placer: Option<&Placer<'_>>,
+        ui: &Ui,
+        rows: &mut Vec<Row>,
+    ) -> Result<(), Failure> {
+        let id = case.id().to_owned();
+        let row = |modality: String, features| Row { case: id.clone(), modality, features };
         match self {
             Self::Pretrained(encoder, windows) => {
                 for modality in case.modalities() {
-                    let features = encoder.embed(windows, case, *modality, go_on)?;
+                    let features = encoder.embed(windows, &case, *modality, go_on)?;
                     rows.push(row(modality.to_string(), features));
                 }
             }
@@ -218,7 +271,11 @@ impl Encoder {
                     let reason = "it has none of the modalities that the network sees";
                     return Err(Failure::Case(reason.to_owned()));
                 }
-                rows.push(row(names.join("+"), predictor.embed(case, go_on)?));
+                let names = names.join("+");
+                if let Some(placer) = placer.filter(|_| predictor.model.inputs.fills(case.modalities())) {
+                    lay_templates(placer, &mut case, ui)?;
+                }
+                rows.push(row(names, predictor.embed(&case, go_on)?));
             }
         }
         Ok(())

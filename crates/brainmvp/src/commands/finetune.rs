@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use brainmvp_prep::Aspect;
 use brainmvp_train::config::{FinetuneConfig, Stage, TaskKind};
 use brainmvp_train::finetune::finetune;
 use brainmvp_train::run::RunRequest;
+use brainmvp_train::source::CheckpointChoice;
 use brainmvp_volume::Modality;
 use clap::{Args, Subcommand};
 
@@ -52,6 +54,13 @@ struct Options {
     /// What to start from: a run of `brainmvp pretrain`, a file of weights, or none
     #[arg(long, value_name = "RUN|FILE|none")]
     init: String,
+    /// Checkpoint of that run: best, last, or the number of a step [default: the last of a pre-training run]
+    #[arg(long, value_name = "best|last|STEP")]
+    checkpoint: Option<CheckpointChoice>,
+    /// In what the cases may differ from those that the pre-training has learnt from: spacing, space, skull-stripping,
+    /// bias-field, intensity, percentiles, landmarks; any other difference stops the run
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    accept_differences: Vec<Aspect>,
     /// Folder of the run
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
@@ -93,6 +102,13 @@ impl Options {
         let mut settings = vec![format!("task.kind={}", word(kind))];
         if self.init != "none" {
             settings.push(format!("init.source={}", argument::toml_string(&self.init)));
+        } else if self.checkpoint.is_some() {
+            return Err(bad_input("--checkpoint: --init none has no checkpoints"));
+        }
+        settings.extend(self.checkpoint.map(|choice| format!("init.checkpoint={choice}")));
+        if !self.accept_differences.is_empty() {
+            let names: Vec<String> = self.accept_differences.iter().map(|a| format!("'{a}'")).collect();
+            settings.push(format!("init.accept_differences=[{}]", names.join(",")));
         }
         settings.extend(self.labels_fraction.map(|share| format!("data.labels_fraction={share:?}")));
         settings.extend(self.partition.map(|number| format!("data.partition={number}")));

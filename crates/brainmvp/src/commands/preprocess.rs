@@ -120,7 +120,7 @@ impl Preprocess {
         // Wrong settings are told before anything else.
         Pipeline::new(&config)?;
         refuse_unknown_modalities(&cohort, &config)?;
-        if Manifest::load(&self.out).is_ok_and(|manifest| manifest.config != config) {
+        if Manifest::load(&self.out).is_ok_and(|manifest| manifest.preparation.config != config) {
             let out = self.out.display();
             ui.note(format!("note: {out} was made with other settings; every case is prepared anew"));
         }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
+use brainmvp_train::Error;
 use brainmvp_train::config::Stage;
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics};
 use brainmvp_train::pretrain::pretrain;
@@ -127,7 +128,7 @@ pub(crate) fn train(
 ) -> anyhow::Result<()> {
     argument::refuse_file_as_folder(&request.out)?;
     let watcher = Watcher { ui, name, progress: OnceLock::new() };
-    let ended = run(request, interrupt::stop_flag(), &watcher)?;
+    let ended = run(request, interrupt::stop_flag(), &watcher).or_else(advise_on_differences)?;
     if let Some(progress) = watcher.progress.into_inner() {
         progress.finish();
     }
@@ -138,6 +139,14 @@ pub(crate) fn train(
                 .advise(|_| how_to_go_on.to_owned())
         }
     }
+}
+
+/// Says how differences of preparation are accepted.
+fn advise_on_differences(error: Error) -> anyhow::Result<Ended> {
+    let Error::Differences { differences, .. } = &error else { return Err(error.into()) };
+    let names: Vec<&str> = differences.iter().map(|difference| difference.aspect.name()).collect();
+    let names = names.join(",");
+    Err(error).advise(|_| format!("prepare the cases alike, or accept it with --accept-differences {names}"))
 }
 
 /// Shows the steps of a run.

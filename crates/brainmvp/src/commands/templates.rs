@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_train::batches::open_cases;
 use brainmvp_train::log::metrics::StepMetrics;
+use brainmvp_train::source::{CheckpointChoice, Source};
 use brainmvp_train::templates::RunTemplates;
 use brainmvp_train::trainer::Observer;
 use brainmvp_volume::Modality;
@@ -28,6 +29,9 @@ pub(crate) struct Templates {
     /// Folder of a run, or a file of weights with templates (safetensors, .pt, .pth)
     #[arg(value_name = "RUN|WEIGHTS")]
     run: PathBuf,
+    /// Checkpoint of the run: best, last, or the number of a step [default: the last]
+    #[arg(long, value_name = "best|last|STEP")]
+    checkpoint: Option<CheckpointChoice>,
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -38,19 +42,21 @@ pub(crate) struct Templates {
 
 impl Templates {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
-        write(&self.run, &self.out, self.data.as_deref(), ui)
+        let run = Source { path: self.run, checkpoint: self.checkpoint };
+        write(&run, &self.out, self.data.as_deref(), ui)
     }
 }
 
 /// Writes the templates of a run and says what came out.
-pub(crate) fn write(run: &Path, out: &Path, data: Option<&Path>, ui: &Ui) -> anyhow::Result<()> {
+pub(crate) fn write(run: &Source, out: &Path, data: Option<&Path>, ui: &Ui) -> anyhow::Result<()> {
     argument::refuse_file_as_folder(out)?;
-    let templates = RunTemplates::load(run)?;
+    let templates = RunTemplates::load(run.clone())?;
     if templates.volumes.is_empty() {
         let reason = "it holds no template: no modality was seen yet, or method.tasks lacks distill";
-        return Err(bad_input(format!("{}: {reason}", run.display())));
+        return Err(bad_input(format!("{}: {reason}", templates.origin)));
     }
     let paths = templates.write(out)?;
+    ui.note(format!("note: the templates are those of {}", templates.origin));
     ui.result(format!("{} written to {}", counted(paths.len(), "template"), out.display()))?;
     if !templates.is_placed {
         ui.note("note: where they lie is not known; voxels of 1 mm are laid around the origin");

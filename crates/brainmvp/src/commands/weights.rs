@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_nets::weights::Head;
+use brainmvp_prep::Preparation;
 use brainmvp_train::saved::{Format, SavedNetwork};
+use brainmvp_train::source::{CheckpointChoice, Source};
 use brainmvp_volume::Modality;
 use clap::Args;
 
@@ -35,18 +37,22 @@ pub(crate) struct Import {
 
 /// Write the weights of a run for PyTorch: names, shapes and axes are those of the published networks
 ///
-/// Of a run the best checkpoint is taken, else the newest. In PyTorch:
+/// Of a run, the best validation is taken, or the last checkpoint where there was none, as of a pre-training. In PyTorch:
 /// model.load_state_dict(torch.load("model.pt", weights_only=True), strict=True)
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   brainmvp export run --format pytorch --out model.pt
   brainmvp export run --format safetensors --out weights.safetensors
+  brainmvp export run --checkpoint 1000 --format pytorch --out step-1000.pt
   brainmvp export weights.safetensors --format pytorch --out model.pt")]
 pub(crate) struct Export {
     /// Folder of a run, a checkpoint in it, or a weights file
     #[arg(value_name = "RUN|WEIGHTS")]
     source: PathBuf,
+    /// Checkpoint of the run: best, last, or the number of a step
+    #[arg(long, value_name = "best|last|STEP")]
+    checkpoint: Option<CheckpointChoice>,
     /// What to write: pytorch, a state dict for torch.load; safetensors, a weights file
     #[arg(long, value_name = "FORMAT", value_parser = argument::choice(&FORMATS))]
     format: Format,
@@ -66,7 +72,7 @@ impl Import {
                 });
         }
         refuse_same_file(&self.file, &self.out)?;
-        let saved = open(&self.file)?;
+        let saved = open((&self.file).into())?;
         describe(&saved, ui)?;
         write(&saved, &self.out, Format::Safetensors, ui)
     }
@@ -75,14 +81,23 @@ impl Import {
 impl Export {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         refuse_same_file(&self.source, &self.out)?;
-        let saved = open(&self.source)?;
+        let saved = open(Source { path: self.source, checkpoint: self.checkpoint })?;
         describe(&saved, ui)?;
-        write(&saved, &self.out, self.format, ui)
+        write(&saved, &self.out, self.format, ui)?;
+        for file in saved.about.preparation.iter().flat_map(Preparation::files) {
+            ui.note(format!(
+                "note: new cases need the atlas {} beside these weights; it is not part of them: keep {} and name it with \
+                 --atlas",
+                file.name(),
+                saved.folder.join("files").display()
+            ));
+        }
+        Ok(())
     }
 }
 
-fn open(path: &Path) -> anyhow::Result<SavedNetwork> {
-    SavedNetwork::open(path).advise(|_| {
+fn open(source: Source) -> anyhow::Result<SavedNetwork> {
+    SavedNetwork::open(source).advise(|_| {
         "what can be read: the folder of a run, a weights file, and a PyTorch checkpoint of a UniFormer or UNET3D with its \
          state dict (torch.save(model.state_dict(), ...), or a dictionary that holds it)"
             .to_owned()
@@ -103,8 +118,8 @@ fn describe(saved: &SavedNetwork, ui: &Ui) -> anyhow::Result<()> {
         saved.weights.values().map(|tensor| tensor.shape().to_vec().iter().product::<usize>()).sum();
     let mut rows = vec![
         ["read".to_owned(), saved.origin.clone()],
-        ["network".to_owned(), network(&saved.network)],
-        ["head".to_owned(), head(saved.head)],
+        ["network".to_owned(), network(&saved.about.network)],
+        ["head".to_owned(), head(saved.about.head)],
         ["weights".to_owned(), format!("{} of {values} values", counted(saved.weights.len(), "tensor"))],
         ["templates".to_owned(), templates(saved)],
     ];

@@ -57,7 +57,11 @@ fn weights_out_and_in(place: &Place) {
             place.run(&["export", run, "--format", format, "--out", out]).succeeds().prints(&[head]);
             let weights = |name: &str| SavedNetwork::open(&place.path(name)).unwrap();
             let (ours, theirs) = (weights(run), weights(out));
-            assert_eq!((ours.network, ours.weights), (theirs.network, theirs.weights), "{run} as {out}");
+            assert_eq!(
+                (ours.about.network, ours.weights),
+                (theirs.about.network, theirs.weights),
+                "{run} as {out}"
+            );
         }
     }
     place.run(&["export", "run", "--format", "pytorch", "--out", "pretrained.pt"]).succeeds();

@@ -52,8 +52,17 @@ impl Place {
 
     /// Runs it with more in its environment.
     pub(crate) fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+        self.run_at("", arguments, environment)
+    }
+
+    /// Runs it in a folder of the place.
+    pub(crate) fn run_in(&self, folder: &str, arguments: &[&str]) -> Ended {
+        self.run_at(folder, arguments, &[])
+    }
+
+    fn run_at(&self, folder: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
         let mut command = Command::cargo_bin("brainmvp").unwrap();
-        command.current_dir(self.folder.path()).args(arguments).envs(environment.iter().copied());
+        command.current_dir(self.path(folder)).args(arguments).envs(environment.iter().copied());
         let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let code = output.status.code().unwrap();

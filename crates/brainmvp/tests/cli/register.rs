@@ -125,6 +125,7 @@ fn settings_that_contradict_each_other_are_refused() {
     let preprocess =
         |more: &[&str]| place.run(&[&["preprocess", "phantom/cohort.json", "--out", "c"], more].concat());
     preprocess(&["--register", "affine"]).fails(2, &["needs an atlas"]);
+    place.write("a.nii.gz", "any file");
     preprocess(&["--register", "none", "--atlas", "a.nii.gz"]).fails(2, &["a.nii.gz", "rigid or affine"]);
     preprocess(&["--atlas", "absent.nii.gz"]).fails(2, &["absent.nii.gz"]);
     preprocess(&["--register", "rigid", "--steps", "reorient"]).fails(2, &["lacks 'register'"]);

@@ -9,7 +9,7 @@ use brainmvp_kernels::precision;
 use brainmvp_prep::cache::{
     CASE_VERSION, CaseContents, CaseFacts, CaseMetadata, GridRecord, Manifest, write_case,
 };
-use brainmvp_prep::{PrepConfig, StoredType};
+use brainmvp_prep::{PrepConfig, Space, StoredType};
 use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::run::{Existing, RunRequest};
@@ -119,6 +119,7 @@ fn contents(size: usize, case: usize) -> anyhow::Result<CaseContents> {
         grid: GridRecord::from(&cropped),
         uncropped: GridRecord::from(&registered),
         original: GridRecord::from(&registered),
+        space: Space::Native,
         crop_offset: std::array::from_fn(|axis| (registered.shape[axis] - cropped.shape[axis]) / 2),
         provenance: Vec::new(),
         content_hash: String::new(),

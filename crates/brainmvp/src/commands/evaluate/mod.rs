@@ -23,7 +23,7 @@ use self::score::{Pair, side_by_side};
 use self::subsets::Subsets;
 use self::truth::Truths;
 use super::counted;
-use super::inference::Options;
+use super::inference::{Options, pipeline};
 use super::predict::predicted_regions;
 use super::preprocess::half_of_free_memory;
 use crate::argument;
@@ -120,11 +120,13 @@ impl Evaluate {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         let config = self.config()?;
         if let Some(model) = &self.model {
-            let predictor = self.options.open(model, None)?;
+            let predictor = self.options.open(model, None, ui)?;
             for file in std::iter::once(&self.out).chain(&self.csv) {
                 argument::prepare_output_file(file)?;
             }
-            let subsets = Subsets { predictor: &predictor, config: &config, seed: self.seed };
+            let pipeline = pipeline(&predictor.model.preparation, ui)?;
+            let subsets =
+                Subsets { predictor: &predictor, pipeline: &pipeline, config: &config, seed: self.seed };
             return subsets.run(&self.truth, self.split, [Some(&self.out), self.csv.as_deref()], ui);
         }
         let Some(pred) = &self.pred else {

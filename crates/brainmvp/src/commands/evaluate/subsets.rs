@@ -9,15 +9,17 @@ use brainmvp_infer::NativeSpace;
 use brainmvp_metrics::scores::TextTable;
 use brainmvp_metrics::statistics::BootstrapConfig;
 use brainmvp_metrics::{Metric, Region, RegionScores, Score, Scores, SegmentationConfig, Summary};
+use brainmvp_prep::Pipeline;
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork, values_in};
+use brainmvp_train::placement::Placer;
 use brainmvp_volume::{Modality, file, write_atomically};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use serde::Serialize;
 
 use crate::commands::counted;
-use crate::commands::inference::{Failure, Prepared, Seen, go_on};
+use crate::commands::inference::{Failure, Prepared, Seen, go_on, lay_templates};
 use crate::commands::predict::decision;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
@@ -27,6 +29,7 @@ use crate::ui::Ui;
 /// What is scored, and how.
 pub(super) struct Subsets<'a> {
     pub(super) predictor: &'a Predictor,
+    pub(super) pipeline: &'a Pipeline,
     pub(super) config: &'a SegmentationConfig,
     pub(super) seed: u64,
 }
@@ -60,6 +63,12 @@ struct Subset {
 /// The scores with a set of modalities, which are places in the network's channels.
 type SubsetScores = (Vec<usize>, Vec<RegionScores>);
 
+/// Where cases lie while they are predicted, and what lays templates on them.
+struct Place<'a> {
+    scratch: &'a Path,
+    placer: Option<Placer<'a>>,
+}
+
 impl Subsets<'_> {
     /// Predicts every labelled case with every non-empty set of the network's modalities that it has, scores it in its own
     /// space, writes the files and prints the table. A case is prepared once, with all of its images.
@@ -86,8 +95,9 @@ impl Subsets<'_> {
         let mut quarantined = BTreeMap::new();
         let scratch = Scratch::beside(out.or(csv))?;
         let progress = Progress::new(ui, "evaluate", "cases", cases.len());
+        let place = Place { scratch: scratch.path(), placer: self.predictor.model.placer(None) };
         for (number, case) in cases.iter().enumerate() {
-            match self.case(&cohort, case, scratch.path(), &progress) {
+            match self.case(&cohort, case, &place, (&progress, ui)) {
                 Ok(found) => {
                     for (subset, regions) in found {
                         let of_subset =
@@ -122,15 +132,19 @@ impl Subsets<'_> {
         &self,
         cohort: &Cohort,
         case: &Case,
-        scratch: &Path,
-        progress: &Progress,
+        place: &Place<'_>,
+        (progress, ui): (&Progress, &Ui),
     ) -> Result<Vec<SubsetScores>, Failure> {
         let model = &self.predictor.model;
         #[expect(clippy::expect_used, reason = "`run` chooses cases with a label map")]
         let label = case.label.as_deref().expect("a case with a label map");
         let truth = file::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;
         let regions = pairs_of_regions(&model.config.task.regions, cohort, case);
-        let prepared = Prepared::new(case, &model.preparation, scratch)?;
+        let mut prepared = Prepared::new(case, self.pipeline, place.scratch)?;
+        // Once for all sets, with all images.
+        if let Some(placer) = place.placer.as_ref().filter(|_| model.inputs.fills(&[])) {
+            lay_templates(placer, &mut prepared.source, ui)?;
+        }
         let decision = decision(self.predictor).map_err(Failure::Run)?;
         let has = |place: &usize| prepared.source.modalities().contains(&model.inputs.channels[*place]);
         let places: Vec<usize> = (0..model.inputs.channels.len()).filter(has).collect();

@@ -1,6 +1,7 @@
 //! What commands share that apply a network to new cases: which cases, prepared how, seen through which windows.
 
 mod inputs;
+mod model;
 mod prepared;
 
 use std::path::Path;
@@ -10,21 +11,29 @@ use brainmvp_cohort::Case;
 use brainmvp_infer::{Blending, Error, Mirror, SlidingWindow};
 use brainmvp_kernels::Precision;
 use brainmvp_ssl::downstream::Missing;
+use brainmvp_ssl::patch::PatchSource as _;
+use brainmvp_train::about::Kind;
+use brainmvp_train::batches::CaseSource;
 use brainmvp_train::device;
 use brainmvp_train::finetune::{Model, Predictor};
+use brainmvp_train::placement::{Placed, Placer};
 use brainmvp_volume::Modality;
 use clap::Args;
 
 pub(super) use inputs::Inputs;
+pub(super) use model::{ModelOptions, pipeline};
 pub(super) use prepared::{Failure, Prepared, Seen};
 
 use crate::argument;
 use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
+use crate::ui::Ui;
 
 /// How a fine-tuned network is applied.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
+    #[command(flatten)]
+    model: ModelOptions,
     /// Part of a window that the next one shares, from 0 to less than 1 [default: as the run validates, 0.5]
     #[arg(long, value_name = "SHARE", requires = "model", value_parser = argument::share)]
     overlap: Option<f64>,
@@ -49,18 +58,19 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Opens a run to predict with it.
-    pub(crate) fn open(&self, run: &Path, missing: Option<Missing>) -> anyhow::Result<Predictor> {
-        if run.join("config.toml").is_file() && !is_finetuned(run) {
-            let error = bad_input(format!("{}: a run of pre-training does not predict", run.display()));
+    /// Opens a network to predict with it.
+    pub(crate) fn open(&self, model: &Path, missing: Option<Missing>, ui: &Ui) -> anyhow::Result<Predictor> {
+        let saved = self.model.open(model, ui)?;
+        if let Kind::PreTraining { .. } = saved.about.kind {
+            let error = bad_input(format!("{}: a run of pre-training does not predict", model.display()));
             return Err(error).advise(|_| {
-                format!("`brainmvp finetune segment --data CACHE --init {} --out RUN2` does", run.display())
+                format!("`brainmvp finetune segment --data CACHE --init {} --out RUN2` does", model.display())
             });
         }
         let name = self.device.as_deref().unwrap_or("cpu");
         let device = device::device(name)?;
         device::set_precision(self.precision.unwrap_or(Precision::Fp32), name)?;
-        let mut model = Model::open(run, &device)?;
+        let mut model = Model::new(saved, &device)?;
         model.inputs.missing = missing.unwrap_or(model.inputs.missing);
         let of_run = model.config.inference.clone();
         let windows = SlidingWindow {
@@ -69,7 +79,7 @@ impl Options {
             batch: self.batch.unwrap_or(of_run.batch),
             ..of_run
         };
-        windows.validate(model.config.model.network.stride())?;
+        windows.validate(model.numbers.stride())?;
         Ok(Predictor { model, windows, mirror: self.mirror.clone().unwrap_or_default(), device })
     }
 
@@ -79,15 +89,25 @@ impl Options {
     }
 }
 
-/// Whether a folder holds a run of `finetune`.
-pub(super) fn is_finetuned(run: &Path) -> bool {
-    let text = std::fs::read_to_string(run.join("config.toml")).unwrap_or_default();
-    text.parse::<toml::Table>().is_ok_and(|config| config.contains_key("task"))
-}
-
 /// Ends the work where the user has interrupted it.
 pub(super) fn go_on() -> Result<(), Error> {
     if interrupt::stop_flag().load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
+}
+
+/// Lays the templates on a case, whatever it has; says how they lie, or why they do not. Where they find no place the user
+/// is told.
+pub(super) fn lay_templates(placer: &Placer<'_>, case: &mut CaseSource, ui: &Ui) -> Result<String, Failure> {
+    match placer.place(case).map_err(|e| Failure::Case(e.to_string()))? {
+        Placed::At(placement, how) => {
+            case.place(placement);
+            Ok(how.to_string())
+        }
+        Placed::Nowhere(reason) => {
+            ui.alert(format!("warning: case '{}': 0 stands in for what it lacks: {reason}", case.id()));
+            Ok(format!("none: {reason}"))
+        }
+        Placed::Refused(reason) => Err(Failure::Case(format!("{reason} (templates.placement = \"refuse\")"))),
+    }
 }
 
 /// The channels that a case lacks; why it cannot be seen at all.

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use brainmvp_cohort::Case;
 use brainmvp_infer::Blended;
 use brainmvp_prep::cache::{CaseMetadata, GridRecord, PreparedCase, write_case};
-use brainmvp_prep::{Pipeline, PrepConfig, prepare_case};
+use brainmvp_prep::{Pipeline, prepare_case};
 use brainmvp_registration::Transform;
+use brainmvp_ssl::Placement;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_train::batches::CaseSource;
 use brainmvp_volume::file::{self, FileHeader};
@@ -44,16 +45,15 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// Prepares a case; `scratch` is a folder for the time being. Label maps are not looked at.
-    pub(crate) fn new(case: &Case, preparation: &PrepConfig, scratch: &Path) -> Result<Self, Failure> {
-        let pipeline = Pipeline::new(preparation).map_err(|e| Failure::Run(e.into()))?;
+    pub(crate) fn new(case: &Case, pipeline: &Pipeline, scratch: &Path) -> Result<Self, Failure> {
         let seen = Case { label: None, ..case.clone() };
-        let contents = prepare_case(&seen, &pipeline, String::new());
+        let contents = prepare_case(&seen, pipeline, String::new());
         let contents = contents.map_err(|error| Failure::Case(error.to_string()))?;
         let (reference, header) = reference(&seen, &contents.metadata).map_err(Failure::Case)?;
         let native = native_grid(&contents.metadata, &reference).map_err(Failure::Case)?;
         let store = || -> anyhow::Result<Self> {
             let folder = tempfile::Builder::new().prefix(".partial-").tempdir_in(scratch)?;
-            let entry = write_case(folder.path(), &contents, preparation.dtype)?;
+            let entry = write_case(folder.path(), &contents, pipeline.config().dtype)?;
             let stored = PreparedCase::open(folder.path().join(entry.file_name()))?;
             Ok(Self { source: CaseSource::new(&entry, stored), header, native, _folder: folder })
         };
@@ -129,6 +129,10 @@ impl<S: PatchSource> PatchSource for Seen<'_, S> {
         self.case.crop_offset()
     }
 
+    fn placement(&self) -> Option<Placement> {
+        self.case.placement()
+    }
+
     fn modalities(&self) -> &[Modality] {
         &self.modalities
     }
@@ -150,7 +154,7 @@ impl<S: PatchSource> PatchSource for Seen<'_, S> {
 mod tests {
     use brainmvp_cohort::phantom::{Head, PhantomConfig, write_cohort};
     use brainmvp_infer::NativeSpace;
-    use brainmvp_prep::{CropKind, RegisterKind, SkullStrip, StoredType};
+    use brainmvp_prep::{ContentFile, CropKind, PrepConfig, RegisterKind, SkullStrip, StoredType};
     use brainmvp_volume::nifti::{self, WriteOptions};
 
     use super::*;
@@ -185,15 +189,15 @@ mod tests {
         nifti::write(&atlas, &turn.move_volume(original.clone()).unwrap(), WriteOptions::default()).unwrap();
         let preparation = PrepConfig {
             register: RegisterKind::Rigid,
-            atlas: Some(atlas),
+            atlas: Some(ContentFile::of(&atlas).unwrap()),
             skull_strip: SkullStrip::None,
             crop: CropKind::None,
             dtype: StoredType::F32,
             spacing_mm: [4.0; 3],
             ..PrepConfig::default()
         };
-        let Ok(prepared) = Prepared::new(&Case { brain_mask: None, ..case }, &preparation, folder.path())
-        else {
+        let pipeline = Pipeline::new(&preparation).unwrap();
+        let Ok(prepared) = Prepared::new(&Case { brain_mask: None, ..case }, &pipeline, folder.path()) else {
             panic!("the case can be prepared");
         };
         let voxels = prepared.source.patch(Modality::T1, [0; 3], prepared.source.shape()).unwrap();

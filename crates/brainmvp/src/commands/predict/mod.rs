@@ -9,8 +9,11 @@ use std::time::Instant;
 use anyhow::Context as _;
 use brainmvp_cohort::{Case, Split};
 use brainmvp_infer::{LabelDecision, NativeSpace};
+use brainmvp_prep::Pipeline;
 use brainmvp_ssl::downstream::Missing;
+use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork, label_decision};
+use brainmvp_train::placement::Placer;
 use brainmvp_volume::nifti::{self, WriteOptions};
 use brainmvp_volume::{LabelMap, Volume};
 use clap::Args;
@@ -18,7 +21,7 @@ use clap::Args;
 pub(super) use self::record::predicted_regions;
 use self::record::{Predicted, Record, Settings};
 use super::counted;
-use super::inference::{Failure, Inputs, Options, Prepared, go_on, missing};
+use super::inference::{Failure, Inputs, Options, Prepared, go_on, lay_templates, missing, pipeline};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
@@ -37,13 +40,14 @@ Examples:
   brainmvp predict --model segmenter --in cohort.json --out predictions
   brainmvp predict --model segmenter --in p1_t1.nii.gz p1_t1c.nii.gz p1_flair.nii.gz --out predictions --probabilities
   brainmvp predict --model segmenter --in t1=scan7.nii.gz --out predictions --mirror --overlap 0.75
+  brainmvp predict --model segmenter --checkpoint last --in cohort.json --out predictions-last
   brainmvp predict --model classifier --in cohort.json --out classes --resume
 
 Exit codes: 0 every case is predicted, 1 failed or interrupted (--resume goes on), 2 some could not be (the others are),
 or bad input.")]
 pub(crate) struct Predict {
-    /// Folder of a fine-tuning run
-    #[arg(long, value_name = "RUN")]
+    /// Folder of a fine-tuning run, or a file of its weights
+    #[arg(long, value_name = "RUN|FILE")]
     model: PathBuf,
     /// Cohort file, a folder of cases, or the images of one case: FILE, whose name says its modality, or MODALITY=FILE
     #[arg(long = "in", value_name = "COHORT|DIR|FILE", required = true, num_args = 1..)]
@@ -74,7 +78,7 @@ impl Predict {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         argument::refuse_file_as_folder(&self.out)?;
         let inputs = Inputs::read(&self.inputs, self.split, ui)?;
-        let predictor = self.options.open(&self.model, self.missing)?;
+        let predictor = self.options.open(&self.model, self.missing, ui)?;
         let decision = match &predictor.model.network {
             TaskNetwork::Segmentation(_) => Some(decision(&predictor)?),
             TaskNetwork::Classification(_) if self.probabilities => {
@@ -82,6 +86,7 @@ impl Predict {
             }
             TaskNetwork::Classification(_) => None,
         };
+        let pipeline = pipeline(&predictor.model.preparation, ui)?;
         std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         let mut record = Record::begin(&self.out, self.settings(&predictor), self.resume)?;
         for group in decision.iter().flat_map(LabelDecision::indistinguishable) {
@@ -101,6 +106,8 @@ impl Predict {
             scratch: scratch.path(),
             probabilities: self.probabilities,
             predictor: &predictor,
+            pipeline,
+            placer: predictor.model.placer(None),
             decision,
         };
         let kept = work.all(&inputs.cases, &mut record, ui)?;
@@ -156,6 +163,9 @@ struct Work<'a> {
     scratch: &'a Path,
     probabilities: bool,
     predictor: &'a Predictor,
+    pipeline: Pipeline,
+    /// Where there are templates.
+    placer: Option<Placer<'a>>,
     /// Segmentation.
     decision: Option<LabelDecision>,
 }
@@ -172,7 +182,7 @@ impl Work<'_> {
                 kept += 1;
             } else {
                 record.cases.remove(name);
-                match self.one(case, &progress) {
+                match self.one(case, &progress, ui) {
                     Ok(predicted) => drop(record.cases.insert(name.to_owned(), predicted)),
                     Err(Failure::Case(reason)) => drop(record.quarantined.insert(name.to_owned(), reason)),
                     Err(Failure::Run(error)) => {
@@ -192,10 +202,13 @@ impl Work<'_> {
         Ok(kept)
     }
 
-    fn one(&self, case: &Case, progress: &Progress) -> Result<Predicted, Failure> {
+    fn one(&self, case: &Case, progress: &Progress, ui: &Ui) -> Result<Predicted, Failure> {
         let started = Instant::now();
         let missing = missing(case, self.predictor)?;
-        let prepared = Prepared::new(case, &self.predictor.model.preparation, self.scratch)?;
+        let mut prepared = Prepared::new(case, &self.pipeline, self.scratch)?;
+        let source = &mut prepared.source;
+        let placer = self.placer.as_ref().filter(|_| self.predictor.model.inputs.fills(source.modalities()));
+        let templates = placer.map(|placer| lay_templates(placer, source, ui)).transpose()?;
         let prediction = self.predictor.predict(&prepared.source, |done, total| {
             progress.message(format!("{}: window {}/{total}", case.id, done + 1));
             go_on()
@@ -203,6 +216,7 @@ impl Work<'_> {
         let mut predicted = Predicted {
             inputs: case.images.clone(),
             missing,
+            templates,
             label_map: None,
             probabilities: BTreeMap::new(),
             classes: BTreeMap::new(),

@@ -58,6 +58,9 @@ pub(super) struct Predicted {
     pub(super) inputs: BTreeMap<Modality, PathBuf>,
     /// Modalities that the case lacks.
     pub(super) missing: Vec<Modality>,
+    /// How the templates lie that stand for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) templates: Option<String>,
     /// Segmentation: the label map, in the folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) label_map: Option<PathBuf>,

@@ -1,0 +1,167 @@
+//! Templates registered to cases that are not in their space, once for each case.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use brainmvp_registration::{Motion, Options, Pyramid, Registration};
+use brainmvp_ssl::FrozenTemplates;
+use brainmvp_ssl::patch::PatchSource as _;
+use brainmvp_volume::{Grid, Modality, Volume, write_atomically};
+use serde::{Deserialize, Serialize};
+
+use crate::batches::CaseSource;
+use crate::{Error, Result};
+
+/// A registration that was found good enough.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Registered {
+    /// Whose template and image were laid over each other.
+    pub(super) modality: Modality,
+    /// See [`Registration::similarity`].
+    pub(super) similarity: f64,
+    /// Rows of the map from places in the case to places in the template, RAS+ mm.
+    pub(super) transform: [[f64; 4]; 3],
+}
+
+/// A registration, or why there is none, in a file beside the prepared cases.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    version: u32,
+    /// The content hash of the prepared case.
+    case: String,
+    /// BLAKE3 of the template and its grid.
+    template: String,
+    found: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    Registered(Registered),
+    Failed(String),
+}
+
+/// The version of the file, and of how templates are registered.
+const VERSION: u32 = 1;
+
+/// Templates are mean heads: they differ from one head by its size and shape too.
+const MOTION: Motion = Motion::Affine;
+
+/// The templates, ready to be registered.
+pub(super) struct Candidates<'a> {
+    templates: &'a FrozenTemplates,
+    grid: Grid,
+    /// The best-formed first. Each is made ready when it is first asked for.
+    ready: Vec<(Modality, OnceLock<Candidate>)>,
+    /// The folder of transforms that were found.
+    store: Option<PathBuf>,
+}
+
+struct Candidate {
+    /// BLAKE3 of the voxels and the grid, hex.
+    hash: String,
+    /// Or why it cannot be registered.
+    pyramid: std::result::Result<Pyramid, String>,
+}
+
+impl<'a> Candidates<'a> {
+    /// Templates that lie on `grid`. Transforms are kept in the folder `store`, where there is one.
+    pub(super) fn new(templates: &'a FrozenTemplates, grid: Grid, store: Option<PathBuf>) -> Self {
+        let ready = templates.best_formed().into_iter().map(|modality| (modality, OnceLock::new()));
+        Self { templates, grid, ready: ready.collect(), store }
+    }
+
+    /// Registers the best-formed template of a modality that the case has to the case's image; or says why that failed.
+    /// What is in the store already, from the same case and template, is taken from there.
+    ///
+    /// # Errors
+    /// If the case cannot be read, or the store cannot be written.
+    pub(super) fn register(&self, case: &CaseSource) -> Result<std::result::Result<Registered, String>> {
+        let Some((modality, ready)) = self.ready.iter().find(|(m, _)| case.modalities().contains(m)) else {
+            return Ok(Err("there is no template of a modality that it has".to_owned()));
+        };
+        let candidate = ready.get_or_init(|| self.candidate(*modality));
+        let file = self.store.as_ref().map(|store| store.join(file_name(case, &candidate.hash)));
+        let known = file.as_deref().and_then(|file| Record::read(file, case.content_hash(), &candidate.hash));
+        let found = match known {
+            Some(found) => found,
+            None => {
+                let found = candidate.search(case, *modality)?;
+                if let Some(file) = &file {
+                    let (case, template) = (case.content_hash().to_owned(), candidate.hash.clone());
+                    Record { version: VERSION, case, template, found: found.clone() }.write(file)?;
+                }
+                found
+            }
+        };
+        Ok(match found {
+            Outcome::Registered(registered) => Ok(registered),
+            Outcome::Failed(reason) => Err(reason),
+        })
+    }
+
+    /// Where the templates lie.
+    pub(super) fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    fn candidate(&self, modality: Modality) -> Candidate {
+        let voxels = self.templates.get(modality).unwrap_or_default();
+        let mut bytes: Vec<u8> = Vec::with_capacity(size_of_val(voxels) + 256);
+        bytes.extend(self.grid.shape.iter().flat_map(|n| (*n as u64).to_le_bytes()));
+        bytes.extend(self.grid.affine.rows().iter().flatten().flat_map(|value| value.to_le_bytes()));
+        bytes.extend(voxels.iter().flat_map(|value| value.to_le_bytes()));
+        Candidate {
+            hash: blake3::hash(&bytes).to_hex().to_string(),
+            pyramid: Pyramid::new(&Volume::new(self.grid, voxels.to_vec())).map_err(|e| e.to_string()),
+        }
+    }
+}
+
+impl Candidate {
+    /// The registration of the template to the image of a case.
+    fn search(&self, case: &CaseSource, modality: Modality) -> Result<Outcome> {
+        let image = Volume::new(case.grid(), case.patch(modality, [0; 3], case.shape())?);
+        let options = Options { motion: MOTION, ..Options::default() };
+        let found = self.pyramid.as_ref().map_err(String::clone).and_then(|template| {
+            let image = Pyramid::new(&image).map_err(|e| e.to_string())?;
+            brainmvp_registration::register(&image, template, &options).map_err(|e| e.to_string())
+        });
+        Ok(match found {
+            Ok(Registration { transform, similarity, .. }) => {
+                Outcome::Registered(Registered { modality, similarity, transform: transform.rows() })
+            }
+            Err(reason) => {
+                Outcome::Failed(format!("its {modality} image and the {modality} template: {reason}"))
+            }
+        })
+    }
+}
+
+/// One file for each pair of a case's content and a template.
+fn file_name(case: &CaseSource, template: &str) -> String {
+    let pair = blake3::hash(format!("{} {template}", case.content_hash()).as_bytes());
+    format!("{}.{:.16}.json", case.id(), pair.to_hex())
+}
+
+impl Record {
+    /// What a file says of this case and template; `None` where there is none, or one of another version, content or
+    /// template, or a damaged one: it is made anew.
+    fn read(file: &Path, case: &str, template: &str) -> Option<Outcome> {
+        let record: Self = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+        let ours = record.version == VERSION && record.case == case && record.template == template;
+        ours.then_some(record.found)
+    }
+
+    fn write(&self, file: &Path) -> Result<()> {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        }
+        let mut text = serde_json::to_vec_pretty(self).map_err(|e| Error::run_folder(file, e.to_string()))?;
+        text.push(b'\n');
+        Ok(write_atomically(file, |to| to.write_all(&text))?)
+    }
+}

@@ -1,0 +1,193 @@
+//! Which weights are meant: one of the checkpoints of a run, or a file. Every command that uses a trained network asks
+//! here, so that all take the same.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Checkpoint;
+use crate::run::RunFolder;
+use crate::{Error, Result};
+
+/// One of the checkpoints of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Typed", into = "Typed")]
+pub enum CheckpointChoice {
+    /// The highest score of a validation; where there is none, the lowest mean loss.
+    Best,
+    /// The newest: of a finished run, its end.
+    Last,
+    /// That of a step.
+    Step(u64),
+}
+
+/// A choice as a configuration has it: `"best"`, `"last"`, or the number of a step.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "best, last, or the number of a step")]
+enum Typed {
+    Step(u64),
+    Word(String),
+}
+
+impl TryFrom<Typed> for CheckpointChoice {
+    type Error = String;
+
+    fn try_from(typed: Typed) -> std::result::Result<Self, String> {
+        match typed {
+            Typed::Step(step) => Ok(Self::Step(step)),
+            Typed::Word(word) => word.parse(),
+        }
+    }
+}
+
+impl From<CheckpointChoice> for Typed {
+    fn from(choice: CheckpointChoice) -> Self {
+        match choice {
+            CheckpointChoice::Step(step) => Self::Step(step),
+            word => Self::Word(word.to_string()),
+        }
+    }
+}
+
+impl FromStr for CheckpointChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "best" => Ok(Self::Best),
+            "last" => Ok(Self::Last),
+            step => step
+                .parse()
+                .map(Self::Step)
+                .map_err(|_| format!("'{step}': write best, last, or the number of a step")),
+        }
+    }
+}
+
+impl fmt::Display for CheckpointChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Best => f.write_str("best"),
+            Self::Last => f.write_str("last"),
+            Self::Step(step) => step.fmt(f),
+        }
+    }
+}
+
+/// Where a network is to be opened from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The folder of a run, or a file of weights.
+    pub path: PathBuf,
+    /// Which checkpoint of the run; without one, that of the best validation, or the last of a run without validation. A
+    /// pre-training has none: the mean loss at an earlier step is no reason to prefer it, since the learning rate falls and
+    /// losses join in on the way.
+    pub checkpoint: Option<CheckpointChoice>,
+}
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for Source {
+    fn from(path: &P) -> Self {
+        Self { path: path.as_ref().to_owned(), checkpoint: None }
+    }
+}
+
+/// A file that was chosen.
+pub(crate) struct Chosen {
+    pub(crate) path: PathBuf,
+    /// Where what belongs to it lies: the folder of its run, or that of the file.
+    pub(crate) folder: PathBuf,
+    /// What it is among the checkpoints of its run, if it was chosen among them.
+    pub(crate) why: Option<String>,
+}
+
+impl Source {
+    /// Finds the file.
+    ///
+    /// # Errors
+    /// If the run has no such checkpoint, or a checkpoint is asked for and the path is that of a file.
+    pub(crate) fn choose(&self) -> Result<Chosen> {
+        if self.path.is_dir() {
+            return RunFolder::open(&self.path)?.choose(self.checkpoint);
+        }
+        if let Some(choice) = self.checkpoint {
+            let reason = format!("is a file: checkpoint {choice} can be chosen in the folder of a run alone");
+            return Err(Error::checkpoint(&self.path, reason));
+        }
+        let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
+        let run = folder.parent().filter(|run| run.join("config.toml").is_file());
+        let folder =
+            run.filter(|_| folder.ends_with("checkpoints")).map_or_else(|| folder.clone(), Path::to_owned);
+        Ok(Chosen { path: self.path.clone(), folder, why: None })
+    }
+}
+
+impl RunFolder {
+    /// The checkpoint that is meant: see [`Source::checkpoint`].
+    ///
+    /// # Errors
+    /// If it is not there or, where the choice hangs on it, `best` cannot be read.
+    pub(crate) fn choose(&self, choice: Option<CheckpointChoice>) -> Result<Chosen> {
+        let steps = self.checkpoints()?;
+        let best = self.best().is_file().then(|| Checkpoint::open(&self.best())).transpose();
+        let is_validated = |best: &Checkpoint| best.state().validated > 0;
+        let choice = match (choice, &best) {
+            (Some(choice), _) => choice,
+            (None, Ok(Some(best))) if is_validated(best) => CheckpointChoice::Best,
+            (None, Ok(_)) => CheckpointChoice::Last,
+            (None, Err(_)) => CheckpointChoice::Best,
+        };
+        let of_how_many = match steps.len() {
+            1 => "the only checkpoint".to_owned(),
+            count => format!("of {count} checkpoints"),
+        };
+        let (path, why) = match choice {
+            CheckpointChoice::Best => match best? {
+                Some(best) if is_validated(&best) => (self.best(), "the best validation".to_owned()),
+                Some(_) => (self.best(), "the lowest mean loss".to_owned()),
+                None => return Err(self.lacks("best", &steps)),
+            },
+            CheckpointChoice::Last => match steps.last() {
+                Some(last) if steps.len() == 1 => (self.checkpoint(*last), of_how_many),
+                Some(last) => (self.checkpoint(*last), format!("the last {of_how_many}")),
+                None => return Err(self.lacks("any", &steps)),
+            },
+            CheckpointChoice::Step(step) if steps.contains(&step) => (self.checkpoint(step), of_how_many),
+            CheckpointChoice::Step(step) => return Err(self.lacks(&format!("step {step}"), &steps)),
+        };
+        Ok(Chosen { path, folder: self.path().to_owned(), why: Some(why) })
+    }
+
+    /// That there is no such checkpoint, and which there are.
+    fn lacks(&self, wanted: &str, steps: &[u64]) -> Error {
+        let best = Checkpoint::open(&self.best()).map(|best| format!("best (step {})", best.state().step));
+        let there: Vec<String> = steps.iter().map(ToString::to_string).chain(best).collect();
+        let reason = match there.as_slice() {
+            [] => "has no checkpoint yet; let the run reach one".to_owned(),
+            there => format!("has no checkpoint '{wanted}'; there are: {}", there.join(", ")),
+        };
+        Error::run_folder(self.path(), reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_words_or_steps() {
+        for (text, choice) in [
+            ("best", CheckpointChoice::Best),
+            ("last", CheckpointChoice::Last),
+            ("600", CheckpointChoice::Step(600)),
+        ] {
+            assert_eq!(text.parse(), Ok(choice));
+            assert_eq!(choice.to_string(), text);
+            let json = serde_json::to_string(&choice).unwrap();
+            assert_eq!(serde_json::from_str::<CheckpointChoice>(&json).unwrap(), choice);
+        }
+        assert!("newest".parse::<CheckpointChoice>().unwrap_err().contains("best, last"));
+        assert!(serde_json::from_str::<CheckpointChoice>("-1").is_err());
+    }
+}
