@@ -116,14 +116,18 @@ mod tests {
     #[test]
     fn one_lies_over_the_other() {
         let parse = |text| serde_json::from_str::<PrepSettings>(text).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("sri24.nii.gz");
+        std::fs::write(&image, "voxels").unwrap();
+        let with_atlas = |settings: PrepSettings| PrepSettings { atlas: Some(image.clone()), ..settings };
         let file =
             parse(r#"{ "preset": "released", "spacing_mm": 1.5, "register": "rigid", "dtype": "f32" }"#);
-        let typed = parse(r#"{ "spacing_mm": [1, 2, 3], "atlas": "sri24.nii.gz", "crop": "bounding_box" }"#);
-        let config = typed.over(file).config().unwrap();
+        let typed = parse(r#"{ "spacing_mm": [1, 2, 3], "crop": "bounding_box" }"#);
+        let config = with_atlas(typed).over(file).config().unwrap();
         assert_eq!((config.spacing_mm, config.percentiles), ([1.0, 2.0, 3.0], [5.0, 95.0]));
         assert_eq!((config.register, config.crop), (RegisterKind::Rigid, CropKind::BoundingBox));
-        assert_eq!((config.dtype, config.atlas), (StoredType::F32, Some("sri24.nii.gz".into())));
-        let atlas = parse(r#"{ "atlas": "sri24.nii.gz" }"#).config().unwrap();
+        assert_eq!((config.dtype, config.atlas.unwrap().name()), (StoredType::F32, "sri24.nii.gz"));
+        let atlas = with_atlas(PrepSettings::default()).config().unwrap();
         assert_eq!(atlas.register, RegisterKind::Affine);
     }
 

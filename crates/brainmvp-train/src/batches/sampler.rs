@@ -173,6 +173,10 @@ mod tests {
             [0; 3]
         }
 
+        fn placement(&self) -> Option<brainmvp_ssl::Placement> {
+            None
+        }
+
         fn modalities(&self) -> &[Modality] {
             self.1
         }

@@ -54,6 +54,10 @@ impl PatchSource for Case {
         [0; 3]
     }
 
+    fn placement(&self) -> Option<crate::Placement> {
+        None
+    }
+
     fn modalities(&self) -> &[Modality] {
         &self.modalities
     }
