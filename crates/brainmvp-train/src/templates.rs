@@ -133,7 +133,8 @@ pub struct Likeness {
 }
 
 impl RunTemplates {
-    /// Reads the templates of what [`SavedNetwork::open`](crate::saved::SavedNetwork::open) opens: those that a fine-tuning from there uses.
+    /// Reads the templates of what [`SavedNetwork::open`](crate::saved::SavedNetwork::open) opens: those that a fine-tuning
+    /// from there uses.
     ///
     /// # Errors
     /// As [`SavedNetwork::open`], and if it has no templates.
