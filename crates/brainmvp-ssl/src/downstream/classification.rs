@@ -5,7 +5,7 @@ use brainmvp_nets::networks::{ClassificationNetwork, Classified, Encoder};
 use brainmvp_volume::resample::{Interpolation, onto_grid};
 use brainmvp_volume::{Affine, Grid, Volume};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use rand::{Rng, RngExt};
 
 use super::copies::{Copies, disagreement, shown};

@@ -6,7 +6,7 @@ use brainmvp_nets::heads::Segmented;
 use brainmvp_nets::networks::{Encoder, Segmentation, SegmentationNetwork};
 use burn::module::Module;
 use burn::tensor::activation::sigmoid;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use rand::{Rng, RngExt};
 
 use super::copies::{Copies, disagreement, shown};
