@@ -41,8 +41,10 @@
 //! - Where a mask is empty, [`EmptyRule`] says what counts. By default a missed structure gets the worst value, and
 //!   nothing is left out; summaries always say how many masks were empty.
 //! - Classifications: [`metrics::classification`].
+//! - Images of one grid: correlation and structural similarity, in [`images`].
 
 mod error;
+pub mod images;
 mod mask;
 pub mod metrics;
 mod pair;

@@ -22,6 +22,7 @@ mod pretrained_encoder;
 pub mod run;
 pub mod saved;
 pub mod schedule;
+pub mod template_quality;
 pub mod templates;
 mod tensor_file;
 pub mod trainer;

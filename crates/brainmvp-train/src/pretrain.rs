@@ -38,7 +38,8 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     let grid = TemplateGrid::of(&config.templates.size, &cases);
     warn_of_other_places(&cases, observer);
     let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ FIRST_WEIGHTS);
-    let templates = Templates::new(grid.shape, config.templates.range_floor, &device);
+    let levels = config.templates.levels();
+    let templates = Templates::new(grid.shape, levels, config.templates.range_floor, &device);
     let mut init = Init { device: &device, rng: &mut rng };
     let objective =
         BrainMvp::new(&config.method, &config.model.network, templates, config.patch.size, &mut init);
@@ -51,7 +52,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     let trainer = Trainer {
         train: &config.train,
         optimizer: &config.optimizer,
-        template_factor: config.templates.learning_rate_factor,
+        template_rates: config.templates.learning_rates(),
         checkpoint: &config.checkpoint,
         log: &config.log,
         cases: Arc::new(cases),

@@ -13,7 +13,7 @@ use super::{LearntTemplates, SavedNetwork, published};
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::run::RunFolder;
-use crate::templates::Facts;
+use crate::templates::{Facts, stored_volume};
 use crate::tensor_file::TensorFile;
 use crate::{Error, Result};
 
@@ -35,7 +35,7 @@ pub(super) fn open(file: TensorFile) -> Result<SavedNetwork> {
     let path = file.path().to_owned();
     let network = network_of_run(&path)?;
     let mut checkpoint = Checkpoint::of(file)?;
-    let templates = templates(&path, &mut checkpoint)?;
+    let templates = templates(&mut checkpoint)?;
     let mut weights = BTreeMap::new();
     for name in checkpoint.names() {
         let Some(parameter) = name.strip_prefix("model.").filter(|name| !name.starts_with("templates."))
@@ -76,24 +76,12 @@ fn network_of_run(checkpoint: &Path) -> Result<NetworkConfig> {
     }
 }
 
-fn templates(path: &Path, checkpoint: &mut Checkpoint) -> Result<Option<LearntTemplates>> {
+fn templates(checkpoint: &mut Checkpoint) -> Result<Option<LearntTemplates>> {
     let Ok(facts) = serde_json::from_value::<Facts>(checkpoint.state().facts.clone()) else {
         return Ok(None);
     };
-    let [x, y, z] = facts.templates.shape;
-    let mut volumes = Vec::new();
-    for modality in Modality::ALL {
-        let name = format!("templates.volumes.{}", modality.index());
-        let (shape, values) = checkpoint.tensor(&format!("model.{name}"))?;
-        if shape != [z, y, x] {
-            return Err(Error::checkpoint(
-                path,
-                format!("{name} has shape {shape:?} instead of {:?}", [z, y, x]),
-            ));
-        }
-        published::refuse_odd(path, &name, &values)?;
-        volumes.push(values);
-    }
+    let volumes = Modality::ALL.map(|modality| stored_volume(checkpoint, modality, facts.templates.shape));
+    let volumes = volumes.into_iter().collect::<Result<_>>()?;
     Ok(Some(LearntTemplates {
         size: facts.templates.shape,
         affine: Some(Affine::from_rows(facts.templates.affine)),

@@ -30,6 +30,7 @@ use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
 
 use self::published::About;
+pub(crate) use self::published::refuse_odd;
 use self::pytorch::PytorchFile;
 use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
