@@ -41,8 +41,10 @@
 //! - Where a mask is empty, [`EmptyRule`] determines the score. By default a missed structure gets the worst value, and
 //!   no case is left out; summaries always state how many masks were empty.
 //! - Classifications: [`metrics::classification`].
+//! - Images of one grid: correlation and structural similarity, in [`images`].
 
 mod error;
+pub mod images;
 mod mask;
 pub mod metrics;
 mod pair;

@@ -148,6 +148,11 @@ impl Checkpoint {
         self.file.tensors().map(|(name, _)| name).collect()
     }
 
+    /// Whether there is a tensor of this name.
+    pub fn holds(&self, name: &str) -> bool {
+        self.file.info(name).is_some()
+    }
+
     /// Where the run stood.
     pub fn state(&self) -> &State {
         &self.state

@@ -26,6 +26,7 @@ pub mod run;
 pub mod saved;
 pub mod schedule;
 pub mod source;
+pub mod template_quality;
 pub mod templates;
 mod tensor_file;
 pub mod trainer;

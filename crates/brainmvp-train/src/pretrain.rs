@@ -51,8 +51,10 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     let grid = TemplateGrid::of(&config.templates.size, &cases);
     warn_of_other_places(&cases, observer);
     let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ FIRST_WEIGHTS);
-    let mut templates = Templates::new(grid.shape, config.templates.range_floor, &device);
-    if config.templates.source == TemplateSource::Mean {
+    let mean = config.templates.source == TemplateSource::Mean;
+    let levels = if mean { 1 } else { config.templates.levels() };
+    let mut templates = Templates::new(grid.shape, levels, config.templates.range_floor, &device);
+    if mean {
         // A run that goes on has them in its checkpoint.
         let is_new = folder.checkpoints()?.is_empty();
         templates = templates.fixed(if is_new { mean_images(&grid, &cases)? } else { Vec::new() });
@@ -78,7 +80,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     let trainer = Trainer {
         train: &config.train,
         optimizer: &config.optimizer,
-        template_factor: config.templates.learning_rate_factor,
+        template_rates: config.templates.learning_rates(),
         checkpoint: &config.checkpoint,
         log: &config.log,
         cases: Arc::new(cases),

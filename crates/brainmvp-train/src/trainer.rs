@@ -145,8 +145,8 @@ pub struct Trainer<'a> {
     pub train: &'a TrainConfig,
     /// How parameters are moved.
     pub optimizer: &'a OptimizerConfig,
-    /// Learning rate of templates as a multiple of the network's.
-    pub template_factor: f64,
+    /// Learning rates of the levels of the templates, the finest first, as multiples of the network's.
+    pub template_rates: Vec<f64>,
     /// What is kept.
     pub checkpoint: &'a CheckpointConfig,
     /// What is shown.
@@ -239,7 +239,7 @@ impl Trainer<'_> {
 
     /// The run as its newest checkpoint left it, or a new one.
     fn start<O: Objective + 'static>(&self, mut objective: O) -> Result<Run<'_, O>> {
-        let mut optimizer = NamedAdamW::new(self.optimizer, self.template_factor);
+        let mut optimizer = NamedAdamW::new(self.optimizer, self.template_rates.clone());
         let mut state = State::new(self.train.total_steps(self.cases.len()), self.about.clone());
         if let Some(step) = self.folder.checkpoints()?.pop() {
             let path = self.folder.checkpoint(step);

@@ -284,7 +284,7 @@ impl Start<'_> {
         let trainer = Trainer {
             train: &self.config.train,
             optimizer: &self.config.optimizer,
-            template_factor: 1.0,
+            template_rates: Vec::new(),
             checkpoint: &self.config.checkpoint,
             log: &self.config.log,
             cases: Arc::new(self.data.training.clone()),
