@@ -213,7 +213,7 @@ mod tests {
         let mut gradients = GradientsParams::new();
         gradients.register(module.weight.id, tensor(gradient, &device.clone().without_autodiff()));
         let config = OptimizerConfig { kind, weight_decay: 1.0, ..OptimizerConfig::default() };
-        let module = NamedAdamW::new(&config, 1.0).step(module, gradients, 0.1, 0.5);
+        let module = NamedAdamW::new(&config, Vec::new()).step(module, gradients, 0.1, 0.5);
         module.weight.val().into_scalar()
     }
 

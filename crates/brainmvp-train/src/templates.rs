@@ -7,7 +7,7 @@ use brainmvp_kernels::ops::coarser as coarser_size;
 use brainmvp_prep::cache::GridRecord;
 use brainmvp_ssl::FrozenTemplates;
 use brainmvp_ssl::patch::PatchSource;
-use brainmvp_ssl::templates::sum_of_levels;
+use brainmvp_ssl::templates::{sum_of_levels, template_start};
 use brainmvp_volume::{Affine, Grid, Modality, Volume, nifti};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // that is how a test fails
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -49,7 +50,13 @@ fn image(case: &CaseSource) -> Vec<f32> {
 fn templates(case: &CaseSource, volume: Vec<f32>) -> RunTemplates {
     let grid = case.registered_grid();
     let grid = TemplateGrid { shape: grid.shape, affine: grid.affine };
-    RunTemplates { grid, is_placed: true, volumes: [(Modality::T2, volume)].into() }
+    RunTemplates {
+        origin: String::new(),
+        grid,
+        is_placed: true,
+        volumes: [(Modality::T2, volume)].into(),
+        updates: BTreeMap::new(),
+    }
 }
 
 fn quality(
