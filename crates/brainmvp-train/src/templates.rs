@@ -104,7 +104,8 @@ pub struct Likeness {
 }
 
 impl RunTemplates {
-    /// Reads the templates of what [`SavedNetwork::open`](crate::saved::SavedNetwork::open) opens: those that a fine-tuning from there uses.
+    /// Reads the templates of what [`SavedNetwork::open`](crate::saved::SavedNetwork::open) opens: those that a fine-tuning
+    /// from there uses.
     ///
     /// # Errors
     /// As [`Pretrained::open`], and if it has no templates.
