@@ -9,6 +9,7 @@ pub mod brain;
 pub mod cache;
 mod config;
 mod error;
+pub mod fingerprint;
 mod input;
 mod landmarks;
 mod memory;

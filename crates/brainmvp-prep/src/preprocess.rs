@@ -1,6 +1,6 @@
 //! A cohort to a cache: in parallel, within a budget of memory, resumable.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,12 +8,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use brainmvp_cohort::{Case, CaseId, Cohort};
+use brainmvp_volume::Modality;
+use rayon::prelude::*;
 
 use crate::cache::{
     CASE_VERSION, CaseContents, CaseEntry, CaseFacts, CaseMetadata, GridRecord, Manifest, QuarantinedCase,
     write_case,
 };
-use crate::{Error, MemoryGate, Pipeline, PrepConfig, Result, Shard, input};
+use crate::fingerprint::Fingerprint;
+use crate::{CaseVolumes, Error, MemoryGate, Pipeline, PrepConfig, Result, Shard, input};
 
 /// How a run behaves; what it makes is said by [`PrepConfig`] alone.
 #[derive(Debug, Clone, Copy)]
@@ -180,6 +183,7 @@ pub fn prepare_case(case: &Case, pipeline: &Pipeline, content_hash: String) -> R
         original: original.map_or(GridRecord::from(&grid), |(_, grid)| *grid),
         crop_offset: volumes.crop_offset,
         provenance,
+        fingerprints: fingerprints(&volumes),
         content_hash,
     };
     Ok(CaseContents {
@@ -188,6 +192,15 @@ pub fn prepare_case(case: &Case, pipeline: &Pipeline, content_hash: String) -> R
         label: volumes.label,
         brain_mask: volumes.brain_mask.map(|mask| mask.map(|inside| u8::from(inside > 0))),
     })
+}
+
+/// Those of the images that show enough.
+fn fingerprints(volumes: &CaseVolumes) -> BTreeMap<Modality, Fingerprint> {
+    let images: Vec<_> = volumes.images.iter().collect();
+    images
+        .into_par_iter()
+        .filter_map(|(modality, image)| Some((*modality, Fingerprint::of(image)?)))
+        .collect()
 }
 
 /// The manifest that a run goes on with: that of the folder where it was made in the same way.

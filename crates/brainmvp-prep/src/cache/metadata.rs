@@ -1,11 +1,15 @@
 //! What a prepared case knows about itself.
 
+use std::collections::BTreeMap;
+
 use brainmvp_cohort::{Case, CaseId, Split};
 use brainmvp_volume::{Affine, Grid, Modality};
 use serde::{Deserialize, Serialize};
 
+use crate::fingerprint::Fingerprint;
+
 /// The version of the layout of a case's file.
-pub const CASE_VERSION: u32 = 1;
+pub const CASE_VERSION: u32 = 2;
 
 /// The facts of a prepared case, stored in its file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +31,8 @@ pub struct CaseMetadata {
     pub crop_offset: [usize; 3],
     /// What every step did, in order.
     pub provenance: Vec<StepRecord>,
+    /// What its images look like, by which they are known under another name; none of an image that shows too little.
+    pub fingerprints: BTreeMap<Modality, Fingerprint>,
     /// Hash (BLAKE3, hex) of the input files, the configuration and the version of the pipeline.
     pub content_hash: String,
 }

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use brainmvp_train::estimate::estimate_finetuning;
 use brainmvp_train::finetune::finetune;
 use brainmvp_train::run::RunRequest;
 use brainmvp_volume::Modality;
 use clap::{Args, Subcommand};
 
+use super::dry_run;
 use super::pretrain::{Training, refuse_missing_cache};
 use crate::argument;
 use crate::ui::Ui;
@@ -21,6 +23,7 @@ use crate::ui::Ui;
 Examples:
   brainmvp finetune segment --data cache --init run --out segmenter
   brainmvp finetune segment --data cache --init none --out scratch --labels-fraction 0.2
+  brainmvp finetune segment --data cache --init run --out segmenter --dry-run      # how long will it take?
   brainmvp finetune classify --data cache --init run --out classifier --fold 0
 
 The label scheme of the cohort says which regions are told apart (`brainmvp list labels`); a configuration may name others:
@@ -72,7 +75,11 @@ impl Finetune {
             Task::Classify(options) => ("classify", options),
         };
         refuse_missing_cache(&options.data)?;
+        let dry_run = options.training.dry_run;
         let request = options.request(kind)?;
+        if dry_run {
+            return dry_run::tell(&request, estimate_finetuning, ui);
+        }
         super::pretrain::train(&request, "finetune", finetune, "the same command with --resume goes on", ui)?;
         ui.note(format!(
             "next: brainmvp predict --model {} --in cohort.json --out predictions",

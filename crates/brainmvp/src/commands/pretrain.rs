@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
+use brainmvp_train::estimate::estimate_pretraining;
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics};
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::run::{Existing, RunRequest};
 use brainmvp_train::trainer::{Ended, Observer};
 use clap::Args;
 
+use super::dry_run;
 use crate::argument;
 use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
@@ -24,6 +26,7 @@ use crate::ui::Ui;
 #[command(after_help = "\
 Examples:
   brainmvp pretrain --data cache --out run
+  brainmvp pretrain --data cache --out run --dry-run       # how long will it take?
   brainmvp pretrain --data cache --out run --resume
   brainmvp pretrain --data cache --out try --set model.preset=tiny --set patch.size=32 --set train.max_steps=20
 
@@ -60,6 +63,10 @@ pub(crate) struct Training {
     /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu, metal, cuda, rocm
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
+    /// Take a few steps, say how long the run will take on this machine and how much memory and disk, and leave nothing
+    /// behind
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 impl Training {
@@ -81,7 +88,11 @@ impl Training {
 impl Pretrain {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         refuse_missing_cache(&self.data)?;
+        let dry_run = self.training.dry_run;
         let request = self.training.request(self.data, self.out, Vec::new())?;
+        if dry_run {
+            return dry_run::tell(&request, estimate_pretraining, ui);
+        }
         train(&request, "pretrain", pretrain, "the same command with --resume goes on", ui)?;
         ui.note(format!("next: brainmvp templates {} --out TEMPLATES", request.out.display()));
         Ok(())

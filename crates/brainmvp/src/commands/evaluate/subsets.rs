@@ -9,18 +9,20 @@ use brainmvp_infer::NativeSpace;
 use brainmvp_metrics::scores::TextTable;
 use brainmvp_metrics::statistics::BootstrapConfig;
 use brainmvp_metrics::{
-    Mask, MaskPair, Metric, Region, RegionScores, Score, Scores, SegmentationConfig, Summary,
+    Mask, MaskPair, Metric, Region, RegionScores, Score, Scores, SeenBefore, SegmentationConfig, Summary,
 };
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
+use brainmvp_train::seen::{SeenIndex, Sighting};
 use brainmvp_volume::{LabelMap, Modality, file, write_atomically};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use serde::Serialize;
 
+use super::seen;
 use crate::commands::counted;
 use crate::commands::inference::{Failure, Prepared, Seen, go_on};
-use crate::commands::predict::decision;
+use crate::commands::predict::{SeenCases, decision};
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
 use crate::ui::Ui;
@@ -30,6 +32,8 @@ pub(super) struct Subsets<'a> {
     pub(super) predictor: &'a Predictor,
     pub(super) config: &'a SegmentationConfig,
     pub(super) seed: u64,
+    /// What the network was trained on, if that is known.
+    pub(super) trained_on: Option<SeenIndex<'a>>,
 }
 
 /// The results, as `--out` has them.
@@ -48,6 +52,9 @@ struct WrittenSubset<'a> {
     modalities: Vec<Modality>,
     cases: usize,
     summary: &'a Summary,
+    /// What the network had seen before, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<&'a SeenBefore>,
     scores: &'a [brainmvp_metrics::scores::CaseScores],
 }
 
@@ -56,6 +63,13 @@ struct Subset {
     modalities: Vec<Modality>,
     scores: Scores,
     summary: Summary,
+    seen: Option<SeenBefore>,
+}
+
+/// What is known of a case.
+struct Found {
+    subsets: Vec<SubsetScores>,
+    seen: Vec<Sighting>,
 }
 
 /// The scores with a set of modalities, which are places in the network's channels.
@@ -85,11 +99,15 @@ impl Subsets<'_> {
         }
         let mut scores: BTreeMap<Vec<usize>, Scores> = BTreeMap::new();
         let mut quarantined = BTreeMap::new();
+        let mut seen = SeenCases::new();
         let progress = Progress::new(ui, "evaluate", "cases", cases.len());
         for (number, case) in cases.iter().enumerate() {
             match self.case(&cohort, case, &progress) {
                 Ok(found) => {
-                    for (subset, regions) in found {
+                    if !found.seen.is_empty() {
+                        seen.insert(case.id.to_string(), found.seen);
+                    }
+                    for (subset, regions) in found.subsets {
                         let of_subset =
                             scores.entry(subset).or_insert_with(|| Scores::new(self.config.clone()));
                         of_subset.push(case.id.as_str(), regions)?;
@@ -105,7 +123,8 @@ impl Subsets<'_> {
             progress.advance(number + 1);
         }
         progress.finish();
-        self.tell(scores, &quarantined, [out, csv], ui)?;
+        let seen = self.trained_on.is_some().then_some(seen);
+        self.tell(scores, seen.as_ref(), &quarantined, [out, csv], ui)?;
         if quarantined.is_empty() {
             return Ok(());
         }
@@ -118,7 +137,7 @@ impl Subsets<'_> {
     }
 
     /// The scores of a case with every set of its modalities, which are places in the network's channels.
-    fn case(&self, cohort: &Cohort, case: &Case, progress: &Progress) -> Result<Vec<SubsetScores>, Failure> {
+    fn case(&self, cohort: &Cohort, case: &Case, progress: &Progress) -> Result<Found, Failure> {
         let model = &self.predictor.model;
         let label = case.label.as_deref().unwrap_or(Path::new(""));
         let truth = file::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;
@@ -146,7 +165,8 @@ impl Subsets<'_> {
             let labels = space.labels(&decision)?;
             found.push((subset.clone(), self.score(&labels, &truth, &regions)?));
         }
-        Ok(found)
+        let seen = self.trained_on.as_ref().map(|index| index.find_case(&prepared.source));
+        Ok(Found { subsets: found, seen: seen.unwrap_or_default() })
     }
 
     fn score(
@@ -171,6 +191,7 @@ impl Subsets<'_> {
     fn tell(
         &self,
         scores: BTreeMap<Vec<usize>, Scores>,
+        seen: Option<&SeenCases>,
         quarantined: &BTreeMap<String, String>,
         [out, csv]: [Option<&Path>; 2],
         ui: &Ui,
@@ -183,7 +204,8 @@ impl Subsets<'_> {
         for (subset, scores) in scores {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             let summary = scores.summary(&BootstrapConfig::default(), &mut rng)?;
-            subsets.push(Subset { modalities: modalities(channels, &subset), scores, summary });
+            let seen = seen.map(|seen| seen::without(&scores, seen, self.seed)).transpose()?;
+            subsets.push(Subset { modalities: modalities(channels, &subset), scores, summary, seen });
         }
         // The fewest modalities first; of equally many in the order of the channels.
         subsets.sort_by_key(|subset| subset.modalities.len());
@@ -203,7 +225,18 @@ impl Subsets<'_> {
             let text = csv_of(&subsets, self.config)?;
             write_atomically(csv, |file| file.write_all(&text))?;
         }
-        ui.result(table(&subsets, self.config))?;
+        ui.result(table(&subsets, |subset| Some(&subset.summary), self.config))?;
+        if let Some(seen) = seen {
+            let scored = subsets.iter().flat_map(|subset| subset.scores.rows()).map(|row| row.case.as_str());
+            let without = |subset: &Subset| subset.seen.as_ref().is_some_and(|seen| seen.without.is_some());
+            let others = subsets.iter().any(without);
+            seen::tell(&seen::among(scored, seen), others, ui)?;
+            if others {
+                let summary =
+                    |subset: &'_ Subset| subset.seen.as_ref().and_then(|seen| seen.without.as_ref());
+                ui.result(table(&subsets, summary, self.config))?;
+            }
+        }
         let shown = out.map_or_else(String::new, |out| format!("{}: ", out.display()));
         let count = counted(subsets.len(), "set");
         ui.result(format!("{shown}{count} of modalities, {} left out", counted(quarantined.len(), "case")))
@@ -220,14 +253,18 @@ impl Subset {
     }
 
     fn written(&self) -> WrittenSubset<'_> {
-        let (summary, scores) = (&self.summary, self.scores.rows());
-        WrittenSubset { modalities: self.modalities.clone(), cases: self.cases(), summary, scores }
+        let (summary, seen, scores) = (&self.summary, self.seen.as_ref(), self.scores.rows());
+        WrittenSubset { modalities: self.modalities.clone(), cases: self.cases(), summary, seen, scores }
     }
 }
 
 /// Rows are sets of modalities; columns are the cases and, of each region, the means of the first two metrics (Dice and HD95
 /// where nothing else is asked for).
-fn table(subsets: &[Subset], config: &SegmentationConfig) -> TextTable {
+fn table<'a>(
+    subsets: &'a [Subset],
+    summary: impl Fn(&'a Subset) -> Option<&'a Summary>,
+    config: &SegmentationConfig,
+) -> TextTable {
     let shown: Vec<Metric> = config.metrics.iter().copied().take(2).collect();
     let regions: Vec<&str> = subsets.first().map_or(Vec::new(), |subset| subset.scores.regions());
     let mut head = vec!["Modalities".to_owned(), "n".to_owned()];
@@ -236,9 +273,11 @@ fn table(subsets: &[Subset], config: &SegmentationConfig) -> TextTable {
     }
     let mut table = TextTable::new(1, head);
     for subset in subsets {
-        let mut row = vec![subset.name(), subset.cases().to_string()];
+        let Some(summary) = summary(subset) else { continue };
+        let cases = summary.regions.iter().map(|region| region.cases).max().unwrap_or(0);
+        let mut row = vec![subset.name(), cases.to_string()];
         for region in &regions {
-            row.extend(shown.iter().map(|metric| metric.shown(mean(&subset.summary, region, *metric))));
+            row.extend(shown.iter().map(|metric| metric.shown(mean(summary, region, *metric))));
         }
         table.push(row);
     }

@@ -11,11 +11,13 @@ use brainmvp_cohort::{Case, Split};
 use brainmvp_infer::{LabelDecision, NativeSpace};
 use brainmvp_ssl::downstream::Missing;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork};
+use brainmvp_train::seen::{Seen, SeenIndex};
 use brainmvp_volume::nifti::{self, WriteOptions};
 use brainmvp_volume::{LabelMap, Volume};
 use clap::Args;
 
 use self::record::{Predicted, Record, Settings};
+pub(super) use self::record::{SeenCases, seen_cases};
 use super::counted;
 use super::inference::{Failure, Inputs, Options, Prepared, go_on, missing};
 use crate::argument;
@@ -89,12 +91,24 @@ impl Predict {
                 "no region tells the label values {all} apart: {first} is written for all of them"
             ));
         }
-        record.notes.iter().for_each(|note| ui.note(format!("note: {note}")));
         for unusable in &inputs.unusable {
             record.quarantined.insert(unusable.case.clone(), unusable.reason.clone());
         }
-        let work =
-            Work { out: &self.out, probabilities: self.probabilities, predictor: &predictor, decision };
+        let seen = Seen::load(&self.model)?;
+        if seen.is_none() {
+            let model = self.model.display();
+            record
+                .notes
+                .push(format!("{model} does not say what it was trained on, so overlaps cannot be told"));
+        }
+        record.notes.iter().for_each(|note| ui.note(format!("note: {note}")));
+        let work = Work {
+            out: &self.out,
+            probabilities: self.probabilities,
+            predictor: &predictor,
+            decision,
+            seen: seen.as_ref().map(Seen::index),
+        };
         let kept = work.all(&inputs.cases, &mut record, ui)?;
         self.tell(&record, kept, ui)
     }
@@ -121,6 +135,7 @@ impl Predict {
             let reason = without_error_numbers(reason);
             ui.alert(format!("warning: case '{case}' is left out: {reason}"));
         }
+        tell_seen(record, ui);
         let (done, failed) = (record.cases.len(), record.quarantined.len());
         let out = self.out.display();
         if record.settings.classes.is_empty() {
@@ -141,6 +156,22 @@ impl Predict {
     }
 }
 
+/// Names the cases that the network has seen.
+fn tell_seen(record: &Record, ui: &Ui) {
+    let mut count = 0;
+    for (case, predicted) in &record.cases {
+        let sightings = predicted.seen.as_deref().unwrap_or_default();
+        if let Some(first) = sightings.first() {
+            count += 1;
+            ui.alert(format!("warning: case '{case}' was seen before, as {first}"));
+        }
+    }
+    if count > 0 {
+        let all = counted(record.cases.len(), "case");
+        ui.alert(format!("warning: the network has seen {count} of {all}: scores on them say too much"));
+    }
+}
+
 /// What is done with every case.
 struct Work<'a> {
     out: &'a Path,
@@ -148,6 +179,8 @@ struct Work<'a> {
     predictor: &'a Predictor,
     /// Segmentation.
     decision: Option<LabelDecision>,
+    /// What the network was trained on, if that is known.
+    seen: Option<SeenIndex<'a>>,
 }
 
 impl Work<'_> {
@@ -196,6 +229,7 @@ impl Work<'_> {
             label_map: None,
             probabilities: BTreeMap::new(),
             classes: BTreeMap::new(),
+            seen: self.seen.as_ref().map(|seen| seen.find_case(&prepared.source)),
             seconds: 0.0,
         };
         match prediction {

@@ -1,0 +1,315 @@
+//! Laying one fingerprint over another.
+//!
+//! First all 48 ways to turn and mirror a cube, on a coarse grid; from the best ones an affine map is refined, by the
+//! inverse-compositional Gauss-Newton method (Baker and Matthews, IJCV 56(3), 2004).
+
+use nalgebra::{Matrix3, SMatrix, SVector, Vector3};
+
+use super::{Fingerprint, OUTSIDE, SIDE};
+
+/// A fingerprint made ready to be laid over others.
+pub(super) struct Subject {
+    coarse: Cells,
+    fine: Cells,
+    /// The coarse cells inside, turned and mirrored in every way.
+    turned: Vec<Turned>,
+}
+
+/// Cells turned and mirrored: where each comes to lie, and its value.
+struct Turned {
+    linear: Matrix3<f32>,
+    cells: Vec<(usize, f32)>,
+}
+
+/// Cells of one grid.
+#[derive(Debug, Clone)]
+pub(super) struct Cells {
+    side: usize,
+    /// 0 outside.
+    values: Vec<f32>,
+    /// 1 inside, 0 outside.
+    weights: Vec<f32>,
+    /// Cells inside, by their place in `values`.
+    inside: Vec<usize>,
+}
+
+/// From a place in one grid to one in another; the origin is the middle of each.
+#[derive(Debug, Clone, Copy)]
+struct Map {
+    linear: Matrix3<f32>,
+    shift: Vector3<f32>,
+}
+
+/// Orientations that are refined.
+const REFINED: usize = 2;
+
+/// Steps of refinement on each grid.
+const STEPS: usize = 8;
+
+/// The share of the larger brain that both must cover.
+const OVERLAP: f32 = 0.6;
+
+/// How far the refined map may go: scales from this to its inverse, and a shift of so many fine cells.
+const SMALLEST_SCALE: f32 = 0.8;
+const LARGEST_SHIFT: f32 = 4.0;
+
+impl Subject {
+    pub(super) fn of(fingerprint: &Fingerprint) -> Self {
+        let fine = Cells::of(fingerprint);
+        let coarse = fine.halved();
+        let turned = orientations().map(|linear| coarse.turned(linear)).collect();
+        Self { coarse, fine, turned }
+    }
+
+    /// See [`Fingerprint::similarity`]; `coarse` is `other` halved. 0 where the two are not worth a closer look, which a
+    /// correlation of less than `worth_a_look` in all coarse orientations says.
+    pub(super) fn similarity(&self, other: impl FnOnce() -> Cells, coarse: &Cells, worth_a_look: f32) -> f64 {
+        let mut starts: Vec<(f32, Matrix3<f32>)> =
+            self.turned.iter().map(|turned| (turned.correlation(coarse), turned.linear)).collect();
+        starts.sort_by(|a, b| b.0.total_cmp(&a.0));
+        starts.truncate(REFINED);
+        if starts.iter().all(|(correlation, _)| *correlation < worth_a_look) {
+            return 0.0;
+        }
+        let other = other();
+        let refine = |(_, linear): &(f32, Matrix3<f32>)| {
+            let start = Map { linear: *linear, shift: Vector3::zeros() };
+            let found = self.coarse.refined(coarse, start);
+            let fine = self.fine.refined(&other, Map { shift: found.shift * 2.0, ..found });
+            self.fine.correlation(&other, &fine)
+        };
+        f64::from(starts.iter().map(refine).fold(0.0, f32::max))
+    }
+}
+
+impl Subject {
+    pub(super) fn coarse(&self, other: &Cells) -> f32 {
+        self.turned.iter().map(|t| t.correlation(other)).fold(0.0, f32::max)
+    }
+}
+
+impl Turned {
+    /// The correlation with another grid, over the cells inside both.
+    fn correlation(&self, other: &Cells) -> f32 {
+        let mut sums = Sums::default();
+        for (at, value) in &self.cells {
+            if other.weights[*at] > 0.0 {
+                sums.add(*value, other.values[*at]);
+            }
+        }
+        let larger = self.cells.len().max(other.inside.len()) as f32;
+        if sums.n < OVERLAP * larger { 0.0 } else { sums.correlation() }
+    }
+}
+
+/// All ways to turn and mirror a cube.
+fn orientations() -> impl Iterator<Item = Matrix3<f32>> {
+    const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    ORDERS.into_iter().flat_map(|order| {
+        (0..8_usize).map(move |signs| {
+            let mut linear = Matrix3::zeros();
+            for (row, column) in order.into_iter().enumerate() {
+                linear[(row, column)] = if signs >> row & 1 == 1 { -1.0 } else { 1.0 };
+            }
+            linear
+        })
+    })
+}
+
+impl Cells {
+    pub(super) fn of(fingerprint: &Fingerprint) -> Self {
+        let weights: Vec<f32> =
+            fingerprint.cells.iter().map(|cell| f32::from(u8::from(*cell != OUTSIDE))).collect();
+        let value = |cell: &i8| if *cell == OUTSIDE { 0.0 } else { f32::from(*cell) };
+        Self::new(SIDE, fingerprint.cells.iter().map(value).collect(), weights)
+    }
+
+    fn new(side: usize, values: Vec<f32>, weights: Vec<f32>) -> Self {
+        let inside = (0..values.len()).filter(|cell| weights[*cell] > 0.0).collect();
+        Self { side, values, weights, inside }
+    }
+
+    /// Blocks of two cells along each axis as one, inside where half of them are.
+    pub(super) fn halved(&self) -> Self {
+        let side = self.side / 2;
+        let (mut values, mut weights) = (vec![0.0; side.pow(3)], vec![0.0; side.pow(3)]);
+        for cell in &self.inside {
+            let [x, y, z] = self.place(*cell).map(|place| place / 2);
+            let to = (z * side + y) * side + x;
+            values[to] += self.values[*cell];
+            weights[to] += 1.0;
+        }
+        for (value, weight) in values.iter_mut().zip(&mut weights) {
+            (*value, *weight) = if *weight >= 4.0 { (*value / *weight, 1.0) } else { (0.0, 0.0) };
+        }
+        Self::new(side, values, weights)
+    }
+
+    /// The cells inside, each where an orientation takes it.
+    fn turned(&self, linear: Matrix3<f32>) -> Turned {
+        let middle = (self.side - 1) as f32 / 2.0;
+        let to = |cell: usize| {
+            let place = (linear * self.centred(cell)).add_scalar(middle);
+            (place.z as usize * self.side + place.y as usize) * self.side + place.x as usize
+        };
+        Turned { linear, cells: self.inside.iter().map(|cell| (to(*cell), self.values[*cell])).collect() }
+    }
+
+    fn place(&self, cell: usize) -> [usize; 3] {
+        [cell % self.side, cell / self.side % self.side, cell / (self.side * self.side)]
+    }
+
+    /// A cell's place with the origin in the middle of the grid.
+    fn centred(&self, cell: usize) -> Vector3<f32> {
+        let middle = (self.side - 1) as f32 / 2.0;
+        Vector3::from(self.place(cell).map(|place| place as f32 - middle))
+    }
+
+    /// The value at a place, from the cells inside among the eight around; `None` where most of it is outside.
+    fn at(&self, place: Vector3<f32>) -> Option<f32> {
+        let middle = (self.side - 1) as f32 / 2.0;
+        let place = place.add_scalar(middle);
+        let floor = place.map(f32::floor);
+        let last = self.side as f32 - 2.0;
+        if floor.iter().any(|start| !(0.0..=last).contains(start)) {
+            return None;
+        }
+        let part = place - floor;
+        let at = (floor.z as usize * self.side + floor.y as usize) * self.side + floor.x as usize;
+        let (mut sum, mut total) = (0.0, 0.0);
+        for (step_z, weight_z) in [(0, 1.0 - part.z), (self.side * self.side, part.z)] {
+            for (step_y, weight_y) in [(0, 1.0 - part.y), (self.side, part.y)] {
+                let row = at + step_z + step_y;
+                let weight = weight_z * weight_y;
+                let (a, b) = (weight * (1.0 - part.x), weight * part.x);
+                sum += a * self.values[row] + b * self.values[row + 1];
+                total += a * self.weights[row] + b * self.weights[row + 1];
+            }
+        }
+        (total > 0.5).then(|| sum / total)
+    }
+
+    /// The correlation with another grid laid over by a map, over the cells inside both.
+    fn correlation(&self, other: &Self, map: &Map) -> f32 {
+        let pairs = self.inside.iter().filter_map(|cell| {
+            Some((self.values[*cell], other.at(map.linear * self.centred(*cell) + map.shift)?))
+        });
+        let mut sums = Sums::default();
+        pairs.for_each(|(a, b)| sums.add(a, b));
+        let larger = self.inside.len().max(other.inside.len()) as f32;
+        if sums.n < OVERLAP * larger { 0.0 } else { sums.correlation() }
+    }
+
+    /// The map, made better step by step.
+    fn refined(&self, other: &Self, start: Map) -> Map {
+        let slopes: Vec<SVector<f32, 12>> = self.inside.iter().map(|cell| self.slope(*cell)).collect();
+        let (mut best, mut highest) = (start, self.correlation(other, &start));
+        let mut map = start;
+        for _ in 0..STEPS {
+            let Some(step) = self.step(other, &map, &slopes) else { break };
+            map = step;
+            if map.is_far_from(&start, self.side) {
+                break;
+            }
+            let now = self.correlation(other, &map);
+            if now <= highest {
+                break;
+            }
+            (best, highest) = (map, now);
+        }
+        best
+    }
+
+    /// How a cell's value changes with the nine entries of a matrix and the three of a shift.
+    fn slope(&self, cell: usize) -> SVector<f32, 12> {
+        let strides = [1, self.side, self.side * self.side];
+        let places = self.place(cell);
+        let gradient = Vector3::from_fn(|axis, _| {
+            let neighbour = |inner: bool, stride: usize, add: bool| {
+                let at = inner.then(|| if add { cell + stride } else { cell - stride });
+                at.filter(|at| self.weights[*at] > 0.0).map(|at| self.values[at])
+            };
+            let before = neighbour(places[axis] > 0, strides[axis], false);
+            let after = neighbour(places[axis] + 1 < self.side, strides[axis], true);
+            match (before, after) {
+                (Some(before), Some(after)) => (after - before) / 2.0,
+                (Some(before), None) => self.values[cell] - before,
+                (None, Some(after)) => after - self.values[cell],
+                (None, None) => 0.0,
+            }
+        });
+        let place = self.centred(cell);
+        SVector::from_fn(
+            |entry, _| {
+                if entry < 9 { gradient[entry / 3] * place[entry % 3] } else { gradient[entry - 9] }
+            },
+        )
+    }
+
+    /// One Gauss-Newton step; `None` where the cells do not tell which.
+    fn step(&self, other: &Self, map: &Map, slopes: &[SVector<f32, 12>]) -> Option<Map> {
+        let mut found = Vec::with_capacity(self.inside.len());
+        let mut sums = Sums::default();
+        for (cell, slope) in self.inside.iter().zip(slopes) {
+            if let Some(b) = other.at(map.linear * self.centred(*cell) + map.shift) {
+                sums.add(self.values[*cell], b);
+                found.push((self.values[*cell], b, slope));
+            }
+        }
+        let (offset, gain) = sums.line()?;
+        let (mut normal, mut right) = (SMatrix::<f32, 12, 12>::zeros(), SVector::<f32, 12>::zeros());
+        for (a, b, slope) in found {
+            let rest = gain * b + offset - a;
+            normal.ger(1.0, slope, slope, 1.0);
+            right.axpy(rest, slope, 1.0);
+        }
+        let step = normal.cholesky()?.solve(&right);
+        let linear = Matrix3::identity() + Matrix3::from_fn(|row, column| step[3 * row + column]);
+        let back = linear.try_inverse()?;
+        let shift = -back * Vector3::new(step[9], step[10], step[11]);
+        Some(Map { linear: map.linear * back, shift: map.linear * shift + map.shift })
+    }
+}
+
+impl Map {
+    /// Whether a map has gone further from where it started than images of one head can lie apart.
+    fn is_far_from(&self, start: &Self, side: usize) -> bool {
+        let scales = (self.linear * start.linear.transpose()).singular_values();
+        let scale = scales.iter().any(|scale| !(SMALLEST_SCALE..=1.0 / SMALLEST_SCALE).contains(scale));
+        scale || self.shift.norm() > LARGEST_SHIFT * side as f32 / SIDE as f32
+    }
+}
+
+/// Sums over pairs of values.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    n: f32,
+    a: f32,
+    b: f32,
+    aa: f32,
+    ab: f32,
+    bb: f32,
+}
+
+impl Sums {
+    fn add(&mut self, a: f32, b: f32) {
+        self.n += 1.0;
+        self.a += a;
+        self.b += b;
+        self.aa += a * a;
+        self.ab += a * b;
+        self.bb += b * b;
+    }
+
+    fn correlation(&self) -> f32 {
+        let (aa, bb) = (self.n * self.aa - self.a * self.a, self.n * self.bb - self.b * self.b);
+        if aa > 0.0 && bb > 0.0 { (self.n * self.ab - self.a * self.b) / (aa * bb).sqrt() } else { 0.0 }
+    }
+
+    /// Offset and gain that bring `b` nearest to `a`.
+    fn line(&self) -> Option<(f32, f32)> {
+        let bb = self.n * self.bb - self.b * self.b;
+        let gain = (self.n * self.ab - self.a * self.b) / bb;
+        (bb > 0.0 && gain > 0.0).then(|| ((self.a - gain * self.b) / self.n, gain))
+    }
+}
