@@ -1,9 +1,9 @@
 //! What a run will take: time, memory and disk, measured by a few of its steps.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use brainmvp_ssl::objectives::Objective;
@@ -175,8 +175,8 @@ impl Purpose for ToMeasure<'_> {
             done_steps,
             last_step,
             total_steps: trainer.train.total_steps(count),
-            seconds_per_step: median(metrics[1..].iter().map(|step| step.seconds).collect()),
-            measured_steps: metrics.len() - 1,
+            seconds_per_step: median(metrics.iter().skip(1).map(|step| step.seconds).collect()),
+            measured_steps: metrics.len().saturating_sub(1),
             validation,
             disk,
         })
@@ -205,16 +205,16 @@ struct LogSampler<'a> {
     folder: PathBuf,
     inner: &'a dyn Observer,
     /// Bytes of the log after each step.
-    sizes: Mutex<Vec<u64>>,
+    sizes: RefCell<Vec<u64>>,
 }
 
 impl<'a> LogSampler<'a> {
     fn new(folder: &Path, inner: &'a dyn Observer) -> Self {
-        Self { folder: folder.to_owned(), inner, sizes: Mutex::new(Vec::new()) }
+        Self { folder: folder.to_owned(), inner, sizes: RefCell::default() }
     }
 
     fn sizes(&self) -> Vec<u64> {
-        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sizes.borrow().clone()
     }
 }
 
@@ -222,7 +222,7 @@ impl Observer for LogSampler<'_> {
     fn step(&self, metrics: &StepMetrics, last: u64) {
         // A log that cannot be looked at is an error when it is written to.
         let size = files(&self.folder, is_log).unwrap_or_default();
-        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).push(size);
+        self.sizes.borrow_mut().push(size);
         self.inner.step(metrics, last);
     }
 

@@ -44,7 +44,7 @@ struct Map {
 const REFINED: usize = 2;
 
 /// Steps of refinement on each grid.
-const STEPS: usize = 8;
+const STEPS: usize = 12;
 
 /// The share of the larger brain that both must cover.
 const OVERLAP: f32 = 0.6;
@@ -212,10 +212,9 @@ impl Cells {
                 break;
             }
             let now = self.correlation(other, &map);
-            if now <= highest {
-                break;
+            if now > highest {
+                (best, highest) = (map, now);
             }
-            (best, highest) = (map, now);
         }
         best
     }

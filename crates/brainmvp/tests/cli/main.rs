@@ -4,11 +4,13 @@
 
 mod bench;
 mod convert;
+mod dry_run;
 mod evaluate;
 mod finetune;
 mod formats;
 #[path = "../../../brainmvp-dicom/tests/handmade/mod.rs"]
 mod handmade;
+mod leakage;
 mod mistakes;
 mod pipeline;
 mod predict;
