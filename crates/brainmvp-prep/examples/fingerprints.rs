@@ -1,353 +1,149 @@
-use brainmvp_cohort::{
-    Case, CaseId, Cohort,
-    phantom::{PhantomConfig, write_cohort},
-};
-use brainmvp_prep::cache::Cache;
-use brainmvp_prep::fingerprint::Fingerprint;
-use brainmvp_prep::{Intensity, PrepConfig, RunOptions, SkullStrip, preprocess};
-use brainmvp_volume::{Affine, Grid, Modality, Volume, nifti, resample};
-use rayon::prelude::*;
+//! How alike fingerprints of the same image are, and those of different patients: the figures of `docs/leakage.md`.
+//!
+//! `cargo run --release --example fingerprints -- CACHE [CACHE...]`
+//!
+//! The first cache is compared with itself (different subjects), with copies of its images that were turned, shifted, put
+//! on another grid, scaled and stored mirrored (the same image), and with each further cache: cases of one id are the same
+//! images, prepared in another way or from other files; all others are different.
+
+#![allow(clippy::print_stdout)]
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
 use std::time::Instant;
 
-const DATA: &str = "/work/shared/data";
-const TMP: &str = "/tmp/leakage/data";
+use brainmvp_prep::cache::Cache;
+use brainmvp_prep::fingerprint::{Fingerprint, Library};
+use brainmvp_volume::resample::{Interpolation, onto_grid};
+use brainmvp_volume::{Affine, Grid, Modality, Volume};
+use rayon::prelude::*;
 
-fn lgg() -> Vec<Case> {
-    let mut cases = vec![];
-    let mut dirs: Vec<_> = std::fs::read_dir(format!("{DATA}/tcga-lgg"))
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .filter(|p| p.is_dir())
-        .collect();
-    dirs.sort();
-    for dir in dirs {
-        let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
-        let mut case = Case::new(CaseId::new(name.clone()).unwrap(), name.clone(), "lgg");
-        for m in [Modality::Flair, Modality::T1, Modality::T1c] {
-            let p = dir.join(format!("{name}_{}.nii.gz", m.name()));
-            if p.is_file() {
-                case.images.insert(m, p);
-            }
-        }
-        cases.push(case);
-    }
-    cases
-}
-fn nichart() -> Vec<Case> {
-    (1..=23)
-        .map(|i| {
-            let name = format!("Subj{i}");
-            let mut case = Case::new(CaseId::new(name.clone()).unwrap(), name.clone(), "nichart");
-            for (m, f) in [
-                (Modality::T1, format!("{DATA}/nichart/t1/{name}_T1.nii.gz")),
-                (Modality::Flair, format!("{DATA}/nichart/flair/{name}_FL.nii.gz")),
-            ] {
-                if Path::new(&f).is_file() {
-                    case.images.insert(m, f.into());
-                }
-            }
-            case
-        })
-        .collect()
-}
-fn rotation(d: [f64; 3]) -> nalgebra::Matrix3<f64> {
-    let r = d.map(f64::to_radians);
-    nalgebra::Rotation3::from_euler_angles(r[0], r[1], r[2]).into_inner()
-}
-/// The image moved in the world and resampled on a grid of `spacing`.
-pub fn moved(v: &Volume, deg: [f64; 3], shift: [f64; 3], spacing: [f64; 3]) -> Volume {
-    let rot = rotation(deg);
-    let a = v.grid().affine;
-    let lin = rot * a.linear();
-    let org = rot * nalgebra::Vector3::from(a.origin_mm()) + nalgebra::Vector3::from(shift);
-    let rows = std::array::from_fn(|r| [lin[(r, 0)], lin[(r, 1)], lin[(r, 2)], org[r]]);
-    let there = Volume::new(Grid::new(v.shape(), Affine::from_rows(rows)), v.voxels().to_vec());
-    // target axis-aligned grid that covers it
-    let (mut lo, mut hi) = ([f64::MAX; 3], [f64::MIN; 3]);
-    for c in 0..8 {
-        let vox: [f64; 3] =
-            std::array::from_fn(|i| if c >> i & 1 == 1 { (v.shape()[i] - 1) as f64 } else { 0.0 });
-        let w = there.grid().affine.to_world(vox);
-        for i in 0..3 {
-            lo[i] = lo[i].min(w[i]);
-            hi[i] = hi[i].max(w[i]);
-        }
-    }
-    let shape = std::array::from_fn(|i| ((hi[i] - lo[i]) / spacing[i]).ceil() as usize + 1);
-    resample::onto_grid(
-        &there,
-        &Grid::new(shape, Affine::from_spacing(spacing, lo)),
-        resample::Interpolation::Trilinear,
-        0.0,
-    )
-}
-/// stored flipped & permuted without telling
-pub fn mirrored(v: &Volume) -> Volume {
-    let s = v.shape();
-    let new = [s[1], s[0], s[2]];
-    let sp = v.grid().affine.spacing_mm();
-    let g = Grid::new(new, Affine::from_spacing([sp[1], sp[0], sp[2]], [0.0; 3]));
-    let vox = (0..g.len())
-        .map(|o| {
-            let [x, y, z] = g.voxel(o);
-            v.at([s[0] - 1 - y, x, z])
-        })
-        .collect();
-    Volume::new(g, vox)
-}
-fn run(cases: Vec<Case>, out: &str, config: &PrepConfig) {
-    let t = Instant::now();
-    let mut cohort = Cohort::default();
-    for c in &cases {
-        cohort.data_sets.entry(c.data_set.clone()).or_default();
-    }
-    cohort.cases = cases;
-    let s = preprocess(
-        &cohort,
-        Path::new(out),
-        config,
-        &RunOptions { memory_bytes: 3 << 30, force: false, stop: &AtomicBool::new(false) },
-        &|_| {},
-    )
-    .unwrap();
-    println!(
-        "{out}: {} prepared, {} skipped, {} quarantined {:?} in {:.0}",
-        s.prepared,
-        s.skipped,
-        s.quarantined.len(),
-        s.quarantined.first(),
-        t.elapsed().as_secs_f64()
-    );
-}
-fn prep() {
-    let base = PrepConfig { spacing_mm: [1.5; 3], ..PrepConfig::default() };
-    run(lgg(), &format!("{TMP}/lgg"), &base);
-    run(nichart(), &format!("{TMP}/nichart"), &base);
-    // moved raw
-    let other = PrepConfig { spacing_mm: [2.0; 3], percentiles: [5.0, 95.0], ..PrepConfig::default() };
-    for (set, cases) in [("lgg", lgg()), ("nichart", nichart())] {
-        let dir = PathBuf::from(format!("{TMP}/raw-{set}"));
-        std::fs::create_dir_all(&dir).unwrap();
-        let cases: Vec<Case> = cases
-            .into_par_iter()
-            .map(|mut c| {
-                for (m, p) in c.images.iter_mut() {
-                    let to = dir.join(format!("{}_{}.nii.gz", c.id, m.name()));
-                    if !to.is_file() {
-                        let v = nifti::read(p).unwrap();
-                        let sp = v.grid().affine.spacing_mm().map(|s| s.max(2.0).min(4.0));
-                        nifti::write(
-                            &to,
-                            &moved(&v, [7.0, -5.0, 6.0], [6.0, -9.0, 4.0], sp),
-                            nifti::WriteOptions::default(),
-                        )
-                        .unwrap();
-                    }
-                    *p = to;
-                }
-                c
-            })
-            .collect();
-        run(cases, &format!("{TMP}/{set}-moved"), &other);
-    }
-    run(
-        lgg(),
-        &format!("{TMP}/lgg-z"),
-        &PrepConfig {
-            spacing_mm: [3.0; 3],
-            intensity: Intensity::ZScore,
-            bias_field: true,
-            ..PrepConfig::default()
-        },
-    );
-}
-fn phantoms() {
-    for (name, cases, size, seed) in [("p32", 40, 32, 1u64), ("p96", 12, 96, 2)] {
-        let config = PhantomConfig {
-            cases,
-            size,
-            seed,
-            missing_rate: 0.0,
-            modalities: vec![Modality::T1, Modality::T2, Modality::Flair],
-            ..PhantomConfig::default()
-        };
-        let c = write_cohort(&config, Path::new(&format!("{TMP}/raw-{name}")), &|_| {}).unwrap();
-        let sp = 192.0 / size as f64;
-        run(
-            c.cases.clone(),
-            &format!("{TMP}/{name}"),
-            &PrepConfig { spacing_mm: [sp; 3], ..PrepConfig::default() },
-        );
-        run(
-            c.cases,
-            &format!("{TMP}/{name}-other"),
-            &PrepConfig { spacing_mm: [sp * 0.8; 3], percentiles: [5.0, 95.0], ..PrepConfig::default() },
-        );
-    }
-}
-fn images(name: &str) -> Vec<(String, Modality, Volume)> {
-    let cache = Cache::open(format!("{TMP}/{name}")).unwrap();
-    let mut all = vec![];
-    for e in cache.cases().iter().take(std::env::var("N").map_or(1000, |n| n.parse().unwrap())) {
-        let c = cache.open_case(e).unwrap();
-        for m in c.modalities().collect::<Vec<_>>() {
-            let mut out = vec![0.0; c.shape().iter().product()];
-            c.read_patch(m, [0; 3], c.shape(), &mut out).unwrap();
-            all.push((e.case.id.to_string(), m, Volume::new(c.grid().into(), out)));
-        }
-    }
-    all
-}
+/// Pairs of different patients that are compared, at most.
+const MOST_PAIRS: usize = 4000;
+
 type Prints = BTreeMap<(Modality, String), Fingerprint>;
-fn prints(name: &str, f: impl Fn(&Volume) -> Volume) -> Prints {
-    let (mut n, mut t, mut len) = (0, 0.0, 0);
-    let mut out = Prints::new();
-    for (id, m, v) in images(name) {
-        let v = f(&v);
-        let s = Instant::now();
-        let p = Fingerprint::of(&v);
-        t += s.elapsed().as_secs_f64();
-        n += 1;
-        match p {
-            Some(p) => {
-                len += String::from(p.clone()).len();
-                out.insert((m, id), p);
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let caches: Vec<String> = std::env::args().skip(1).collect();
+    let Some((first, others)) = caches.split_first() else {
+        return Err("name one or more caches".into());
+    };
+    let reference = fingerprints(first, |image| image)?;
+    let turned = fingerprints(first, |image| moved(&image))?;
+    same("same, turned, shifted, another grid, gamma", &reference, &turned);
+    same("same, mirrored in its file", &reference, &fingerprints(first, |image| mirrored(&image))?);
+    different("different patients", &reference, &reference);
+    for other in others {
+        let prints = fingerprints(other, |image| image)?;
+        same(&format!("same, {other}"), &reference, &prints);
+        different(&format!("different, {other}"), &reference, &prints);
+    }
+    search(&reference);
+    Ok(())
+}
+
+fn fingerprints(
+    folder: &str,
+    change: impl Fn(Volume) -> Volume,
+) -> Result<Prints, Box<dyn std::error::Error>> {
+    let cache = Cache::open(Path::new(folder))?;
+    let (mut prints, mut seconds, mut bytes) = (Prints::new(), 0.0, 0);
+    for entry in cache.cases() {
+        let case = cache.open_case(entry)?;
+        for modality in case.modalities() {
+            let mut voxels = vec![0.0; case.shape().iter().product()];
+            case.read_patch(modality, [0; 3], case.shape(), &mut voxels)?;
+            let image = change(Volume::new(case.grid().into(), voxels));
+            let started = Instant::now();
+            let print = Fingerprint::of(&image);
+            seconds += started.elapsed().as_secs_f64();
+            match print {
+                Some(print) => {
+                    bytes += String::from(print.clone()).len();
+                    prints.insert((modality, entry.case.id.to_string()), print);
+                }
+                None => println!("no fingerprint: {} {modality}", entry.case.id),
             }
-            None => println!("NONE {id} {m}"),
         }
     }
-    println!("{name}: {n} images, {:.1} ms each, {} chars each", 1000.0 * t / n as f64, len / n);
-    out
+    let count = prints.len().max(1);
+    let each = (1000.0 * seconds / count as f64, bytes / count);
+    println!("{folder}: {count} images, {:.0} ms and {} bytes each", each.0, each.1);
+    Ok(prints)
 }
-fn dist(what: &str, mut v: Vec<f64>) {
-    v.sort_by(f64::total_cmp);
-    let q = |p: f64| v[((v.len() - 1) as f64 * p).round() as usize];
-    println!(
-        "{what:45} n {:6} min {:.3} 0.1% {:.3} 1% {:.3} 5% {:.3} 50% {:.3} 95% {:.3} 99% {:.3} 99.9% {:.3} max {:.3}",
-        v.len(),
-        q(0.0),
-        q(0.001),
-        q(0.01),
-        q(0.05),
-        q(0.5),
-        q(0.95),
-        q(0.99),
-        q(0.999),
-        q(1.0)
-    );
+
+/// Turned by 6, -5 and 7 degrees, shifted, on a grid of 2 x 2 x 3 mm, darker and of another gamma.
+fn moved(image: &Volume) -> Volume {
+    let turn = nalgebra::Rotation3::from_euler_angles(0.105, -0.087, 0.122).into_inner();
+    let shift = [4.0, 5.0, -6.0];
+    let rows = std::array::from_fn(|r| [turn[(r, 0)], turn[(r, 1)], turn[(r, 2)], shift[r]]);
+    let grid = Grid::new(image.shape(), Affine::from_rows(rows).after(&image.grid().affine));
+    let image = Volume::new(grid, image.voxels().iter().map(|v| (0.6 * v).powf(0.7)).collect());
+    let last = image.shape().map(|n| (n - 1) as f64);
+    let middle = grid.affine.to_world(last.map(|last| last / 2.0));
+    let size = (0..3).map(|axis| last[axis] * grid.affine.spacing_mm()[axis]).fold(0.0, f64::max);
+    let spacing = [2.0, 2.0, 3.0];
+    let shape = spacing.map(|spacing| (1.2 * size / spacing).ceil() as usize);
+    let origin = std::array::from_fn(|axis| middle[axis] - 0.6 * size);
+    onto_grid(&image, &Grid::new(shape, Affine::from_spacing(spacing, origin)), Interpolation::Trilinear, 0.0)
 }
+
+/// The axes in another order, one of them reversed, and the affine silent about it.
+fn mirrored(image: &Volume) -> Volume {
+    let [nx, ny, nz] = image.shape();
+    let [sx, sy, sz] = image.grid().affine.spacing_mm();
+    let grid = Grid::new([ny, nx, nz], Affine::from_spacing([sy, sx, sz], [0.0; 3]));
+    let voxel = |at| {
+        let [y, x, z] = grid.voxel(at);
+        image.at([nx - 1 - x, y, z])
+    };
+    Volume::new(grid, (0..grid.len()).map(voxel).collect())
+}
+
 fn same(what: &str, a: &Prints, b: &Prints) {
-    let t = Instant::now();
-    for coarse in [true, false] {
-        let mut by: BTreeMap<Modality, Vec<(f64, String)>> = BTreeMap::new();
-        let r: Vec<_> = a
-            .par_iter()
-            .filter_map(|(k, p)| {
-                let q = b.get(k)?;
-                Some((k.clone(), if coarse { p.coarse(q) } else { p.similarity(q) }))
-            })
-            .collect();
-        for (k, s) in r {
-            by.entry(k.0).or_default().push((s, k.1));
-        }
-        for (m, mut v) in by {
-            v.sort_by(|a, b| a.0.total_cmp(&b.0));
-            if !coarse {
-                println!(
-                    "   lowest {:?}",
-                    v.iter().take(3).map(|(s, n)| format!("{n} {s:.3}")).collect::<Vec<_>>()
-                );
-            }
-            dist(
-                &format!("same {what} {m} {}", if coarse { "coarse" } else { "fine" }),
-                v.into_iter().map(|x| x.0).collect(),
-            );
-        }
-    }
-    println!("{:.1} s", t.elapsed().as_secs_f64());
+    let pairs: Vec<_> = a.iter().filter_map(|(key, a)| Some((key.0, a, b.get(key)?))).collect();
+    tell(what, &pairs);
 }
+
 fn different(what: &str, a: &Prints, b: &Prints) {
-    let t = Instant::now();
-    let mut n = 0;
-    for coarse in [true, false] {
-        let t = Instant::now();
-        let mut by: BTreeMap<Modality, Vec<f64>> = BTreeMap::new();
-        let keys: Vec<_> = a
-            .iter()
-            .flat_map(|(k, p)| {
-                b.iter().filter(move |(l, _)| l.0 == k.0 && l.1 != k.1).map(move |(l, q)| (k, p, l, q))
-            })
-            .collect();
-        let keys: Vec<_> = keys.into_iter().enumerate().filter(|(i, _)| i % 7 == 0).map(|x| x.1).collect();
-        n = keys.len();
-        let r: Vec<_> = keys
-            .par_iter()
-            .map(|(k, p, l, q)| {
-                (k.0, if coarse { p.coarse(q) } else { p.similarity(q) }, format!("{} {}", k.1, l.1))
-            })
-            .collect();
-        let best = r.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
-        println!("   highest {best:?} {:.3} ms a pair (wall)", 1000.0 * t.elapsed().as_secs_f64() / n as f64);
-        for (m, s, _) in r {
-            by.entry(m).or_default().push(s);
-        }
-        for (m, v) in by {
-            dist(&format!("different {what} {m} {}", if coarse { "coarse" } else { "fine" }), v);
-        }
-    }
-    println!("{:.1} s for {n} pairs", t.elapsed().as_secs_f64());
+    let of = |key: &(Modality, String)| {
+        let key = key.clone();
+        b.iter().filter(move |(other, _)| other.0 == key.0 && other.1 != key.1)
+    };
+    let pairs: Vec<_> = a.iter().flat_map(|(key, a)| of(key).map(|(_, b)| (key.0, a, b))).collect();
+    let step = pairs.len().div_ceil(MOST_PAIRS).max(1);
+    tell(what, &pairs.into_iter().step_by(step).collect::<Vec<_>>());
 }
-fn measure(sets: &[&str]) {
-    let id = |v: &Volume| v.clone();
-    if sets.contains(&"lgg") {
-        let a = prints("lgg", id);
-        same(
-            "lgg moved prepared 7deg",
-            &a,
-            &prints("lgg", |v| {
-                moved(v, [6.0, -5.0, 7.0], [4.0, 5.0, -6.0], [2.0, 2.0, 3.0]).map(|x| (x * 0.6).powf(0.7))
-            }),
+
+/// The distribution of the similarities, by modality.
+fn tell(what: &str, pairs: &[(Modality, &Fingerprint, &Fingerprint)]) {
+    let started = Instant::now();
+    let found: Vec<_> = pairs.par_iter().map(|(modality, a, b)| (*modality, a.similarity(b))).collect();
+    let each = 1000.0 * started.elapsed().as_secs_f64() / pairs.len().max(1) as f64;
+    println!("{what}: {} pairs, {each:.1} ms each", pairs.len());
+    let mut by_modality: BTreeMap<Modality, Vec<f64>> = BTreeMap::new();
+    found.into_iter().for_each(|(modality, value)| by_modality.entry(modality).or_default().push(value));
+    for (modality, mut values) in by_modality {
+        values.sort_by(f64::total_cmp);
+        let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
+        let shown = [0.0, 0.01, 0.5, 0.99, 1.0].map(|share| format!("{:.3}", at(share))).join(" ");
+        let over = values.iter().filter(|value| **value >= Fingerprint::SAME_IMAGE).count();
+        println!(
+            "  {modality:6} n {:5}  min 1% 50% 99% max  {shown}  taken to be the same {over}",
+            values.len()
         );
-        if Path::new(&format!("{TMP}/lgg-moved/manifest.json")).is_file() {
-            same("lgg moved raw", &a, &prints("lgg-moved", id));
-        }
-        different("lgg", &a, &a);
-    }
-    if sets.contains(&"nichart") {
-        let a = prints("nichart", id);
-        same("nichart moved raw", &a, &prints("nichart-moved", id));
-        same("nichart mirrored", &a, &prints("nichart", mirrored));
-        different("nichart", &a, &a);
-        if sets.contains(&"lgg") {
-            different("nichart-lgg", &a, &prints("lgg", id));
-        }
-    }
-    for p in ["p32", "p96"] {
-        if sets.contains(&p) {
-            let a = prints(p, id);
-            same(&format!("{p} other"), &a, &prints(&format!("{p}-other"), id));
-            same(
-                &format!("{p} moved"),
-                &a,
-                &prints(p, |v| {
-                    let s = v.grid().affine.spacing_mm()[0];
-                    moved(v, [5.0, -4.0, 6.0], [4.0, 5.0, -6.0], [s * 0.9; 3])
-                }),
-            );
-            same(&format!("{p} mirrored"), &a, &prints(p, mirrored));
-            different(p, &a, &a);
-        }
     }
 }
-fn main() {
-    rayon::ThreadPoolBuilder::new().num_threads(2).build_global().unwrap();
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    match args[0].as_str() {
-        "prep" => prep(),
-        "phantoms" => phantoms(),
-        _ => measure(&args[1..].iter().map(String::as_str).collect::<Vec<_>>()),
-    }
+
+/// What it takes to look for each image among all.
+fn search(prints: &Prints) {
+    let mut libraries: BTreeMap<Modality, Library> = BTreeMap::new();
+    prints.iter().for_each(|((modality, _), print)| libraries.entry(*modality).or_default().add(print));
+    let started = Instant::now();
+    let found: usize =
+        prints.iter().map(|((modality, _), print)| libraries[modality].find(print).len()).sum();
+    let compared: usize =
+        prints.iter().map(|(key, _)| prints.iter().filter(|(k, _)| k.0 == key.0).count()).sum();
+    let each = 1e6 * started.elapsed().as_secs_f64() / compared as f64;
+    println!("search of {} images: {found} found, {each:.0} microseconds for each comparison", prints.len());
 }

@@ -1,7 +1,7 @@
 //! Laying one fingerprint over another.
 //!
 //! First all 48 ways to turn and mirror a cube, on a coarse grid; from the best ones an affine map is refined, by the
-//! inverse-compositional Gauss-Newton method (Baker and Matthews, IJCV 56(3), 2004).
+//! inverse-compositional method of Baker and Matthews (IJCV 56(3), 2004) with the damping of Levenberg and Marquardt.
 
 use nalgebra::{Matrix3, SMatrix, SVector, Vector3};
 
@@ -9,10 +9,19 @@ use super::{Fingerprint, OUTSIDE, SIDE};
 
 /// A fingerprint made ready to be laid over others.
 pub(super) struct Subject {
-    coarse: Cells,
-    fine: Cells,
+    coarse: Sloped,
+    fine: Sloped,
     /// The coarse cells inside, turned and mirrored in every way.
     turned: Vec<Turned>,
+}
+
+/// Cells, and how each changes with the entries of a map: nine of the matrix, three of the shift.
+struct Sloped {
+    cells: Cells,
+    /// Of each cell inside.
+    slopes: Vec<SVector<f32, 12>>,
+    /// The sum of their products with themselves.
+    normal: SMatrix<f32, 12, 12>,
 }
 
 /// Cells turned and mirrored: where each comes to lie, and its value.
@@ -44,7 +53,11 @@ struct Map {
 const REFINED: usize = 2;
 
 /// Steps of refinement on each grid.
-const STEPS: usize = 12;
+const STEPS: usize = 16;
+
+/// How much steps are damped at first; the refinement ends after a step that gains less than this.
+const FIRST_DAMPING: f32 = 0.1;
+const SMALL_GAIN: f32 = 2e-4;
 
 /// The share of the larger brain that both must cover.
 const OVERLAP: f32 = 0.6;
@@ -58,7 +71,7 @@ impl Subject {
         let fine = Cells::of(fingerprint);
         let coarse = fine.halved();
         let turned = orientations().map(|linear| coarse.turned(linear)).collect();
-        Self { coarse, fine, turned }
+        Self { coarse: Sloped::of(coarse), fine: Sloped::of(fine), turned }
     }
 
     /// See [`Fingerprint::similarity`]; `coarse` is `other` halved. 0 where the two are not worth a closer look, which a
@@ -76,15 +89,65 @@ impl Subject {
             let start = Map { linear: *linear, shift: Vector3::zeros() };
             let found = self.coarse.refined(coarse, start);
             let fine = self.fine.refined(&other, Map { shift: found.shift * 2.0, ..found });
-            self.fine.correlation(&other, &fine)
+            self.fine.cells.correlation(&other, &fine)
         };
         f64::from(starts.iter().map(refine).fold(0.0, f32::max))
     }
 }
 
-impl Subject {
-    pub(super) fn coarse(&self, other: &Cells) -> f32 {
-        self.turned.iter().map(|t| t.correlation(other)).fold(0.0, f32::max)
+impl Sloped {
+    fn of(cells: Cells) -> Self {
+        let slopes: Vec<_> = cells.inside.iter().map(|cell| cells.slope(*cell)).collect();
+        let mut normal = SMatrix::zeros();
+        slopes.iter().for_each(|slope| normal.ger(1.0, slope, slope, 1.0));
+        Self { cells, slopes, normal }
+    }
+
+    /// The map, made better step by step.
+    fn refined(&self, other: &Cells, start: Map) -> Map {
+        let (mut best, mut highest) = (start, self.cells.correlation(other, &start));
+        let mut damping = FIRST_DAMPING;
+        for _ in 0..STEPS {
+            let Some(next) = self.step(other, &best, damping) else { break };
+            let far = next.is_far_from(&start, self.cells.side);
+            let now = if far { 0.0 } else { self.cells.correlation(other, &next) };
+            if now > highest {
+                let gained = now - highest;
+                (best, highest) = (next, now);
+                damping /= 4.0;
+                if gained < SMALL_GAIN {
+                    break;
+                }
+            } else {
+                damping *= 8.0;
+            }
+        }
+        best
+    }
+
+    /// One step, the shorter the more damped; `None` where the cells do not tell which.
+    fn step(&self, other: &Cells, map: &Map, damping: f32) -> Option<Map> {
+        let Cells { inside, values, .. } = &self.cells;
+        let found: Vec<Option<f32>> =
+            inside.iter().map(|cell| other.at(map.linear * self.cells.centred(*cell) + map.shift)).collect();
+        let mut sums = Sums::default();
+        for (cell, b) in inside.iter().zip(&found) {
+            b.iter().for_each(|b| sums.add(values[*cell], *b));
+        }
+        let (offset, gain) = sums.line()?;
+        let mut right = SVector::<f32, 12>::zeros();
+        for ((cell, b), slope) in inside.iter().zip(&found).zip(&self.slopes) {
+            b.iter().for_each(|b| right.axpy(gain * b + offset - values[*cell], slope, 1.0));
+        }
+        let mut normal = self.normal;
+        for entry in 0..12 {
+            normal[(entry, entry)] *= 1.0 + damping;
+        }
+        let step = normal.cholesky()?.solve(&right);
+        let linear = Matrix3::identity() + Matrix3::from_fn(|row, column| step[3 * row + column]);
+        let back = linear.try_inverse()?;
+        let shift = -back * Vector3::new(step[9], step[10], step[11]);
+        Some(Map { linear: map.linear * back, shift: map.linear * shift + map.shift })
     }
 }
 
@@ -200,25 +263,6 @@ impl Cells {
         if sums.n < OVERLAP * larger { 0.0 } else { sums.correlation() }
     }
 
-    /// The map, made better step by step.
-    fn refined(&self, other: &Self, start: Map) -> Map {
-        let slopes: Vec<SVector<f32, 12>> = self.inside.iter().map(|cell| self.slope(*cell)).collect();
-        let (mut best, mut highest) = (start, self.correlation(other, &start));
-        let mut map = start;
-        for _ in 0..STEPS {
-            let Some(step) = self.step(other, &map, &slopes) else { break };
-            map = step;
-            if map.is_far_from(&start, self.side) {
-                break;
-            }
-            let now = self.correlation(other, &map);
-            if now > highest {
-                (best, highest) = (map, now);
-            }
-        }
-        best
-    }
-
     /// How a cell's value changes with the nine entries of a matrix and the three of a shift.
     fn slope(&self, cell: usize) -> SVector<f32, 12> {
         let strides = [1, self.side, self.side * self.side];
@@ -243,30 +287,6 @@ impl Cells {
                 if entry < 9 { gradient[entry / 3] * place[entry % 3] } else { gradient[entry - 9] }
             },
         )
-    }
-
-    /// One Gauss-Newton step; `None` where the cells do not tell which.
-    fn step(&self, other: &Self, map: &Map, slopes: &[SVector<f32, 12>]) -> Option<Map> {
-        let mut found = Vec::with_capacity(self.inside.len());
-        let mut sums = Sums::default();
-        for (cell, slope) in self.inside.iter().zip(slopes) {
-            if let Some(b) = other.at(map.linear * self.centred(*cell) + map.shift) {
-                sums.add(self.values[*cell], b);
-                found.push((self.values[*cell], b, slope));
-            }
-        }
-        let (offset, gain) = sums.line()?;
-        let (mut normal, mut right) = (SMatrix::<f32, 12, 12>::zeros(), SVector::<f32, 12>::zeros());
-        for (a, b, slope) in found {
-            let rest = gain * b + offset - a;
-            normal.ger(1.0, slope, slope, 1.0);
-            right.axpy(rest, slope, 1.0);
-        }
-        let step = normal.cholesky()?.solve(&right);
-        let linear = Matrix3::identity() + Matrix3::from_fn(|row, column| step[3 * row + column]);
-        let back = linear.try_inverse()?;
-        let shift = -back * Vector3::new(step[9], step[10], step[11]);
-        Some(Map { linear: map.linear * back, shift: map.linear * shift + map.shift })
     }
 }
 

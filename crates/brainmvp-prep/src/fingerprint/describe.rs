@@ -17,8 +17,8 @@ const BINS_PER_CELL: usize = 2;
 const DETAIL: f32 = 0.75;
 const SURROUNDINGS: f32 = 2.5;
 
-/// The share of a cell that must be brain.
-const INSIDE: f32 = 0.9;
+/// How much of what is around a cell, as far as detail is smoothed, must be brain: masks differ at the edge.
+const INSIDE: f32 = 0.97;
 
 /// The largest value that is told apart, in local standard deviations.
 const RANGE: f32 = 3.0;
@@ -26,8 +26,11 @@ const RANGE: f32 = 3.0;
 /// The fewest cells that say anything.
 const FEWEST_CELLS: usize = 200;
 
-/// An image whose share of zeros is larger than this has its background removed.
-const STRIPPED_ZEROS: f64 = 0.2;
+/// Where a larger share than this of what is not 0 is dark, it is the noise of the background.
+const BACKGROUND: f64 = 0.3;
+
+/// Every voxel of so many tells how bright an image is.
+const SAMPLED: usize = 7;
 
 impl Fingerprint {
     /// The fingerprint of a prepared image; `None` where it shows too little.
@@ -40,25 +43,19 @@ impl Fingerprint {
             sums.add(place.into(), value);
             weights.add(place.into(), 1.0);
         });
-        let (detail_size, surround, inside_share) =
-            (param("DETAIL", DETAIL), param("SURROUND", SURROUNDINGS), param("INSIDE", INSIDE));
-        // A bin in the middle of the brain has the weight 1.
-        let bins = |deviation: f32| deviation * BINS_PER_CELL as f32;
-        let weights =
-            Lattice { bins: weights.bins.iter().map(|w| w * frame.voxel_bins as f32).collect(), ..weights };
-        let sums = Lattice { bins: sums.bins.iter().map(|w| w * frame.voxel_bins as f32).collect(), ..sums };
-        let density = weights.smoothed(bins(detail_size));
-        let inner_density = weights.smoothed(bins(0.75));
-        let inner = Lattice {
-            side,
-            bins: inner_density.bins.iter().map(|d| f32::from(u8::from(*d >= inside_share))).collect(),
+        // The middle of the brain has the weight 1.
+        let (sums, weights) = (sums.scaled(frame.voxel_bins), weights.scaled(frame.voxel_bins));
+        let bins = |cells: f32| cells * BINS_PER_CELL as f32;
+        let density = weights.smoothed(bins(DETAIL));
+        let inner = density.map(|density| f32::from(u8::from(density >= INSIDE)));
+        let detail = ratio(&sums.smoothed(bins(DETAIL)), &density);
+        let around = inner.smoothed(bins(SURROUNDINGS));
+        let local_mean = |values: &Lattice| {
+            let inside = values.with(&inner, |value, inner| value * inner);
+            ratio(&inside.smoothed(bins(SURROUNDINGS)), &around)
         };
-        let detail = ratio(&sums.smoothed(bins(detail_size)), &density);
-        let around = inner.smoothed(bins(surround));
-        let local_mean =
-            |values: &Lattice| ratio(&values.with(&inner, |v, w| v * w).smoothed(bins(surround)), &around);
-        let difference = detail.with(&local_mean(&detail), |detail, around| detail - around);
-        let power = local_mean(&difference.with(&difference, |a, b| a * b));
+        let difference = detail.with(&local_mean(&detail), |detail, mean| detail - mean);
+        let power = local_mean(&difference.map(|difference| difference * difference));
         let contrast = difference.with(&power, |difference, power| difference / power.max(1e-12).sqrt());
         let level = |cell: usize| {
             if mean_of_cell(&inner, cell) < 0.5 {
@@ -117,8 +114,7 @@ impl Frame {
         if !(radius_mm.is_finite() && radius_mm > 0.0) {
             return None;
         }
-        let linear =
-            to_mm * (f64::from(param("CPR", CELLS_PER_RADIUS as f32)) * BINS_PER_CELL as f64 / radius_mm);
+        let linear = to_mm * (CELLS_PER_RADIUS * BINS_PER_CELL as f64 / radius_mm);
         let middle = (BINS_PER_CELL * SIDE - 1) as f64 / 2.0;
         let origin = Vector3::repeat(middle) - linear * centre;
         Some(Self { threshold, linear, origin, voxel_bins: linear.determinant().abs() })
@@ -137,23 +133,14 @@ impl Frame {
     }
 }
 
-/// What is brighter is brain: 0 where the background was removed, else a tenth of the way from the darkest to the
-/// brightest values. `None` where nothing is.
+/// What is brighter is brain, or head: 0 where the background was removed, else a tenth of what the brightest voxels have.
+/// Zeros say nothing: they may have been added around. `None` where there is nothing else.
 fn threshold(voxels: &[f32]) -> Option<f32> {
-    let zeros = voxels.iter().filter(|value| **value <= 0.0).count();
-    if zeros == voxels.len() {
-        return None;
-    }
-    if zeros as f64 > STRIPPED_ZEROS * voxels.len() as f64 {
-        return Some(0.0);
-    }
-    let mut sorted = voxels.to_vec();
-    let mut at = |share: f64| {
-        let place = ((voxels.len() - 1) as f64 * share) as usize;
-        *sorted.select_nth_unstable_by(place, f32::total_cmp).1
-    };
-    let (low, high) = (at(0.02), at(0.98));
-    Some(low + 0.1 * (high - low))
+    let mut some: Vec<f32> = voxels.iter().step_by(SAMPLED).copied().filter(|value| *value > 0.0).collect();
+    let place = some.len().checked_sub(1)? * 98 / 100;
+    let dark = 0.1 * *some.select_nth_unstable_by(place, f32::total_cmp).1;
+    let share = some.iter().filter(|value| **value < dark).count() as f64 / some.len() as f64;
+    Some(if share > BACKGROUND { dark } else { 0.0 })
 }
 
 /// `values / weights`, 0 where there is next to no weight.
@@ -172,8 +159,4 @@ fn mean_of_cell(lattice: &Lattice, cell: usize) -> f32 {
         }
     }
     sum / BINS_PER_CELL.pow(3) as f32
-}
-
-fn param(name: &str, default: f32) -> f32 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }

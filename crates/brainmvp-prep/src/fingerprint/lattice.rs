@@ -14,6 +14,16 @@ impl Lattice {
         Self { side, bins: vec![0.0; side * side * side] }
     }
 
+    /// `f` of each bin.
+    pub(super) fn map(&self, f: impl Fn(f32) -> f32) -> Self {
+        Self { side: self.side, bins: self.bins.iter().map(|bin| f(*bin)).collect() }
+    }
+
+    /// Each bin times a factor.
+    pub(super) fn scaled(&self, factor: f64) -> Self {
+        self.map(|bin| bin * factor as f32)
+    }
+
     /// `f` of each bin of two.
     pub(super) fn with(&self, other: &Self, f: impl Fn(f32, f32) -> f32) -> Self {
         let bins = self.bins.iter().zip(&other.bins).map(|(a, b)| f(*a, *b)).collect();

@@ -22,7 +22,7 @@ pub struct Match {
 }
 
 /// Pairs whose correlation on the coarse grid is below this are not compared in full.
-const WORTH_A_LOOK: f32 = 0.45;
+const WORTH_A_LOOK: f32 = 0.5;
 
 impl Library {
     /// Adds a fingerprint.

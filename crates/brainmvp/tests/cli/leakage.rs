@@ -74,7 +74,7 @@ fn place() -> Place {
     for (source, name) in [("phantom-0002", "moved"), ("phantom-0004", "flipped")] {
         cases.push(disguised(&place, source, name));
     }
-    cohort["data_sets"] = json!({ "hospital": cohort["data_sets"]["phantom"] });
+    cohort["data_sets"] = json!({ "hospital": cohort["data_sets"]["phantom-glioma"] });
     for case in cohort["cases"].as_array_mut().unwrap() {
         case["data_set"] = "hospital".into();
     }
@@ -130,8 +130,8 @@ fn seen_cases_are_named_whatever_they_are_called() {
     place.run(&[&preprocess[..], &["--preset", "released"]].concat()).succeeds();
     let finetune = ["finetune", "segment", "--data", "other-cache", "--init", "run", "--out", "segmenter"];
     place.run(&[&finetune[..], &TINY].concat()).succeeds().notes(&[
-        "2 of 4 test cases were seen before: 'flipped' as 'phantom-0004' of phantom in pre-training (same flair, t1c), \
-         'moved' as 'phantom-0002' of phantom in pre-training (same flair, t1c)",
+        "2 of 4 test cases were seen before: 'flipped' as 'phantom-0004' of phantom-glioma in pre-training (same flair, t1c), \
+         'moved' as 'phantom-0002' of phantom-glioma in pre-training (same flair, t1c)",
     ]);
     let seen = place.json("segmenter/seen.json");
     let stages =
@@ -140,7 +140,7 @@ fn seen_cases_are_named_whatever_they_are_called() {
 
     let predict = ["predict", "--model", "segmenter", "--in", "other/cohort.json", "--out", "predicted"];
     place.run(&[&predict[..], &["--split", "test"]].concat()).succeeds().notes(&[
-        "case 'moved' was seen before, as 'phantom-0002' of phantom in pre-training",
+        "case 'moved' was seen before, as 'phantom-0002' of phantom-glioma in pre-training",
         "the network has seen 2 of 4 cases",
     ]);
     let evaluate = ["evaluate", "--truth", "other/cohort.json", "--metrics", "dice", "--out", "metrics.json"];
@@ -191,14 +191,19 @@ fn subjects_are_known_within_their_data_set() {
     cases.truncate(6);
     cases[0]["subject"] = "phantom-0003".into();
     cases[1]["subject"] = "phantom-0001".into();
-    cohort["data_sets"] = json!({ "phantom": {}, "hospital": {} });
-    for (case, data_set) in
-        cases.iter_mut().zip(["phantom", "hospital", "hospital", "hospital", "phantom", "phantom"])
-    {
+    for (case, data_set) in cases.iter_mut().zip([
+        "phantom-glioma",
+        "hospital",
+        "hospital",
+        "hospital",
+        "phantom-glioma",
+        "phantom-glioma",
+    ]) {
         (case["data_set"], case["class"]) =
-            (data_set.into(), ["HGG", "LGG"][usize::from(data_set == "phantom")].into());
+            (data_set.into(), ["HGG", "LGG"][usize::from(data_set == "phantom-glioma")].into());
         case["split"] = "training".into();
     }
+    cohort["data_sets"] = json!({ "phantom-glioma": {}, "hospital": {} });
     place.write("other/named.json", &cohort.to_string());
     place.run(&["preprocess", "other/named.json", "--out", "named", "--spacing", "6", "--quiet"]).succeeds();
     let finetune = ["finetune", "classify", "--data", "named", "--init", "run", "--out", "classifier"];
@@ -217,7 +222,7 @@ fn subjects_are_known_within_their_data_set() {
     place.write("other/again.json", &cohort.to_string());
     let predict = ["predict", "--model", "classifier", "--in", "other/again.json", "--out", "classes"];
     place.run(&predict).succeeds().notes(&[
-        "case 'patient-4' was seen before, as 'phantom-0003' of phantom in pre-training (same subject)",
+        "case 'patient-4' was seen before, as 'phantom-0003' of phantom-glioma in pre-training (same subject)",
     ]);
     let record = place.json("classes/predictions.json");
     let stages = |case: &str| {

@@ -228,13 +228,10 @@ impl Subsets<'_> {
         ui.result(table(&subsets, |subset| Some(&subset.summary), self.config))?;
         if let Some(seen) = seen {
             let scored = subsets.iter().flat_map(|subset| subset.scores.rows()).map(|row| row.case.as_str());
-            let without = |subset: &Subset| subset.seen.as_ref().is_some_and(|seen| seen.without.is_some());
-            let others = subsets.iter().any(without);
+            let others = subsets.iter().any(|subset| subset.without_seen().is_some());
             seen::tell(&seen::among(scored, seen), others, ui)?;
             if others {
-                let summary =
-                    |subset: &'_ Subset| subset.seen.as_ref().and_then(|seen| seen.without.as_ref());
-                ui.result(table(&subsets, summary, self.config))?;
+                ui.result(table(&subsets, Subset::without_seen, self.config))?;
             }
         }
         let shown = out.map_or_else(String::new, |out| format!("{}: ", out.display()));
@@ -250,6 +247,11 @@ impl Subset {
 
     fn cases(&self) -> usize {
         self.scores.rows().iter().map(|row| &row.case).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The summary without the cases that the network has seen; nothing where all were seen, or none.
+    fn without_seen(&self) -> Option<&Summary> {
+        self.seen.as_ref()?.without.as_ref()
     }
 
     fn written(&self) -> WrittenSubset<'_> {
