@@ -25,7 +25,7 @@
 //! let summary = scores.summary(&BootstrapConfig::default(), &mut rng)?;
 //! assert!(summary.metrics_table().to_string().contains("HD95 [mm]"));
 //! assert!(summary.empty_table().to_string().contains("Missed"));
-//! scores.save_json(&folder.path().join("metrics.json"), &summary)?;
+//! scores.save_json(&folder.path().join("metrics.json"), &summary, None)?;
 //! scores.save_csv(&folder.path().join("results.csv"))?;
 //!
 //! // Two sets of scores, case by case.
@@ -60,5 +60,5 @@ pub use metrics::Metric;
 pub use pair::{Emptiness, MaskPair, SurfaceDistances, VoxelCounts};
 pub use region::Region;
 pub use score::Score;
-pub use scores::{Comparison, Scores, Summary};
+pub use scores::{Comparison, Scores, SeenBefore, Summary};
 pub use segmentation::{BothEmpty, EmptyRule, OneEmpty, RegionScores, SegmentationConfig};

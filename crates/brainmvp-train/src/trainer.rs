@@ -92,6 +92,14 @@ impl Default for ValidationConfig {
     }
 }
 
+impl ValidationConfig {
+    /// Whether a run of so many cases that ends at `last` is judged after a step, from 1.
+    pub(crate) fn is_due(&self, train: &TrainConfig, step: u64, cases: usize, last: u64) -> bool {
+        let rounds = |step| train.epoch(step, cases) / self.every_epochs.max(1);
+        step == last || rounds(step) > rounds(step - 1)
+    }
+}
+
 impl TrainConfig {
     /// Steps over which the schedule runs.
     pub fn total_steps(&self, cases: usize) -> u64 {
@@ -174,6 +182,16 @@ pub enum Ended {
     Stopped,
 }
 
+/// What [`Trainer::rehearse`] found.
+pub(crate) struct Rehearsal {
+    /// The size of a checkpoint.
+    pub(crate) checkpoint_bytes: u64,
+    /// The size of the weights alone.
+    pub(crate) weights_bytes: u64,
+    /// What a validation takes.
+    pub(crate) seconds_per_validation: Option<f64>,
+}
+
 /// A run in progress.
 struct Run<'a, O> {
     trainer: &'a Trainer<'a>,
@@ -235,6 +253,33 @@ impl Trainer<'_> {
                 run.save_at(Occasion::Interruption)?;
             }
         }
+    }
+
+    /// Takes steps until they are enough, and has one validation; of neither is anything kept but the log in the folder.
+    pub(crate) fn rehearse<O: Objective + 'static>(
+        &self,
+        objective: O,
+        validation: Option<&Validation<'_, O>>,
+        enough: impl Fn(u64) -> bool,
+    ) -> Result<Rehearsal> {
+        let mut run = self.start(objective)?;
+        let config = LoaderConfig {
+            batch_size: self.train.batch_size,
+            workers: self.train.workers,
+            seed: self.train.seed,
+            batches: 0..u64::MAX,
+        };
+        let mut loader = Loader::start::<O>(&run.objective.plan(), &self.cases, &config);
+        while !enough(run.state.step) && !self.stop.load(Ordering::Relaxed) {
+            run = run.step(&mut loader, u64::MAX)?;
+        }
+        let begun = Instant::now();
+        let judged = validation.map(|v| v.judge.judge(&run.objective, self.stop)).transpose()?.flatten();
+        Ok(Rehearsal {
+            checkpoint_bytes: checkpoint::size(&run.objective, Some(&run.optimizer), &run.state)?,
+            weights_bytes: checkpoint::size(&run.objective, None, &run.state)?,
+            seconds_per_validation: judged.map(|_| begun.elapsed().as_secs_f64()),
+        })
     }
 
     /// The run as its newest checkpoint left it, or a new one.
@@ -329,8 +374,7 @@ impl<O: Objective + 'static> Run<'_, O> {
     /// Whether this step is to be judged and has not been.
     fn is_due(&self, config: &ValidationConfig, last: u64) -> bool {
         let (step, cases) = (self.state.step, self.trainer.cases.len());
-        let rounds = |step| self.trainer.train.epoch(step, cases) / config.every_epochs.max(1);
-        step > self.state.validated && (step == last || rounds(step) > rounds(step - 1))
+        step > self.state.validated && config.is_due(self.trainer.train, step, cases, last)
     }
 
     /// Whether the score has not risen for as long as patience lasts.
