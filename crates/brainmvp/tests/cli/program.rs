@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use tempfile::TempDir;
 
-/// A folder in which commands run; gone at the end of the test.
+/// A folder in which commands run.
 pub(crate) struct Place {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Gone at the end of the test.
+    _temporary: Option<TempDir>,
 }
 
 /// A command that has ended.
@@ -19,8 +21,18 @@ pub(crate) struct Ended {
 }
 
 impl Place {
+    /// One that is gone at the end of the test.
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        let temporary = tempfile::tempdir().unwrap();
+        Self { folder: temporary.path().to_owned(), _temporary: Some(temporary) }
+    }
+
+    /// One for a static, which nothing drops: in the build folder, where the next run of the tests empties it.
+    pub(crate) fn of_all_tests(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        drop(std::fs::remove_dir_all(&folder));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self { folder, _temporary: None }
     }
 
     /// A place with a small phantom cohort in `phantom/`.
@@ -34,7 +46,7 @@ impl Place {
 
     /// A path below the place.
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     pub(crate) fn write(&self, name: &str, content: &str) {
@@ -53,7 +65,7 @@ impl Place {
     /// Runs it with more in its environment.
     pub(crate) fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
         let mut command = Command::cargo_bin("brainmvp").unwrap();
-        command.current_dir(self.folder.path()).args(arguments).envs(environment.iter().copied());
+        command.current_dir(&self.folder).args(arguments).envs(environment.iter().copied());
         let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let code = output.status.code().unwrap();
