@@ -135,7 +135,7 @@ impl Sloped {
         let mut sums = Sums::default();
         for (cell, b) in inside.iter().zip(&found) {
             if let Some(b) = b {
-                sums.add(values[*cell], b);
+                sums.add(values[*cell], *b);
             }
         }
         let (offset, gain) = sums.line()?;

@@ -104,7 +104,9 @@ fn fill_one_box(a: &Grid, b: &Grid) -> bool {
             })
         };
         let (ours, theirs) = (end(a.shape), to_a.to_world(end(b.shape)));
-        (0..3).all(|axis| (ours[axis] - theirs[axis]).abs() * of_a[axis] <= f64::midpoint(of_a[axis], of_b[axis]))
+        (0..3).all(|axis| {
+            (ours[axis] - theirs[axis]).abs() * of_a[axis] <= f64::midpoint(of_a[axis], of_b[axis])
+        })
     })
 }
 

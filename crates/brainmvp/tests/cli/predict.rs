@@ -14,7 +14,7 @@ use crate::program::{Ended, Place};
 fn place() -> &'static Place {
     static PLACE: OnceLock<Place> = OnceLock::new();
     PLACE.get_or_init(|| {
-        let place = Place::new();
+        let place = Place::of_all_tests("predict");
         let phantom = ["phantom", "--out", "phantom", "--cases", "4", "--size", "32", "--lesions", "glioma"];
         place.run(&[&phantom[..], &["--modalities", "flair,t1c", "--quiet"]].concat()).succeeds();
         let preprocess = ["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "5", "--quiet"];
