@@ -61,7 +61,7 @@ fn assert_found(images: impl Fn(usize) -> BTreeMap<Modality, Fingerprint>) {
     let reference = reference();
     for modality in MODALITIES {
         let mut library = Library::default();
-        for images in &reference {
+        for images in reference {
             library.add(&images[&modality]);
         }
         for case in 0..reference.len() {

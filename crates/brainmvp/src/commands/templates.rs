@@ -108,8 +108,7 @@ fn tell_quality(
         Some(held_out) => open_cases(held_out, &Notes(ui))?,
         None => test,
     };
-    let runs: Vec<RunTemplates> =
-        compared.beside.iter().map(|run| RunTemplates::load(run)).collect::<Result<_, _>>()?;
+    let runs: Vec<RunTemplates> = compared.beside.iter().map(RunTemplates::load).collect::<Result<_, _>>()?;
     let (qualities, picture) =
         compare(templates, &Beside { cases: &cases, held_out: &held_out, runs: &runs })?;
     if qualities.is_empty() {
