@@ -1,6 +1,6 @@
 //! Where templates come to lie on cases of other spacings, other places and other spaces.
 
-#![allow(clippy::unwrap_used)] // that is how a test fails
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // that is how a test fails and what it found
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -156,29 +156,33 @@ fn cases_of_the_grid_of_the_templates_are_copied_as_ever() {
     }
 }
 
+/// How far a registered template is from where it belongs: degrees, and mm in the middle and at the ends of a brain. `there`
+/// takes places in the template to those in the case.
+fn missed_by(templates: &TemplateSet, case: &CaseSource, there: &Transform) -> (f64, Vec<f64>) {
+    let (placement, how) = placed(templates, PlacementRule::Auto, case);
+    assert!(matches!(how, How::Registered { modality: T1, similarity } if similarity > 0.05), "{how:?}");
+    let Placement::Affine(map) = placement else { panic!("{placement:?}") };
+    let world = templates.frozen.grid().unwrap().affine.after(&map);
+    let found = Transform::from_rows(world.after(&case.grid().affine.inverse().unwrap()).rows());
+    let there_and_back = found.after(there);
+    let ends = [[0.0; 3], [60.0, 0.0, 0.0], [0.0, 75.0, 0.0], [0.0, 0.0, 50.0], [0.0, -75.0, 0.0]];
+    let mm = ends.map(|end| there_and_back.distance_mm(&Transform::identity(), end));
+    let (degrees, like) = (there_and_back.rotation_deg(), likeness(templates, case, placement));
+    println!("{degrees:.2} degrees, {mm:.2?} mm, {how}, correlation {like:.3}");
+    (degrees, mm.to_vec())
+}
+
 #[test]
 fn a_case_in_a_space_of_its_own_gets_its_template_by_registration() {
     let folder = TempDir::new().unwrap();
-    let others: Vec<CaseSource> =
-        (1..4).map(|i| prepared(&folder.path().join(i.to_string()), &SUBJECTS[i], 4.0)).collect();
-    let templates = templates(&others);
     let (image, there) = moved(&SUBJECTS[0]);
     let case = prepared(&folder.path().join("moved"), &image, 5.0);
-    let (placement, how) = placed(&templates, PlacementRule::Auto, &case);
-    assert!(matches!(how, How::Registered { modality: T1, similarity } if similarity > 0.05), "{how:?}");
-    let Placement::Affine(map) = placement else { panic!("{placement:?}") };
-    // From places in the case to places in the template.
-    let world = templates.frozen.grid().unwrap().affine.after(&map);
-    let found = Transform::from_rows(world.after(&case.grid().affine.inverse().unwrap()).rows());
-    let degrees = found.after(&there).rotation_deg();
-    let ends = [[0.0; 3], [60.0, 0.0, 0.0], [0.0, 75.0, 0.0], [0.0, 0.0, 50.0], [0.0, -75.0, 0.0]];
-    let mm = ends.map(|end| {
-        let back = found.apply(there.apply(end));
-        (0..3).map(|axis| (back[axis] - end[axis]).powi(2)).sum::<f64>().sqrt()
-    });
-    println!("{degrees:.2} degrees, {mm:.2?} mm");
-    let like = likeness(&templates, &case, placement);
-    println!("correlation {like:.3}");
+    let of = |subject: usize| prepared(&folder.path().join(subject.to_string()), &SUBJECTS[subject], 4.0);
+    // Of the very same head, and of three others that differ from it in shape.
+    let (degrees, mm) = missed_by(&templates(&[of(0)]), &case, &there);
+    assert!(degrees < 2.0 && mm.iter().all(|mm| *mm < 2.0), "{degrees}, {mm:?}");
+    let (degrees, mm) = missed_by(&templates(&[of(1), of(2), of(3)]), &case, &there);
+    assert!(degrees < 2.0 && mm[0] < 2.0 && mm.iter().all(|mm| *mm < 4.0), "{degrees}, {mm:?}");
 }
 
 #[test]
