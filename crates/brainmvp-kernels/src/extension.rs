@@ -3,8 +3,8 @@
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
 use crate::ops::{
-    AdamWStep, CropOptions, GroupNormOptions, adamw, attention, conv, crop, depthwise, group_norm, linear,
-    mlp, norm, patch, residual,
+    AdamWStep, CropOptions, GroupNormOptions, adamw, attention, conv, crop, depthwise, expand, group_norm,
+    linear, mlp, norm, patch, residual,
 };
 
 /// The operations of channels-last 3-D networks, on the primitives of a backend, and their gradients.
@@ -250,6 +250,16 @@ pub trait VolumeOps: Backend {
         options: CropOptions,
     ) -> FloatTensor<Self> {
         crop::reference_backward::<Self>(x, gradient, options)
+    }
+
+    /// See [`crate::ops::expand_onto`].
+    fn expand_onto(fine: FloatTensor<Self>, coarse: FloatTensor<Self>) -> FloatTensor<Self> {
+        expand::reference::<Self>(fine, coarse)
+    }
+
+    /// Gradient of [`VolumeOps::expand_onto`] for the coarse level; the fine one has the output's.
+    fn expand_onto_backward(gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        expand::reference_backward::<Self>(gradient)
     }
 
     /// See [`crate::ops::downsample`].

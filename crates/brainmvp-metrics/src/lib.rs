@@ -25,7 +25,7 @@
 //! let summary = scores.summary(&BootstrapConfig::default(), &mut rng)?;
 //! assert!(summary.metrics_table().to_string().contains("HD95 [mm]"));
 //! assert!(summary.empty_table().to_string().contains("Missed"));
-//! scores.save_json(&folder.path().join("metrics.json"), &summary)?;
+//! scores.save_json(&folder.path().join("metrics.json"), &summary, None)?;
 //! scores.save_csv(&folder.path().join("results.csv"))?;
 //!
 //! // Two sets of scores, case by case.
@@ -41,8 +41,10 @@
 //! - Where a mask is empty, [`EmptyRule`] determines the score. By default a missed structure gets the worst value, and
 //!   no case is left out; summaries always state how many masks were empty.
 //! - Classifications: [`metrics::classification`].
+//! - Images of one grid: correlation and structural similarity, in [`images`].
 
 mod error;
+pub mod images;
 mod mask;
 pub mod metrics;
 mod pair;
@@ -58,5 +60,5 @@ pub use metrics::Metric;
 pub use pair::{Emptiness, MaskPair, SurfaceDistances, VoxelCounts};
 pub use region::Region;
 pub use score::Score;
-pub use scores::{Comparison, Scores, Summary};
+pub use scores::{Comparison, Scores, SeenBefore, Summary};
 pub use segmentation::{BothEmpty, EmptyRule, OneEmpty, RegionScores, SegmentationConfig};

@@ -36,7 +36,11 @@ impl Atlas {
 
     /// The name of the standard space, or of the file.
     pub fn name(&self) -> String {
-        self.standard.map_or_else(|| self.file.name(), |space| space.name()).to_owned()
+        match self.standard {
+            Some(space) => space.name(),
+            None => self.file.name(),
+        }
+        .to_owned()
     }
 
     /// The space of the cases that are registered to it.

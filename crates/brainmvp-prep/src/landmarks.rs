@@ -328,7 +328,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         for (from, to, word) in [
             ("\"version\": 1", "\"version\": 7", "version 7"),
-            ("0.5,", "5e9,", "rise"),
+            ("0.5,", "5e9,", "increase"),
             ("\"t1\"", "\"t9\"", "t9"),
             ("{", "", "not a file of landmarks"),
         ] {

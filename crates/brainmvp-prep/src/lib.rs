@@ -11,6 +11,7 @@ mod config;
 mod difference;
 mod error;
 mod files;
+pub mod fingerprint;
 mod input;
 mod landmarks;
 mod memory;

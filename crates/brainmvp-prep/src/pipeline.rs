@@ -116,7 +116,7 @@ pub(crate) const SAME_PLACE_MM: f64 = 0.01;
 
 impl Pipeline {
     /// The version of what the steps do: a new one prepares every case anew.
-    pub const VERSION: u32 = 3;
+    pub const VERSION: u32 = 4;
 
     /// The pipeline of a configuration.
     ///

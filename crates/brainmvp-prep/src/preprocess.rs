@@ -1,6 +1,6 @@
 //! A cohort to a cache: in parallel, within a budget of memory, resumable.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use brainmvp_cohort::{Case, CaseId, Cohort};
 use brainmvp_registration::StandardSpace;
-use brainmvp_volume::Grid;
+use brainmvp_volume::{Grid, Modality};
+use rayon::prelude::*;
 
 use crate::cache::{
     CASE_VERSION, CaseContents, CaseEntry, CaseFacts, CaseMetadata, GridRecord, Manifest, QuarantinedCase,
     write_case,
 };
-use crate::{Error, MemoryGate, Pipeline, PrepConfig, Preparation, Result, Shard, Space, input};
+use crate::fingerprint::Fingerprint;
+use crate::{CaseVolumes, Error, MemoryGate, Pipeline, PrepConfig, Preparation, Result, Shard, Space, input};
 
 /// How a run behaves; what it makes is said by [`PrepConfig`] alone.
 #[derive(Debug, Clone, Copy)]
@@ -186,6 +188,7 @@ pub fn prepare_case(case: &Case, pipeline: &Pipeline, content_hash: String) -> R
         space: volumes.space.clone().unwrap_or_else(of_files),
         crop_offset: volumes.crop_offset,
         provenance,
+        fingerprints: fingerprints(&volumes),
         content_hash,
     };
     Ok(CaseContents {
@@ -194,6 +197,15 @@ pub fn prepare_case(case: &Case, pipeline: &Pipeline, content_hash: String) -> R
         label: volumes.label,
         brain_mask: volumes.brain_mask.map(|mask| mask.map(|inside| u8::from(inside > 0))),
     })
+}
+
+/// Those of the images that show enough.
+fn fingerprints(volumes: &CaseVolumes) -> BTreeMap<Modality, Fingerprint> {
+    let images: Vec<_> = volumes.images.iter().collect();
+    images
+        .into_par_iter()
+        .filter_map(|(modality, image)| Some((*modality, Fingerprint::of(image)?)))
+        .collect()
 }
 
 /// The manifest that a run goes on with: that of the folder where it was made in the same way.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use brainmvp_cohort::CaseId;
@@ -41,6 +42,7 @@ fn contents(shape: [usize; 3], largest_label: u16) -> CaseContents {
         space: Space::Standard(StandardSpace::Sri24),
         crop_offset: [0; 3],
         provenance: Vec::new(),
+        fingerprints: BTreeMap::new(),
         content_hash: "abc".to_owned(),
     };
     let label = Volume::new(grid, (0..grid.len()).map(|i| (i as u16).min(largest_label)).collect());

@@ -6,7 +6,7 @@
 //! moment would then hold those voxels nearly still for thousands of steps. So the range that divides is never less
 //! than [`TemplateConfig::range_floor`].
 
-use brainmvp_kernels::ops::{CropOptions, normalized_crop};
+use brainmvp_kernels::ops::{CropOptions, coarser, expand_onto, normalized_crop};
 use brainmvp_volume::Modality;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -25,6 +25,33 @@ pub enum TemplateSource {
     Mean,
 }
 
+/// What the parameters of a template are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Parametrisation {
+    /// Its voxels, as in the paper. An adaptive optimiser moves every voxel by as much, whatever the noise of its gradient.
+    #[default]
+    Voxels,
+    /// The levels of a pyramid, whose sum is the template. A voxel of a coarse level has the gradients of many voxels.
+    Pyramid,
+}
+
+/// The pyramid of [`Parametrisation::Pyramid`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PyramidConfig {
+    /// Levels, the one of single voxels included. Each has half the voxels of the finer one along each axis.
+    pub levels: usize,
+    /// Learning rate of a level, as a multiple of that of the next coarser one. The coarsest has that of the templates.
+    pub learning_rate_falloff: f64,
+}
+
+impl Default for PyramidConfig {
+    fn default() -> Self {
+        Self { levels: 5, learning_rate_falloff: 0.5 }
+    }
+}
+
 /// Size and normalisation of the templates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,6 +60,10 @@ pub struct TemplateConfig {
     pub source: TemplateSource,
     /// Voxels along x, y and z. Empty: the grid of the registered volumes of the data.
     pub size: Vec<usize>,
+    /// What is learnt: single voxels, or the levels of a pyramid.
+    pub parametrisation: Parametrisation,
+    /// The pyramid, where that is what is learnt.
+    pub pyramid: PyramidConfig,
     /// A template whose values span less than this is divided by this instead of its range. Intensities lie in
     /// [0, 1], so with 1 a template is normalised once it spans more than the images do.
     pub range_floor: f32,
@@ -42,7 +73,34 @@ pub struct TemplateConfig {
 
 impl Default for TemplateConfig {
     fn default() -> Self {
-        Self { source: TemplateSource::Learnt, size: Vec::new(), range_floor: 1.0, learning_rate_factor: 1.0 }
+        Self {
+            source: TemplateSource::default(),
+            size: Vec::new(),
+            parametrisation: Parametrisation::default(),
+            pyramid: PyramidConfig::default(),
+            range_floor: 1.0,
+            learning_rate_factor: 1.0,
+        }
+    }
+}
+
+impl TemplateConfig {
+    /// Levels of each template.
+    pub fn levels(&self) -> usize {
+        match self.parametrisation {
+            Parametrisation::Voxels => 1,
+            Parametrisation::Pyramid => self.pyramid.levels,
+        }
+    }
+
+    /// Learning rates of all levels, the finest first, as multiples of the network's.
+    pub fn learning_rates(&self) -> Vec<f64> {
+        let finer = std::iter::successors(Some(self.learning_rate_factor), |rate| {
+            Some(rate * self.pyramid.learning_rate_falloff)
+        });
+        let mut rates: Vec<f64> = finer.take(self.levels()).collect();
+        rates.reverse();
+        rates
     }
 }
 
@@ -50,17 +108,29 @@ impl Default for TemplateConfig {
 #[derive(Module, Debug)]
 pub struct Templates {
     /// `[Z, Y, X]` each, in the order of [`Modality::ALL`]. Kept apart, so that a step touches only those in use.
+    /// Templates that are pyramids have their finest level here.
     pub volumes: Vec<Param<Tensor<3>>>,
+    /// Coarser levels of the pyramids, if they are such: the next finest first, each as `volumes`.
+    pub coarser: Vec<Vec<Param<Tensor<3>>>>,
     #[module(skip)]
     range_floor: f32,
 }
 
 impl Templates {
-    /// Zero templates of `size` voxels (x, y, z).
-    pub fn new([x, y, z]: [usize; 3], range_floor: f32, device: &Device) -> Self {
-        let volumes =
-            Modality::ALL.iter().map(|_| Param::from_tensor(Tensor::zeros([z, y, x], device))).collect();
-        Self { volumes, range_floor }
+    /// Zero templates of `size` voxels (x, y, z), each the sum of so many levels: of one, its voxels.
+    pub fn new([x, y, z]: [usize; 3], levels: usize, range_floor: f32, device: &Device) -> Self {
+        let level = |size: [usize; 3]| -> Vec<Param<Tensor<3>>> {
+            Modality::ALL.iter().map(|_| Param::from_tensor(Tensor::zeros(size, device))).collect()
+        };
+        let sizes = std::iter::successors(Some([z, y, x]), |size| Some(size.map(coarser)));
+        let coarser = sizes.skip(1).take(levels.saturating_sub(1)).map(level).collect();
+        Self { volumes: level([z, y, x]), coarser, range_floor }
+    }
+
+    /// A whole template, `[Z, Y, X]`, not normalised.
+    pub fn volume(&self, modality: Modality) -> Tensor<3> {
+        let levels = std::iter::once(&self.volumes).chain(&self.coarser);
+        sum_of_levels(levels.map(|level| level[modality.index()].val()).collect())
     }
 
     /// These volumes (x fastest) in the place of learnt ones, and none that is learnt any more.
@@ -86,7 +156,7 @@ impl Templates {
     /// The part of a template under a patch of `size` voxels that starts at `start` (x, y, z; possibly outside, where
     /// it is 0), normalised, `[Z, Y, X]`.
     pub fn crop(&self, modality: Modality, start: [isize; 3], size: [usize; 3]) -> Tensor<3> {
-        let template = self.volumes[modality.index()].val();
+        let template = self.volume(modality);
         let whole = self.size();
         let [xs, ys, zs]: [Overlap; 3] =
             std::array::from_fn(|axis| Overlap::new(start[axis], size[axis], whole[axis]));
@@ -103,6 +173,13 @@ impl Templates {
         Tensor::zeros([size[2], size[1], size[0]], &inside.device())
             .slice_assign([zs.of_patch(), ys.of_patch(), xs.of_patch()], inside)
     }
+}
+
+/// The volume that the levels of a pyramid make, the finest first; at least one.
+#[expect(clippy::expect_used, reason = "a pyramid without a level is a mistake of the caller")]
+pub fn sum_of_levels(levels: Vec<Tensor<3>>) -> Tensor<3> {
+    let sum = levels.into_iter().rev().reduce(|sum, finer| expand_onto(finer, sum));
+    sum.expect("a pyramid has a level")
 }
 
 /// Where a patch starts in the learnable template. The centres of the registered volume and of the template are one
@@ -151,7 +228,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn ramp(size: [usize; 3], floor: f32, device: &Device) -> Templates {
-        let mut templates = Templates::new(size, floor, device);
+        let mut templates = Templates::new(size, 1, floor, device);
         let count: usize = size.iter().product();
         let values: Vec<f32> = (0..count).map(|i| i as f32).collect();
         let data = TensorData::new(values, [size[2], size[1], size[0]]);
@@ -186,12 +263,60 @@ mod tests {
     #[test]
     fn a_zero_template_has_a_gradient_of_the_images_scale() {
         let device = Device::flex().autodiff();
-        let templates = Templates::new([4, 4, 4], 1.0, &device);
+        let templates = Templates::new([4, 4, 4], 1, 1.0, &device);
         let crop = templates.crop(Modality::T2, [0; 3], [2, 2, 2]);
         let gradients = (crop - 0.5).powi_scalar(2).sum().backward();
         let gradient = templates.volumes[Modality::T2.index()].val().grad(&gradients).unwrap();
         let largest: f32 = gradient.abs().max().into_scalar();
         assert!((0.5..=10.0).contains(&largest), "{largest}");
+    }
+
+    #[test]
+    fn a_pyramid_is_the_sum_of_its_levels() {
+        let device = Device::flex();
+        let mut templates = Templates::new([5, 6, 3], 3, 1.0, &device);
+        assert_eq!(
+            templates.coarser.iter().map(|level| level[0].val().dims()).collect::<Vec<_>>(),
+            [[2, 3, 3], [1, 2, 2]]
+        );
+        let place = Modality::Pd.index();
+        // What is the same everywhere on a coarse level is the same everywhere in the volume.
+        for (level, value) in [(0, 0.25), (1, 0.5)] {
+            let ones = templates.coarser[level][place].val().ones_like();
+            templates.coarser[level][place] = Param::from_tensor(ones * value);
+        }
+        let ramp: Vec<f32> = (0..90).map(|i| i as f32).collect();
+        let voxels = Tensor::from_data(TensorData::new(ramp.clone(), [3, 6, 5]), &device);
+        templates.volumes[place] = Param::from_tensor(voxels);
+        let volume: Vec<f32> = templates.volume(Modality::Pd).into_data().try_to_vec().unwrap();
+        assert!(volume.iter().zip(&ramp).all(|(sum, voxel)| (sum - voxel - 0.75).abs() < 1e-4), "{volume:?}");
+        let other: f32 = templates.volume(Modality::T1).abs().max().into_scalar();
+        assert_eq!(other, 0.0);
+    }
+
+    #[test]
+    fn every_level_of_a_pyramid_is_moved_by_what_lies_below_it() {
+        let device = Device::flex().autodiff();
+        let templates = Templates::new([8, 8, 8], 3, 1.0, &device);
+        let crop = templates.crop(Modality::T2, [2, 2, 2], [4, 4, 4]);
+        let gradients = crop.sum().backward();
+        let sum = |level: &[Param<Tensor<3>>], modality: Modality| {
+            level[modality.index()].val().grad(&gradients).map(|gradient| gradient.sum().into_scalar::<f32>())
+        };
+        for level in std::iter::once(&templates.volumes).chain(&templates.coarser) {
+            // Each voxel of the crop adds 1, and the lowest voxel of the whole, of which all are less, takes it away again.
+            assert!(sum(level, Modality::T2).unwrap().abs() < 1e-3);
+            assert_eq!(sum(level, Modality::Flair), None);
+        }
+    }
+
+    #[test]
+    fn finer_levels_are_moved_more_slowly() {
+        let pyramid = PyramidConfig { levels: 3, learning_rate_falloff: 0.5 };
+        let config = TemplateConfig { pyramid, learning_rate_factor: 4.0, ..TemplateConfig::default() };
+        assert_eq!(config.learning_rates(), [4.0]);
+        let config = TemplateConfig { parametrisation: Parametrisation::Pyramid, ..config };
+        assert_eq!(config.learning_rates(), [1.0, 2.0, 4.0]);
     }
 
     /// A case of nothing but sizes.

@@ -60,7 +60,7 @@ impl Finetuning {
         };
         let samples = (0..batch).map(draw).collect();
         let objective = Segmenting::new(network(&device.clone().autodiff()), plan);
-        Self { objective, samples, optimizer: NamedAdamW::new(&config, 1.0), config, rng }
+        Self { objective, samples, optimizer: NamedAdamW::new(&config, Vec::new()), config, rng }
     }
 
     /// One step: two copies of each case, some modalities of each replaced by templates; losses at three scales and the

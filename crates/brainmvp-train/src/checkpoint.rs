@@ -84,6 +84,29 @@ impl State {
 /// # Errors
 /// If the file cannot be written.
 pub fn save<M: Module>(path: &Path, model: &M, optimizer: Option<&NamedAdamW>, state: &State) -> Result<()> {
+    let (text, tensors) = contents(path, model, optimizer, state)?;
+    // Values are fetched one tensor at a time.
+    tensor_file::write(path, text, described(&tensors), |place, file| {
+        file.write_all(tensors[place].values.to_data().as_bytes())
+    })
+}
+
+/// The size of the file that [`save`] would write, in bytes.
+///
+/// # Errors
+/// If the state cannot be written.
+pub(crate) fn size<M: Module>(model: &M, optimizer: Option<&NamedAdamW>, state: &State) -> Result<u64> {
+    let (text, tensors) = contents(Path::new("checkpoint"), model, optimizer, state)?;
+    tensor_file::size(text, described(&tensors))
+}
+
+/// The text and the tensors of a checkpoint.
+fn contents<M: Module>(
+    path: &Path,
+    model: &M,
+    optimizer: Option<&NamedAdamW>,
+    state: &State,
+) -> Result<(String, Vec<Named>)> {
     let mut tensors = weights::handles(model);
     for named in &mut tensors {
         named.path = format!("model.{}", named.path);
@@ -99,12 +122,11 @@ pub fn save<M: Module>(path: &Path, model: &M, optimizer: Option<&NamedAdamW>, s
     }
     let text = Description::Checkpoint(Box::new(state)).to_text();
     let text = text.map_err(|reason| Error::checkpoint(path, reason))?;
-    let described =
-        tensors.iter().map(|named| (named.path.clone(), Dtype::F32, named.shape.clone())).collect();
-    // Values are fetched one tensor at a time.
-    tensor_file::write(path, text, described, |place, file| {
-        file.write_all(tensors[place].values.to_data().as_bytes())
-    })
+    Ok((text, tensors))
+}
+
+fn described(tensors: &[Named]) -> Vec<(String, Dtype, Vec<usize>)> {
+    tensors.iter().map(|named| (named.path.clone(), Dtype::F32, named.shape.clone())).collect()
 }
 
 /// A checkpoint opened for reading.
@@ -146,6 +168,11 @@ impl Checkpoint {
     /// Names of all tensors.
     pub fn names(&self) -> Vec<String> {
         self.file.tensors().map(|(name, _)| name).collect()
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn holds(&self, name: &str) -> bool {
+        self.file.info(name).is_some()
     }
 
     /// Where the run stood.

@@ -73,17 +73,27 @@ pub struct Moments {
 /// The optimiser of a run.
 pub struct NamedAdamW {
     config: OptimizerConfig,
-    /// Parameters below this name have no weight decay and a learning rate of their own.
-    templates: &'static str,
-    template_factor: f64,
+    /// Learning rates of the levels of the templates, as multiples of the network's; the finest first.
+    template_rates: Vec<f64>,
     /// Moments by parameter name. A parameter that never had a gradient has none.
     pub moments: BTreeMap<String, Moments>,
 }
 
 impl NamedAdamW {
-    /// An optimiser without moments. The learning rate of templates is `template_factor` times the others'.
-    pub fn new(config: &OptimizerConfig, template_factor: f64) -> Self {
-        Self { config: *config, templates: "templates.", template_factor, moments: BTreeMap::new() }
+    /// An optimiser without moments. Each level of the templates, the finest first, has its own multiple of the network's
+    /// learning rate.
+    pub fn new(config: &OptimizerConfig, template_rates: Vec<f64>) -> Self {
+        Self { config: *config, template_rates, moments: BTreeMap::new() }
+    }
+
+    /// Learning rate of a parameter as a multiple of the network's, where it is a template's.
+    fn template_rate(&self, name: &str) -> Option<f64> {
+        let place = name.strip_prefix("templates.")?;
+        let level = match place.strip_prefix("coarser.") {
+            Some(coarser) => 1 + coarser.split('.').next()?.parse::<usize>().ok()?,
+            None => 0,
+        };
+        Some(self.template_rates.get(level).copied().unwrap_or(1.0))
     }
 
     /// How many steps have moved each parameter that has moments.
@@ -146,10 +156,9 @@ impl ModuleMapper for Step<'_> {
         let name = self.place.path();
         let optimizer = &mut *self.optimizer;
         let OptimizerConfig { kind, weight_decay, beta1, beta2, epsilon, .. } = optimizer.config;
-        let (weight_decay, rate) = if name.starts_with(optimizer.templates) {
-            (0.0, self.rate * optimizer.template_factor)
-        } else {
-            (weight_decay, self.rate)
+        let (weight_decay, rate) = match optimizer.template_rate(&name) {
+            Some(factor) => (0.0, self.rate * factor),
+            None => (weight_decay, self.rate),
         };
         let shape = gradient.dims();
         let gradient = gradient.reshape([shape.iter().product::<usize>()]);
@@ -204,7 +213,7 @@ mod tests {
         let mut gradients = GradientsParams::new();
         gradients.register(module.weight.id, tensor(gradient, &device.clone().without_autodiff()));
         let config = OptimizerConfig { kind, weight_decay: 1.0, ..OptimizerConfig::default() };
-        let module = NamedAdamW::new(&config, 1.0).step(module, gradients, 0.1, 0.5);
+        let module = NamedAdamW::new(&config, Vec::new()).step(module, gradients, 0.1, 0.5);
         module.weight.val().into_scalar()
     }
 

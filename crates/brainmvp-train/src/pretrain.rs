@@ -19,7 +19,9 @@ use crate::about::{About, Kind, Method, TemplatesAbout};
 use crate::batches::{CaseSource, Identities, open_cases};
 use crate::config::{OtherSpaces, PretrainConfig};
 use crate::placement::TemplateFrame;
+use crate::purpose::{Purpose, ToTrain};
 use crate::run::{Existing, RunFolder, RunRequest};
+use crate::seen::{Seen, Stage, overlap_line};
 use crate::templates::TemplateGrid;
 use crate::trainer::{Ended, Observer, Trainer};
 use crate::{Error, Result, device};
@@ -29,7 +31,17 @@ use crate::{Error, Result, device};
 /// # Errors
 /// If the configuration, the data, the run folder or the device is not usable, or training fails.
 pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer) -> Result<Ended> {
-    let cases = without_test_cases(open_cases(&request.data, observer)?, observer)?;
+    set_up(request, stop, observer, ToTrain)
+}
+
+/// Sets up a run for a purpose.
+pub(crate) fn set_up<P: Purpose>(
+    request: &RunRequest,
+    stop: &AtomicBool,
+    observer: &dyn Observer,
+    purpose: P,
+) -> Result<P::Outcome> {
+    let (cases, test_cases) = without_test_cases(open_cases(&request.data, observer)?, observer)?;
     // Settle the configuration before the folder is touched, so that a mistake leaves nothing behind.
     let stored = request.stored_config()?;
     let config = resolve(request, stored.as_ref())?;
@@ -38,7 +50,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         with_persons(cases, &config, stored.is_some().then_some(request.out.as_path()), observer)?;
     let device = device::device(&request.device)?.autodiff();
     device::set_precision(config.train.precision, &request.device)?;
-    let folder = RunFolder::create(&request.out, request.existing)?;
+    let folder = purpose.folder(request)?;
     if request.existing == Existing::Resume && folder.checkpoints()?.is_empty() {
         observer.note("nothing to resume: starting anew");
     }
@@ -47,12 +59,20 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         persons.write(&folder.identities())?;
     }
     let preparation = Manifest::load(&request.data)?.preparation.store(folder.path())?;
+    let mut seen = Seen::nothing();
+    seen.add(Stage::Pretraining, &cases);
+    seen.save(folder.path())?;
+    if let Some(line) = overlap_line("test", &test_cases, &seen.index()) {
+        observer.warn(&format!("{line}. A test on them says too much; leave one of each pair out"));
+    }
 
     let grid = TemplateGrid::of(&config.templates.size, &cases);
     warn_of_other_places(&cases, observer);
     let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ FIRST_WEIGHTS);
-    let mut templates = Templates::new(grid.shape, config.templates.range_floor, &device);
-    if config.templates.source == TemplateSource::Mean {
+    let mean = config.templates.source == TemplateSource::Mean;
+    let levels = if mean { 1 } else { config.templates.levels() };
+    let mut templates = Templates::new(grid.shape, levels, config.templates.range_floor, &device);
+    if mean {
         // A run that goes on has them in its checkpoint.
         let is_new = folder.checkpoints()?.is_empty();
         templates = templates.fixed(if is_new { mean_images(&grid, &cases)? } else { Vec::new() });
@@ -78,7 +98,7 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
     let trainer = Trainer {
         train: &config.train,
         optimizer: &config.optimizer,
-        template_factor: config.templates.learning_rate_factor,
+        template_rates: config.templates.learning_rates(),
         checkpoint: &config.checkpoint,
         log: &config.log,
         cases: Arc::new(cases),
@@ -88,20 +108,24 @@ pub fn pretrain(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         observer,
         about,
     };
-    trainer.run(objective, None)
+    purpose.carry_out(&trainer, objective, None)
 }
 
 /// What a network is tested on later, it may not see now: not even without labels.
-fn without_test_cases(cases: Vec<CaseSource>, observer: &dyn Observer) -> Result<Vec<CaseSource>> {
+/// Returns the others, and the test cases.
+fn without_test_cases(
+    cases: Vec<CaseSource>,
+    observer: &dyn Observer,
+) -> Result<(Vec<CaseSource>, Vec<CaseSource>)> {
     let total = cases.len();
-    let seen = cases.into_iter().filter(|case| case.facts().split != Some(Split::Test));
-    let seen: Vec<CaseSource> = seen.collect();
-    match total - seen.len() {
+    let (tests, seen): (Vec<_>, Vec<_>) =
+        cases.into_iter().partition(|case| case.facts().split == Some(Split::Test));
+    match tests.len() {
         0 => {}
         left if left == total => return Err(Error::Config("all prepared cases are test cases".to_owned())),
         left => observer.note(&format!("{left} of {total} cases are test cases and left out")),
     }
-    Ok(seen)
+    Ok((seen, tests))
 }
 
 /// The cases, told of persons who are in several data sets, and what was used of the table that names them. A run that goes on

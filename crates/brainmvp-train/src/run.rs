@@ -188,6 +188,11 @@ impl RunFolder {
         Ok(steps)
     }
 
+    /// As [`RunFolder::checkpoints`], of a folder that may hold no run.
+    pub(crate) fn stored_checkpoints(path: &Path) -> Result<Vec<u64>> {
+        Self { path: path.to_owned(), _lock: None }.checkpoints()
+    }
+
     /// Deletes all checkpoints but the newest `keep`, and what a killed process left half written.
     ///
     /// # Errors

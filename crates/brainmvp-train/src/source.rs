@@ -71,7 +71,7 @@ impl fmt::Display for CheckpointChoice {
         match self {
             Self::Best => f.write_str("best"),
             Self::Last => f.write_str("last"),
-            Self::Step(step) => step.fmt(f),
+            Self::Step(step) => write!(f, "{step}"),
         }
     }
 }

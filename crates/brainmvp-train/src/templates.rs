@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use brainmvp_kernels::ops::coarser as coarser_size;
 use brainmvp_prep::cache::GridRecord;
 use brainmvp_ssl::FrozenTemplates;
 use brainmvp_ssl::patch::PatchSource;
-use brainmvp_ssl::templates::template_start;
-use brainmvp_volume::picture::Picture;
+use brainmvp_ssl::templates::{sum_of_levels, template_start};
 use brainmvp_volume::{Affine, Grid, Modality, Volume, nifti};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::CaseSource;
+use crate::checkpoint::Checkpoint;
 use crate::placement::assumed_grid;
-use crate::saved::SavedNetwork;
+use crate::saved::{SavedNetwork, refuse_odd};
 use crate::source::Source;
 use crate::{Error, Result};
 
@@ -116,24 +118,9 @@ pub(crate) fn template_updates<'a>(
     updates.into_iter().filter_map(of_template).collect()
 }
 
-/// How near a template is to the mean image of its modality.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Likeness {
-    /// Of which modality.
-    pub modality: Modality,
-    /// Cases that have it.
-    pub cases: usize,
-    /// Mean absolute difference of template and mean image over the brain.
-    pub difference: f64,
-    /// The same for a blank template, which is what training began with.
-    pub blank_difference: f64,
-    /// Pearson correlation of template and mean image over the brain: unlike the differences, it knows no grey level,
-    /// only anatomy.
-    pub correlation: f64,
-}
-
 impl RunTemplates {
-    /// Reads the templates of what [`SavedNetwork::open`](crate::saved::SavedNetwork::open) opens: those that a fine-tuning from there uses.
+    /// Reads the templates of what [`SavedNetwork::open`](crate::saved::SavedNetwork::open) opens: those that a fine-tuning
+    /// from there uses.
     ///
     /// # Errors
     /// As [`SavedNetwork::open`], and if it has no templates.
@@ -176,45 +163,37 @@ impl RunTemplates {
         }
         Ok(paths)
     }
-
-    /// Compares every template with the mean image of its modality over prepared cases. The picture has a row for each
-    /// modality: three planes of the mean image, then of the template.
-    ///
-    /// # Errors
-    /// If a case cannot be read.
-    pub fn compare(&self, cases: &[CaseSource]) -> Result<(Vec<Likeness>, Picture)> {
-        let (mut likenesses, mut rows) = (Vec::new(), Vec::new());
-        for (&modality, template) in &self.volumes {
-            let (count, mean) = self.grid.mean_image(cases, modality)?;
-            let planes = |volume: &[f32]| Picture::three_planes(volume, self.grid.shape, (0.0, 1.0));
-            rows.push((modality.name(), [planes(&mean), planes(template)]));
-            likenesses.push(Likeness::of(modality, count, &mean, template));
-        }
-        let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
-        Ok((likenesses, Picture::montage(&rows)))
-    }
 }
 
-impl Likeness {
-    fn of(modality: Modality, cases: usize, mean: &[f32], template: &[f32]) -> Self {
-        let brain = || {
-            let pairs = mean.iter().zip(template).filter(|(mean, _)| **mean > BRAIN);
-            pairs.map(|(mean, template)| (f64::from(*mean), f64::from(*template)))
-        };
-        let voxels = brain().count().max(1) as f64;
-        let average = |f: &dyn Fn(f64, f64) -> f64| brain().map(|(m, t)| f(m, t)).sum::<f64>() / voxels;
-        let (m0, t0) = (average(&|m, _| m), average(&|_, t| t));
-        let spread = average(&|m, _| (m - m0).powi(2)) * average(&|_, t| (t - t0).powi(2));
-        let correlation = average(&|m, t| (m - m0) * (t - t0)) / spread.sqrt().max(f64::MIN_POSITIVE);
-        Self {
-            modality,
-            cases,
-            difference: average(&|m, t| (m - t).abs()),
-            blank_difference: average(&|m, _| m.abs()),
-            correlation,
-        }
-    }
+/// The parameter that every template has: its voxels, or the finest level of its pyramid.
+fn finest_level(modality: Modality) -> String {
+    format!("templates.volumes.{}", modality.index())
 }
 
-/// Above this, a voxel of a mean image counts as brain.
-const BRAIN: f32 = 0.05;
+/// The template of a modality out of a checkpoint, not normalised, x fastest: the sum of its levels where it is a pyramid.
+///
+/// # Errors
+/// If it is not there, is not of `shape` (x, y, z) voxels, holds values that are not finite, or the file cannot be read.
+pub(crate) fn stored_volume(
+    checkpoint: &mut Checkpoint,
+    modality: Modality,
+    [x, y, z]: [usize; 3],
+) -> Result<Vec<f32>> {
+    let coarser = (0..).map(|level| format!("templates.coarser.{level}.{}", modality.index()));
+    let present = coarser.take_while(|name| checkpoint.holds(&format!("model.{name}")));
+    let names: Vec<String> = std::iter::once(finest_level(modality)).chain(present).collect();
+    let mut size = [z, y, x];
+    let mut levels = Vec::new();
+    for name in names {
+        let (shape, values) = checkpoint.tensor(&format!("model.{name}"))?;
+        if shape != size {
+            let reason = format!("{name} has shape {shape:?} instead of {size:?}");
+            return Err(Error::checkpoint(checkpoint.path(), reason));
+        }
+        refuse_odd(checkpoint.path(), &name, &values)?;
+        levels.push(Tensor::from_data(TensorData::new(values, size), &Device::flex()));
+        size = size.map(coarser_size);
+    }
+    let volume = sum_of_levels(levels).into_data().try_into_vec();
+    volume.map_err(|e| Error::checkpoint(checkpoint.path(), format!("{e:?}")))
+}

@@ -29,22 +29,36 @@ pub(crate) fn write(
     tensors: Vec<Described>,
     mut write: impl FnMut(usize, &mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
-    let failed = |e: &dyn std::fmt::Display| Error::checkpoint(path, e.to_string());
-    let (count, mut end) = (tensors.len(), 0);
-    let infos = tensors.into_iter().map(|(name, dtype, shape)| {
-        let start = end;
-        end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
-        (name, TensorInfo { dtype, shape, data_offsets: (start, end) })
-    });
-    let metadata = Metadata::new(Some([(TEXT.to_owned(), text)].into()), infos.collect());
-    let mut header = serde_json::to_vec(&metadata.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
-    header.resize(header.len().next_multiple_of(8), b' ');
+    let count = tensors.len();
+    let (header, _) = header(path, text, tensors)?;
     brainmvp_volume::write_atomically(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         (0..count).try_for_each(|place| write(place, file))
     })?;
     Ok(())
+}
+
+/// The size of the file that [`write`] makes, in bytes.
+pub(crate) fn size(text: String, tensors: Vec<Described>) -> Result<u64> {
+    let (header, data) = header(Path::new("checkpoint"), text, tensors)?;
+    Ok((size_of::<u64>() + header.len() + data) as u64)
+}
+
+/// The header of a file, and the size of its tensors.
+fn header(path: &Path, text: String, tensors: Vec<Described>) -> Result<(Vec<u8>, usize)> {
+    let failed = |e: &dyn std::fmt::Display| Error::checkpoint(path, e.to_string());
+    let mut end = 0;
+    let infos = tensors.into_iter().map(|(name, dtype, shape)| {
+        let start = end;
+        end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        (name, TensorInfo { dtype, shape, data_offsets: (start, end) })
+    });
+    let infos = infos.collect();
+    let metadata = Metadata::new(Some([(TEXT.to_owned(), text)].into()), infos);
+    let mut header = serde_json::to_vec(&metadata.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok((header, end))
 }
 
 /// A file opened for reading.

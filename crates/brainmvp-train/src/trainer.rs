@@ -92,6 +92,14 @@ impl Default for ValidationConfig {
     }
 }
 
+impl ValidationConfig {
+    /// Whether a run of so many cases that ends at `last` is judged after a step, from 1.
+    pub(crate) fn is_due(&self, train: &TrainConfig, step: u64, cases: usize, last: u64) -> bool {
+        let rounds = |step| train.epoch(step, cases) / self.every_epochs.max(1);
+        step == last || rounds(step) > rounds(step - 1)
+    }
+}
+
 impl TrainConfig {
     /// Steps over which the schedule runs.
     pub fn total_steps(&self, cases: usize) -> u64 {
@@ -145,8 +153,8 @@ pub struct Trainer<'a> {
     pub train: &'a TrainConfig,
     /// How parameters are moved.
     pub optimizer: &'a OptimizerConfig,
-    /// Learning rate of templates as a multiple of the network's.
-    pub template_factor: f64,
+    /// Learning rates of the levels of the templates, the finest first, as multiples of the network's.
+    pub template_rates: Vec<f64>,
     /// What is kept.
     pub checkpoint: &'a CheckpointConfig,
     /// What is shown.
@@ -172,6 +180,16 @@ pub enum Ended {
     Finished,
     /// It was stopped; its state is saved.
     Stopped,
+}
+
+/// What [`Trainer::rehearse`] found.
+pub(crate) struct Rehearsal {
+    /// The size of a checkpoint.
+    pub(crate) checkpoint_bytes: u64,
+    /// The size of the weights alone.
+    pub(crate) weights_bytes: u64,
+    /// What a validation takes.
+    pub(crate) seconds_per_validation: Option<f64>,
 }
 
 /// A run in progress.
@@ -237,9 +255,36 @@ impl Trainer<'_> {
         }
     }
 
+    /// Takes steps until they are enough, and has one validation; of neither is anything kept but the log in the folder.
+    pub(crate) fn rehearse<O: Objective + 'static>(
+        &self,
+        objective: O,
+        validation: Option<&Validation<'_, O>>,
+        enough: impl Fn(u64) -> bool,
+    ) -> Result<Rehearsal> {
+        let mut run = self.start(objective)?;
+        let config = LoaderConfig {
+            batch_size: self.train.batch_size,
+            workers: self.train.workers,
+            seed: self.train.seed,
+            batches: 0..u64::MAX,
+        };
+        let mut loader = Loader::start::<O>(&run.objective.plan(), &self.cases, &config);
+        while !enough(run.state.step) && !self.stop.load(Ordering::Relaxed) {
+            run = run.step(&mut loader, u64::MAX)?;
+        }
+        let begun = Instant::now();
+        let judged = validation.map(|v| v.judge.judge(&run.objective, self.stop)).transpose()?.flatten();
+        Ok(Rehearsal {
+            checkpoint_bytes: checkpoint::size(&run.objective, Some(&run.optimizer), &run.state)?,
+            weights_bytes: checkpoint::size(&run.objective, None, &run.state)?,
+            seconds_per_validation: judged.map(|_| begun.elapsed().as_secs_f64()),
+        })
+    }
+
     /// The run as its newest checkpoint left it, or a new one.
     fn start<O: Objective + 'static>(&self, mut objective: O) -> Result<Run<'_, O>> {
-        let mut optimizer = NamedAdamW::new(self.optimizer, self.template_factor);
+        let mut optimizer = NamedAdamW::new(self.optimizer, self.template_rates.clone());
         let mut state = State::new(self.train.total_steps(self.cases.len()), self.about.clone());
         if let Some(step) = self.folder.checkpoints()?.pop() {
             let path = self.folder.checkpoint(step);
@@ -329,8 +374,7 @@ impl<O: Objective + 'static> Run<'_, O> {
     /// Whether this step is to be judged and has not been.
     fn is_due(&self, config: &ValidationConfig, last: u64) -> bool {
         let (step, cases) = (self.state.step, self.trainer.cases.len());
-        let rounds = |step| self.trainer.train.epoch(step, cases) / config.every_epochs.max(1);
-        step > self.state.validated && (step == last || rounds(step) > rounds(step - 1))
+        step > self.state.validated && config.is_due(self.trainer.train, step, cases, last)
     }
 
     /// Whether the score has not risen for as long as patience lasts.

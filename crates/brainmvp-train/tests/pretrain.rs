@@ -6,14 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
+use brainmvp_kernels::ops::expand_onto;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_train::batches::open_cases;
+use brainmvp_train::checkpoint::Checkpoint;
 use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::pretrained::Pretrained;
 use brainmvp_train::run::{Existing, RunFolder, RunRequest};
+use brainmvp_train::saved::{Format, SavedNetwork};
+use brainmvp_train::template_quality::{Beside, compare};
 use brainmvp_train::templates::RunTemplates;
 use brainmvp_train::trainer::{Ended, Observer};
+use brainmvp_volume::Modality;
+use burn::tensor::{Device, Tensor, TensorData};
 
 /// A cache of four prepared phantoms, one with a single modality, made once for all tests.
 fn cache() -> PathBuf {
@@ -103,6 +109,7 @@ fn stopping_and_resuming_changes_no_bit() {
             "method.draw=modality",
         ],
         &["templates.source=mean", "method.tasks=['cross', 'contrast']", "method.contrast_from_epoch=1"],
+        &["templates.parametrisation=pyramid"],
     ] {
         let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
         assert_eq!(run(&whole, Existing::Refuse, 99, settings).unwrap(), Ended::Finished);
@@ -155,14 +162,53 @@ fn templates_form_and_are_written() {
     }
     let cases =
         open_cases(&cache(), &StopAfter { steps: 0, done: AtomicU64::new(0), stop: &AtomicBool::new(false) });
-    let (likenesses, _) = templates.compare(&cases.unwrap()).unwrap();
-    let nearer = likenesses.iter().filter(|l| l.difference < l.blank_difference).count();
-    assert!(2 * nearer > likenesses.len(), "{likenesses:?}");
+    let beside = Beside { cases: &cases.unwrap(), held_out: &[], runs: &[] };
+    let (qualities, _) = compare(&templates, &beside).unwrap();
+    let nearer =
+        qualities.iter().filter(|quality| quality.mean.difference < quality.mean.blank_difference).count();
+    assert!(2 * nearer > qualities.len(), "{qualities:?}");
     let names: Vec<String> = std::fs::read_dir(&out)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert!(names.iter().any(|name| name.contains("tfevents")), "{names:?}");
+}
+
+/// Whoever reads a run gets whole volumes, however its templates were parametrised.
+#[test]
+fn a_pyramid_leaves_the_run_as_a_volume() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let settings = ["templates.parametrisation=pyramid", "templates.pyramid.levels=3", "train.max_steps=6"];
+    run(&out, Existing::Refuse, 99, &settings).unwrap();
+    let path = RunFolder::open(&out).unwrap().checkpoint(6);
+    // The sum of the levels, by the interpolation of the program that trained them.
+    let mut checkpoint = Checkpoint::open(&path).unwrap();
+    let mut level = |name: String| {
+        let (shape, values) = checkpoint.tensor(&name).unwrap();
+        Tensor::<3>::from_data(TensorData::new(values, shape), &Device::flex())
+    };
+    let mut expected = Vec::new();
+    for modality in Modality::ALL {
+        let place = modality.index();
+        let coarser = [1, 0].map(|number| level(format!("model.templates.coarser.{number}.{place}")));
+        let finest = level(format!("model.templates.volumes.{place}"));
+        let [coarsest, middle] = coarser;
+        let sum = expand_onto(finest.clone(), expand_onto(middle, coarsest));
+        assert_eq!(sum.dims(), finest.dims());
+        expected.push(sum.into_data().try_into_vec::<f32>().unwrap());
+    }
+    let saved = SavedNetwork::open(&path).unwrap();
+    assert!(saved.weights.keys().all(|name| !name.contains("templates")));
+    assert_eq!(saved.templates.as_ref().unwrap().volumes, expected);
+    assert!(expected.iter().any(|volume| volume.iter().any(|value| *value != 0.0)));
+    let file = folder.path().join("weights.safetensors");
+    saved.write(&file, Format::Safetensors).unwrap();
+    let frozen = SavedNetwork::open(&file).unwrap().templates.unwrap().frozen();
+    assert_eq!(frozen, saved.templates.unwrap().frozen());
+    for (modality, shown) in RunTemplates::load(&out).unwrap().volumes {
+        assert_eq!(frozen.get(modality), Some(&*shown), "{modality}");
+    }
 }
 
 #[test]
@@ -176,7 +222,8 @@ fn mean_images_take_the_place_of_learnt_templates() {
         let cases = open_cases(&cache(), &watcher).unwrap();
         let templates = RunTemplates::load(&out).unwrap();
         assert!(templates.volumes.len() >= 6 && templates.updates.is_empty());
-        for likeness in templates.compare(&cases).unwrap().0 {
+        let beside = Beside { cases: &cases, held_out: &[], runs: &[] };
+        for likeness in compare(&templates, &beside).unwrap().0.into_iter().map(|quality| quality.mean) {
             assert!(likeness.difference < 1e-6 && likeness.correlation > 0.999_999, "{likeness:?}");
         }
         let downstream = Pretrained::open(&out).unwrap().templates.unwrap();

@@ -182,14 +182,15 @@ fn speed(per_second: f64, unit: &str) -> String {
     }
 }
 
-/// `0.4 s`, `21 s`, `3 min 5 s`, `2 h 10 min`.
+/// `0.4 s`, `21 s`, `3 min 5 s`, `2 h 10 min`, `171 days 4 h`.
 pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         0..10 => format!("{:.1} s", seconds.max(0.0)),
         10..60 => format!("{whole} s"),
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        _ => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+        3600..172_800 => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+        _ => format!("{} days {} h", whole / 86_400, whole / 3600 % 24),
     }
 }
 
@@ -199,8 +200,14 @@ mod tests {
 
     #[test]
     fn durations_and_speeds_are_short() {
-        let rows =
-            [(0.04, "0.0 s"), (9.4, "9.4 s"), (59.7, "1 min 0 s"), (21.2, "21 s"), (7860.0, "2 h 11 min")];
+        let rows = [
+            (0.04, "0.0 s"),
+            (9.4, "9.4 s"),
+            (59.7, "1 min 0 s"),
+            (21.2, "21 s"),
+            (7860.0, "2 h 11 min"),
+            (14_788_800.0, "171 days 4 h"),
+        ];
         for (seconds, text) in rows {
             assert_eq!(duration(seconds), text);
         }

@@ -116,6 +116,32 @@ fn templates_come_out_and_mistakes_are_told() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("nothing to resume"));
     let said = succeed(&["templates", "run", "--out", "templates", "--data", "cache"], folder.path());
     assert!(said.contains("written to templates") && folder.path().join("templates/templates.png").is_file());
+    // Quality: beside another run, and other cases.
+    succeed(&pretrain("other-seed", &["--set", "train.max_steps=3", "--set", "train.seed=1"]), folder.path());
+    let compared = [
+        "templates",
+        "run",
+        "--out",
+        "templates",
+        "--data",
+        "cache",
+        "--held-out",
+        "cache",
+        "--beside",
+        "other-seed",
+    ];
+    let said = succeed(&compared, folder.path());
+    for expected in ["correlation", "SSIM", "held out", "runs agree", "single case"] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    let text = std::fs::read_to_string(folder.path().join("templates/templates.json")).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let first = &written["templates"][0];
+    assert_eq!(first["mean"]["correlation"], first["held_out"]["correlation"], "the same cases");
+    assert_eq!(first["runs"][0], first["agreement"], "two runs are one pair");
+    assert!(first["nearest"]["case"].as_str().unwrap().contains("phantom"), "{first}");
+    let beside = run(&["templates", "run", "--out", "templates", "--beside", "other-seed"], folder.path());
+    assert_eq!(beside.status.code(), Some(2), "a comparison needs --data");
     let quiet = run(&pretrain("quiet", &["--quiet", "--set", "train.max_steps=1"]), folder.path());
     assert!(quiet.status.success() && quiet.stdout.is_empty() && quiet.stderr.is_empty(), "{quiet:?}");
 

@@ -286,6 +286,15 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         })
     }
 
+    fn expand_onto(fine: FloatTensor<Self>, coarse: FloatTensor<Self>) -> FloatTensor<Self> {
+        let ((fine, fine_node), (coarse, coarse_node)) = (fine.into_parts(), coarse.into_parts());
+        let output = B::expand_onto(fine, coarse);
+        record::<B, C, _, 2>([fine_node, coarse_node], output, (), |(), gradient, [fine, coarse]| {
+            let for_coarse = coarse.then(|| B::expand_onto_backward(gradient.clone()));
+            [fine.then_some(gradient), for_coarse]
+        })
+    }
+
     fn patch_downsample(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,

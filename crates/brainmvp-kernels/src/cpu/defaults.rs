@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::VolumeOps;
 use crate::ops::{
-    Activation, AdamWStep, CropOptions, GroupNormOptions, adamw, attention, conv, crop, depthwise,
+    Activation, AdamWStep, CropOptions, GroupNormOptions, adamw, attention, conv, crop, depthwise, expand,
     group_norm, linear, mlp, norm, patch, residual,
 };
 
@@ -168,6 +168,18 @@ fn crops(size: [usize; 3], part: [usize; 3], range_floor: f32) {
     );
 }
 
+fn expansions(size: [usize; 3]) {
+    let (fine, coarse) = (tensor(size, 1), tensor(size.map(expand::coarser), 2));
+    assert_same(
+        "expansion",
+        [
+            expand::reference::<Flex>(fine.clone(), coarse.clone()),
+            expand::reference_backward::<Flex>(fine.clone()),
+        ],
+        [Flex::expand_onto(fine.clone(), coarse), Flex::expand_onto_backward(fine)],
+    );
+}
+
 fn neighbourhoods([d, h, w]: [usize; 3], inputs: usize, outputs: usize) {
     let (x, bias) = (tensor([2, d, h, w, inputs], 1), tensor([inputs], 2));
     let weight = tensor([3, 3, 3, inputs], 3);
@@ -222,6 +234,7 @@ proptest! {
         (groups, stride, range_floor) in (1usize..4, 1usize..3, 0.1f32..4.0),
     ) {
         crops([rows, inputs, outputs], [size.0, size.1, size.2], range_floor);
+        expansions([rows, inputs, outputs]);
         products(rows, inputs, outputs);
         elementwise(rows * inputs);
         norms(rows + 1, groups, inputs);

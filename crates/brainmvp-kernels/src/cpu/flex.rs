@@ -8,8 +8,8 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
 use super::{
-    activation, adamw, attention, batch_norm, conv, crop, depthwise, few_channels, group_norm, layer_norm,
-    linear, mlp, patch, winograd,
+    activation, adamw, attention, batch_norm, conv, crop, depthwise, expand, few_channels, group_norm,
+    layer_norm, linear, mlp, patch, winograd,
 };
 use crate::VolumeOps;
 use crate::ops::{self, AdamWStep, CropOptions, GroupNormOptions};
@@ -304,6 +304,23 @@ impl VolumeOps for Flex {
             return primitive(crop::backward(&v, &g, volume(&x), options), x.shape());
         }
         ops::crop::reference_backward::<Flex>(x, gradient, options)
+    }
+
+    fn expand_onto(fine: Primitive, coarse: Primitive) -> Primitive {
+        if let (Some(f), Some(c)) = (floats(&fine), floats(&coarse)) {
+            return primitive(expand::forward(&f, &c, volume(&fine)), fine.shape());
+        }
+        ops::expand::reference::<Flex>(fine, coarse)
+    }
+
+    fn expand_onto_backward(gradient: Primitive) -> Primitive {
+        match floats(&gradient) {
+            Some(g) => {
+                let size = volume(&gradient);
+                primitive(expand::backward(&g, size), size.map(ops::coarser))
+            }
+            None => ops::expand::reference_backward::<Flex>(gradient),
+        }
     }
 
     fn patch_downsample(x: Primitive, weight: Primitive, bias: Primitive) -> Primitive {

@@ -15,6 +15,7 @@ mod crop;
 #[cfg(test)]
 mod defaults;
 mod depthwise;
+mod expand;
 mod few_channels;
 mod flex;
 mod group_norm;

@@ -9,6 +9,7 @@ use burn::tensor::{Shape, Tensor};
 use crate::VolumeOps;
 pub use adamw::AdamWStep;
 pub use crop::CropOptions;
+pub use expand::coarser;
 pub use group_norm::{Activation, GroupNormOptions};
 
 pub(crate) mod adamw;
@@ -16,6 +17,7 @@ pub(crate) mod attention;
 pub(crate) mod conv;
 pub(crate) mod crop;
 pub(crate) mod depthwise;
+pub(crate) mod expand;
 pub(crate) mod group_norm;
 pub(crate) mod linear;
 pub(crate) mod mlp;
@@ -263,6 +265,17 @@ pub fn normalized_crop(x: Tensor<3>, options: CropOptions) -> Tensor<3> {
     let inside = (0..3).all(|axis| options.start[axis] + options.size[axis] <= whole[axis]);
     assert!(inside, "{options:?} lies inside of {whole:?}");
     Tensor::from_dispatch(Dispatch::normalized_crop(x.into_dispatch(), options))
+}
+
+/// `fine` and the next coarser level of a pyramid, interpolated to its grid: between the centres of coarse voxels trilinearly,
+/// beyond the outermost as there (EXPAND of Burt and Adelson's pyramids, with the weights 1, 3, 3, 1).
+///
+/// # Shapes
+/// - `fine` and output: `[D, H, W]`, not empty
+/// - `coarse`: [`coarser`] of each
+pub fn expand_onto(fine: Tensor<3>, coarse: Tensor<3>) -> Tensor<3> {
+    assert_eq!(coarse.dims(), fine.dims().map(coarser), "sizes of the coarser level");
+    Tensor::from_dispatch(Dispatch::expand_onto(fine.into_dispatch(), coarse.into_dispatch()))
 }
 
 /// Multi-head self-attention over all tokens, scaled by `head_width^-0.5`, without the projections around it.

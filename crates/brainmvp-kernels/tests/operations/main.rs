@@ -8,6 +8,7 @@ mod attention;
 mod conv;
 mod crop;
 mod depthwise;
+mod expand;
 mod group_norm;
 mod linear;
 mod mlp;

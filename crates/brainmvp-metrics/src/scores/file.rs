@@ -7,7 +7,7 @@ use std::path::Path;
 use brainmvp_volume::write_atomically;
 use serde::{Deserialize, Serialize};
 
-use super::{CaseScores, Scores, Summary};
+use super::{CaseScores, Scores, SeenBefore, Summary};
 use crate::{Error, Metric, Result, SegmentationConfig};
 
 /// The version of the layout of `metrics.json`.
@@ -21,6 +21,9 @@ struct Written<'a> {
     summary: &'a Summary,
     missing: &'a BTreeSet<String>,
     quarantined: &'a BTreeMap<String, String>,
+    /// What the network had seen before, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<&'a SeenBefore>,
     scores: &'a [CaseScores],
 }
 
@@ -39,13 +42,14 @@ impl Scores {
     ///
     /// # Errors
     /// Where the disk refuses or is full.
-    pub fn save_json(&self, path: &Path, summary: &Summary) -> Result<()> {
+    pub fn save_json(&self, path: &Path, summary: &Summary, seen: Option<&SeenBefore>) -> Result<()> {
         let written = Written {
             version: VERSION,
             config: &self.config,
             summary,
             missing: &self.missing,
             quarantined: &self.quarantined,
+            seen,
             scores: &self.rows,
         };
         let mut text = serde_json::to_string_pretty(&written).map_err(|e| Error::malformed(path, e))?;
@@ -54,24 +58,28 @@ impl Scores {
     }
 
     /// Writes one line for each case and region, completely or not at all: `case,region,empty`, then the metrics by name.
-    /// Values are written as in JSON, without quotes; those left out are empty.
+    /// Values are written as in JSON, without quotes; those left out are empty. Where it is known whether the network had
+    /// seen a case before, the last column, `seen`, is yes or no.
     ///
     /// # Errors
     /// Where the disk refuses or is full.
-    pub fn save_csv(&self, path: &Path) -> Result<()> {
-        let text = self.csv().map_err(|e| Error::malformed(path, e))?;
+    pub fn save_csv(&self, path: &Path, seen: Option<&SeenBefore>) -> Result<()> {
+        let text = self.csv(seen).map_err(|e| Error::malformed(path, e))?;
         Ok(write_atomically(path, |file| file.write_all(&text))?)
     }
 
-    fn csv(&self) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+    fn csv(&self, seen: Option<&SeenBefore>) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let metrics: &[Metric] = &self.config.metrics;
-        writer.write_record(["case", "region", "empty"].into_iter().chain(metrics.iter().map(|m| m.name)))?;
+        let head = ["case", "region", "empty"].into_iter().chain(metrics.iter().map(|m| m.name));
+        writer.write_record(head.chain(seen.map(|_| "seen")))?;
         for CaseScores { case, scores } in &self.rows {
             let value =
                 |metric: &Metric| scores.values.get(metric).map_or_else(String::new, ToString::to_string);
             let mut record = vec![case.clone(), scores.region.clone(), scores.empty.name().to_owned()];
             record.extend(metrics.iter().map(value));
+            record
+                .extend(seen.map(|seen| if seen.cases.contains_key(case) { "yes" } else { "no" }.to_owned()));
             writer.write_record(record)?;
         }
         Ok(writer.into_inner()?)

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use self::comparison::{Comparison, MetricComparison, Side};
-pub use self::summary::{EmptyCounts, MetricSummary, RegionSummary, Summary};
+pub use self::summary::{EmptyCounts, MetricSummary, RegionSummary, SeenBefore, Summary};
 pub use self::text_table::TextTable;
 use crate::{Error, RegionScores, Result, SegmentationConfig};
 

@@ -1,6 +1,6 @@
 //! Summarises many cases: one line for each region and metric.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,27 @@ pub struct MetricSummary {
     pub values: Description,
 }
 
+/// The scored cases that the network was trained on, or chosen by, and the summary of the others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeenBefore {
+    /// The cases, each with what it was seen as.
+    pub cases: BTreeMap<String, Vec<String>>,
+    /// The summary without them; nothing where all were seen, or none.
+    pub without: Option<Summary>,
+}
+
 impl Scores {
+    /// The scores of all cases but some.
+    pub fn without<'a>(&self, cases: impl IntoIterator<Item = &'a String>) -> Self {
+        let cases: BTreeSet<&String> = cases.into_iter().collect();
+        let mut others = self.clone();
+        others.rows.retain(|row| !cases.contains(&row.case));
+        others.known.retain(|(case, _)| !cases.contains(case));
+        others.missing.retain(|case| !cases.contains(case));
+        others
+    }
+
     /// Summarises every region and metric. The same scores, settings and generator give the same numbers.
     ///
     /// # Errors

@@ -81,7 +81,7 @@ fn files_are_read_as_they_were_written() {
     let mut before = scores(undefined(), &[(5, 5), (0, 5), (0, 0), (3, 7)]);
     before.note_missing("case-1");
     before.quarantine("case-9", "unreadable");
-    before.save_json(&path, &summary(&before)).unwrap();
+    before.save_json(&path, &summary(&before), None).unwrap();
     let after = Scores::load_json(&path).unwrap();
     assert_eq!(before, after);
     let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
@@ -99,7 +99,9 @@ fn the_table_for_spreadsheets_has_a_line_for_a_case_and_region() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("results.csv");
     let metrics = vec![metric("dice"), metric("hd95_mm")];
-    scores(SegmentationConfig { metrics, ..undefined() }, &[(5, 5), (0, 5), (0, 0)]).save_csv(&path).unwrap();
+    scores(SegmentationConfig { metrics, ..undefined() }, &[(5, 5), (0, 5), (0, 0)])
+        .save_csv(&path, None)
+        .unwrap();
     let expected = "case,region,empty,dice,hd95_mm\ncase-0,WT,neither,1,0\ncase-1,WT,prediction,,\n\
                     case-2,WT,both,NaN,NaN\n";
     assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);

@@ -1,10 +1,13 @@
 //! What a prepared case knows about itself.
 
+use std::collections::BTreeMap;
+
 use brainmvp_cohort::{Case, CaseId, Split};
 use brainmvp_volume::{Affine, Grid, Modality};
 use serde::{Deserialize, Serialize};
 
 use crate::Space;
+use crate::fingerprint::Fingerprint;
 
 /// The version of the layout of a case's file.
 pub const CASE_VERSION: u32 = 2;
@@ -31,6 +34,8 @@ pub struct CaseMetadata {
     pub crop_offset: [usize; 3],
     /// What every step did, in order.
     pub provenance: Vec<StepRecord>,
+    /// What its images look like, by which they are known under another name; none of an image that shows too little.
+    pub fingerprints: BTreeMap<Modality, Fingerprint>,
     /// Hash (BLAKE3, hex) of the input files, the configuration and the version of the pipeline.
     pub content_hash: String,
 }

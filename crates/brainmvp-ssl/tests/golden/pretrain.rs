@@ -28,7 +28,7 @@ fn objective(network: &NetworkConfig, device: &Device) -> BrainMvp {
         cross_from_epoch: 0,
         ..BrainMvpConfig::of(MethodPreset::Released)
     };
-    let templates = Templates::new(TEMPLATE, 1e-9, device);
+    let templates = Templates::new(TEMPLATE, 1, 1e-9, device);
     let objective = BrainMvp::new(&config, network, templates, PATCH, &mut init);
     let [x, y, z] = TEMPLATE;
     let stacked = brainmvp_golden::parameter("rep_template", &[8, x, y, z]);

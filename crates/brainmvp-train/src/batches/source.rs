@@ -1,11 +1,13 @@
 //! Prepared cases as sources of patches.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use brainmvp_prep::Space;
 use brainmvp_prep::cache::{Cache, CaseEntry, CaseFacts, GridRecord, PreparedCase};
 use brainmvp_ssl::Placement;
+use brainmvp_prep::fingerprint::Fingerprint;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::{Grid, Modality};
 
@@ -50,6 +52,11 @@ impl CaseSource {
     /// What the cohort says of the case.
     pub fn facts(&self) -> &CaseFacts {
         &self.facts
+    }
+
+    /// What its images look like.
+    pub fn fingerprints(&self) -> &BTreeMap<Modality, Fingerprint> {
+        &self.case.metadata().fingerprints
     }
 
     /// Whether it has a label map.

@@ -122,7 +122,9 @@ impl PretrainConfig {
                 "templates.size must be [] (taken from the data) or three positive numbers [x, y, z]";
             return Some(reason.to_owned());
         }
-        limits::at_most(&[("templates.size", size.iter().max().copied().unwrap_or(0) as u64, 1024)])
+        limits::at_most(&[("templates.size", size.iter().max().copied().unwrap_or(0) as u64, 1024)]).or_else(
+            || limits::counts(&[("templates.pyramid.levels", self.templates.pyramid.levels as u64, 8)]),
+        )
     }
 
     fn number_problem(&self) -> Option<String> {
@@ -139,6 +141,7 @@ impl PretrainConfig {
                     ("method.weight_distill", f64::from(self.method.weight_distill)),
                     ("method.weight_contrast", f64::from(self.method.weight_contrast)),
                     ("templates.learning_rate_factor", self.templates.learning_rate_factor),
+                    ("templates.pyramid.learning_rate_falloff", self.templates.pyramid.learning_rate_falloff),
                 ])
             })
     }

@@ -9,10 +9,11 @@ mod selection;
 mod stored_templates;
 mod validate;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use brainmvp_cohort::Split;
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{ClassificationNetwork, SegmentationNetwork};
 use brainmvp_nets::weights::{Head, Skipped, Transferred, transfer};
@@ -38,7 +39,9 @@ use crate::config::{FinetuneConfig, TaskKind};
 use crate::placement::{Placer, TemplateFrame, TemplateSet};
 use crate::preparation::{Prepared, refuse_differences};
 use crate::pretrained::Pretrained;
+use crate::purpose::{Purpose, ToTrain};
 use crate::run::{Existing, RunFolder, RunRequest};
+use crate::seen::{Seen, Stage, overlap_line};
 use crate::templates::TemplateGrid;
 use crate::trainer::{Ended, Judge, Observer, Trainer, Validation};
 use crate::{Error, Result, device};
@@ -56,15 +59,28 @@ const FIRST_WEIGHTS: u64 = 0x1F83_D9AB_FB41_BD6B;
 /// # Errors
 /// If the configuration, the data, the pre-trained weights, the run folder or the device is not usable, or training fails.
 pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer) -> Result<Ended> {
+    set_up(request, stop, observer, ToTrain)
+}
+
+/// Sets up a run for a purpose.
+pub(crate) fn set_up<P: Purpose>(
+    request: &RunRequest,
+    stop: &AtomicBool,
+    observer: &dyn Observer,
+    mut purpose: P,
+) -> Result<P::Outcome> {
     let cases = crate::batches::open_cases(&request.data, observer)?;
     let cache = Cache::open(&request.data)?;
     let stored = request.stored_config::<FinetuneConfig>()?;
     let text = request.text(stored.as_ref())?;
     // What a run that goes on began with is in its checkpoints.
-    let pretrained = match FinetuneConfig::source(&text, &request.settings)? {
-        Some(source) if stored.is_none() => Some(Pretrained::open(source)?),
+    let source = FinetuneConfig::source(&text, &request.settings)?;
+    let pretrained = match &source {
+        Some(source) if stored.is_none() => Some(Pretrained::open(source.clone())?),
         _ => None,
     };
+    let test_cases: Vec<CaseSource> =
+        cases.iter().filter(|case| case.facts().split == Some(Split::Test)).cloned().collect();
     let network = pretrained.as_ref().map(|pretrained| &pretrained.about.network);
     let mut config = FinetuneConfig::resolve(&text, &request.settings, network)?;
     let mut data = Data::new(&mut config, cases, &cache.manifest().label_schemes, observer)?;
@@ -89,19 +105,26 @@ pub fn finetune(request: &RunRequest, stop: &AtomicBool, observer: &dyn Observer
         let is_mixed = matches!(config.mixing.with, MixWith::Templates | MixWith::Mean);
         let placing = Placing { placer, inputs: &copies.inputs, is_mixed, observer };
         if !placing.run(&mut data, stop)? {
-            return Ok(Ended::Stopped);
+            return purpose.stopped();
         }
     }
-    let folder = RunFolder::create(&request.out, request.existing)?;
+    let folder = purpose.folder(request)?;
     if request.existing == Existing::Resume && folder.checkpoints()?.is_empty() {
         observer.note("nothing to resume: starting anew");
     }
     folder.store_config(&config)?;
+    if stored.is_none() {
+        let source = source.as_ref().map(|source| source.path.as_path());
+        tell_overlaps(source, &data, &test_cases, observer)?.save(folder.path())?;
+    }
     let preparation = cache.manifest().preparation.clone().store(folder.path())?;
     if let Some(templates) = &templates {
         stored_templates::save(templates, &folder.templates())?;
     }
+    let judged = purpose.judged(&data.validation);
     let start = Start {
+        purpose,
+        judged,
         config: &config,
         preparation,
         data: &data,
@@ -181,8 +204,41 @@ fn mean_images(modalities: &[Modality], training: &[CaseSource]) -> Result<Templ
     Ok(TemplateSet { frozen, frame: TemplateFrame::of(training) })
 }
 
+/// Names the cases that a network is judged by though it has seen them; returns what it will have seen.
+fn tell_overlaps(
+    source: Option<&Path>,
+    data: &Data,
+    test_cases: &[CaseSource],
+    observer: &dyn Observer,
+) -> Result<Seen> {
+    let mut seen = source.map_or_else(|| Ok(Seen::nothing()), Seen::of_weights)?;
+    if let Some(origin) = &seen.unknown {
+        observer
+            .note(&format!("which cases {origin} was trained on is not known, so overlaps cannot be told"));
+    }
+    let index = seen.index();
+    for (what, cases) in [("validation", &data.validation[..]), ("test", test_cases)] {
+        if let Some(line) = overlap_line(what, cases, &index) {
+            observer.warn(&format!("{line}. Their scores say too much"));
+        }
+    }
+    let mut training = Seen::nothing();
+    training.add(Stage::Finetuning, &data.training);
+    for (what, cases) in [("validation", &data.validation[..]), ("test", test_cases)] {
+        if let Some(line) = overlap_line(what, cases, &training.index()) {
+            observer.warn(&format!("{line}. Leave one of each pair out"));
+        }
+    }
+    seen.cases.extend(training.cases);
+    seen.add(Stage::Validation, &data.validation);
+    Ok(seen)
+}
+
 /// A run that is about to begin.
-struct Start<'a> {
+struct Start<'a, P> {
+    purpose: P,
+    /// The validation cases that judge the network.
+    judged: &'a [CaseSource],
     config: &'a FinetuneConfig,
     preparation: Preparation,
     data: &'a Data,
@@ -196,8 +252,8 @@ struct Start<'a> {
     observer: &'a dyn Observer,
 }
 
-impl Start<'_> {
-    fn segment(self) -> Result<Ended> {
+impl<P: Purpose> Start<'_, P> {
+    fn segment(self) -> Result<P::Outcome> {
         let Some(regions) = &self.data.regions else {
             return Err(Error::Config("task.regions: there are none".to_owned()));
         };
@@ -211,7 +267,7 @@ impl Start<'_> {
         let classes = plan.regions.len();
         let network = self.begin(|init| SegmentationNetwork::new(&self.config.model.network, classes, init));
         let judge = SegmentationJudge {
-            cases: &self.data.validation,
+            cases: self.judged,
             inputs: &self.copies.inputs,
             regions,
             window: &self.config.inference,
@@ -220,7 +276,7 @@ impl Start<'_> {
         self.train(Segmenting::new(network, plan), &judge)
     }
 
-    fn classify(self) -> Result<Ended> {
+    fn classify(self) -> Result<P::Outcome> {
         let plan = ClassifyingPlan {
             copies: self.copies.clone(),
             classes: self.config.task.classes.clone(),
@@ -230,7 +286,7 @@ impl Start<'_> {
         let classes = plan.classes.len();
         let network =
             self.begin(|init| ClassificationNetwork::new(&self.config.model.network, classes, init));
-        let judge = ClassificationJudge { cases: &self.data.validation, plan: &plan, device: &self.device };
+        let judge = ClassificationJudge { cases: self.judged, plan: &plan, device: &self.device };
         self.train(Classifying::new(network, plan.clone()), &judge)
     }
 
@@ -280,11 +336,11 @@ impl Start<'_> {
         }
     }
 
-    fn train<O: Objective + 'static>(&self, objective: O, judge: &dyn Judge<O>) -> Result<Ended> {
+    fn train<O: Objective + 'static>(&self, objective: O, judge: &dyn Judge<O>) -> Result<P::Outcome> {
         let trainer = Trainer {
             train: &self.config.train,
             optimizer: &self.config.optimizer,
-            template_factor: 1.0,
+            template_rates: Vec::new(),
             checkpoint: &self.config.checkpoint,
             log: &self.config.log,
             cases: Arc::new(self.data.training.clone()),
@@ -295,6 +351,7 @@ impl Start<'_> {
             about: self.about(),
         };
         let validation = Validation { config: &self.config.validation, judge };
-        trainer.run(objective, (!self.data.validation.is_empty()).then_some(&validation))
+        let validation = (!self.data.validation.is_empty()).then_some(&validation);
+        self.purpose.carry_out(&trainer, objective, validation)
     }
 }

@@ -10,7 +10,7 @@ use super::{LearntTemplates, SavedNetwork, published};
 use crate::about::{About, Kind};
 use crate::checkpoint::{Checkpoint, State};
 use crate::source::Chosen;
-use crate::templates::template_updates;
+use crate::templates::{stored_volume, template_updates};
 use crate::tensor_file::TensorFile;
 use crate::{Error, Result};
 
@@ -62,18 +62,8 @@ fn templates(about: &About, checkpoint: &mut Checkpoint) -> Result<Option<Learnt
     let Some(of) = about.templates.as_ref().filter(|_| matches!(about.kind, Kind::PreTraining { .. })) else {
         return Ok(None);
     };
-    let [x, y, z] = of.size;
-    let mut volumes = Vec::new();
-    for modality in Modality::ALL {
-        let name = format!("templates.volumes.{}", modality.index());
-        let (shape, values) = checkpoint.tensor(&format!("model.{name}"))?;
-        if shape != [z, y, x] {
-            let reason = format!("{name} has shape {shape:?} instead of {:?}", [z, y, x]);
-            return Err(Error::checkpoint(checkpoint.path(), reason));
-        }
-        published::refuse_odd(checkpoint.path(), &name, &values)?;
-        volumes.push(values);
-    }
+    let volumes = Modality::ALL.map(|modality| stored_volume(checkpoint, modality, of.size));
+    let volumes = volumes.into_iter().collect::<Result<_>>()?;
     Ok(Some(LearntTemplates {
         size: of.size,
         affine: of.affine(),

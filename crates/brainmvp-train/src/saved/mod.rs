@@ -37,6 +37,7 @@ use burn::module::Module;
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
 
+pub(crate) use self::published::refuse_odd;
 use self::pytorch::PytorchFile;
 use crate::about::{About, Description, Kind, TemplatesAbout, Weights};
 use crate::placement::{TemplateFrame, TemplateSet};

@@ -133,7 +133,7 @@ fn learnt(
 }
 
 /// Refuses values that are not numbers.
-pub(super) fn refuse_odd(path: &Path, name: &str, values: &[f32]) -> Result<()> {
+pub(crate) fn refuse_odd(path: &Path, name: &str, values: &[f32]) -> Result<()> {
     let odd = values.iter().filter(|value| !value.is_finite()).count();
     if odd == 0 {
         return Ok(());

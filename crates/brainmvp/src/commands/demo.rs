@@ -12,6 +12,7 @@ use brainmvp_volume::nifti;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
+use super::templates::Compared;
 use super::{counted, pretrain, templates};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input};
@@ -75,7 +76,8 @@ impl Demo {
             ui,
         )?;
         tell_loss(&run, ui)?;
-        templates::write(&(&run).into(), &self.out.join("templates"), Some(&cache), ui)
+        let compared = Compared { data: Some(cache), ..Compared::default() };
+        templates::write(&(&run).into(), &self.out.join("templates"), &compared, ui)
     }
 
     /// Epochs of the schedule: those of the recipe, or as many as the steps take.

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use brainmvp_prep::Aspect;
 use brainmvp_train::config::{FinetuneConfig, Stage, TaskKind};
+use brainmvp_train::estimate::estimate_finetuning;
 use brainmvp_train::finetune::finetune;
 use brainmvp_train::run::RunRequest;
 use brainmvp_train::source::CheckpointChoice;
 use brainmvp_volume::Modality;
 use clap::{Args, Subcommand};
 
+use super::dry_run;
 use super::pretrain::{Training, refuse_missing_cache};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input};
@@ -26,6 +28,7 @@ use crate::ui::Ui;
 Examples:
   brainmvp finetune segment --data cache --init run --out segmenter
   brainmvp finetune segment --data cache --init none --out scratch --labels-fraction 0.2
+  brainmvp finetune segment --data cache --init run --out segmenter --dry-run      # how long will it take?
   brainmvp finetune classify --data cache --init run --out classifier --fold 0
   brainmvp finetune segment --data cache --init run --out stroke --config configs/finetune-isles22.toml
   brainmvp finetune segment --data cache --init run --out alike --set preset=paper
@@ -87,7 +90,11 @@ impl Finetune {
             Task::Classify(options) => (TaskKind::Classify, options),
         };
         refuse_missing_cache(&options.data)?;
+        let dry_run = options.training.dry_run;
         let request = options.request(kind)?;
+        if dry_run {
+            return dry_run::tell(&request, estimate_finetuning, ui);
+        }
         super::pretrain::train(&request, "finetune", finetune, "the same command with --resume goes on", ui)?;
         ui.note(format!(
             "next: brainmvp predict --model {} --in cohort.json --out predictions",

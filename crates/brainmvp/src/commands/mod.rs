@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod convert;
 pub(crate) mod datasets;
 pub(crate) mod demo;
+mod dry_run;
 pub(crate) mod embed;
 pub(crate) mod evaluate;
 pub(crate) mod finetune;

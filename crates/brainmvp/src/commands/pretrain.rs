@@ -7,12 +7,14 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context as _;
 use brainmvp_train::Error;
 use brainmvp_train::config::Stage;
+use brainmvp_train::estimate::estimate_pretraining;
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics};
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::run::{Existing, RunRequest};
 use brainmvp_train::trainer::{Ended, Observer};
 use clap::Args;
 
+use super::dry_run;
 use crate::argument;
 use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
@@ -27,6 +29,7 @@ use crate::ui::Ui;
 #[command(after_help = "\
 Examples:
   brainmvp pretrain --data cache --out run
+  brainmvp pretrain --data cache --out run --dry-run       # how long will it take?
   brainmvp pretrain --data cache --out run --resume
   brainmvp pretrain --data cache --out run --identities people.csv --set method.draw=modality
   brainmvp pretrain --data cache --out try --set model.preset=tiny --set patch.size=32 --set train.max_steps=20
@@ -68,6 +71,10 @@ pub(crate) struct Training {
     /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
+    /// Take a few steps, say how long the run will take on this machine and how much memory and disk, and leave nothing
+    /// behind
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 impl Training {
@@ -99,7 +106,11 @@ impl Pretrain {
         refuse_missing_cache(&self.data)?;
         let identities = self.identities.as_deref().map(argument::toml_string);
         let settings = identities.map(|path| format!("data.identities={path}")).into_iter().collect();
+        let dry_run = self.training.dry_run;
         let request = self.training.request(Stage::Pretrain, self.data, self.out, settings)?;
+        if dry_run {
+            return dry_run::tell(&request, estimate_pretraining, ui);
+        }
         train(&request, "pretrain", pretrain, "the same command with --resume goes on", ui)?;
         ui.note(format!("next: brainmvp templates {} --out TEMPLATES", request.out.display()));
         Ok(())

@@ -2,28 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
-use brainmvp_train::batches::open_cases;
+use brainmvp_cohort::Split;
+use brainmvp_train::batches::{CaseSource, open_cases};
 use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::source::{CheckpointChoice, Source};
+use brainmvp_train::template_quality::{Beside, TemplateQuality, compare, write_qualities};
 use brainmvp_train::templates::RunTemplates;
 use brainmvp_train::trainer::Observer;
 use brainmvp_volume::Modality;
 use clap::Args;
 
-use super::counted;
+use super::{counted, table};
 use crate::argument;
 use crate::failure::bad_input;
 use crate::ui::Ui;
 
 /// Write the templates that a run has learnt, one NIfTI file per modality, in the space of its data
 ///
-/// With --data, each template is compared with the mean image of its modality (mean absolute difference, that of a blank
-/// template, and correlation), and templates.png shows both.
+/// With --data, the quality of each template is measured over the brain and written to templates.json: mean absolute
+/// difference from the mean image of its modality (beside that of a blank template), correlation and structural similarity
+/// with it, and the single case that the template is most like. A template should be nearer to the mean than to any case.
+/// templates.png shows mean images and templates. Test cases count as held out.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   brainmvp templates run --out templates
   brainmvp templates run --out templates --data cache
+  brainmvp templates run --out templates --data cache --held-out other-cache --beside run-2 --beside run-3
   brainmvp templates released.pt --out templates")]
 pub(crate) struct Templates {
     /// Folder of a run, or a file of weights with templates (safetensors, .pt, .pth)
@@ -35,20 +40,33 @@ pub(crate) struct Templates {
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Folder of prepared cases to compare with
+    #[command(flatten)]
+    compared: Compared,
+}
+
+/// What templates are compared with.
+#[derive(Debug, Args, Default)]
+pub(crate) struct Compared {
+    /// Prepared cases that the templates were learnt from, to compare them with
     #[arg(long, value_name = "CACHE")]
-    data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
+    /// Prepared cases that the templates were not learnt from [default: test cases of --data]
+    #[arg(long, value_name = "CACHE", requires = "data")]
+    pub(crate) held_out: Option<PathBuf>,
+    /// Another run, such as one of another seed, to see how far their templates agree; may be repeated
+    #[arg(long, value_name = "RUN|WEIGHTS", requires = "data")]
+    pub(crate) beside: Vec<PathBuf>,
 }
 
 impl Templates {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         let run = Source { path: self.run, checkpoint: self.checkpoint };
-        write(&run, &self.out, self.data.as_deref(), ui)
+        write(&run, &self.out, &self.compared, ui)
     }
 }
 
-/// Writes the templates of a run and says what came out.
-pub(crate) fn write(run: &Source, out: &Path, data: Option<&Path>, ui: &Ui) -> anyhow::Result<()> {
+/// Writes the templates of a run and says how good they are.
+pub(crate) fn write(run: &Source, out: &Path, compared: &Compared, ui: &Ui) -> anyhow::Result<()> {
     argument::refuse_file_as_folder(out)?;
     let templates = RunTemplates::load(run.clone())?;
     if templates.volumes.is_empty() {
@@ -70,26 +88,99 @@ pub(crate) fn write(run: &Source, out: &Path, data: Option<&Path>, ui: &Ui) -> a
         let told = templates.updates.iter().map(|(modality, count)| format!("{modality} {count}"));
         ui.result(format!("steps that moved each: {}", told.collect::<Vec<_>>().join(", ")))?;
     }
-    let Some(data) = data else { return Ok(()) };
-    let (likenesses, picture) = templates.compare(&open_cases(data, &Notes(ui))?)?;
-    ui.result("likeness to the mean image of the modality, over the brain:")?;
-    ui.result(format!(
-        "{:<8} {:>5} {:>10} {:>11} {:>11}",
-        "modality", "cases", "difference", "(of blank)", "correlation"
-    ))?;
-    for likeness in &likenesses {
-        ui.result(format!(
-            "{:<8} {:>5} {:>10.3} {:>11.3} {:>11.3}",
-            likeness.modality.name(),
-            likeness.cases,
-            likeness.difference,
-            likeness.blank_difference,
-            likeness.correlation
-        ))?;
+    match &compared.data {
+        Some(data) => tell_quality(&templates, out, data, compared, ui),
+        None => Ok(()),
     }
+}
+
+/// Measures the templates, writes what came out, and prints it.
+fn tell_quality(
+    templates: &RunTemplates,
+    out: &Path,
+    data: &Path,
+    compared: &Compared,
+    ui: &Ui,
+) -> anyhow::Result<()> {
+    let is_test = |case: &CaseSource| case.facts().split == Some(Split::Test);
+    let (test, cases): (Vec<_>, Vec<_>) = open_cases(data, &Notes(ui))?.into_iter().partition(is_test);
+    let held_out = match &compared.held_out {
+        Some(held_out) => open_cases(held_out, &Notes(ui))?,
+        None => test,
+    };
+    let runs: Vec<RunTemplates> =
+        compared.beside.iter().map(|run| RunTemplates::load(run)).collect::<Result<_, _>>()?;
+    let (qualities, picture) =
+        compare(templates, &Beside { cases: &cases, held_out: &held_out, runs: &runs })?;
+    if qualities.is_empty() {
+        return Err(bad_input(format!("{}: no case has a modality of the templates", data.display())));
+    }
+    ui.result("likeness to the mean image of the modality, over the brain:")?;
+    ui.result(table::columns(&likeness_rows(&qualities)))?;
+    ui.result("likeness to the nearest single case, by correlation over the brain:")?;
+    ui.result(table::columns(&nearest_rows(&qualities)))?;
+    let near = qualities.iter().filter(|quality| quality.nearest.is_nearer_than_the_mean());
+    let near: Vec<&str> = near.map(|quality| quality.modality.name()).collect();
+    ui.result(if near.is_empty() {
+        "every template is nearer to the mean of the other cases than to any single case".to_owned()
+    } else {
+        format!("nearer to a single case than to the mean of the others: {}", near.join(", "))
+    })?;
+    write_qualities(&out.join("templates.json"), &qualities)?;
     let path = out.join("templates.png");
     picture.write_png(&path)?;
     ui.result(format!("{}: mean image and template of each modality", path.display()))
+}
+
+/// A row for each modality: cases, differences, correlation and structural similarity; the same of cases held out; and how
+/// far runs agree.
+fn likeness_rows(qualities: &[TemplateQuality]) -> Vec<[String; 9]> {
+    let head = ["modality", "cases", "difference", "(of blank)", "correlation", "SSIM"];
+    let held_out = qualities.iter().any(|quality| quality.held_out.is_some());
+    let agreement = qualities.iter().any(|quality| quality.agreement.is_some());
+    let shown = |word: &'static str, shown: bool| if shown { word } else { "" };
+    let more =
+        [shown("held out: correlation", held_out), shown("SSIM", held_out), shown("runs agree", agreement)];
+    let cell = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.3}"));
+    let mut rows = vec![std::array::from_fn(|place| {
+        head.iter().chain(&more).nth(place).copied().unwrap_or_default().to_owned()
+    })];
+    rows.extend(qualities.iter().map(|quality| {
+        let (mean, held_out) = (&quality.mean, quality.held_out.as_ref());
+        [
+            quality.modality.name().to_owned(),
+            mean.cases.to_string(),
+            cell(Some(mean.difference)),
+            cell(Some(mean.blank_difference)),
+            cell(Some(mean.correlation)),
+            cell(Some(mean.ssim)),
+            cell(held_out.map(|held_out| held_out.correlation)),
+            cell(held_out.map(|held_out| held_out.ssim)),
+            cell(quality.agreement),
+        ]
+    }));
+    rows
+}
+
+/// A row for each modality: the nearest case, beside the mean of the others, and the nearest of the cases held out.
+fn nearest_rows(qualities: &[TemplateQuality]) -> Vec<[String; 6]> {
+    let held_out = qualities.iter().any(|quality| quality.nearest_held_out.is_some());
+    let last = if held_out { "nearest held out" } else { "" };
+    let head = ["modality", "nearest", "mean of the others", "typical case", last, "case"];
+    let cell = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.3}"));
+    let mut rows = vec![head.map(str::to_owned)];
+    rows.extend(qualities.iter().map(|quality| {
+        let nearest = &quality.nearest;
+        [
+            quality.modality.name().to_owned(),
+            cell(Some(nearest.correlation)),
+            cell(nearest.others),
+            cell(Some(nearest.typical)),
+            cell(quality.nearest_held_out.as_ref().map(|nearest| nearest.correlation)),
+            nearest.case.clone(),
+        ]
+    }));
+    rows
 }
 
 /// Passes notes on.

@@ -216,7 +216,7 @@ fn damaged_files_of_a_series_are_told_together() {
     std::os::unix::fs::symlink("/absent", place.path("study/link")).unwrap();
     let ended = place.run(&["convert", "study", "--out", "out"]).succeeds();
     let ended = ended.prints(&["1 volume written"]).notes(&[
-        "JPEG-LS; unpack them first (`gdcmconv --raw`), or use dcm2niix (and 5 files of the same folder)",
+        "JPEG-LS; decompress them first (`gdcmconv --raw`), or use dcm2niix (and 5 files of the same folder)",
         "truncated or corrupt: element (7FE0,0010)",
     ]);
     assert_eq!(ended.stderr.matches("JPEG-LS").count(), 1, "{ended:?}");

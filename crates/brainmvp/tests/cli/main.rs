@@ -6,11 +6,13 @@ mod bench;
 mod convert;
 #[cfg(unix)]
 mod documentation;
+mod dry_run;
 mod evaluate;
 mod finetune;
 mod formats;
 #[path = "../../../brainmvp-dicom/tests/handmade/mod.rs"]
 mod handmade;
+mod leakage;
 mod mistakes;
 mod pipeline;
 mod placement;

@@ -175,7 +175,7 @@ fn labels_that_lie_elsewhere() {
     // The affine was lost on the way through some program.
     let lost = Grid::new(labels.shape(), Affine::from_spacing([4.0; 3], [0.0; 3]));
     nifti::write_labels(&seg, &LabelMap::new(lost, labels.into_voxels()), "").unwrap();
-    let fault = "phantom-0001_seg.nii.gz: the shape of an image, but";
+    let fault = "phantom-0001_seg.nii.gz: has the shape of an image, but";
     place.run(&["check", "phantom/cohort.json"]).fails(2, &["1 of 2 cases"]).prints(&[
         "problem: phantom-0001",
         fault,

@@ -78,7 +78,7 @@ pub(super) fn rounded(value: f64) -> f64 {
 }
 
 /// The largest resident size of this process so far; `None` elsewhere than on Linux.
-pub(super) fn peak_memory_bytes() -> Option<u64> {
+pub(in crate::commands) fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;

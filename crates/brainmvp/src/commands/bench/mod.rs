@@ -3,7 +3,7 @@
 mod child;
 mod downstream;
 mod kernels;
-mod machine;
+pub(in crate::commands) mod machine;
 mod peer;
 mod preprocess;
 mod report;

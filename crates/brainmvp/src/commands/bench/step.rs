@@ -1,5 +1,6 @@
 //! One pre-training step as `brainmvp pretrain` does it, on cases of noise.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -122,6 +123,7 @@ fn contents(size: usize, case: usize) -> anyhow::Result<CaseContents> {
         space: Space::Native,
         crop_offset: std::array::from_fn(|axis| (registered.shape[axis] - cropped.shape[axis]) / 2),
         provenance: Vec::new(),
+        fingerprints: BTreeMap::new(),
         content_hash: String::new(),
     };
     let images = MODALITIES.iter().enumerate().map(|(i, modality)| {

@@ -15,7 +15,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use serde::Serialize;
 
-use super::{Missing, some};
+use super::{Missing, seen, some};
+use crate::commands::predict::SeenCases;
 use crate::commands::{counted, load_cohort};
 use crate::failure::{Advise as _, bad_input};
 use crate::ui::Ui;
@@ -33,6 +34,8 @@ pub(super) struct Classes<'a> {
     pub(super) split: Option<Split>,
     pub(super) missing: Missing,
     pub(super) seed: u64,
+    /// What the network has seen, if that is known.
+    pub(super) seen: Option<SeenCases>,
     pub(super) out: &'a Path,
     pub(super) csv: Option<&'a Path>,
 }
@@ -46,6 +49,24 @@ struct Report<'a> {
     intervals: BTreeMap<&'static str, Interval>,
     cases: &'a [Case],
     missing: &'a [String],
+    /// What the network had seen before, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<SeenClasses>,
+}
+
+/// The cases that were seen, each with what it was seen as, and the scores of the others.
+#[derive(Serialize)]
+struct SeenClasses {
+    cases: BTreeMap<String, Vec<String>>,
+    without: Option<Scored>,
+}
+
+/// The scores of some cases.
+#[derive(Serialize)]
+struct Scored {
+    scores: ClassificationScores,
+    /// 95 % intervals, by bootstrap over the cases.
+    intervals: BTreeMap<&'static str, Interval>,
 }
 
 /// A case that was scored.
@@ -94,15 +115,51 @@ impl Classes<'_> {
             place.expect("a class of the predictions")
         };
         let labels: Vec<usize> = cases.iter().map(place).collect();
-        let count = predictions.classes.len();
         let all: Vec<usize> = (0..cases.len()).collect();
+        let classes = &predictions.classes;
+        let Scored { scores, intervals } = self.scored(&cases, &labels, classes.len(), &all)?;
+        Self::print(&scores, &intervals, classes, ui)?;
+        let seen = self.seen.as_ref().map(|seen| {
+            let seen = seen::among(cases.iter().map(|case| case.id.as_str()), seen);
+            let others: Vec<usize> =
+                all.iter().copied().filter(|case| !seen.contains_key(&cases[*case].id)).collect();
+            // Too few cases may be left to have scores.
+            let without = (!seen.is_empty() && !others.is_empty())
+                .then(|| self.scored(&cases, &labels, classes.len(), &others).ok())
+                .flatten();
+            SeenClasses { cases: seen, without }
+        });
+        if let Some(SeenClasses { cases, without }) = &seen {
+            seen::tell(cases, without.is_some(), ui)?;
+            if let Some(Scored { scores, intervals }) = without {
+                Self::print(scores, intervals, classes, ui)?;
+            }
+        }
+        let report = Report { classes, scores: &scores, intervals, cases: &cases, missing: &missing, seen };
+        let text = serde_json::to_vec_pretty(&report)?;
+        write_atomically(self.out, |file| file.write_all(&text))?;
+        if let Some(csv) = self.csv {
+            write_csv(csv, &cases, classes)?;
+        }
+        ui.result(format!("{}: {} scored", self.out.display(), counted(cases.len(), "case")))
+    }
+
+    /// The scores of the cases of some numbers. `labels` are the places of their true classes, of `count`.
+    fn scored(
+        &self,
+        cases: &[Case],
+        labels: &[usize],
+        count: usize,
+        numbers: &[usize],
+    ) -> anyhow::Result<Scored> {
         let of = |drawn: &[usize]| {
+            let drawn = || drawn.iter().map(|place| numbers[*place]);
             let probabilities: Vec<f64> =
-                drawn.iter().flat_map(|&case| cases[case].probabilities.iter().copied()).collect();
-            let labels: Vec<usize> = drawn.iter().map(|&case| labels[case]).collect();
+                drawn().flat_map(|case| cases[case].probabilities.iter().copied()).collect();
+            let labels: Vec<usize> = drawn().map(|case| labels[case]).collect();
             multiclass(&probabilities, &labels, count)
         };
-        let scores = of(&all)?;
+        let scores = of(&(0..numbers.len()).collect::<Vec<_>>())?;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut intervals = BTreeMap::new();
         for (name, _, score) in SUMMARISED.iter().filter(|(.., score)| score(&scores).value().is_some()) {
@@ -110,17 +167,9 @@ impl Classes<'_> {
                 of(drawn).ok().and_then(|scores| score(&scores).value()).unwrap_or(f64::NAN)
             };
             let config = BootstrapConfig { resamples: 2000, ..BootstrapConfig::default() };
-            intervals.insert(*name, bootstrap(cases.len(), &config, &mut rng, statistic)?);
+            intervals.insert(*name, bootstrap(numbers.len(), &config, &mut rng, statistic)?);
         }
-        let classes = &predictions.classes;
-        Self::print(&scores, &intervals, classes, ui)?;
-        let report = Report { classes, scores: &scores, intervals, cases: &cases, missing: &missing };
-        let text = serde_json::to_vec_pretty(&report)?;
-        write_atomically(self.out, |file| file.write_all(&text))?;
-        if let Some(csv) = self.csv {
-            write_csv(csv, &cases, classes)?;
-        }
-        ui.result(format!("{}: {} scored", self.out.display(), counted(cases.len(), "case")))
+        Ok(Scored { scores, intervals })
     }
 
     /// The cases with a class and a prediction, and those with a class alone.

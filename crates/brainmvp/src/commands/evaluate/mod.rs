@@ -3,6 +3,7 @@
 mod classes;
 mod files;
 mod score;
+mod seen;
 mod subsets;
 mod truth;
 
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use brainmvp_cohort::{LabelScheme, Split};
 use brainmvp_metrics::statistics::{BootstrapConfig, ZeroRule};
 use brainmvp_metrics::{Comparison, EmptyRule, Metric, Region, Scores, SegmentationConfig};
+use brainmvp_train::seen::Seen;
 use clap::Args;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
@@ -24,7 +26,7 @@ use self::subsets::Subsets;
 use self::truth::Truths;
 use super::counted;
 use super::inference::{Options, pipeline};
-use super::predict::predicted_regions;
+use super::predict::{SeenCases, predicted_regions};
 use super::preprocess::half_of_free_memory;
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
@@ -36,7 +38,8 @@ use crate::ui::Ui;
 /// The prediction of a case is DIR/CASE.nii.gz or DIR/CASE_seg.nii.gz, or lies in the folder DIR/CASE: under such a name,
 /// as seg.nii.gz, or as the only file. pred, prediction, label, labels and segmentation do as seg does; .nii does as
 /// .nii.gz does. Scores have 95 % intervals. A folder of truths is read by the same rule. Prediction and truth must lie on one grid: nothing is
-/// resampled. A case that cannot be scored is named and left out; the others are scored.
+/// resampled. A case that cannot be scored is named and left out; the others are scored. Where predictions.json names
+/// cases that the network has seen in training, there are scores with and without them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -125,15 +128,23 @@ impl Evaluate {
                 argument::prepare_output_file(file)?;
             }
             let pipeline = pipeline(&predictor.model.preparation, ui)?;
-            let subsets =
-                Subsets { predictor: &predictor, pipeline: &pipeline, config: &config, seed: self.seed };
+            let trained_on = Seen::load(model)?;
+            let trained_on = trained_on.as_ref().map(Seen::index);
+            let subsets = Subsets {
+                predictor: &predictor,
+                pipeline: &pipeline,
+                config: &config,
+                seed: self.seed,
+                trained_on,
+            };
             return subsets.run(&self.truth, self.split, [Some(&self.out), self.csv.as_deref()], ui);
         }
         let Some(pred) = &self.pred else {
             return Err(bad_input("--pred: name the folder of the predictions"));
         };
+        let seen = seen::of_predictions(pred, ui)?;
         if let Some(file) = classes::file(pred) {
-            return self.score_classes(&file, ui);
+            return self.score_classes(&file, seen, ui);
         }
         let others = self.compare.as_ref().map(|path| Scores::load_json(path)).transpose()?;
         if let Some(others) = &others {
@@ -147,7 +158,7 @@ impl Evaluate {
         let mut scores = Scores::new(config);
         self.score(&truths, &predictions, &mut scores, ui)?;
         note_others(&truths, &predictions, ui);
-        self.tell(&scores, ui)?;
+        self.tell(&scores, seen.as_ref(), ui)?;
         if let Some(others) = &others {
             self.tell_comparison(&scores, others, ui)?;
         }
@@ -155,7 +166,7 @@ impl Evaluate {
     }
 
     /// Scores a classification.
-    fn score_classes(&self, file: &Path, ui: &Ui) -> anyhow::Result<()> {
+    fn score_classes(&self, file: &Path, seen: Option<SeenCases>, ui: &Ui) -> anyhow::Result<()> {
         if self.compare.is_some() {
             return Err(bad_input(
                 "--compare compares segmentations; a classification has no scores by case",
@@ -169,6 +180,7 @@ impl Evaluate {
             split: self.split,
             missing: self.missing,
             seed: self.seed,
+            seen,
             out: &self.out,
             csv: self.csv.as_deref(),
         };
@@ -268,18 +280,23 @@ impl Evaluate {
     }
 
     /// Writes the files and prints the tables.
-    fn tell(&self, scores: &Scores, ui: &Ui) -> anyhow::Result<()> {
+    fn tell(&self, scores: &Scores, seen: Option<&SeenCases>, ui: &Ui) -> anyhow::Result<()> {
         if scores.rows().is_empty() {
             return Err(bad_input("no case could be scored"));
         }
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let summary = scores.summary(&BootstrapConfig::default(), &mut rng)?;
-        scores.save_json(&self.out, &summary)?;
+        let seen = seen.map(|seen| seen::without(scores, seen, self.seed)).transpose()?;
+        scores.save_json(&self.out, &summary, seen.as_ref())?;
         if let Some(csv) = &self.csv {
-            scores.save_csv(csv)?;
+            scores.save_csv(csv, seen.as_ref())?;
         }
         ui.result(summary.metrics_table())?;
         ui.result(summary.empty_table())?;
+        if let Some(seen) = &seen {
+            seen::tell(&seen.cases, seen.without.is_some(), ui)?;
+            seen.without.iter().try_for_each(|without| ui.result(without.metrics_table()))?;
+        }
         ui.result(format!(
             "{}: {} scored, {} left out",
             self.out.display(),

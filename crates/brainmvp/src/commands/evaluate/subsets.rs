@@ -8,19 +8,23 @@ use brainmvp_cohort::{Case, Cohort, Split};
 use brainmvp_infer::NativeSpace;
 use brainmvp_metrics::scores::TextTable;
 use brainmvp_metrics::statistics::BootstrapConfig;
-use brainmvp_metrics::{Metric, Region, RegionScores, Score, Scores, SegmentationConfig, Summary};
+use brainmvp_metrics::{
+    Metric, Region, RegionScores, Score, Scores, SeenBefore, SegmentationConfig, Summary,
+};
 use brainmvp_prep::Pipeline;
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork, values_in};
 use brainmvp_train::placement::Placer;
+use brainmvp_train::seen::{SeenIndex, Sighting};
 use brainmvp_volume::{Modality, file, write_atomically};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use serde::Serialize;
 
+use super::seen;
 use crate::commands::counted;
 use crate::commands::inference::{Failure, Prepared, Seen, go_on, lay_templates};
-use crate::commands::predict::decision;
+use crate::commands::predict::{SeenCases, decision};
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
 use crate::scratch::Scratch;
@@ -32,6 +36,8 @@ pub(super) struct Subsets<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) config: &'a SegmentationConfig,
     pub(super) seed: u64,
+    /// What the network was trained on, if that is known.
+    pub(super) trained_on: Option<SeenIndex<'a>>,
 }
 
 /// The results, as `--out` has them.
@@ -50,6 +56,9 @@ struct WrittenSubset<'a> {
     modalities: Vec<Modality>,
     cases: usize,
     summary: &'a Summary,
+    /// What the network had seen before, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<&'a SeenBefore>,
     scores: &'a [brainmvp_metrics::scores::CaseScores],
 }
 
@@ -58,6 +67,13 @@ struct Subset {
     modalities: Vec<Modality>,
     scores: Scores,
     summary: Summary,
+    seen: Option<SeenBefore>,
+}
+
+/// What is known of a case.
+struct Found {
+    subsets: Vec<SubsetScores>,
+    seen: Vec<Sighting>,
 }
 
 /// The scores with a set of modalities, which are places in the network's channels.
@@ -93,13 +109,17 @@ impl Subsets<'_> {
         }
         let mut scores: BTreeMap<Vec<usize>, Scores> = BTreeMap::new();
         let mut quarantined = BTreeMap::new();
+        let mut seen = SeenCases::new();
         let scratch = Scratch::beside(out.or(csv))?;
         let progress = Progress::new(ui, "evaluate", "cases", cases.len());
         let place = Place { scratch: scratch.path(), placer: self.predictor.model.placer(None) };
         for (number, case) in cases.iter().enumerate() {
             match self.case(&cohort, case, &place, (&progress, ui)) {
                 Ok(found) => {
-                    for (subset, regions) in found {
+                    if !found.seen.is_empty() {
+                        seen.insert(case.id.to_string(), found.seen);
+                    }
+                    for (subset, regions) in found.subsets {
                         let of_subset =
                             scores.entry(subset).or_insert_with(|| Scores::new(self.config.clone()));
                         of_subset.push(case.id.as_str(), regions)?;
@@ -115,7 +135,8 @@ impl Subsets<'_> {
             progress.advance(number + 1);
         }
         progress.finish();
-        self.tell(scores, &quarantined, [out, csv], ui)?;
+        let seen = self.trained_on.is_some().then_some(seen);
+        self.tell(scores, seen.as_ref(), &quarantined, [out, csv], ui)?;
         if quarantined.is_empty() {
             return Ok(());
         }
@@ -134,7 +155,7 @@ impl Subsets<'_> {
         case: &Case,
         place: &Place<'_>,
         (progress, ui): (&Progress, &Ui),
-    ) -> Result<Vec<SubsetScores>, Failure> {
+    ) -> Result<Found, Failure> {
         let model = &self.predictor.model;
         #[expect(clippy::expect_used, reason = "`run` chooses cases with a label map")]
         let label = case.label.as_deref().expect("a case with a label map");
@@ -169,12 +190,14 @@ impl Subsets<'_> {
             let scores = self.config.evaluate_as(&labels, &truth, &regions);
             found.push((subset.clone(), scores.map_err(|e| Failure::Case(e.to_string()))?));
         }
-        Ok(found)
+        let seen = self.trained_on.as_ref().map(|index| index.find_case(&prepared.source));
+        Ok(Found { subsets: found, seen: seen.unwrap_or_default() })
     }
 
     fn tell(
         &self,
         scores: BTreeMap<Vec<usize>, Scores>,
+        seen: Option<&SeenCases>,
         quarantined: &BTreeMap<String, String>,
         [out, csv]: [Option<&Path>; 2],
         ui: &Ui,
@@ -187,7 +210,8 @@ impl Subsets<'_> {
         for (subset, scores) in scores {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             let summary = scores.summary(&BootstrapConfig::default(), &mut rng)?;
-            subsets.push(Subset { modalities: modalities(channels, &subset), scores, summary });
+            let seen = seen.map(|seen| seen::without(&scores, seen, self.seed)).transpose()?;
+            subsets.push(Subset { modalities: modalities(channels, &subset), scores, summary, seen });
         }
         // The fewest modalities first; of equally many in the order of the channels.
         subsets.sort_by_key(|subset| subset.modalities.len());
@@ -207,7 +231,15 @@ impl Subsets<'_> {
             let text = csv_of(&subsets, self.config)?;
             write_atomically(csv, |file| file.write_all(&text))?;
         }
-        ui.result(table(&subsets, self.config))?;
+        ui.result(table(&subsets, |subset| Some(&subset.summary), self.config))?;
+        if let Some(seen) = seen {
+            let scored = subsets.iter().flat_map(|subset| subset.scores.rows()).map(|row| row.case.as_str());
+            let others = subsets.iter().any(|subset| subset.without_seen().is_some());
+            seen::tell(&seen::among(scored, seen), others, ui)?;
+            if others {
+                ui.result(table(&subsets, Subset::without_seen, self.config))?;
+            }
+        }
         let shown = out.map_or_else(String::new, |out| format!("{}: ", out.display()));
         let count = counted(subsets.len(), "set");
         ui.result(format!("{shown}{count} of modalities, {} left out", counted(quarantined.len(), "case")))
@@ -223,15 +255,24 @@ impl Subset {
         self.scores.rows().iter().map(|row| &row.case).collect::<BTreeSet<_>>().len()
     }
 
+    /// The summary without the cases that the network has seen; nothing where all were seen, or none.
+    fn without_seen(&self) -> Option<&Summary> {
+        self.seen.as_ref()?.without.as_ref()
+    }
+
     fn written(&self) -> WrittenSubset<'_> {
-        let (summary, scores) = (&self.summary, self.scores.rows());
-        WrittenSubset { modalities: self.modalities.clone(), cases: self.cases(), summary, scores }
+        let (summary, seen, scores) = (&self.summary, self.seen.as_ref(), self.scores.rows());
+        WrittenSubset { modalities: self.modalities.clone(), cases: self.cases(), summary, seen, scores }
     }
 }
 
 /// Rows are sets of modalities; columns are the cases and, of each region, the means of the first two metrics (Dice and HD95
 /// where nothing else is asked for).
-fn table(subsets: &[Subset], config: &SegmentationConfig) -> TextTable {
+fn table<'a>(
+    subsets: &'a [Subset],
+    summary: impl Fn(&'a Subset) -> Option<&'a Summary>,
+    config: &SegmentationConfig,
+) -> TextTable {
     let shown: Vec<Metric> = config.metrics.iter().copied().take(2).collect();
     let regions: Vec<&str> = subsets.first().map_or(Vec::new(), |subset| subset.scores.regions());
     let mut head = vec!["Modalities".to_owned(), "n".to_owned()];
@@ -240,9 +281,11 @@ fn table(subsets: &[Subset], config: &SegmentationConfig) -> TextTable {
     }
     let mut table = TextTable::new(1, head);
     for subset in subsets {
-        let mut row = vec![subset.name(), subset.cases().to_string()];
+        let Some(summary) = summary(subset) else { continue };
+        let cases = summary.regions.iter().map(|region| region.cases).max().unwrap_or(0);
+        let mut row = vec![subset.name(), cases.to_string()];
         for region in &regions {
-            row.extend(shown.iter().map(|metric| metric.shown(mean(&subset.summary, region, *metric))));
+            row.extend(shown.iter().map(|metric| metric.shown(mean(summary, region, *metric))));
         }
         table.push(row);
     }

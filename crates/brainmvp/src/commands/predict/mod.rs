@@ -14,12 +14,14 @@ use brainmvp_ssl::downstream::Missing;
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork, label_decision};
 use brainmvp_train::placement::Placer;
+use brainmvp_train::seen::{Seen, SeenIndex};
 use brainmvp_volume::nifti::{self, WriteOptions};
 use brainmvp_volume::{LabelMap, Volume};
 use clap::Args;
 
 pub(super) use self::record::predicted_regions;
 use self::record::{Predicted, Record, Settings};
+pub(super) use self::record::{SeenCases, seen_cases};
 use super::counted;
 use super::inference::{Failure, Inputs, Options, Prepared, go_on, lay_templates, missing, pipeline};
 use crate::argument;
@@ -96,10 +98,17 @@ impl Predict {
                 "no region tells the label values {all} apart: {first} is written for all of them"
             ));
         }
-        record.notes.iter().for_each(|note| ui.note(format!("note: {note}")));
         for unusable in &inputs.unusable {
             record.quarantined.insert(unusable.case.clone(), unusable.reason.clone());
         }
+        let seen = Seen::load(&self.model)?;
+        if seen.is_none() {
+            let model = self.model.display();
+            record
+                .notes
+                .push(format!("{model} does not say what it was trained on, so overlaps cannot be told"));
+        }
+        record.notes.iter().for_each(|note| ui.note(format!("note: {note}")));
         let scratch = Scratch::within(&self.out)?;
         let work = Work {
             out: &self.out,
@@ -109,6 +118,7 @@ impl Predict {
             pipeline,
             placer: predictor.model.placer(None),
             decision,
+            seen: seen.as_ref().map(Seen::index),
         };
         let kept = work.all(&inputs.cases, &mut record, ui)?;
         self.tell(&record, kept, ui)
@@ -136,6 +146,7 @@ impl Predict {
             let reason = without_error_numbers(reason);
             ui.alert(format!("warning: case '{case}' is left out: {reason}"));
         }
+        tell_seen(record, ui);
         let (done, failed) = (record.cases.len(), record.quarantined.len());
         let out = self.out.display();
         if record.settings.classes.is_empty() {
@@ -156,6 +167,22 @@ impl Predict {
     }
 }
 
+/// Names the cases that the network has seen.
+fn tell_seen(record: &Record, ui: &Ui) {
+    let mut count = 0;
+    for (case, predicted) in &record.cases {
+        let sightings = predicted.seen.as_deref().unwrap_or_default();
+        if let Some(first) = sightings.first() {
+            count += 1;
+            ui.alert(format!("warning: case '{case}' was seen before, as {first}"));
+        }
+    }
+    if count > 0 {
+        let all = counted(record.cases.len(), "case");
+        ui.alert(format!("warning: the network has seen {count} of {all}: scores on them say too much"));
+    }
+}
+
 /// What is done with every case.
 struct Work<'a> {
     out: &'a Path,
@@ -168,6 +195,8 @@ struct Work<'a> {
     placer: Option<Placer<'a>>,
     /// Segmentation.
     decision: Option<LabelDecision>,
+    /// What the network was trained on, if that is known.
+    seen: Option<SeenIndex<'a>>,
 }
 
 impl Work<'_> {
@@ -220,6 +249,7 @@ impl Work<'_> {
             label_map: None,
             probabilities: BTreeMap::new(),
             classes: BTreeMap::new(),
+            seen: self.seen.as_ref().map(|seen| seen.find_case(&prepared.source)),
             seconds: 0.0,
         };
         match prediction {

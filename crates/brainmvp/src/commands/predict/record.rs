@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use brainmvp_infer::{Mirror, SlidingWindow};
 use brainmvp_metrics::Region;
 use brainmvp_ssl::downstream::Missing;
+use brainmvp_train::seen::Sighting;
 use brainmvp_volume::{Modality, write_atomically};
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +71,32 @@ pub(super) struct Predicted {
     /// Classification: the probability of each class.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) classes: BTreeMap<String, f32>,
+    /// Cases that the network was trained on, or chosen by, and that are the same as this one; nothing where the model does
+    /// not say what it has seen.
+    #[serde(default)]
+    pub(super) seen: Option<Vec<Sighting>>,
     pub(super) seconds: f64,
+}
+
+/// What `predictions.json` says of the cases that the network has seen, by case.
+pub(in crate::commands) type SeenCases = BTreeMap<String, Vec<Sighting>>;
+
+/// The cases of a folder of predictions that the network has seen. `None` where the folder does not say: it has no
+/// `predictions.json`, or the model of some of them did not know.
+pub(in crate::commands) fn seen_cases(folder: &Path) -> anyhow::Result<Option<SeenCases>> {
+    let path = folder.join(FILE_NAME);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(anyhow::Error::from(error).context(path.display().to_string())),
+    };
+    let record: Record = match serde_json::from_slice(&text) {
+        Ok(record) => record,
+        Err(error) => return Err(bad_input(format!("{}: {error}", path.display()))),
+    };
+    let cases = record.cases.into_iter().map(|(case, predicted)| Some((case, predicted.seen?)));
+    let cases: Option<SeenCases> = cases.collect();
+    Ok(cases.map(|cases| cases.into_iter().filter(|(_, sightings)| !sightings.is_empty()).collect()))
 }
 
 impl Record {

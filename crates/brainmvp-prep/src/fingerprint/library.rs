@@ -1,0 +1,42 @@
+//! Many fingerprints, to be searched.
+
+use rayon::prelude::*;
+
+use super::Fingerprint;
+use super::alignment::{Cells, Subject};
+
+/// Fingerprints of one modality. A search compares with all of them coarsely, and with those that may be the same in full.
+#[derive(Debug, Default)]
+pub struct Library {
+    /// Each with its coarse cells.
+    entries: Vec<(Fingerprint, Cells)>,
+}
+
+/// A fingerprint of a library that is of the same image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Match {
+    /// Its number in the order of insertion.
+    pub entry: usize,
+    /// See [`Fingerprint::similarity`].
+    pub similarity: f64,
+}
+
+/// Pairs whose correlation on the coarse grid is below this are not compared in full.
+const WORTH_A_LOOK: f32 = 0.5;
+
+impl Library {
+    /// Adds a fingerprint.
+    pub fn add(&mut self, fingerprint: &Fingerprint) {
+        self.entries.push((fingerprint.clone(), Cells::of(fingerprint).halved()));
+    }
+
+    /// All that are of the same image, in the order of insertion.
+    pub fn find(&self, image: &Fingerprint) -> Vec<Match> {
+        let subject = Subject::of(image);
+        let compare = |(entry, (fingerprint, coarse)): (usize, &(Fingerprint, Cells))| {
+            let similarity = subject.similarity(|| Cells::of(fingerprint), coarse, WORTH_A_LOOK);
+            (similarity >= Fingerprint::SAME_IMAGE).then_some(Match { entry, similarity })
+        };
+        self.entries.par_iter().enumerate().filter_map(compare).collect()
+    }
+}

@@ -1,0 +1,255 @@
+//! How good learnt templates are: how like the mean image of their modality, of cases that were trained on and of others;
+//! how like those of other runs; and whether one is nearer to a single case than to the mean.
+//!
+//! Everything is measured over the brain: where the mean image is above [`BRAIN`].
+
+use std::io::Write as _;
+use std::path::Path;
+
+use brainmvp_metrics::images::{StructuralSimilarity, correlation};
+use brainmvp_ssl::patch::PatchSource;
+use brainmvp_ssl::templates::template_start;
+use brainmvp_volume::picture::Picture;
+use brainmvp_volume::{Modality, write_atomically};
+use serde::Serialize;
+
+use crate::batches::CaseSource;
+use crate::templates::RunTemplates;
+use crate::{Error, Result};
+
+/// Above this, a voxel of a mean image counts as brain.
+pub const BRAIN: f32 = 0.05;
+
+/// Intensities and normalised templates lie in [0, 1].
+const SIMILARITY: StructuralSimilarity = StructuralSimilarity { range: 1.0 };
+
+/// What templates are compared with.
+pub struct Beside<'a> {
+    /// The cases that they were learnt from.
+    pub cases: &'a [CaseSource],
+    /// Cases that they were not learnt from; may be empty.
+    pub held_out: &'a [CaseSource],
+    /// Templates of other runs, of other seeds; may be empty.
+    pub runs: &'a [RunTemplates],
+}
+
+/// The quality of one template.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TemplateQuality {
+    /// Of which modality.
+    pub modality: Modality,
+    /// Beside the mean image of the cases that it was learnt from.
+    pub mean: Likeness,
+    /// Beside the mean image of other cases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<Likeness>,
+    /// The single case that it is most like, of those that it was learnt from.
+    pub nearest: Nearest,
+    /// The same of other cases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest_held_out: Option<Nearest>,
+    /// Correlation with the templates of the other runs, in their order; `None` for a run that has none of this modality.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<Option<f64>>,
+    /// Mean correlation of each two runs, this one and the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f64>,
+}
+
+/// How like a template is to a mean image.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Likeness {
+    /// Cases in the mean.
+    pub cases: usize,
+    /// Mean absolute difference of template and mean image.
+    pub difference: f64,
+    /// The same for a blank template, which is what training began with.
+    pub blank_difference: f64,
+    /// Pearson's correlation of template and mean image: unlike the differences, it knows no grey level, only anatomy.
+    pub correlation: f64,
+    /// Structural similarity of template and mean image.
+    pub ssim: f64,
+}
+
+/// The case that a template is most like.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Nearest {
+    /// Its name.
+    pub case: String,
+    /// Correlation of the template with its image.
+    pub correlation: f64,
+    /// Correlation of the template with the mean image of all other cases; `None` where there are no others.
+    pub others: Option<f64>,
+    /// Mean correlation of the template with the images of single cases, this one included.
+    pub typical: f64,
+}
+
+impl Nearest {
+    /// Whether the template shows this case rather than what the cases have in common.
+    pub fn is_nearer_than_the_mean(&self) -> bool {
+        self.others.is_none_or(|others| self.correlation > others)
+    }
+}
+
+/// Compares every template of a run whose modality any of the cases has. The picture has a row for each: three planes of
+/// the mean image of `cases`, then of the template.
+///
+/// # Errors
+/// If a case cannot be read, or another run's templates are of another size.
+pub fn compare(templates: &RunTemplates, beside: &Beside<'_>) -> Result<(Vec<TemplateQuality>, Picture)> {
+    let shape = templates.grid.shape;
+    if let Some(other) = beside.runs.iter().find(|other| other.grid.shape != shape) {
+        let reason = format!(
+            "the templates of two runs cannot be compared: {shape:?} and {:?} voxels",
+            other.grid.shape
+        );
+        return Err(Error::Config(reason));
+    }
+    let (mut qualities, mut rows) = (Vec::new(), Vec::new());
+    for (&modality, template) in &templates.volumes {
+        let Some(images) = Images::of(beside.cases, modality, shape)? else { continue };
+        let held_out = Images::of(beside.held_out, modality, shape)?;
+        let others = beside.runs.iter().map(|run| run.volumes.get(&modality).map(Vec::as_slice));
+        let others: Vec<Option<&[f32]>> = others.collect();
+        let planes = |volume: &[f32]| Picture::three_planes(volume, shape, (0.0, 1.0));
+        rows.push((modality.name(), [planes(&images.mean), planes(template)]));
+        qualities.push(TemplateQuality {
+            modality,
+            mean: images.likeness(template),
+            held_out: held_out.as_ref().map(|images| images.likeness(template)),
+            nearest: images.nearest(template)?,
+            nearest_held_out: held_out.as_ref().map(|images| images.nearest(template)).transpose()?,
+            runs: others
+                .iter()
+                .map(|other| other.map(|other| correlation(template, other, &images.brain)))
+                .collect(),
+            agreement: agreement(template, &others, &images.brain),
+        });
+    }
+    let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
+    Ok((qualities, Picture::montage(&rows)))
+}
+
+/// Mean correlation of each two of a template and those of other runs.
+fn agreement(template: &[f32], others: &[Option<&[f32]>], brain: &[bool]) -> Option<f64> {
+    let all: Vec<&[f32]> = std::iter::once(template).chain(others.iter().flatten().copied()).collect();
+    let pairs = all.iter().enumerate().flat_map(|(place, a)| all[..place].iter().map(move |b| (a, b)));
+    let correlations: Vec<f64> = pairs.map(|(a, b)| correlation(a, b, brain)).collect();
+    (!correlations.is_empty()).then(|| correlations.iter().sum::<f64>() / correlations.len() as f64)
+}
+
+/// The images of one modality on the templates' grid, read one by one, and their mean.
+struct Images<'a> {
+    cases: Vec<&'a CaseSource>,
+    modality: Modality,
+    shape: [usize; 3],
+    mean: Vec<f32>,
+    brain: Vec<bool>,
+}
+
+impl<'a> Images<'a> {
+    /// Those of the cases that have the modality; `None` where none has.
+    fn of(cases: &'a [CaseSource], modality: Modality, shape: [usize; 3]) -> Result<Option<Self>> {
+        let having = cases.iter().filter(|case| case.modalities().contains(&modality));
+        let cases: Vec<&CaseSource> = having.collect();
+        if cases.is_empty() {
+            return Ok(None);
+        }
+        let mut images = Self { cases, modality, shape, mean: Vec::new(), brain: Vec::new() };
+        let mut sum = vec![0.0; shape.iter().product()];
+        for case in &images.cases {
+            sum.iter_mut().zip(images.read(case)?).for_each(|(sum, value)| *sum += value);
+        }
+        let count = images.cases.len() as f32;
+        images.mean = sum.into_iter().map(|sum: f32| sum / count).collect();
+        images.brain = images.mean.iter().map(|mean| *mean > BRAIN).collect();
+        Ok(Some(images))
+    }
+
+    /// The image of a case.
+    fn read(&self, case: &CaseSource) -> Result<Vec<f32>> {
+        let start = template_start(case, [0; 3], self.shape).map(|place| -place);
+        case.patch(self.modality, start, self.shape)
+    }
+
+    fn likeness(&self, template: &[f32]) -> Likeness {
+        let brain = || {
+            let pairs = self.mean.iter().zip(template).zip(&self.brain).filter(|(_, inside)| **inside);
+            pairs.map(|((mean, template), _)| (f64::from(*mean), f64::from(*template)))
+        };
+        let voxels = brain().count().max(1) as f64;
+        Likeness {
+            cases: self.cases.len(),
+            difference: brain().map(|(mean, template)| (mean - template).abs()).sum::<f64>() / voxels,
+            blank_difference: brain().map(|(mean, _)| mean.abs()).sum::<f64>() / voxels,
+            correlation: correlation(&self.mean, template, &self.brain),
+            ssim: SIMILARITY.mean(&self.mean, template, self.shape, &self.brain).unwrap_or(0.0),
+        }
+    }
+
+    /// The case whose image is most like the template.
+    fn nearest(&self, template: &[f32]) -> Result<Nearest> {
+        let mut likenesses = Vec::new();
+        for &case in &self.cases {
+            likenesses.push((correlation(template, &self.read(case)?, &self.brain), case));
+        }
+        let sum: f64 = likenesses.iter().map(|(likeness, _)| likeness).sum();
+        let nearest = likenesses.into_iter().max_by(|(a, _), (b, _)| a.total_cmp(b));
+        #[expect(clippy::expect_used, reason = "images without a case are never made")]
+        let (likeness, case) = nearest.expect("there is a case");
+        let count = self.cases.len();
+        let others = if count > 1 {
+            let without = |(mean, image): (&f32, f32)| (mean * count as f32 - image) / (count - 1) as f32;
+            let others: Vec<f32> = self.mean.iter().zip(self.read(case)?).map(without).collect();
+            Some(correlation(template, &others, &self.brain))
+        } else {
+            None
+        };
+        let typical = sum / count as f64;
+        Ok(Nearest { case: case.id().to_owned(), correlation: likeness, others, typical })
+    }
+}
+
+/// What is written beside the templates.
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u32,
+    brain_above: f32,
+    ssim: Window,
+    templates: &'a [TemplateQuality],
+}
+
+/// How the structural similarity is computed.
+#[derive(Serialize)]
+struct Window {
+    weights: &'static str,
+    sigma_voxels: f64,
+    size_voxels: usize,
+    k1: f64,
+    k2: f64,
+    range: f64,
+}
+
+/// Writes the qualities as JSON, whole or not at all.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_qualities(path: &Path, qualities: &[TemplateQuality]) -> Result<()> {
+    let written = Written {
+        version: 1,
+        brain_above: BRAIN,
+        ssim: Window {
+            weights: "gaussian",
+            sigma_voxels: StructuralSimilarity::SIGMA,
+            size_voxels: StructuralSimilarity::WINDOW,
+            k1: StructuralSimilarity::K1,
+            k2: StructuralSimilarity::K2,
+            range: SIMILARITY.range,
+        },
+        templates: qualities,
+    };
+    let failed = |e: serde_json::Error| Error::io(path, std::io::Error::other(e));
+    let mut text = serde_json::to_string_pretty(&written).map_err(failed)?;
+    text.push('\n');
+    write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(Error::from)
+}
