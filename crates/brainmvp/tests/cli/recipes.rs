@@ -50,6 +50,14 @@ fn every_task_of_the_paper_has_one() {
         let text = Stage::Finetune.of(&recipe).unwrap();
         let config = FinetuneConfig::parse(&text).unwrap();
         assert_eq!(config.preset, FinetunePreset::Paper, "{name}");
+        // It starts from what was pre-trained as the paper prepares its cases.
+        let differences = PrepConfig::default().differences(&prepared).into_iter();
+        let aspects: BTreeSet<_> = differences.map(|difference| difference.aspect).collect();
+        assert_eq!(
+            config.init.accept_differences.iter().copied().collect::<BTreeSet<_>>(),
+            aspects,
+            "{name}"
+        );
         agrees(&config, set);
         let decay = |network: ModelPreset| {
             let network = ModelConfig::of(network).network;

@@ -4,9 +4,10 @@ use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_ssl::downstream::{AugmentationConfig, MixingConfig};
 use serde::{Deserialize, Serialize};
 
-use super::{FinetuneConfig, TaskConfig, TaskKind, TaskPatchConfig};
+use super::{FinetuneConfig, FrozenTemplatesConfig, TaskConfig, TaskKind, TaskPatchConfig};
 use crate::config::ModelConfig;
 use crate::optimizer::{OptimizerConfig, OptimizerKind};
+use crate::placement::PlacementRule;
 use crate::trainer::TrainConfig;
 
 /// Whose settings: what a configuration leaves out has these values. `docs/differences.md` lists them side by side.
@@ -39,12 +40,14 @@ impl FinetuneConfig {
             TaskKind::Segment => (500, 3, 1),
             TaskKind::Classify => (200, 4, 16),
         };
+        let placement = if released { PlacementRule::Centre } else { PlacementRule::default() };
         let optimizer = if released { OptimizerKind::Adam } else { OptimizerKind::AdamW };
         Self {
             preset,
             task: TaskConfig { kind, ..TaskConfig::default() },
             model,
             mixing: if released { MixingConfig::released() } else { MixingConfig::default() },
+            templates: FrozenTemplatesConfig { placement },
             patch,
             augmentation: AugmentationConfig { mirror_together: released, ..AugmentationConfig::default() },
             optimizer: OptimizerConfig { kind: optimizer, weight_decay, ..OptimizerConfig::default() },
