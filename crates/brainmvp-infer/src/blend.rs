@@ -1,4 +1,4 @@
-//! Windows added up, plane by plane along z.
+//! Adds up windows, plane by plane along z.
 
 use std::ops::Range;
 
@@ -9,19 +9,19 @@ use crate::Result;
 /// Finished planes of a blended volume.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slab {
-    /// Which planes along z.
+    /// The range of planes along z.
     pub planes: Range<usize>,
     /// Voxels along x, y and z of the whole volume.
     pub shape: [usize; 3],
-    /// How many values a voxel has.
+    /// The number of values per voxel.
     pub classes: usize,
     /// `[planes, Y, X, classes]`, row-major.
     pub values: Vec<f32>,
 }
 
-/// Adds up windows that come in ascending order along z. Only as many planes as a window is high are in memory.
+/// Adds up windows that arrive in ascending order along z. Only as many planes as a window is high are in memory.
 pub(crate) struct Blender {
-    /// Voxels of the volume, and before its first one along each axis the zeros that make it as large as a window.
+    /// Voxels of the volume, and, along each axis, the padding before it that makes it as large as a window.
     inner: [usize; 3],
     padding: [usize; 3],
     /// Voxels of the volume with its padding.
@@ -29,7 +29,7 @@ pub(crate) struct Blender {
     /// Voxels of a window.
     size: [usize; 3],
     classes: usize,
-    /// How much a voxel of a window counts, x fastest.
+    /// The weights of a window's voxels, x fastest.
     importance: Vec<f32>,
     /// `[planes, Y, X, classes]` of the planes from `base` on, weighted.
     sum: Vec<f32>,
@@ -78,9 +78,9 @@ impl Blender {
         Ok(())
     }
 
-    /// Gives the planes below `plane`, which no window will touch any more, to `consume`.
+    /// Passes the planes below `plane`, which no further window covers, to `consume`.
     fn advance(&mut self, plane: usize, consume: &mut impl FnMut(Slab) -> Result<()>) -> Result<()> {
-        // Where windows are left out, the next one may be further away than the buffer is high.
+        // If windows are skipped, the next one may be further away than the buffer is high.
         while self.base < plane {
             let next = plane.min(self.base + self.size[2]);
             let first = self.base.max(self.padding[2]);
@@ -99,12 +99,12 @@ impl Blender {
         Ok(())
     }
 
-    /// Gives the remaining planes to `consume`.
+    /// Passes the remaining planes to `consume`.
     pub(crate) fn finish(mut self, consume: &mut impl FnMut(Slab) -> Result<()>) -> Result<()> {
         self.advance(self.shape[2], consume)
     }
 
-    /// Makes the first planes of the buffer new ones at its end.
+    /// Reuses the first planes of the buffer as new ones at its end.
     fn free(&mut self, planes: usize) {
         let area = self.shape[0] * self.shape[1];
         for (buffer, per_plane) in [(&mut self.sum, area * self.classes), (&mut self.weight, area)] {
@@ -114,7 +114,7 @@ impl Blender {
         }
     }
 
-    /// Weighted means of planes in the buffer; 0 where no window was.
+    /// Weighted means of planes in the buffer; 0 where there was no window.
     fn finished(&self, planes: Range<usize>) -> Vec<f32> {
         let ([nx, ny, _], inner, padding, classes) = (self.shape, self.inner, self.padding, self.classes);
         let mut values = vec![0.0; planes.len() * inner[0] * inner[1] * classes];

@@ -4,27 +4,27 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting that makes no sense.
+    /// An invalid setting.
     #[error("{field} = {value}: {expected}")]
     Config {
         /// The setting.
         field: &'static str,
-        /// What it is.
+        /// Its value.
         value: String,
-        /// What it may be.
+        /// The possible values.
         expected: String,
     },
-    /// A volume, or a result of the network, of another size than it must have.
+    /// A volume, or a result of the network, with the wrong size.
     #[error("{what} has the shape {got:?}, expected {expected:?}")]
     Shape {
         /// Which.
         what: &'static str,
         /// Its shape.
         got: Vec<usize>,
-        /// The shape that was asked for.
+        /// The expected shape.
         expected: Vec<usize>,
     },
-    /// The network gave NaN or infinity.
+    /// The network's result contains NaN or infinity.
     #[error(
         "the network's result is not finite in the window at voxel {window:?} (x, y, z); the weights or the images \
          hold NaN or infinity"
@@ -33,7 +33,7 @@ pub enum Error {
         /// The first voxel of the window.
         window: [isize; 3],
     },
-    /// Regions that labels cannot be made of.
+    /// Regions that cannot be turned into labels.
     #[error("regions: {0}")]
     Regions(String),
     /// The voxels of a window could not be read.

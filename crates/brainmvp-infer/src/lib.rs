@@ -1,11 +1,11 @@
-//! A network applied to a whole case: windows, mirroring, and the way back to the space of the input.
+//! Applies a network to a whole case: windows, mirroring, and resampling back to the space of the input.
 //!
-//! - [`SlidingWindow`] takes a network over a volume of any size in overlapping windows and blends what it gives.
-//! - [`Mirror`] averages what a network gives for a window and its mirror images.
-//! - [`segment`], [`classify`] and [`embed`] are what a network says of a case.
-//! - [`NativeSpace`] brings probabilities back to the grid of the input, where a [`LabelDecision`] makes labels of them.
+//! - [`SlidingWindow`] applies a network to a volume of any size in overlapping windows and blends the results.
+//! - [`Mirror`] averages the results of a network for a window and its mirror images.
+//! - [`segment`], [`classify`] and [`embed`] compute a network's predictions for a case.
+//! - [`NativeSpace`] resamples probabilities to the grid of the input, where a [`LabelDecision`] turns them into labels.
 //!
-//! Values come as everywhere: `[x, y, z]` with x fastest, which is a tensor `[Z, Y, X]`; nothing is transposed.
+//! The order is the usual one: `[x, y, z]` with x fastest, which is a tensor `[Z, Y, X]`; nothing is transposed.
 
 mod blend;
 mod error;

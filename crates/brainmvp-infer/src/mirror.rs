@@ -20,7 +20,7 @@ pub enum Axis {
 }
 
 impl Axis {
-    /// Its place in `[B, D, H, W, C]`.
+    /// Its index in `[B, D, H, W, C]`.
     fn dimension(self) -> isize {
         match self {
             Self::X => 3,
@@ -30,7 +30,7 @@ impl Axis {
     }
 }
 
-/// The axes along which windows are mirrored at inference; none: only the window itself is looked at. Each axis doubles
+/// The axes along which windows are mirrored at inference; with none, only the window itself is used. Each axis doubles
 /// the work.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -42,13 +42,13 @@ impl Mirror {
         Self(axes.into_iter().collect())
     }
 
-    /// How often the network sees a window.
+    /// How often the network is applied to a window.
     pub fn passes(&self) -> usize {
         1 << self.0.len()
     }
 
-    /// The mean of what `predict` gives for the window and all its mirror images, mirrored back. It is to give
-    /// probabilities: a mean of logits is none of probabilities.
+    /// The mean of the results of `predict` for the window and all its mirror images, mirrored back. `predict` must
+    /// return probabilities, since the mean of logits is not that of probabilities.
     ///
     /// # Shapes
     /// `[B, D, H, W, C]` to `[B, D, H, W, classes]`
@@ -63,7 +63,7 @@ impl Mirror {
         self.mean_of(window, predict, mirrored)
     }
 
-    /// [`Self::mean`] of anything; `back` undoes in it what the mirroring along some axes did.
+    /// [`Self::mean`] for any result; `back` undoes the mirroring along some axes in it.
     pub(crate) fn mean_of<E, const D: usize>(
         &self,
         window: Tensor<5>,
@@ -86,7 +86,7 @@ fn mirrored(window: Tensor<5>, axes: &[Axis]) -> Tensor<5> {
 }
 
 impl fmt::Display for Mirror {
-    /// `x,y,z` as it is typed; `none` for no axis.
+    /// `x,y,z` as typed by the user; `none` for no axis.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("none");
@@ -99,7 +99,7 @@ impl fmt::Display for Mirror {
 impl FromStr for Mirror {
     type Err = String;
 
-    /// Reads `none`, or axes as `x,y,z` or `xyz`.
+    /// Parses `none`, or axes such as `x,y,z` or `xyz`.
     fn from_str(text: &str) -> Result<Self, String> {
         if text.trim() == "none" {
             return Ok(Self::default());

@@ -1,4 +1,4 @@
-//! From the prepared grid back to the grid of the input.
+//! Resampling from the prepared grid back to the grid of the input.
 
 use std::ops::Range;
 
@@ -18,14 +18,14 @@ pub struct NativeSpace<'a> {
     grid: Grid,
 }
 
-/// Planes that are interpolated at once, so that not all regions lie in memory on the grid of the input.
+/// The number of planes interpolated at once, so that not all regions are in memory on the grid of the input.
 const PLANES: usize = 16;
 
 impl<'a> NativeSpace<'a> {
-    /// Probabilities, all on one grid, to be brought to `grid`.
+    /// Probabilities, all on one grid, to be resampled to `grid`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where they lie on several grids.
+    /// [`Error::Shape`] where they are on several grids.
     pub fn new(regions: &'a [Volume], grid: Grid) -> Result<Self> {
         let first = regions.first().map(Volume::grid);
         match regions.iter().find(|region| Some(region.grid()) != first) {

@@ -1,4 +1,4 @@
-//! What networks say of a whole case.
+//! Predictions for a whole case.
 
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor};
@@ -13,7 +13,7 @@ use crate::{Blended, Error, Mirror, Result, SlidingWindow, WindowSource};
 /// `network` takes `[B, D, H, W, channels]` to logits `[B, D, H, W, classes]`.
 ///
 /// # Errors
-/// Those of [`SlidingWindow::run`]; `network` may end the work with [`Error::Stopped`].
+/// Those of [`SlidingWindow::run`]; `network` may stop the work with [`Error::Stopped`].
 pub fn segment(
     windows: &SlidingWindow,
     mirror: &Mirror,
@@ -25,7 +25,7 @@ pub fn segment(
     windows.run(source, classes, device, |window| mirror.mean(window, |window| network(window).map(sigmoid)))
 }
 
-/// The probability of each class of a case (softmax), the mean over mirror images.
+/// The probability of each class of a case (softmax), averaged over mirror images.
 ///
 /// # Shapes
 /// `case` is `[1, D, H, W, channels]`; `network` takes it to logits `[1, classes]`.
@@ -43,14 +43,14 @@ pub fn classify(
     if probabilities.iter().all(|p| p.is_finite()) {
         Ok(probabilities)
     } else {
-        let reason = "the network's result is not finite; the weights or the images hold NaN or infinity";
+        let reason = "the network's result is not finite; the weights or the images contain NaN or infinity";
         Err(Error::Predict(reason.into()))
     }
 }
 
-/// The mean of an encoder's deepest features over all windows of a case and all places in them. Where windows overlap,
-/// voxels count more than once; padding around a case that is smaller than a window counts too. Windows in which every
-/// channel is 0 do not count if `windows` leaves them out, unless there is no other.
+/// The mean of an encoder's deepest features over all windows of a case and all positions in them. Where windows
+/// overlap, voxels count more than once; padding around a case that is smaller than a window counts too. Windows in
+/// which every channel is 0 do not count if `windows` skips them, unless there are no others.
 ///
 /// # Shapes
 /// `encoder` takes `[B, D, H, W, channels]` to features `[B, D', H', W', width]`; the result has `width` numbers.
@@ -79,7 +79,7 @@ pub fn embed(
         Ok(())
     })?;
     if count == 0 {
-        // There was nothing but empty windows.
+        // There were only empty windows.
         return embed(&SlidingWindow { skip_empty: false, ..windows.clone() }, source, device, encoder);
     }
     Ok(sum.into_iter().map(|sum| (sum / count as f64) as f32).collect())

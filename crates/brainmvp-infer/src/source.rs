@@ -1,13 +1,13 @@
-//! Where windows are read from.
+//! The sources of windows.
 
 use crate::{Error, Result};
 
-/// Channels on one grid that are read box by box, so that they need not lie in memory as a whole.
+/// Channels on one grid that are read box by box, so that they need not be in memory as a whole.
 pub trait WindowSource {
     /// Voxels along x, y and z.
     fn shape(&self) -> [usize; 3];
 
-    /// How many channels there are.
+    /// The number of channels.
     fn channels(&self) -> usize;
 
     /// The voxels of a box of `size` voxels that starts at `start` (possibly outside), x fastest; 0 where there is no
@@ -29,7 +29,7 @@ impl<'a> Channels<'a> {
     /// Channels of `shape` voxels (x, y, z), each with x fastest.
     ///
     /// # Errors
-    /// [`Error::Shape`] where there is no channel, no voxel, or one has not as many voxels.
+    /// [`Error::Shape`] where there is no channel, no voxel, or a channel with another number of voxels.
     pub fn new(shape: [usize; 3], channels: Vec<&'a [f32]>) -> Result<Self> {
         let count = shape.iter().product::<usize>();
         match channels.iter().find(|voxels| voxels.len() != count) {
@@ -55,7 +55,7 @@ impl WindowSource for Channels<'_> {
     fn read(&self, channel: usize, start: [isize; 3], size: [usize; 3]) -> Result<Vec<f32>> {
         let mut window = vec![0.0; size.iter().product()];
         let [nx, ny, nz] = self.shape;
-        // Along x, the part of a row that lies in the volume.
+        // Along x, the part of a row that is in the volume.
         let first = start[0].clamp(0, nx as isize);
         let last = (start[0] + size[0] as isize).clamp(first, nx as isize);
         let (inside, to) = ((last - first) as usize, (first - start[0]) as usize);

@@ -1,4 +1,4 @@
-//! A network over a volume of any size, in overlapping windows.
+//! Applies a network to a volume of any size, in overlapping windows.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -6,34 +6,34 @@ use serde::{Deserialize, Serialize};
 use crate::blend::{Blender, Slab};
 use crate::{Error, Result, WindowSource};
 
-/// Windows on a regular grid, moved inwards at the end of each axis, and what they give blended where they overlap.
+/// Windows on a regular grid, moved inwards at the end of each axis; their results are blended where they overlap.
 ///
-/// Places and weights are those of MONAI's `sliding_window_inference`. A volume smaller than a window is padded with
-/// zeros on both sides. Windows are computed in the order of z, and planes that are finished are given away, so that
-/// memory holds as many planes as a window is high, whatever the size of the volume.
+/// Positions and weights are those of MONAI's `sliding_window_inference`. A volume smaller than a window is padded with
+/// zeros on both sides. Windows are computed in the order of z, and finished planes are passed on, so that only as many
+/// planes as a window is high are in memory, whatever the size of the volume.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SlidingWindow {
     /// Voxels of a window along x, y and z.
     pub size: [usize; 3],
-    /// The part of a window that the next one shares along each axis, in `[0, 1)`.
+    /// The overlap of neighbouring windows along each axis, as a fraction in `[0, 1)`.
     pub overlap: f64,
-    /// What counts where windows overlap.
+    /// The weights where windows overlap.
     pub blending: Blending,
-    /// Windows that the network sees at once.
+    /// The number of windows processed at once.
     pub batch: usize,
-    /// Leaves out windows in which every channel is 0. A voxel where a channel is not 0 has the same result either way,
-    /// since no window that holds it is left out; a voxel in nothing but such windows gets 0 without being looked at.
+    /// Skips windows in which every channel is 0. A voxel where a channel is not 0 has the same result either way,
+    /// since no window that contains it is skipped; a voxel that is only in such windows gets 0.
     pub skip_empty: bool,
 }
 
-/// How much the voxels of a window count.
+/// The weights of a window's voxels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Blending {
     /// All alike.
     Constant,
-    /// Those in the middle more, by a Gaussian of an eighth of the window's size.
+    /// Higher in the middle, by a Gaussian with an eighth of the window's size.
     #[default]
     Gaussian,
 }
@@ -47,10 +47,10 @@ pub struct Blended {
     pub classes: Vec<Vec<f32>>,
 }
 
-/// Standard deviation of the Gaussian, as a part of the window's size.
+/// The standard deviation of the Gaussian, as a fraction of the window's size.
 const SIGMA: f64 = 0.125;
 
-/// No voxel of a Gaussian window counts less than this.
+/// The least weight in a Gaussian window.
 const LEAST_IMPORTANCE: f32 = 1e-3;
 
 impl Default for SlidingWindow {
@@ -60,7 +60,7 @@ impl Default for SlidingWindow {
 }
 
 impl SlidingWindow {
-    /// Refuses settings that give no windows. `stride`: sizes must be multiples of it, as the network asks for.
+    /// Refuses settings that are impossible. Sizes must be multiples of `stride`, as required by the network.
     ///
     /// # Errors
     /// [`Error::Config`] with the setting.
@@ -78,12 +78,12 @@ impl SlidingWindow {
         Ok(())
     }
 
-    /// How many windows a volume of `shape` voxels takes.
+    /// The number of windows for a volume of `shape` voxels.
     pub fn count(&self, shape: [usize; 3]) -> usize {
         (0..3).map(|axis| self.starts(shape[axis], axis).len()).product()
     }
 
-    /// `predict` over the whole volume: what it gives, blended.
+    /// Applies `predict` to the whole volume and blends the results.
     ///
     /// # Shapes
     /// `predict` takes `[B, D, H, W, channels]` on `device`, with B of at most `batch`, to `[B, D, H, W, classes]`.
@@ -109,12 +109,12 @@ impl SlidingWindow {
         Ok(blended)
     }
 
-    /// As [`Self::run`], but every plane along z is handed to `consume` as soon as it is finished, in ascending order,
+    /// As [`Self::run`], but every plane along z is passed to `consume` as soon as it is finished, in ascending order,
     /// each once.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings that give no windows, [`Error::Shape`] where `predict` gives another shape,
-    /// [`Error::NotFinite`] where it gives NaN or infinity; errors of `source`, `predict` and `consume`.
+    /// [`Error::Config`] for impossible settings, [`Error::Shape`] where `predict` returns another shape,
+    /// [`Error::NotFinite`] where it returns NaN or infinity; errors of `source`, `predict` and `consume`.
     pub fn run_slabs(
         &self,
         source: &impl WindowSource,
@@ -147,7 +147,7 @@ impl SlidingWindow {
         blender.finish(&mut consume)
     }
 
-    /// Reads all windows in the order of z, and gives them to `work` with the voxels at which they start.
+    /// Reads all windows in the order of z, and passes them to `work` with the voxels at which they start.
     pub(crate) fn each_batch(
         &self,
         source: &impl WindowSource,
@@ -202,7 +202,7 @@ impl SlidingWindow {
         (0..=room.div_ceil(step)).map(|number| (number * step).min(room) as isize).collect()
     }
 
-    /// How much each voxel of a window counts, x fastest.
+    /// The weight of each voxel of a window, x fastest.
     fn importance(&self) -> Vec<f32> {
         let [x, y, z] = self.size;
         if self.blending == Blending::Constant {
@@ -223,7 +223,7 @@ impl SlidingWindow {
     }
 }
 
-/// Windows that the network will see at once.
+/// Windows that will be processed at once.
 struct Batch {
     channels: usize,
     size: [usize; 3],
@@ -250,7 +250,7 @@ impl Batch {
         Ok(())
     }
 
-    /// All windows so far; the batch is empty afterwards.
+    /// Takes all windows so far; the batch is empty afterwards.
     fn take(&mut self, device: &Device) -> (Vec<[isize; 3]>, Tensor<5>) {
         let (starts, [x, y, z]) = (std::mem::take(&mut self.starts), self.size);
         let shape = [starts.len(), z, y, x, self.channels];

@@ -9,7 +9,7 @@ use brainmvp_volume::{Affine, Grid, Modality, Volume};
 use crate::Placement;
 use crate::templates::Overlap;
 
-/// The templates of a pre-training, as they are used downstream. A clone shares the voxels.
+/// The templates of a pre-training run, as used downstream. A clone shares the voxels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrozenTemplates {
     size: [usize; 3],
@@ -47,7 +47,7 @@ impl FrozenTemplates {
         self.size
     }
 
-    /// Where they lie, if that is known: of templates out of a PyTorch checkpoint it is not.
+    /// Their position, if it is known: for templates from a PyTorch checkpoint it is not.
     pub fn grid(&self) -> Option<Grid> {
         self.affine.map(|affine| Grid::new(self.size, affine))
     }
@@ -123,7 +123,7 @@ fn contrast(volume: &Volume) -> f64 {
     (means.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / means.len() as f64).sqrt()
 }
 
-/// `None` where all values are the same.
+/// `None` if all values are the same.
 fn normalised(mut values: Vec<f32>, range_floor: f32) -> Option<Vec<f32>> {
     let extremes = |(low, high): (f32, f32), &value: &f32| (low.min(value), high.max(value));
     let (low, high) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), extremes);

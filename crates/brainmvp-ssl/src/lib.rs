@@ -1,8 +1,8 @@
-//! Self-supervised objectives: what is hidden, what fills it, and what is asked of the network.
+//! Objectives of pre-training and fine-tuning: what is masked, what replaces it, and the losses.
 //!
 //! An [`objectives::Objective`] turns the patches of some cases into named losses. Drawing (which modality, which
-//! place, which blocks) is apart from applying: [`objectives::Objective::draw`] makes plain data on loader threads from
-//! a random generator that it is given; [`objectives::Objective::forward`] applies them.
+//! position, which blocks) is separate from applying: [`objectives::Objective::draw`] makes plain data on loader
+//! threads with a given random generator; [`objectives::Objective::forward`] applies them.
 //!
 //! No files, no optimiser, no schedule: those are in `brainmvp-train`.
 

@@ -1,4 +1,4 @@
-//! Which blocks of a patch are hidden.
+//! Masks: which blocks of a patch are replaced.
 
 use rand::seq::index::sample;
 use rand::{Rng, RngExt};
@@ -26,7 +26,7 @@ pub struct MaskConfig {
     pub kind: MaskKind,
     /// Side of a block in voxels (r).
     pub block: usize,
-    /// Share of the patch that is masked (p*), in `[0, 1]`.
+    /// The share of the patch that is masked (p*), in `[0, 1]`.
     pub rate: f64,
 }
 
@@ -43,7 +43,7 @@ pub struct Mask {
 }
 
 impl MaskConfig {
-    /// What is wrong with these numbers for patches of `size` voxels, if anything.
+    /// What is wrong with these values for patches of `size` voxels, if anything.
     pub fn problem(&self, size: [usize; 3]) -> Option<String> {
         if !(0.0..=1.0).contains(&self.rate) {
             return Some(format!("method.mask.rate must lie in [0, 1], got {}", self.rate));
@@ -64,7 +64,7 @@ impl MaskConfig {
 
     fn draw_grid(&self, size: [usize; 3], rng: &mut dyn Rng) -> Mask {
         let blocks: usize = size.iter().map(|n| n / self.block).product();
-        // The nudge keeps floor(64 * (1 - 0.75)) from becoming 15.
+        // The small term keeps floor(64 * (1 - 0.75)) from becoming 15.
         let kept = (blocks as f64 * (1.0 - self.rate) + 1e-9).floor() as usize;
         let kept: Vec<usize> = sample(&mut *rng, blocks, kept.min(blocks)).into_vec();
         Mask::keeping_blocks(size, self.block, &kept)

@@ -1,8 +1,8 @@
 //! One learnable volume per modality, in the space of the registered volumes.
 //!
 //! At every use a template is min-max normalised over its whole volume, `(T - min) / (max - min)`, with gradient
-//! through it, and cropped at the place of the patch. Templates start at zero, where that formula has no meaning and
-//! its gradient no bound: the first updates would be divided by a range of about one learning rate, and Adam's second
+//! through it, and cropped at the place of the patch. Templates start at zero, where that formula is meaningless and
+//! its gradient unbounded: the first updates would be divided by a range of about one learning rate, and Adam's second
 //! moment would then hold those voxels nearly still for thousands of steps. So the range that divides is never less
 //! than [`TemplateConfig::range_floor`].
 
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(config.learning_rates(), [1.0, 2.0, 4.0]);
     }
 
-    /// A case of nothing but sizes.
+    /// A case that only has sizes.
     struct Sizes {
         registered: [usize; 3],
         cropped: [usize; 3],

@@ -1,4 +1,4 @@
-//! A step of fine-tuning and a window of inference on noise: the work of the downstream networks, to be measured.
+//! A fine-tuning step and an inference window on noise: the work of downstream networks, for benchmarks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -19,12 +19,12 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::optimizer::{NamedAdamW, OptimizerConfig};
 
-/// Modalities of a case, and labels that are told apart, as in the BraTS data sets.
+/// The modalities of a case, and the number of labels, as in the BraTS data sets.
 const CHANNELS: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c, Modality::T2];
 const MODALITIES: usize = CHANNELS.len();
 const CLASSES: usize = 3;
 
-/// UniFormer-S that segments, fine-tuned on one batch again and again, as `finetune` does it.
+/// UniFormer-S for segmentation, fine-tuned on one batch repeatedly, as in `finetune`.
 pub struct Finetuning {
     objective: Segmenting,
     samples: Vec<SegmentingSample>,
@@ -139,7 +139,7 @@ impl PatchSource for NoiseCase {
     }
 }
 
-/// UniFormer-S that segments, on one batch of windows again and again.
+/// UniFormer-S for segmentation, applied to one batch of windows repeatedly.
 pub struct Inference {
     network: SegmentationNetwork,
     windows: Tensor<5>,
@@ -153,7 +153,7 @@ impl Inference {
         Self { network: network(device), windows }
     }
 
-    /// The logits, and their mean: it is there once they are.
+    /// Computes the logits, and returns their mean, so that they are really computed.
     pub fn run(&self) -> f32 {
         self.network.forward(self.windows.clone(), &mut None).logits.mean().into_scalar()
     }

@@ -17,13 +17,13 @@ use crate::optimizer::{Moments, NamedAdamW};
 use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
 
-/// When checkpoints are written and how many stay.
+/// When checkpoints are written and how many are kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckpointConfig {
     /// Steps between checkpoints; one more is written at the end and on interruption.
     pub every_steps: u64,
-    /// How many of the newest stay.
+    /// How many of the newest are kept.
     pub keep_last: usize,
 }
 
@@ -33,18 +33,18 @@ impl Default for CheckpointConfig {
     }
 }
 
-/// Where a run stands.
+/// The progress of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Steps done.
     pub step: u64,
-    /// Steps after which the schedule ends.
+    /// The number of steps of the schedule.
     pub total_steps: u64,
-    /// Sum of what checkpoints are compared by, since the last regular one.
+    /// The sum of the values by which checkpoints are compared, since the last regular one.
     pub loss_sum: f64,
-    /// How many they are.
+    /// The number of these values.
     pub loss_count: u64,
-    /// The lowest mean of it between two regular checkpoints.
+    /// Their lowest mean between two regular checkpoints.
     pub best_loss: Option<f64>,
     /// The last step that was validated.
     #[serde(default)]
@@ -62,7 +62,7 @@ pub struct State {
 }
 
 impl State {
-    /// The state of a run that has done nothing.
+    /// The state of a run that has not started.
     pub fn new(total_steps: u64, about: About) -> Self {
         Self {
             step: 0,
@@ -79,7 +79,7 @@ impl State {
     }
 }
 
-/// Writes a checkpoint, whole or not at all.
+/// Writes a checkpoint, completely or not at all.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -175,12 +175,12 @@ impl Checkpoint {
         self.file.info(name).is_some()
     }
 
-    /// Where the run stood.
+    /// The progress of the run.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// Puts the weights, buffers and templates into a module of the same shape.
+    /// Loads the weights, buffers and templates into a module of the same shape.
     ///
     /// # Errors
     /// If a tensor is missing or has another shape, or the file cannot be read.
@@ -189,7 +189,7 @@ impl Checkpoint {
             let (shape, values) = self.tensor(&format!("model.{}", entry.path))?;
             if shape != entry.shape {
                 let reason = format!(
-                    "{} has shape {shape:?}, this run's configuration asks for {:?}",
+                    "{} has shape {shape:?}, but this run's configuration needs {:?}",
                     entry.path, entry.shape
                 );
                 return Err(Error::checkpoint(self.path(), reason));
@@ -198,7 +198,7 @@ impl Checkpoint {
         })
     }
 
-    /// Puts the moments into an optimiser.
+    /// Loads the moments into an optimiser.
     ///
     /// # Errors
     /// If the file cannot be read.

@@ -1,15 +1,15 @@
-//! Where tensors live.
+//! The devices for tensors.
 
 use brainmvp_kernels::{NoBf16, Precision};
 use burn::tensor::Device;
 
 use crate::{Error, Result};
 
-/// The names that [`device`] takes, and the feature that each needs (none: always there).
+/// The names that [`device`] accepts, and the feature that each needs (none: always available).
 pub const DEVICES: [(&str, Option<&str>); 3] =
     [("cpu", None), ("vulkan", Some("vulkan")), ("wgpu", Some("wgpu"))];
 
-/// Sets what matrix products multiply, for the whole process.
+/// Sets the precision of matrix products, for the whole process.
 ///
 /// # Errors
 /// If the device or the processor does not have it.
@@ -73,7 +73,7 @@ mod gpu {
 fn why_not(name: &str) -> String {
     match DEVICES.iter().find(|(known, _)| *known == name) {
         Some((_, Some(feature))) => {
-            format!("this build does not have it; build with `cargo build --release --features {feature}`")
+            format!("this build does not support it; build with `cargo build --release --features {feature}`")
         }
         _ => format!("unknown; choose from {}", DEVICES.map(|(known, _)| known).join(", ")),
     }

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_prep::Difference;
 
-/// What can stop a run.
+/// The errors that can stop a run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A configuration that makes no sense.
+    /// An invalid configuration.
     #[error("configuration: {0}")]
     Config(String),
     /// Cases that were prepared in another way than those that a network has learnt from.
@@ -38,7 +38,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// Weights that make no network of this program.
+    /// Weights that do not form a network of this program.
     #[error("{path}: {source}", path = .path.display())]
     Weights {
         /// The file.
@@ -87,10 +87,10 @@ pub enum Error {
         /// Why not.
         source: brainmvp_infer::Error,
     },
-    /// Settings of inference that make no sense.
+    /// Invalid settings of inference.
     #[error("configuration: inference: {0}")]
     Inference(#[from] brainmvp_infer::Error),
-    /// Regions or scores that make no sense.
+    /// Invalid regions or scores.
     #[error(transparent)]
     Metrics(#[from] brainmvp_metrics::Error),
     /// The loss or a gradient is NaN or infinite.
@@ -113,7 +113,7 @@ pub enum Error {
     Device {
         /// What was asked for.
         name: String,
-        /// Why it cannot be had.
+        /// Why it is not available.
         reason: String,
     },
     /// A loader thread died.

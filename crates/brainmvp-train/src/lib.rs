@@ -1,11 +1,11 @@
 //! Training: batches, the one loop, optimiser and schedule, checkpoints, run folders, logs.
 //!
-//! Data flows from a cache of prepared cases through [`batches`] into the loop of [`trainer`], which any
-//! [`brainmvp_ssl::objectives::Objective`] can be put in, and out into a [`run::RunFolder`].
+//! Data flows from a cache of prepared cases through [`batches`] into the loop of [`trainer`], which runs any
+//! [`brainmvp_ssl::objectives::Objective`], and out into a [`run::RunFolder`].
 //!
-//! A run is a function of its configuration, its data and the number of threads. Everything random is drawn from
-//! generators that are seeded by (seed, position), so that the state of a run is its weights, its optimiser moments
-//! and one number: the step.
+//! A run is a function of its configuration, its data and the number of threads. All random numbers come from
+//! generators that are seeded by (seed, position), so that the state of a run consists of its weights, its optimiser
+//! moments and the number of the step.
 
 pub mod about;
 pub mod batches;

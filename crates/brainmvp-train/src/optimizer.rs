@@ -1,7 +1,7 @@
 //! AdamW over the parameters of a module, by name.
 //!
-//! The arithmetic is an operation of the kernels; what is here is the bookkeeping that exact resuming needs: moments
-//! live under the names of their parameters, as flat tensors, so that a checkpoint can hold them beside the weights.
+//! The arithmetic is an operation of the kernels; this is the bookkeeping for exact resuming: moments are stored under
+//! the names of their parameters, as flat tensors, so that a checkpoint can contain them together with the weights.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub enum OptimizerKind {
 pub struct OptimizerConfig {
     /// Which of the two.
     pub kind: OptimizerKind,
-    /// Learning rate over the run.
+    /// The learning rate over the run.
     pub schedule: ScheduleConfig,
     /// Weight decay; templates have none.
     pub weight_decay: f32,
@@ -101,8 +101,8 @@ impl NamedAdamW {
         self.moments.iter().map(|(name, moments)| (name.clone(), moments.updates)).collect()
     }
 
-    /// Moves every parameter that has a gradient. Parameters without one stay, and so do their moments: a template
-    /// whose modality was not in the batch is not touched.
+    /// Updates every parameter that has a gradient. Parameters without one are unchanged, and so are their moments: a
+    /// template whose modality was not in the batch is not touched.
     pub fn step<M: Module>(
         &mut self,
         module: M,

@@ -1,4 +1,4 @@
-//! A pre-training run from its configuration and a cache.
+//! A pre-training run from a configuration and a cache.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(crate) fn set_up<P: Purpose>(
     purpose: P,
 ) -> Result<P::Outcome> {
     let (cases, test_cases) = without_test_cases(open_cases(&request.data, observer)?, observer)?;
-    // Settle the configuration before the folder is touched, so that a mistake leaves nothing behind.
+    // Resolve the configuration before the folder is touched, so that a mistake leaves nothing behind.
     let stored = request.stored_config()?;
     let config = resolve(request, stored.as_ref())?;
     let cases = of_one_space(cases, config.data.other_spaces, observer)?;
@@ -52,7 +52,7 @@ pub(crate) fn set_up<P: Purpose>(
     device::set_precision(config.train.precision, &request.device)?;
     let folder = purpose.folder(request)?;
     if request.existing == Existing::Resume && folder.checkpoints()?.is_empty() {
-        observer.note("nothing to resume: starting anew");
+        observer.note("nothing to resume: starting from the beginning");
     }
     folder.store_config(&config)?;
     if !persons.is_empty() {
@@ -111,7 +111,7 @@ pub(crate) fn set_up<P: Purpose>(
     purpose.carry_out(&trainer, objective, None)
 }
 
-/// What a network is tested on later, it may not see now: not even without labels.
+/// The network must not see the cases that it will be tested on, not even without labels.
 /// Returns the others, and the test cases.
 fn without_test_cases(
     cases: Vec<CaseSource>,
@@ -221,7 +221,7 @@ fn warn_of_other_places(cases: &[CaseSource], observer: &dyn Observer) {
     }
 }
 
-/// Keeps the first weights apart from other things drawn by the run's seed.
+/// Separates the random initial weights from other random numbers with the run's seed.
 const FIRST_WEIGHTS: u64 = 0x3C6E_F372_FE94_F82B;
 
 /// Changes when the cases, their content or what is known of their persons change.

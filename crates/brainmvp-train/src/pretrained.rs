@@ -1,4 +1,4 @@
-//! What fine-tuning starts from.
+//! The starting point of fine-tuning.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub struct Pretrained {
     /// Its fp32 parameters and buffers by our paths (`encoder.blocks1.0.norm1.weight`), in our axis order: what
     /// [`transfer`](brainmvp_nets::weights::transfer) takes from.
     pub weights: BTreeMap<String, TensorData>,
-    /// The templates that it was trained with, if they are there.
+    /// The templates that it was trained with, if there are any.
     pub templates: Option<TemplateSet>,
     /// Where it is from, to be shown: file and step.
     pub origin: String,

@@ -1,4 +1,4 @@
-//! The encoder of a pre-training, for the features of cases.
+//! The encoder of a pre-training run, for the features of cases.
 
 use brainmvp_infer::SlidingWindow;
 use brainmvp_nets::Init;
@@ -34,7 +34,7 @@ impl PretrainedEncoder {
     pub fn new(pretrained: Pretrained, device: &Device) -> Result<Self> {
         let network = pretrained.about.network.with_in_channels(1);
         let mut rng = ChaCha8Rng::seed_from_u64(0);
-        // The head is not used: it is what makes a network of the encoder.
+        // The head is not used, but needed to build the network.
         let new = ClassificationNetwork::new(&network, 2, &mut Init { device, rng: &mut rng });
         let (new, report) = transfer(new, &pretrained.weights, FirstLayer::Repeat);
         let missing = report.skipped.iter().find(|(path, _)| path.starts_with("encoder."));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! RUN/config.toml                       the configuration as resolved
-//! RUN/metrics.jsonl                     one line a step
+//! RUN/metrics.jsonl                     one line per step
 //! RUN/validation.jsonl                  one line a validation; fine-tuning
 //! RUN/identities.csv                    persons who are in several data sets; pre-training, where it was told of them
 //! RUN/templates.safetensors             the templates that stand in for modalities; fine-tuning
@@ -24,7 +24,7 @@ use crate::{Error, Result};
 /// The folder of a run, locked against a second process.
 pub struct RunFolder {
     path: PathBuf,
-    /// Held as long as the run; the system frees it when the process ends, however it ends.
+    /// Held for the duration of the run; the system releases it when the process ends, however it ends.
     _lock: Option<std::fs::File>,
 }
 
@@ -37,7 +37,7 @@ pub enum Existing {
     Resume,
 }
 
-/// What a run is asked for.
+/// The request for a run.
 #[derive(Debug, Clone)]
 pub struct RunRequest {
     /// Folder of prepared cases.
@@ -55,7 +55,7 @@ pub struct RunRequest {
 }
 
 impl RunRequest {
-    /// The configuration of the run that is to be continued, if it is and has come as far as a checkpoint.
+    /// The configuration of the run to continue, if there is one that has reached a checkpoint.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -72,8 +72,8 @@ impl RunRequest {
         Ok(self.config.clone().or(stored).unwrap_or_default())
     }
 
-    /// Refuses to continue a run with another configuration than it began with. Only how long it runs, what is kept, shown
-    /// and loaded on how many threads may differ.
+    /// Refuses to continue a run with another configuration than it started with. Only its length, checkpoints, logging
+    /// and the number of loader threads may differ.
     pub(crate) fn refuse_change<C: RunConfig>(&self, config: &C, stored: &C) -> Result<()> {
         let mut same = config.clone();
         let mut stored = stored.clone();
@@ -100,15 +100,15 @@ impl RunFolder {
     /// Opens the folder of a run to read it.
     ///
     /// # Errors
-    /// If it holds no run.
+    /// If it does not contain a run.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.join("config.toml").is_file() {
-            return Err(Error::run_folder(path, "holds no run: there is no config.toml in it"));
+            return Err(Error::run_folder(path, "is not a run: there is no config.toml in it"));
         }
         Ok(Self { path: path.to_owned(), _lock: None })
     }
 
-    /// Makes or reopens the folder of a run to write it.
+    /// Creates or reopens the folder of a run for writing.
     ///
     /// # Errors
     /// If it holds a run and `existing` says to refuse it, another process writes it, or it cannot be made.
@@ -117,7 +117,7 @@ impl RunFolder {
         std::fs::create_dir_all(&checkpoints).map_err(|e| Error::io(&checkpoints, e))?;
         let lock_path = path.join(".lock");
         let lock = std::fs::File::create(&lock_path).map_err(|e| Error::io(&lock_path, e))?;
-        // File systems that know no locks go without.
+        // File systems without locks go without.
         if matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
             return Err(Error::run_folder(path, "another process is writing this run"));
         }
@@ -126,7 +126,7 @@ impl RunFolder {
         if existing == Existing::Refuse && holds_run {
             return Err(Error::run_folder(
                 path,
-                "holds a run already; continue it with --resume or name another folder",
+                "already contains a run; continue it with --resume or choose another folder",
             ));
         }
         Ok(folder)
@@ -167,7 +167,7 @@ impl RunFolder {
         self.path.join(format!("checkpoints/step-{step:08}.safetensors"))
     }
 
-    /// Steps of the checkpoints that are there, ascending.
+    /// The steps of the existing checkpoints, ascending.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -193,7 +193,7 @@ impl RunFolder {
         Self { path: path.to_owned(), _lock: None }.checkpoints()
     }
 
-    /// Deletes all checkpoints but the newest `keep`, and what a killed process left half written.
+    /// Deletes all checkpoints except the newest `keep`, and incomplete files of a killed process.
     ///
     /// # Errors
     /// If a file cannot be deleted.

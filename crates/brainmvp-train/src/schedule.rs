@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleConfig {
-    /// Learning rate at its highest.
+    /// The highest learning rate.
     pub learning_rate: f64,
     /// Steps of warm-up; 0 for none.
     pub warmup_steps: u64,

@@ -1,4 +1,4 @@
-//! The templates of a run: their place in the world, and out into NIfTI files.
+//! The templates of a run: their position in the world, and writing them to NIfTI files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::saved::{SavedNetwork, refuse_odd};
 use crate::source::Source;
 use crate::{Error, Result};
 
-/// Size and place of the templates.
+/// The size and position of the templates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TemplateGrid {
     /// Voxels along x, y and z.
@@ -30,8 +30,8 @@ pub struct TemplateGrid {
 
 impl TemplateGrid {
     /// The grid that the registered volumes share; `size` if it is given. Where the volumes differ in size, the templates
-    /// are as large as the largest along each axis, so that every patch lies inside. The most frequent grid says where
-    /// they are.
+    /// are as large as the largest along each axis, so that every patch lies inside. The most frequent grid determines
+    /// their position.
     pub(crate) fn of(size: &[usize], cases: &[CaseSource]) -> Self {
         let grids = || cases.iter().map(CaseSource::registered_grid);
         let reference = most_frequent(cases);
@@ -68,7 +68,7 @@ impl TemplateGrid {
         Ok((count, sum))
     }
 
-    /// Names of the cases that do not lie where the most do, within a millimetre.
+    /// The names of the cases that are not where most are, within a millimetre.
     pub(crate) fn cases_elsewhere(cases: &[CaseSource]) -> Vec<&str> {
         let Some(reference) = most_frequent(cases).map(grid) else { return Vec::new() };
         let elsewhere = |case: &&CaseSource| !grid(case.registered_grid()).same_place(&reference, 1.0);
@@ -76,7 +76,7 @@ impl TemplateGrid {
     }
 }
 
-/// The grid that the most cases are registered on; of several the first.
+/// The grid that most cases are registered on; the first of several.
 pub(crate) fn most_frequent(cases: &[CaseSource]) -> Option<&GridRecord> {
     let mut counts: Vec<(&GridRecord, usize)> = Vec::new();
     for case in cases {
@@ -97,11 +97,11 @@ fn grid(record: &GridRecord) -> Grid {
 pub struct RunTemplates {
     /// Where they are from, to be shown: file and step.
     pub origin: String,
-    /// Where they lie.
+    /// Their position.
     pub grid: TemplateGrid,
-    /// Whether that is known. PyTorch's files do not tell: then voxels of 1 mm are laid around the origin.
+    /// Whether it is known. PyTorch's files do not have it: then voxels of 1 mm around the origin are assumed.
     pub is_placed: bool,
-    /// Of the modalities that the run has seen: voxels with x fastest, normalised as they are used.
+    /// The templates of the modalities that the run has seen: voxels with x fastest, normalised as in use.
     pub volumes: BTreeMap<Modality, Vec<f32>>,
     /// How many steps have moved each. Mean images are not moved, and a file of weights does not tell.
     pub updates: BTreeMap<Modality, usize>,
@@ -146,7 +146,7 @@ impl RunTemplates {
         }
     }
 
-    /// Writes one NIfTI file a modality into a folder; returns the paths.
+    /// Writes one NIfTI file per modality into a folder; returns the paths.
     ///
     /// # Errors
     /// If a file cannot be written.

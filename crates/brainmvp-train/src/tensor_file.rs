@@ -1,5 +1,5 @@
-//! Tensors by name in one safetensors file, with a JSON text beside them. They are written and read one at a time: what
-//! is in a file never stands in memory twice.
+//! Tensors by name in one safetensors file, with a JSON text. They are written and read one at a time, so that the
+//! contents of a file are never in memory twice.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -13,13 +13,13 @@ use crate::{Error, Result};
 /// The name of the JSON text.
 const TEXT: &str = "brainmvp";
 
-/// No header of ours comes near this size.
+/// None of our headers is nearly this large.
 const LARGEST_HEADER: u64 = 64 << 20;
 
 /// A tensor to be written: its name, type and shape.
 pub(crate) type Described = (String, Dtype, Vec<usize>);
 
-/// Writes a file, whole or not at all. `write` writes the bytes of each tensor, by its place among those described.
+/// Writes a file, completely or not at all. `write` writes the bytes of each tensor, by its index among those described.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -92,7 +92,7 @@ impl TensorFile {
         }
         let mut header = vec![0; size as usize];
         file.read_exact(&mut header).map_err(io)?;
-        // The library's own reader of headers wants the tensors in memory too.
+        // The library's own header reader needs the tensors in memory too.
         let metadata: Metadata = serde_json::from_slice(&header)
             .map_err(|e| Error::checkpoint(path, format!("not a safetensors file: its header: {e}")))?;
         let start = 8 + size;
@@ -112,12 +112,12 @@ impl TensorFile {
         self.metadata.metadata().as_ref()?.get(TEXT).map(String::as_str)
     }
 
-    /// Names of the tensors and what they are.
+    /// The names, types and shapes of the tensors.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = (String, &TensorInfo)> {
         self.metadata.tensors().into_iter()
     }
 
-    /// What a tensor is.
+    /// The type and shape of a tensor.
     pub(crate) fn info(&self, name: &str) -> Option<&TensorInfo> {
         self.metadata.info(name)
     }

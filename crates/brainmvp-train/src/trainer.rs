@@ -24,27 +24,27 @@ use crate::run::RunFolder;
 use crate::templates::template_updates;
 use crate::{Error, Result};
 
-/// Keeps the generators of different purposes apart: each is seeded by the run's seed and a constant of its own.
+/// Separates the generators for different purposes: each is seeded with the run's seed and its own constant.
 const NETWORK_NOISE: u64 = 0x0D12_0995_2B1A_77E3;
 
 /// How long, and with which batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Seed of everything random.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// Times that every case is seen. The schedule runs over all of them.
+    /// How often every case is seen. The schedule runs over all epochs.
     pub epochs: u64,
     /// Stop after this many steps; 0 to run all epochs. The schedule does not change: a run that stopped can be
     /// continued with more.
     pub max_steps: u64,
-    /// Cases of a batch.
+    /// Cases per batch.
     pub batch_size: usize,
-    /// Batches of a step, whose gradients are averaged.
+    /// Batches per step, whose gradients are averaged.
     pub accumulate: usize,
     /// Threads that draw batches ahead.
     pub workers: usize,
-    /// What matrix products multiply on the CPU; sums and everything else are fp32.
+    /// The precision of matrix products on the CPU; sums and everything else are fp32.
     pub precision: Precision,
 }
 
@@ -62,7 +62,7 @@ impl Default for TrainConfig {
     }
 }
 
-/// What is shown while training.
+/// The output during training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
@@ -76,11 +76,11 @@ impl Default for LogConfig {
     }
 }
 
-/// When a run is judged by cases that it is not trained on.
+/// When a run is validated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ValidationConfig {
-    /// Epochs between validations; one more comes at the end.
+    /// Epochs between validations; there is another one at the end.
     pub every_epochs: u64,
     /// Validations without a better score after which the run ends; 0 to run all epochs.
     pub patience: u64,
@@ -101,7 +101,7 @@ impl ValidationConfig {
 }
 
 impl TrainConfig {
-    /// Steps over which the schedule runs.
+    /// The number of steps of the schedule.
     pub fn total_steps(&self, cases: usize) -> u64 {
         self.epochs.saturating_mul(cases as u64).div_ceil((self.batch_size * self.accumulate) as u64).max(1)
     }
@@ -118,28 +118,29 @@ impl TrainConfig {
     }
 }
 
-/// Whoever watches a run.
+/// The observer of a run.
 pub trait Observer {
     /// A step is done; the run ends at `last`.
     fn step(&self, metrics: &StepMetrics, last: u64);
-    /// The run was judged; those that are never judged need not care.
+    /// A validation is done; for runs with validation.
     fn validated(&self, _validation: &ValidationMetrics) {}
     /// Something worth a line.
     fn note(&self, text: &str);
-    /// Something that may not be missed.
+    /// Something that must not be missed.
     fn warn(&self, text: &str);
 }
 
-/// Judges what is trained by cases that it is not trained on.
+/// Scores the network on cases that it is not trained on.
 pub trait Judge<O> {
-    /// Scores by name, the one that runs are compared by first; higher is better. `None` if told to stop on the way.
+    /// Scores by name, with the one by which runs are compared first; higher is better. `None` if told to stop on the
+    /// way.
     ///
     /// # Errors
-    /// If a case cannot be read or the network gives no numbers.
+    /// If a case cannot be read or the network's results are not finite.
     fn judge(&self, objective: &O, stop: &AtomicBool) -> Result<Option<Vec<(String, f64)>>>;
 }
 
-/// A [`Judge`], and when it is asked.
+/// A [`Judge`], and when it is called.
 pub struct Validation<'a, O> {
     /// When.
     pub config: &'a ValidationConfig,
@@ -147,11 +148,11 @@ pub struct Validation<'a, O> {
     pub judge: &'a dyn Judge<O>,
 }
 
-/// What a run is made of, beside the objective.
+/// The parts of a run, apart from the objective.
 pub struct Trainer<'a> {
     /// How long, and with which batches.
     pub train: &'a TrainConfig,
-    /// How parameters are moved.
+    /// The optimiser.
     pub optimizer: &'a OptimizerConfig,
     /// Learning rates of the levels of the templates, the finest first, as multiples of the network's.
     pub template_rates: Vec<f64>,
@@ -161,11 +162,11 @@ pub struct Trainer<'a> {
     pub log: &'a LogConfig,
     /// The cases.
     pub cases: Arc<Vec<CaseSource>>,
-    /// Where everything goes.
+    /// The run folder.
     pub folder: &'a RunFolder,
     /// With autodiff.
     pub device: Device,
-    /// Set from outside to stop after the current step.
+    /// Set by the caller to stop after the current step.
     pub stop: &'a AtomicBool,
     /// Whoever watches.
     pub observer: &'a dyn Observer,
@@ -201,13 +202,13 @@ struct Run<'a, O> {
     metrics: LineWriter<StepMetrics>,
     validations: LineWriter<ValidationMetrics>,
     events: EventWriter,
-    /// Cases of the last step, to be named if its update turns out to be bad.
+    /// The cases of the last step, to be named if its update turns out to be bad.
     cases: Vec<String>,
 }
 
 impl Trainer<'_> {
-    /// Trains until the last step, until told to stop, or until `validation` says that it gets no better. Continues from
-    /// the newest checkpoint of the folder if there is one; the folder's user has decided that before.
+    /// Trains until the last step, until told to stop, or until `validation` no longer improves. Continues from the
+    /// newest checkpoint of the folder if there is one; the caller has decided before whether that is wanted.
     ///
     /// # Errors
     /// If a case, the folder or a checkpoint fails, or the loss is not finite.
@@ -372,18 +373,18 @@ impl<O: Objective + 'static> Run<'_, O> {
         Ok(self)
     }
 
-    /// Whether this step is to be judged and has not been.
+    /// Whether this step should be validated and has not been.
     fn is_due(&self, config: &ValidationConfig, last: u64) -> bool {
         let (step, cases) = (self.state.step, self.trainer.cases.len());
         step > self.state.validated && config.is_due(self.trainer.train, step, cases, last)
     }
 
-    /// Whether the score has not risen for as long as patience lasts.
+    /// Whether the score has not improved for as long as patience allows.
     fn is_spent(&self, config: &ValidationConfig) -> bool {
         config.patience > 0 && self.state.stale >= config.patience
     }
 
-    /// Has the network judged; its weights are written where it is the best so far. False if told to stop on the way.
+    /// Validates the network; its weights are written if it is the best so far. Returns false if told to stop on the way.
     fn validate(&mut self, validation: &Validation<'_, O>) -> Result<bool> {
         let start = Instant::now();
         let Some(scores) = validation.judge.judge(&self.objective, self.trainer.stop)? else {
@@ -455,7 +456,7 @@ impl<O: Objective + 'static> Run<'_, O> {
         Ok(())
     }
 
-    /// Pictures of the volumes that an evaluation left, at intervals.
+    /// Writes pictures of an evaluation's volumes, at intervals.
     fn show(&mut self, volumes: &[(&'static str, Tensor<3>)]) -> Result<()> {
         let every = self.trainer.log.pictures_every_steps;
         if every == 0 || !self.state.step.is_multiple_of(every) {
@@ -470,8 +471,8 @@ impl<O: Objective + 'static> Run<'_, O> {
         Ok(())
     }
 
-    /// Writes a checkpoint at its time. Every so many steps the mean loss since the last time is looked at, and the
-    /// weights are written once more if it is the lowest so far.
+    /// Writes checkpoints when they are due. At regular intervals the mean loss since the last one is compared, and the
+    /// weights are also written as the best if it is the lowest so far.
     fn save_at(&mut self, occasion: Occasion) -> Result<()> {
         let folder = self.trainer.folder;
         self.check(self.is_finite(), "weights")?;
@@ -492,13 +493,13 @@ impl<O: Objective + 'static> Run<'_, O> {
         if self.state.step >= self.trainer.train.last_step(self.trainer.cases.len())
             && !folder.best().exists()
         {
-            // A run shorter than the interval has no best but its last.
+            // A run shorter than the interval has only its last state as the best.
             checkpoint::save(&folder.best(), &self.objective, None, &self.state)?;
         }
         folder.prune(self.trainer.checkpoint.keep_last)
     }
 
-    /// Whether all weights, buffers and templates are numbers.
+    /// Whether all weights, buffers and templates are finite.
     fn is_finite(&self) -> bool {
         let mut handles = weights::handles(&self.objective).into_iter();
         handles.all(|named| (named.values * 0.0).sum().into_scalar::<f32>() == 0.0)

@@ -1,9 +1,9 @@
-//! Changes that leave the meaning of a case as it is.
+//! Random changes that do not alter the meaning of a case.
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-/// How much is changed.
+/// The ranges of the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentationConfig {
@@ -11,9 +11,9 @@ pub struct AugmentationConfig {
     pub mirror: f64,
     /// Whether all three axes are mirrored together or none, as in the authors' released program; else each by itself.
     pub mirror_together: bool,
-    /// The most that is added to all intensities, either way.
+    /// The largest value added to or subtracted from all intensities.
     pub shift: f32,
-    /// The most that all intensities are multiplied by beyond 1, either way.
+    /// The largest deviation from 1 of the factor of all intensities.
     pub scale: f32,
 }
 
@@ -24,7 +24,7 @@ impl Default for AugmentationConfig {
 }
 
 impl AugmentationConfig {
-    /// What is wrong with these numbers, if anything.
+    /// What is wrong with these values, if anything.
     pub fn problem(&self) -> Option<String> {
         if !(0.0..=1.0).contains(&self.mirror) {
             return Some(format!("augmentation.mirror must lie in [0, 1], got {}", self.mirror));
@@ -46,7 +46,7 @@ impl AugmentationConfig {
     }
 }
 
-/// One change, for the images and the label map of a case alike.
+/// One change, applied to the images and the label map of a case alike.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Augmentation {
     /// Axes x, y and z.

@@ -14,20 +14,20 @@ use crate::losses;
 use crate::objectives::{Evaluation, Objective};
 use crate::patch::PatchSource;
 
-/// What loader threads need to draw samples.
+/// The data that loader threads need to draw samples.
 #[derive(Debug, Clone)]
 pub struct ClassifyingPlan {
-    /// The copies that the network sees.
+    /// The copies to make.
     pub copies: CopyPlan,
     /// The classes by name.
     pub classes: Vec<String>,
     /// How much a case of each class counts in the loss of a step, relative to the others.
     pub class_weights: Vec<f32>,
-    /// How a case becomes a box of the network's size.
+    /// How a case is brought to the size of the network's input.
     pub resized: Resized,
 }
 
-/// The whole case, brought to one size whatever its own, and a box of it.
+/// The whole case, resized, and a box of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Resized {
     /// Voxels of the whole along x, y and z.
@@ -37,7 +37,7 @@ pub struct Resized {
 }
 
 impl Resized {
-    /// The box in the middle, channels fastest, then x: a tensor `[Z, Y, X, C]`.
+    /// The central box, channels fastest, then x: a tensor `[Z, Y, X, C]`.
     ///
     /// # Errors
     /// If the case cannot be read.
@@ -64,7 +64,7 @@ impl Resized {
 /// One case.
 pub struct ClassifyingSample {
     pub(super) copies: Copies,
-    /// Place in the plan's classes; `None` where the case has none of them.
+    /// The index in the plan's classes; `None` if the case has none of them.
     pub(super) class: Option<usize>,
     /// The weight of the class divided by the mean weight of the cases of the step.
     pub(super) share: f32,
@@ -81,7 +81,7 @@ impl ClassifyingPlan {
 /// The network that is fine-tuned.
 #[derive(Module, Debug)]
 pub struct Classifying {
-    /// Pre-trained, but for its first layer.
+    /// Pre-trained, except for its first layer.
     pub encoder: Encoder,
     /// From the mean features to logits.
     pub head: Linear,
@@ -95,7 +95,7 @@ impl Classifying {
         Self { encoder: network.encoder, head: network.head, plan }
     }
 
-    /// The network as it is now.
+    /// The network in its current state.
     pub fn network(&self) -> ClassificationNetwork {
         ClassificationNetwork { encoder: self.encoder.clone(), head: self.head.clone() }
     }

@@ -16,7 +16,7 @@ pub struct CopyPlan {
     pub inputs: Inputs,
     /// What takes the place of some of them.
     pub mixing: MixingConfig,
-    /// How all copies of a case are changed.
+    /// The augmentation of all copies of a case.
     pub augmentation: AugmentationConfig,
 }
 
@@ -132,13 +132,13 @@ impl MixingConfig {
     }
 }
 
-/// Mean squared difference of what two copies gave, `[1]`.
+/// The mean squared difference of the results for two copies, `[1]`.
 pub(super) fn disagreement<const D: usize>(first: Tensor<D>, second: Tensor<D>) -> Tensor<1> {
     let difference = first - second;
     (difference.clone() * difference).mean()
 }
 
-/// The first channel of the first case, `[D, H, W]`, to be shown.
+/// The first channel of the first case, `[D, H, W]`, for display.
 pub(super) fn shown(x: Tensor<5>) -> Tensor<3> {
     x.detach().narrow(0, 0, 1).narrow(4, 0, 1).squeeze_dims(&[0, 4])
 }

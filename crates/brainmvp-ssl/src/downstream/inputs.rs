@@ -1,4 +1,4 @@
-//! What a network sees of a case: its channels, whatever the case lacks.
+//! The channels that a network sees of a case, including those for missing modalities.
 
 use brainmvp_volume::Modality;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::patch::PatchSource;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missing {
-    /// The template of the modality at the same place; 0 where there is none.
+    /// The template of the modality at the same position, or 0 if there is none.
     #[default]
     Template,
     /// 0.
@@ -27,14 +27,14 @@ pub struct Inputs {
     pub channels: Vec<Modality>,
     /// What stands for a modality that a case lacks.
     pub missing: Missing,
-    /// The templates of pre-training, as they were left.
+    /// The templates of pre-training.
     pub templates: Option<FrozenTemplates>,
 }
 
 /// One channel of a box of a case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Channel {
-    /// What is there, or what stands for it; x fastest.
+    /// The image's voxels, or those of its substitute; x fastest.
     pub voxels: Vec<f32>,
     /// Whether the case has this modality.
     pub present: bool,
@@ -100,7 +100,7 @@ impl Inputs {
     }
 }
 
-/// Volumes of one size as one piece, channels fastest.
+/// Interleaves volumes of one size, channels fastest.
 pub fn interleave(channels: &[&[f32]]) -> Vec<f32> {
     let voxels = channels.first().map_or(0, |channel| channel.len());
     (0..voxels).flat_map(|voxel| channels.iter().map(move |channel| channel[voxel])).collect()

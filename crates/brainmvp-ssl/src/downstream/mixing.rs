@@ -35,14 +35,14 @@ pub enum Supervision {
     Pooled,
 }
 
-/// Where the two copies are held together (eq. 7).
+/// Where the two copies must agree (eq. 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Agreement {
-    /// At the deepest features of the encoder, as the paper says.
+    /// In the deepest features of the encoder, as in the paper.
     #[default]
     Features,
-    /// At the coarsest output, as the authors' released program does.
+    /// In the coarsest output, as in the authors' released program.
     Output,
 }
 
@@ -54,13 +54,13 @@ pub struct MixingConfig {
     pub with: MixWith,
     /// The most modalities of a copy that are replaced; 0 for all but one. One that is there always stays.
     pub most_replaced: usize,
-    /// Which blocks are replaced where the network sees a single modality.
+    /// The blocks to replace if the network sees a single modality.
     pub mask: MaskConfig,
     /// How the copies are supervised.
     pub supervision: Supervision,
-    /// Where the copies are held together.
+    /// Where the copies must agree.
     pub agreement: Agreement,
-    /// Weight of their agreement in the loss.
+    /// The weight of their agreement in the loss.
     pub weight_agreement: f32,
 }
 

@@ -1,4 +1,4 @@
-//! Downstream tasks: what a network that is fine-tuned sees of a case, and what is asked of it.
+//! Downstream tasks: the inputs and the losses of a network that is fine-tuned.
 //!
 //! A task is an [`Objective`](crate::objectives::Objective) as a pre-training method is, so that the one training loop runs
 //! it. Of a case [`Inputs`] reads the channels, where a modality may be missing; [`MixingConfig`] makes two copies of them

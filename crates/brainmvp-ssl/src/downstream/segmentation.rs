@@ -16,14 +16,14 @@ use crate::losses;
 use crate::objectives::{Evaluation, Objective};
 use crate::patch::{PatchSource, draw_any_start, draw_labelled_start};
 
-/// What loader threads need to draw samples.
+/// The data that loader threads need to draw samples.
 #[derive(Debug, Clone)]
 pub struct SegmentingPlan {
-    /// The copies that the network sees.
+    /// The copies to make.
     pub copies: CopyPlan,
     /// The label values of each region; regions may overlap.
     pub regions: Vec<BTreeSet<u16>>,
-    /// The same for the data sets that number their labels in another way.
+    /// The same for data sets that number their labels differently.
     pub regions_by_data_set: BTreeMap<String, Vec<BTreeSet<u16>>>,
     /// Voxels of a patch along x, y and z.
     pub patch: [usize; 3],
@@ -41,9 +41,9 @@ pub struct SegmentingSample {
 /// The network that is fine-tuned.
 #[derive(Module, Debug)]
 pub struct Segmenting {
-    /// Pre-trained, but for its first layer.
+    /// Pre-trained, except for its first layer.
     pub encoder: Encoder,
-    /// Sees the features of all sizes.
+    /// Uses the features of all sizes.
     pub decoder: Segmentation,
     #[module(skip)]
     plan: SegmentingPlan,
@@ -55,7 +55,7 @@ impl Segmenting {
         Self { encoder: network.encoder, decoder: network.decoder, plan }
     }
 
-    /// The network as it is now.
+    /// The network in its current state.
     pub fn network(&self) -> SegmentationNetwork {
         SegmentationNetwork { encoder: self.encoder.clone(), decoder: self.decoder.clone() }
     }
@@ -83,7 +83,7 @@ pub fn segmentation_loss(outputs: &[Segmented], target: &Tensor<5>, mixing: &Mix
     mixing.loss(outputs, "loss_segmentation", supervise, disagree)
 }
 
-/// Where copies are held together.
+/// The values in which copies must agree.
 fn agreeing(output: &Segmented, at: Agreement) -> Tensor<5> {
     match at {
         Agreement::Features => output.deepest.clone(),

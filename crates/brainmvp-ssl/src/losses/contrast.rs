@@ -7,7 +7,7 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// Added to a logit, it leaves nothing of it in a softmax.
+/// Added to a logit, it removes the logit from a softmax.
 const LEFT_OUT: f32 = -1e9;
 
 /// Of whom a sample is, and from which data set: digests of the names.

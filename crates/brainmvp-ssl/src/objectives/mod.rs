@@ -26,9 +26,9 @@ pub enum DrawBy {
     Modality,
 }
 
-/// A pre-training method: how it looks at a case, and what it asks of its network.
+/// A pre-training method: how it draws samples of a case, and its losses.
 pub trait Objective: Module {
-    /// What loader threads need to know to draw samples.
+    /// The data that loader threads need to draw samples.
     type Plan: Clone + Send + Sync + 'static;
     /// One case's share of a batch, as plain data.
     type Sample: Send + 'static;
@@ -38,7 +38,8 @@ pub trait Objective: Module {
         DrawBy::Case
     }
 
-    /// Draws a sample of a case: what is seen, and what is hidden. `target` is the modality that was drawn with the case,
+    /// Draws a sample of a case: what the network sees, and what is masked. `target` is the modality that was drawn
+    /// with the case,
     /// which has it; `None` where cases are drawn by [`DrawBy::Case`].
     ///
     /// # Errors
@@ -66,14 +67,15 @@ pub trait Objective: Module {
     fn forward(&self, samples: &[Self::Sample], epoch: usize, rng: &mut dyn Rng) -> Evaluation;
 }
 
-/// What a batch gave.
+/// The result for a batch.
 pub struct Evaluation {
-    /// What is minimised, `[1]`.
+    /// The loss to minimise, `[1]`.
     pub total: Tensor<1>,
-    /// What checkpoints are compared by, `[1]`: comparable over the whole run, whatever is added to the loss on the way.
+    /// The value by which checkpoints are compared, `[1]`: comparable over the whole run, even if terms are added to
+    /// the loss during it.
     pub quality: Tensor<1>,
     /// Parts of the loss before weighting, by name, `[1]` each.
     pub parts: Vec<(&'static str, Tensor<1>)>,
-    /// The first case's volumes by name, `[D, H, W]`, detached: to be shown.
+    /// The first case's volumes by name, `[D, H, W]`, detached, for display.
     pub pictures: Vec<(&'static str, Tensor<3>)>,
 }

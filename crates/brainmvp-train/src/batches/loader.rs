@@ -14,13 +14,13 @@ use super::CaseSource;
 use super::sampler::{Order, Pick, Sampler};
 use crate::{Error, Result};
 
-/// Batches that each worker may be ahead.
+/// How many batches each worker may be ahead.
 const AHEAD: usize = 2;
 
-/// Keeps the draws of samples apart from the order of cases, which has the run's seed too.
+/// Separates the random numbers of samples from those of the order of cases, which uses the same seed.
 const SAMPLE_DRAWS: u64 = 0x5EED_0F5A_3B1E_5000;
 
-/// Which batches a [`Loader`] makes.
+/// The batches that a [`Loader`] makes.
 #[derive(Debug, Clone)]
 pub struct LoaderConfig {
     /// Samples of a batch.
@@ -29,13 +29,13 @@ pub struct LoaderConfig {
     pub accumulate: usize,
     /// Threads.
     pub workers: usize,
-    /// Seed of every draw.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// Numbers of the batches, from the start of the run.
+    /// The numbers of the batches, from the start of the run.
     pub batches: Range<u64>,
 }
 
-/// Some samples and the cases that they are from.
+/// Samples, and the cases that they come from.
 pub struct Batch<S> {
     /// In the order of `cases`.
     pub samples: Vec<S>,
@@ -43,7 +43,7 @@ pub struct Batch<S> {
     pub cases: Vec<String>,
 }
 
-/// Hands out batches in order. What a batch holds depends on the seed and its number alone, not on the threads.
+/// Returns batches in order. The contents of a batch depend only on the seed and its number, not on the threads.
 pub struct Loader<S> {
     /// Worker `w` makes batches `w`, `w + workers`, ...
     workers: Vec<Receiver<Result<Batch<S>>>>,
@@ -78,7 +78,7 @@ impl<S: Send + 'static> Loader<S> {
         Self { workers, next: 0, waited: Duration::ZERO }
     }
 
-    /// The next batch; blocks until it is there.
+    /// The next batch; blocks until it is ready.
     ///
     /// # Errors
     /// If a case could not be read, or a worker died.
@@ -96,7 +96,7 @@ impl<S: Send + 'static> Loader<S> {
     }
 }
 
-/// What one worker does.
+/// The work of one worker.
 struct Draws<O: Objective> {
     plan: O::Plan,
     cases: Arc<Vec<CaseSource>>,
@@ -107,7 +107,7 @@ struct Draws<O: Objective> {
 }
 
 impl<O: Objective> Draws<O> {
-    /// Sends batches until all are sent or nobody listens.
+    /// Sends batches until all are sent or nobody is listening.
     fn send(self, numbers: impl Iterator<Item = u64>, to: &SyncSender<Result<Batch<O::Sample>>>) {
         let mut order = self.sampler.order();
         for number in numbers {

@@ -49,7 +49,7 @@ impl CaseSource {
         &self.case.metadata().content_hash
     }
 
-    /// What the cohort says of the case.
+    /// The cohort's information about the case.
     pub fn facts(&self) -> &CaseFacts {
         &self.facts
     }
@@ -74,7 +74,7 @@ impl CaseSource {
         &self.case.metadata().space
     }
 
-    /// The registered volume's size and place, before the crop.
+    /// The registered volume's size and position, before the crop.
     pub fn registered_grid(&self) -> &GridRecord {
         &self.case.metadata().uncropped
     }
@@ -158,8 +158,8 @@ pub fn open_cases(data: &Path, observer: &dyn Observer) -> Result<Vec<CaseSource
     Ok(cases)
 }
 
-/// A box of `size` voxels that starts at `start`, x fastest: what lies inside a volume of `shape` voxels is read (from a
-/// voxel, so many), the rest is 0.
+/// A box of `size` voxels that starts at `start`, x fastest: the part inside a volume of `shape` voxels is read (`read`
+/// gets its first voxel and size), the rest is 0.
 fn clipped<T: Copy + Default>(
     shape: [usize; 3],
     start: [isize; 3],

@@ -25,7 +25,7 @@ use crate::{Error, Result};
 
 pub use preset::FinetunePreset;
 
-/// What a network is fine-tuned for.
+/// The task that a network is fine-tuned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskKind {
@@ -36,14 +36,14 @@ pub enum TaskKind {
     Classify,
 }
 
-/// How classes of different frequency count in the loss.
+/// The weights of classes of different frequency in the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClassWeights {
-    /// Every case alike.
+    /// Every case counts the same.
     #[default]
     None,
-    /// Every class alike: a case counts the inverse of its class's frequency among the training cases.
+    /// Every class counts the same: a case is weighted by the inverse of its class's frequency among the training cases.
     Balanced,
 }
 
@@ -55,18 +55,18 @@ pub struct TaskConfig {
     pub kind: TaskKind,
     /// The modality of each channel; `[]` for all that the training cases have.
     pub modalities: Vec<Modality>,
-    /// What stands for a modality that a case lacks.
+    /// The substitute for a missing modality.
     pub missing: Missing,
-    /// Segmentation: what is told apart, each a union of label values; they may overlap. `[]` for the regions of the label
+    /// Segmentation: the regions, each a union of label values; they may overlap. `[]` for the regions of the label
     /// scheme that the data sets declare.
     pub regions: Vec<Region>,
     /// Classification: the classes; `[]` for all that the training cases have, sorted.
     pub classes: Vec<String>,
-    /// Classification: how classes count.
+    /// Classification: the weights of classes.
     pub class_weights: ClassWeights,
 }
 
-/// What the network begins with.
+/// The initial weights.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InitConfig {
@@ -78,7 +78,7 @@ pub struct InitConfig {
     pub checkpoint: Option<CheckpointChoice>,
     /// In what the cases may have been prepared in another way than those that the weights have learnt from.
     pub accept_differences: Vec<Aspect>,
-    /// What becomes of the first layer, which saw one channel.
+    /// What happens to the first layer, which had one channel in pre-training.
     pub first_layer: FirstLayer,
 }
 
@@ -90,11 +90,11 @@ pub struct FrozenTemplatesConfig {
     pub placement: PlacementRule,
 }
 
-/// What the network sees of a case.
+/// The part of a case that the network sees.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskPatchConfig {
-    /// Voxels along x, y and z; one number stands for all three.
+    /// Voxels along x, y and z; a single number applies to all three.
     #[serde(deserialize_with = "one_or_three")]
     pub size: [usize; 3],
     /// Segmentation: share of the patches with a labelled voxel at their centre.
@@ -121,20 +121,21 @@ impl Default for TaskPatchConfig {
     }
 }
 
-/// Which cases are trained on and which are validated on. Test cases of the cohort are never touched.
+/// The choice of training and validation cases. Test cases of the cohort are never used.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// Share of the training subjects that is used. Of one partition, smaller shares are part of larger ones.
+    /// The share of the training subjects that is used. In the same partition, smaller shares are contained in larger
+    /// ones.
     pub labels_fraction: f64,
-    /// Which of many ways to choose that share.
+    /// The number of the random choice of that share.
     pub partition: u64,
-    /// Parts of a cross-validation.
+    /// The number of folds of a cross-validation.
     pub folds: usize,
-    /// The part that is validated on; left out, the cohort's validation cases are, or `validation_share` of the others.
+    /// The fold to validate on; without it, the cohort's validation cases are used, or `validation_share` of the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fold: Option<usize>,
-    /// Share of the subjects that is validated on where neither a fold nor the cohort says which; 0 for none.
+    /// The share of the subjects used for validation if neither a fold nor the cohort determines them; 0 for none.
     pub validation_share: f64,
 }
 
@@ -144,7 +145,7 @@ impl Default for DataConfig {
     }
 }
 
-/// Everything that determines a fine-tuning run, but its data and threads.
+/// Everything that determines a fine-tuning run, except its data and threads.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FinetuneConfig {
@@ -152,7 +153,7 @@ pub struct FinetuneConfig {
     pub preset: FinetunePreset,
     /// What is asked of the network.
     pub task: TaskConfig,
-    /// What it begins with.
+    /// The initial weights.
     pub init: InitConfig,
     /// Which network.
     pub model: ModelConfig,
@@ -160,13 +161,13 @@ pub struct FinetuneConfig {
     pub templates: FrozenTemplatesConfig,
     /// How the copies of a case are made and held together.
     pub mixing: MixingConfig,
-    /// What it sees at once.
+    /// The patches.
     pub patch: TaskPatchConfig,
-    /// How cases are changed.
+    /// The augmentation.
     pub augmentation: AugmentationConfig,
     /// Which cases.
     pub data: DataConfig,
-    /// When it is judged.
+    /// The validation.
     pub validation: ValidationConfig,
     /// Segmentation: how it is applied to a whole case, in validation and later. Windows are as large as patches.
     pub inference: SlidingWindow,
@@ -226,7 +227,7 @@ impl FinetuneConfig {
     }
 
     /// Reads a TOML text and then `key=value` settings over those of the preset, task and network that they name. A
-    /// pre-trained `network` is the network; naming another is a mistake.
+    /// pre-trained `network` determines the network; naming another one is an error.
     ///
     /// # Errors
     /// If a key is unknown, a value has the wrong type, or the whole makes no sense.
@@ -245,8 +246,7 @@ impl FinetuneConfig {
         if let Some(network) = network
             && config.model.network.with_in_channels(1) != network.with_in_channels(1)
         {
-            let reason =
-                "the pre-trained weights are of another network than [model] asks for; leave [model] out";
+            let reason = "the pre-trained weights are of another network than [model]; leave out [model]";
             return Err(Error::Config(reason.to_owned()));
         }
         config.check()?;

@@ -1,4 +1,4 @@
-//! From a TOML text and `key=value` settings to a configuration: each laid over the one before.
+//! Makes a configuration from a TOML text and `key=value` settings, each overriding the one before.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use crate::{Error, Result};
 
-/// What is asked for: a TOML text and then `key=value` settings over it.
+/// The user's settings: a TOML text, overridden by `key=value` settings.
 pub(super) fn asked(text: &str, settings: &[String]) -> Result<Table> {
     let mut asked: Table = text.parse().map_err(|e| not_toml(text, &e))?;
     for setting in settings {
@@ -15,12 +15,12 @@ pub(super) fn asked(text: &str, settings: &[String]) -> Result<Table> {
     Ok(asked)
 }
 
-/// Some of the keys that are asked for.
+/// Some of the keys that are set.
 pub(super) fn part<T: DeserializeOwned>(asked: &Table) -> Result<T> {
     Value::Table(asked.clone()).try_into().map_err(|e| wrong(&e))
 }
 
-/// What is asked for, over `defaults`.
+/// The settings, over `defaults`.
 pub(super) fn over<T: Serialize + DeserializeOwned>(defaults: &T, asked: Table) -> Result<T> {
     let mut merged = Table::try_from(defaults).map_err(|e| wrong(&e))?;
     merge(&mut merged, asked);
@@ -31,14 +31,14 @@ fn wrong(error: &dyn std::fmt::Display) -> Error {
     Error::Config(error.to_string().trim().replace('\n', " "))
 }
 
-/// Where a text stops being TOML, and why.
+/// Where a text is not valid TOML, and why.
 fn not_toml(text: &str, error: &toml::de::Error) -> Error {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     Error::Config(format!("line {line}: {}", error.message().trim().replace('\n', " ")))
 }
 
-/// Applies `a.b.c=value`. The value is TOML; what is not, is a string.
+/// Applies `a.b.c=value`. A value that is not valid TOML is taken as a string.
 fn set(table: &mut Table, setting: &str) -> Result<()> {
     let (key, value) = setting.split_once('=').ok_or_else(|| {
         Error::Config(format!("--set {setting}: expected key=value, such as train.max_steps=20"))

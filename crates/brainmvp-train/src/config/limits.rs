@@ -1,11 +1,11 @@
-//! What numbers of a configuration may be.
+//! The limits of numbers in a configuration.
 
 use super::ModelConfig;
 use crate::checkpoint::CheckpointConfig;
 use crate::optimizer::OptimizerConfig;
 use crate::trainer::TrainConfig;
 
-/// The most voxels along an axis of a patch.
+/// The largest number of voxels along an axis of a patch.
 const LARGEST_PATCH: u64 = 512;
 
 /// The sections that every run has.

@@ -1,7 +1,7 @@
 //! The configurations of runs.
 //!
-//! Presets give the defaults; a TOML file and `key=value` settings change them; the whole is checked once and stored
-//! with the run as resolved.
+//! Presets give the defaults; a TOML file and `key=value` settings change them; the result is checked once and stored
+//! with the run.
 
 mod finetune;
 mod layers;
@@ -23,7 +23,7 @@ use crate::Result;
 use crate::checkpoint::CheckpointConfig;
 use crate::trainer::{LogConfig, TrainConfig};
 
-/// A configuration as a run folder stores it.
+/// A configuration that is stored in a run folder.
 pub trait RunConfig: Sized + Clone + PartialEq {
     /// Reads it.
     ///

@@ -1,4 +1,4 @@
-//! The sections that every run has: which network, and what it sees at once.
+//! The sections that every run has: the network, and its patches.
 
 use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -7,14 +7,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModelPreset {
-    /// UniFormer-S, the paper's.
+    /// UniFormer-S, as in the paper.
     #[default]
     UniformerSmall,
-    /// A UniFormer of 0.2 M parameters for tests and first tries.
+    /// A UniFormer with 0.2 M parameters for tests and first experiments.
     Tiny,
     /// UNET3D, the paper's second network.
     Unet3d,
-    /// A small UNET3D for tests and first tries.
+    /// A small UNET3D for tests and first experiments.
     Unet3dTiny,
 }
 
@@ -22,13 +22,13 @@ pub enum ModelPreset {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "ModelSection", into = "ModelSection")]
 pub struct ModelConfig {
-    /// Where the other numbers start from.
+    /// The preset that determines the defaults of the other values.
     pub preset: ModelPreset,
-    /// The network's own numbers, in a section of its name: `[model.uniformer]`.
+    /// The network's own values, in a section with its name: `[model.uniformer]`.
     pub network: NetworkConfig,
 }
 
-/// `[model]` as it is written.
+/// `[model]` as written in the file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ModelSection {
@@ -83,7 +83,7 @@ impl ModelConfig {
 }
 
 impl ModelConfig {
-    /// A network that is there already, for another number of input channels.
+    /// An existing network, with another number of input channels.
     pub fn with(network: &NetworkConfig, in_channels: usize) -> Self {
         let preset = match network {
             NetworkConfig::UniFormer(_) => ModelPreset::UniformerSmall,
@@ -99,11 +99,11 @@ impl Default for ModelConfig {
     }
 }
 
-/// What the network sees at once.
+/// The patches that the network sees.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PatchConfig {
-    /// Voxels along x, y and z; one number stands for all three.
+    /// Voxels along x, y and z; a single number applies to all three.
     #[serde(deserialize_with = "one_or_three")]
     pub size: [usize; 3],
 }

@@ -1,4 +1,4 @@
-//! From the cases of a cache to those of a run, and what the configuration leaves to them.
+//! Chooses the cases of a run from a cache, and completes the configuration from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,16 +19,16 @@ use crate::{Error, Result};
 pub(super) struct Data {
     pub(super) training: Vec<CaseSource>,
     pub(super) validation: Vec<CaseSource>,
-    /// Segmentation: what label values mean.
+    /// Segmentation: the meaning of label values.
     pub(super) regions: Option<RegionTable>,
 }
 
 impl Data {
-    /// Chooses the cases, and fills in the modalities, regions or classes that the configuration leaves open. What cannot
-    /// be used is named and left out.
+    /// Chooses the cases, and fills in the modalities, regions or classes that the configuration leaves open. Cases
+    /// that cannot be used are named and left out.
     ///
     /// # Errors
-    /// If nothing is left to train on, or the data do not say what to tell apart.
+    /// If no cases are left to train on, or the data do not determine the regions or classes.
     pub(super) fn new(
         config: &mut FinetuneConfig,
         cases: Vec<CaseSource>,
@@ -81,7 +81,7 @@ impl Data {
         Ok(data)
     }
 
-    /// The modalities that any training case has; all of them where a missing one means that there is no channel.
+    /// The modalities that any training case has, or those that all have if a missing one means that there is no channel.
     fn complete_modalities(&self, task: &mut TaskConfig) {
         if task.modalities.is_empty() {
             let has = |modality: &Modality| {
@@ -125,7 +125,7 @@ impl Data {
         Ok(())
     }
 
-    /// How many cases there are, and what they lack.
+    /// Reports the number of cases, and the modalities that they lack.
     fn tell(&self, task: &TaskConfig, observer: &dyn Observer) {
         let (training, validation) = (self.training.len(), self.validation.len());
         observer.note(&format!("{training} training and {validation} validation cases"));
@@ -136,7 +136,7 @@ impl Data {
         let lacking: Vec<String> = task.modalities.iter().filter_map(lacking).collect();
         if !lacking.is_empty() {
             let filled = match task.missing {
-                Missing::Template => "templates stand in, or 0 where there is none",
+                Missing::Template => "replaced by templates, or 0 if there is none",
                 Missing::Zero | Missing::Drop => "0 stands in",
             };
             observer.note(&format!("training cases lack {}: {filled}", lacking.join(", ")));
@@ -169,7 +169,7 @@ impl Data {
     }
 }
 
-/// Why the network cannot see a case, if so.
+/// Why the network cannot use a case, if so.
 fn channel_problem(task: &TaskConfig, case: &CaseSource) -> Option<String> {
     let lacks: Vec<&str> = task
         .modalities
@@ -181,7 +181,7 @@ fn channel_problem(task: &TaskConfig, case: &CaseSource) -> Option<String> {
         return Some(format!("it has none of the modalities {}", lacks.join(", ")));
     }
     (task.missing == Missing::Drop && !lacks.is_empty())
-        .then(|| format!("it lacks {}, and nothing stands in (task.missing = \"drop\")", lacks.join(", ")))
+        .then(|| format!("it lacks {}, which is not replaced (task.missing = \"drop\")", lacks.join(", ")))
 }
 
 fn class_problem(task: &TaskConfig, case: &CaseSource) -> Option<String> {

@@ -1,4 +1,5 @@
-//! A fine-tuning run from its configuration and a cache: segmentation or classification, from pre-trained weights or none.
+//! A fine-tuning run from a configuration and a cache: segmentation or classification, from pre-trained or random
+//! weights.
 
 mod data;
 mod model;
@@ -51,7 +52,7 @@ pub use predictor::{Prediction, Predictor};
 pub use regions::{label_decision, values_in};
 pub use validate::CaseWindows;
 
-/// Keeps the first weights apart from other things drawn by the run's seed.
+/// Separates the random initial weights from other random numbers with the run's seed.
 const FIRST_WEIGHTS: u64 = 0x1F83_D9AB_FB41_BD6B;
 
 /// Fine-tunes, or continues to.
@@ -73,7 +74,7 @@ pub(crate) fn set_up<P: Purpose>(
     let cache = Cache::open(&request.data)?;
     let stored = request.stored_config::<FinetuneConfig>()?;
     let text = request.text(stored.as_ref())?;
-    // What a run that goes on began with is in its checkpoints.
+    // The initial weights of a resumed run are in its checkpoints.
     let source = FinetuneConfig::source(&text, &request.settings)?;
     let pretrained = match &source {
         Some(source) if stored.is_none() => Some(Pretrained::open(source.clone())?),
@@ -110,7 +111,7 @@ pub(crate) fn set_up<P: Purpose>(
     }
     let folder = purpose.folder(request)?;
     if request.existing == Existing::Resume && folder.checkpoints()?.is_empty() {
-        observer.note("nothing to resume: starting anew");
+        observer.note("nothing to resume: starting from the beginning");
     }
     folder.store_config(&config)?;
     if stored.is_none() {
@@ -234,7 +235,7 @@ fn tell_overlaps(
     Ok(seen)
 }
 
-/// A run that is about to begin.
+/// A run that is about to start.
 struct Start<'a, P> {
     purpose: P,
     /// The validation cases that judge the network.
@@ -290,7 +291,7 @@ impl<P: Purpose> Start<'_, P> {
         self.train(Classifying::new(network, plan.clone()), &judge)
     }
 
-    /// A new network with what it takes over from pre-training.
+    /// A new network with the weights taken over from pre-training.
     fn begin<M: Module>(&self, network: impl FnOnce(&mut Init<'_>) -> M) -> M {
         let device = self.device.clone().autodiff();
         let mut rng = ChaCha8Rng::seed_from_u64(self.config.train.seed ^ FIRST_WEIGHTS);
@@ -301,7 +302,7 @@ impl<P: Purpose> Start<'_, P> {
         network
     }
 
-    /// What was taken over.
+    /// Reports what was taken over.
     fn tell(&self, report: &Transferred, origin: &str) {
         let taken = report.loaded.len() + report.fitted.len();
         let total = taken + report.skipped.len();

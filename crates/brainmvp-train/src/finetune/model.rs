@@ -1,4 +1,4 @@
-//! A fine-tuned network with all that its use needs.
+//! A fine-tuned network with everything needed to use it.
 
 use std::path::Path;
 
@@ -25,21 +25,21 @@ pub struct Model {
     pub config: Downstream,
     /// Its numbers.
     pub numbers: NetworkConfig,
-    /// How its training cases were prepared; new ones must be prepared alike.
+    /// How its training cases were prepared; new ones must be prepared in the same way.
     pub preparation: Preparation,
-    /// What it sees of a case.
+    /// Its input channels.
     pub inputs: Inputs,
     /// The templates that stand in for what a case lacks.
     pub templates: Option<TemplateSet>,
     /// The network, without autodiff.
     pub network: TaskNetwork,
-    /// Steps that it was trained for.
+    /// The number of steps that it was trained for.
     pub step: u64,
     /// Where it is from, to be shown: file and step.
     pub origin: String,
 }
 
-/// A network of one of the tasks.
+/// A network for one of the tasks.
 #[allow(clippy::large_enum_variant)] // a program has one of them
 pub enum TaskNetwork {
     /// A label for every voxel: logits of `config.task.regions`, in their order.

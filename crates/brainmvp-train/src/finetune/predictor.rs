@@ -7,19 +7,19 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{CaseWindows, Model, TaskNetwork};
 
-/// A fine-tuned network, and how it is applied.
+/// A fine-tuned network, and the settings for applying it.
 pub struct Predictor {
     /// The network, on `device`.
     pub model: Model,
-    /// How a case is seen by a segmentation, or for its features.
+    /// The windows for segmentation and for features.
     pub windows: SlidingWindow,
-    /// Mirror images that predictions are averaged over.
+    /// The mirror images that predictions are averaged over.
     pub mirror: Mirror,
     /// Without autodiff.
     pub device: Device,
 }
 
-/// What a network says of a case.
+/// The prediction for a case.
 pub enum Prediction {
     /// Probabilities of the regions in every voxel.
     Regions(Blended),
@@ -28,7 +28,7 @@ pub enum Prediction {
 }
 
 impl Predictor {
-    /// How often the network is asked for a case.
+    /// How often the network is applied to a case.
     fn passes<S: PatchSource>(&self, case: &S) -> usize {
         let windows = match self.model.network {
             TaskNetwork::Segmentation(_) => self.windows.count(case.shape()),
@@ -37,8 +37,8 @@ impl Predictor {
         windows * self.mirror.passes()
     }
 
-    /// What the network says of a prepared case. `before` is called before windows are looked at, with how many were and how
-    /// many there are, and may end the work.
+    /// The prediction for a prepared case. `before` is called before each batch of windows, with the number done and
+    /// the total, and may stop the work.
     ///
     /// # Errors
     /// If the case cannot be read or the result is not finite; errors of `before`.

@@ -17,11 +17,11 @@ const ALL_LABELS: &str = "foreground";
 /// structures differently over the years.
 #[derive(Debug, Clone)]
 pub(super) struct RegionTable {
-    /// As the task names them. Predictions use these values.
+    /// The regions of the task. Predictions use these values.
     pub(super) regions: Vec<Region>,
     /// The label values of each region, of the data sets that declare a scheme.
     pub(super) by_data_set: BTreeMap<String, Vec<BTreeSet<u16>>>,
-    /// The values that a label map may have besides 0, of the data sets that declare a scheme.
+    /// The values that a label map may have besides 0, for the data sets that declare a scheme.
     declared: BTreeMap<String, BTreeSet<u16>>,
 }
 
@@ -43,7 +43,8 @@ pub fn label_decision(regions: &[Region]) -> Result<LabelDecision> {
 }
 
 impl RegionTable {
-    /// The table of the regions that a task `asks` for; of none, for those that the schemes of the data sets in use have.
+    /// The table for the regions that a task `asks` for or, if it asks for none, for those in the schemes of the data
+    /// sets in use.
     ///
     /// # Errors
     /// If there are none, or two data sets have different ones.

@@ -1,4 +1,4 @@
-//! Which cases are trained on, and which are validated on.
+//! The choice of training and validation cases.
 
 use std::collections::BTreeMap;
 
@@ -7,27 +7,27 @@ use brainmvp_prep::cache::CaseFacts;
 
 use crate::config::DataConfig;
 
-/// What becomes of a case.
+/// The use of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// It is trained on.
+    /// For training.
     Training,
-    /// It is validated on.
+    /// For validation.
     Validation,
-    /// It is left alone: a test case, or beyond the share of labels that is used.
+    /// Not used: a test case, or beyond the share of labels that is used.
     Unused,
 }
 
 /// A person within a data set.
 type Subject<'a> = (&'a str, &'a str);
 
-/// Purposes of the draws, kept apart.
+/// The purposes of random draws, which are separate.
 const PARTITION: &str = "partition";
 const FOLD: &str = "fold";
 const VALIDATION: &str = "validation";
 
-/// The part of each case. All cases of a subject have the same part. Draws depend on the names of subjects alone, and
-/// shares hold within each class of each data set, so that further cases change little.
+/// The part of each case. All cases of a subject have the same part. Draws depend only on the names of subjects, and
+/// the shares hold within each class of each data set, so that adding cases changes little.
 pub(super) fn parts(cases: &[&CaseFacts], config: &DataConfig) -> Vec<Part> {
     let mut subjects: BTreeMap<Subject<'_>, Part> = BTreeMap::new();
     for case in cases {
@@ -36,7 +36,7 @@ pub(super) fn parts(cases: &[&CaseFacts], config: &DataConfig) -> Vec<Part> {
             Some(Split::Validation) if config.fold.is_none() => Part::Validation,
             _ => Part::Training,
         };
-        // A subject with cases in several parts is in the one that is trained on least.
+        // A subject with cases in several parts is in the one furthest from training.
         let known = subjects.entry(subject(case)).or_insert(part);
         if part == Part::Unused || *known == Part::Training {
             *known = part;
@@ -67,8 +67,8 @@ fn subject(case: &CaseFacts) -> Subject<'_> {
     (&case.data_set, &case.subject)
 }
 
-/// The subjects that are trained on so far, each with its rank in the draw within its class of its data set and the
-/// number of subjects there.
+/// The training subjects so far, each with its random rank within its class of its data set, and the number of subjects
+/// there.
 fn ranked<'a>(
     cases: &[&'a CaseFacts],
     parts: &BTreeMap<Subject<'a>, Part>,
@@ -92,7 +92,7 @@ fn ranked<'a>(
     ranked
 }
 
-/// The subjects of a share of each stratum: those of a smaller share are among those of a larger one. At least one where
+/// The subjects of a share of each stratum: those of a smaller share are among those of a larger one. At least one if
 /// the share is above 0.
 fn chosen<'a>(ranked: &[(usize, usize, Subject<'a>)], share: f64) -> Vec<Subject<'a>> {
     let place = |(rank, count, _): &(usize, usize, Subject<'a>)| (*rank as f64 + 0.5) / *count as f64;

@@ -1,4 +1,4 @@
-//! The templates of a fine-tuning run in one file: what stood in for modalities in training stands in for them later.
+//! The templates of a fine-tuning run in one file, so that prediction uses the same ones as training.
 //!
 //! The volumes are `[Z, Y, X]`, by the names of their modalities; the text beside them is a [`TemplatesAbout`].
 
@@ -13,7 +13,7 @@ use crate::placement::TemplateSet;
 use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
 
-/// Writes them, whole or not at all.
+/// Writes them, completely or not at all.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -35,8 +35,9 @@ pub(super) fn save(set: &TemplateSet, path: &Path) -> Result<()> {
 /// # Errors
 /// If the file cannot be read or holds anything else.
 pub(super) fn load(path: &Path) -> Result<TemplateSet> {
-    let wrong =
-        |reason: &dyn std::fmt::Display| Error::checkpoint(path, format!("no templates of a run: {reason}"));
+    let wrong = |reason: &dyn std::fmt::Display| {
+        Error::checkpoint(path, format!("not the templates of a run: {reason}"))
+    };
     let mut file = TensorFile::open(path)?;
     let about: TemplatesAbout =
         serde_json::from_str(file.text().unwrap_or_default()).map_err(|e| wrong(&e))?;

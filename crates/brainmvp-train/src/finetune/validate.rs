@@ -1,4 +1,4 @@
-//! Cases that are not trained on judge the network.
+//! Scores the network on the validation cases.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,11 +16,11 @@ use crate::batches::CaseSource;
 use crate::trainer::Judge;
 use crate::{Error, Result};
 
-/// The channels of a case, to be seen window by window.
+/// The channels of a case, read window by window.
 pub struct CaseWindows<'a, S> {
     /// The case.
     pub case: &'a S,
-    /// What is seen of it.
+    /// The channels to read.
     pub inputs: &'a Inputs,
 }
 
@@ -42,7 +42,7 @@ where
     }
 }
 
-/// Judges a segmentation by the Dice score of whole cases.
+/// Scores a segmentation by the Dice score of whole cases.
 pub(super) struct SegmentationJudge<'a> {
     pub(super) cases: &'a [CaseSource],
     pub(super) inputs: &'a Inputs,
@@ -100,7 +100,7 @@ impl SegmentationJudge<'_> {
     }
 }
 
-/// Judges a classification by the area under the ROC curve.
+/// Scores a classification by the area under the ROC curve.
 pub(super) struct ClassificationJudge<'a> {
     pub(super) cases: &'a [CaseSource],
     pub(super) plan: &'a ClassifyingPlan,
@@ -132,7 +132,7 @@ impl Judge<Classifying> for ClassificationJudge<'_> {
     }
 }
 
-/// The area under the ROC curve first, where there are cases of every class; else accuracy.
+/// The area under the ROC curve first, if there are cases of every class; otherwise accuracy.
 fn named(scores: &ClassificationScores) -> Vec<(String, f64)> {
     let all = [
         ("auc", scores.auc),

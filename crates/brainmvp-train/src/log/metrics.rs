@@ -1,4 +1,4 @@
-//! The record of a run: one JSON object a line, in `metrics.jsonl` a line a step, in `validation.jsonl` a line a
+//! The record of a run: one JSON object per line; in `metrics.jsonl` one line per step, in `validation.jsonl` one per
 //! validation.
 
 use std::collections::BTreeMap;
@@ -13,17 +13,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Error, Result};
 
-/// The numbers of one optimiser step, in the order in which their keys stand in the file.
+/// The numbers of one optimiser step, in the order of their keys in the file.
 ///
 /// A number is written as the shortest text that stands for no other number, so that identical runs, and only
-/// they, leave identical text. What is not finite is written as `null` and read as NaN.
+/// they, leave identical text. Values that are not finite are written as `null` and read as NaN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
     /// Optimiser steps taken, this one included.
     pub step: u64,
     /// Passes over the training cases, counted from 0.
     pub epoch: u64,
-    /// The total loss, weighted as it was minimised.
+    /// The total loss, as minimised.
     #[serde(deserialize_with = "number_or_null")]
     pub loss: f64,
     /// The terms of the loss and their keys, which begin with `loss_`, such as `loss_cross`.
@@ -35,10 +35,10 @@ pub struct StepMetrics {
     /// Wall-clock time of the step in seconds.
     #[serde(deserialize_with = "number_or_null")]
     pub seconds: f64,
-    /// Samples (patches of one case) that went through the network, a second.
+    /// Samples (patches of one case) that went through the network per second.
     #[serde(deserialize_with = "number_or_null")]
     pub samples_per_s: f64,
-    /// Share of `seconds`, 0 to 1, that the computation waited for data.
+    /// The share of `seconds`, 0 to 1, spent waiting for data.
     #[serde(deserialize_with = "number_or_null")]
     pub wait_share: f64,
     /// Of learnt templates, how many steps so far have moved each.
@@ -46,16 +46,16 @@ pub struct StepMetrics {
     pub template_updates: BTreeMap<Modality, usize>,
 }
 
-/// What cases that are not trained on say of a run.
+/// The result of a validation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ValidationMetrics {
     /// Optimiser steps taken.
     pub step: u64,
     /// Passes over the training cases, counted from 0.
     pub epoch: u64,
-    /// Whether no validation before had a higher score.
+    /// Whether no earlier validation had a higher score.
     pub best: bool,
-    /// Scores by name, the one that runs are compared by first; higher is better.
+    /// Scores by name, with the one by which runs are compared first; higher is better.
     #[serde(with = "scores")]
     pub scores: Vec<(String, f64)>,
     /// Wall-clock time of the validation in seconds.
@@ -90,15 +90,14 @@ pub struct LineWriter<L> {
 }
 
 impl<L: Line> LineWriter<L> {
-    /// Opens the file for a run that goes on after the step `resume_after_step`, or for a new run if `None`.
+    /// Opens the file for a run that continues after the step `resume_after_step`, or for a new run if `None`.
     ///
-    /// A run that goes on keeps the lines up to and including that step byte for byte and drops the later ones
-    /// and an unfinished last line, atomically; a file that is not there counts as empty. A new run starts an
+    /// A resumed run keeps the lines up to and including that step byte for byte and drops the later ones and an
+    /// unfinished last line, atomically; a missing file counts as empty. A new run starts an
     /// empty file.
     ///
     /// # Errors
-    /// If the file cannot be read or written, or if a finished line is no line of metrics; the file is then as
-    /// it was.
+    /// If the file cannot be read or written, or if a finished line is not a line of metrics; the file is then unchanged.
     pub fn open(path: &Path, resume_after_step: Option<u64>) -> Result<Self> {
         let kept = match resume_after_step {
             Some(last_step) => lines_up_to::<L>(path, last_step)?,
@@ -109,7 +108,7 @@ impl<L: Line> LineWriter<L> {
         Ok(Self { path: path.to_owned(), file, line: PhantomData })
     }
 
-    /// Appends a line and hands it to the system at once, so that a killed process loses none.
+    /// Appends a line and passes it to the system at once, so that a killed process loses none.
     ///
     /// # Errors
     /// If the file cannot be written. It may then end in an unfinished line, which [`LineWriter::open`] and
@@ -132,7 +131,7 @@ pub fn read_metrics(path: &Path) -> Result<Vec<StepMetrics>> {
 /// All finished lines of a record, in the order of the file.
 ///
 /// # Errors
-/// If the file cannot be read, or if a line other than an unfinished last one is no line of this kind.
+/// If the file cannot be read, or if a line other than an unfinished last one is not of this kind.
 pub fn read_lines<L: Line>(path: &Path) -> Result<Vec<L>> {
     let content = std::fs::read(path).map_err(|source| Error::io(path, source))?;
     Ok(parse(path, &content)?.into_iter().map(|(_, metrics)| metrics).collect())
@@ -149,9 +148,9 @@ fn lines_up_to<L: Line>(path: &Path, last_step: u64) -> Result<Vec<u8>> {
     Ok(kept.flat_map(|(line, _)| [*line, b"\n"]).flatten().copied().collect())
 }
 
-/// The finished lines, each with what it says.
+/// The finished lines, each with its contents.
 ///
-/// A line is finished if it is whole JSON, with or without its line feed: no part of an object is an object.
+/// A line is finished if it is complete JSON, with or without its line feed: no part of an object is an object.
 fn parse<'a, L: Line>(path: &Path, content: &'a [u8]) -> Result<Vec<(&'a [u8], L)>> {
     let mut lines = Vec::new();
     for (index, line) in content.split_inclusive(|byte| *byte == b'\n').enumerate() {
@@ -192,7 +191,7 @@ mod scores {
     }
 }
 
-/// The terms of the loss as keys beside the others, told from them by their first letters.
+/// The terms of the loss as keys among the others, recognised by their prefix.
 mod terms {
     use std::fmt;
 

@@ -1,9 +1,9 @@
-//! What a run leaves behind for people to look at.
+//! The logs that a run writes for people to look at.
 //!
-//! - [`metrics`]: `metrics.jsonl`, one line a step, and `validation.jsonl`, the records that scripts read;
+//! - [`metrics`]: `metrics.jsonl`, one line per step, and `validation.jsonl`, the records for scripts;
 //! - [`tensorboard`]: the same numbers, and pictures, as TensorBoard events.
 //!
-//! Nothing here knows of networks or tensors: numbers and slices come in, files come out.
+//! Nothing here depends on networks or tensors: numbers and slices go in, files come out.
 
 pub mod metrics;
 pub mod tensorboard;

@@ -1,4 +1,4 @@
-//! Event files that TensorBoard reads.
+//! Event files for TensorBoard.
 //!
 //! A file is a sequence of TFRecords, each holding one `Event` message. The messages, of which only the fields
 //! below are written, come from TensorBoard's `compat/proto/event.proto` and `summary.proto`:
@@ -21,7 +21,7 @@ use brainmvp_volume::picture::Picture;
 
 use super::{Error, Result};
 
-/// The version of the format, which every file begins with.
+/// The version of the format, at the start of every file.
 const FILE_VERSION: &str = "brain.Event:2";
 /// `SessionLog.SessionStatus.START`.
 const START: u64 = 1;
@@ -36,10 +36,10 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Starts a file in `folder`, which is made if it is not there.
+    /// Starts a file in `folder`, which is created if necessary.
     ///
-    /// TensorBoard forgets what earlier files of the folder say of `first_step` and of later steps. For a run
-    /// that goes on after step n this is n + 1, the first step that it takes (again); for a new run, 0.
+    /// TensorBoard discards what earlier files in the folder have for `first_step` and later steps. For a run resumed
+    /// after step n this is n + 1, the first step that it takes (again); for a new run, 0.
     ///
     /// # Errors
     /// If the folder or the file cannot be written.
@@ -69,7 +69,7 @@ impl EventWriter {
         self.write(step, What::Image { tag, picture })
     }
 
-    /// Hands all that was written to the system, so that TensorBoard sees it and a killed process keeps it.
+    /// Passes everything written to the system, so that TensorBoard sees it and a killed process does not lose it.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -88,7 +88,7 @@ impl EventWriter {
     }
 }
 
-/// What an event says.
+/// The contents of an event.
 enum What<'a> {
     FileVersion,
     SessionStart,
@@ -118,7 +118,7 @@ fn event(wall_time_s: f64, step: u64, what: What<'_>) -> Vec<u8> {
     event.0
 }
 
-/// A protocol-buffer message as it grows, field by field. Field numbers stay below 16, so a key is one byte.
+/// A protocol-buffer message under construction, field by field. Field numbers stay below 16, so a key is one byte.
 #[derive(Default)]
 struct Message(Vec<u8>);
 
@@ -150,7 +150,7 @@ impl Message {
         self
     }
 
-    /// Seven bits a byte, the lowest first; the top bit says that more follow.
+    /// Seven bits per byte, the lowest first; the top bit means that more follow.
     fn varint(mut self, mut value: u64) -> Self {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -167,7 +167,7 @@ fn record(data: &[u8]) -> Vec<u8> {
     [&length, &masked_crc(&length)[..], data, &masked_crc(data)].concat()
 }
 
-/// The CRC-32C of the data, turned and shifted as TFRecord asks, so that records may hold checksums themselves.
+/// The CRC-32C of the data, rotated and shifted as TFRecord requires, so that records may contain checksums themselves.
 fn masked_crc(data: &[u8]) -> [u8; 4] {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }

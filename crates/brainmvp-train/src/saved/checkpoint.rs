@@ -1,4 +1,4 @@
-//! Networks out of the checkpoints of runs.
+//! Reads networks from the checkpoints of runs.
 
 use std::collections::BTreeMap;
 

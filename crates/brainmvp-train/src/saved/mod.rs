@@ -1,7 +1,8 @@
-//! A network as it is kept in a file, whoever wrote it: a run's checkpoint, a weights file, a PyTorch checkpoint.
+//! A network stored in a file of any kind: a run's checkpoint, a weights file, a PyTorch checkpoint.
 //!
-//! A weights file is a safetensors file of PyTorch's names and axes, so that a PyTorch program can read it too. What names
-//! and shapes do not tell stands in its metadata under the key `brainmvp`, as JSON: its [`About`]. A PyTorch file of this
+//! A weights file is a safetensors file with PyTorch's names and axes, so that a PyTorch program can read it too.
+//! Information that is not in names and shapes is in its metadata under the key `brainmvp`, as JSON: its [`About`]. A
+//! PyTorch file of this
 //! program has the same text beside its tensors.
 //!
 //! ```text
@@ -45,7 +46,7 @@ use crate::source::Source;
 use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
 
-/// A network and its templates as they are kept.
+/// A stored network and its templates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SavedNetwork {
     /// What it is. Its files are looked for in `folder`.
@@ -56,11 +57,11 @@ pub struct SavedNetwork {
     pub weights: BTreeMap<String, TensorData>,
     /// The templates that were learnt with it.
     pub templates: Option<LearntTemplates>,
-    /// What else was there, by its published name and in its axis order.
+    /// Other tensors, by their published names and in their axis order.
     pub unused: StateDict,
-    /// Published names of what its head lacks.
+    /// Published names of the tensors that its head lacks.
     pub missing: Vec<String>,
-    /// What the network's numbers could not be read off, and was assumed.
+    /// What could not be read from the shapes, and was assumed.
     pub assumed: Option<String>,
     /// Where it is from, to be shown: the file and, of a run's checkpoint, the step and why it was chosen.
     pub origin: String,
@@ -68,12 +69,12 @@ pub struct SavedNetwork {
     pub folder: PathBuf,
 }
 
-/// Templates as they were learnt: not normalised.
+/// Templates as learnt, not normalised.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LearntTemplates {
     /// Voxels along x, y and z.
     pub size: [usize; 3],
-    /// Where they lie, if that is known.
+    /// Their position, if it is known.
     pub affine: Option<Affine>,
     /// Where they were learnt, if that is known.
     pub frame: Option<TemplateFrame>,
@@ -92,7 +93,7 @@ impl LearntTemplates {
         TemplatesAbout { size: self.size, affine, range_floor: self.range_floor, frame: self.frame.clone() }
     }
 
-    /// The templates as they are used downstream.
+    /// The templates as used downstream.
     pub fn frozen(self) -> FrozenTemplates {
         let volumes = Modality::ALL.into_iter().zip(self.volumes);
         FrozenTemplates::new(self.size, self.affine, self.range_floor, volumes)

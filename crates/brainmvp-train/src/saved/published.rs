@@ -1,4 +1,4 @@
-//! Networks out of tensors of published names.
+//! Reads networks from tensors with published names.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::source::Chosen;
 use crate::tensor_file::TensorFile;
 use crate::{Error, Result};
 
-/// Where tensors of published names are read from.
+/// A source of tensors with published names.
 pub(super) trait Tensors {
     /// The shapes of all tensors of floating-point numbers.
     fn shapes(&self) -> BTreeMap<String, Vec<usize>>;
@@ -54,8 +54,8 @@ pub(super) fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32)
     elements.iter().map(|element| value(*element)).collect()
 }
 
-/// Where a template's values are all within this of each other, the published program divides by next to nothing; it was
-/// never learnt.
+/// If a template's values are all within this of each other, it was never learnt: the published program would divide by
+/// almost nothing.
 const PUBLISHED_RANGE_FLOOR: f32 = 1e-6;
 
 /// The network whose published tensors `source` holds.
@@ -132,7 +132,7 @@ fn learnt(
     })
 }
 
-/// Refuses values that are not numbers.
+/// Refuses values that are not finite.
 pub(crate) fn refuse_odd(path: &Path, name: &str, values: &[f32]) -> Result<()> {
     let odd = values.iter().filter(|value| !value.is_finite()).count();
     if odd == 0 {

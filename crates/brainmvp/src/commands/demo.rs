@@ -23,13 +23,13 @@ use crate::ui::Ui;
 /// The settings of the demo's run.
 const CONFIG: &str = include_str!("../../../../configs/demo.toml");
 
-/// Memory that the cases being prepared share: phantoms are small.
+/// Memory for the cases prepared at the same time: phantoms are small.
 const MEMORY_BYTES: u64 = 1 << 30;
 
-/// The whole way without any data: phantoms, preprocessing, pre-training of a small network, templates
+/// Run everything without any data: phantoms, preprocessing, pre-training of a small network, templates
 ///
-/// Everything is written below one folder, and every part is the same as the command of its name does. Given the same
-/// folder again, the demo goes on where it was.
+/// Everything is written below one folder, and each part does the same as the command of that name. With the same
+/// folder, the demo continues where it stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -43,10 +43,10 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 16,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=9999))]
     cases: usize,
-    /// Voxels along a phantom's longest side
+    /// Number of voxels along a phantom's longest side
     #[arg(long, value_name = "N", default_value_t = 96)]
     size: usize,
-    /// Steps of pre-training
+    /// Number of pre-training steps
     #[arg(long, value_name = "N", default_value_t = 3200, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     steps: u64,
 }
@@ -80,14 +80,14 @@ impl Demo {
         templates::write(&(&run).into(), &self.out.join("templates"), &compared, ui)
     }
 
-    /// Epochs of the schedule: those of the recipe, or as many as the steps take.
+    /// The epochs of the schedule: those of the recipe, or as many as the steps need.
     fn epochs(&self) -> u64 {
         const RECIPE: u64 = 400;
         const BATCH_SIZE: u64 = 2;
         (self.steps.saturating_mul(BATCH_SIZE)).div_ceil(self.cases as u64).max(RECIPE)
     }
 
-    /// The phantom cohort, made unless it is there, and the spacing of its grid.
+    /// The phantom cohort, made if it does not exist, and the spacing of its grid.
     fn phantoms(&self, ui: &Ui) -> anyhow::Result<(Cohort, [f64; 3])> {
         let config = PhantomConfig {
             cases: self.cases,
@@ -110,14 +110,14 @@ impl Demo {
         let shape = config.grid().shape;
         for path in cohort.cases.first().into_iter().flat_map(|case| case.images.values()) {
             if nifti::read_header(path)?.shape() != shape {
-                let reason = format!("{}: holds phantoms of another size", folder.display());
-                return Err(bad_input(reason)).advise(|_| "name another folder with --out".to_owned());
+                let reason = format!("{}: contains phantoms of another size", folder.display());
+                return Err(bad_input(reason)).advise(|_| "choose another folder with --out".to_owned());
             }
         }
         if cohort.cases.len() != self.cases {
             let found = counted(cohort.cases.len(), "phantom");
             return Err(bad_input(format!(
-                "{}: holds {found}, not {}; name another folder with --out",
+                "{}: contains {found}, not {}; choose another folder with --out",
                 folder.display(),
                 self.cases
             )));
@@ -142,18 +142,22 @@ fn prepare(cohort: &Cohort, cache: &Path, spacing_mm: [f64; 3], ui: &Ui) -> anyh
         ui.alert(format!("warning: case '{}' is left out: {}", case.id, case.reason));
     }
     if summary.not_begun > 0 {
-        anyhow::bail!("interrupted; run the same command again to go on");
+        anyhow::bail!("interrupted; run the same command again to continue");
     }
     Ok(())
 }
 
-/// How the loss fell: the mean over the first and the last tenth of the run.
+/// How the loss fell: the means over the first and the last tenth of the run.
 fn tell_loss(run: &Path, ui: &Ui) -> anyhow::Result<()> {
     let metrics = read_metrics(&run.join("metrics.jsonl"))?;
     let tenth = metrics.len().div_ceil(10);
     let (first, last) = (&metrics[..tenth], &metrics[metrics.len() - tenth..]);
     for name in ["loss_cross", "loss_distill"] {
-        ui.result(format!("{name}: {:.4} at first, {:.4} at last", mean(first, name), mean(last, name)))?;
+        ui.result(format!(
+            "{name}: {:.4} at the start, {:.4} at the end",
+            mean(first, name),
+            mean(last, name)
+        ))?;
     }
     Ok(())
 }

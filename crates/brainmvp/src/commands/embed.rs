@@ -30,10 +30,11 @@ use crate::progress::Progress;
 use crate::scratch::Scratch;
 use crate::ui::Ui;
 
-/// Write the encoder's features of every case: of each modality for a pre-training run, of all for a fine-tuned one
+/// Write the encoder's features of every case: for a pre-training run of each modality, for a fine-tuned one of all
+/// together
 ///
-/// A case is seen in windows side by side, those without any voxel above 0 left out; its features are the mean of the
-/// deepest ones over all of them. Cases are prepared as those of the run were; a cache of prepared cases is taken as it is.
+/// A case is divided into windows, without those that have no voxel above 0; its features are the mean of the deepest
+/// features over all windows. Cases are prepared as those of the run were; a cache of prepared cases is taken as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -59,7 +60,7 @@ pub(crate) struct Embed {
     /// File to write: .csv or .safetensors
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Part of a window that the next one shares, from 0 to less than 1
+    /// Overlap of neighbouring windows, as a fraction from 0 to less than 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = argument::share)]
     overlap: f64,
     /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu
@@ -77,17 +78,17 @@ enum Format {
 /// The features of a case.
 struct Row {
     case: String,
-    /// What was seen, joined by `+`.
+    /// The modalities used, joined by `+`.
     modality: String,
     features: Vec<f32>,
 }
 
-/// What makes features.
+/// The network that computes features.
 #[allow(clippy::large_enum_variant)] // there is one of them
 enum Encoder {
-    /// Sees one modality at a time.
+    /// Uses one modality at a time.
     Pretrained(PretrainedEncoder, SlidingWindow),
-    /// Sees all channels at once.
+    /// Uses all channels at once.
     Finetuned(Box<Predictor>),
 }
 
@@ -138,7 +139,7 @@ impl Embed {
         }
     }
 
-    /// Does `work` for every case, and notes those that failed.
+    /// Does `work` for every case, and records those that failed.
     fn each<T>(
         ui: &Ui,
         cases: &[T],
@@ -162,7 +163,7 @@ impl Embed {
         for (case, reason) in failed {
             ui.alert(format!("warning: case '{case}' is left out: {}", without_error_numbers(reason)));
         }
-        let Some(first) = rows.first() else { return Err(bad_input("no case could be seen")) };
+        let Some(first) = rows.first() else { return Err(bad_input("no case could be used")) };
         let bytes = match format {
             Format::Csv => csv(rows)?,
             Format::Safetensors => tensors(rows)?,
@@ -173,8 +174,8 @@ impl Embed {
         if failed.is_empty() {
             return Ok(());
         }
-        Err(bad_input(format!("{} could not be seen", counted(failed.len(), "case"))))
-            .advise(|_| format!("mend the files named above; {out} holds the other cases"))
+        Err(bad_input(format!("{} could not be used", counted(failed.len(), "case"))))
+            .advise(|_| format!("fix the files named above; {out} holds the other cases"))
     }
 }
 
@@ -268,7 +269,7 @@ impl Encoder {
                 let has = |modality: &&Modality| case.modalities().contains(modality);
                 let names: Vec<&str> = channels.iter().filter(has).map(|modality| modality.name()).collect();
                 if names.is_empty() {
-                    let reason = "it has none of the modalities that the network sees";
+                    let reason = "it has none of the modalities that the network uses";
                     return Err(Failure::Case(reason.to_owned()));
                 }
                 let names = names.join("+");

@@ -33,7 +33,7 @@ Examples:
   brainmvp finetune segment --data cache --init run --out stroke --config configs/finetune-isles22.toml
   brainmvp finetune segment --data cache --init run --out alike --set preset=paper
 
-The label scheme of the cohort says which regions are told apart (`brainmvp list labels`); a configuration may name others:
+The label scheme of the cohort determines the regions (`brainmvp list labels`); a configuration may define others:
 task.regions = [{ name = \"WT\", labels = [1, 2, 4] }]. The presets paper and released are listed in
 docs/differences.md. RUN/config.toml shows all settings.")]
 pub(crate) struct Finetune {
@@ -43,9 +43,9 @@ pub(crate) struct Finetune {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// A label for every voxel
+    /// Segmentation: a label for every voxel
     Segment(Options),
-    /// A class for every case
+    /// Classification: a class for every case
     Classify(Options),
 }
 
@@ -67,16 +67,16 @@ struct Options {
     /// Folder of the run
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// Share of the training subjects that is used, 0 to 1; smaller shares are part of larger ones
+    /// Share of the training subjects to use, 0 to 1; smaller shares are contained in larger ones
     #[arg(long, value_name = "SHARE", value_parser = argument::share)]
     labels_fraction: Option<f64>,
-    /// Which of many ways to choose that share
+    /// Number of the random choice of that share
     #[arg(long, value_name = "N", requires = "labels_fraction")]
     partition: Option<u64>,
-    /// Part of a five-fold cross-validation to validate on, 0 to 4; data.folds sets another number of parts
+    /// Fold to validate on in a five-fold cross-validation, 0 to 4; data.folds sets another number of folds
     #[arg(long, value_name = "N")]
     fold: Option<usize>,
-    /// Modalities that the network sees, e.g. t1c,flair [default: all that the training cases have]
+    /// Modalities that the network uses, e.g. t1c,flair [default: all that the training cases have]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = argument::modality)]
     modalities: Vec<Modality>,
     #[command(flatten)]
@@ -95,7 +95,13 @@ impl Finetune {
         if dry_run {
             return dry_run::tell(&request, estimate_finetuning, ui);
         }
-        super::pretrain::train(&request, "finetune", finetune, "the same command with --resume goes on", ui)?;
+        super::pretrain::train(
+            &request,
+            "finetune",
+            finetune,
+            "continue with the same command and --resume",
+            ui,
+        )?;
         ui.note(format!(
             "next: brainmvp predict --model {} --in cohort.json --out predictions",
             request.out.display()

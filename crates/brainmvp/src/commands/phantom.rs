@@ -13,9 +13,9 @@ use crate::failure::Advise as _;
 use crate::progress::Progress;
 use crate::ui::Ui;
 
-/// Generate a cohort of plausible brain MRI, with lesions and labels, from nothing but a seed
+/// Generate a cohort of plausible brain MRI with lesions and labels
 ///
-/// Every case has its own anatomy, disease and site, and lies registered on one grid. The same options give the same
+/// Every case has its own anatomy, disease and site; all are registered and on one grid. The same options give the same
 /// voxels on every machine.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -34,13 +34,13 @@ pub(crate) struct Phantom {
     /// Voxels along the longest side; the spacing is 192 mm (whole heads: 240 mm) divided by this
     #[arg(long, value_name = "N", default_value_t = PhantomConfig::default().size)]
     size: usize,
-    /// The seed of everything
+    /// Seed of all random choices
     #[arg(long, value_name = "N", default_value_t = PhantomConfig::default().seed)]
     seed: u64,
-    /// Modalities to make [default: all eight]
+    /// Modalities to generate [default: all eight]
     #[arg(long, value_name = "MODALITY,...", value_delimiter = ',', value_parser = argument::modality)]
     modalities: Vec<Modality>,
-    /// Chance of each modality of a case to be missing
+    /// Probability that a modality of a case is missing
     #[arg(long, value_name = "CHANCE", default_value_t = PhantomConfig::default().missing_rate,
         value_parser = argument::share)]
     missing_rate: f64,
@@ -51,11 +51,11 @@ pub(crate) struct Phantom {
     /// scheme of its own for each disease [known: healthy glioma metastases stroke schwannoma] [default: glioma]
     #[arg(long, value_name = "DISEASE[=WEIGHT],...", value_parser = disease_mix)]
     lesions: Option<DiseaseMix>,
-    /// Share of the gliomas that are of high grade
+    /// Share of high-grade gliomas among the gliomas
     #[arg(long, value_name = "SHARE", default_value_t = PhantomConfig::default().high_grade_share,
         value_parser = argument::share)]
     high_grade_share: f64,
-    /// Brains alone or whole heads
+    /// Stripped brains or whole heads
     #[arg(long, default_value = "stripped",
         value_parser = argument::choice(&[("stripped", Head::Stripped), ("whole", Head::Whole)]))]
     head: Head,
@@ -101,7 +101,7 @@ impl Phantom {
 /// The word for [`DiseaseMix::MIXED`].
 const MIXED: &str = "mixed";
 
-/// `mixed`, `glioma`, or `healthy=1,glioma=3`; what is not named does not occur.
+/// `mixed`, `glioma`, or `healthy=1,glioma=3`; diseases that are not named do not occur.
 fn disease_mix(text: &str) -> Result<DiseaseMix, String> {
     if text == MIXED {
         return Ok(DiseaseMix::MIXED);
@@ -115,7 +115,7 @@ fn disease_mix(text: &str) -> Result<DiseaseMix, String> {
             })?;
         let weight: f64 =
             weight.trim().parse().ok().filter(|w: &f64| *w >= 0.0 && w.is_finite()).ok_or_else(|| {
-                format!("the weight '{weight}' of {} is not a number from 0 up", disease.name())
+                format!("the weight '{weight}' of {} is not a number of at least 0", disease.name())
             })?;
         *match disease {
             Disease::Healthy => &mut mix.healthy,

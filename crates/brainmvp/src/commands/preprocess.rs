@@ -24,10 +24,10 @@ use crate::ui::Ui;
 
 /// Bring every case of a cohort to one grid, orientation and scale, ready for training
 ///
-/// The images of a case must be registered to each other, or are with --register. Where they show the whole head and
-/// the case has no brain mask (its own, or that of another program, named in the cohort), the brain is found and the
-/// rest set to 0. A case that cannot be prepared is named and left out. What is in the cache already and still fits is
-/// kept, so an interrupted run goes on where it was.
+/// The images of a case must be aligned with each other; otherwise use --register. If they show the whole head and the
+/// cohort gives no brain mask for the case, the brain is found and the rest set to 0. A case that cannot be prepared is
+/// named and left out. Cases in the cache that are still up to date are kept, so an interrupted run continues where it
+/// stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -45,7 +45,7 @@ pub(crate) struct Preprocess {
     /// Cohort file
     #[arg(value_name = "COHORT")]
     cohort: PathBuf,
-    /// Cache folder to write to: one file a case, and manifest.json
+    /// Cache folder to write to: one file per case, and manifest.json
     #[arg(long, value_name = "CACHE")]
     out: PathBuf,
     /// Settings in a TOML file: the options below by name (spacing_mm for --spacing), or the table [preprocess] of a
@@ -56,33 +56,34 @@ pub(crate) struct Preprocess {
     /// [default: paper]
     #[arg(long, value_parser = argument::choice(&[("paper", PrepPreset::Paper), ("released", PrepPreset::Released)]))]
     preset: Option<PrepPreset>,
-    /// Register the images of a case onto one of them, rigidly, and that one onto the atlas, rigidly or with scales
-    /// and shears [default: none, or affine with --atlas]
+    /// Register the images of a case to one of them, rigidly, and that one to the atlas, rigidly or affinely [default:
+    /// none, or affine with --atlas]
     #[arg(long, value_parser = argument::choice(
         &[("none", RegisterKind::None), ("rigid", RegisterKind::Rigid), ("affine", RegisterKind::Affine)]))]
     register: Option<RegisterKind>,
-    /// Image whose space and grid the cases get
+    /// Image to register to; cases get its space and grid
     #[arg(long, alias = "template", value_name = "FILE")]
     atlas: Option<PathBuf>,
     /// Voxel size in mm, one for all axes or x,y,z [default: 1]
     #[arg(long, value_name = "MM", value_parser = argument::spacing_mm)]
     spacing: Option<[f64; 3]>,
-    /// Percentiles that become 0 and 1 [default: by preset]
+    /// Percentiles that are mapped to 0 and 1 [default: from the preset]
     #[arg(long, value_name = "LOW,HIGH", value_parser = argument::percentiles)]
     percentiles: Option<[f64; 2]>,
-    /// The skull: found and taken away where there is one, left on, or a mask demanded of every case [default: auto]
+    /// Skull stripping: automatic where there is a skull, with the mask that every case must have, or none [default:
+    /// auto]
     #[arg(long, value_parser = argument::choice(
         &[("auto", SkullStrip::Auto), ("none", SkullStrip::None), ("mask", SkullStrip::Mask)]))]
     skull_strip: Option<SkullStrip>,
-    /// Take away the shading that receive coils lay over an image (N4)
+    /// Remove the smooth shading caused by receive coils (N4)
     #[arg(long)]
     bias_field: bool,
-    /// How grey values come to lie in [0, 1]: percentiles of the volume, 0.5 + z/8 in the brain, or the standard scale of
+    /// Scaling of grey values to [0, 1]: by percentiles of the volume, 0.5 + z/8 in the brain, or the standard scale of
     /// --landmarks [default: percentile, or nyul with --landmarks]
     #[arg(long, value_parser = argument::choice(&[
         ("percentile", Intensity::Percentile), ("zscore", Intensity::ZScore), ("nyul", Intensity::Nyul)]))]
     intensity: Option<Intensity>,
-    /// Standard scale of each modality, as `brainmvp landmarks` learns it
+    /// File with the standard scale of each modality, made by `brainmvp landmarks`
     #[arg(long, value_name = "FILE")]
     landmarks: Option<PathBuf>,
     /// How to crop around the brain: symmetrically about the centre of the volume, to the bounding box, or not at all
@@ -93,20 +94,20 @@ pub(crate) struct Preprocess {
     /// Number type of the stored images [default: f16]
     #[arg(long, value_parser = argument::choice(&[("f16", StoredType::F16), ("f32", StoredType::F32)]))]
     dtype: Option<StoredType>,
-    /// Steps in their order, instead of the preset's (`brainmvp list steps`)
+    /// Steps in order, instead of the preset's (see `brainmvp list steps`)
     #[arg(long, value_name = "STEP,...", value_delimiter = ',')]
     steps: Vec<String>,
-    /// Memory that the cases at work share, e.g. 4G [default: half of what is free]
+    /// Memory for all cases processed at the same time, e.g. 4G [default: half of the free memory]
     #[arg(long, value_name = "SIZE", value_parser = argument::bytes)]
     memory: Option<u64>,
-    /// The share of the cases to prepare, where several jobs fill one cache: 2/8, or auto for that of a Slurm array or
+    /// Share of the cases to prepare, if several jobs fill one cache: 2/8, or auto for that of a Slurm array or
     /// (as auto/8) an indexed Kubernetes job
     #[arg(long, value_name = "I/N", value_parser = argument::shard)]
     shard: Option<Shard>,
     /// Afterwards, write a picture of every case and a table of the cohort here (`brainmvp report`)
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
-    /// Prepare every case anew
+    /// Prepare every case again
     #[arg(long)]
     force: bool,
 }
@@ -117,12 +118,12 @@ impl Preprocess {
         argument::refuse_file_as_folder(&self.out)?;
         self.report.as_deref().map(argument::refuse_file_as_folder).transpose()?;
         let config = self.config()?;
-        // Wrong settings are told before anything else.
+        // Wrong settings are reported before anything else.
         Pipeline::new(&config)?;
         refuse_unknown_modalities(&cohort, &config)?;
         if Manifest::load(&self.out).is_ok_and(|manifest| manifest.preparation.config != config) {
             let out = self.out.display();
-            ui.note(format!("note: {out} was made with other settings; every case is prepared anew"));
+            ui.note(format!("note: {out} was made with other settings; every case is prepared again"));
         }
         let options = RunOptions {
             memory_bytes: self.memory.unwrap_or_else(half_of_free_memory),
@@ -177,7 +178,7 @@ impl Preprocess {
         Ok(options.over(file).config()?)
     }
 
-    /// Says what became of the cases, each that failed by name, and whether that is a success.
+    /// Prints the outcome, names each case that failed, and decides whether that is a success.
     fn tell(&self, summary: &Summary, ui: &Ui) -> anyhow::Result<()> {
         for case in &summary.quarantined {
             let reason = without_error_numbers(&case.reason);
@@ -197,7 +198,7 @@ impl Preprocess {
         if *not_begun > 0 {
             let error: anyhow::Result<()> =
                 Err(anyhow::anyhow!("interrupted with {} to go", counted(*not_begun, "case")));
-            return error.advise(|_| "run the same command again to go on".to_owned());
+            return error.advise(|_| "run the same command again to continue".to_owned());
         }
         if prepared + skipped == 0 {
             return Err(bad_input("no case could be prepared"))
@@ -217,7 +218,7 @@ fn settings_of(path: &Path) -> anyhow::Result<PrepSettings> {
     })
 }
 
-/// Refuses a cohort with images that there is no standard scale for: all their cases would be left out.
+/// Refuses a cohort with modalities that have no standard scale: all their cases would be left out.
 fn refuse_unknown_modalities(cohort: &Cohort, config: &PrepConfig) -> anyhow::Result<()> {
     let Some(landmarks) = &config.landmarks else { return Ok(()) };
     let found: BTreeSet<_> = cohort.cases.iter().flat_map(|case| case.images.keys().copied()).collect();
@@ -235,17 +236,17 @@ fn refuse_unknown_modalities(cohort: &Cohort, config: &PrepConfig) -> anyhow::Re
 fn advice(error: &brainmvp_prep::Error) -> String {
     match error {
         brainmvp_prep::Error::Request { .. } => "replace it with --force, or choose another folder with --out",
-        _ => "make room there, or choose another folder with --out; the same command goes on where this one ended",
+        _ => "make room there, or choose another folder with --out; the same command continues where this one stopped",
     }
     .to_owned()
 }
 
-/// Half of the memory that is free, on the machine or in the container that the program runs in.
+/// Half of the free memory, of the machine or of the container that the program runs in.
 pub(super) fn half_of_free_memory() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let container = system.cgroup_limits().map(|limits| limits.free_memory).filter(|free| *free > 0);
     let free = container.map_or(system.available_memory(), |free| free.min(system.available_memory()));
-    // Where nothing is known, one case at a time still runs.
+    // If nothing is known, one case at a time still runs.
     free / 2
 }

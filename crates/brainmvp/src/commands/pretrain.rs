@@ -23,8 +23,8 @@ use crate::ui::Ui;
 
 /// Pre-train an encoder and one template per modality on a cache of prepared cases
 ///
-/// No labels are used, and cases may lack any modality. The run folder holds config.toml, metrics.jsonl, a TensorBoard
-/// log and checkpoints. An interrupted run goes on exactly where its last checkpoint was.
+/// No labels are used, and cases may lack any modality. The run folder contains config.toml, metrics.jsonl, a
+/// TensorBoard log and checkpoints. An interrupted run can be resumed exactly where its last checkpoint was.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -55,17 +55,18 @@ pub(crate) struct Pretrain {
 /// The options of every command that trains.
 #[derive(Debug, Args)]
 pub(crate) struct Training {
-    /// Settings in a TOML file, over the defaults of the presets; of a recipe for several stages, the table of this command
+    /// TOML file with settings that override the defaults of the presets; of a recipe for several stages, the table of
+    /// this command
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// One setting, over the file's
+    /// A single setting, which overrides the file's
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// What matrix products multiply on the CPU: fp32, or bf16 with fp32 sums where the processor has it; the same as
+    /// Precision of matrix products on the CPU: fp32, or bf16 with fp32 sums if the processor supports it; the same as
     /// --set train.precision=...
     #[arg(long, value_name = "PRECISION", value_parser = ["fp32", "bf16"])]
     precision: Option<String>,
-    /// Go on from the last checkpoint of the run; start anew where there is none
+    /// Continue from the last checkpoint of the run; start from the beginning if there is none
     #[arg(long)]
     resume: bool,
     /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu
@@ -111,13 +112,13 @@ impl Pretrain {
         if dry_run {
             return dry_run::tell(&request, estimate_pretraining, ui);
         }
-        train(&request, "pretrain", pretrain, "the same command with --resume goes on", ui)?;
+        train(&request, "pretrain", pretrain, "continue with the same command and --resume", ui)?;
         ui.note(format!("next: brainmvp templates {} --out TEMPLATES", request.out.display()));
         Ok(())
     }
 }
 
-/// Refuses what is no folder.
+/// Refuses anything but a folder.
 pub(crate) fn refuse_missing_cache(data: &Path) -> anyhow::Result<()> {
     if data.is_dir() {
         return Ok(());
@@ -129,7 +130,7 @@ pub(crate) fn refuse_missing_cache(data: &Path) -> anyhow::Result<()> {
 /// A kind of training.
 type Train = fn(&RunRequest, &AtomicBool, &dyn Observer) -> brainmvp_train::Result<Ended>;
 
-/// Runs until the end. An interruption is an error that says how to go on.
+/// Runs until the end. An interruption is an error that says how to continue.
 pub(crate) fn train(
     request: &RunRequest,
     name: &'static str,
@@ -160,7 +161,7 @@ fn advise_on_differences(error: Error) -> anyhow::Result<Ended> {
     Err(error).advise(|_| format!("prepare the cases alike, or accept it with --accept-differences {names}"))
 }
 
-/// Shows the steps of a run.
+/// Prints the steps of a run.
 struct Watcher<'a> {
     ui: &'a Ui,
     name: &'static str,

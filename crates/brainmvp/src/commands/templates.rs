@@ -17,7 +17,7 @@ use crate::argument;
 use crate::failure::bad_input;
 use crate::ui::Ui;
 
-/// Write the templates that a run has learnt, one NIfTI file per modality, in the space of its data
+/// Write the learnt templates of a run, one NIfTI file per modality, in the space of its data
 ///
 /// With --data, the quality of each template is measured over the brain and written to templates.json: mean absolute
 /// difference from the mean image of its modality (beside that of a blank template), correlation and structural similarity
@@ -77,7 +77,7 @@ pub(crate) fn write(run: &Source, out: &Path, compared: &Compared, ui: &Ui) -> a
     ui.note(format!("note: the templates are those of {}", templates.origin));
     ui.result(format!("{} written to {}", counted(paths.len(), "template"), out.display()))?;
     if !templates.is_placed {
-        ui.note("note: where they lie is not known; voxels of 1 mm are laid around the origin");
+        ui.note("note: their position is not known; they are written with voxels of 1 mm around the origin");
     }
     let unseen = Modality::ALL.into_iter().filter(|modality| !templates.volumes.contains_key(modality));
     let unseen: Vec<&str> = unseen.map(Modality::name).collect();
@@ -114,7 +114,7 @@ fn tell_quality(
     if qualities.is_empty() {
         return Err(bad_input(format!("{}: no case has a modality of the templates", data.display())));
     }
-    ui.result("likeness to the mean image of the modality, over the brain:")?;
+    ui.result("similarity to the mean image of the modality, over the brain:")?;
     ui.result(table::columns(&likeness_rows(&qualities)))?;
     ui.result("likeness to the nearest single case, by correlation over the brain:")?;
     ui.result(table::columns(&nearest_rows(&qualities)))?;

@@ -15,19 +15,19 @@ use crate::argument;
 use crate::failure::{Advise as _, bad_input};
 use crate::ui::Ui;
 
-/// Read weights from a PyTorch checkpoint (.pt, .pth) and keep them as a weights file
+/// Read weights from a PyTorch checkpoint (.pt, .pth) and save them as a weights file
 ///
-/// The network is recognised by the names and shapes of its tensors: a UniFormer or a UNET3D of any widths and depths, with
-/// the decoder of pre-training, of segmentation, a classifier, or none; with or without the prefixes that wrappers put
-/// before names. What else is in the checkpoint (optimiser, schedule) is passed over, and no code in it is run. The weights
-/// file is a safetensors file of PyTorch's names and axes.
+/// The network is recognised by the names and shapes of its tensors: a UniFormer or a UNET3D of any widths and depths,
+/// with the decoder of pre-training, one for segmentation, a classifier, or none; with or without the prefixes that
+/// wrappers add to names. Anything else in the checkpoint (optimiser, schedule) is ignored, and no code in it is run.
+/// The weights file is a safetensors file with PyTorch's names and axes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   brainmvp import released.pt --out weights.safetensors
   brainmvp templates weights.safetensors --out templates")]
 pub(crate) struct Import {
-    /// PyTorch checkpoint, or a safetensors file of the same names
+    /// PyTorch checkpoint, or a safetensors file with the same names
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Weights file to write
@@ -53,7 +53,7 @@ pub(crate) struct Export {
     /// Checkpoint of the run: best, last, or the number of a step
     #[arg(long, value_name = "best|last|STEP")]
     checkpoint: Option<CheckpointChoice>,
-    /// What to write: pytorch, a state dict for torch.load; safetensors, a weights file
+    /// Format to write: pytorch, a state dict for torch.load; safetensors, a weights file
     #[arg(long, value_name = "FORMAT", value_parser = argument::choice(&FORMATS))]
     format: Format,
     /// File to write
@@ -68,7 +68,8 @@ impl Import {
         if self.file.is_dir() {
             return Err(bad_input(format!("{}: is a folder, not a PyTorch checkpoint", self.file.display())))
                 .advise(|_| {
-                    "of a run, `brainmvp export RUN --format safetensors` makes a weights file".to_owned()
+                    "to make a weights file of a run, use `brainmvp export RUN --format safetensors`"
+                        .to_owned()
                 });
         }
         refuse_same_file(&self.file, &self.out)?;
@@ -98,7 +99,7 @@ impl Export {
 
 fn open(source: Source) -> anyhow::Result<SavedNetwork> {
     SavedNetwork::open(source).advise(|_| {
-        "what can be read: the folder of a run, a weights file, and a PyTorch checkpoint of a UniFormer or UNET3D with its \
+        "supported are the folder of a run, a weights file, and a PyTorch checkpoint of a UniFormer or UNET3D with its \
          state dict (torch.save(model.state_dict(), ...), or a dictionary that holds it)"
             .to_owned()
     })
@@ -107,12 +108,12 @@ fn open(source: Source) -> anyhow::Result<SavedNetwork> {
 fn refuse_same_file(source: &Path, out: &Path) -> anyhow::Result<()> {
     let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
     if same(source, out) {
-        return Err(bad_input(format!("{}: is read, so it cannot be --out too", out.display())));
+        return Err(bad_input(format!("{}: is the input, so it cannot be --out too", out.display())));
     }
     argument::prepare_output_file(out)
 }
 
-/// Says what was read.
+/// Prints what was read.
 fn describe(saved: &SavedNetwork, ui: &Ui) -> anyhow::Result<()> {
     let values: usize =
         saved.weights.values().map(|tensor| tensor.shape().to_vec().iter().product::<usize>()).sum();
@@ -124,7 +125,7 @@ fn describe(saved: &SavedNetwork, ui: &Ui) -> anyhow::Result<()> {
         ["templates".to_owned(), templates(saved)],
     ];
     if let Some(assumed) = &saved.assumed {
-        rows.push(["assumed".to_owned(), format!("{assumed}: the file does not tell")]);
+        rows.push(["assumed".to_owned(), format!("{assumed}: the file does not say")]);
     }
     rows.push(["missing".to_owned(), listed(saved.missing.iter())]);
     rows.push(["unused".to_owned(), listed(saved.unused.keys())]);
@@ -146,7 +147,7 @@ fn network(network: &NetworkConfig) -> String {
 
 fn head(head: Head) -> String {
     match head {
-        Head::None => "none: the encoder alone".to_owned(),
+        Head::None => "none: only the encoder".to_owned(),
         Head::Reconstruction => "decoder of pre-training".to_owned(),
         Head::Segmentation { classes } => format!("segmentation, {}", counted(classes, "output channel")),
         Head::Classification { classes } => format!("classifier of {classes} classes"),
@@ -159,12 +160,12 @@ fn templates(saved: &SavedNetwork) -> String {
     let learnt = Modality::ALL.iter().zip(&templates.volumes).filter(|(_, volume)| is_learnt(volume));
     let names: Vec<&str> = learnt.map(|(modality, _)| modality.name()).collect();
     let [x, y, z] = templates.size;
-    let place = if templates.affine.is_some() { "" } else { "; where they lie is not known" };
+    let place = if templates.affine.is_some() { "" } else { "; their position is not known" };
     let names = if names.is_empty() { "all blank".to_owned() } else { names.join(" ") };
     format!("{names} ({x} x {y} x {z} voxels{place})")
 }
 
-/// How many they are, and the first of them.
+/// Their number, and the first of them.
 fn listed<'a>(mut names: impl ExactSizeIterator<Item = &'a String>) -> String {
     let count = names.len();
     match names.next() {

@@ -1,8 +1,8 @@
-//! PyTorch's files: a zip of a pickle, which says what there is, and one stored entry for each tensor's bytes. Older files,
-//! a stream of pickles or a tar, are read too.
+//! PyTorch's files: a zip with a pickle, which lists the contents, and one stored entry for the bytes of each tensor.
+//! Older files, a stream of pickles or a tar, are read too.
 //!
-//! A pickle is a program for Python's unpickler. Nothing here runs it: it is parsed for the few things that `torch.save`
-//! writes of tensors, dictionaries, numbers and strings, and calls of anything else stand for nothing.
+//! A pickle is a program for Python's unpickler. Nothing here runs it: it is parsed for the few constructs that
+//! `torch.save` writes for tensors, dictionaries, numbers and strings, and all other calls are ignored.
 
 mod read;
 mod write;
@@ -10,5 +10,5 @@ mod write;
 pub(super) use read::PytorchFile;
 pub(super) use write::write;
 
-/// An entry beside PyTorch's own, which PyTorch passes over: what a weights file has in its metadata.
+/// An entry in addition to PyTorch's own, which PyTorch ignores: the metadata of a weights file.
 const DESCRIPTION: &str = "brainmvp.json";

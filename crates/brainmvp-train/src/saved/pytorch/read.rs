@@ -1,4 +1,4 @@
-//! Tensors out of PyTorch's files.
+//! Reads tensors from PyTorch's files.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -13,30 +13,30 @@ use super::DESCRIPTION;
 use crate::saved::published::{Tensors, each};
 use crate::{Error, Result};
 
-/// No description of ours comes near this size.
+/// None of our descriptions is nearly this large.
 const LARGEST_DESCRIPTION: u64 = 1 << 20;
 
-/// A file opened for reading. Tensors are named by their way through its dictionaries, joined by dots:
+/// A file opened for reading. Tensors are named by their path through its dictionaries, joined by dots:
 /// `state_dict.module.encoder.norm.weight`.
 pub(in crate::saved) struct PytorchFile {
     path: PathBuf,
     tensors: HashMap<String, Tensor>,
-    /// What the file says about itself, if this program wrote it.
+    /// The file's description, if this program wrote it.
     description: Option<String>,
 }
 
 impl PytorchFile {
-    /// Reads what there is, but no tensor's values.
+    /// Reads the contents, but no tensor's values.
     ///
     /// # Errors
-    /// If the file is none of PyTorch's, is damaged, or its tensors claim more than it can hold.
+    /// If the file is not one of PyTorch's, is damaged, or its tensors claim more than it can contain.
     pub(in crate::saved) fn open(path: &Path) -> Result<Self> {
         let length = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
         let reader = PytorchReader::new(path).map_err(|e| {
             Error::checkpoint(path, format!("not a PyTorch checkpoint that can be read: {e}"))
         })?;
         let tensors = reader.into_tensors();
-        // Tensors may share their bytes, but hardly many times over.
+        // Tensors may share their bytes, but not many times over.
         let claimed =
             tensors.values().fold(0_u64, |sum, tensor| sum.saturating_add(tensor.byte_len() as u64));
         if claimed > length.saturating_mul(2) {
@@ -47,7 +47,7 @@ impl PytorchFile {
         Ok(Self { path: path.to_owned(), tensors, description: description(path) })
     }
 
-    /// The JSON text that this program writes beside PyTorch's entries.
+    /// The JSON text that this program adds to PyTorch's entries.
     pub(in crate::saved) fn description(&self) -> Option<&str> {
         self.description.as_deref()
     }
@@ -78,7 +78,7 @@ impl Tensors for PytorchFile {
     }
 }
 
-/// What cannot be read as ours is not ours.
+/// A description that cannot be read is not ours.
 fn description(path: &Path) -> Option<String> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(path).ok()?)).ok()?;
     let name = {

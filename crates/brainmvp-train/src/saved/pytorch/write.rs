@@ -1,4 +1,4 @@
-//! A state dict as PyTorch's file, as `torch.save(state_dict, path)` writes it.
+//! Writes a state dict as PyTorch's file, like `torch.save(state_dict, path)`.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -17,7 +17,7 @@ const ALIGNMENT: u16 = 64;
 /// The folder that all entries are in.
 const ROOT: &str = "archive";
 
-/// Writes fp32 and i64 tensors, whole or not at all.
+/// Writes fp32 and i64 tensors, completely or not at all.
 ///
 /// # Errors
 /// If the file cannot be written.

@@ -1,4 +1,4 @@
-//! Measurements in processes of their own, so that their peaks of memory are not mixed.
+//! Measurements in separate processes, so that each has its own peak of memory.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 use super::{Shape, Work};
 use crate::interrupt;
 
-/// What a process has measured.
+/// The measurements of a process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sample {
-    /// Of each repetition.
+    /// The time of each repetition.
     pub(super) seconds: Vec<f64>,
-    /// `None` where the system does not tell.
+    /// `None` if the system does not report it.
     pub(super) peak_memory_bytes: Option<u64>,
-    /// The part of the voxels that are those of our own result, where a peer compares them.
+    /// The share of voxels equal to those of our own result, if a peer compares them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) voxels_alike: Option<f64>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Sample {
 pub(super) enum Failure {
     /// The process could not be started.
     Start(io::Error),
-    /// It failed, or what it said is no answer.
+    /// It failed, or its output is not an answer.
     Run(String),
     /// It was not started: nothing would be learnt from it.
     Skipped(&'static str),
@@ -47,7 +47,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// How long a process may have ended before it is noticed.
+/// How long it may take to notice that a process has ended.
 const NOTICED_AFTER: Duration = Duration::from_millis(20);
 
 /// Does our own work in another process of this program.
@@ -63,7 +63,7 @@ pub(super) fn measure_ours(
     answer(with_arguments(&mut command, shape), folder)
 }
 
-/// The options that say how much work, the same for every program.
+/// The options for the amount of work, the same for every program.
 pub(super) fn with_arguments<'a>(command: &'a mut Command, shape: &Shape) -> &'a mut Command {
     let options = [
         ("--size", shape.size),
@@ -78,7 +78,7 @@ pub(super) fn with_arguments<'a>(command: &'a mut Command, shape: &Shape) -> &'a
     }
 }
 
-/// Runs a command to its end and reads the last line that it prints. An interruption of ours is one of its.
+/// Runs a command to its end and reads the last line that it prints. If we are interrupted, so is the command.
 pub(super) fn answer<T: DeserializeOwned>(command: &mut Command, folder: &Path) -> Result<T, Failure> {
     let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
     command.stdin(Stdio::null());
@@ -90,7 +90,7 @@ pub(super) fn answer<T: DeserializeOwned>(command: &mut Command, folder: &Path) 
             break status;
         }
         if interrupt::stop_flag().load(Ordering::Relaxed) {
-            // It may have ended by itself by now.
+            // It may already have ended.
             drop(child.kill());
             drop(child.wait());
             return Err(Failure::Run("interrupted".to_owned()));
@@ -107,10 +107,10 @@ pub(super) fn answer<T: DeserializeOwned>(command: &mut Command, folder: &Path) 
         }));
     }
     let line = last_line(&stdout);
-    serde_json::from_str(&line).map_err(|_| Failure::Run(format!("gave no answer but '{line}'")))
+    serde_json::from_str(&line).map_err(|_| Failure::Run(format!("its output is not an answer: '{line}'")))
 }
 
-/// The last line that says something; hints are for who typed the command.
+/// The last line with content, except hints, which are for the person who typed the command.
 fn last_line(path: &Path) -> String {
     let text = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

@@ -25,7 +25,7 @@ pub(super) fn inference(shape: &Shape, _: &Path) -> anyhow::Result<Sample> {
     })
 }
 
-/// Times a work again and again. The first time warms up.
+/// Times a piece of work repeatedly. The first time is a warm-up.
 fn measure<T>(shape: &Shape, mut state: T, run: impl Fn(T) -> (T, f32)) -> anyhow::Result<Sample> {
     let mut seconds = Vec::new();
     for _ in 0..=shape.repetitions {

@@ -1,4 +1,4 @@
-//! The machine that is measured.
+//! The machine being measured.
 
 use std::fmt;
 use std::num::NonZero;
@@ -6,12 +6,12 @@ use std::num::NonZero;
 use serde_json::{Map, Value, json};
 use sysinfo::{CpuRefreshKind, RefreshKind, System};
 
-/// What every measurement depends on.
+/// The facts that every measurement depends on.
 pub(super) struct Machine {
     cpu: String,
     cores: usize,
     threads: usize,
-    /// fp32 operations a second of all threads.
+    /// fp32 operations per second of all threads.
     pub(super) peak: f64,
 }
 
@@ -28,7 +28,7 @@ impl Machine {
         }
     }
 
-    /// The facts that stand beside every measurement in JSON.
+    /// The facts that accompany every measurement in JSON.
     pub(super) fn facts(&self, precision: &str) -> Map<String, Value> {
         let facts = json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -68,7 +68,7 @@ pub(super) fn multiplies_bf16() -> bool {
     found
 }
 
-/// Four digits: more than a measurement has.
+/// Rounds to four digits, more than a measurement has.
 pub(super) fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
@@ -77,7 +77,7 @@ pub(super) fn rounded(value: f64) -> f64 {
     (value * digits).round() / digits
 }
 
-/// The largest resident size of this process so far; `None` elsewhere than on Linux.
+/// The largest resident size of this process so far; `None` on systems other than Linux.
 pub(in crate::commands) fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -30,11 +30,12 @@ use machine::Machine;
 use peer::{MONAI, PYTORCH, Peer, Program};
 use report::{Measured, Row};
 
-/// Measure this machine: operations, training steps, inference, preprocessing, beside PyTorch and MONAI where they are
+/// Measure this machine: operations, training steps, inference and preprocessing, next to PyTorch and MONAI where they
+/// are
 ///
-/// A time is the median of some repetitions after one that warms up; memory is the largest resident size of a process
-/// that does nothing else, in GB of 10^9 bytes (on Linux). Times differ from machine to machine and from hour to hour:
-/// compare the ratios of one run.
+/// A time is the median of several repetitions after a warm-up; memory is the largest resident size of a process that
+/// does nothing else, in GB of 10^9 bytes (on Linux). Times differ between machines and from hour to hour: compare only
+/// the ratios within one run.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -62,22 +63,22 @@ pub(crate) struct Bench {
     /// What to measure
     #[arg(value_name = "WHAT", default_value = ALL, value_parser = choices())]
     what: String,
-    /// Write everything that was measured as JSON
+    /// Write all measurements to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measure PyTorch and MONAI beside it, with this Python
+    /// Also measure PyTorch and MONAI, with this Python
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
     /// Voxels along an axis of a patch; volumes and templates grow with it
     #[arg(long, visible_alias = "crop", value_name = "N", default_value_t = 96, value_parser = size)]
     size: usize,
-    /// Cases of a batch (preprocess takes one volume at a time)
+    /// Cases per batch (preprocess takes one volume at a time)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     batch: usize,
-    /// In which numbers our matrix products multiply [default: fp32, then bf16 where the processor has it]
+    /// Precision of our matrix products [default: fp32, then bf16 if the processor supports it]
     #[arg(long, value_name = "PRECISION", value_parser = argument::choice(PRECISIONS))]
     precision: Option<Precision>,
-    /// Times that each work is measured [default: 5, peers 2; kernels 7; preprocess 20, peers 5]
+    /// Number of repetitions [default: 5, peers 2; kernels 7; preprocess 20, peers 5]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     repetitions: Option<usize>,
     /// Prepare this file (.nii.gz) instead of generated ones: preprocess
@@ -91,26 +92,26 @@ pub(crate) struct Bench {
 const ALL: &str = "all";
 const KERNELS: &str = "kernels";
 
-/// Some work that is done by us and by peers, each time in a process of its own.
+/// Work that is done by our program and by its peers, each time in a process of its own.
 struct Work {
-    /// The word that asks for it.
+    /// The word on the command line for it.
     what: &'static str,
-    /// Which of several it is, where a word asks for several.
+    /// Which of several it is, if the word stands for several.
     part: Option<&'static str>,
     title: &'static str,
-    /// What is done once in each repetition.
+    /// What one repetition does.
     unit: &'static str,
-    /// What it works on.
+    /// Its input.
     input: fn(&Shape) -> String,
-    /// Makes the file that it reads, where it reads one.
+    /// Makes the file that it reads, if it reads one.
     write: Option<fn(&Shape, &Path) -> anyhow::Result<()>>,
     /// Does the work in this process, with files in a folder.
     measure: fn(&Shape, &Path) -> anyhow::Result<Sample>,
-    /// Times that we and peers do it, if not said otherwise.
+    /// Default number of repetitions, for us and for peers.
     repetitions: [usize; 2],
     /// Whether it has matrix products, whose precision can be chosen.
     products: bool,
-    /// Who else does it.
+    /// The peer that does the same.
     peer: &'static Program,
 }
 
@@ -155,7 +156,7 @@ static WORKS: &[Work] = &[
     Work { part: Some(GIVEN), title: "preprocessing, given file", ..PREPARATION },
 ];
 
-/// What the work of networks has in common.
+/// Common to the work of networks.
 const NETWORK: Work = Work {
     what: "",
     part: None,
@@ -169,7 +170,7 @@ const NETWORK: Work = Work {
     peer: &PYTORCH,
 };
 
-/// And that of preparing volumes.
+/// Common to the work of preparing volumes.
 const PREPARATION: Work = Work {
     what: "preprocess",
     unit: "volume",
@@ -184,20 +185,20 @@ const PREPARATION: Work = Work {
 /// The part that works on the user's file.
 const GIVEN: &str = "given";
 
-/// How much work.
+/// The amount of work.
 #[derive(Debug, Clone)]
 struct Shape {
     /// Voxels along an axis of a patch.
     size: usize,
     /// Cases of a batch.
     batch: usize,
-    /// Times that it is measured.
+    /// Number of repetitions.
     repetitions: usize,
     /// The file that is prepared.
     file: Option<PathBuf>,
 }
 
-/// What our own program can compute in, in the order of measuring.
+/// The precisions of our own program, in the order of measuring.
 const PRECISIONS: &[(&str, Precision)] = &[("fp32", Precision::Fp32), ("bf16", Precision::Bf16)];
 
 impl Bench {
@@ -271,7 +272,7 @@ impl Bench {
         ui.result(serde_json::to_string(&sample)?)
     }
 
-    /// Measures one work: ours first, then every setting of the peer. What fails is named and the rest goes on.
+    /// Measures one work: ours first, then every setting of the peer. A failure is named and the rest goes on.
     fn rows(
         &self,
         work: &Work,
@@ -302,7 +303,7 @@ impl Bench {
                 Err(failure) => ui.alert(format!("warning: {program}, {precision}: {failure}")),
             }
             if key.is_none() {
-                // There is none where the work has no files.
+                // There is none if the work has no files.
                 drop(std::fs::rename(folder.join(preprocess::PREPARED), &prepared));
             }
             // A work may leave large files.
@@ -324,7 +325,7 @@ impl Bench {
         Ok(rows)
     }
 
-    /// Those asked for, or all that there are.
+    /// The requested ones, or all.
     fn precisions(&self) -> anyhow::Result<Vec<Named>> {
         let wanted = |(_, precision): &&Named| {
             self.precision.map_or(precision.is_available(), |only| only == *precision)
@@ -339,7 +340,7 @@ impl Bench {
         self.what == ALL || self.what == name
     }
 
-    /// The work that is asked for.
+    /// The requested work.
     fn works(&self) -> impl Iterator<Item = &'static Work> {
         WORKS.iter().filter(|work| {
             let right_file = work.what == PREPARATION.what && self.file.is_some();
@@ -347,7 +348,7 @@ impl Bench {
         })
     }
 
-    /// Options that do nothing for what is asked for.
+    /// Refuses options that have no effect on the requested work.
     fn refuse_misplaced(&self) -> anyhow::Result<()> {
         const PREPROCESS: &str = PREPARATION.what;
         if self.file.is_some() && !self.wants(PREPROCESS) {
@@ -364,7 +365,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Those who do what is asked for.
+    /// The peers for the requested work.
     fn peers(&self, scratch: &Path) -> anyhow::Result<Vec<Peer>> {
         let Some(python) = &self.peers else { return Ok(Vec::new()) };
         let programs = [&PYTORCH, &MONAI].into_iter();
@@ -386,7 +387,7 @@ fn no_bf16() -> anyhow::Error {
     bad_input("--precision bf16: this processor has no bfloat16 products (AVX-512 BF16)")
 }
 
-/// What can be measured.
+/// The words for what can be measured.
 fn choices() -> PossibleValuesParser {
     let mut works: Vec<_> = WORKS.iter().map(|work| work.what).collect();
     works.dedup();

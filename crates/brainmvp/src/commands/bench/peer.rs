@@ -1,4 +1,4 @@
-//! Other programs, doing the same work.
+//! Other programs that do the same work.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,22 +10,22 @@ use super::child::{Failure, Sample, answer, with_arguments};
 use super::{Shape, Work};
 use crate::failure::{Advise as _, bad_input};
 
-/// A program in Python that does some of the work.
+/// A Python program that does some of the work.
 pub(super) struct Program {
     name: &'static str,
-    /// What it takes to be installed.
+    /// The packages that it needs.
     packages: &'static str,
     script: &'static str,
     pub(super) settings: &'static [Setting],
 }
 
-/// How a program is used.
+/// A setting of a program.
 pub(super) struct Setting {
     /// Its name in JSON.
     pub(super) key: &'static str,
     /// Its name in the script.
     name: &'static str,
-    /// What a reader should know of it.
+    /// A description for the reader.
     what: &'static str,
     pub(super) precision: &'static str,
 }
@@ -50,7 +50,7 @@ pub(super) static MONAI: Program = Program {
     settings: &[Setting { key: "monai", name: "plain", what: "", precision: "fp32" }],
 };
 
-/// A Python that has what a program takes.
+/// A Python with the packages that a program needs.
 pub(super) struct Peer {
     pub(super) program: &'static Program,
     python: PathBuf,
@@ -60,17 +60,17 @@ pub(super) struct Peer {
     bf16: bool,
 }
 
-/// What the script says of itself.
+/// The script's report about itself.
 #[derive(Deserialize)]
 struct Versions {
     version: String,
 }
 
 impl Peer {
-    /// Makes sure that a Python can do the work before any is done.
+    /// Checks that a Python can do the work before any is done.
     ///
     /// # Errors
-    /// Bad input where it cannot be started or lacks a package.
+    /// Bad input if it cannot be started or lacks a package.
     pub(super) fn find(
         program: &'static Program,
         python: &Path,
@@ -88,19 +88,19 @@ impl Peer {
             }
             Err(failure @ Failure::Start(_)) => Err(wrong(failure.to_string()))
                 .advise(|_| format!("give the path of a Python that has {packages}, e.g. venv/bin/python")),
-            Err(failure) => Err(wrong(failure.to_string())).advise(|_| {
-                format!("`{} -m pip install {packages}` installs what it takes", python.display())
-            }),
+            Err(failure) => Err(wrong(failure.to_string()))
+                .advise(|_| format!("`{} -m pip install {packages}` installs them", python.display())),
         }
     }
 
-    /// As it stands in tables.
+    /// As shown in tables.
     pub(super) fn title(&self, setting: &Setting) -> String {
         let version = self.version.split('+').next().unwrap_or_default();
         format!("{} {version}{}", self.program.name, setting.what)
     }
 
-    /// Does a work; what comes out is compared with `ours` where the work has files. Without instructions for them PyTorch
+    /// Does a piece of work; its result is compared with `ours` if the work has files. Without instructions for them
+    /// PyTorch
     /// imitates bfloat16 numbers, which takes minutes a step and says nothing of either program.
     pub(super) fn measure(
         &self,

@@ -15,10 +15,10 @@ use super::Shape;
 use super::child::Sample;
 use super::machine::peak_memory_bytes;
 
-/// What stands in for the modality of a file; no step asks which it is.
+/// A stand-in for the modality of a file; no step depends on it.
 const MODALITY: Modality = Modality::T1;
 
-/// Voxels of the volumes for patches of this many along an axis.
+/// The voxels of the volumes correspond to patches with this many along an axis.
 const PATCH: usize = 96;
 
 /// The grid of a series: voxels, their size in mm, and how far it is turned about x, in degrees.
@@ -29,15 +29,15 @@ struct Series {
     turned_degrees: f64,
 }
 
-/// As it is acquired: a whole head, thick oblique slices.
+/// As acquired: a whole head, thick oblique slices.
 const CLINICAL: Series =
     Series { head: Head::Whole, voxels: [256, 224, 26], spacing_mm: [0.9, 0.9, 5.5], turned_degrees: 5.0 };
 
-/// Registered: a brain alone.
+/// Registered: only a brain.
 const REGISTERED: Series =
     Series { head: Head::Stripped, voxels: [240, 240, 155], spacing_mm: [1.0; 3], turned_degrees: 0.0 };
 
-/// What is prepared.
+/// A description of the input.
 pub(super) fn described(shape: &Shape) -> String {
     let read = |file: &Path| nifti::read_header(file).ok().map(|header| header.grid);
     match shape.file.as_deref().and_then(read) {
@@ -75,7 +75,7 @@ impl Series {
         Ok(nifti::write(file, &image, options)?)
     }
 
-    /// The grid around a place, with fewer and larger voxels for smaller patches; its axes run to LPS.
+    /// The grid around a point, with fewer and larger voxels for smaller patches; its axes are LPS.
     fn grid(&self, size: usize, centre_mm: [f64; 3]) -> Grid {
         let voxels = self.voxels.map(|n| (n * size / PATCH).max(2));
         let [dx, dy, dz] = self.spacing_mm.map(|mm| mm * PATCH as f64 / size as f64);
@@ -90,7 +90,7 @@ impl Series {
     }
 }
 
-/// Prepares a file again and again; the first time warms up. What comes out is left beside it, to be compared.
+/// Prepares a file repeatedly; the first time is a warm-up. The result is written next to it, to be compared.
 pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
     let file = shape.file.as_deref().context("there is no file to prepare")?;
     let pipeline = Pipeline::new(&config())?;
@@ -105,7 +105,7 @@ pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
     Ok(Sample { seconds: seconds.split_off(1), peak_memory_bytes, voxels_alike: None })
 }
 
-/// The name of what comes out.
+/// The name of the result.
 pub(super) const PREPARED: &str = "prepared.nii";
 
 /// The steps of the reference program, in its order.

@@ -13,18 +13,18 @@ pub(super) struct Row {
     pub(super) peer: Option<&'static str>,
     pub(super) program: String,
     pub(super) precision: &'static str,
-    /// What was measured, or why nothing was.
+    /// The measurements, or why there are none.
     pub(super) outcome: Result<Measured, Failure>,
 }
 
-/// What the repetitions come to.
+/// The summary of the repetitions.
 pub(super) struct Measured {
     median: f64,
     fastest: f64,
     slowest: f64,
     /// In units of 10^9 bytes.
     memory_gb: Option<f64>,
-    /// The part of the voxels that are those of our own result.
+    /// The share of voxels equal to those of our own result.
     pub(super) voxels_alike: Option<f64>,
 }
 
@@ -43,14 +43,14 @@ impl Measured {
         }
     }
 
-    /// Time and memory as multiples of another's.
+    /// Time and memory as multiples of another program's.
     fn over(&self, other: &Self) -> (f64, Option<f64>) {
         let memory = self.memory_gb.zip(other.memory_gb).map(|(mine, its)| mine / its);
         (self.median / other.median, memory)
     }
 }
 
-/// Each row is told as a multiple of ours in the same precision; of our first where there is none.
+/// Each row is given as a multiple of ours in the same precision, or of our first if there is none.
 fn ours<'a>(rows: &'a [Row], precision: &str) -> Option<(&'static str, &'a Measured)> {
     let mut measured = rows.iter().filter(|row| row.peer.is_none());
     let mut found = measured.clone().filter(|row| row.precision == precision);
@@ -65,7 +65,7 @@ pub(super) fn table(work: &Work, rows: &[Row]) -> String {
     let lines: Vec<_> = std::iter::once(title.map(str::to_owned)).chain(lines).collect();
     let alike = rows.iter().filter_map(|row| {
         let part = row.outcome.as_ref().ok()?.voxels_alike? * 100.0;
-        Some(format!("\n{part:.3} % of the voxels of {} are ours within 0.001", row.program))
+        Some(format!("\n{part:.3} % of the voxels of {} agree with ours within 0.001", row.program))
     });
     table::columns(&lines) + &alike.collect::<String>()
 }
@@ -94,12 +94,12 @@ fn cells(row: &Row, ours: Option<&Measured>) -> [String; 7] {
     }
 }
 
-/// To a thousandth of a second, or what is shorter to a ten-thousandth.
+/// Rounded to a thousandth of a second, or to a ten-thousandth for short times.
 fn seconds(value: f64) -> String {
     if value < 0.1 { format!("{value:.4}") } else { format!("{value:.3}") }
 }
 
-/// Our first precision at the top, the next under its name, the others under `peers`.
+/// Our first precision at the top level, the next under its name, the others under `peers`.
 pub(super) fn json(work: &Work, machine: &Machine, rows: &[Row]) -> Value {
     let mut found = Map::new();
     let mut peers = Map::new();
@@ -194,7 +194,7 @@ mod tests {
         for cell in ["4.00", "failed", "skipped", "6.000 to 10.000"] {
             assert!(table.contains(cell), "{table}");
         }
-        // A processor without bf16: the bf16 peer is told as a multiple of our fp32.
+        // On a processor without bf16, the bf16 peer is given as a multiple of our fp32.
         let [fp32, _, _, bf16, ..] = rows;
         let found = json(work(), &Machine::measured(), &[fp32, bf16]);
         assert_eq!(found["peers"]["pytorch_bf16"]["time_ratio"], 3.0);

@@ -1,4 +1,4 @@
-//! One pre-training step as `brainmvp pretrain` does it, on cases of noise.
+//! One pre-training step as in `brainmvp pretrain`, on cases of noise.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,8 @@ use super::Shape;
 use super::child::Sample;
 use super::machine::peak_memory_bytes;
 
-/// Voxels of the registered volumes, which are those of the templates, and of the cropped cases, x, y, z, for patches of
+/// Voxels of the registered volumes, which are also those of the templates, and of the cropped cases, x, y, z, for
+/// patches of
 /// [`PATCH`] voxels along an axis.
 const REGISTERED: [usize; 3] = [240, 240, 155];
 const CASE: [usize; 3] = [144, 176, 144];
@@ -29,7 +30,7 @@ const PATCH: usize = 96;
 
 const MODALITIES: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c, Modality::T2];
 
-/// Trains until enough steps are measured. The first warms up.
+/// Trains until enough steps are measured. The first is a warm-up.
 pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
     let data = folder.join("cache");
     write_cases(shape, &data)?;
@@ -49,18 +50,18 @@ pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
         let ended = trainer.join().map_err(|_| anyhow::anyhow!("the trainer stopped unexpectedly"))?;
         ended?;
     }
-    // The trainer is left to itself; it ends with this process.
+    // The trainer is not waited for; it ends with this process.
     let peak_memory_bytes = measured.last().and_then(|step| step.peak_memory_bytes);
     let seconds = measured[1..].iter().map(|step| step.seconds).collect();
     Ok(Sample { seconds, peak_memory_bytes, voxels_alike: None })
 }
 
-/// The defaults with all three losses, and with more steps than are measured, so that none of these writes a checkpoint.
+/// The defaults with all three losses, and with more steps than are measured, so that none of them writes a checkpoint.
 fn settings(shape: &Shape) -> Vec<String> {
     let Shape { size, batch, repetitions, .. } = shape;
     let steps = repetitions + 3;
     vec![
-        // What the child process was told.
+        // The settings of the child process.
         format!("train.precision={}", precision()),
         format!("patch.size={size}"),
         format!("train.batch_size={batch}"),
@@ -71,18 +72,18 @@ fn settings(shape: &Shape) -> Vec<String> {
     ]
 }
 
-/// What a step took.
+/// The time of a step.
 struct Step {
     seconds: f64,
     peak_memory_bytes: Option<u64>,
 }
 
-/// Passes steps on. The next one does not begin before this one was taken.
+/// Passes on steps. The next one does not start before this one was received.
 struct Listener(SyncSender<Step>);
 
 impl Observer for Listener {
     fn step(&self, metrics: &StepMetrics, _: u64) {
-        // Nobody listens any more once enough is measured.
+        // Nobody is listening any more once enough is measured.
         drop(self.0.send(Step { seconds: metrics.seconds, peak_memory_bytes: peak_memory_bytes() }));
     }
 
@@ -91,7 +92,7 @@ impl Observer for Listener {
     fn warn(&self, _: &str) {}
 }
 
-/// A cache with as many cases as a batch has.
+/// A cache with as many cases as a batch.
 fn write_cases(shape: &Shape, dir: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir)?;
     let mut manifest = Manifest::new(PrepConfig::default());

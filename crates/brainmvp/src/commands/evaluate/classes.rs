@@ -1,4 +1,4 @@
-//! Scoring a classification: `predictions.csv` against the classes of a cohort.
+//! Scores a classification: `predictions.csv` against the classes of a cohort.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -24,11 +24,11 @@ use crate::ui::Ui;
 /// The probabilities of each class, `case,class,p(CLASS),...`, as `brainmvp predict` writes them.
 struct Predictions {
     classes: Vec<String>,
-    /// By case, in the order of the classes.
+    /// The probabilities by case, in the order of the classes.
     probabilities: BTreeMap<String, Vec<f64>>,
 }
 
-/// What is scored, and where the result goes.
+/// The inputs and outputs of an evaluation.
 pub(super) struct Classes<'a> {
     pub(super) truth: &'a Path,
     pub(super) split: Option<Split>,
@@ -40,7 +40,7 @@ pub(super) struct Classes<'a> {
     pub(super) csv: Option<&'a Path>,
 }
 
-/// The result as a file has it.
+/// The result as written to the file.
 #[derive(Serialize)]
 struct Report<'a> {
     classes: &'a [String],
@@ -78,7 +78,7 @@ struct Case {
     probabilities: Vec<f64>,
 }
 
-/// A score that has an interval.
+/// A score with an interval.
 type Summarised = (&'static str, &'static str, fn(&ClassificationScores) -> Score);
 
 const SUMMARISED: [Summarised; 5] = [
@@ -172,7 +172,7 @@ impl Classes<'_> {
         Ok(Scored { scores, intervals })
     }
 
-    /// The cases with a class and a prediction, and those with a class alone.
+    /// The cases with a class and a prediction, and those with only a class.
     fn pairs(&self, predictions: &Predictions) -> anyhow::Result<(Vec<Case>, Vec<String>)> {
         let cohort = load_cohort(self.truth)?;
         let (mut pairs, mut missing) = (Vec::new(), Vec::new());
@@ -181,7 +181,7 @@ impl Classes<'_> {
             if !predictions.classes.contains(class) {
                 let reason = format!("case '{}' is of the class '{class}', which was not predicted", case.id);
                 return Err(bad_input(reason))
-                    .advise(|_| format!("the predictions know {}", predictions.classes.join(", ")));
+                    .advise(|_| format!("the predictions are of {}", predictions.classes.join(", ")));
             }
             match predictions.probabilities.get(case.id.as_str()) {
                 None => missing.push(case.id.to_string()),
@@ -261,14 +261,17 @@ impl Predictions {
             let case = row.get(0).unwrap_or_default().to_owned();
             if let Some(twice) = probabilities.insert(case.clone(), values) {
                 drop(twice);
-                return Err(bad_input(format!("{}: line {line}: case '{case}' comes twice", path.display())));
+                return Err(bad_input(format!(
+                    "{}: line {line}: case '{case}' occurs twice",
+                    path.display()
+                )));
             }
         }
         Ok(Self { classes, probabilities })
     }
 }
 
-/// The place of the highest value, the first of equally high ones.
+/// The index of the highest value, the first of equally high ones.
 fn highest(values: &[f64]) -> usize {
     (1..values.len()).fold(0, |best, place| if values[place] > values[best] { place } else { best })
 }

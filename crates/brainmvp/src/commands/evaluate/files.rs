@@ -9,26 +9,26 @@ use brainmvp_volume::file::stem;
 use crate::commands::predict::PROBABILITIES;
 use crate::failure::bad_input;
 
-/// Words that a name may have behind the case.
+/// Words that may follow the case in a name.
 const WORDS: [&str; 6] = ["seg", "segmentation", "pred", "prediction", "label", "labels"];
 
-/// What separates such a word from the case.
+/// The separators between such a word and the case.
 const SEPARATORS: [char; 4] = ['_', '-', '.', ' '];
 
 /// The label maps of a folder.
 ///
 /// The label map of a case is `<case>.nii.gz` or `<case>_seg.nii.gz` (or of another format), or a file of the folder `<case>/`: one with
-/// such a name, or `seg.nii.gz`, or the only one there. The other [`WORDS`] do as `seg` does.
+/// such a name, or `seg.nii.gz`, or the only one there. The other [`WORDS`] are equivalent to `seg`.
 pub(super) struct LabelMaps {
     folder: PathBuf,
-    /// By every name that a case may have; several files are told apart by nobody.
+    /// The files by every name that a case may have; several files for one name are ambiguous.
     files: BTreeMap<String, Vec<PathBuf>>,
     /// The cases: names without the word.
     cases: Vec<String>,
 }
 
 impl LabelMaps {
-    /// Looks into a folder; the files are not opened.
+    /// Lists a folder; the files are not opened.
     pub(super) fn of(folder: &Path) -> anyhow::Result<Self> {
         let (mut files, mut cases): (BTreeMap<String, Vec<PathBuf>>, Vec<String>) = Default::default();
         for path in entries(folder)? {
@@ -73,7 +73,7 @@ impl LabelMaps {
         &self.cases
     }
 
-    /// The label map of a case, or `None` where there is none; why it is not known where several may be it.
+    /// The label map of a case, or `None` if there is none; an error if there are several candidates.
     pub(super) fn find(&self, case: &str) -> Result<Option<&Path>, String> {
         match self.files.get(case).map(Vec::as_slice) {
             None | Some([]) => Ok(None),
@@ -86,7 +86,7 @@ impl LabelMaps {
     }
 }
 
-/// Of the volume files in the folder of a case: those that are called a label map, else all.
+/// The candidates in the folder of a case: the volume files that are called a label map, otherwise all of them.
 fn label_maps_of_case(case: &str, files: Vec<PathBuf>) -> Vec<PathBuf> {
     let is_called = |path: &&PathBuf| {
         stem(path).is_some_and(|stem| stem == case || is_word(stem) || without_word(stem).is_some())
@@ -95,7 +95,7 @@ fn label_maps_of_case(case: &str, files: Vec<PathBuf>) -> Vec<PathBuf> {
     if called.is_empty() { files } else { called }
 }
 
-/// What is in a folder, sorted, hidden entries left out.
+/// The contents of a folder, sorted, without hidden entries.
 fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let read = || {
         let entries = std::fs::read_dir(folder)?;
@@ -121,7 +121,7 @@ fn is_word(stem: &str) -> bool {
     WORDS.iter().any(|word| stem.eq_ignore_ascii_case(word))
 }
 
-/// `text` without `ending`, capitals aside.
+/// `text` without `ending`, in upper or lower case.
 fn without_ending<'a>(text: &'a str, ending: &str) -> Option<&'a str> {
     let at = text.len().checked_sub(ending.len())?;
     text.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(ending)).then(|| &text[..at])

@@ -35,10 +35,11 @@ use crate::ui::Ui;
 
 /// Score predictions against the truth: label maps by region (Dice, HD95 and more), classes by case (AUC, F1 and more)
 ///
-/// The prediction of a case is DIR/CASE.nii.gz or DIR/CASE_seg.nii.gz, or lies in the folder DIR/CASE: under such a name,
-/// as seg.nii.gz, or as the only file. pred, prediction, label, labels and segmentation do as seg does; .nii does as
-/// .nii.gz does. Scores have 95 % intervals. A folder of truths is read by the same rule. Prediction and truth must lie on one grid: nothing is
-/// resampled. A case that cannot be scored is named and left out; the others are scored. Where predictions.json names
+/// The prediction of a case is DIR/CASE.nii.gz or DIR/CASE_seg.nii.gz, or is in the folder DIR/CASE: under such a name,
+/// as seg.nii.gz, or as the only file. Instead of seg, the names may have pred, prediction, label, labels or
+/// segmentation, and instead of .nii.gz the ending .nii. A folder of truths is read by the same rule. Prediction and
+/// truth must be on one grid: nothing is resampled. Scores have 95 % intervals. A case that cannot be scored is named
+/// and left out; the others are scored. Where predictions.json names
 /// cases that the network has seen in training, there are scores with and without them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -51,23 +52,23 @@ Examples:
 
 Exit codes: 0 every case was scored, 2 some could not be (the others were), or bad input.")]
 pub(crate) struct Evaluate {
-    /// Folder of predicted label maps, or with the predictions.csv of a classification
+    /// Folder with predicted label maps, or with the predictions.csv of a classification
     #[arg(long, value_name = "DIR", required_unless_present = "modality_subsets")]
     pred: Option<PathBuf>,
     /// Cohort file whose cases have label maps, or a folder of label maps
     #[arg(long, value_name = "COHORT|DIR")]
     truth: PathBuf,
-    /// Scores of every case, and their summary, as JSON
+    /// File to write: the scores of every case, and their summary, as JSON
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// The scores of every case also as CSV
+    /// Also write the scores of every case as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
     /// Only the cases of one split of the cohort: training, validation or test
     #[arg(long, value_name = "SPLIT")]
     split: Option<Split>,
-    /// What the label values mean, and which regions are scored (`brainmvp list labels`), or values as
-    /// 1=core,2=oedema [default: what the cohort declares, else every value in the truths]
+    /// Label scheme, which gives the meaning of label values and the regions to score (`brainmvp list labels`), or
+    /// values such as 1=core,2=oedema [default: the cohort's, otherwise every value in the truths]
     #[arg(long, value_name = "SCHEME")]
     label_scheme: Option<LabelScheme>,
     /// Regions to score, each a union of label values, e.g. 'WT=1,2,4;TC=1,4;ET=4' [default: those of the network where
@@ -77,22 +78,22 @@ pub(crate) struct Evaluate {
     /// Metrics to compute (`brainmvp list metrics`) [default: all]
     #[arg(long, value_name = "METRIC,...", value_delimiter = ',', value_parser = metric)]
     metrics: Vec<Metric>,
-    /// How far apart surfaces may be and still agree, for nsd
+    /// Tolerance for nsd: how far apart surfaces may be to agree
     #[arg(long, value_name = "MM", default_value_t = SegmentationConfig::default().nsd_tolerance_mm)]
     nsd_tolerance: f64,
-    /// What counts where masks are empty: both=best|excluded|undefined, one=worst|excluded|undefined, and
+    /// Score where masks are empty: both=best|excluded|undefined, one=worst|excluded|undefined, and
     /// penalty_mm=MM, the worst distance [default: both=best,one=worst, the diagonal of the image]
     #[arg(long, value_name = "RULE=...,...", value_parser = empty_rule)]
     empty: Option<EmptyRule>,
-    /// Cases without a prediction: scored as if it were empty, in the regions that the truth has, so that a missing file
-    /// never improves a mean; left out; or refused
+    /// Cases without a prediction: score them as if it were empty, in the regions that the truth has, so that a missing
+    /// file never improves a mean; leave them out; or stop
     #[arg(long, default_value = "empty", value_parser = argument::choice(
         &[("empty", Missing::Empty), ("skip", Missing::Skip), ("error", Missing::Error)]))]
     missing: Missing,
-    /// Scores of other predictions, made by this command, to compare with case by case (paired Wilcoxon test)
+    /// Scores of other predictions, written by this command, to compare with case by case (paired Wilcoxon test)
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
-    /// Instead of predictions, score what --model predicts with every set of its modalities, in one table
+    /// Instead of given predictions, score those of --model with every subset of its modalities, in one table
     #[arg(long, requires = "model", conflicts_with_all = ["pred", "label_scheme", "regions", "missing", "compare", "memory"])]
     modality_subsets: bool,
     /// Folder of the fine-tuning run that predicts, for --modality-subsets
@@ -100,15 +101,15 @@ pub(crate) struct Evaluate {
     model: Option<PathBuf>,
     #[command(flatten)]
     options: Options,
-    /// The seed of the intervals, which are drawn by bootstrap
+    /// Seed of the bootstrap for the intervals
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Memory that the cases at work share, e.g. 4G [default: half of what is free]
+    /// Memory for all cases processed at the same time, e.g. 4G [default: half of the free memory]
     #[arg(long, value_name = "SIZE", value_parser = argument::bytes)]
     memory: Option<u64>,
 }
 
-/// What becomes of a case without a prediction.
+/// What happens to a case without a prediction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missing {
     Empty,
@@ -116,7 +117,7 @@ enum Missing {
     Error,
 }
 
-/// Names that a line shows; the others are counted.
+/// How many names a line shows; the others are counted.
 const NAMES_SHOWN: usize = 5;
 
 impl Evaluate {
@@ -140,7 +141,7 @@ impl Evaluate {
             return subsets.run(&self.truth, self.split, [Some(&self.out), self.csv.as_deref()], ui);
         }
         let Some(pred) = &self.pred else {
-            return Err(bad_input("--pred: name the folder of the predictions"));
+            return Err(bad_input("--pred: give the folder with the predictions"));
         };
         let seen = seen::of_predictions(pred, ui)?;
         if let Some(file) = classes::file(pred) {
@@ -202,7 +203,7 @@ impl Evaluate {
         Ok(config)
     }
 
-    /// Scores every case that can be, and names the others.
+    /// Scores every case that can be scored, and names the others.
     fn score(
         &self,
         truths: &Truths,
@@ -248,7 +249,7 @@ impl Evaluate {
         Ok(())
     }
 
-    /// Does with cases without a prediction as the user says.
+    /// Treats cases without a prediction as the user wants.
     fn treat_missing(
         &self,
         predictions: &LabelMaps,
@@ -319,7 +320,7 @@ impl Evaluate {
         Ok(())
     }
 
-    /// Whether every case was scored that should be.
+    /// Whether every case that should be scored was scored.
     fn judge(&self, scores: &Scores) -> anyhow::Result<()> {
         let failed = scores.quarantined().values().filter(|reason| *reason != NO_PREDICTION).count();
         if failed == 0 {
@@ -329,15 +330,15 @@ impl Evaluate {
         let error = bad_input(format!("{failed} of {} could not be scored", counted(all, "case")));
         Err(error).advise(|_| {
             let out = self.out.display();
-            format!("mend the files named above; {out} holds the other cases, and names these")
+            format!("fix the files named above; {out} has the other cases, and names these")
         })
     }
 }
 
-/// Why a case is left out that the user wants to be left out.
+/// The reason for a case that the user wants to be left out.
 const NO_PREDICTION: &str = "no prediction";
 
-/// Says what takes no part.
+/// Prints what is not scored.
 fn note_others(truths: &Truths, predictions: &LabelMaps, ui: &Ui) {
     if truths.unlabelled > 0 {
         ui.note(format!("note: {} without a label map, not scored", counted(truths.unlabelled, "case")));
@@ -351,7 +352,7 @@ fn note_others(truths: &Truths, predictions: &LabelMaps, ui: &Ui) {
     }
 }
 
-/// Cases with scores.
+/// The cases with scores.
 fn cases(scores: &Scores) -> usize {
     scores.rows().iter().map(|row| &row.case).collect::<BTreeSet<_>>().len()
 }
@@ -381,7 +382,7 @@ fn region(text: &str) -> Result<Region, String> {
     Region::new(name.trim(), values).map_err(|error| error.to_string())
 }
 
-/// `both=...,one=...,penalty_mm=...` of `--empty`, by the names that the rule has in files.
+/// `both=...,one=...,penalty_mm=...` of `--empty`, with the names used in files.
 fn empty_rule(text: &str) -> Result<EmptyRule, String> {
     let mut rule = serde_json::Map::new();
     for item in text.split(',') {

@@ -1,4 +1,4 @@
-//! Scoring cases side by side, each from its two files.
+//! Scores cases in parallel, each from its two files.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ use brainmvp_volume::{LabelMap, file};
 
 use super::truth::{Target, Truth};
 
-/// Bytes for each voxel of a file at work: as stored, as it is read, and as labels and masks.
+/// Bytes per voxel of a file being processed: as stored, as read, and as labels and masks.
 const BYTES_PER_VOXEL: u64 = 16;
 
 /// A case to be scored.
 pub(super) struct Pair<'a> {
     pub(super) truth: &'a Truth,
     pub(super) target: &'a Target,
-    /// `None` is scored as an empty prediction, in the regions that the truth has.
+    /// If `None`, it is scored as an empty prediction, in the regions that the truth has.
     pub(super) prediction: Option<PathBuf>,
 }
 
@@ -37,7 +37,7 @@ impl Pair<'_> {
         scores.map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    /// What it takes to score it.
+    /// The memory needed to score it.
     pub(super) fn bytes(&self) -> u64 {
         bytes_of(&self.truth.file) + self.prediction.as_deref().map_or(0, bytes_of)
     }
@@ -59,7 +59,7 @@ fn read(path: &Path, known: &BTreeSet<u16>) -> Result<LabelMap, String> {
     ))
 }
 
-/// Nobody saw that a structure is absent where there is no prediction: such regions do not count.
+/// Without a prediction, an absent structure must not count as correctly predicted: such regions are excluded.
 fn without_credit(mut scores: Vec<RegionScores>) -> Vec<RegionScores> {
     for region in scores.iter_mut().filter(|region| region.empty == Emptiness::Both) {
         region.values.values_mut().for_each(|value| *value = Score::EXCLUDED);
@@ -67,10 +67,10 @@ fn without_credit(mut scores: Vec<RegionScores>) -> Vec<RegionScores> {
     scores
 }
 
-/// The values that occur, background left out.
+/// The values that occur, without the background.
 pub(super) fn values_of(labels: &LabelMap) -> BTreeSet<u16> {
     let mut found = BTreeSet::new();
-    // Neighbours mostly have one value.
+    // Neighbours mostly have the same value.
     let mut last = 0;
     for value in labels.voxels() {
         if *value != last {
@@ -82,12 +82,13 @@ pub(super) fn values_of(labels: &LabelMap) -> BTreeSet<u16> {
     found
 }
 
-/// What it takes to have a label map at work; nothing for what cannot be read, which ends early.
+/// The memory for processing a label map; 0 for a file that cannot be read, which fails early.
 pub(super) fn bytes_of(path: &Path) -> u64 {
     file::read_header(path).map_or(0, |header| header.grid.len() as u64 * BYTES_PER_VOXEL)
 }
 
-/// Does `work` for all items, as many at a time as the memory and the threads allow. The results keep their order.
+/// Does `work` for all items, as many at a time as the memory and the threads allow. The results are in the order of
+/// the items.
 pub(super) fn side_by_side<T: Sync, R: Send>(
     items: &[T],
     memory_bytes: u64,
@@ -104,7 +105,8 @@ pub(super) fn side_by_side<T: Sync, R: Send>(
             results.lock().unwrap_or_else(PoisonError::into_inner).push((number, result));
         }
     };
-    // Threads of their own wait for memory: one that waited inside the pool could wait for work that it had begun.
+    // Separate threads wait for memory: a thread that waits inside the pool could be waiting for work that it has
+    // started itself.
     std::thread::scope(|scope| (0..rayon::current_num_threads()).for_each(|_| drop(scope.spawn(run))));
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_unstable_by_key(|(number, _)| *number);

@@ -1,4 +1,4 @@
-//! `brainmvp evaluate --modality-subsets`: what a network is worth with every set of modalities.
+//! `brainmvp evaluate --modality-subsets`: scores a network with every subset of its modalities.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -30,7 +30,7 @@ use crate::progress::Progress;
 use crate::scratch::Scratch;
 use crate::ui::Ui;
 
-/// What is scored, and how.
+/// The options of the evaluation.
 pub(super) struct Subsets<'a> {
     pub(super) predictor: &'a Predictor,
     pub(super) pipeline: &'a Pipeline,
@@ -40,7 +40,7 @@ pub(super) struct Subsets<'a> {
     pub(super) trained_on: Option<SeenIndex<'a>>,
 }
 
-/// The results, as `--out` has them.
+/// The results, as written to `--out`.
 #[derive(Serialize)]
 struct Written<'a> {
     version: u32,
@@ -76,7 +76,7 @@ struct Found {
     seen: Vec<Sighting>,
 }
 
-/// The scores with a set of modalities, which are places in the network's channels.
+/// The scores with a set of modalities, given as indices of the network's channels.
 type SubsetScores = (Vec<usize>, Vec<RegionScores>);
 
 /// Where cases lie while they are predicted, and what lays templates on them.
@@ -145,10 +145,10 @@ impl Subsets<'_> {
             quarantined.len(),
             counted(cases.len(), "case")
         )))
-        .advise(|_| "mend the files named above".to_owned())
+        .advise(|_| "fix the files named above".to_owned())
     }
 
-    /// The scores of a case with every set of its modalities, which are places in the network's channels.
+    /// The scores of a case with every set of its modalities, given as indices of the network's channels.
     fn case(
         &self,
         cohort: &Cohort,
@@ -170,7 +170,7 @@ impl Subsets<'_> {
         let has = |place: &usize| prepared.source.modalities().contains(&model.inputs.channels[*place]);
         let places: Vec<usize> = (0..model.inputs.channels.len()).filter(has).collect();
         if places.is_empty() {
-            return Err(Failure::Case("it has none of the modalities that the network sees".to_owned()));
+            return Err(Failure::Case("it has none of the modalities that the network uses".to_owned()));
         }
         let subsets = subsets_of(&places);
         let mut found = Vec::with_capacity(subsets.len());
@@ -213,7 +213,7 @@ impl Subsets<'_> {
             let seen = seen.map(|seen| seen::without(&scores, seen, self.seed)).transpose()?;
             subsets.push(Subset { modalities: modalities(channels, &subset), scores, summary, seen });
         }
-        // The fewest modalities first; of equally many in the order of the channels.
+        // The fewest modalities first; ties in the order of the channels.
         subsets.sort_by_key(|subset| subset.modalities.len());
         if let Some(out) = out {
             let written = Written {
@@ -314,8 +314,8 @@ fn mean(summary: &Summary, region: &str, metric: Metric) -> Score {
     found.map_or(Score::EXCLUDED, |metric| metric.values.mean)
 }
 
-/// The regions of the network with the values that they have in the truth of a case: by the scheme of its data set where
-/// that has regions of the same names, else the network's own.
+/// The regions of the network with their values in the truth of a case: those of its data set's scheme if that has
+/// regions of the same names, otherwise the network's own.
 fn pairs_of_regions(regions: &[Region], cohort: &Cohort, case: &Case) -> Vec<(Region, BTreeSet<u16>)> {
     let scheme = cohort.label_scheme(case);
     regions.iter().map(|region| (region.clone(), values_in(region, scheme))).collect()

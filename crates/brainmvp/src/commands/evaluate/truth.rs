@@ -1,4 +1,4 @@
-//! What predictions are compared with: the truth of each case, and the regions that are scored in it.
+//! The truth of each case, which predictions are compared with, and the regions that are scored in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -25,15 +25,15 @@ pub(super) struct Truth {
 #[derive(Default)]
 pub(super) struct Truths {
     pub(super) cases: Vec<Truth>,
-    /// Cases whose truth is not known, with the reason.
+    /// Cases whose truth is ambiguous, with the reason.
     pub(super) unclear: Vec<(String, String)>,
     /// Cases of the cohort without a label map.
     pub(super) unlabelled: usize,
-    /// What the data sets declare.
+    /// The schemes that the data sets declare.
     schemes: BTreeMap<String, LabelScheme>,
 }
 
-/// What is scored in the cases of a data set.
+/// The regions and values for the cases of a data set.
 #[derive(Debug)]
 pub(super) struct Target {
     /// Each with its values in the prediction, and those in the truth.
@@ -45,13 +45,13 @@ pub(super) struct Target {
 }
 
 impl Truths {
-    /// Those of a cohort file or of a folder of label maps; of a cohort, those of one split where one is named.
+    /// Reads the truths of a cohort file or of a folder of label maps; of a cohort, optionally only those of one split.
     pub(super) fn load(path: &Path, split: Option<Split>) -> anyhow::Result<Self> {
         if !path.is_dir() {
             return Self::of_cohort(path, split);
         }
         if split.is_some() {
-            return Err(bad_input(format!("{}: --split takes a cohort file, not a folder", path.display())));
+            return Err(bad_input(format!("{}: --split needs a cohort file, not a folder", path.display())));
         }
         let label_maps = LabelMaps::of(path)?;
         let mut found = Self::default();
@@ -118,7 +118,7 @@ impl Truths {
         data_sets.into_iter().map(|data_set| Ok((data_set.to_owned(), target(data_set)?))).collect()
     }
 
-    /// The values that the truths of a data set hold. Unreadable files have none; they are told when they are scored.
+    /// The values in the truths of a data set. Unreadable files have none; they are reported when they are scored.
     fn found(&self, data_set: &str, memory_bytes: u64) -> anyhow::Result<LabelScheme> {
         let of_set: Vec<&Truth> = self.cases.iter().filter(|truth| truth.data_set == data_set).collect();
         let read = |truth: &&Truth| file::read_labels(&truth.file).map(|labels| values_of(&labels));
@@ -126,14 +126,14 @@ impl Truths {
         let values: BTreeSet<u16> = values.into_iter().flatten().flatten().collect();
         if values.is_empty() {
             return Err(bad_input("no truth holds any label, so there is nothing to be scored"))
-                .advise(|_| "name what is scored with --regions or --label-scheme".to_owned());
+                .advise(|_| "say what to score with --regions or --label-scheme".to_owned());
         }
         Ok(LabelScheme::Values(values.into_iter().map(|value| (value, format!("label {value}"))).collect()))
     }
 }
 
 impl Target {
-    /// The regions, else those of the scheme; with the values of the scheme, else those of the regions.
+    /// The given regions, otherwise those of the scheme; with the scheme's values, otherwise those of the regions.
     fn new(scheme: Option<&LabelScheme>, regions: &[Region]) -> anyhow::Result<Self> {
         let mut regions = regions.to_vec();
         if let Some(scheme) = scheme.filter(|_| regions.is_empty()) {

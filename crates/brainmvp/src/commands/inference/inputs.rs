@@ -1,4 +1,4 @@
-//! From what is typed after `--in` to cases.
+//! Turns the arguments of `--in` into cases.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::commands::load_cohort;
 use crate::failure::{Advise as _, bad_input};
 use crate::ui::Ui;
 
-/// The cases that are to be seen.
+/// The input cases.
 pub(crate) struct Inputs {
     pub(crate) cases: Vec<Case>,
     /// Cases of a folder that cannot be used.
@@ -25,9 +25,9 @@ pub(crate) struct Unusable {
 }
 
 impl Inputs {
-    /// Those of a cohort file, of a folder that is indexed as `brainmvp index` does, or the one case whose images are
-    /// given: `FILE`, whose name says the modality, or `MODALITY=FILE`.
-    /// With a `split`, only the cases of that part of the study.
+    /// The cases of a cohort file, of a folder (indexed as by `brainmvp index`), or the one case whose images are
+    /// given: `FILE`, whose name contains the modality, or `MODALITY=FILE`.
+    /// With a `split`, only the cases in it.
     pub(crate) fn read(typed: &[PathBuf], split: Option<Split>, ui: &Ui) -> anyhow::Result<Self> {
         let mut inputs = match typed {
             [path] if path.is_dir() => Self::of_folder(path, ui)?,
@@ -39,7 +39,9 @@ impl Inputs {
         if split.is_some() {
             inputs.cases.retain(|case| case.split == split);
             if inputs.cases.is_empty() {
-                return Err(bad_input("--split: no case is of this part; `brainmvp split` divides a cohort"));
+                return Err(bad_input(
+                    "--split: no case is in this split; `brainmvp split` divides a cohort",
+                ));
             }
         }
         Ok(inputs)
@@ -84,7 +86,9 @@ fn one_case(files: &[PathBuf]) -> anyhow::Result<Case> {
             Role::BrainMask => brain_mask = Some(path),
             Role::Label | Role::Ignored => {
                 let path = path.display();
-                return Err(bad_input(format!("{path}: by its name it is no image of a known modality")));
+                return Err(bad_input(format!(
+                    "{path}: its name is not that of an image of a known modality"
+                )));
             }
         }
     }
@@ -99,7 +103,7 @@ fn one_case(files: &[PathBuf]) -> anyhow::Result<Case> {
     Ok(case)
 }
 
-/// `MODALITY=FILE`, unless there is a file of that very name.
+/// `MODALITY=FILE`, unless there is a file with exactly that name.
 fn named(typed: &Path) -> Option<(Modality, PathBuf)> {
     let (modality, path) = typed.to_str()?.split_once('=').filter(|_| !typed.exists())?;
     Some((crate::argument::modality(modality).ok()?, path.into()))
@@ -107,10 +111,10 @@ fn named(typed: &Path) -> Option<(Modality, PathBuf)> {
 
 fn unknown(path: &Path) -> anyhow::Error {
     let path = path.display();
-    bad_input(format!("{path}: its name does not say which modality it is; write MODALITY={path}"))
+    bad_input(format!("{path}: its name does not contain the modality; write MODALITY={path}"))
 }
 
-/// The name of the folder that a file lies in.
+/// The name of the folder that contains a file.
 fn folder_name(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let folder = absolute.parent().and_then(Path::file_name);

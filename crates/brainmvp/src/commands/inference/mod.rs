@@ -1,4 +1,4 @@
-//! What commands share that apply a network to new cases: which cases, prepared how, seen through which windows.
+//! The shared part of commands that apply a network to new cases: the cases, their preparation, and the windows.
 
 mod inputs;
 mod model;
@@ -34,24 +34,24 @@ use crate::ui::Ui;
 pub(crate) struct Options {
     #[command(flatten)]
     model: ModelOptions,
-    /// Part of a window that the next one shares, from 0 to less than 1 [default: as the run validates, 0.5]
+    /// Overlap of neighbouring windows, as a fraction from 0 to less than 1 [default: as in the run's validation, 0.5]
     #[arg(long, value_name = "SHARE", requires = "model", value_parser = argument::share)]
     overlap: Option<f64>,
-    /// What counts where windows overlap: all voxels of a window alike, or those in its middle more [default: as the run
-    /// validates, gaussian]
+    /// Weights where windows overlap: the same for all voxels of a window, or higher in its middle [default: as in the
+    /// run's validation, gaussian]
     #[arg(long, requires = "model", value_parser = argument::choice(
         &[("constant", Blending::Constant), ("gaussian", Blending::Gaussian)]))]
     blending: Option<Blending>,
     /// Average over mirror images along these axes; each axis doubles the work
     #[arg(long, value_name = "AXES", requires = "model", num_args = 0..=1, default_missing_value = "x,y,z")]
     mirror: Option<Mirror>,
-    /// Windows that the network sees at once [default: as the run validates, 1]
+    /// Number of windows processed at once [default: as in the run's validation, 1]
     #[arg(long, value_name = "N", requires = "model")]
     batch: Option<usize>,
     /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu [default: cpu]
     #[arg(long, value_name = "DEVICE", requires = "model")]
     device: Option<String>,
-    /// What matrix products multiply on the CPU: fp32, or bf16 with fp32 sums where the processor has it [default: fp32]
+    /// Precision of matrix products on the CPU: fp32, or bf16 with fp32 sums if the processor supports it [default: fp32]
     #[arg(long, requires = "model", value_parser = argument::choice(
         &[("fp32", Precision::Fp32), ("bf16", Precision::Bf16)]))]
     precision: Option<Precision>,
@@ -62,9 +62,13 @@ impl Options {
     pub(crate) fn open(&self, model: &Path, missing: Option<Missing>, ui: &Ui) -> anyhow::Result<Predictor> {
         let saved = self.model.open(model, ui)?;
         if let Kind::PreTraining { .. } = saved.about.kind {
-            let error = bad_input(format!("{}: a run of pre-training does not predict", model.display()));
+            let error =
+                bad_input(format!("{}: this is a pre-training run, which cannot predict", model.display()));
             return Err(error).advise(|_| {
-                format!("`brainmvp finetune segment --data CACHE --init {} --out RUN2` does", model.display())
+                format!(
+                    "`brainmvp finetune segment --data CACHE --init {} --out RUN2` makes a run that can",
+                    model.display()
+                )
             });
         }
         let name = self.device.as_deref().unwrap_or("cpu");
@@ -83,13 +87,13 @@ impl Options {
         Ok(Predictor { model, windows, mirror: self.mirror.clone().unwrap_or_default(), device })
     }
 
-    /// The name of the precision, to be written down.
+    /// The name of the precision, for the record.
     pub(crate) fn precision(&self) -> String {
         self.precision.unwrap_or(Precision::Fp32).to_string()
     }
 }
 
-/// Ends the work where the user has interrupted it.
+/// Ends the work if the user has interrupted it.
 pub(super) fn go_on() -> Result<(), Error> {
     if interrupt::stop_flag().load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
 }
@@ -110,18 +114,19 @@ pub(super) fn lay_templates(placer: &Placer<'_>, case: &mut CaseSource, ui: &Ui)
     }
 }
 
-/// The channels that a case lacks; why it cannot be seen at all.
+/// The channels that a case lacks; an error if it cannot be used at all.
 pub(super) fn missing(case: &Case, predictor: &Predictor) -> Result<Vec<Modality>, Failure> {
     let inputs = &predictor.model.inputs;
     let lacks = |modality: &Modality| !case.images.contains_key(modality);
     let missing: Vec<Modality> = inputs.channels.iter().copied().filter(lacks).collect();
     let names = missing.iter().map(|modality| modality.name()).collect::<Vec<_>>().join(", ");
     if missing.len() == inputs.channels.len() {
-        return Err(Failure::Case(format!("it has none of the modalities that the network sees: {names}")));
+        return Err(Failure::Case(format!("it has none of the modalities that the network uses: {names}")));
     }
     if inputs.missing == Missing::Drop && !missing.is_empty() {
-        let reason =
-            format!("it lacks {names}, and the run was trained so that nothing stands in; see --missing");
+        let reason = format!(
+            "it lacks {names}, and the run was trained without substitutes for missing modalities; see --missing"
+        );
         return Err(Failure::Case(reason));
     }
     Ok(missing)

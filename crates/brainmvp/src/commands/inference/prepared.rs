@@ -1,4 +1,4 @@
-//! New cases, prepared as those that the network was trained on.
+//! New cases, prepared like those that the network was trained on.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use brainmvp_volume::file::{self, FileHeader};
 use brainmvp_volume::{Grid, Modality, Volume};
 use tempfile::TempDir;
 
-/// Whose fault it is that a case is not seen.
+/// Whose fault it is that a case cannot be used.
 pub(crate) enum Failure {
     /// The case's: the others go on.
     Case(String),
@@ -23,7 +23,7 @@ pub(crate) enum Failure {
 }
 
 impl From<brainmvp_infer::Error> for Failure {
-    /// An interruption ends everything; what else a network fails at is the case's.
+    /// An interruption ends everything; any other failure of a network belongs to the case.
     fn from(error: brainmvp_infer::Error) -> Self {
         match error {
             brainmvp_infer::Error::Stopped => Self::Run(anyhow::anyhow!("interrupted")),
@@ -35,16 +35,16 @@ impl From<brainmvp_infer::Error> for Failure {
 /// A prepared case in a file of its own, mapped into memory as in training, with the header of its input.
 pub(crate) struct Prepared {
     pub(crate) source: CaseSource,
-    /// Of the image that the others were brought to.
+    /// The header of the image whose grid the others were resampled to.
     pub(crate) header: FileHeader,
-    /// The grid of that image, where its voxels lie in the space of the prepared case.
+    /// The grid of that image, in the space of the prepared case.
     pub(crate) native: Grid,
-    /// Gone with the case.
+    /// Deleted with the case.
     _folder: TempDir,
 }
 
 impl Prepared {
-    /// Prepares a case; `scratch` is a folder for the time being. Label maps are not looked at.
+    /// Prepares a case; `scratch` is a temporary folder. Label maps are ignored.
     pub(crate) fn new(case: &Case, pipeline: &Pipeline, scratch: &Path) -> Result<Self, Failure> {
         let seen = Case { label: None, ..case.clone() };
         let contents = prepare_case(&seen, pipeline, String::new());
@@ -74,10 +74,11 @@ fn reference(case: &Case, metadata: &CaseMetadata) -> Result<(PathBuf, FileHeade
             return Ok((path.clone(), header));
         }
     }
-    Err("the image that the case was prepared from has changed meanwhile".to_owned())
+    Err("the image that the case was prepared from has changed in the meantime".to_owned())
 }
 
-/// Where the voxels of the input lie among the prepared ones: where its file says, or where registration moved them.
+/// The positions of the input's voxels in the space of the prepared case: those in its file, or where registration
+/// moved them.
 fn native_grid(metadata: &CaseMetadata, reference: &Path) -> Result<Grid, String> {
     let original = Grid::from(&metadata.original);
     let moved = metadata.provenance.iter().find(|step| step.step == "register");
@@ -90,7 +91,7 @@ fn native_grid(metadata: &CaseMetadata, reference: &Path) -> Result<Grid, String
     grid.ok_or_else(|| format!("{}: the record of its registration is damaged", reference.display()))
 }
 
-/// A case of which only some modalities are seen.
+/// A case of which only some modalities are used.
 pub(crate) struct Seen<'a, S> {
     case: &'a S,
     modalities: Vec<Modality>,
@@ -159,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// The images' correlation over all voxels.
+    /// The correlation of the images over all voxels.
     fn correlation(a: &[f32], b: &[f32]) -> f64 {
         let mean = |v: &[f32]| v.iter().map(|v| f64::from(*v)).sum::<f64>() / v.len() as f64;
         let (a0, b0) = (mean(a), mean(b));

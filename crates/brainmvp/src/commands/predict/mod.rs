@@ -32,10 +32,10 @@ use crate::ui::Ui;
 
 /// Segment or classify new cases with a fine-tuned network
 ///
-/// Cases are prepared as the training cases of the run were, and may lack modalities. A label map is written as
-/// DIR/CASE.nii.gz in the space of the case's own images: their size, affine and codes, or those of the one image that
-/// preprocessing brings the others to. Classifications go to DIR/predictions.csv. DIR/predictions.json says what was made
-/// from what. A case that cannot be predicted is named and left out.
+/// Cases are prepared like the training cases of the run, and may lack modalities. A label map is written as
+/// DIR/CASE.nii.gz in the space of the case's own images, with their size, affine and codes (if they differ, with those
+/// of the image that preprocessing uses as the reference). Classifications are written to DIR/predictions.csv.
+/// DIR/predictions.json records the inputs and settings. A case that cannot be predicted is named and left out.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -63,17 +63,17 @@ pub(crate) struct Predict {
     /// Also write the probabilities of each region, as DIR/probabilities/CASE_REGION.nii.gz
     #[arg(long)]
     probabilities: bool,
-    /// What stands for a modality that a case lacks: its template, or 0 [default: as in the run]
+    /// Substitute for a modality that a case lacks: its template, or 0 [default: as in the run]
     #[arg(long, value_parser = argument::choice(&[("template", Missing::Template), ("zero", Missing::Zero)]))]
     missing: Option<Missing>,
     #[command(flatten)]
     options: Options,
-    /// Keep the predictions that the folder has, of the same model, settings and files
+    /// Keep existing predictions with the same model, settings and files
     #[arg(long)]
     resume: bool,
 }
 
-/// The folder of probabilities in that of the predictions, where nobody takes them for label maps.
+/// The folder of probabilities within that of the predictions, so that they are not taken for label maps.
 pub(super) const PROBABILITIES: &str = "probabilities";
 
 impl Predict {
@@ -95,7 +95,7 @@ impl Predict {
             let values: Vec<String> = group.iter().map(u16::to_string).collect();
             let (first, all) = (&values[0], values.join(", "));
             record.notes.push(format!(
-                "no region tells the label values {all} apart: {first} is written for all of them"
+                "the regions do not distinguish the label values {all}: {first} is written for all of them"
             ));
         }
         for unusable in &inputs.unusable {
@@ -140,7 +140,7 @@ impl Predict {
         }
     }
 
-    /// Says what became of the cases, each that failed by name, and whether that is a success.
+    /// Prints the outcome, names each case that failed, and decides whether that is a success.
     fn tell(&self, record: &Record, kept: usize, ui: &Ui) -> anyhow::Result<()> {
         for (case, reason) in &record.quarantined {
             let reason = without_error_numbers(reason);
@@ -163,7 +163,7 @@ impl Predict {
         }
         let all = counted(done + failed, "case");
         Err(bad_input(format!("{failed} of {all} could not be predicted")))
-            .advise(|_| format!("mend the files named above; {out}/predictions.json names them too"))
+            .advise(|_| format!("fix the files named above; {out}/predictions.json names them too"))
     }
 }
 
@@ -200,7 +200,8 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Predicts all cases that are not there yet, one after the other: one has all threads. Returns how many were there.
+    /// Predicts all cases that have no prediction yet, one after the other, each with all threads. Returns how many had
+    /// one.
     fn all(&self, cases: &[Case], record: &mut Record, ui: &Ui) -> anyhow::Result<usize> {
         let progress = Progress::new(ui, "predict", "cases", cases.len());
         let mut kept = 0;
@@ -216,7 +217,8 @@ impl Work<'_> {
                     Err(Failure::Case(reason)) => drop(record.quarantined.insert(name.to_owned(), reason)),
                     Err(Failure::Run(error)) => {
                         record.save(self.out)?;
-                        return Err(error).advise(|_| "the same command with --resume goes on".to_owned());
+                        return Err(error)
+                            .advise(|_| "continue with the same command and --resume".to_owned());
                     }
                 }
                 record.save(self.out)?;
@@ -266,7 +268,7 @@ impl Work<'_> {
         Ok(predicted)
     }
 
-    /// Writes what a segmentation says of a case, the label map last: where it is, all is.
+    /// Writes the results of a segmentation for a case, the label map last: if it exists, so does everything else.
     fn write(
         &self,
         case: &Case,
@@ -293,7 +295,7 @@ impl Work<'_> {
                 predicted.probabilities.insert(region.name().to_owned(), file);
             }
         }
-        // Registration has moved the voxels for the prediction; in the file they keep their place.
+        // Registration has moved the voxels for the prediction; in the file they keep their positions.
         let labels = LabelMap::new(file_grid, space.labels(decision)?.into_voxels());
         let file = PathBuf::from(format!("{}.nii.gz", case.id));
         nifti::write_labels_in(&self.out.join(&file), &labels, "brainmvp: predicted labels", geometry)?;
@@ -302,12 +304,12 @@ impl Work<'_> {
     }
 }
 
-/// Which label the regions of a segmentation make of a voxel.
+/// How the regions of a segmentation become the label of a voxel.
 pub(super) fn decision(predictor: &Predictor) -> anyhow::Result<LabelDecision> {
     Ok(label_decision(&predictor.model.config.task.regions)?)
 }
 
-/// A name as a part of a file's name.
+/// A name made safe for use in a file name.
 fn file_name(name: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '+') { c } else { '-' };
     name.chars().map(plain).collect()

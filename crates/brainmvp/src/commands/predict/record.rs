@@ -1,4 +1,4 @@
-//! `predictions.json`: what was written, from what, and how.
+//! `predictions.json`: the predictions, their inputs and settings.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -15,17 +15,17 @@ use crate::failure::bad_input;
 
 const FILE_NAME: &str = "predictions.json";
 
-/// Of the layout of the file.
+/// The version of the file's layout.
 const VERSION: u32 = 1;
 
-/// What `predictions.json` holds.
+/// The contents of `predictions.json`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record {
     version: u32,
-    /// Who predicts, and how. Predictions of one folder have one.
+    /// The model and its settings. All predictions in a folder have the same.
     pub(super) settings: Settings,
-    /// What should be known about all of them.
+    /// Notes about all of them.
     pub(super) notes: Vec<String>,
     pub(super) cases: BTreeMap<String, Predicted>,
     /// Cases without a prediction, with the reason.
@@ -36,7 +36,7 @@ pub(super) struct Record {
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
     pub(super) model: PathBuf,
-    /// Steps that the weights were trained for.
+    /// The number of steps that the weights were trained for.
     pub(super) step: u64,
     pub(super) modalities: Vec<Modality>,
     pub(super) missing: Missing,
@@ -55,7 +55,7 @@ pub(super) struct Settings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Predicted {
-    /// The files that were seen.
+    /// The input files.
     pub(super) inputs: BTreeMap<Modality, PathBuf>,
     /// Modalities that the case lacks.
     pub(super) missing: Vec<Modality>,
@@ -100,7 +100,7 @@ pub(in crate::commands) fn seen_cases(folder: &Path) -> anyhow::Result<Option<Se
 }
 
 impl Record {
-    /// Begins a folder of predictions, or goes on with what is there.
+    /// Starts a folder of predictions, or continues an existing one.
     pub(super) fn begin(folder: &Path, settings: Settings, resume: bool) -> anyhow::Result<Self> {
         let path = folder.join(FILE_NAME);
         let none = Self {
@@ -117,15 +117,17 @@ impl Record {
         };
         let refuse = |reason: &str| Err(bad_input(format!("{}: {reason}", path.display())));
         if !resume {
-            return refuse("there are predictions already; keep them with --resume, or name another folder");
+            return refuse(
+                "there already are predictions; keep them with --resume, or choose another folder",
+            );
         }
         match serde_json::from_slice::<Self>(&text) {
-            Err(error) => refuse(&format!("cannot go on from it: {error}")),
+            Err(error) => refuse(&format!("cannot continue from it: {error}")),
             Ok(found) if found.version != VERSION || found.settings != none.settings => {
-                refuse("its predictions are of another model or other settings; name another folder")
+                refuse("its predictions are from another model or other settings; choose another folder")
             }
             Ok(found) if !found.has_all_classes() => {
-                refuse("a case of it lacks the probability of a class; name another folder")
+                refuse("one of its cases lacks the probability of a class; choose another folder")
             }
             Ok(found) => Ok(Self { cases: found.cases, ..none }),
         }
@@ -138,7 +140,7 @@ impl Record {
         self.cases.values().all(has)
     }
 
-    /// Whether a case is there already, from the same files and complete.
+    /// Whether a case already has a complete prediction from the same files.
     pub(super) fn has(&self, folder: &Path, case: &str, inputs: &BTreeMap<Modality, PathBuf>) -> bool {
         self.cases.get(case).is_some_and(|predicted| {
             let files = predicted.label_map.iter().chain(predicted.probabilities.values());
@@ -170,7 +172,7 @@ impl Record {
 }
 
 impl Predicted {
-    /// The class of the highest probability, the first of equally high ones.
+    /// The class with the highest probability, the first of equally high ones.
     pub(super) fn likeliest<'a>(&self, classes: &'a [String]) -> &'a str {
         let probability = |class: &str| self.classes[class];
         let better = |best: &'a str, class: &'a String| {
