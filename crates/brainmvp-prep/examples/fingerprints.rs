@@ -110,7 +110,7 @@ fn different(what: &str, a: &Prints, b: &Prints) {
         let key = key.clone();
         b.iter().filter(move |(other, _)| other.0 == key.0 && other.1 != key.1)
     };
-    let pairs: Vec<_> = a.iter().flat_map(|(key, a)| of(key).map(|(_, b)| (key.0, a, b))).collect();
+    let pairs: Vec<_> = a.iter().flat_map(|(key, a)| of(key).map(move |(_, b)| (key.0, a, b))).collect();
     let step = pairs.len().div_ceil(MOST_PAIRS).max(1);
     tell(what, &pairs.into_iter().step_by(step).collect::<Vec<_>>());
 }
@@ -122,7 +122,9 @@ fn tell(what: &str, pairs: &[(Modality, &Fingerprint, &Fingerprint)]) {
     let each = 1000.0 * started.elapsed().as_secs_f64() / pairs.len().max(1) as f64;
     println!("{what}: {} pairs, {each:.1} ms each", pairs.len());
     let mut by_modality: BTreeMap<Modality, Vec<f64>> = BTreeMap::new();
-    found.into_iter().for_each(|(modality, value)| by_modality.entry(modality).or_default().push(value));
+    for (modality, value) in found {
+        by_modality.entry(modality).or_default().push(value);
+    }
     for (modality, mut values) in by_modality {
         values.sort_by(f64::total_cmp);
         let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
@@ -138,12 +140,13 @@ fn tell(what: &str, pairs: &[(Modality, &Fingerprint, &Fingerprint)]) {
 /// What it takes to look for each image among all.
 fn search(prints: &Prints) {
     let mut libraries: BTreeMap<Modality, Library> = BTreeMap::new();
-    prints.iter().for_each(|((modality, _), print)| libraries.entry(*modality).or_default().add(print));
+    for ((modality, _), print) in prints {
+        libraries.entry(*modality).or_default().add(print);
+    }
     let started = Instant::now();
     let found: usize =
         prints.iter().map(|((modality, _), print)| libraries[modality].find(print).len()).sum();
-    let compared: usize =
-        prints.iter().map(|(key, _)| prints.iter().filter(|(k, _)| k.0 == key.0).count()).sum();
+    let compared: usize = prints.keys().map(|key| prints.iter().filter(|(k, _)| k.0 == key.0).count()).sum();
     let each = 1e6 * started.elapsed().as_secs_f64() / compared as f64;
     println!("search of {} images: {found} found, {each:.0} microseconds for each comparison", prints.len());
 }

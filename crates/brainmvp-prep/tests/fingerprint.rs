@@ -61,7 +61,9 @@ fn assert_found(images: impl Fn(usize) -> BTreeMap<Modality, Fingerprint>) {
     let reference = reference();
     for modality in MODALITIES {
         let mut library = Library::default();
-        reference.iter().for_each(|images| library.add(&images[&modality]));
+        for images in reference {
+            library.add(&images[&modality]);
+        }
         for case in 0..reference.len() {
             let found = library.find(&images(case)[&modality]);
             let entries: Vec<usize> = found.iter().map(|found| found.entry).collect();
@@ -198,7 +200,9 @@ fn real_data(name: &str) -> Option<PathBuf> {
 fn assert_patients_differ(images: Vec<PathBuf>) {
     let mut library = Library::default();
     let read: Vec<Volume> = images.iter().map(|path| file::read(path).unwrap()).collect();
-    read.iter().for_each(|image| library.add(&Fingerprint::of(image).unwrap()));
+    for image in &read {
+        library.add(&Fingerprint::of(image).unwrap());
+    }
     for (number, image) in read.iter().enumerate() {
         let other = moved(image, [3.0, -4.0, 5.0], [6.0, -3.0, 8.0], [2.5; 3]);
         let found = library.find(&Fingerprint::of(&other).unwrap());

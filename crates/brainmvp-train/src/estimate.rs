@@ -119,7 +119,7 @@ pub fn estimate_finetuning(
 /// Steps that are measured, after one that warms up, and the time after which fewer do.
 const MEASURED_STEPS: u64 = 8;
 const FEWEST_STEPS: u64 = 2;
-const LONG_ENOUGH: Duration = Duration::from_secs(60);
+const LONG_ENOUGH: Duration = Duration::from_mins(1);
 
 /// Takes a few steps and throws them away.
 struct ToMeasure<'a> {

@@ -185,27 +185,22 @@ fn of_one_space(
         return Ok(cases);
     }
     let (count, total) = (others.len(), cases.len());
-    match rule {
-        OtherSpaces::LeaveOut => {
-            for (case, reason) in &others {
-                observer.warn(&format!("case '{}' is left out: {reason}", cases[*case].id()));
-            }
-            let is_other = |place: usize| others.iter().any(|(other, _)| *other == place);
-            let kept = cases.into_iter().enumerate().filter(|(place, _)| !is_other(*place));
-            Ok(kept.map(|(_, case)| case).collect())
+    if rule == OtherSpaces::LeaveOut {
+        for (case, reason) in &others {
+            observer.warn(&format!("case '{}' is left out: {reason}", cases[*case].id()));
         }
-        _ => {
-            let named =
-                others.iter().take(NAMED).map(|(case, why)| format!("'{}' ({why})", cases[*case].id()));
-            let named = named.collect::<Vec<_>>().join(", ");
-            let more = if count > NAMED { ", ..." } else { "" };
-            Err(Error::Config(format!(
-                "{count} of {total} cases have another space or spacing than the most, and templates are laid over all \
-                 cases voxel by voxel: {named}{more}. Register them to one atlas (`brainmvp preprocess --register rigid \
-                 --atlas FILE`), or set data.other_spaces to \"leave_out\" or \"accept\""
-            )))
-        }
+        let is_other = |place: usize| others.iter().any(|(other, _)| *other == place);
+        let kept = cases.into_iter().enumerate().filter(|(place, _)| !is_other(*place));
+        return Ok(kept.map(|(_, case)| case).collect());
     }
+    let named = others.iter().take(NAMED).map(|(case, why)| format!("'{}' ({why})", cases[*case].id()));
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = if count > NAMED { ", ..." } else { "" };
+    Err(Error::Config(format!(
+        "{count} of {total} cases have another space or spacing than most, and templates are laid over all cases voxel \
+         by voxel: {named}{more}. Register them to one atlas (`brainmvp preprocess --register rigid --atlas FILE`), or \
+         set data.other_spaces to \"leave_out\" or \"accept\""
+    )))
 }
 
 /// So many cases are named where a run does not begin.

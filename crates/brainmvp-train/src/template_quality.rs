@@ -56,6 +56,20 @@ pub struct TemplateQuality {
     pub agreement: Option<f64>,
 }
 
+impl TemplateQuality {
+    /// Whether the template is nearer to a case that it was learnt from than to the mean of the others.
+    pub fn is_near_a_case(&self) -> bool {
+        self.nearest.others.is_none_or(|others| self.nearest.correlation > others)
+    }
+
+    /// Whether it is also nearer to that case than to any case held out, where there are such: a poor template is by chance
+    /// a little more like some case than like the mean, but then like a case that it has not seen as well.
+    pub fn shows_a_case(&self) -> bool {
+        let unseen = self.nearest_held_out.as_ref();
+        self.is_near_a_case() && unseen.is_none_or(|unseen| self.nearest.correlation > unseen.correlation)
+    }
+}
+
 /// How like a template is to a mean image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Likeness {
@@ -82,13 +96,6 @@ pub struct Nearest {
     pub others: Option<f64>,
     /// Mean correlation of the template with the images of single cases, this one included.
     pub typical: f64,
-}
-
-impl Nearest {
-    /// Whether the template shows this case rather than what the cases have in common.
-    pub fn is_nearer_than_the_mean(&self) -> bool {
-        self.others.is_none_or(|others| self.correlation > others)
-    }
 }
 
 /// Compares every template of a run whose modality any of the cases has. The picture has a row for each: three planes of

@@ -265,6 +265,7 @@ impl Trainer<'_> {
         let mut run = self.start(objective)?;
         let config = LoaderConfig {
             batch_size: self.train.batch_size,
+            accumulate: self.train.accumulate,
             workers: self.train.workers,
             seed: self.train.seed,
             batches: 0..u64::MAX,

@@ -313,7 +313,7 @@ fn what_replaces_modalities_can_be_chosen() {
 fn mean_images_of_training_cases(templates: &Path) {
     let bytes = std::fs::read(templates).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let cache = Cache::open(&folder().join("cache")).unwrap();
+    let cache = Cache::open(folder().join("cache")).unwrap();
     for (name, tensor) in file.tensors() {
         let [nz, ny, nx] = tensor.shape().try_into().unwrap();
         let found: Vec<f32> =

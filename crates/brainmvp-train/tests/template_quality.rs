@@ -83,7 +83,7 @@ fn a_mean_image_is_told_from_a_copy_of_a_case() {
     let of_mean = quality(&mean, &cases, &held_out, &[templates(&cases[0], mean.clone())]);
     assert!((of_mean.mean.correlation - 1.0).abs() < 1e-6 && (of_mean.mean.ssim - 1.0).abs() < 1e-4);
     assert!(of_mean.mean.difference < 1e-6 && of_mean.mean.blank_difference > 0.1, "{of_mean:?}");
-    assert!(!of_mean.nearest.is_nearer_than_the_mean(), "{of_mean:?}");
+    assert!(!of_mean.is_near_a_case(), "{of_mean:?}");
     let other = of_mean.held_out.as_ref().unwrap();
     assert!(
         other.cases == 2 && other.correlation < of_mean.mean.correlation && other.ssim < of_mean.mean.ssim
@@ -94,13 +94,17 @@ fn a_mean_image_is_told_from_a_copy_of_a_case() {
     let copied: Vec<f32> = images[2].iter().map(|value| 0.1 + 0.4 * value).collect();
     let of_copy = quality(&copied, &cases, &held_out, &[]);
     assert_eq!(of_copy.nearest.case, cases[2].id());
-    assert!((of_copy.nearest.correlation - 1.0).abs() < 1e-5 && of_copy.nearest.is_nearer_than_the_mean());
+    assert!((of_copy.nearest.correlation - 1.0).abs() < 1e-5 && of_copy.shows_a_case());
     assert!(of_copy.nearest_held_out.as_ref().unwrap().correlation < of_copy.nearest.correlation);
     assert!(of_copy.nearest.typical < of_copy.nearest.correlation && of_copy.agreement.is_none());
 
+    // A case that was not seen, but is as like as the nearest, says that it is chance.
+    let chance = quality(&copied, &cases, &cases[2..], &[]);
+    assert!(chance.is_near_a_case() && !chance.shows_a_case());
+
     // The only case there is, is not hidden by a mean.
     let alone = quality(&copied, &cases[2..3], &[], &[]);
-    assert!(alone.nearest.others.is_none() && alone.nearest.is_nearer_than_the_mean());
+    assert!(alone.nearest.others.is_none() && alone.shows_a_case());
 
     let blank = quality(&vec![0.5; mean.len()], &cases, &[], &[templates(&cases[0], mean)]);
     assert_eq!((blank.mean.correlation, blank.agreement), (0.0, Some(0.0)));

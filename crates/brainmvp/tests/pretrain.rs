@@ -195,7 +195,7 @@ fn persons_in_several_data_sets_are_no_negatives_of_themselves() {
     let all = [&few[..], &["--identities", "people.csv"]].concat();
 
     let stranger = ["elsewhere".to_owned(), "7".to_owned()];
-    table(&[&everybody[..], &[stranger.clone()]].concat());
+    table(&[&everybody[..], std::slice::from_ref(&stranger)].concat());
     let output = run(&pretrain("one", &all), folder.path());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 rows name no case here: 'elsewhere, 7'"), "{said}");

@@ -66,9 +66,6 @@ pub(crate) fn backward(x: &[f32], gradient: &[f32], whole: [usize; 3], options: 
         sums.into_iter().fold([0.0; 2], |total, sums| [total[0] + sums[0], total[1] + sums[1]]);
     let along = if normalised.spans { along } else { 0.0 };
     let divisor = f64::from(normalised.divisor);
-    if std::env::var_os("EXP_NOLOW").is_some() {
-        return total;
-    }
     for (value, change) in [(normalised.low, along - all), (normalised.high, -along)] {
         // There is none if a value is NaN.
         let place = |(chunk, x): (usize, &[f32])| Some(chunk * CHUNK + x.iter().position(|&x| x == value)?);

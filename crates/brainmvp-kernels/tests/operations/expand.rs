@@ -53,10 +53,14 @@ proptest! {
                 // Both ends doubled, then the mean of neighbours, axis by axis.
                 let expanded = [0, 1, 2].into_iter().fold(l[1].clone().reshape(small), |x: Tensor<3>, axis| {
                     let last = x.dims()[axis] - 1;
-                    let below = Tensor::cat(vec![x.clone().narrow(axis, 0, 1), x.clone().narrow(axis, 0, last)], axis);
-                    let below = if last == 0 { x.clone() } else { below };
-                    let above = Tensor::cat(vec![x.clone().narrow(axis, 1, last), x.clone().narrow(axis, last, 1)], axis);
-                    let above = if last == 0 { x.clone() } else { above };
+                    // The neighbours on one side; at the edge the voxel itself.
+                    let beside = |parts: [(usize, usize); 2]| {
+                        let parts = parts.into_iter().filter(|(_, length)| *length > 0);
+                        let parts = parts.map(|(start, length)| x.clone().narrow(axis, start, length));
+                        Tensor::cat(parts.collect(), axis)
+                    };
+                    let below = beside([(0, 1), (0, last)]);
+                    let above = beside([(1, last), (last, 1)]);
                     let even = x.clone() * 0.75 + below * 0.25;
                     let odd = x * 0.75 + above * 0.25;
                     let mut shape = even.dims();

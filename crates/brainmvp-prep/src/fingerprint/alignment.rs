@@ -98,8 +98,10 @@ impl Subject {
 impl Sloped {
     fn of(cells: Cells) -> Self {
         let slopes: Vec<_> = cells.inside.iter().map(|cell| cells.slope(*cell)).collect();
-        let mut normal = SMatrix::zeros();
-        slopes.iter().for_each(|slope| normal.ger(1.0, slope, slope, 1.0));
+        let mut normal = SMatrix::<f32, 12, 12>::zeros();
+        for slope in &slopes {
+            normal.ger(1.0, slope, slope, 1.0);
+        }
         Self { cells, slopes, normal }
     }
 
@@ -132,12 +134,16 @@ impl Sloped {
             inside.iter().map(|cell| other.at(map.linear * self.cells.centred(*cell) + map.shift)).collect();
         let mut sums = Sums::default();
         for (cell, b) in inside.iter().zip(&found) {
-            b.iter().for_each(|b| sums.add(values[*cell], *b));
+            if let Some(b) = b {
+                sums.add(values[*cell], *b);
+            }
         }
         let (offset, gain) = sums.line()?;
         let mut right = SVector::<f32, 12>::zeros();
         for ((cell, b), slope) in inside.iter().zip(&found).zip(&self.slopes) {
-            b.iter().for_each(|b| right.axpy(gain * b + offset - values[*cell], slope, 1.0));
+            if let Some(b) = b {
+                right.axpy(gain * b + offset - values[*cell], slope, 1.0);
+            }
         }
         let mut normal = self.normal;
         for entry in 0..12 {

@@ -1,6 +1,6 @@
 //! The two tasks side by side: the same copies must weigh the same in both.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{ClassificationNetwork, NetworkConfig, SegmentationNetwork, UniFormerConfig};
@@ -52,7 +52,7 @@ fn segmenting(mixing: MixingConfig, boxes: &[&[f32]], rng: &mut dyn Rng) -> Loss
     let plan = SegmentingPlan {
         copies: plan(mixing),
         regions: vec![BTreeSet::from([1])],
-        regions_by_data_set: Default::default(),
+        regions_by_data_set: BTreeMap::new(),
         patch: PATCH,
         labelled_share: 0.0,
     };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use brainmvp_prep::Space;
 use brainmvp_prep::cache::{Cache, CaseEntry, CaseFacts, GridRecord, PreparedCase};
-use brainmvp_ssl::Placement;
 use brainmvp_prep::fingerprint::Fingerprint;
+use brainmvp_ssl::Placement;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::{Grid, Modality};
 

@@ -31,12 +31,11 @@ impl TemplateFrame {
     /// The cases whose registered volumes have another space or spacing than those of the most, by their places, and why.
     pub(crate) fn cases_of_other_spaces(cases: &[CaseSource]) -> Vec<(usize, String)> {
         let mut firsts: Vec<&CaseSource> = Vec::new();
-        let group = |case| match firsts.iter().position(|first| are_alike(first, case)) {
-            Some(group) => group,
-            None => {
+        let group = |case| {
+            firsts.iter().position(|first| are_alike(first, case)).unwrap_or_else(|| {
                 firsts.push(case);
                 firsts.len() - 1
-            }
+            })
         };
         let groups: Vec<usize> = cases.iter().map(group).collect();
         let count = |group: &usize| groups.iter().filter(|other| *other == group).count();
@@ -105,7 +104,9 @@ fn fill_one_box(a: &Grid, b: &Grid) -> bool {
             })
         };
         let (ours, theirs) = (end(a.shape), to_a.to_world(end(b.shape)));
-        (0..3).all(|axis| (ours[axis] - theirs[axis]).abs() * of_a[axis] <= (of_a[axis] + of_b[axis]) / 2.0)
+        (0..3).all(|axis| {
+            (ours[axis] - theirs[axis]).abs() * of_a[axis] <= f64::midpoint(of_a[axis], of_b[axis])
+        })
     })
 }
 

@@ -158,7 +158,7 @@ impl<'a> Placer<'a> {
                 )
             }
         };
-        (self.rule == PlacementRule::Refuse).then(|| Placed::Refused(apart))
+        (self.rule == PlacementRule::Refuse).then_some(Placed::Refused(apart))
     }
 
     /// What registration finds, now or earlier.

@@ -86,16 +86,15 @@ impl<'a> Candidates<'a> {
         let candidate = ready.get_or_init(|| self.candidate(*modality));
         let file = self.store.as_ref().map(|store| store.join(file_name(case, &candidate.hash)));
         let known = file.as_deref().and_then(|file| Record::read(file, case.content_hash(), &candidate.hash));
-        let found = match known {
-            Some(found) => found,
-            None => {
-                let found = candidate.search(case, *modality)?;
-                if let Some(file) = &file {
-                    let (case, template) = (case.content_hash().to_owned(), candidate.hash.clone());
-                    Record { version: VERSION, case, template, found: found.clone() }.write(file)?;
-                }
-                found
+        let found = if let Some(found) = known {
+            found
+        } else {
+            let found = candidate.search(case, *modality)?;
+            if let Some(file) = &file {
+                let (case, template) = (case.content_hash().to_owned(), candidate.hash.clone());
+                Record { version: VERSION, case, template, found: found.clone() }.write(file)?;
             }
+            found
         };
         Ok(match found {
             Outcome::Registered(registered) => Ok(registered),

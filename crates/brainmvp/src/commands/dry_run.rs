@@ -1,9 +1,9 @@
 //! `--dry-run` of the commands that train: what a run will take, on this machine.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context as _;
 use brainmvp_prep::cache::Cache;
 use brainmvp_train::estimate::Estimate;
 use brainmvp_train::log::metrics::StepMetrics;
@@ -79,10 +79,10 @@ fn steps(found: &Estimate) -> String {
     let Estimate { done_steps, last_step, total_steps, .. } = found;
     let mut text = found.steps().to_string();
     if *done_steps > 0 {
-        text += &format!(", after {done_steps} that are done");
+        let _ = write!(text, ", after {done_steps} that are done");
     }
     if last_step < total_steps {
-        text += &format!(", of the {total_steps} of the schedule");
+        let _ = write!(text, ", of the {total_steps} of the schedule");
     }
     text
 }

@@ -108,8 +108,7 @@ fn tell_quality(
         Some(held_out) => open_cases(held_out, &Notes(ui))?,
         None => test,
     };
-    let runs: Vec<RunTemplates> =
-        compared.beside.iter().map(|run| RunTemplates::load(run)).collect::<Result<_, _>>()?;
+    let runs: Vec<RunTemplates> = compared.beside.iter().map(RunTemplates::load).collect::<Result<_, _>>()?;
     let (qualities, picture) =
         compare(templates, &Beside { cases: &cases, held_out: &held_out, runs: &runs })?;
     if qualities.is_empty() {
@@ -119,17 +118,29 @@ fn tell_quality(
     ui.result(table::columns(&likeness_rows(&qualities)))?;
     ui.result("likeness to the nearest single case, by correlation over the brain:")?;
     ui.result(table::columns(&nearest_rows(&qualities)))?;
-    let near = qualities.iter().filter(|quality| quality.nearest.is_nearer_than_the_mean());
-    let near: Vec<&str> = near.map(|quality| quality.modality.name()).collect();
-    ui.result(if near.is_empty() {
-        "every template is nearer to the mean of the other cases than to any single case".to_owned()
-    } else {
-        format!("nearer to a single case than to the mean of the others: {}", near.join(", "))
-    })?;
+    ui.result(near_cases(&qualities))?;
     write_qualities(&out.join("templates.json"), &qualities)?;
     let path = out.join("templates.png");
     picture.write_png(&path)?;
     ui.result(format!("{}: mean image and template of each modality", path.display()))
+}
+
+/// Whether any template shows a single case, in a sentence.
+fn near_cases(qualities: &[TemplateQuality]) -> String {
+    let names = |which: fn(&TemplateQuality) -> bool| -> String {
+        let names = qualities.iter().filter(|quality| which(quality)).map(|quality| quality.modality.name());
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let (near, shown) = (names(TemplateQuality::is_near_a_case), names(TemplateQuality::shows_a_case));
+    if near.is_empty() {
+        return "every template is nearer to the mean of the other cases than to its nearest case".to_owned();
+    }
+    let near = format!("nearer to a single case than to the mean of the others: {near}");
+    if qualities.iter().all(|quality| quality.nearest_held_out.is_none()) {
+        return near;
+    }
+    let shown = if shown.is_empty() { "none" } else { &shown };
+    format!("{near}; of these, nearer to it than to any case held out: {shown}")
 }
 
 /// A row for each modality: cases, differences, correlation and structural similarity; the same of cases held out; and how

@@ -99,6 +99,7 @@ fn smaller(words: &[String]) -> Vec<String> {
         "phantom" => put_all(&mut words, &[("--size", "32"), ("--cases", "6")]),
         "demo" => put_all(&mut words, &[("--size", "48"), ("--cases", "3"), ("--steps", "4")]),
         "bench" => put_all(&mut words, &[("--size", "16"), ("--repetitions", "1")]),
+        "atlas" => put_all(&mut words, &[("--spacing", "6"), ("--rounds", "1")]),
         "preprocess" if !words.iter().any(|word| word == "--atlas") => put(&mut words, "--spacing", "6"),
         "pretrain" | "finetune" => {
             if words[0] == "pretrain" || words.windows(2).any(|pair| pair == ["--init", "none"]) {

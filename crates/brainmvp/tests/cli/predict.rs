@@ -14,7 +14,7 @@ use crate::program::{Ended, Place};
 fn place() -> &'static Place {
     static PLACE: OnceLock<Place> = OnceLock::new();
     PLACE.get_or_init(|| {
-        let place = Place::new();
+        let place = Place::of_all_tests("predict");
         let phantom = ["phantom", "--out", "phantom", "--cases", "4", "--size", "32", "--lesions", "glioma"];
         place.run(&[&phantom[..], &["--modalities", "flair,t1c", "--quiet"]].concat()).succeeds();
         let preprocess = ["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "5", "--quiet"];
@@ -244,8 +244,8 @@ fn the_score_that_selects_a_model_is_the_score_that_is_reported() {
         let subsets = place.json(&subsets);
         assert_eq!(dice_of(subsets["subsets"].as_array().unwrap().last().unwrap()), reported);
         let text = fs::read_to_string(place.path(&run).join("validation.jsonl")).unwrap();
-        let validations = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let validation = validations.filter(|validation| validation["best"] == true).next_back().unwrap();
+        let mut validations = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let validation = validations.rfind(|validation| validation["best"] == true).unwrap();
         assert!(reported.iter().any(|(_, dice)| (0.05..0.95).contains(dice)), "{reported:?}");
         for (region, dice) in &reported {
             let selected = validation["scores"][format!("dice {region}")].as_f64().unwrap();

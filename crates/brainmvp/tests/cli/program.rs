@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use tempfile::TempDir;
 
-/// A folder in which commands run; gone at the end of the test.
+/// A folder in which commands run.
 pub(crate) struct Place {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Gone at the end of the test.
+    _temporary: Option<TempDir>,
 }
 
 /// A command that has ended.
@@ -19,8 +21,18 @@ pub(crate) struct Ended {
 }
 
 impl Place {
+    /// One that is gone at the end of the test.
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        let temporary = tempfile::tempdir().unwrap();
+        Self { folder: temporary.path().to_owned(), _temporary: Some(temporary) }
+    }
+
+    /// One for a static, which nothing drops: in the build folder, where the next run of the tests empties it.
+    pub(crate) fn of_all_tests(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        drop(std::fs::remove_dir_all(&folder));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self { folder, _temporary: None }
     }
 
     /// A place with a small phantom cohort in `phantom/`.
@@ -34,7 +46,7 @@ impl Place {
 
     /// A path below the place.
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     pub(crate) fn write(&self, name: &str, content: &str) {
