@@ -36,6 +36,6 @@ impl Atlas {
 
     /// The name of the standard space, or of the file.
     pub fn name(&self) -> String {
-        self.space.map_or_else(|| self.file.name(), StandardSpace::name).to_owned()
+        self.space.map_or(self.file.name(), |space| space.name()).to_owned()
     }
 }
