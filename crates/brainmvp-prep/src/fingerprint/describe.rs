@@ -56,7 +56,7 @@ impl Fingerprint {
         };
         let difference = detail.with(&local_mean(&detail), |detail, mean| detail - mean);
         let power = local_mean(&difference.map(|difference| difference * difference));
-        let contrast = difference.with(&power, |difference, power| difference / power.max(1e-12).sqrt());
+        let contrast = difference.with(&power, |difference, power| difference / power.max(1e-8).sqrt());
         let level = |cell: usize| {
             if mean_of_cell(&inner, cell) < 0.5 {
                 return OUTSIDE;
