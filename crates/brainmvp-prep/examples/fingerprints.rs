@@ -110,7 +110,7 @@ fn different(what: &str, a: &Prints, b: &Prints) {
         let key = key.clone();
         b.iter().filter(move |(other, _)| other.0 == key.0 && other.1 != key.1)
     };
-    let pairs: Vec<_> = a.iter().flat_map(|(key, a)| of(key).map(|(_, b)| (key.0, a, b))).collect();
+    let pairs: Vec<_> = a.iter().flat_map(|(key, a)| of(key).map(move |(_, b)| (key.0, a, b))).collect();
     let step = pairs.len().div_ceil(MOST_PAIRS).max(1);
     tell(what, &pairs.into_iter().step_by(step).collect::<Vec<_>>());
 }
