@@ -1,15 +1,17 @@
 //! Laying one fingerprint over another.
 //!
-//! First all 48 ways to turn and mirror a cube, on a coarse grid; from the best ones an affine map is refined, by the
+//! First all 48 ways to turn and mirror a cube, on a coarse grid; from the best ones an affine map is refined, first on a
+//! blurred copy, by the
 //! inverse-compositional method of Baker and Matthews (IJCV 56(3), 2004) with the damping of Levenberg and Marquardt.
 
 use nalgebra::{Matrix3, SMatrix, SVector, Vector3};
 
+use super::lattice::Lattice;
 use super::{Fingerprint, OUTSIDE, SIDE};
 
 /// A fingerprint made ready to be laid over others.
 pub(super) struct Subject {
-    coarse: Sloped,
+    smooth: Sloped,
     fine: Sloped,
     /// The coarse cells inside, turned and mirrored in every way.
     turned: Vec<Turned>,
@@ -52,12 +54,15 @@ struct Map {
 /// Orientations that are refined.
 const REFINED: usize = 2;
 
-/// Steps of refinement on each grid.
+/// Steps of refinement, blurred and not.
 const STEPS: usize = 16;
 
 /// How much steps are damped at first; the refinement ends after a step that gains less than this.
 const FIRST_DAMPING: f32 = 0.1;
 const SMALL_GAIN: f32 = 2e-4;
+
+/// The deviation, in cells, of the Gaussian that the first refinement sees the cells through.
+const BLURRED: f32 = 1.2;
 
 /// The share of the larger brain that both must cover.
 const OVERLAP: f32 = 0.6;
@@ -71,7 +76,7 @@ impl Subject {
         let fine = Cells::of(fingerprint);
         let coarse = fine.halved();
         let turned = orientations().map(|linear| coarse.turned(linear)).collect();
-        Self { coarse: Sloped::of(coarse), fine: Sloped::of(fine), turned }
+        Self { smooth: Sloped::of(fine.smoothed()), fine: Sloped::of(fine), turned }
     }
 
     /// See [`Fingerprint::similarity`]; `coarse` is `other` halved. 0 where the two are not worth a closer look, which a
@@ -85,11 +90,11 @@ impl Subject {
             return 0.0;
         }
         let other = other();
+        let smooth = other.smoothed();
         let refine = |(_, linear): &(f32, Matrix3<f32>)| {
             let start = Map { linear: *linear, shift: Vector3::zeros() };
-            let found = self.coarse.refined(coarse, start);
-            let fine = self.fine.refined(&other, Map { shift: found.shift * 2.0, ..found });
-            self.fine.cells.correlation(&other, &fine)
+            let found = self.fine.refined(&other, self.smooth.refined(&smooth, start));
+            self.fine.cells.correlation(&other, &found)
         };
         f64::from(starts.iter().map(refine).fold(0.0, f32::max))
     }
@@ -99,9 +104,7 @@ impl Sloped {
     fn of(cells: Cells) -> Self {
         let slopes: Vec<_> = cells.inside.iter().map(|cell| cells.slope(*cell)).collect();
         let mut normal = SMatrix::<f32, 12, 12>::zeros();
-        for slope in &slopes {
-            normal.ger(1.0, slope, slope, 1.0);
-        }
+        slopes.iter().for_each(|slope| normal.ger(1.0, slope, slope, 1.0));
         Self { cells, slopes, normal }
     }
 
@@ -117,7 +120,8 @@ impl Sloped {
                 let gained = now - highest;
                 (best, highest) = (next, now);
                 damping /= 4.0;
-                if gained < SMALL_GAIN {
+                // A short step gains little.
+                if gained < SMALL_GAIN && damping < FIRST_DAMPING {
                     break;
                 }
             } else {
@@ -212,6 +216,17 @@ impl Cells {
             (*value, *weight) = if *weight >= 4.0 { (*value / *weight, 1.0) } else { (0.0, 0.0) };
         }
         Self::new(side, values, weights)
+    }
+
+    /// The same cells without their detail: what lies further apart finds together.
+    fn smoothed(&self) -> Self {
+        let lattice = |bins: &[f32]| Lattice { side: self.side, bins: bins.to_vec() }.smoothed(BLURRED);
+        let (values, weights) = (lattice(&self.values), lattice(&self.weights));
+        let mut smooth = self.clone();
+        for cell in &self.inside {
+            smooth.values[*cell] = values.bins[*cell] / weights.bins[*cell];
+        }
+        smooth
     }
 
     /// The cells inside, each where an orientation takes it.

@@ -165,6 +165,23 @@ fn seen_cases_are_named_whatever_they_are_called() {
     assert_with_and_without(&place.json("metrics.json")["subsets"][0], &["patient-4", "patient-5"]);
 }
 
+#[test]
+fn a_test_case_among_the_training_cases_is_named() {
+    let place = place();
+    place.run(&["index", "phantom", "other", "--out", "all.json"]).succeeds();
+    let mut cohort = place.json("all.json");
+    for case in cohort["cases"].as_array_mut().unwrap() {
+        case["split"] = if case["id"] == "moved" { "test" } else { "training" }.into();
+    }
+    place.write("all.json", &cohort.to_string());
+    place.run(&["preprocess", "all.json", "--out", "all", "--spacing", "6", "--quiet"]).succeeds();
+    let pretrain = ["pretrain", "--data", "all", "--out", "both", "--set", "model.preset=tiny", "--set"];
+    place
+        .run(&[&pretrain[..], &["patch.size=16", "--set", "train.max_steps=1"]].concat())
+        .succeeds()
+        .notes(&["1 of 1 test cases were seen before: 'moved' as 'phantom-0002' of phantom in pre-training"]);
+}
+
 /// The means with and without the seen cases are those of the scores of the cases.
 fn assert_with_and_without(json: &Value, unseen: &[&str]) {
     let names: Vec<&String> = json["seen"]["cases"].as_object().unwrap().keys().collect();
