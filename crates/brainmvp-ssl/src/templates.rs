@@ -21,7 +21,7 @@ pub enum TemplateSource {
     /// They are learnt with the network.
     #[default]
     Learnt,
-    /// The mean image of each modality over the training cases, which no step changes: the control for learnt ones.
+    /// The mean image of each modality over the training cases, which is never updated: the control for learnt ones.
     Mean,
 }
 
@@ -29,7 +29,8 @@ pub enum TemplateSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Parametrisation {
-    /// Its voxels, as in the paper. An adaptive optimiser moves every voxel by as much, whatever the noise of its gradient.
+    /// Its voxels, as in the paper. An adaptive optimiser moves all voxels by a similar amount, however noisy their
+    /// gradients.
     #[default]
     Voxels,
     /// The levels of a pyramid, whose sum is the template. A voxel of a coarse level has the gradients of many voxels.
@@ -60,12 +61,12 @@ pub struct TemplateConfig {
     pub source: TemplateSource,
     /// Voxels along x, y and z. Empty: the grid of the registered volumes of the data.
     pub size: Vec<usize>,
-    /// What is learnt: single voxels, or the levels of a pyramid.
+    /// The trained parameters: single voxels, or the levels of a pyramid.
     pub parametrisation: Parametrisation,
-    /// The pyramid, where that is what is learnt.
+    /// The pyramid, if the parameters are its levels.
     pub pyramid: PyramidConfig,
-    /// A template whose values span less than this is divided by this instead of its range. Intensities lie in
-    /// [0, 1], so with 1 a template is normalised once it spans more than the images do.
+    /// The smallest value that a template is divided by. Intensities are in [0, 1], so with 1 a template is normalised
+    /// only when its range exceeds that of the images.
     pub range_floor: f32,
     /// Learning rate of the templates, as a multiple of the network's.
     pub learning_rate_factor: f64,
@@ -133,7 +134,7 @@ impl Templates {
         sum_of_levels(levels.map(|level| level[modality.index()].val()).collect())
     }
 
-    /// These volumes (x fastest) in the place of learnt ones, and none that is learnt any more.
+    /// These volumes (x fastest) instead of learnt ones; they are not trained.
     ///
     /// # Panics
     /// If a volume does not have the size of the templates.

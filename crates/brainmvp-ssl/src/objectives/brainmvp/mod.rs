@@ -1,9 +1,9 @@
 //! BrainMVP (Rui et al.): cross-modal reconstruction, modality-wise template distillation, modality-aware contrast.
 //!
-//! Of a case's modalities one is the target x. Two views of it are made: in the cross-modal view, masked blocks of x
-//! are replaced by another modality; in the distilled view, by the template of x's own modality. The network
-//! reconstructs x from each (eqs. 2 and 3), and the deepest features of the two views agree (eq. 4). Each of the three is
-//! a [`Task`], which can be left out.
+//! One modality of a case is the target x. Two views of it are made: in the cross-modal view, masked blocks of x are
+//! replaced by another modality; in the distilled view, by the template of x's own modality. The network reconstructs x
+//! from each (eqs. 2 and 3), and the contrast makes the deepest features of the two views similar (eq. 4). Each of the
+//! three is a [`Task`], which can be switched off.
 
 mod config;
 mod queue;
