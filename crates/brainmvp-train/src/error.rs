@@ -13,7 +13,7 @@ pub enum Error {
     Config(String),
     /// Cases that were prepared in another way than those that a network has learnt from.
     #[error(
-        "{origin}: it has learnt from cases that were prepared in another way: {list}",
+        "{origin}: it was trained on cases that were prepared in another way: {list}",
         list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     )]
     Differences {

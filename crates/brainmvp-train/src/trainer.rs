@@ -422,7 +422,7 @@ impl<O: Objective + 'static> Run<'_, O> {
         let told: Vec<String> =
             updates.iter().map(|(modality, count)| format!("{modality} {count}")).collect();
         if !told.is_empty() {
-            self.trainer.observer.note(&format!("steps that moved each template: {}", told.join(", ")));
+            self.trainer.observer.note(&format!("steps that updated each template: {}", told.join(", ")));
         }
     }
 
@@ -506,7 +506,7 @@ impl<O: Objective + 'static> Run<'_, O> {
     }
 }
 
-/// Says that a run cannot go on with these cases, and in what their preparation differs.
+/// The error that a run cannot be continued with these cases, with the differences in their preparation.
 fn changed(before: &About, now: &About) -> String {
     let differences = match (before.prepared(), now.prepared()) {
         (Some(before), Some(now)) => before.differences(&now),

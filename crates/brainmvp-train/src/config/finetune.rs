@@ -283,7 +283,7 @@ impl FinetuneConfig {
         let task = &self.task;
         let repeated = task.modalities.iter().enumerate().find(|(i, m)| task.modalities[..*i].contains(m));
         if let Some((_, modality)) = repeated {
-            return Some(format!("task.modalities has {modality} twice"));
+            return Some(format!("task.modalities contains {modality} twice"));
         }
         if task.modalities.len() == 1 && self.mixing.with != MixWith::None {
             let problem = self.mixing.mask.problem(self.patch.size);
@@ -296,7 +296,7 @@ impl FinetuneConfig {
             TaskKind::Classify => task.classes.iter().map(String::as_str).collect(),
         };
         if let Some((_, name)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
-            return Some(format!("task: '{name}' comes twice"));
+            return Some(format!("task: '{name}' occurs twice"));
         }
         if task.kind == TaskKind::Classify {
             if task.classes.len() == 1 {

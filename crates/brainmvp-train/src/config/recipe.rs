@@ -58,8 +58,7 @@ impl Stage {
         let tables = stages.iter().map(|name| format!("[{name}]")).collect::<Vec<_>>().join(", ");
         if let Some(other) = others.first() {
             return Err(Error::Config(format!(
-                "'{other}' stands beside {tables}; a recipe of stages has nothing else, so write it in the table of its \
-                 stage"
+                "'{other}' is outside the tables {tables}; in a recipe with stages, write it in the table of its stage"
             )));
         }
         match table.remove(self.name()) {
@@ -89,7 +88,7 @@ mod tests {
         assert_eq!(own, "preset = 'paper'\ntrain.epochs = 3".parse().unwrap());
         let message = |text: &str, stage: Stage| stage.of(text).unwrap_err().to_string();
         assert!(message(recipe, Stage::Pretrain).contains("has [finetune], [preprocess], but no [pretrain]"));
-        assert!(message(&format!("seed = 1\n{recipe}"), Stage::Finetune).contains("'seed' stands beside"));
+        assert!(message(&format!("seed = 1\n{recipe}"), Stage::Finetune).contains("'seed' is outside"));
         assert!(message("finetune = 3", Stage::Finetune).contains("must be a table"));
         assert!(message("[finetune\n", Stage::Finetune).contains("line 1"));
     }

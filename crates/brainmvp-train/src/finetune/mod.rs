@@ -143,7 +143,7 @@ pub(crate) fn set_up<P: Purpose>(
     }
 }
 
-/// Says where a case is seen once though it was to be seen twice.
+/// Reports if each case is seen only once although two copies were requested.
 fn tell_copies(copies: &CopyPlan, observer: &dyn Observer) {
     if copies.count() == 1 && copies.mixing.with != MixWith::None {
         observer.note(
@@ -163,7 +163,7 @@ fn compare_preparations(
 ) -> Result<()> {
     let origin = &pretrained.origin;
     let Some(learnt_from) = pretrained.about.prepared() else {
-        observer.note(&format!("{origin} does not say how its cases were prepared: that is not compared"));
+        observer.note(&format!("{origin} does not say how its cases were prepared, so this is not compared"));
         return Ok(());
     };
     let all: Vec<_> = data.training.iter().chain(&data.validation).cloned().collect();
@@ -215,12 +215,12 @@ fn tell_overlaps(
     let mut seen = source.map_or_else(|| Ok(Seen::nothing()), Seen::of_weights)?;
     if let Some(origin) = &seen.unknown {
         observer
-            .note(&format!("which cases {origin} was trained on is not known, so overlaps cannot be told"));
+            .note(&format!("which cases {origin} was trained on is not known, so overlaps cannot be found"));
     }
     let index = seen.index();
     for (what, cases) in [("validation", &data.validation[..]), ("test", test_cases)] {
         if let Some(line) = overlap_line(what, cases, &index) {
-            observer.warn(&format!("{line}. Their scores say too much"));
+            observer.warn(&format!("{line}. Their scores are too optimistic"));
         }
     }
     let mut training = Seen::nothing();

@@ -75,7 +75,7 @@ impl Placing<'_> {
         is_mixed || self.inputs.fills(case.modalities())
     }
 
-    /// The case with templates on it, or without where they found no place; `None` where it is left out.
+    /// The case with templates placed on it, or without if they could not be placed; `None` if it is left out.
     fn place(&self, mut case: CaseSource, counts: &mut Counts) -> Result<Option<CaseSource>> {
         let count = match self.placer.place(&case)? {
             Placed::At(placement, how) => {
@@ -87,7 +87,7 @@ impl Placing<'_> {
                 }
             }
             Placed::Nowhere(reason) => {
-                self.observer.warn(&format!("case '{}' goes without templates: {reason}", case.id()));
+                self.observer.warn(&format!("case '{}' is used without templates: {reason}", case.id()));
                 &mut counts.nowhere
             }
             Placed::Refused(reason) => {
@@ -112,10 +112,10 @@ impl Placing<'_> {
             .map(|(count, how)| format!("on {count} cases {how}"))
             .collect();
         if !parts.is_empty() {
-            self.observer.note(&format!("templates lie {}", parts.join(", ")));
+            self.observer.note(&format!("templates are placed {}", parts.join(", ")));
         }
         if nowhere > 0 {
-            self.observer.warn(&format!("{nowhere} cases go without templates"));
+            self.observer.warn(&format!("{nowhere} cases are used without templates"));
         }
     }
 }

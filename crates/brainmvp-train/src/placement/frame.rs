@@ -65,8 +65,8 @@ impl TemplateFrame {
             Some(ours) if ours.is_shared_with(space) => None,
             Some(Space::Native) | None if *space == Space::Native => {
                 let (ours, theirs) = (Grid::from(&self.registered), Grid::from(case.registered_grid()));
-                let reason = "it is not registered to the templates' space, and its images fill another box of the \
-                              world than those that the templates were learnt from";
+                let reason = "it is not registered to the templates' space, and its images are in another place \
+                              than those that the templates were learnt from";
                 (!fill_one_box(&ours, &theirs)).then(|| reason.to_owned())
             }
             Some(ours) => Some(format!("it is in {space}, and the templates were learnt in {ours}")),

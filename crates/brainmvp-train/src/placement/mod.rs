@@ -135,7 +135,7 @@ impl<'a> Placer<'a> {
             (PlacementRule::Centre, _) => return Some(centred()),
             (PlacementRule::World, Some(grid)) => return Some(world(&grid)),
             (PlacementRule::World, None) => {
-                return Some(Placed::Nowhere("it is not known where the templates lie".to_owned()));
+                return Some(Placed::Nowhere("the position of the templates is not known".to_owned()));
             }
             (PlacementRule::Register, _) => return None,
             (PlacementRule::Auto | PlacementRule::Refuse, Some(grid)) => {
@@ -153,7 +153,7 @@ impl<'a> Placer<'a> {
                     return Some(centred());
                 }
                 format!(
-                    "it is not known where the templates lie, and their size {theirs:?} is not that of the registered \
+                    "the position of the templates is not known, and their size {theirs:?} is not that of the registered \
                      volume, {ours:?}"
                 )
             }
