@@ -1,10 +1,10 @@
 //! One learnable volume per modality, in the space of the registered volumes.
 //!
-//! At every use a template is min-max normalised over its whole volume, `(T - min) / (max - min)`, with gradient
-//! through it, and cropped at the place of the patch. Templates start at zero, where that formula is meaningless and
-//! its gradient unbounded: the first updates would be divided by a range of about one learning rate, and Adam's second
-//! moment would then hold those voxels nearly still for thousands of steps. So the range that divides is never less
-//! than [`TemplateConfig::range_floor`].
+//! At every use a template is min-max normalised over its whole volume, `(T - min) / (max - min)`, with gradient through
+//! it, and cropped at the position of the patch. Templates start at zero, where that formula is meaningless and its
+//! gradient unbounded: the first updates would be divided by a range of about one learning rate, and Adam's second moment
+//! would then keep those voxels nearly unchanged for thousands of steps. So the divisor is never less than
+//! [`TemplateConfig::range_floor`].
 
 use brainmvp_kernels::ops::{CropOptions, coarser, expand_onto, normalized_crop};
 use brainmvp_volume::Modality;
@@ -118,7 +118,7 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// Zero templates of `size` voxels (x, y, z), each the sum of so many levels: of one, its voxels.
+    /// Zero templates of `size` voxels (x, y, z), each the sum of this many levels; a single level is its voxels.
     pub fn new([x, y, z]: [usize; 3], levels: usize, range_floor: f32, device: &Device) -> Self {
         let level = |size: [usize; 3]| -> Vec<Param<Tensor<3>>> {
             Modality::ALL.iter().map(|_| Param::from_tensor(Tensor::zeros(size, device))).collect()
@@ -185,7 +185,8 @@ pub fn sum_of_levels(levels: Vec<Tensor<3>>) -> Tensor<3> {
 
 /// Where a patch starts in the learnable template. The centres of the registered volume and of the template are one
 /// point; a symmetric crop shares it, any other crop is followed by its offset. Spacing and space are not looked at: all
-/// cases of a pre-training must have the same. Downstream, a [`Placement`](crate::Placement) says where templates lie.
+/// cases of a pre-training must have the same. Downstream, a [`Placement`](crate::Placement) gives the position of
+/// templates.
 pub fn template_start<S: PatchSource>(case: &S, patch: [isize; 3], template: [usize; 3]) -> [isize; 3] {
     let (registered, crop) = (case.registered_shape(), case.crop_offset());
     std::array::from_fn(|axis| {

@@ -73,7 +73,7 @@ pub(crate) fn set_up<P: Purpose>(
     let levels = if mean { 1 } else { config.templates.levels() };
     let mut templates = Templates::new(grid.shape, levels, config.templates.range_floor, &device);
     if mean {
-        // A run that goes on has them in its checkpoint.
+        // A run that is continued has them in its checkpoint.
         let is_new = folder.checkpoints()?.is_empty();
         templates = templates.fixed(if is_new { mean_images(&grid, &cases)? } else { Vec::new() });
     }
@@ -128,8 +128,8 @@ fn without_test_cases(
     Ok((seen, tests))
 }
 
-/// The cases, told of persons who are in several data sets, and what was used of the table that names them. A run that goes on
-/// has its own copy of it, wherever the table is now.
+/// The cases with the known persons, and the used rows of the table that names them. A run that is continued has its own
+/// copy of it, wherever the table is now.
 fn with_persons(
     cases: Vec<CaseSource>,
     config: &PretrainConfig,

@@ -1,5 +1,5 @@
 //! Which weights to use: one of the checkpoints of a run, or a file. Every command that uses a trained network decides by
-//! this module, so that all choose alike.
+//! this module, so that all choose in the same way.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -49,7 +49,7 @@ impl Disease {
         }
     }
 
-    /// What the label values mean, and which may occur; `None` where there is no lesion.
+    /// What the label values mean, and which may occur; `None` if there is no lesion.
     pub fn label_scheme(self) -> Option<LabelScheme> {
         let only = |name: &str| Some(LabelScheme::Values([(LABEL_CORE, name.to_owned())].into()));
         match self {

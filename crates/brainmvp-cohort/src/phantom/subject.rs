@@ -250,7 +250,7 @@ impl Subject {
         (1.0 + strength * (shading[0] * (1.0 - blend.abs()) + shading[1] * blend)).max(0.2)
     }
 
-    /// The mean mixture of a voxel of the grid, and whether it is brain; `None` where nothing is seen.
+    /// The mean mixture of a voxel of the grid, and whether it is brain; `None` if nothing is seen.
     fn voxel(&self, centre: Point) -> Option<(Mixture, bool)> {
         let spacing = self.grid.affine.spacing_mm()[0] as f32;
         let standard = self.pose.to_standard(centre);

@@ -60,7 +60,7 @@ impl Vessels {
         Self { pieces, boxes }
     }
 
-    /// The blood at `p`; `None` where no vessel is near.
+    /// The blood at `p`; `None` if no vessel is near.
     pub(super) fn at(&self, p: Point) -> Option<Blood> {
         let near = &self.boxes[box_of(p)?];
         if near.is_empty() {

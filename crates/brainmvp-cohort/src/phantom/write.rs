@@ -23,7 +23,7 @@ const BYTES_PER_VOXEL: usize = 96;
 ///
 /// # Errors
 /// [`Error::Option`] for a configuration that [`PhantomConfig::check`] refuses; [`Error::Io`] and
-/// [`Error::Volume`] where the disk refuses or is full.
+/// [`Error::Volume`] if the disk refuses or is full.
 pub fn write_cohort(config: &PhantomConfig, out: &Path, progress: &(dyn Fn(usize) + Sync)) -> Result<Cohort> {
     config.check()?;
     std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;

@@ -42,10 +42,11 @@ impl Stage {
         }
     }
 
-    /// What a TOML text says of this stage: its table of a recipe, or the whole text where it has no table of a stage.
+    /// The settings for this stage in a TOML text: its table in a recipe, or the whole text if there is no table of any
+    /// stage.
     ///
     /// # Errors
-    /// If the text is no TOML, has no table for this stage but for others, or keys beside the tables.
+    /// If the text is not TOML, has tables for other stages but not for this one, or has keys outside the tables.
     pub fn of(self, text: &str) -> Result<String> {
         let mut table: Table = layers::asked(text, &[])?;
         let (stages, others): (Vec<&str>, Vec<&str>) = table

@@ -176,8 +176,8 @@ fn compare_preparations(
     Ok(())
 }
 
-/// What stands in for the modalities that the network sees: the templates of a pre-training, mean images in their place,
-/// or what the run that goes on has.
+/// The templates for the channels of the network: those of the pre-training, mean images instead of them, or those stored
+/// in the run that is continued.
 fn templates(
     config: &FinetuneConfig,
     pretrained: Option<&Pretrained>,
@@ -200,12 +200,12 @@ fn mean_images(modalities: &[Modality], training: &[CaseSource]) -> Result<Templ
     let grid = TemplateGrid::of(&[], training);
     let mean = |&modality: &Modality| Ok((modality, grid.mean_image(training, modality)?.1));
     let means = modalities.iter().map(mean).collect::<Result<Vec<_>>>()?;
-    // As templates are: where a mean spans less than the images do, it is not stretched.
+    // As for templates: if the range of a mean is smaller than that of the images, it is not stretched.
     let frozen = FrozenTemplates::new(grid.shape, Some(Affine::from_rows(grid.affine)), 1.0, means);
     Ok(TemplateSet { frozen, frame: TemplateFrame::of(training) })
 }
 
-/// Names the cases that a network is judged by though it has seen them; returns what it will have seen.
+/// Warns of validation and test cases that the network has seen; returns everything that it will have seen.
 fn tell_overlaps(
     source: Option<&Path>,
     data: &Data,

@@ -10,7 +10,7 @@ use brainmvp_ssl::patch::PatchSource as _;
 use crate::batches::CaseSource;
 use crate::{Error, Result};
 
-/// A region that stands for all labelled voxels, where data sets have no other in common.
+/// A region of all labelled voxels, for data sets that have no other in common.
 const ALL_LABELS: &str = "foreground";
 
 /// The regions of a task, and the label values that each has in each data set: the BraTS family has numbered the same

@@ -174,7 +174,7 @@ fn likeness_rows(qualities: &[TemplateQuality]) -> Vec<[String; 9]> {
     rows
 }
 
-/// A row for each modality: the nearest case, beside the mean of the others, and the nearest of the cases held out.
+/// A row for each modality: the nearest case, the mean of the others, and the nearest of the cases held out.
 fn nearest_rows(qualities: &[TemplateQuality]) -> Vec<[String; 6]> {
     let held_out = qualities.iter().any(|quality| quality.nearest_held_out.is_some());
     let last = if held_out { "nearest held out" } else { "" };

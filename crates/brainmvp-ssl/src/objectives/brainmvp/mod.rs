@@ -39,7 +39,7 @@ pub struct BrainMvp {
     pub decoder: Reconstruction,
     /// One per modality; kept too.
     pub templates: Templates,
-    /// Past samples that the contrast tells others from, if it is to.
+    /// Past samples that are negatives of the contrast, if there is a queue.
     pub queue: Option<Queue>,
     #[module(skip)]
     config: BrainMvpConfig,
@@ -148,7 +148,7 @@ impl Objective for BrainMvp {
         let reconstructed = self.add_reconstructions(&mut losses, &deepest, &seen.targets);
         let quality = losses.total.clone();
         if self.config.has(Task::Contrast) && seen.views.len() == 2 {
-            // Before its time it is only told.
+            // Before its first epoch it is only reported.
             let begun = epoch >= self.config.contrast_from_epoch;
             let deepest = if begun { deepest } else { deepest.detach() };
             let weight = begun.then_some(self.config.weight_contrast);
@@ -176,7 +176,7 @@ struct Losses {
 }
 
 impl Losses {
-    /// Adds a loss; without a weight it is told, but not minimised.
+    /// Adds a loss; without a weight it is reported, but not minimised.
     fn add(&mut self, name: &'static str, loss: Tensor<1>, weight: Option<f32>) {
         if let Some(weight) = weight {
             let weighted = loss.clone() * weight;

@@ -271,7 +271,7 @@ impl Bench {
         ui.result(serde_json::to_string(&sample)?)
     }
 
-    /// Measures one work: ours first, then every setting of the peer. A failure is named and the rest goes on.
+    /// Measures one work: ours first, then every setting of the peer. A failure is named, and the others are measured.
     fn rows(
         &self,
         work: &Work,
