@@ -22,7 +22,7 @@ impl CaseId {
     /// Makes a case id of a name.
     ///
     /// # Errors
-    /// [`Error::CaseId`] where the name is empty, too long, begins with a dot, ends in a dot or blank, or contains a
+    /// [`Error::CaseId`] if the name is empty, too long, begins with a dot, ends in a dot or blank, or contains a
     /// path separator, a control character or one of `: * ? " < > |`.
     pub fn new(id: impl Into<String>) -> Result<Self> {
         let id = id.into();

@@ -52,7 +52,7 @@ impl Cohort {
     /// Reads `cohort.json`; the paths of the cases are resolved against its folder.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read; [`Error::Malformed`] for anything but a cohort of this version:
+    /// [`Error::Io`] if it cannot be read; [`Error::Malformed`] for anything but a cohort of this version:
     /// not JSON, an unknown field, an id twice, an undeclared data set.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
@@ -63,7 +63,7 @@ impl Cohort {
     /// bytes. The file is written completely or not at all.
     ///
     /// # Errors
-    /// [`Error::Malformed`] where an id occurs twice or a data set is not declared; [`Error::Io`] where the
+    /// [`Error::Malformed`] if an id occurs twice or a data set is not declared; [`Error::Io`] if the
     /// folder is missing or the disk is full.
     pub fn save(&self, path: &Path) -> Result<()> {
         let folder = folder_of(path);

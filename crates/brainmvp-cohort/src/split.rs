@@ -24,7 +24,7 @@ impl Cohort {
     /// split keeps it and counts towards the shares.
     ///
     /// # Errors
-    /// [`Error::Option`] where the shares are not in 0 to 1 or exceed 1 together, or where the cases of a subject
+    /// [`Error::Option`] if the shares are not in 0 to 1 or exceed 1 together, or where the cases of a subject
     /// are in different splits already; the cohort is then unchanged.
     pub fn split(&mut self, options: &SplitOptions) -> Result<()> {
         let SplitOptions { seed, validation, test } = *options;

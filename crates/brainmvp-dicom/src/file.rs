@@ -99,7 +99,7 @@ impl ImageFile {
     }
 }
 
-/// The bytes of a deflated file; `None` where it is not.
+/// The bytes of a deflated file; `None` if it is not.
 fn unpacked(file: &mut BufReader<File>, path: &Path) -> Result<Option<Vec<u8>>> {
     deflated::unpack(file).map_err(|e| {
         Error::malformed(path, format!("truncated or corrupt: its deflated content ends early ({e})"))

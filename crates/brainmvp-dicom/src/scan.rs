@@ -40,7 +40,7 @@ pub fn holds_dicom(folder: &Path) -> bool {
 /// Reads the headers of all DICOM files below `folder` (or of the one file), whatever their names.
 ///
 /// # Errors
-/// [`Error::Io`] where the folder cannot be read. Faulty files are in [`Scan::refused`].
+/// [`Error::Io`] if the folder cannot be read. Faulty files are in [`Scan::refused`].
 pub fn scan(folder: &Path) -> Result<Scan> {
     let mut found = Scan::default();
     let mut paths: Vec<PathBuf> = Vec::new();

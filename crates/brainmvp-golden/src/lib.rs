@@ -3,9 +3,9 @@
 //! The numbers were computed with PyTorch by the reference networks. Weights and inputs are a pure function of their
 //! names ([`parameter`], [`input`]), so that a network of 34 M parameters needs no weight file.
 //!
-//! Files are looked for in `$BRAINMVP_GOLDEN`, else in `../shared/golden` beside the repository, else in this crate's
-//! `files/`, where all of [`FILES`] are. `$BRAINMVP_GOLDEN_PREFIX` is put before every name of the rule: another set of
-//! numbers.
+//! Files are looked up in `$BRAINMVP_GOLDEN`, otherwise in `../shared/golden` next to the repository, otherwise in this
+//! crate's `files/`, where all of [`FILES`] are. `$BRAINMVP_GOLDEN_PREFIX` is put before every name of the rule: another
+//! set of numbers.
 //!
 //! For tests alone: a missing or broken file is a panic, so that no test passes without its numbers.
 
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
-/// The reference files that tests open without asking whether they are there: those that the repository holds a copy of.
+/// The reference files that tests open without checking whether they exist: those of which the repository has a copy.
 pub const FILES: [&str; 18] = [
     "adamw.safetensors",
     "checkpoint_keys_unet3d.json",
@@ -87,7 +87,7 @@ pub fn json(name: &str) -> serde_json::Value {
 /// Where a reference file is.
 ///
 /// # Panics
-/// If it is none of [`FILES`]: it would be found beside this checkout, and be missing from a fresh clone.
+/// If it is not one of [`FILES`]: it would be found next to this checkout, but be missing from a fresh clone.
 pub fn file(name: &str) -> PathBuf {
     assert!(FILES.contains(&name), "{name} is not among the reference files that the repository holds");
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -114,7 +114,7 @@ impl Blender {
         }
     }
 
-    /// Weighted means of planes in the buffer; 0 where there was no window.
+    /// Weighted means of planes in the buffer; 0 if there was no window.
     fn finished(&self, planes: Range<usize>) -> Vec<f32> {
         let ([nx, ny, _], inner, padding, classes) = (self.shape, self.inner, self.padding, self.classes);
         let mut values = vec![0.0; planes.len() * inner[0] * inner[1] * classes];

@@ -1,5 +1,5 @@
-//! From probabilities of overlapping regions to one label for each voxel: the one place where that is decided, for
-//! validation in training as for predictions and their scores.
+//! From probabilities of overlapping regions to one label for each voxel. This is the only place where that is decided,
+//! for validation in training as for predictions and their scores.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use crate::{Error, Result};
 /// Chooses a label value by the probabilities of regions, each a set of label values, which may overlap or lie in each
 /// other.
 ///
-/// A value lies in some of the regions and not in the others. Regions are independent, as the network gives them, so a
-/// value's likelihood is the product of `p` over the regions that it lies in and `1 - p` over the others; background
-/// lies in none. The likeliest value is taken; background, then the lower value, where several are equally likely. For
-/// a single region that is `p > 1/2`.
+/// A value is in some of the regions and not in the others. Regions are independent, as the network gives them, so a
+/// value's likelihood is the product of `p` over the regions that it is in and `1 - p` over the others; background is in
+/// none. The most likely value is taken; in a tie, background, and then the lower value. For a single region that is `p >
+/// 1/2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelDecision {
     regions: usize,
-    /// A value for each set of regions that some value lies in.
+    /// A value for each set of regions that some value is in.
     candidates: Vec<Candidate>,
     indistinguishable: Vec<Vec<u16>>,
 }
@@ -33,7 +33,7 @@ impl LabelDecision {
     /// The decision for these regions.
     ///
     /// # Errors
-    /// [`Error::Regions`] where there is none, or one has no value or that of the background, 0.
+    /// [`Error::Regions`] if there is none, or one has no value or that of the background, 0.
     pub fn new(regions: &[BTreeSet<u16>]) -> Result<Self> {
         if regions.is_empty() {
             return Err(Error::Regions("there are none".to_owned()));
@@ -61,7 +61,7 @@ impl LabelDecision {
         self.regions
     }
 
-    /// Values that lie in the same regions, so that the probabilities do not tell them apart: of each group the first
+    /// Values that are in the same regions, so that the probabilities do not distinguish them: of each group the first
     /// value is written.
     pub fn indistinguishable(&self) -> &[Vec<u16>] {
         &self.indistinguishable
@@ -79,7 +79,7 @@ impl LabelDecision {
         if (0..self.regions).all(|region| probability(region) <= 0.5) {
             return 0;
         }
-        // Relative to background, whose regions are none: p / (1 - p) for each region that a value lies in.
+        // Relative to background, whose regions are none: p / (1 - p) for each region that a value is in.
         let logit = |region: usize| {
             let p = probability(region).clamp(CLOSEST, 1.0 - CLOSEST);
             (p / (1.0 - p)).ln()

@@ -151,7 +151,7 @@ mod tests {
             Ok::<_, String>(x * 2.0)
         });
         assert_eq!((values(doubled.unwrap()), passes), (values(window.clone() * 2.0), 8));
-        // Always the same, whatever is seen: mirrored back it is the mean with its mirror image.
+        // Constant, whatever the input: mirrored back, it is the mean with its mirror image.
         let fixed = Mirror::along([Axis::X]).mean(window.clone(), |_| Ok::<_, String>(window.clone()));
         assert_eq!(values(fixed.unwrap()), values((window.clone() + window.clone().flip([3])) / 2.0));
         // Each axis is its own: along y, rows change places.

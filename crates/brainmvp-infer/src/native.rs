@@ -25,7 +25,7 @@ impl<'a> NativeSpace<'a> {
     /// Probabilities, all on one grid, to be resampled to `grid`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where they are on several grids.
+    /// [`Error::Shape`] if they are on several grids.
     pub fn new(regions: &'a [Volume], grid: Grid) -> Result<Self> {
         let first = regions.first().map(Volume::grid);
         match regions.iter().find(|region| Some(region.grid()) != first) {
@@ -41,7 +41,7 @@ impl<'a> NativeSpace<'a> {
     /// The label of every voxel.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `decision` is for another number of regions.
+    /// [`Error::Shape`] if `decision` is for another number of regions.
     pub fn labels(&self, decision: &LabelDecision) -> Result<LabelMap> {
         if decision.regions() != self.regions.len() {
             let (got, expected) = (vec![self.regions.len()], vec![decision.regions()]);

@@ -31,7 +31,7 @@ pub fn segment(
 /// `case` is `[1, D, H, W, channels]`; `network` takes it to logits `[1, classes]`.
 ///
 /// # Errors
-/// [`Error::Predict`] where they are not finite; errors of `network`.
+/// [`Error::Predict`] if they are not finite; errors of `network`.
 pub fn classify(
     mirror: &Mirror,
     case: Tensor<5>,

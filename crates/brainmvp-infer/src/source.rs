@@ -10,11 +10,11 @@ pub trait WindowSource {
     /// The number of channels.
     fn channels(&self) -> usize;
 
-    /// The voxels of a box of `size` voxels that starts at `start` (possibly outside), x fastest; 0 where there is no
+    /// The voxels of a box of `size` voxels that starts at `start` (possibly outside), x fastest; 0 if there is no
     /// volume.
     ///
     /// # Errors
-    /// [`Error::Source`] where they cannot be read.
+    /// [`Error::Source`] if they cannot be read.
     fn read(&self, channel: usize, start: [isize; 3], size: [usize; 3]) -> Result<Vec<f32>>;
 }
 
@@ -29,7 +29,7 @@ impl<'a> Channels<'a> {
     /// Channels of `shape` voxels (x, y, z), each with x fastest.
     ///
     /// # Errors
-    /// [`Error::Shape`] where there is no channel, no voxel, or a channel with another number of voxels.
+    /// [`Error::Shape`] if there is no channel, no voxel, or a channel with another number of voxels.
     pub fn new(shape: [usize; 3], channels: Vec<&'a [f32]>) -> Result<Self> {
         let count = shape.iter().product::<usize>();
         match channels.iter().find(|voxels| voxels.len() != count) {

@@ -31,7 +31,7 @@ pub struct SlidingWindow {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Blending {
-    /// All alike.
+    /// All the same.
     Constant,
     /// Higher in the middle, by a Gaussian with an eighth of the window's size.
     #[default]
@@ -113,8 +113,8 @@ impl SlidingWindow {
     /// each once.
     ///
     /// # Errors
-    /// [`Error::Config`] for impossible settings, [`Error::Shape`] where `predict` returns another shape,
-    /// [`Error::NotFinite`] where it returns NaN or infinity; errors of `source`, `predict` and `consume`.
+    /// [`Error::Config`] for impossible settings, [`Error::Shape`] if `predict` returns another shape,
+    /// [`Error::NotFinite`] if it returns NaN or infinity; errors of `source`, `predict` and `consume`.
     pub fn run_slabs(
         &self,
         source: &impl WindowSource,

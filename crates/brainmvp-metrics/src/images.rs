@@ -46,7 +46,7 @@ impl StructuralSimilarity {
     pub const K2: f64 = 0.03;
     const RADIUS: usize = 5;
 
-    /// The mean of the index over the voxels where `mask` is true, from -1 to 1; `None` where there are none. Images of
+    /// The mean of the index over the voxels where `mask` is true, from -1 to 1; `None` if there are none. Images of
     /// `shape` (x, y, z) voxels, x fastest.
     pub fn mean(self, a: &[f32], b: &[f32], shape: [usize; 3], mask: &[bool]) -> Option<f64> {
         let inside = || zip(self.map(a, b, shape), mask).filter(|(_, inside)| **inside);

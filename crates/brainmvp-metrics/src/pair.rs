@@ -68,7 +68,7 @@ impl MaskPair {
     /// A pair of masks with voxels of `spacing_mm` along x, y and z.
     ///
     /// # Errors
-    /// [`Error::Grids`] where their shapes differ, [`Error::Spacing`] where a voxel size is not a positive number.
+    /// [`Error::Grids`] if their shapes differ, [`Error::Spacing`] if a voxel size is not a positive number.
     pub fn new(prediction: Mask, truth: Mask, spacing_mm: [f64; 3]) -> Result<Self> {
         if prediction.shape() != truth.shape() {
             let shape = |mask: &Mask| format!("shape {:?}", mask.shape());

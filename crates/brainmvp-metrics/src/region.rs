@@ -26,7 +26,7 @@ impl Region {
     /// The region `name`: the voxels with any of `labels`.
     ///
     /// # Errors
-    /// [`Error::Region`] where there is no label, or where 0 is among them: 0 is background.
+    /// [`Error::Region`] if there is no label, or where 0 is among them: 0 is background.
     pub fn new(name: impl Into<String>, labels: impl IntoIterator<Item = u16>) -> Result<Self> {
         let region = Self { name: name.into(), labels: labels.into_iter().collect() };
         let refuse = |reason| Err(Error::Region { name: region.name.clone(), reason });

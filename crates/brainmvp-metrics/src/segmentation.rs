@@ -102,7 +102,7 @@ impl SegmentationConfig {
     /// those beside it in the truth.
     ///
     /// # Errors
-    /// [`Error::Grids`] where the grids differ; [`Error::Spacing`] and [`Error::Config`] where voxel sizes or settings
+    /// [`Error::Grids`] if the grids differ; [`Error::Spacing`] and [`Error::Config`] if voxel sizes or settings
     /// are not usable numbers.
     pub fn evaluate_as(
         &self,

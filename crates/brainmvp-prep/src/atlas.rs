@@ -23,8 +23,8 @@ impl Atlas {
     /// Reads an atlas from a file.
     ///
     /// # Errors
-    /// [`Error::FileNeeded`] and [`Error::FileChanged`] where the file is not there or is another one, [`Error::Volume`]
-    /// where it cannot be read, [`Error::Config`] where its image cannot be registered to.
+    /// [`Error::FileNeeded`] and [`Error::FileChanged`] if the file is not there or is another one, [`Error::Volume`] if
+    /// it cannot be read, [`Error::Config`] if it cannot be used for registration.
     pub fn read(from: &ContentFile) -> Result<Self> {
         let path = from.path()?;
         let image = file::read(path)?;

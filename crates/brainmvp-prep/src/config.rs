@@ -23,7 +23,7 @@ pub struct PrepConfig {
     pub skull_strip: SkullStrip,
     /// Whether the shading of the coils is taken away.
     pub bias_field: bool,
-    /// How grey values come to lie in [0, 1].
+    /// How intensities are scaled to [0, 1].
     pub intensity: Intensity,
     /// The standard scales of [`Intensity::Nyul`].
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,7 +34,7 @@ pub struct PrepConfig {
     pub dtype: StoredType,
 }
 
-/// How grey values come to lie in [0, 1]; outside the brain they are 0.
+/// How intensities are scaled to [0, 1]; outside the brain they are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Intensity {
@@ -44,8 +44,8 @@ pub enum Intensity {
     /// Mean and standard deviation of the brain: a value of 0.5 + z / 8, so that z runs from -4 to 4. Cases are alike
     /// whatever the size of their field of view; for fine-tuning on data of many sites.
     ZScore,
-    /// The percentiles of the brain come to where they lie on average in a cohort ([`Landmarks`]), and what is between them
-    /// follows (Nyúl et al. 2000): tissue has the same grey in all cases, but a large lesion shifts it.
+    /// The percentiles of the brain are mapped to their average position in a cohort ([`Landmarks`]), and what is between
+    /// them follows (Nyúl et al. 2000): tissue has the same grey in all cases, but a large lesion shifts it.
     Nyul,
 }
 
@@ -67,7 +67,7 @@ pub enum SkullStrip {
 pub enum RegisterKind {
     /// Nothing: the headers say where everything is.
     None,
-    /// The images onto each other, and rigidly onto the atlas where there is one.
+    /// The images to each other, and rigidly to the atlas if there is one.
     Rigid,
     /// The images onto each other, and onto the atlas with scales and shears.
     Affine,
@@ -85,7 +85,7 @@ pub enum CropKind {
     None,
 }
 
-/// The number type of stored images, whose values lie in [0, 1].
+/// The number type of stored images, whose values are in [0, 1].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoredType {

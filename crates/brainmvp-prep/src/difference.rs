@@ -1,4 +1,4 @@
-//! In what two preparations differ, as far as a network sees it.
+//! The differences between two preparations that matter to a network.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,19 +12,19 @@ use crate::{Intensity, PrepConfig, SkullStrip};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Aspect {
-    /// The size of voxels.
+    /// The voxel size.
     Spacing,
-    /// The space that cases are in: an atlas, a standard space, or their own.
+    /// The space of the cases: that of an atlas, a standard space, or native.
     Space,
-    /// Whether the skull is taken away.
+    /// Whether skulls are stripped.
     SkullStripping,
-    /// Whether the shading of the coils is taken away.
+    /// Whether the shading of the coils is corrected.
     BiasField,
-    /// What scale grey values are on.
+    /// The scale of the intensities.
     Intensity,
     /// The percentiles that become 0 and 1.
     Percentiles,
-    /// The standard scales of grey values.
+    /// The standard intensity scales.
     Landmarks,
 }
 
@@ -66,7 +66,7 @@ impl FromStr for Aspect {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|aspect| aspect.name() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            format!("'{text}' is nothing that preparations differ in: write {names}")
+            format!("'{text}' is not an aspect in which preparations can differ: use {names}")
         })
     }
 }
@@ -74,11 +74,11 @@ impl FromStr for Aspect {
 /// A difference between two preparations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// In what they differ.
+    /// The aspect in which they differ.
     pub aspect: Aspect,
-    /// What one has.
+    /// The value of the one.
     pub ours: String,
-    /// What the other has.
+    /// The value of the other.
     pub theirs: String,
 }
 
@@ -89,8 +89,8 @@ impl fmt::Display for Difference {
 }
 
 impl PrepConfig {
-    /// In what this configuration and another one differ, [`Aspect::Space`] apart: that depends on the cases too. What is
-    /// not used does not count, such as percentiles where grey values are z-scores.
+    /// The differences between this configuration and another one, except [`Aspect::Space`], which also depends on the
+    /// cases. Unused settings are ignored, such as percentiles if intensities are z-scores.
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
         let aspects = Aspect::ALL.into_iter().filter_map(|aspect| {
             let (ours, theirs) = (self.told(aspect)?, other.told(aspect)?);
@@ -99,12 +99,12 @@ impl PrepConfig {
         aspects.collect()
     }
 
-    /// What this configuration says of an aspect; `None` where it does not matter.
+    /// The value of an aspect in this configuration; `None` if it does not matter.
     fn told(&self, aspect: Aspect) -> Option<String> {
         match aspect {
             Aspect::Spacing => Some(spacing(self.spacing_mm)),
             Aspect::Space => None,
-            // A case's own mask and a brain that was found are alike.
+            // A case's own mask and a brain found by the program count as the same.
             Aspect::SkullStripping => Some(on_off(self.skull_strip != SkullStrip::None)),
             Aspect::BiasField => Some(on_off(self.bias_field)),
             Aspect::Intensity => Some(

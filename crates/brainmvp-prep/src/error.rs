@@ -17,7 +17,7 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A label map or brain mask that lies elsewhere than the images of its case.
+    /// A label map or brain mask that is in another place than the images of its case.
     #[error("{path}: {reason}", path = .path.display())]
     Misplaced {
         /// The file.
@@ -47,7 +47,7 @@ pub enum Error {
         /// What was asked, and what there is.
         reason: String,
     },
-    /// A file that a preparation needs, and that is not where it should be.
+    /// A file that a preparation needs is missing.
     #[error("the atlas '{name}' (BLAKE3 {hash}) is needed to prepare cases, and is not there")]
     FileNeeded {
         /// What it was called.
@@ -55,7 +55,7 @@ pub enum Error {
         /// BLAKE3 of its content, hex.
         hash: String,
     },
-    /// Another file in the place of one that a preparation needs.
+    /// A file that a preparation needs was replaced by another one.
     #[error("{path}: is not the atlas '{name}' that cases were prepared with: BLAKE3 {found}, not {expected}", path = .path.display())]
     FileChanged {
         /// The file.

@@ -1,4 +1,4 @@
-//! Files that a preparation needs, known by their content.
+//! Files that a preparation needs, identified by their content.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ const FOLDER: &str = "files";
 /// Digits of the hash in the name of a stored file.
 const DIGITS: usize = 16;
 
-/// A file by its content, and where it lies at present. Only name and content are recorded: whoever reads the record says
-/// where the file lies. Two are equal where their content is.
+/// A file identified by its content, and its present location. Only name and content are recorded: whoever reads the
+/// record supplies the location. Two are equal if their contents are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContentFile {
@@ -35,7 +35,7 @@ impl PartialEq for ContentFile {
 impl Eq for ContentFile {}
 
 impl ContentFile {
-    /// A file as it is now.
+    /// The file at a path, as it is now.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -54,10 +54,10 @@ impl ContentFile {
         &self.hash
     }
 
-    /// The same file, known to lie at `path`.
+    /// The same file, located at `path`.
     ///
     /// # Errors
-    /// [`Error::FileChanged`] where something else lies there; if it cannot be read.
+    /// [`Error::FileChanged`] if another file is there; if it cannot be read.
     pub fn at(&self, path: &Path) -> Result<Self> {
         let found = hash_file(path)?.to_hex().to_string();
         if found != self.hash {
@@ -71,17 +71,17 @@ impl ContentFile {
         Ok(Self { place: Some(path.to_owned()), ..self.clone() })
     }
 
-    /// The same file, looked for among those of a cache or run.
+    /// The same file, located among those of a cache or run.
     #[must_use]
     pub fn stored_in(&self, folder: &Path) -> Self {
         Self { place: Some(folder.join(FOLDER).join(self.stored_name(&self.name))), ..self.clone() }
     }
 
-    /// Where it lies, once its content has been looked at.
+    /// Its location, after checking its content.
     ///
     /// # Errors
-    /// [`Error::FileNeeded`] where it is not there or nobody knows where it is, [`Error::FileChanged`] where another one
-    /// has taken its place; if it cannot be read.
+    /// [`Error::FileNeeded`] if it does not exist or its location is not known, [`Error::FileChanged`] if another one has
+    /// taken its place; if it cannot be read.
     pub fn path(&self) -> Result<&Path> {
         let needed = || Error::FileNeeded { name: self.name.clone(), hash: self.hash.clone() };
         let path = self.place.as_deref().ok_or_else(needed)?;
@@ -92,10 +92,10 @@ impl ContentFile {
         }
     }
 
-    /// Copies it among the files of a cache or run, unless it is there already; returns it as it lies there.
+    /// Copies it to the files of a cache or run, unless it is there already. Returns it with its new location.
     ///
     /// # Errors
-    /// As [`Self::path`], and if the copy cannot be written.
+    /// Those of [`Self::path`], and if the copy cannot be written.
     pub fn store(&self, folder: &Path) -> Result<Self> {
         let stored = self.stored_in(folder);
         if stored.path().is_ok() {
@@ -116,7 +116,7 @@ impl ContentFile {
     }
 
     fn stored_name(&self, name: &str) -> String {
-        // A record may say what it likes: what it names stays in the folder.
+        // The content of a record cannot be trusted: the name must not lead out of the folder.
         let hash: String = self.hash.chars().filter(char::is_ascii_hexdigit).take(DIGITS).collect();
         let name = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
         format!("{hash}-{name}")

@@ -60,7 +60,7 @@ pub(crate) fn estimate_bytes(case: &Case, pipeline: &Pipeline) -> Result<u64> {
     Ok(reading.max(resampling).max(writing))
 }
 
-/// Reads all volumes of a case; the record tells each file's name, grid and orientation.
+/// Reads all volumes of a case; the record contains each file's name, grid and orientation.
 pub(crate) fn read_volumes(case: &Case) -> Result<(CaseVolumes, StepRecord)> {
     enum Read {
         Image(Volume),
@@ -100,7 +100,7 @@ pub(crate) fn read_volumes(case: &Case) -> Result<(CaseVolumes, StepRecord)> {
     Ok((volumes, StepRecord { step: "read".to_owned(), did: files.into() }))
 }
 
-/// Labels that lie elsewhere than the images would be cut off without a word.
+/// Labels in another place than the images would be cut off silently.
 fn refuse_misplaced(case: &Case, volumes: &CaseVolumes) -> Result<()> {
     let grids: Vec<_> = volumes.images.values().map(|image| *image.grid()).collect();
     for (path, map) in [(&case.label, &volumes.label), (&case.brain_mask, &volumes.brain_mask)] {

@@ -75,7 +75,7 @@ impl Landmarks {
     /// more than 1 % of the brain was clipped: with z-scores, not with percentiles of the volume.
     ///
     /// # Errors
-    /// [`Error::Config`] where no modality has enough images.
+    /// [`Error::Config`] if no modality has enough images.
     pub fn learn(cache: &Cache, progress: &dyn Fn(usize)) -> Result<Learnt> {
         let mut sums: BTreeMap<Modality, Standard> = BTreeMap::new();
         let mut left_out = Vec::new();
@@ -112,7 +112,7 @@ impl Landmarks {
     /// Reads a file that [`Landmarks::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read, [`Error::Config`] where it is not a file of landmarks.
+    /// [`Error::Io`] if it cannot be read, [`Error::Config`] if it is not a file of landmarks.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
         serde_json::from_slice(&text)

@@ -14,7 +14,7 @@ const BLOCK: usize = 64;
 /// they sort like the numbers. The values are not copied, and every distribution takes the same time.
 ///
 /// # Errors
-/// [`NoPercentiles`] where there are no values, or some are not finite.
+/// [`NoPercentiles`] if there are no values, or some are not finite.
 pub fn percentiles<const N: usize>(values: &[f32], wanted: [f64; N]) -> Result<[f32; N], NoPercentiles> {
     if values.is_empty() {
         return Err(NoPercentiles::Empty);

@@ -26,7 +26,7 @@ pub struct CaseVolumes {
     pub atlas: Option<Arc<Atlas>>,
     /// The space that the case was brought to; `None` while it stands where its files say.
     pub space: Option<Space>,
-    /// The grid that all volumes are brought to, where it is not that of the reference image.
+    /// The grid that all volumes are brought to, if it is not that of the reference image.
     pub target: Option<Grid>,
     /// The grid before the crop, once there is one.
     pub uncropped: Option<Grid>,
@@ -74,7 +74,7 @@ impl CaseVolumes {
     /// The one grid of all volumes.
     ///
     /// # Errors
-    /// [`Error::Step`], for `step`, where they lie on different ones or there is no image.
+    /// [`Error::Step`], for `step`, if they are on different grids or there is no image.
     pub fn common_grid(&self, step: &'static str) -> Result<Grid> {
         let grid = self.reference_grid().ok_or_else(|| Error::step(step, "the case has no image"))?;
         let mut grids: Vec<_> = self.images.iter().map(|(m, image)| (m.name(), image.grid())).collect();
@@ -90,7 +90,7 @@ impl CaseVolumes {
         }
     }
 
-    /// Replaces every image by `f` of it, in parallel; returns what `f` tells, by modality.
+    /// Replaces every image by `f` of it, in parallel; returns the records of `f`, by modality.
     ///
     /// # Errors
     /// The first error of `f` in the order of the modalities.
@@ -110,12 +110,12 @@ impl CaseVolumes {
     }
 }
 
-/// Grids whose corners lie closer together than this are one grid: a hundredth of a voxel, beyond what affines in
-/// single precision differ by.
+/// Grids whose corners are closer together than this are one grid: a hundredth of a voxel, beyond what affines in single
+/// precision differ by.
 pub(crate) const SAME_PLACE_MM: f64 = 0.01;
 
 impl Pipeline {
-    /// The version of what the steps do: a new one prepares every case anew.
+    /// The version of the behaviour of the steps. If it changes, every case is prepared again.
     pub const VERSION: u32 = 4;
 
     /// The pipeline of a configuration.

@@ -1,4 +1,4 @@
-//! How cases were prepared, as it is recorded with them and with every model that has learnt from them.
+//! How cases were prepared, as recorded with them and with every network that was trained on them.
 
 use std::path::Path;
 
@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ContentFile, Pipeline, PrepConfig, Result};
 
-/// All that new cases must share to be prepared as others were. It stands in the manifest of a cache, in every checkpoint
-/// and in every file of weights; files that it needs go along by content.
+/// Everything needed to prepare new cases in the same way. It is stored in the manifest of a cache, in every checkpoint
+/// and in every file of weights. Files that it needs are identified by their content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preparation {
-    /// [`Pipeline::VERSION`] of the program that prepared them.
+    /// [`Pipeline::VERSION`] of the program that prepared the cases.
     pub pipeline: u32,
-    /// What they were prepared by.
+    /// The configuration that they were prepared with.
     pub config: PrepConfig,
 }
 
 impl Preparation {
-    /// The record of a configuration that this program carries out.
+    /// The record of a configuration that is run by this program.
     pub fn of(config: PrepConfig) -> Self {
         Self { pipeline: Pipeline::VERSION, config }
     }
 
-    /// The same, its files looked for among those of a cache or run.
+    /// The same, with its files located among those of a cache or run.
     #[must_use]
     pub fn stored_in(mut self, folder: &Path) -> Self {
         if let Some(atlas) = &mut self.config.atlas {
@@ -32,10 +32,10 @@ impl Preparation {
         self
     }
 
-    /// The same, with `path` for its atlas; without an atlas, the file is not looked at.
+    /// The same, with its atlas located at `path`. Without an atlas, the path is ignored.
     ///
     /// # Errors
-    /// [`crate::Error::FileChanged`] where the file is another one.
+    /// [`crate::Error::FileChanged`] if it is another file.
     pub fn with_atlas(mut self, path: &Path) -> Result<Self> {
         if let Some(atlas) = &mut self.config.atlas {
             *atlas = atlas.at(path)?;
@@ -43,10 +43,10 @@ impl Preparation {
         Ok(self)
     }
 
-    /// Copies its files into the folder of a cache or run; returns it with its files there.
+    /// Copies its files into the folder of a cache or run. Returns it with the new locations.
     ///
     /// # Errors
-    /// As [`ContentFile::store`].
+    /// Those of [`ContentFile::store`].
     pub fn store(mut self, folder: &Path) -> Result<Self> {
         self.config.atlas = self.config.atlas.as_ref().map(|atlas| atlas.store(folder)).transpose()?;
         Ok(self)

@@ -24,13 +24,13 @@ use crate::{CaseVolumes, Error, MemoryGate, Pipeline, PrepConfig, Preparation, R
 pub struct RunOptions<'a> {
     /// Memory that the cases at work share, by estimate. A case that needs more runs alone.
     pub memory_bytes: u64,
-    /// Prepare every case anew, and replace a manifest that cannot be read.
+    /// Prepare every case again, and replace a manifest that cannot be read.
     pub force: bool,
     /// Once it is true, cases at work are finished and no further one is begun.
     pub stop: &'a AtomicBool,
 }
 
-/// A case that is done, told as it happens.
+/// Progress: a case that is done.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
     /// The case.
@@ -85,9 +85,9 @@ const SAVING_SHARE: u32 = 50;
 
 /// Prepares every case of a cohort into the folder `out`, which then is a [`crate::cache::Cache`] of just that cohort.
 ///
-/// Cases run side by side as far as the memory allows, on as many threads as the current rayon pool has. A case that
-/// is in the cache already, by the hash of its files and of the configuration, is skipped. A case that fails is
-/// quarantined with its reason in the manifest, and the others go on.
+/// Cases run side by side as far as the memory allows, on as many threads as the current rayon pool has. A case that is
+/// in the cache already, by the hash of its files and of the configuration, is skipped. A case that fails is quarantined
+/// with its reason in the manifest, and the others are processed.
 ///
 /// # Errors
 /// Where the configuration cannot be carried out, or `out` cannot be written (a full disk): nothing of one case
@@ -106,7 +106,7 @@ pub fn preprocess(
 /// `out`: the manifest then has the cases of all, and after the last run is that of one run over the whole cohort.
 ///
 /// # Errors
-/// As [`preprocess`], and where the file system cannot lock files.
+/// Those of [`preprocess`], and if the file system cannot lock files.
 pub fn preprocess_shard(
     cohort: &Cohort,
     shard: Shard,
@@ -208,7 +208,7 @@ fn fingerprints(volumes: &CaseVolumes) -> BTreeMap<Modality, Fingerprint> {
         .collect()
 }
 
-/// The manifest that a run goes on with: that of the folder where it was made in the same way.
+/// The manifest that a run continues with: that of the folder if it was made in the same way.
 fn previous(out: &Path, preparation: &Preparation, force: bool) -> Result<Manifest> {
     match Manifest::load(out) {
         Ok(manifest) if manifest.preparation == *preparation => Ok(manifest),
@@ -296,7 +296,7 @@ impl Run<'_> {
         }
     }
 
-    /// The new entry of a case, or `None` where the one that is there stays.
+    /// The new entry of a case, or `None` if the existing one stays.
     fn treat(&self, case: &Case) -> std::result::Result<Option<CaseEntry>, Failure> {
         let started = Instant::now();
         let hash = self.pool.install(|| input::content_hash(case, self.config)).map_err(Failure::Case)?;

@@ -1,4 +1,4 @@
-//! What is asked of the preparation, before it is settled.
+//! Requested settings of the preparation, from which the configuration is made.
 
 use std::path::PathBuf;
 
@@ -9,39 +9,39 @@ use crate::{
     StoredType,
 };
 
-/// What a file or a command line asks for; what it leaves out is as the preset has it.
+/// The settings in a file or on a command line. Those that are left out come from the preset.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrepSettings {
-    /// Whose settings the others are, where they are left out; the paper's, if this is too.
+    /// The preset for settings that are left out; the paper's by default.
     pub preset: Option<PrepPreset>,
-    /// As [`PrepConfig::steps`].
+    /// See [`PrepConfig::steps`].
     pub steps: Option<Vec<String>>,
-    /// As [`PrepConfig::register`]; affine, if there is an atlas and nothing else is said.
+    /// See [`PrepConfig::register`]; by default affine if there is an atlas.
     pub register: Option<RegisterKind>,
-    /// As [`PrepConfig::atlas`].
+    /// See [`PrepConfig::atlas`].
     pub atlas: Option<PathBuf>,
-    /// As [`PrepConfig::spacing_mm`]; one number stands for all three.
+    /// See [`PrepConfig::spacing_mm`]; a single number applies to all three axes.
     #[serde(deserialize_with = "one_or_three")]
     pub spacing_mm: Option<[f64; 3]>,
-    /// As [`PrepConfig::percentiles`].
+    /// See [`PrepConfig::percentiles`].
     pub percentiles: Option<[f64; 2]>,
-    /// As [`PrepConfig::skull_strip`].
+    /// See [`PrepConfig::skull_strip`].
     pub skull_strip: Option<SkullStrip>,
-    /// As [`PrepConfig::bias_field`].
+    /// See [`PrepConfig::bias_field`].
     pub bias_field: Option<bool>,
-    /// As [`PrepConfig::intensity`]; the standard scale, if there are landmarks and nothing else is said.
+    /// See [`PrepConfig::intensity`]; by default the standard scale if there are landmarks.
     pub intensity: Option<Intensity>,
-    /// The file of [`PrepConfig::landmarks`].
+    /// The file with [`PrepConfig::landmarks`].
     pub landmarks: Option<PathBuf>,
-    /// As [`PrepConfig::crop`].
+    /// See [`PrepConfig::crop`].
     pub crop: Option<CropKind>,
-    /// As [`PrepConfig::dtype`].
+    /// See [`PrepConfig::dtype`].
     pub dtype: Option<StoredType>,
 }
 
 impl PrepSettings {
-    /// These, and those of `below` where these leave something out.
+    /// These settings, completed by those of `below`.
     pub fn over(self, below: Self) -> Self {
         Self {
             preset: self.preset.or(below.preset),
@@ -62,7 +62,7 @@ impl PrepSettings {
     /// The whole configuration.
     ///
     /// # Errors
-    /// If the file of the atlas or of the landmarks cannot be read, or as [`PrepConfig::validate`].
+    /// If the file of the atlas or of the landmarks cannot be read, and those of [`PrepConfig::validate`].
     pub fn config(self) -> Result<PrepConfig> {
         let preset = PrepConfig::preset(self.preset.unwrap_or(PrepPreset::Paper));
         let landmarks = self.landmarks.as_deref().map(Landmarks::load).transpose()?;

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Space {
-    /// That of an atlas, which the case was registered to or whose grid its files have.
+    /// The space of an atlas, which the case was registered to or whose grid its files have.
     Atlas(AtlasSpace),
     /// A standard space that was recognised by the grid of the files.
     Standard(StandardSpace),
-    /// That of the scanner: the same coordinates are another place in the head of the next case.
+    /// The scanner's own space: the same coordinates are in a different part of the head for every case.
     #[default]
     Native,
 }
@@ -26,12 +26,12 @@ pub struct AtlasSpace {
     pub name: String,
     /// BLAKE3 of the file, hex.
     pub hash: String,
-    /// The standard space that the atlas is in, where its grid is known.
+    /// The standard space of the atlas, if its grid is known.
     pub standard: Option<StandardSpace>,
 }
 
 impl Space {
-    /// The standard space that it is, where it is one.
+    /// The standard space that it is, if it is one.
     pub fn standard(&self) -> Option<StandardSpace> {
         match self {
             Self::Atlas(atlas) => atlas.standard,
@@ -40,8 +40,8 @@ impl Space {
         }
     }
 
-    /// Whether the same coordinates are the same place of the head in both: they are of one atlas or of one standard
-    /// space. Of two native spaces that cannot be said.
+    /// Whether the same coordinates are in the same part of the head in both. They are for one atlas or one standard
+    /// space. For two native spaces it is not known, so this is false.
     pub fn is_shared_with(&self, other: &Self) -> bool {
         let one_atlas =
             matches!((self, other), (Self::Atlas(ours), Self::Atlas(theirs)) if ours.hash == theirs.hash);

@@ -37,7 +37,7 @@ impl Pyramid {
     /// Prepares an image. Voxels that are not finite count as 0.
     ///
     /// # Errors
-    /// [`Error::Image`] where it has fewer than four voxels along an axis, no usable affine, or no contrast.
+    /// [`Error::Image`] if it has fewer than four voxels along an axis, no usable affine, or no contrast.
     pub fn new(image: &Volume) -> Result<Self> {
         let shape = image.shape();
         if shape.iter().any(|length| *length < 4) {

@@ -72,7 +72,7 @@ const SMALLER_VIEW: f64 = 0.6;
 /// the other (a brain and a head, a slab and a brain), they are compared within the smaller one.
 ///
 /// # Errors
-/// [`Error::Failed`] where the best transform cannot be right: the images are too dissimilar, share too little, or one
+/// [`Error::Failed`] if the best transform cannot be right: the images are too dissimilar, share too little, or one
 /// would have to be stretched more than heads differ.
 pub fn register(fixed: &Pyramid, moving: &Pyramid, options: &Options) -> Result<Registration> {
     let (a, b) = (fixed.foreground().volume_mm3, moving.foreground().volume_mm3);

@@ -49,7 +49,7 @@ impl Transform {
         (self.linear() * Vector3::from(place) + self.translation()).into()
     }
 
-    /// The inverse, or `None` where the matrix is singular or not finite.
+    /// The inverse, or `None` if the matrix is singular or not finite.
     pub fn inverse(&self) -> Option<Self> {
         Some(Self(*Affine::from_matrix(self.0).inverse()?.matrix()))
     }

@@ -14,7 +14,7 @@ pub enum MaskKind {
     /// once.
     Random,
     /// The paper's Algorithm 1 as printed: as `random`, but every block counts as r^3 voxels, whatever it covers that was
-    /// masked before or lies outside. At a rate of 0.8 it masks 53 % of a patch of 96^3.
+    /// masked before or is outside. At a rate of 0.8 it masks 53 % of a patch of 96^3.
     Literal,
 }
 
@@ -101,7 +101,7 @@ impl Mask {
         Self { masked }
     }
 
-    /// Masks what of a block lies inside a patch of `size` voxels; returns how many voxels were not masked before.
+    /// Masks the part of a block inside a patch of `size` voxels; returns how many voxels were not masked before.
     fn add_block(&mut self, size: [usize; 3], start: [isize; 3], block: usize) -> usize {
         let [xs, ys, zs]: [_; 3] = std::array::from_fn(|axis| {
             let end = (start[axis] + block as isize).min(size[axis] as isize);

@@ -24,23 +24,23 @@ pub trait PatchSource {
     fn registered_shape(&self) -> [usize; 3];
     /// Where the cropped case starts in the registered volume.
     fn crop_offset(&self) -> [usize; 3];
-    /// Where its voxels lie among those of the frozen templates; `None` where the templates have no place on this case,
-    /// and nothing of it is replaced by them.
+    /// The position of its voxels relative to those of the frozen templates; `None` if the templates were not placed on
+    /// this case, and nothing of it is replaced by them.
     fn placement(&self) -> Option<Placement>;
     /// What there is, at least one, in canonical order.
     fn modalities(&self) -> &[Modality];
-    /// The voxels of a box that starts at `start` (possibly outside); 0 where there is no volume.
+    /// The voxels of a box that starts at `start` (possibly outside); 0 if there is no volume.
     ///
     /// # Errors
     /// If the case has no such modality or its file cannot be read.
     fn patch(&self, modality: Modality, start: [isize; 3], size: [usize; 3])
     -> Result<Vec<f32>, Self::Error>;
-    /// The label values of a box, as [`PatchSource::patch`] gives an image; `None` where the case has no label map.
+    /// The label values of a box, like [`PatchSource::patch`] for an image; `None` if the case has no label map.
     ///
     /// # Errors
     /// If its file cannot be read.
     fn labels(&self, start: [isize; 3], size: [usize; 3]) -> Result<Option<Vec<u16>>, Self::Error>;
-    /// The class of the case, where it is known.
+    /// The class of the case, if it is known.
     fn class(&self) -> Option<&str>;
 }
 
@@ -48,7 +48,7 @@ pub trait PatchSource {
 const MOST_TRIES: usize = 64;
 
 /// Draws where a patch starts: centred on the foreground (> 0) of `modality` or on its background, with equal chances,
-/// and moved so that it lies inside the volume. A volume smaller than the patch is centred in it.
+/// and moved so that it is inside the volume. A volume smaller than the patch is centred in it.
 ///
 /// # Errors
 /// If the source cannot be read.
@@ -71,8 +71,8 @@ pub fn draw_start<S: PatchSource>(
     Ok(std::array::from_fn(|axis| start_along(centre[axis], shape[axis], size[axis])))
 }
 
-/// Draws where a patch starts so that it has a voxel of a structure at its centre: a label value that the case has, each as
-/// likely as the others, then one of its voxels. `None` where the case has no labelled voxel.
+/// Draws where a patch starts so that it has a voxel of a structure at its centre: a label value that the case has, all
+/// with equal probability, and then one of its voxels. `None` if the case has no labelled voxel.
 ///
 /// # Errors
 /// If the source cannot be read.
@@ -98,8 +98,8 @@ pub fn draw_labelled_start<S: PatchSource>(
     Ok(Some(std::array::from_fn(|axis| start_along(centre[axis], shape[axis], size[axis]))))
 }
 
-/// Draws where a patch starts, every place inside a volume of `shape` voxels being as likely as any other. A volume
-/// smaller than the patch is centred in it.
+/// Draws where a patch starts, uniformly over all positions inside a volume of `shape` voxels. A volume smaller than the
+/// patch is centred in it.
 pub fn draw_any_start(shape: [usize; 3], size: [usize; 3], rng: &mut dyn Rng) -> [isize; 3] {
     let central = central_start(shape, size);
     std::array::from_fn(|axis| match shape[axis].checked_sub(size[axis]) {

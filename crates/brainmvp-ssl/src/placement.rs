@@ -1,4 +1,4 @@
-//! Where the voxels of a case lie among those of a template.
+//! The position of the voxels of a case relative to those of a template.
 
 use brainmvp_volume::{Affine, Grid};
 
@@ -8,7 +8,7 @@ use crate::templates::template_start;
 /// The map from the voxels of a case to those of a template, `[x, y, z]` both.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Placement {
-    /// Voxels lie on voxels: this is added to an index. Values of the template are copied.
+    /// The voxels of both coincide: this is added to an index, and values of the template are copied.
     Shift([isize; 3]),
     /// Any other map. Values of the template are interpolated.
     Affine(Affine),
@@ -28,7 +28,7 @@ impl Placement {
             let there = map.to_world(voxel);
             (0..3).all(|axis| (there[axis] - voxel[axis] - origin[axis]).abs() <= SAME_VOXEL)
         });
-        // Further off there is nothing but 0 either way.
+        // Further away everything is 0 in both cases.
         let is_near = origin.iter().all(|voxels| voxels.abs() < 1e9);
         if is_shift && is_near {
             Self::Shift(origin.map(|voxels| voxels as isize))
@@ -37,7 +37,7 @@ impl Placement {
         }
     }
 
-    /// The placement of two grids in one world. `None` where the template's affine has no inverse.
+    /// The placement of two grids by coordinates. `None` if the template's affine has no inverse.
     pub fn between(case: &Grid, template: &Grid) -> Option<Self> {
         let map = template.affine.inverse()?.after(&case.affine);
         map.matrix().iter().all(|value| value.is_finite()).then(|| Self::new(map, case.shape))

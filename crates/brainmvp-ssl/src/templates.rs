@@ -1,10 +1,10 @@
 //! One learnable volume per modality, in the space of the registered volumes.
 //!
-//! At every use a template is min-max normalised over its whole volume, `(T - min) / (max - min)`, with gradient
-//! through it, and cropped at the place of the patch. Templates start at zero, where that formula is meaningless and
-//! its gradient unbounded: the first updates would be divided by a range of about one learning rate, and Adam's second
-//! moment would then hold those voxels nearly still for thousands of steps. So the range that divides is never less
-//! than [`TemplateConfig::range_floor`].
+//! At every use a template is min-max normalised over its whole volume, `(T - min) / (max - min)`, with gradient through
+//! it, and cropped at the position of the patch. Templates start at zero, where that formula is meaningless and its
+//! gradient unbounded: the first updates would be divided by a range of about one learning rate, and Adam's second moment
+//! would then keep those voxels nearly unchanged for thousands of steps. So the divisor is never less than
+//! [`TemplateConfig::range_floor`].
 
 use brainmvp_kernels::ops::{CropOptions, coarser, expand_onto, normalized_crop};
 use brainmvp_volume::Modality;
@@ -21,7 +21,7 @@ pub enum TemplateSource {
     /// They are learnt with the network.
     #[default]
     Learnt,
-    /// The mean image of each modality over the training cases, which no step changes: the control for learnt ones.
+    /// The mean image of each modality over the training cases, which is never updated: the control for learnt ones.
     Mean,
 }
 
@@ -29,7 +29,8 @@ pub enum TemplateSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Parametrisation {
-    /// Its voxels, as in the paper. An adaptive optimiser moves every voxel by as much, whatever the noise of its gradient.
+    /// Its voxels, as in the paper. An adaptive optimiser moves all voxels by a similar amount, however noisy their
+    /// gradients.
     #[default]
     Voxels,
     /// The levels of a pyramid, whose sum is the template. A voxel of a coarse level has the gradients of many voxels.
@@ -60,12 +61,12 @@ pub struct TemplateConfig {
     pub source: TemplateSource,
     /// Voxels along x, y and z. Empty: the grid of the registered volumes of the data.
     pub size: Vec<usize>,
-    /// What is learnt: single voxels, or the levels of a pyramid.
+    /// The trained parameters: single voxels, or the levels of a pyramid.
     pub parametrisation: Parametrisation,
-    /// The pyramid, where that is what is learnt.
+    /// The pyramid, if the parameters are its levels.
     pub pyramid: PyramidConfig,
-    /// A template whose values span less than this is divided by this instead of its range. Intensities lie in
-    /// [0, 1], so with 1 a template is normalised once it spans more than the images do.
+    /// The smallest value that a template is divided by. Intensities are in [0, 1], so with 1 a template is normalised
+    /// only when its range exceeds that of the images.
     pub range_floor: f32,
     /// Learning rate of the templates, as a multiple of the network's.
     pub learning_rate_factor: f64,
@@ -117,7 +118,7 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// Zero templates of `size` voxels (x, y, z), each the sum of so many levels: of one, its voxels.
+    /// Zero templates of `size` voxels (x, y, z), each the sum of this many levels; a single level is its voxels.
     pub fn new([x, y, z]: [usize; 3], levels: usize, range_floor: f32, device: &Device) -> Self {
         let level = |size: [usize; 3]| -> Vec<Param<Tensor<3>>> {
             Modality::ALL.iter().map(|_| Param::from_tensor(Tensor::zeros(size, device))).collect()
@@ -133,7 +134,7 @@ impl Templates {
         sum_of_levels(levels.map(|level| level[modality.index()].val()).collect())
     }
 
-    /// These volumes (x fastest) in the place of learnt ones, and none that is learnt any more.
+    /// These volumes (x fastest) instead of learnt ones; they are not trained.
     ///
     /// # Panics
     /// If a volume does not have the size of the templates.
@@ -184,7 +185,8 @@ pub fn sum_of_levels(levels: Vec<Tensor<3>>) -> Tensor<3> {
 
 /// Where a patch starts in the learnable template. The centres of the registered volume and of the template are one
 /// point; a symmetric crop shares it, any other crop is followed by its offset. Spacing and space are not looked at: all
-/// cases of a pre-training must have the same. Downstream, a [`Placement`](crate::Placement) says where templates lie.
+/// cases of a pre-training must have the same. Downstream, a [`Placement`](crate::Placement) gives the position of
+/// templates.
 pub fn template_start<S: PatchSource>(case: &S, patch: [isize; 3], template: [usize; 3]) -> [isize; 3] {
     let (registered, crop) = (case.registered_shape(), case.crop_offset());
     std::array::from_fn(|axis| {

@@ -1,6 +1,6 @@
-//! What a network is, what it has learnt from and how it is used, as every file that holds one says it: checkpoints,
-//! weights files and PyTorch files. Nothing of this is guessed from names of tensors or of folders, but in files of other
-//! programs, which say nothing.
+//! What a network is, what it was trained on and how it is used. Every file with a network contains this description:
+//! checkpoints, weights files and PyTorch files. Only for files of other programs, which do not contain it, is anything
+//! inferred from the names of tensors.
 
 use brainmvp_infer::SlidingWindow;
 use brainmvp_nets::networks::NetworkConfig;
@@ -21,18 +21,18 @@ use crate::preparation::Prepared;
 pub struct About {
     /// What it was trained for.
     pub kind: Kind,
-    /// Which network.
+    /// The architecture.
     pub network: NetworkConfig,
-    /// What is on its encoder.
+    /// What follows the encoder.
     pub head: Head,
-    /// How the cases were prepared that it was trained on; new ones must be prepared alike.
+    /// How the cases that it was trained on were prepared; new ones must be prepared in the same way.
     pub preparation: Option<Preparation>,
-    /// The templates that belong to it. Those of a pre-training are in the same file, those of a fine-tuning in
-    /// `templates.safetensors` of its run.
+    /// The templates that belong to it. Those of a pre-training run are in the same file, those of a fine-tuning run in
+    /// its `templates.safetensors`.
     pub templates: Option<TemplatesAbout>,
     /// Changes when the cases that it was trained on or their content change.
     pub data: Option<String>,
-    /// What it started from; random weights where there is none.
+    /// What it started from; `None` for random weights.
     pub parent: Option<Parent>,
 }
 
@@ -40,14 +40,14 @@ pub struct About {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// To be fine-tuned.
+    /// Pre-training.
     PreTraining {
         /// How.
         method: Method,
-        /// Voxels along x, y and z that it saw at once.
+        /// The size of its patches, in voxels along x, y and z.
         patch: [usize; 3],
     },
-    /// For a task.
+    /// A task.
     FineTuning(Box<Downstream>),
     /// The file does not say: another program wrote it.
     Unknown,
@@ -61,29 +61,29 @@ pub enum Method {
     BrainMvp,
 }
 
-/// What a fine-tuned network is for, and how it is applied.
+/// What a fine-tuned network predicts, and how it is applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Downstream {
     /// Its channels and outputs.
     pub task: TaskConfig,
-    /// What it sees at once.
+    /// The size of its input.
     pub patch: TaskPatchConfig,
-    /// How it goes over a whole case.
+    /// How it is applied to a whole case.
     pub inference: SlidingWindow,
-    /// Where its templates lie.
+    /// How its templates are placed on cases.
     pub templates: FrozenTemplatesConfig,
 }
 
-/// Where templates lie, and how they are normalised.
+/// The position of templates, and how they are normalised.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TemplatesAbout {
     /// Voxels along x, y and z.
     pub size: [usize; 3],
     /// First three rows of the affine to RAS+ mm, if it is known.
     pub affine: Option<[[f64; 4]; 3]>,
-    /// A range below this is not divided by. See [`brainmvp_ssl::templates::TemplateConfig::range_floor`].
+    /// The smallest range to divide by. See [`brainmvp_ssl::templates::TemplateConfig::range_floor`].
     pub range_floor: f32,
-    /// Where they were learnt, if that is known.
+    /// The frame that they were learnt in, if it is known.
     pub frame: Option<TemplateFrame>,
 }
 
@@ -114,7 +114,7 @@ impl TemplatesAbout {
 /// A network that another one started from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Parent {
-    /// File and step, as they were called then.
+    /// File and step at that time.
     pub origin: String,
     /// Steps that it was trained for, if that is known.
     pub step: Option<u64>,
@@ -123,13 +123,13 @@ pub struct Parent {
 }
 
 impl About {
-    /// What is known of a network in a file that does not say anything about it.
+    /// What is known of a network from a file without a description.
     pub fn unknown(network: NetworkConfig, head: Head) -> Self {
         let (preparation, templates, data, parent) = (None, None, None, None);
         Self { kind: Kind::Unknown, network, head, preparation, templates, data, parent }
     }
 
-    /// What cannot be right, if anything: files may say what they like.
+    /// What is inconsistent, if anything: the content of a file cannot be trusted.
     pub(crate) fn problem(&self) -> Option<String> {
         match &self.kind {
             Kind::Unknown => self.network.problem(),
@@ -140,13 +140,13 @@ impl About {
         }
     }
 
-    /// How the cases were prepared that it was trained on, if it is known.
+    /// How the cases that it was trained on were prepared, if that is known.
     pub(crate) fn prepared(&self) -> Option<Prepared<'_>> {
         let frame = self.templates.as_ref().and_then(|templates| templates.frame.as_ref());
         Some(Prepared { config: &self.preparation.as_ref()?.config, frame })
     }
 
-    /// Whether both were trained on the same cases, prepared alike.
+    /// Whether both were trained on the same cases, prepared in the same way.
     pub(crate) fn has_same_data(&self, other: &Self) -> bool {
         (&self.data, &self.preparation) == (&other.data, &other.preparation)
     }
@@ -158,11 +158,11 @@ impl About {
 pub(crate) enum Description {
     /// A checkpoint of a run.
     Checkpoint(Box<State>),
-    /// A network alone.
+    /// Only a network.
     Weights(Box<Weights>),
 }
 
-/// What the file of a network alone says.
+/// The description in a file with only a network.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Weights {
     /// Steps that it was trained for, if that is known.
@@ -182,12 +182,12 @@ struct Versioned<T> {
     rest: T,
 }
 
-/// Whatever another version holds.
+/// The content of any other version.
 #[derive(Deserialize)]
 struct Anything {}
 
 impl Description {
-    /// Reads the text of a file; what is wrong with it, and what to do.
+    /// Reads the text of a file. An error says what is wrong with it and what to do.
     pub(crate) fn parse(text: &str) -> std::result::Result<Self, String> {
         let failed = |e: serde_json::Error| format!("its description cannot be read: {e}");
         let Versioned::<Anything> { version, .. } = serde_json::from_str(text).map_err(failed)?;

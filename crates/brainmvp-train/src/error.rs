@@ -11,9 +11,9 @@ pub enum Error {
     /// An invalid configuration.
     #[error("configuration: {0}")]
     Config(String),
-    /// Cases that were prepared in another way than those that a network has learnt from.
+    /// Cases that were prepared in another way than those that a network was trained on.
     #[error(
-        "{origin}: it has learnt from cases that were prepared in another way: {list}",
+        "{origin}: it was trained on cases that were prepared in another way: {list}",
         list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     )]
     Differences {

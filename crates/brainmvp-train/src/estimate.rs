@@ -1,4 +1,4 @@
-//! What a run will take: time, memory and disk, measured by a few of its steps.
+//! The time, memory and disk space that a run will need, measured in a few of its steps.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,14 +17,14 @@ use crate::run::{Existing, RunFolder, RunRequest};
 use crate::trainer::{Observer, Trainer, Validation, ValidationConfig};
 use crate::{Error, Result};
 
-/// What a run will take.
+/// The needs of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
-    /// Cases that are trained on.
+    /// Number of training cases.
     pub cases: usize,
     /// How many of them have each modality.
     pub modalities: BTreeMap<Modality, usize>,
-    /// Steps that are done already, where a run goes on.
+    /// Steps that are already done, if a run is continued.
     pub done_steps: u64,
     /// The step after which the run ends.
     pub last_step: u64,
@@ -32,37 +32,37 @@ pub struct Estimate {
     pub total_steps: u64,
     /// The median of the measured steps.
     pub seconds_per_step: f64,
-    /// How many they are; one more came before them.
+    /// The number of measured steps, not including the first one.
     pub measured_steps: usize,
-    /// Validation, where there is any.
+    /// Validation, if there is any.
     pub validation: Option<ValidationEstimate>,
-    /// What the folder of the run will hold.
+    /// The size of the folder of the run.
     pub disk: DiskEstimate,
 }
 
-/// What validation will take.
+/// The needs of validation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ValidationEstimate {
     /// Cases of one validation.
     pub cases: usize,
     /// Validations still to come.
     pub times: u64,
-    /// What one case takes.
+    /// Seconds per case.
     pub seconds_per_case: f64,
 }
 
-/// What the folder of a run holds at the end, in bytes.
+/// The size of the folder of a run at the end, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskEstimate {
     /// A checkpoint: weights, moments and state.
     pub checkpoint: u64,
-    /// How many of them stay. One more is there while it is written.
+    /// How many of them are kept. While one is written, there is one more.
     pub checkpoints: u64,
     /// The best weights.
     pub best: u64,
     /// Metrics and the TensorBoard log.
     pub logs: u64,
-    /// Configuration, templates, and what was seen.
+    /// Configuration, templates, and the record of seen cases.
     pub other: u64,
 }
 
@@ -72,7 +72,7 @@ impl Estimate {
         self.last_step.saturating_sub(self.done_steps)
     }
 
-    /// Time still to come, in seconds.
+    /// Remaining time, in seconds.
     pub fn seconds(&self) -> f64 {
         let validation = |v: &ValidationEstimate| v.times as f64 * v.cases as f64 * v.seconds_per_case;
         self.steps() as f64 * self.seconds_per_step + self.validation.as_ref().map_or(0.0, validation)
@@ -86,7 +86,7 @@ impl DiskEstimate {
     }
 }
 
-/// Estimates what [`crate::pretrain::pretrain`] will take. Nothing is written but to `scratch`, an empty folder.
+/// Estimates the needs of [`crate::pretrain::pretrain`]. Only `scratch`, an empty folder, is written to.
 ///
 /// # Errors
 /// As of the run itself.
@@ -101,7 +101,7 @@ pub fn estimate_pretraining(
     crate::pretrain::set_up(request, stop, &sampler, purpose)
 }
 
-/// Estimates what [`crate::finetune::finetune`] will take. Nothing is written but to `scratch`, an empty folder.
+/// Estimates the needs of [`crate::finetune::finetune`]. Only `scratch`, an empty folder, is written to.
 ///
 /// # Errors
 /// As of the run itself.
@@ -116,12 +116,12 @@ pub fn estimate_finetuning(
     crate::finetune::set_up(request, stop, &sampler, purpose)
 }
 
-/// Steps that are measured, after one that warms up, and the time after which fewer do.
+/// The number of steps to measure, after one to warm up, and the time after which fewer are enough.
 const MEASURED_STEPS: u64 = 8;
 const FEWEST_STEPS: u64 = 2;
 const LONG_ENOUGH: Duration = Duration::from_mins(1);
 
-/// Takes a few steps and throws them away.
+/// Runs a few steps and discards the results.
 struct ToMeasure<'a> {
     request: &'a RunRequest,
     sampler: &'a LogSampler<'a>,
@@ -139,7 +139,7 @@ impl Purpose for ToMeasure<'_> {
         Err(Error::run_folder(&self.request.out, "was stopped before a step was measured"))
     }
 
-    /// One says how long all take.
+    /// One is enough to estimate the time for all.
     fn judged<'a>(&mut self, cases: &'a [CaseSource]) -> &'a [CaseSource] {
         self.validation_cases = cases.len();
         &cases[..cases.len().min(1)]
@@ -188,7 +188,7 @@ impl Purpose for ToMeasure<'_> {
 }
 
 impl ToMeasure<'_> {
-    /// Steps of the run that goes on.
+    /// Completed steps of the run that is continued.
     fn done_steps(&self) -> Result<u64> {
         if self.request.existing == Existing::Refuse || !self.request.out.is_dir() {
             return Ok(0);
@@ -204,7 +204,7 @@ fn validations(config: &ValidationConfig, trainer: &Trainer<'_>, done: u64, last
     (done + 1..=last).filter(due).count() as u64
 }
 
-/// Passes on what is told, and notes how the log grows.
+/// Passes on messages, and records how the log grows.
 struct LogSampler<'a> {
     folder: PathBuf,
     inner: &'a dyn Observer,
@@ -224,7 +224,7 @@ impl<'a> LogSampler<'a> {
 
 impl Observer for LogSampler<'_> {
     fn step(&self, metrics: &StepMetrics, last: u64) {
-        // A log that cannot be looked at is an error when it is written to.
+        // If the log is inaccessible, writing to it will report the error.
         let size = files(&self.folder, is_log).unwrap_or_default();
         self.sizes.borrow_mut().push(size);
         self.inner.step(metrics, last);
@@ -243,7 +243,7 @@ fn is_log(name: &str) -> bool {
     name == "metrics.jsonl" || name == "validation.jsonl" || name.contains(".tfevents.")
 }
 
-/// The size of the files of a folder whose names are chosen.
+/// The total size of the files in a folder with matching names.
 fn files(folder: &Path, chosen: impl Fn(&str) -> bool) -> Result<u64> {
     let failed = |e| Error::io(folder, e);
     let mut size = 0;
@@ -257,8 +257,8 @@ fn files(folder: &Path, chosen: impl Fn(&str) -> bool) -> Result<u64> {
     Ok(size)
 }
 
-/// What the log of so many steps takes, by its sizes after each of the first steps. Pictures come with the first step and
-/// then every so many; 0 is never.
+/// The size of the log after a number of steps, estimated from its sizes after each of the first steps. Pictures are
+/// written at the first step and then at regular intervals; 0 means never.
 fn log_bytes(sizes: &[u64], steps: u64, pictures_every: u64) -> u64 {
     let (Some(first), Some(last)) = (sizes.first(), sizes.last()) else { return 0 };
     let with_pictures = |steps: u64| if pictures_every == 0 { 0 } else { steps.div_ceil(pictures_every) };
@@ -268,7 +268,7 @@ fn log_bytes(sizes: &[u64], steps: u64, pictures_every: u64) -> u64 {
     if without == 0 {
         return (last / measured as f64 * steps as f64) as u64;
     }
-    // The first step has pictures, where there are any: first = step + pictures.
+    // The first step has pictures, if there are any: first = step + pictures.
     let shown = with_pictures(measured).max(1) as f64;
     let step = ((last - shown * first) / (measured as f64 - shown).max(1.0)).max(0.0);
     (step * steps as f64 + (first - step).max(0.0) * with_pictures(steps).max(1) as f64) as u64

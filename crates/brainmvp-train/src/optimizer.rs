@@ -86,7 +86,7 @@ impl NamedAdamW {
         Self { config: *config, template_rates, moments: BTreeMap::new() }
     }
 
-    /// Learning rate of a parameter as a multiple of the network's, where it is a template's.
+    /// Learning rate of a template's parameter, as a multiple of the network's.
     fn template_rate(&self, name: &str) -> Option<f64> {
         let place = name.strip_prefix("templates.")?;
         let level = match place.strip_prefix("coarser.") {

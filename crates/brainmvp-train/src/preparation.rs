@@ -1,4 +1,4 @@
-//! Whether cases were prepared as those that a network has learnt from.
+//! Whether cases were prepared in the same way as those that a network was trained on.
 
 use brainmvp_prep::{Aspect, Difference, PrepConfig};
 
@@ -10,12 +10,12 @@ use crate::{Error, Result};
 pub struct Prepared<'a> {
     /// The configuration.
     pub config: &'a PrepConfig,
-    /// Where it is known.
+    /// The space, if it is known.
     pub frame: Option<&'a TemplateFrame>,
 }
 
 impl Prepared<'_> {
-    /// In what they differ from others, as far as a network sees it.
+    /// The differences from other cases that matter to a network.
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
         let mut differences = self.config.differences(other.config);
         differences.extend(self.space_difference(other));
@@ -38,8 +38,8 @@ impl Prepared<'_> {
     }
 }
 
-/// Refuses cases that were prepared in another way than those that the network of `origin` has learnt from, unless all
-/// differences are `accepted`. Those that are accepted are returned.
+/// Refuses cases that were prepared in another way than those that the network of `origin` was trained on, unless all
+/// differences are `accepted`. Returns the accepted differences.
 ///
 /// # Errors
 /// [`Error::Differences`] lists the others.

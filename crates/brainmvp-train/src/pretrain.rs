@@ -63,7 +63,7 @@ pub(crate) fn set_up<P: Purpose>(
     seen.add(Stage::Pretraining, &cases);
     seen.save(folder.path())?;
     if let Some(line) = overlap_line("test", &test_cases, &seen.index()) {
-        observer.warn(&format!("{line}. A test on them says too much; leave one of each pair out"));
+        observer.warn(&format!("{line}. Scores on them are too optimistic; leave one of each pair out"));
     }
 
     let grid = TemplateGrid::of(&config.templates.size, &cases);
@@ -73,7 +73,7 @@ pub(crate) fn set_up<P: Purpose>(
     let levels = if mean { 1 } else { config.templates.levels() };
     let mut templates = Templates::new(grid.shape, levels, config.templates.range_floor, &device);
     if mean {
-        // A run that goes on has them in its checkpoint.
+        // A run that is continued has them in its checkpoint.
         let is_new = folder.checkpoints()?.is_empty();
         templates = templates.fixed(if is_new { mean_images(&grid, &cases)? } else { Vec::new() });
     }
@@ -128,8 +128,8 @@ fn without_test_cases(
     Ok((seen, tests))
 }
 
-/// The cases, told of persons who are in several data sets, and what was used of the table that names them. A run that goes on
-/// has its own copy of it, wherever the table is now.
+/// The cases with the known persons, and the used rows of the table that names them. A run that is continued has its own
+/// copy of it, wherever the table is now.
 fn with_persons(
     cases: Vec<CaseSource>,
     config: &PretrainConfig,
@@ -143,14 +143,14 @@ fn with_persons(
     };
     let (cases, used, unused) = table.apply(cases);
     if used.is_empty() {
-        let reason = "no row names a subject of these cases: data_set and subject must be as in the cohort";
+        let reason = "no row matches a subject of these cases: data_set and subject must be as in the cohort";
         return Err(Error::table(&path, reason));
     }
     if !unused.is_empty() {
         let shown = unused.iter().take(3).map(|row| format!("'{row}'")).collect::<Vec<_>>().join(", ");
         let more = if unused.len() > 3 { ", ..." } else { "" };
         let count = unused.len();
-        observer.warn(&format!("{}: {count} rows name no case here: {shown}{more}", path.display()));
+        observer.warn(&format!("{}: no case matches these rows ({count}): {shown}{more}", path.display()));
     }
     Ok((cases, used))
 }
@@ -174,7 +174,7 @@ fn resolve(request: &RunRequest, stored: Option<&PretrainConfig>) -> Result<Pret
     Ok(config)
 }
 
-/// The cases whose space and spacing are those of the most; the others by the rule.
+/// The cases with the space and spacing of most cases; the others are treated by the rule.
 fn of_one_space(
     cases: Vec<CaseSource>,
     rule: OtherSpaces,
@@ -197,24 +197,25 @@ fn of_one_space(
     let named = named.collect::<Vec<_>>().join(", ");
     let more = if count > NAMED { ", ..." } else { "" };
     Err(Error::Config(format!(
-        "{count} of {total} cases have another space or spacing than most, and templates are laid over all cases voxel \
+        "{count} of {total} cases have another space or spacing than most, and templates are placed on all cases voxel \
          by voxel: {named}{more}. Register them to one atlas (`brainmvp preprocess --register rigid --atlas FILE`), or \
          set data.other_spaces to \"leave_out\" or \"accept\""
     )))
 }
 
-/// So many cases are named where a run does not begin.
+/// The number of cases that are named if a run does not begin.
 const NAMED: usize = 10;
 
-/// Names the cases whose registered volumes do not lie where most do: templates are laid over them centre to centre.
+/// Warns of cases whose registered volumes are not in the same place as those of most cases: templates are placed on them
+/// centre on centre.
 fn warn_of_other_places(cases: &[CaseSource], observer: &dyn Observer) {
     let others = TemplateGrid::cases_elsewhere(cases);
     if !others.is_empty() {
         let shown = others.iter().take(3).copied().collect::<Vec<_>>().join(", ");
         let more = if others.len() > 3 { ", ..." } else { "" };
         observer.warn(&format!(
-            "{} of {} cases do not lie on the grid of the most ({shown}{more}); the templates are laid over them centre \
-             to centre, which is right only if they are registered to one template",
+            "{} of {} cases are not on the grid of most cases ({shown}{more}); the templates are placed on them centre \
+             on centre, which is only right if they are registered to one atlas",
             others.len(),
             cases.len()
         ));
@@ -224,7 +225,7 @@ fn warn_of_other_places(cases: &[CaseSource], observer: &dyn Observer) {
 /// Separates the random initial weights from other random numbers with the run's seed.
 const FIRST_WEIGHTS: u64 = 0x3C6E_F372_FE94_F82B;
 
-/// Changes when the cases, their content or what is known of their persons change.
+/// Changes when the cases, their content or the known persons change.
 fn fingerprint(cases: &[CaseSource], persons: &Identities) -> String {
     let mut hasher = blake3::Hasher::new();
     for case in cases {

@@ -35,7 +35,7 @@ impl Pretrained {
         SavedNetwork::open(source).map(Self::from)
     }
 
-    /// How what starts from it tells where it comes from.
+    /// The record of it in a run that starts from it.
     pub fn parent(&self) -> Parent {
         Parent { origin: self.origin.clone(), step: self.step, data: self.about.data.clone() }
     }

@@ -16,7 +16,7 @@ use crate::finetune::CaseWindows;
 use crate::pretrained::Pretrained;
 use crate::{Error, Result};
 
-/// An encoder that sees one modality at a time.
+/// An encoder with one input channel.
 pub struct PretrainedEncoder {
     /// What it is part of.
     pub about: About,
@@ -30,7 +30,7 @@ impl PretrainedEncoder {
     /// Takes the encoder out of a network.
     ///
     /// # Errors
-    /// [`Error::Network`] where a part of the encoder is missing.
+    /// [`Error::Network`] if a part of the encoder is missing.
     pub fn new(pretrained: Pretrained, device: &Device) -> Result<Self> {
         let network = pretrained.about.network.with_in_channels(1);
         let mut rng = ChaCha8Rng::seed_from_u64(0);

@@ -1,4 +1,4 @@
-//! What a run is set up for: to be trained, or to be measured.
+//! What a run is set up for: training, or measuring how long training will take.
 
 use brainmvp_ssl::objectives::Objective;
 
@@ -7,7 +7,7 @@ use crate::batches::CaseSource;
 use crate::run::{RunFolder, RunRequest};
 use crate::trainer::{Ended, Trainer, Validation};
 
-/// What becomes of a run that has been set up. A method sets up the same run for each purpose.
+/// What is done with a run after it has been set up. A method sets up a run in the same way for each purpose.
 pub(crate) trait Purpose {
     /// What comes of it.
     type Outcome;
@@ -15,18 +15,18 @@ pub(crate) trait Purpose {
     /// The folder that the run writes to.
     fn folder(&self, request: &RunRequest) -> Result<RunFolder>;
 
-    /// What comes of it where it is stopped before the first step.
+    /// The result if it is stopped before the first step.
     ///
     /// # Errors
-    /// If that is nothing.
+    /// If there is no result in this case.
     fn stopped(&self) -> Result<Self::Outcome>;
 
-    /// The validation cases that are judged, of all there are.
+    /// The validation cases to use, out of all of them.
     fn judged<'a>(&mut self, cases: &'a [CaseSource]) -> &'a [CaseSource] {
         cases
     }
 
-    /// Does it.
+    /// Performs the purpose.
     fn carry_out<O: Objective + 'static>(
         &self,
         trainer: &Trainer<'_>,

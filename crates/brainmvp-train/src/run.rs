@@ -3,17 +3,17 @@
 //! ```text
 //! RUN/config.toml                       the configuration as resolved
 //! RUN/metrics.jsonl                     one line per step
-//! RUN/validation.jsonl                  one line a validation; fine-tuning
-//! RUN/identities.csv                    persons who are in several data sets; pre-training, where it was told of them
-//! RUN/templates.safetensors             the templates that stand in for modalities; fine-tuning
+//! RUN/validation.jsonl                  one line per validation; fine-tuning
+//! RUN/identities.csv                    persons who are in several data sets; pre-training, if given
+//! RUN/templates.safetensors             the templates that replace modalities; fine-tuning
 //! RUN/files/<hash>-<name>               what the preparation of its cases needs (the atlas), by content
 //! RUN/events.out.tfevents.*             the same and pictures for TensorBoard
 //! RUN/checkpoints/step-00000500.safetensors
 //! RUN/checkpoints/best.safetensors      fine-tuning: the best validation; without validation, the lowest mean loss
 //! ```
 //!
-//! Which of the checkpoints is used is decided in [`source`](crate::source). The one of the lowest mean loss is there for
-//! those who ask for it: no command takes it by itself.
+//! [`source`](crate::source) decides which of the checkpoints is used. The one with the lowest mean loss is only used if
+//! it is chosen explicitly.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub struct RunFolder {
     _lock: Option<std::fs::File>,
 }
 
-/// What to do with a folder that already holds a run.
+/// What to do with a folder that already contains a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
     /// Refuse it.
@@ -48,7 +48,7 @@ pub struct RunRequest {
     pub config: Option<String>,
     /// `key=value` settings over it.
     pub settings: Vec<String>,
-    /// What to do if the folder holds a run.
+    /// What to do if the folder contains a run.
     pub existing: Existing,
     /// One of [`crate::device::DEVICES`].
     pub device: String,
@@ -91,7 +91,7 @@ impl RunRequest {
     }
 }
 
-/// Where the templates of a fine-tuning run lie in its folder.
+/// The path of the templates of a fine-tuning run in its folder.
 pub(crate) fn templates_in(folder: &Path) -> PathBuf {
     folder.join("templates.safetensors")
 }
@@ -111,7 +111,7 @@ impl RunFolder {
     /// Creates or reopens the folder of a run for writing.
     ///
     /// # Errors
-    /// If it holds a run and `existing` says to refuse it, another process writes it, or it cannot be made.
+    /// If it contains a run and `existing` is to refuse it, another process writes it, or it cannot be made.
     pub fn create(path: &Path, existing: Existing) -> Result<Self> {
         let checkpoints = path.join("checkpoints");
         std::fs::create_dir_all(&checkpoints).map_err(|e| Error::io(&checkpoints, e))?;
@@ -147,7 +147,7 @@ impl RunFolder {
         self.path.join("validation.jsonl")
     }
 
-    /// Where the templates that stand in for modalities are.
+    /// The path of the templates that replace modalities.
     pub fn templates(&self) -> PathBuf {
         templates_in(&self.path)
     }
@@ -188,7 +188,7 @@ impl RunFolder {
         Ok(steps)
     }
 
-    /// As [`RunFolder::checkpoints`], of a folder that may hold no run.
+    /// Like [`RunFolder::checkpoints`], for a folder that may not be a run.
     pub(crate) fn stored_checkpoints(path: &Path) -> Result<Vec<u64>> {
         Self { path: path.to_owned(), _lock: None }.checkpoints()
     }

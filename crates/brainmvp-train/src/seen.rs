@@ -1,7 +1,7 @@
-//! What a network has seen: `RUN/seen.json`, and whether other cases are among it.
+//! Which cases a network has seen (`RUN/seen.json`), and whether other cases are among them.
 //!
-//! Public data sets overlap: cases of BraTS 2018 and of UPENN-GBM lie in BraTS 2021 under other names. A case is known by
-//! its subject within one data set, and by the fingerprints of its images whatever it is called.
+//! Public data sets overlap: cases of BraTS 2018 and UPENN-GBM are in BraTS 2021 under other names. A case is recognised
+//! by its subject within one data set, and by the fingerprints of its images whatever its name.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// The name of the file in the folder of a run.
 pub const FILE_NAME: &str = "seen.json";
 
-/// Of the layout of the file.
+/// The version of the layout of the file.
 const VERSION: u32 = 1;
 
 /// When a case was seen.
@@ -58,7 +58,7 @@ pub struct Seen {
     version: u32,
     /// [`Fingerprint::VERSION`] when it was written.
     fingerprints: u32,
-    /// What the network began with that does not say what it had seen.
+    /// Weights that the network started from without a record of what they had seen.
     pub unknown: Option<String>,
     /// The cases, in the order of the stages.
     pub cases: Vec<SeenCase>,
@@ -78,7 +78,8 @@ impl Seen {
         }));
     }
 
-    /// What the weights at a path have seen: that of a run, or of the run that a checkpoint lies in. Other files do not say.
+    /// What the weights at a path have seen. The path is a run, or a checkpoint in one. Other files do not contain this
+    /// record.
     ///
     /// # Errors
     /// If the run's file cannot be read.
@@ -88,7 +89,7 @@ impl Seen {
         Ok(found.unwrap_or_else(|| Self { unknown: Some(path.display().to_string()), ..Self::nothing() }))
     }
 
-    /// That of the folder of a run; `None` where the run does not say.
+    /// The record of a run's folder; `None` if the run has none.
     ///
     /// # Errors
     /// If the file cannot be read, or is of another version.
@@ -109,7 +110,7 @@ impl Seen {
         Ok(Some(seen))
     }
 
-    /// Writes it into the folder of a run, whole or not at all.
+    /// Writes it into the folder of a run, atomically.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -119,7 +120,7 @@ impl Seen {
         Ok(write_atomically(&path, |file| file.write_all(&text))?)
     }
 
-    /// Made ready to be searched.
+    /// Prepared for searching.
     pub fn index(&self) -> SeenIndex<'_> {
         let mut index = SeenIndex { seen: self, subjects: HashMap::new(), images: BTreeMap::new() };
         for (number, case) in self.cases.iter().enumerate() {
@@ -134,16 +135,16 @@ impl Seen {
     }
 }
 
-/// [`Seen`], made ready to be searched.
+/// [`Seen`], prepared for searching.
 pub struct SeenIndex<'a> {
     seen: &'a Seen,
     /// Numbers of cases by data set and subject.
     subjects: HashMap<(&'a str, &'a str), Vec<usize>>,
-    /// Fingerprints, and the numbers of the cases that they are of.
+    /// Fingerprints, and the numbers of the cases that they belong to.
     images: BTreeMap<Modality, (Library, Vec<usize>)>,
 }
 
-/// A case that was seen and is the same as another: of the same subject, or with the same images.
+/// A seen case that is the same as another one: it has the same subject, or the same images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sighting {
@@ -153,7 +154,7 @@ pub struct Sighting {
     pub data_set: String,
     /// The name that it had there.
     pub case: String,
-    /// Whether it is of the same data set and subject.
+    /// Whether it has the same data set and subject.
     pub same_subject: bool,
     /// The images that are the same, with their [`Fingerprint::similarity`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -189,13 +190,13 @@ impl SeenIndex<'_> {
         found.into_values().collect()
     }
 
-    /// As [`SeenIndex::find`], of a prepared case.
+    /// Like [`SeenIndex::find`], for a prepared case.
     pub fn find_case(&self, case: &CaseSource) -> Vec<Sighting> {
         self.find(case.facts(), case.fingerprints())
     }
 }
 
-/// Cases with a name for what they are, that were seen: told in one line. `None` where none was.
+/// One line about which of these cases were seen; `what` says what they are. `None` if none of them was.
 pub(crate) fn overlap_line(what: &str, cases: &[CaseSource], index: &SeenIndex<'_>) -> Option<String> {
     let found: Vec<(&str, Sighting)> = cases
         .iter()
@@ -211,7 +212,7 @@ pub(crate) fn overlap_line(what: &str, cases: &[CaseSource], index: &SeenIndex<'
     Some(format!("{} of {} {what} cases were seen before: {named}{more}", found.len(), cases.len()))
 }
 
-/// Names that a line shows; the others are counted.
+/// The number of names that a line shows; the others are only counted.
 const NAMES_SHOWN: usize = 10;
 
 impl fmt::Display for Stage {

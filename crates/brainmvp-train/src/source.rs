@@ -1,5 +1,5 @@
-//! Which weights are meant: one of the checkpoints of a run, or a file. Every command that uses a trained network asks
-//! here, so that all take the same.
+//! Which weights to use: one of the checkpoints of a run, or a file. Every command that uses a trained network decides by
+//! this module, so that all choose in the same way.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,15 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Typed", into = "Typed")]
 pub enum CheckpointChoice {
-    /// The highest score of a validation; where there is none, the lowest mean loss.
+    /// The one with the highest validation score; without validation, that with the lowest mean loss.
     Best,
-    /// The newest: of a finished run, its end.
+    /// The newest; of a finished run, the final one.
     Last,
-    /// That of a step.
+    /// The one of this step.
     Step(u64),
 }
 
-/// A choice as a configuration has it: `"best"`, `"last"`, or the number of a step.
+/// A choice as it is written in a configuration: `"best"`, `"last"`, or the number of a step.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged, expecting = "best, last, or the number of a step")]
 enum Typed {
@@ -76,14 +76,14 @@ impl fmt::Display for CheckpointChoice {
     }
 }
 
-/// Where a network is to be opened from.
+/// Where to open a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// The folder of a run, or a file of weights.
     pub path: PathBuf,
-    /// Which checkpoint of the run; without one, that of the best validation, or the last of a run without validation. A
-    /// pre-training has none: the mean loss at an earlier step is no reason to prefer it, since the learning rate falls and
-    /// losses join in on the way.
+    /// Which checkpoint of the run. By default, the one with the best validation score, or the last one of a run without
+    /// validation, such as pre-training: a lower mean loss at an earlier step is no reason to prefer it, because the
+    /// learning rate falls and further losses are added during the run.
     pub checkpoint: Option<CheckpointChoice>,
 }
 
@@ -96,9 +96,9 @@ impl<P: AsRef<Path> + ?Sized> From<&P> for Source {
 /// A file that was chosen.
 pub(crate) struct Chosen {
     pub(crate) path: PathBuf,
-    /// Where what belongs to it lies: the folder of its run, or that of the file.
+    /// The folder with everything that belongs to it: that of its run, or that of the file.
     pub(crate) folder: PathBuf,
-    /// What it is among the checkpoints of its run, if it was chosen among them.
+    /// Which of the checkpoints of its run it is, if it was chosen among them.
     pub(crate) why: Option<String>,
 }
 
@@ -106,13 +106,13 @@ impl Source {
     /// Finds the file.
     ///
     /// # Errors
-    /// If the run has no such checkpoint, or a checkpoint is asked for and the path is that of a file.
+    /// If the run has no such checkpoint, or if a checkpoint is chosen but the path is that of a file.
     pub(crate) fn choose(&self) -> Result<Chosen> {
         if self.path.is_dir() {
             return RunFolder::open(&self.path)?.choose(self.checkpoint);
         }
         if let Some(choice) = self.checkpoint {
-            let reason = format!("is a file: checkpoint {choice} can be chosen in the folder of a run alone");
+            let reason = format!("is a file: checkpoint {choice} can only be chosen in the folder of a run");
             return Err(Error::checkpoint(&self.path, reason));
         }
         let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
@@ -124,10 +124,10 @@ impl Source {
 }
 
 impl RunFolder {
-    /// The checkpoint that is meant: see [`Source::checkpoint`].
+    /// The chosen checkpoint: see [`Source::checkpoint`].
     ///
     /// # Errors
-    /// If it is not there or, where the choice hangs on it, `best` cannot be read.
+    /// If it does not exist or, if the choice depends on it, `best` cannot be read.
     pub(crate) fn choose(&self, choice: Option<CheckpointChoice>) -> Result<Chosen> {
         let steps = self.checkpoints()?;
         let best = self.best().is_file().then(|| Checkpoint::open(&self.best())).transpose();
@@ -159,7 +159,7 @@ impl RunFolder {
         Ok(Chosen { path, folder: self.path().to_owned(), why: Some(why) })
     }
 
-    /// That there is no such checkpoint, and which there are.
+    /// An error that there is no such checkpoint, with the existing ones.
     fn lacks(&self, wanted: &str, steps: &[u64]) -> Error {
         let best = Checkpoint::open(&self.best()).map(|best| format!("best (step {})", best.state().step));
         let there: Vec<String> = steps.iter().map(ToString::to_string).chain(best).collect();

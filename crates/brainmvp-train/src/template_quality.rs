@@ -1,7 +1,8 @@
-//! How good learnt templates are: how like the mean image of their modality, of cases that were trained on and of others;
-//! how like those of other runs; and whether one is nearer to a single case than to the mean.
+//! The quality of learnt templates: how similar they are to the mean image of their modality, over training cases and
+//! other cases; how similar they are to the templates of other runs; and whether a template is nearer to a single case
+//! than to the mean.
 //!
-//! Everything is measured over the brain: where the mean image is above [`BRAIN`].
+//! Everything is measured over the brain, which is where the mean image is above [`BRAIN`].
 
 use std::io::Write as _;
 use std::path::Path;
@@ -20,7 +21,7 @@ use crate::{Error, Result};
 /// Above this, a voxel of a mean image counts as brain.
 pub const BRAIN: f32 = 0.05;
 
-/// Intensities and normalised templates lie in [0, 1].
+/// Intensities and normalised templates are in [0, 1].
 const SIMILARITY: StructuralSimilarity = StructuralSimilarity { range: 1.0 };
 
 /// What templates are compared with.
@@ -29,29 +30,29 @@ pub struct Beside<'a> {
     pub cases: &'a [CaseSource],
     /// Cases that they were not learnt from; may be empty.
     pub held_out: &'a [CaseSource],
-    /// Templates of other runs, of other seeds; may be empty.
+    /// Templates of other runs, for example with other seeds; may be empty.
     pub runs: &'a [RunTemplates],
 }
 
 /// The quality of one template.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TemplateQuality {
-    /// Of which modality.
+    /// The modality.
     pub modality: Modality,
-    /// Beside the mean image of the cases that it was learnt from.
+    /// Compared with the mean image of the cases that it was learnt from.
     pub mean: Likeness,
-    /// Beside the mean image of other cases.
+    /// Compared with the mean image of other cases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<Likeness>,
-    /// The single case that it is most like, of those that it was learnt from.
+    /// The most similar single case, among those that it was learnt from.
     pub nearest: Nearest,
-    /// The same of other cases.
+    /// The same among other cases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest_held_out: Option<Nearest>,
     /// Correlation with the templates of the other runs, in their order; `None` for a run that has none of this modality.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<Option<f64>>,
-    /// Mean correlation of each two runs, this one and the others.
+    /// Mean correlation over all pairs of runs, including this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<f64>,
 }
@@ -62,47 +63,49 @@ impl TemplateQuality {
         self.nearest.others.is_none_or(|others| self.nearest.correlation > others)
     }
 
-    /// Whether it is also nearer to that case than to any case held out, where there are such: a poor template is by chance
-    /// a little more like some case than like the mean, but then like a case that it has not seen as well.
+    /// Whether it is also nearer to that case than to any case held out, if there are any. A poor template can by chance
+    /// be slightly more similar to some case than to the mean, but then this also happens with cases that it has not
+    /// seen.
     pub fn shows_a_case(&self) -> bool {
         let unseen = self.nearest_held_out.as_ref();
         self.is_near_a_case() && unseen.is_none_or(|unseen| self.nearest.correlation > unseen.correlation)
     }
 }
 
-/// How like a template is to a mean image.
+/// The similarity of a template to a mean image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Likeness {
     /// Cases in the mean.
     pub cases: usize,
     /// Mean absolute difference of template and mean image.
     pub difference: f64,
-    /// The same for a blank template, which is what training began with.
+    /// The same for a blank template, which training started from.
     pub blank_difference: f64,
-    /// Pearson's correlation of template and mean image: unlike the differences, it knows no grey level, only anatomy.
+    /// Pearson's correlation of template and mean image. Unlike the difference, it does not depend on the grey level,
+    /// only on anatomy.
     pub correlation: f64,
     /// Structural similarity of template and mean image.
     pub ssim: f64,
 }
 
-/// The case that a template is most like.
+/// The case that is most similar to a template.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Nearest {
     /// Its name.
     pub case: String,
     /// Correlation of the template with its image.
     pub correlation: f64,
-    /// Correlation of the template with the mean image of all other cases; `None` where there are no others.
+    /// Correlation of the template with the mean image of all other cases; `None` if there are no others.
     pub others: Option<f64>,
     /// Mean correlation of the template with the images of single cases, this one included.
     pub typical: f64,
 }
 
-/// Compares every template of a run whose modality any of the cases has. The picture has a row for each: three planes of
-/// the mean image of `cases`, then of the template.
+/// Compares every template of a run for whose modality there is a case. The picture has one row per template: three
+/// planes of the mean image of `cases`, then of the template.
 ///
 /// # Errors
-/// If a case cannot be read, or another run's templates are of another size.
+/// If a case cannot be read, or the templates of another run have another size.
 pub fn compare(templates: &RunTemplates, beside: &Beside<'_>) -> Result<(Vec<TemplateQuality>, Picture)> {
     let shape = templates.grid.shape;
     if let Some(other) = beside.runs.iter().find(|other| other.grid.shape != shape) {
@@ -135,7 +138,7 @@ pub fn compare(templates: &RunTemplates, beside: &Beside<'_>) -> Result<(Vec<Tem
     Ok((qualities, Picture::montage(&rows)))
 }
 
-/// Mean correlation of each two of a template and those of other runs.
+/// Mean correlation over all pairs among a template and those of other runs.
 fn agreement(template: &[f32], others: &[Option<&[f32]>], brain: &[bool]) -> Option<f64> {
     let all: Vec<&[f32]> = std::iter::once(template).chain(others.iter().flatten().copied()).collect();
     let pairs = all.iter().enumerate().flat_map(|(place, a)| all[..place].iter().map(move |b| (a, b)));
@@ -153,7 +156,7 @@ struct Images<'a> {
 }
 
 impl<'a> Images<'a> {
-    /// Those of the cases that have the modality; `None` where none has.
+    /// Those of the cases that have the modality; `None` if no case has.
     fn of(cases: &'a [CaseSource], modality: Modality, shape: [usize; 3]) -> Result<Option<Self>> {
         let having = cases.iter().filter(|case| case.modalities().contains(&modality));
         let cases: Vec<&CaseSource> = having.collect();
@@ -192,7 +195,7 @@ impl<'a> Images<'a> {
         }
     }
 
-    /// The case whose image is most like the template, over the same brain for all that are to be compared.
+    /// The case whose image is most similar to the template, over the same brain for all that are compared.
     fn nearest(&self, template: &[f32], brain: &[bool]) -> Result<Nearest> {
         let mut likenesses = Vec::new();
         for &case in &self.cases {
@@ -215,7 +218,7 @@ impl<'a> Images<'a> {
     }
 }
 
-/// What is written beside the templates.
+/// What is written next to the templates.
 #[derive(Serialize)]
 struct Written<'a> {
     version: u32,
@@ -235,7 +238,7 @@ struct Window {
     range: f64,
 }
 
-/// Writes the qualities as JSON, whole or not at all.
+/// Writes the qualities as JSON, atomically.
 ///
 /// # Errors
 /// If the file cannot be written.

@@ -30,7 +30,7 @@ pub struct TemplateGrid {
 
 impl TemplateGrid {
     /// The grid that the registered volumes share; `size` if it is given. Where the volumes differ in size, the templates
-    /// are as large as the largest along each axis, so that every patch lies inside. The most frequent grid determines
+    /// are as large as the largest along each axis, so that every patch is inside. The most frequent grid determines
     /// their position.
     pub(crate) fn of(size: &[usize], cases: &[CaseSource]) -> Self {
         let grids = || cases.iter().map(CaseSource::registered_grid);
@@ -101,7 +101,7 @@ pub struct RunTemplates {
     pub grid: TemplateGrid,
     /// Whether it is known. PyTorch's files do not have it: then voxels of 1 mm around the origin are assumed.
     pub is_placed: bool,
-    /// The templates of the modalities that the run has seen: voxels with x fastest, normalised as in use.
+    /// The templates of the modalities that the run has used: voxels with x fastest, normalised as in use.
     pub volumes: BTreeMap<Modality, Vec<f32>>,
     /// How many steps have moved each. Mean images are not moved, and a file of weights does not tell.
     pub updates: BTreeMap<Modality, usize>,
@@ -170,10 +170,11 @@ fn finest_level(modality: Modality) -> String {
     format!("templates.volumes.{}", modality.index())
 }
 
-/// The template of a modality out of a checkpoint, not normalised, x fastest: the sum of its levels where it is a pyramid.
+/// The template of a modality in a checkpoint, not normalised, x fastest; of a pyramid, the sum of its levels.
 ///
 /// # Errors
-/// If it is not there, is not of `shape` (x, y, z) voxels, holds values that are not finite, or the file cannot be read.
+/// If it is not there, is not of `shape` (x, y, z) voxels, contains values that are not finite, or the file cannot be
+/// read.
 pub(crate) fn stored_volume(
     checkpoint: &mut Checkpoint,
     modality: Modality,

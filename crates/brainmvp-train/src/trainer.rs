@@ -33,7 +33,7 @@ const NETWORK_NOISE: u64 = 0x0D12_0995_2B1A_77E3;
 pub struct TrainConfig {
     /// The seed of all random numbers.
     pub seed: u64,
-    /// How often every case is seen. The schedule runs over all epochs.
+    /// How often every case is used. The schedule runs over all epochs.
     pub epochs: u64,
     /// Stop after this many steps; 0 to run all epochs. The schedule does not change: a run that stopped can be
     /// continued with more.
@@ -93,7 +93,7 @@ impl Default for ValidationConfig {
 }
 
 impl ValidationConfig {
-    /// Whether a run of so many cases that ends at `last` is judged after a step, from 1.
+    /// Whether a run of this many cases that ends at `last` is validated after a step (counted from 1).
     pub(crate) fn is_due(&self, train: &TrainConfig, step: u64, cases: usize, last: u64) -> bool {
         let rounds = |step| train.epoch(step, cases) / self.every_epochs.max(1);
         step == last || rounds(step) > rounds(step - 1)
@@ -132,8 +132,7 @@ pub trait Observer {
 
 /// Scores the network on cases that it is not trained on.
 pub trait Judge<O> {
-    /// Scores by name, with the one by which runs are compared first; higher is better. `None` if told to stop on the
-    /// way.
+    /// Scores by name, with the one by which runs are compared first; higher is better. `None` if stopped on the way.
     ///
     /// # Errors
     /// If a case cannot be read or the network's results are not finite.
@@ -384,7 +383,7 @@ impl<O: Objective + 'static> Run<'_, O> {
         config.patience > 0 && self.state.stale >= config.patience
     }
 
-    /// Validates the network; its weights are written if it is the best so far. Returns false if told to stop on the way.
+    /// Validates the network; its weights are written if it is the best so far. Returns false if stopped on the way.
     fn validate(&mut self, validation: &Validation<'_, O>) -> Result<bool> {
         let start = Instant::now();
         let Some(scores) = validation.judge.judge(&self.objective, self.trainer.stop)? else {
@@ -422,7 +421,7 @@ impl<O: Objective + 'static> Run<'_, O> {
         let told: Vec<String> =
             updates.iter().map(|(modality, count)| format!("{modality} {count}")).collect();
         if !told.is_empty() {
-            self.trainer.observer.note(&format!("steps that moved each template: {}", told.join(", ")));
+            self.trainer.observer.note(&format!("steps that updated each template: {}", told.join(", ")));
         }
     }
 
@@ -506,7 +505,7 @@ impl<O: Objective + 'static> Run<'_, O> {
     }
 }
 
-/// Says that a run cannot go on with these cases, and in what their preparation differs.
+/// The error that a run cannot be continued with these cases, with the differences in their preparation.
 fn changed(before: &About, now: &About) -> String {
     let differences = match (before.prepared(), now.prepared()) {
         (Some(before), Some(now)) => before.differences(&now),

@@ -64,7 +64,7 @@ impl Affine {
         self.0.transform_point(&Point3::from(Vector3::from(voxel))).coords.into()
     }
 
-    /// The inverse map, or `None` where the affine is singular or not finite.
+    /// The inverse map, or `None` if the affine is singular or not finite.
     pub fn inverse(&self) -> Option<Self> {
         let inverse = self.0.try_inverse()?;
         inverse.iter().all(|v| v.is_finite()).then_some(Self(inverse))

@@ -1,4 +1,4 @@
-//! Folders for the time of a run, beside what it writes.
+//! Temporary folders of a run, next to its output.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::path::Path;
 use anyhow::Context as _;
 use tempfile::TempDir;
 
-/// What the names of these folders begin with, in any folder that a run writes to.
+/// The prefix of the names of these folders, in any folder that a run writes to.
 const PREFIX: &str = ".brainmvp-scratch-";
 
 /// The file in each of them that its run keeps locked. The system unlocks it when the run ends, however it ends.
 const LOCK: &str = "in-use";
 
-/// A folder that is gone with this value. What a run that was killed has left is removed by the next run that writes to the
-/// same place.
+/// A folder that is removed when this value is dropped. Folders left by a killed run are removed by the next run that
+/// writes to the same place.
 pub(crate) struct Scratch {
     // Closed before the folder is removed.
     _lock: File,
@@ -21,20 +21,20 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes one in a folder that is there.
+    /// Makes one in an existing folder.
     ///
     /// # Errors
-    /// Where the folder cannot be written to.
+    /// If the folder cannot be written to.
     pub(crate) fn within(parent: &Path) -> anyhow::Result<Self> {
         let sought = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         let made = Self::make(sought);
         made.with_context(|| format!("cannot make a temporary folder in {}", sought.display()))
     }
 
-    /// Makes one in the folder of an output file; of none, where the system keeps temporary files.
+    /// Makes one in the folder of an output file; without one, in the system's folder for temporary files.
     ///
     /// # Errors
-    /// As [`Scratch::within`].
+    /// Those of [`Scratch::within`].
     pub(crate) fn beside(file: Option<&Path>) -> anyhow::Result<Self> {
         match file.and_then(Path::parent) {
             Some(parent) => Self::within(parent),
@@ -49,11 +49,11 @@ impl Scratch {
             let path = folder.path().join(LOCK);
             let lock = match File::create(&path) {
                 Ok(lock) => lock,
-                // Another run has taken it for one left behind, before it was locked.
+                // Another run removed it before it was locked, because it looked abandoned.
                 Err(_) if !folder.path().exists() => continue,
                 Err(error) => return Err(error),
             };
-            // A file system without locks goes without; there nothing is taken for left behind.
+            // On a file system without locks, there is no lock, and no folder is considered abandoned.
             drop(lock.lock());
             if path.exists() {
                 return Ok(Self { _lock: lock, folder });
@@ -61,13 +61,13 @@ impl Scratch {
         }
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// Removes folders of runs that are no more.
+/// Removes folders of runs that have ended.
 fn remove_left_behind(parent: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(parent)?.flatten() {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
@@ -75,7 +75,7 @@ fn remove_left_behind(parent: &Path) -> std::io::Result<()> {
         }
         let lock = File::options().write(true).open(entry.path().join(LOCK));
         if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
-            // One that cannot be removed is in nobody's way.
+            // A folder that cannot be removed does no harm.
             drop(fs::remove_dir_all(entry.path()));
         }
     }

@@ -198,7 +198,10 @@ fn persons_in_several_data_sets_are_no_negatives_of_themselves() {
     table(&[&everybody[..], std::slice::from_ref(&stranger)].concat());
     let output = run(&pretrain("one", &all), folder.path());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 rows name no case here: 'elsewhere, 7'"), "{said}");
+    assert!(
+        output.status.success() && said.contains("no case matches these rows (1): 'elsewhere, 7'"),
+        "{said}"
+    );
     assert_eq!(contrast("one"), [0.0; 3], "there is one person and nobody else");
     succeed(&pretrain("four", &few), folder.path());
     assert!(contrast("four").iter().all(|term| *term > 0.1));
@@ -212,7 +215,7 @@ fn persons_in_several_data_sets_are_no_negatives_of_themselves() {
     table(&[stranger]);
     let output = run(&pretrain("none", &all), folder.path());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && said.contains("no row names a subject"), "{said}");
+    assert!(output.status.code() == Some(2) && said.contains("no row matches a subject"), "{said}");
     assert!(!folder.path().join("none").exists(), "a mistake leaves nothing behind");
 }
 

@@ -9,7 +9,7 @@ use brainmvp_volume::{Modality, Role};
 pub struct BidsName {
     /// The subject, without `sub-`.
     pub subject: String,
-    /// The session, without `ses-`; `None` where there is only one.
+    /// The session, without `ses-`; `None` if there is only one.
     pub session: Option<String>,
     /// Which of several images of one kind, from 1.
     pub run: Option<usize>,

@@ -228,7 +228,7 @@ impl Report {
     /// Reads a report that [`Report::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read, [`Error::Malformed`] where it is not a report.
+    /// [`Error::Io`] if it cannot be read, [`Error::Malformed`] if it is not a report.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
         serde_json::from_str(&text)

@@ -124,7 +124,7 @@ pub struct Indexed {
 /// Makes a cohort from a folder (or from a list file, for `monai`). `layout` is `auto` or the name of one.
 ///
 /// # Errors
-/// [`Error::Option`] for an unknown layout or contradictory options; [`Error::Malformed`] where no case is
+/// [`Error::Option`] for an unknown layout or contradictory options; [`Error::Malformed`] if no case is
 /// found; errors of the layout.
 pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexed> {
     let (layout, why) = choose(path, layout, options)?;
@@ -203,7 +203,7 @@ fn literal(pattern: &str) -> Regex {
 /// Reads a list of ids to leave out: one per line, `#` begins a comment.
 ///
 /// # Errors
-/// [`Error::Io`] where it cannot be read.
+/// [`Error::Io`] if it cannot be read.
 pub fn read_exclusions(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     let ids = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());

@@ -25,7 +25,7 @@ pub(super) struct Anatomy {
     hyperintensity: f32,
 }
 
-/// Depths (mm) of the big parts at a point.
+/// Depths (mm) of a point in the large parts of the brain.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts {
     /// In the cerebrum, sulci filled.
@@ -34,7 +34,7 @@ pub(super) struct Parts {
     pub(super) cerebellum: f32,
     /// In the brain stem.
     pub(super) stem: f32,
-    /// In the brain as stripping leaves it: the parts, with the cisterns between them.
+    /// In the brain as it is after skull stripping: the parts, with the cisterns between them.
     pub(super) envelope: f32,
 }
 
@@ -42,15 +42,15 @@ impl Parts {
     /// The parts at `p`.
     pub(super) fn at(p: Point) -> Self {
         let cerebrum = outline(p);
-        // High above them the lower parts are out of reach of any blending.
+        // High above the lower parts, they have no influence on the blending.
         let (cerebellum, stem) = if p[2] > 26.0 { (-1e3, -1e3) } else { (cerebellum(p), stem(p)) };
         let envelope = smooth_max(smooth_max(cerebrum, cerebellum, 12.0), stem, 12.0) + 1.0;
         Self { cerebrum, cerebellum, stem, envelope }
     }
 }
 
-/// How deep (mm, negative outside) a point of standard space (MNI, RAS+ mm) lies in the brain as stripping leaves it:
-/// cerebrum, cerebellum and stem of the average phantom, sulci and cisterns filled.
+/// Depth (mm, negative outside) of a point of standard space (MNI, RAS+ mm) in the brain as it is after skull stripping:
+/// cerebrum, cerebellum and stem of the average phantom, with sulci and cisterns filled.
 pub fn brain_depth_mm(point_mm: [f32; 3]) -> f32 {
     Parts::at(point_mm).envelope
 }
@@ -97,7 +97,7 @@ impl Anatomy {
         mixture.cover(Tissue::White, ramp(fold.depth_mm - fold.thickness_mm, voxel_mm));
     }
 
-    /// Folia: close parallel leaves across the midline, which fan out from the fastigium, in lobules parted by
+    /// Folia: closely spaced parallel leaves across the midline that fan out from the fastigium, in lobules separated by
     /// deeper fissures; white matter branches between them.
     fn cerebellum(&self, p: Point, outline_mm: f32, voxel_mm: f32, mixture: &mut Mixture) {
         let side = p[0] * 0.03;
@@ -118,7 +118,7 @@ impl Anatomy {
         mixture.cover(Tissue::White, ramp(depth - grey_mm, voxel_mm));
     }
 
-    /// Nuclei and ventricles, one over the other.
+    /// Nuclei and ventricles, in layers.
     fn deep(&self, p: Point, voxel_mm: f32, mixture: &mut Mixture) {
         let q = [p[0].abs(), p[1], p[2]];
         if q[0] > 48.0 || !(-85.0..=48.0).contains(&q[1]) || !(-52.0..=42.0).contains(&q[2]) {
@@ -255,7 +255,7 @@ fn cerebellum(p: Point) -> f32 {
     let upper = ellipsoid(q, [18.0, -58.0, -26.0], [32.0, 28.0, 22.0]);
     let vermis = ellipsoid(q, [0.0, -62.0, -26.0], [12.0, 25.0, 24.0]);
     let whole = smooth_max(smooth_max(hemisphere, upper, 8.0), vermis, 5.0);
-    // Below the tentorium, which rises to the middle.
+    // Below the tentorium, which rises towards the middle.
     let roof = -6.0 - 0.26 * q[0] + 0.10 * (q[1] + 50.0);
     smooth_min(whole, roof - q[2], 6.0)
 }

@@ -1,10 +1,10 @@
 //! The folded mantle: the outline of the cerebrum and its sulci.
 //!
-//! Coordinates are millimetres in the space of the MNI template (right, front, up, from the anterior
-//! commissure). The outline is a blend of simple solids. Sulci are sheets that stand upright on it: the zero
-//! lines of a random field of one wavelength, drawn on the outline, wind at the even distance that gyri have,
-//! and each sheet reaches down to a depth that varies along it. Cortex is what lies within its thickness of the
-//! outline or of a sheet, so the ribbon has the same thickness on crowns, walls and in the depth of sulci.
+//! Coordinates are millimetres in the space of the MNI template (right, front, up, from the anterior commissure). The
+//! outline is a blend of simple solids. Sulci are sheets that stand upright on it: the zero lines of a random field of
+//! one wavelength, drawn on the outline, wind at the even distance that gyri have, and each sheet reaches down to a depth
+//! that varies along it. Cortex is everything within its thickness of the outline or of a sheet, so the ribbon has the
+//! same thickness on crowns, walls and in the depth of sulci.
 
 use super::random::Random;
 use super::shape::{
@@ -28,7 +28,7 @@ pub(super) struct Cortex {
     thickness_mm: f32,
 }
 
-/// Where a point lies in the mantle.
+/// The position of a point in the mantle.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fold {
     /// Depth below the pial surface in mm, negative in the fluid of a sulcus or outside.
@@ -107,8 +107,8 @@ impl Cortex {
 fn sheet(waves: &Waves, surface: Point, normal: Point, depth_mm: f32) -> f32 {
     let (value, gradient) = waves.value_and_gradient(surface);
     let tangential = sub(gradient, scale(normal, dot(gradient, normal)));
-    // Below a convex surface of radius 60 mm sheets draw nearer. The second term keeps the distance
-    // finite where the field is flat.
+    // Below a convex surface of radius 60 mm, sheets converge. The second term keeps the distance finite where the field
+    // is flat.
     let convergence = 60.0 / (60.0 - depth_mm.clamp(0.0, 30.0));
     value.abs() / (hypotenuse(length(tangential), 0.07) * convergence)
 }
@@ -154,7 +154,7 @@ fn temporal(p: Point) -> f32 {
 /// Depth (mm) from the fissure between the hemispheres, and height (mm) above the corpus callosum that ends it.
 pub(super) fn fissure(p: Point, half_width_mm: f32) -> (f32, f32) {
     let above = callosum(p[1], p[2]);
-    // Near the convexity and the frontal pole the hemispheres part.
+    // Near the convexity and the frontal pole the hemispheres diverge.
     let gap = half_width_mm * 0.7 + 0.2 + 0.008 * (above - 20.0).max(0.0);
     (hypotenuse((p[0].abs() - gap).max(0.0), (-above).max(0.0)) - 0.2, above)
 }

@@ -1,4 +1,4 @@
-//! What lies around the brain: skull, scalp, eyes, sinuses, face and neck.
+//! The surroundings of the brain: skull, scalp, eyes, sinuses, face and neck.
 
 use super::anatomy::Parts;
 use super::random::Random;
@@ -109,7 +109,7 @@ const NOSE: [Knot; 3] =
 const OPTIC_NERVE: [Knot; 3] =
     [knot(31.0, 46.0, -33.0, 2.0), knot(20.0, 24.0, -27.0, 2.0), knot(6.0, 8.0, -20.0, 2.2)];
 
-/// Parts of face and skull base, each over the one before: tissue and depth (mm).
+/// Parts of face and skull base, each drawn over the previous ones: tissue and depth (mm).
 fn face_parts(q: Point, voxel_mm: f32) -> Vec<(Tissue, f32)> {
     if q[2] > 35.0 {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Lesions: how they look inside, what they are labelled, what they do to the brain around them.
+//! Lesions: their appearance, their labels, and their effect on the brain around them.
 
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +49,7 @@ impl Disease {
         }
     }
 
-    /// What the label values mean, and which may occur; `None` where there is no lesion.
+    /// The meaning of the label values, and which of them may occur; `None` if there is no lesion.
     pub fn label_scheme(self) -> Option<LabelScheme> {
         let only = |name: &str| Some(LabelScheme::Values([(LABEL_CORE, name.to_owned())].into()));
         match self {
@@ -83,7 +83,7 @@ impl Grade {
     }
 }
 
-/// A roundish body; its outline is made irregular by the waves.
+/// A roundish body with an outline made irregular by the waves.
 #[derive(Debug, Clone)]
 struct Body {
     centre: Point,
@@ -92,7 +92,7 @@ struct Body {
     shape: Point,
     /// Height of the bumps in mm.
     roughness_mm: f32,
-    /// Thickness of the enhancing rim in mm; the whole body where it is larger than the radius.
+    /// Thickness of the enhancing rim in mm; the whole body if it is larger than the radius.
     rim_mm: f32,
     /// How far oedema reaches beyond the body, in mm.
     oedema_mm: f32,
@@ -108,7 +108,7 @@ pub(super) struct Lesions {
     texture: Waves,
 }
 
-/// The lesion at a point: what it does to the tissue there.
+/// The lesion at a point: its effect on the tissue there.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Lesion {
     core: f32,
@@ -148,7 +148,7 @@ impl Lesions {
         Some(body.centre[0].signum())
     }
 
-    /// Where the tissue at `p` was before the tumours pushed it away.
+    /// The position of the tissue at `p` before the tumours displaced it.
     pub(super) fn before_growth(&self, p: Point) -> Point {
         if matches!(self.disease, Disease::Healthy | Disease::Stroke) {
             return p;
@@ -177,7 +177,7 @@ impl Lesions {
     }
 
     fn part(&self, p: Point, body: &Body, depth: f32, voxel_mm: f32) -> Lesion {
-        // A tumour of low grade has no sharp border.
+        // A low-grade tumour has no sharp border.
         let border = if self.grade == Some(Grade::Low) { 5.0 } else { voxel_mm };
         let inside = ramp(depth, border);
         let texture = self.texture.value(p);
@@ -227,7 +227,7 @@ impl Lesions {
         }
     }
 
-    /// The label of a voxel of these tissues, 0 where most of it is none of the lesion.
+    /// The label of a voxel of these tissues; 0 if most of it is not lesion.
     pub(super) fn label(&self, mixture: &Mixture) -> u16 {
         let share = |tissues: &[Tissue]| tissues.iter().map(|t| mixture.share(*t)).sum::<f32>();
         let core = match self.disease {

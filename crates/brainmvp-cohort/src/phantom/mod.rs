@@ -1,9 +1,9 @@
-//! A cohort of phantoms: plausible multi-parametric brain MRI, made from nothing but a seed.
+//! A cohort of phantoms: plausible multi-parametric brain MRI, generated from a seed.
 //!
-//! A [`Subject`] is drawn (pose, folds, ventricles, vessels, lesions, site, which modalities there are) and then
-//! rendered: a model of the anatomy in standard space says which tissues a voxel holds, the equations of the
-//! pulse sequences turn their relaxation, density and diffusion into signals, and a model of the scanner adds
-//! shading, thick slices and noise. All cases lie on one grid, registered up to a small rest of pose and shape.
+//! A [`Subject`] is drawn (pose, folds, ventricles, vessels, lesions, site, available modalities) and then rendered: a
+//! model of the anatomy in standard space says which tissues a voxel holds, the equations of the pulse sequences turn
+//! their relaxation, density and diffusion into signals, and a model of the scanner adds shading, thick slices and noise.
+//! All cases are on one grid, registered up to small differences in pose and shape.
 //!
 //! The same configuration gives the same bits on every machine and with any number of threads: the arithmetic is
 //! IEEE addition, multiplication, division and square root, and the `libm` crate's logarithm and exponential.

@@ -8,12 +8,12 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::shape::Point;
 
-/// What a stream of random numbers is for: every purpose of every case has a stream of its own.
+/// The purpose of a stream of random numbers: every purpose of every case has its own stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// The protocol of a site (the index is the site's, not a case's).
     Site,
-    /// Which site, which disease, which modalities are there.
+    /// The site, the disease, and the available modalities.
     Cohort,
     /// Pose and deformation.
     Pose,
@@ -73,7 +73,7 @@ impl Random {
         ((u64::from(self.0.next_u32()) * count as u64) >> 32) as usize
     }
 
-    /// The place of one weight, drawn in proportion; 0 where all weights are 0.
+    /// The index of a weight, drawn in proportion to the weights; 0 if all weights are 0.
     pub(super) fn weighted(&mut self, weights: &[f64]) -> usize {
         let mut rest = f64::from(self.unit()) * weights.iter().sum::<f64>();
         for (place, weight) in weights.iter().enumerate() {

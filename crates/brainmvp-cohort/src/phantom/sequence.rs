@@ -10,7 +10,7 @@ use super::tissue::{Field, Properties, TISSUES, Tissue};
 pub(super) enum Sequence {
     /// Spin echo: T1, T2 or proton density weighted by its times.
     SpinEcho { tr_ms: f64, te_ms: f64 },
-    /// Inversion recovery with a spin echo; FLAIR where `ti_ms` nulls fluid.
+    /// Inversion recovery with a spin echo; FLAIR if `ti_ms` nulls fluid.
     InversionRecovery { tr_ms: f64, te_ms: f64, ti_ms: f64 },
     /// Gradient echoes, `spacing_ms` apart, around `ti_ms` after an inversion every `tr_ms` (MPRAGE).
     PreparedGradientEcho { tr_ms: f64, ti_ms: f64, te_ms: f64, spacing_ms: f64, flip_deg: f64 },
@@ -78,7 +78,7 @@ impl Sequence {
             let after = relax(middle(start), driven, half_ms, driven_ms);
             relax(after, 1.0, (tr_ms - ti_ms - half_ms).max(0.0), t1_ms)
         };
-        // A cycle is affine in where it starts; the steady state is its fixed point.
+        // A cycle is an affine function of its initial value; the steady state is its fixed point.
         let (offset, slope) = (cycle(0.0), cycle(1.0) - cycle(0.0));
         middle(offset / (1.0 - slope))
     }

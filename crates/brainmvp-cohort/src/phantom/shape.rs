@@ -1,6 +1,6 @@
-//! Shapes as depths: how many millimetres a point lies inside (positive) or outside (negative).
+//! Shapes as depths: how many millimetres a point is inside (positive) or outside (negative).
 //!
-//! With depths, union is the larger, intersection the smaller, and partial volume a ramp over one voxel.
+//! With depths, a union is the maximum, an intersection the minimum, and partial volume a ramp over one voxel.
 
 /// A point or vector in mm: right, front, up.
 pub(super) type Point = [f32; 3];
@@ -30,7 +30,7 @@ pub(super) fn length(a: Point) -> f32 {
     dot(a, a).sqrt()
 }
 
-/// `a` scaled to length 1 (unchanged where it is almost 0).
+/// `a` scaled to length 1 (unchanged if it is almost 0).
 pub(super) fn normalised(a: Point) -> Point {
     let size = length(a);
     if size > 1e-6 { scale(a, 1.0 / size) } else { a }
@@ -41,7 +41,7 @@ pub(super) fn hypotenuse(a: f32, b: f32) -> f32 {
     (a * a + b * b).sqrt()
 }
 
-/// Share of a voxel (or of any soft edge) of `width_mm` that lies inside a face at this depth.
+/// Share of a voxel (or of any soft edge) of `width_mm` that is inside a face at this depth.
 pub(super) fn ramp(depth_mm: f32, width_mm: f32) -> f32 {
     (0.5 + depth_mm / width_mm).clamp(0.0, 1.0)
 }
@@ -85,7 +85,7 @@ pub(super) fn ellipsoid(p: Point, centre: Point, radii: Point) -> f32 {
 /// A point with a radius: the knots of a tube.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Knot {
-    /// Where.
+    /// The position.
     pub(super) at: Point,
     /// Radius in mm.
     pub(super) radius: f32,
@@ -96,7 +96,7 @@ pub(super) const fn knot(x: f32, y: f32, z: f32, radius: f32) -> Knot {
     Knot { at: [x, y, z], radius }
 }
 
-/// Depth in a tube between two knots; the radius runs linearly between them.
+/// Depth in a tube between two knots; the radius changes linearly between them.
 pub(super) fn segment(p: Point, a: Knot, b: Knot) -> f32 {
     let (along, v) = (sub(b.at, a.at), sub(p, a.at));
     let t = (dot(v, along) / dot(along, along).max(1e-6)).clamp(0.0, 1.0);

@@ -7,7 +7,7 @@ use super::sequence::Sequence;
 use super::shape::Point;
 use super::tissue::{Field, Tissue};
 
-/// Number of modalities, hence of series; the one of ADC holds the image without diffusion weighting.
+/// Number of modalities, which is also that of series; the one of ADC contains the image without diffusion weighting.
 pub(super) const SERIES: usize = Modality::ALL.len();
 
 /// The diffusion weighting of DWI, in s/mm^2.
@@ -26,7 +26,7 @@ pub(super) struct Series {
     pub(super) signal_to_noise: f32,
     /// Grey value of white matter.
     pub(super) white_value: f32,
-    /// Strength of the coil's shading: relative change over the head.
+    /// Strength of the coil's shading: the relative change over the head.
     pub(super) shading: f32,
 }
 
@@ -104,7 +104,7 @@ fn voxel_mm(random: &mut Random, modality: Modality, index: usize) -> Point {
         Modality::Flair if index.is_multiple_of(3) => [1.0, 1.0, 1.2],
         Modality::Flair | Modality::T2 | Modality::Pd if thick => [1.0, 1.0, slab],
         Modality::Flair | Modality::T2 | Modality::Pd => [0.9, 0.9, 3.0],
-        // Both halves of diffusion come from one acquisition.
+        // Both diffusion series come from one acquisition.
         Modality::Dwi | Modality::Adc => [1.9, 1.9, if thick { 5.0 } else { 2.5 }],
     }
 }

@@ -17,7 +17,7 @@ use super::vessels::Vessels;
 use super::waves::{Band, Waves};
 use super::{Head as HeadOption, PhantomConfig};
 
-/// A subject: everything that was drawn for one case. Rendering it draws nothing but the noise.
+/// A subject: everything that was drawn for one case. Rendering draws only the noise.
 #[derive(Debug, Clone)]
 pub struct Subject {
     /// `phantom-0001`...
@@ -26,7 +26,7 @@ pub struct Subject {
     pub disease: Disease,
     /// The grade of a glioma.
     pub grade: Option<Grade>,
-    /// The modalities that are there; never empty.
+    /// The available modalities; never empty.
     pub modalities: Vec<Modality>,
     /// The voxels of the case.
     pub grid: Grid,
@@ -42,14 +42,14 @@ pub struct Subject {
     shading: [Waves; 2],
 }
 
-/// A rendered case. All volumes lie on one grid.
+/// A rendered case. All volumes are on one grid.
 #[derive(Debug, Clone)]
 pub struct PhantomCase {
     /// `phantom-0001`...
     pub id: String,
     /// Images by modality, in whole grey values (ADC in 1e-6 mm^2/s).
     pub images: BTreeMap<Modality, Volume<f32>>,
-    /// What is lesion; see [`Disease::label_scheme`].
+    /// The lesions; see [`Disease::label_scheme`].
     pub label: LabelMap,
     /// 1 in the brain, 0 elsewhere.
     pub brain_mask: LabelMap,
@@ -75,7 +75,7 @@ impl Pose {
         let turn = config.rotation_deg as f32 * (std::f32::consts::PI / 180.0);
         let [a, b, c] = std::array::from_fn(|_| random.around_zero(turn));
         let zoom: Point = std::array::from_fn(|_| random.between(1.0, 1.09));
-        // A small rotation to second order, which is far more exact than its draw.
+        // A small rotation to second order, which is more exact than needed.
         let rows = [
             [1.0 - 0.5 * (b * b + c * c), -c, b],
             [c, 1.0 - 0.5 * (a * a + c * c), -a],
@@ -90,7 +90,7 @@ impl Pose {
     }
 
     fn to_standard(&self, p: Point) -> Point {
-        // The head turns about a point in the middle of the brain.
+        // The head rotates about a point in the middle of the brain.
         const CENTRE: Point = [0.0, -18.0, 5.0];
         let v = add(sub(p, CENTRE), self.shift);
         let turned = self.rows.map(|row| super::shape::dot(row, v));
@@ -106,7 +106,7 @@ struct Slice {
     mask: Vec<u16>,
 }
 
-/// What is decided before the subject itself.
+/// The choices made before the subject itself is drawn.
 struct Choices {
     site: usize,
     disease: Disease,
@@ -244,13 +244,13 @@ impl Subject {
 
     /// The receive coil's gain for a series.
     fn gain(&self, series: usize, shading: [f32; 2]) -> f32 {
-        // Each series sees its own blend of the two fields; both diffusion weightings the same.
+        // Each series has its own blend of the two fields; both diffusion weightings have the same.
         let blend = 0.15 * (series.min(6) as f32) - 0.45;
         let strength = self.site.series[series].shading;
         (1.0 + strength * (shading[0] * (1.0 - blend.abs()) + shading[1] * blend)).max(0.2)
     }
 
-    /// The mean mixture of a voxel of the grid, and whether it is brain; `None` where nothing is seen.
+    /// The mean mixture of a voxel of the grid, and whether it is brain; `None` if there is nothing.
     fn voxel(&self, centre: Point) -> Option<(Mixture, bool)> {
         let spacing = self.grid.affine.spacing_mm()[0] as f32;
         let standard = self.pose.to_standard(centre);
@@ -258,7 +258,7 @@ impl Subject {
         if !self.whole && parts.envelope < -1.5 * spacing {
             return None;
         }
-        // Up to 1.3 mm a voxel is looked at once, above in eight samples.
+        // Voxels of up to 1.3 mm are sampled once, larger ones eight times.
         let per_axis = if spacing > 1.3 { 2 } else { 1 };
         let fine = spacing / per_axis as f32;
         let mut mixture = Mixture::zero();

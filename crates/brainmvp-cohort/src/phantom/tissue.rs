@@ -1,4 +1,4 @@
-//! What the tissues are made of: relaxation, proton density, diffusion, contrast agent and flow.
+//! The properties of tissues: relaxation, proton density, diffusion, contrast agent and flow.
 //!
 //! Relaxation times are rounded from the measurements collected by Stanisz et al., Magn Reson Med 54:507 (2005),
 //! Wansapura et al., J Magn Reson Imaging 9:531 (1999) and Bojorquez et al., Magn Reson Imaging 35:69 (2017);
@@ -49,7 +49,7 @@ pub(super) enum Field {
     ThreeTesla,
 }
 
-/// What a signal equation needs to know of a tissue.
+/// The properties of a tissue in the signal equations.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Properties {
     /// Longitudinal relaxation time in ms.
@@ -190,7 +190,7 @@ impl Tissue {
 pub(super) struct Mixture(pub(super) [f32; TISSUES]);
 
 impl Mixture {
-    /// Nothing but air.
+    /// Only air.
     pub(super) fn air() -> Self {
         let mut shares = [0.0; TISSUES];
         shares[Tissue::Air as usize] = 1.0;
@@ -207,7 +207,7 @@ impl Mixture {
         self.0[tissue as usize]
     }
 
-    /// Covers what is there with `share` (0 to 1) of `tissue`.
+    /// Covers the present content with `share` (0 to 1) of `tissue`.
     pub(super) fn cover(&mut self, tissue: Tissue, share: f32) {
         if share > 0.0 {
             for part in &mut self.0 {
@@ -217,7 +217,7 @@ impl Mixture {
         }
     }
 
-    /// Turns `share` (0 to 1) of what is `from` into `to`.
+    /// Turns `share` (0 to 1) of the tissue `from` into `to`.
     pub(super) fn turn(&mut self, from: Tissue, to: Tissue, share: f32) {
         let moved = self.0[from as usize] * share;
         self.0[from as usize] -= moved;

@@ -9,7 +9,7 @@ const BOX_MM: f32 = 8.0;
 /// Corner of the first box and number of boxes along x, y and z.
 const FIRST: Point = [-96.0, -128.0, -112.0];
 const BOXES: [usize; 3] = [24, 29, 28];
-/// No vessel is felt further away than this (mm).
+/// Vessels have no effect beyond this distance (mm).
 const MARGIN_MM: f32 = 3.0;
 
 /// One straight piece of a vessel.
@@ -24,7 +24,7 @@ struct Piece {
 #[derive(Debug, Clone)]
 pub(super) struct Vessels {
     pieces: Vec<Piece>,
-    /// Places in `pieces` of what comes near each box.
+    /// Indices in `pieces` of what is near each box.
     boxes: Vec<Vec<u32>>,
 }
 
@@ -60,7 +60,7 @@ impl Vessels {
         Self { pieces, boxes }
     }
 
-    /// The blood at `p`; `None` where no vessel is near.
+    /// The blood at `p`; `None` if no vessel is near.
     pub(super) fn at(&self, p: Point) -> Option<Blood> {
         let near = &self.boxes[box_of(p)?];
         if near.is_empty() {
@@ -156,8 +156,8 @@ impl Growth<'_> {
         }
     }
 
-    /// Lays a vessel along a course, mirrored to `side` and a little displaced, as smooth curves between its
-    /// knots; returns its end.
+    /// Adds a vessel along a course, mirrored to `side` and slightly displaced, as smooth curves between its knots;
+    /// returns its end.
     fn course(&mut self, knots: &[Knot], side: f32, venous: bool) -> Knot {
         let knots: Vec<Knot> = knots
             .iter()

@@ -22,7 +22,7 @@ pub(super) struct Band {
 }
 
 impl Band {
-    /// Waves in all directions alike.
+    /// Waves of the same strength in all directions.
     pub(super) fn isotropic(count: usize, shortest_mm: f32, longest_mm: f32) -> Self {
         Self { count, wavelength_mm: [shortest_mm, longest_mm], stretch: [1.0; 3] }
     }
@@ -108,7 +108,7 @@ fn total(lanes: [f32; LANES]) -> f32 {
 /// cos(2 pi `turns`), within 4e-6 for |`turns`| < 1e4, by exact IEEE operations only.
 #[inline(always)]
 pub(super) fn cosine_of_turns(turns: f32) -> f32 {
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number without a call.
+    // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number without a call.
     const ROUND: f32 = 12_582_912.0;
     let whole = (turns + ROUND) - ROUND;
     // cos(2 pi r) = sin(2 pi (1/4 - |r|)), whose argument is in [-1/4, 1/4]: Taylor to the ninth degree.

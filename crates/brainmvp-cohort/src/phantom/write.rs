@@ -1,4 +1,4 @@
-//! Phantoms to files.
+//! Writes phantoms to files.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,21 +9,21 @@ use rayon::prelude::*;
 use super::{Disease, PhantomConfig, Subject, draw_subject};
 use crate::{Case, CaseId, Cohort, DataSet, Error, Result};
 
-/// Memory (bytes) that the cases in the making may take together, as far as one alone does not need more.
+/// Memory (bytes) for all cases that are being made at the same time, unless a single one needs more.
 const MEMORY_BYTES: usize = 2 << 30;
 
-/// Bytes for each voxel of a case in the making: eight signals, eight images, label, mask and their copies.
+/// Bytes per voxel of a case that is being made: eight signals, eight images, label, mask and their copies.
 const BYTES_PER_VOXEL: usize = 96;
 
-/// Generates the cohort into the folder `out` (made where missing): `<case>/<case>_<modality>.nii.gz` (16-bit
-/// whole numbers), `<case>/<case>_seg.nii.gz` where there is a lesion, `<case>/<case>_mask.nii.gz`, and
-/// `cohort.json`, which is also returned. `progress` is told how many cases are finished.
+/// Generates the cohort in the folder `out` (created if missing): `<case>/<case>_<modality>.nii.gz` (16-bit whole
+/// numbers), `<case>/<case>_seg.nii.gz` if there is a lesion, `<case>/<case>_mask.nii.gz`, and `cohort.json`, which is
+/// also returned. `progress` is called with the number of finished cases.
 ///
-/// The files hold the same voxels whatever the number of threads and whatever the machine.
+/// The files contain the same voxels for any number of threads and on every machine.
 ///
 /// # Errors
-/// [`Error::Option`] for a configuration that [`PhantomConfig::check`] refuses; [`Error::Io`] and
-/// [`Error::Volume`] where the disk refuses or is full.
+/// [`Error::Option`] for a configuration that [`PhantomConfig::check`] refuses; [`Error::Io`] and [`Error::Volume`] if a
+/// file cannot be written or the disk is full.
 pub fn write_cohort(config: &PhantomConfig, out: &Path, progress: &(dyn Fn(usize) + Sync)) -> Result<Cohort> {
     config.check()?;
     std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;

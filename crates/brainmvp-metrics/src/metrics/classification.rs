@@ -53,7 +53,7 @@ pub struct ClassScores {
 /// is above `threshold`. `labels` are the true classes, 0 or 1.
 ///
 /// # Errors
-/// [`Error::Samples`] where there are no cases, lengths differ, a label is not a class, or a probability is NaN.
+/// [`Error::Samples`] if there are no cases, lengths differ, a label is not a class, or a probability is NaN.
 pub fn binary(probabilities: &[f64], labels: &[usize], threshold: f64) -> Result<ClassificationScores> {
     check(probabilities, labels, 2, 1)?;
     let predicted: Vec<usize> = probabilities.iter().map(|p| usize::from(*p > threshold)).collect();
@@ -65,7 +65,7 @@ pub fn binary(probabilities: &[f64], labels: &[usize], threshold: f64) -> Result
 /// probability is predicted, the first of equal ones. `labels` are the true classes from 0.
 ///
 /// # Errors
-/// [`Error::Samples`] where there are no cases or fewer than two classes, lengths differ, a label is not a class, or a
+/// [`Error::Samples`] if there are no cases or fewer than two classes, lengths differ, a label is not a class, or a
 /// probability is NaN.
 pub fn multiclass(probabilities: &[f64], labels: &[usize], classes: usize) -> Result<ClassificationScores> {
     check(probabilities, labels, classes, classes)?;

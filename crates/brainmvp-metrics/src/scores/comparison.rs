@@ -60,7 +60,7 @@ impl Comparison {
     /// Compares two sets of scores by case, region and metric.
     ///
     /// # Errors
-    /// [`Error::Incomparable`] where they were made by different rules, or have no case in common.
+    /// [`Error::Incomparable`] if they were made by different rules, or have no case in common.
     pub fn new(first: &Scores, second: &Scores, zeros: ZeroRule) -> Result<Self> {
         Self::check_rules(first.config(), second.config())?;
         let (ours, theirs) = (by_case(first), by_case(second));

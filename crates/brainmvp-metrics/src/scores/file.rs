@@ -88,7 +88,7 @@ impl Scores {
     /// Reads a file that [`Scores::save_json`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read, [`Error::Malformed`] where it does not contain scores of this version.
+    /// [`Error::Io`] if it cannot be read, [`Error::Malformed`] if it does not contain scores of this version.
     pub fn load_json(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;

@@ -52,7 +52,7 @@ impl Scores {
     /// Adds the regions of a case, as returned by [`SegmentationConfig::evaluate`].
     ///
     /// # Errors
-    /// [`Error::Duplicate`] where one of them is already present; then none is added.
+    /// [`Error::Duplicate`] if one of them is already present; then none is added.
     pub fn push(&mut self, case: &str, regions: Vec<RegionScores>) -> Result<()> {
         let key = |scores: &RegionScores| (case.to_owned(), scores.region.clone());
         let keys: BTreeSet<_> = regions.iter().map(key).collect();

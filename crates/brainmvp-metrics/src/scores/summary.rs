@@ -79,7 +79,7 @@ impl Scores {
     /// Summarises every region and metric. The same scores, settings and generator give the same numbers.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] where the settings of the bootstrap allow no interval.
+    /// [`crate::Error::Config`] if the settings of the bootstrap allow no interval.
     pub fn summary(&self, config: &BootstrapConfig, rng: &mut impl Rng) -> Result<Summary> {
         let mut regions = Vec::new();
         for region in self.regions() {

@@ -56,7 +56,7 @@ impl BootstrapConfig {
 /// both ends are NaN.
 ///
 /// # Errors
-/// [`Error::Config`] where the settings allow no interval.
+/// [`Error::Config`] if the settings allow no interval.
 pub fn bootstrap(
     cases: usize,
     config: &BootstrapConfig,

@@ -28,7 +28,7 @@ impl Description {
     /// Describes `values`.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] where the settings of the bootstrap allow no interval.
+    /// [`crate::Error::Config`] if the settings of the bootstrap allow no interval.
     pub fn of(values: &[f64], config: &BootstrapConfig, rng: &mut impl Rng) -> Result<Self> {
         let mean = mean(values);
         let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();

@@ -50,7 +50,7 @@ pub struct Wilcoxon {
 /// Tests whether paired values, `a[i]` with `b[i]`, differ.
 ///
 /// # Errors
-/// [`Error::Samples`] where the lengths differ or a difference is NaN or infinite.
+/// [`Error::Samples`] if the lengths differ or a difference is NaN or infinite.
 pub fn wilcoxon(a: &[f64], b: &[f64], zeros: ZeroRule) -> Result<Wilcoxon> {
     if a.len() != b.len() {
         return Err(Error::Samples(format!("{} and {} values cannot be paired", a.len(), b.len())));

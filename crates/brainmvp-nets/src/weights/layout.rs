@@ -74,7 +74,7 @@ impl Layout {
         if let Some(problem) = network.problem() {
             return Err(Error::Numbers(problem));
         }
-        // The network will be allocated, so a small file must not be able to ask for a large one.
+        // The network will be allocated, so a small file must not be able to cause a large allocation.
         let count = |shape: &Vec<usize>| shape.iter().fold(1_u64, |count, n| count.saturating_mul(*n as u64));
         let elements = shapes.values().map(count).fold(0, u64::saturating_add);
         if network.parameters_at_least() > elements {

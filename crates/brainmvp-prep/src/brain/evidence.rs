@@ -147,7 +147,7 @@ impl Histogram {
         Self([0.0; BINS])
     }
 
-    /// The bin below which `share` of the values lie.
+    /// The bin below which `share` of the values are.
     fn quantile_bin(&self, share: f32) -> usize {
         let total: f32 = self.0.iter().sum();
         let mut sum = 0.0;

@@ -9,7 +9,7 @@ use super::working::{WORKING_MM, Working};
 const DARK: f32 = 0.12;
 /// Air only spreads through passages twice as wide as this; the skull is thinner.
 const BONE_MM: f32 = 5.0;
-/// The radius of the sphere that stands in for the top of a head where the field of view cuts it off.
+/// The radius of the sphere that replaces the top of a head if it is outside the field of view.
 const TOP_RADIUS_MM: f64 = 150.0;
 /// The distance from the top of the scalp down to the middle of the brain.
 const TOP_TO_CENTRE_MM: f64 = 92.0;

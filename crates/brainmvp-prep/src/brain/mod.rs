@@ -63,7 +63,7 @@ const PRIOR_MM: f32 = 6.0;
 /// two cores.
 ///
 /// # Errors
-/// [`NoBrain`] where there is no head in the images. Whether the result is plausible is for the caller to judge.
+/// [`NoBrain`] if there is no head in the images. Whether the result is plausible is for the caller to judge.
 pub fn find_brain(images: &[&Volume], prior: &BrainPrior) -> Result<FoundBrain, NoBrain> {
     let first = images.first().ok_or(NoBrain::NoContrast)?;
     let working = Working::of(images).ok_or(NoBrain::NoContrast)?;

@@ -29,7 +29,7 @@ pub struct PreparedCase {
 // Tensors are little-endian in the file and are used in place.
 const _: () = assert!(cfg!(target_endian = "little"), "the cache needs a little-endian machine");
 
-/// Where a tensor lies in the file.
+/// The position of a tensor in the file.
 #[derive(Debug, Clone)]
 struct Stored {
     dtype: Dtype,
@@ -40,7 +40,7 @@ impl PreparedCase {
     /// Maps the file of a case and checks its header: version, shapes, number types, lengths.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be opened, [`Error::Cache`] where it is damaged.
+    /// [`Error::Io`] if the file cannot be opened, [`Error::Cache`] if it is damaged.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let file = File::open(&path).map_err(|source| Error::io(&path, source))?;
@@ -142,7 +142,7 @@ impl PreparedCase {
     /// Reads the box of `size` voxels from voxel `offset` (both `[x, y, z]`) of an image into `out`, `x` fastest.
     ///
     /// # Errors
-    /// [`Error::Request`] where the case lacks the modality, the box leaves the volume or `out` is not its size.
+    /// [`Error::Request`] if the case lacks the modality, the box leaves the volume or `out` is not its size.
     pub fn read_patch(
         &self,
         modality: Modality,
@@ -166,7 +166,7 @@ impl PreparedCase {
     /// Reads a box of the label map as [`PreparedCase::read_patch`] does of an image.
     ///
     /// # Errors
-    /// [`Error::Request`] where there is no label, the box leaves the volume or `out` is not its size.
+    /// [`Error::Request`] if there is no label, the box leaves the volume or `out` is not its size.
     pub fn read_label_patch(&self, offset: [usize; 3], size: [usize; 3], out: &mut [u16]) -> Result<()> {
         let stored = self.label.as_ref().ok_or_else(|| Error::request(&self.path, "has no label"))?;
         let rows = self.rows(offset, size, out)?;
@@ -185,7 +185,7 @@ impl PreparedCase {
     /// Reads a box of the brain mask (1 inside) as [`PreparedCase::read_patch`] does of an image.
     ///
     /// # Errors
-    /// [`Error::Request`] where there is no mask, the box leaves the volume or `out` is not its size.
+    /// [`Error::Request`] if there is no mask, the box leaves the volume or `out` is not its size.
     pub fn read_brain_mask_patch(&self, offset: [usize; 3], size: [usize; 3], out: &mut [u8]) -> Result<()> {
         let stored =
             self.brain_mask.as_ref().ok_or_else(|| Error::request(&self.path, "has no brain mask"))?;
@@ -197,7 +197,7 @@ impl PreparedCase {
     /// How many voxels are foreground (above 0 in any image).
     ///
     /// # Errors
-    /// [`Error::Cache`] where the file is damaged.
+    /// [`Error::Cache`] if the file is damaged.
     pub fn foreground_voxels(&self) -> Result<u64> {
         let rows: &[u32] = self.view(&self.foreground_rows)?;
         Ok(rows.last().copied().map_or(0, u64::from))
@@ -207,7 +207,7 @@ impl PreparedCase {
     /// below [`PreparedCase::foreground_voxels`] every foreground voxel is equally likely.
     ///
     /// # Errors
-    /// [`Error::Request`] where there are not so many, [`Error::Cache`] where the file is damaged.
+    /// [`Error::Request`] if there are fewer, [`Error::Cache`] if the file is damaged.
     pub fn foreground_voxel(&self, nth: u64) -> Result<[usize; 3]> {
         let rows: &[u32] = self.view(&self.foreground_rows)?;
         let row = rows.partition_point(|&until| u64::from(until) <= nth);
@@ -228,7 +228,7 @@ impl PreparedCase {
         Ok([x, offset[1], offset[2]])
     }
 
-    /// The rows of a box: where each lies in a stored volume, and where it goes in `out`.
+    /// The rows of a box: the position of each in a stored volume, and in `out`.
     fn rows<'a, T>(
         &self,
         offset: [usize; 3],
@@ -238,7 +238,7 @@ impl PreparedCase {
         let shape = self.shape();
         let inside =
             (0..3).all(|i| size[i] > 0 && offset[i].checked_add(size[i]).is_some_and(|end| end <= shape[i]));
-        // The box lies within a volume whose size was checked, so its own cannot overflow.
+        // The box is inside a volume whose size was checked, so its own size cannot overflow.
         if !inside || out.len() != size[0] * size[1] * size[2] {
             let reason = format!("box {size:?} at {offset:?} into {} places, of {shape:?} voxels", out.len());
             return Err(Error::request(&self.path, reason));

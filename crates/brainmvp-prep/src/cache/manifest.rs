@@ -16,13 +16,13 @@ pub const MANIFEST_VERSION: u32 = 2;
 
 const FILE_NAME: &str = "manifest.json";
 
-/// What a cache holds, and how it was made. Stored as `manifest.json`, sorted by case, so that it can be compared.
+/// The content of a cache, and how it was made. Stored as `manifest.json`, sorted by case, so that it can be compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// [`MANIFEST_VERSION`] when it was written.
     pub version: u32,
-    /// How its cases were prepared. Its files lie in the folder `files` of the cache.
+    /// How its cases were prepared. Files that this needs are in the folder `files` of the cache.
     pub preparation: Preparation,
     /// The meaning of label values, of the data sets that declare it.
     #[serde(default)]
@@ -82,7 +82,7 @@ impl Manifest {
     /// Reads the manifest of a cache folder.
     ///
     /// # Errors
-    /// [`Error::Io`] where there is none, [`Error::Cache`] where it is damaged or of another version.
+    /// [`Error::Io`] if there is none, [`Error::Cache`] if it is damaged or of another version.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
         let text = std::fs::read(&path).map_err(|source| Error::io(&path, source))?;

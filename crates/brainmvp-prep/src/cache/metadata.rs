@@ -1,4 +1,4 @@
-//! What a prepared case knows about itself.
+//! The metadata of a prepared case.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ pub struct CaseMetadata {
     pub content_hash: String,
 }
 
-/// What the cohort says of a case, beside its files; see [`Case`].
+/// What the cohort says about a case, apart from its files; see [`Case`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseFacts {

@@ -81,7 +81,7 @@ impl Cache {
         &self.manifest
     }
 
-    /// Maps a case into memory; nothing but its header is read yet.
+    /// Maps a case into memory; only its header is read at this point.
     ///
     /// # Errors
     /// If the file is missing, truncated or not what the manifest says.

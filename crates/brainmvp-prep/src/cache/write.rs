@@ -41,8 +41,8 @@ struct Encoded {
 /// `seconds` 0). The bytes depend on the contents alone.
 ///
 /// # Errors
-/// [`Error::Cache`] where there is no image, a volume is not on the grid of the metadata or a modality comes twice;
-/// [`Error::Volume`] where the file cannot be written.
+/// [`Error::Cache`] if there is no image, a volume is not on the grid of the metadata or a modality occurs twice;
+/// [`Error::Volume`] if the file cannot be written.
 pub fn write_case(dir: &Path, contents: &CaseContents, dtype: StoredType) -> Result<CaseEntry> {
     let metadata = &contents.metadata;
     let path = dir.join(file_name(&metadata.case.id));
@@ -118,7 +118,7 @@ fn encode(contents: &CaseContents, dtype: StoredType) -> Vec<(&'static str, Enco
     tensors
 }
 
-/// Voxels that half precision rounds to 0 are no foreground: the reader sees the stored value.
+/// Voxels that half precision rounds to 0 are not foreground, because the reader gets the stored value.
 fn encode_f16(voxels: &[f32], foreground: &mut [bool]) -> Vec<u8> {
     const CHUNK: usize = 1 << 12;
     let mut bytes = vec![0; voxels.len() * size_of::<f16>()];

@@ -1,32 +1,32 @@
-//! Laying one fingerprint over another.
+//! Aligning two fingerprints.
 //!
-//! First all 48 ways to turn and mirror a cube, on a coarse grid; from the best ones an affine map is refined, first on a
-//! blurred copy, by the
-//! inverse-compositional method of Baker and Matthews (IJCV 56(3), 2004) with the damping of Levenberg and Marquardt.
+//! First, all 48 rotations and reflections of a cube are tried on a coarse grid. The best ones are refined to an affine
+//! map, first on a blurred copy, by the inverse-compositional method of Baker and Matthews (IJCV 56(3), 2004) with the
+//! damping of Levenberg and Marquardt.
 
 use nalgebra::{Matrix3, SMatrix, SVector, Vector3};
 
 use super::lattice::Lattice;
 use super::{Fingerprint, OUTSIDE, SIDE};
 
-/// A fingerprint made ready to be laid over others.
+/// A fingerprint prepared for alignment with others.
 pub(super) struct Subject {
     smooth: Sloped,
     fine: Sloped,
-    /// The coarse cells inside, turned and mirrored in every way.
+    /// The coarse cells inside, in every orientation.
     turned: Vec<Turned>,
 }
 
-/// Cells, and how each changes with the entries of a map: nine of the matrix, three of the shift.
+/// Cells, and the derivative of each with respect to the entries of a map: nine of the matrix, three of the shift.
 struct Sloped {
     cells: Cells,
-    /// Of each cell inside.
+    /// For each cell inside.
     slopes: Vec<SVector<f32, 12>>,
-    /// The sum of their products with themselves.
+    /// The sum of the outer products of the derivatives.
     normal: SMatrix<f32, 12, 12>,
 }
 
-/// Cells turned and mirrored: where each comes to lie, and its value.
+/// Cells in one orientation: the position and value of each.
 struct Turned {
     linear: Matrix3<f32>,
     cells: Vec<(usize, f32)>,
@@ -40,24 +40,24 @@ pub(super) struct Cells {
     values: Vec<f32>,
     /// 1 inside, 0 outside.
     weights: Vec<f32>,
-    /// Cells inside, by their place in `values`.
+    /// Cells inside, by their index in `values`.
     inside: Vec<usize>,
 }
 
-/// From a place in one grid to one in another; the origin is the middle of each.
+/// Maps positions in one grid to positions in another; the origin is the middle of each.
 #[derive(Debug, Clone, Copy)]
 struct Map {
     linear: Matrix3<f32>,
     shift: Vector3<f32>,
 }
 
-/// Orientations that are refined.
+/// Number of orientations that are refined.
 const REFINED: usize = 2;
 
-/// Steps of refinement, blurred and not.
+/// Number of refinement steps, on the blurred copy and on the other.
 const STEPS: usize = 16;
 
-/// How much steps are damped at first; the refinement ends after a step that gains less than this.
+/// Initial damping of the steps. The refinement ends when a step gains less than this.
 const FIRST_DAMPING: f32 = 0.1;
 const SMALL_GAIN: f32 = 2e-4;
 
@@ -67,7 +67,7 @@ const BLURRED: f32 = 1.2;
 /// The share of the larger brain that both must cover.
 const OVERLAP: f32 = 0.6;
 
-/// How far the refined map may go: scales from this to its inverse, and a shift of so many fine cells.
+/// Limits of the refined map: scales from this to its inverse, and a shift in fine cells.
 const SMALLEST_SCALE: f32 = 0.8;
 const LARGEST_SHIFT: f32 = 4.0;
 
@@ -79,8 +79,8 @@ impl Subject {
         Self { smooth: Sloped::of(fine.smoothed()), fine: Sloped::of(fine), turned }
     }
 
-    /// See [`Fingerprint::similarity`]; `coarse` is `other` halved. 0 where the two are not worth a closer look, which a
-    /// correlation of less than `worth_a_look` in all coarse orientations says.
+    /// See [`Fingerprint::similarity`]; `coarse` is `other` halved. 0 if the correlation is less than `worth_a_look` in
+    /// all coarse orientations.
     pub(super) fn similarity(&self, other: impl FnOnce() -> Cells, coarse: &Cells, worth_a_look: f32) -> f64 {
         let mut starts: Vec<(f32, Matrix3<f32>)> =
             self.turned.iter().map(|turned| (turned.correlation(coarse), turned.linear)).collect();
@@ -108,7 +108,7 @@ impl Sloped {
         Self { cells, slopes, normal }
     }
 
-    /// The map, made better step by step.
+    /// The map after iterative refinement.
     fn refined(&self, other: &Cells, start: Map) -> Map {
         let (mut best, mut highest) = (start, self.cells.correlation(other, &start));
         let mut damping = FIRST_DAMPING;
@@ -131,7 +131,7 @@ impl Sloped {
         best
     }
 
-    /// One step, the shorter the more damped; `None` where the cells do not tell which.
+    /// One step, which is shorter with more damping; `None` if the cells do not determine it.
     fn step(&self, other: &Cells, map: &Map, damping: f32) -> Option<Map> {
         let Cells { inside, values, .. } = &self.cells;
         let found: Vec<Option<f32>> =
@@ -175,7 +175,7 @@ impl Turned {
     }
 }
 
-/// All ways to turn and mirror a cube.
+/// All rotations and reflections of a cube.
 fn orientations() -> impl Iterator<Item = Matrix3<f32>> {
     const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     ORDERS.into_iter().flat_map(|order| {
@@ -202,7 +202,7 @@ impl Cells {
         Self { side, values, weights, inside }
     }
 
-    /// Blocks of two cells along each axis as one, inside where half of them are.
+    /// Blocks of two cells along each axis combined into one, which is inside if half of them are.
     pub(super) fn halved(&self) -> Self {
         let side = self.side / 2;
         let (mut values, mut weights) = (vec![0.0; side.pow(3)], vec![0.0; side.pow(3)]);
@@ -218,7 +218,7 @@ impl Cells {
         Self::new(side, values, weights)
     }
 
-    /// The same cells without their detail: what lies further apart finds together.
+    /// The same cells without their details, so that the refinement converges from further away.
     fn smoothed(&self) -> Self {
         let lattice = |bins: &[f32]| Lattice { side: self.side, bins: bins.to_vec() }.smoothed(BLURRED);
         let (values, weights) = (lattice(&self.values), lattice(&self.weights));
@@ -229,7 +229,7 @@ impl Cells {
         smooth
     }
 
-    /// The cells inside, each where an orientation takes it.
+    /// The cells inside, moved by an orientation.
     fn turned(&self, linear: Matrix3<f32>) -> Turned {
         let middle = (self.side - 1) as f32 / 2.0;
         let to = |cell: usize| {
@@ -243,13 +243,14 @@ impl Cells {
         [cell % self.side, cell / self.side % self.side, cell / (self.side * self.side)]
     }
 
-    /// A cell's place with the origin in the middle of the grid.
+    /// A cell's position with the origin in the middle of the grid.
     fn centred(&self, cell: usize) -> Vector3<f32> {
         let middle = (self.side - 1) as f32 / 2.0;
         Vector3::from(self.place(cell).map(|place| place as f32 - middle))
     }
 
-    /// The value at a place, from the cells inside among the eight around; `None` where most of it is outside.
+    /// The value at a position, interpolated from those of the eight surrounding cells that are inside; `None` if most of
+    /// the weight is outside.
     fn at(&self, place: Vector3<f32>) -> Option<f32> {
         let middle = (self.side - 1) as f32 / 2.0;
         let place = place.add_scalar(middle);
@@ -273,7 +274,7 @@ impl Cells {
         (total > 0.5).then(|| sum / total)
     }
 
-    /// The correlation with another grid laid over by a map, over the cells inside both.
+    /// The correlation with another grid under a map, over the cells inside both.
     fn correlation(&self, other: &Self, map: &Map) -> f32 {
         let pairs = self.inside.iter().filter_map(|cell| {
             Some((self.values[*cell], other.at(map.linear * self.centred(*cell) + map.shift)?))
@@ -284,7 +285,7 @@ impl Cells {
         if sums.n < OVERLAP * larger { 0.0 } else { sums.correlation() }
     }
 
-    /// How a cell's value changes with the nine entries of a matrix and the three of a shift.
+    /// The derivatives of a cell's value with respect to the nine entries of a matrix and the three of a shift.
     fn slope(&self, cell: usize) -> SVector<f32, 12> {
         let strides = [1, self.side, self.side * self.side];
         let places = self.place(cell);
@@ -312,7 +313,7 @@ impl Cells {
 }
 
 impl Map {
-    /// Whether a map has gone further from where it started than images of one head can lie apart.
+    /// Whether a map is further from its start than is possible for two images of one head.
     fn is_far_from(&self, start: &Self, side: usize) -> bool {
         let scales = (self.linear * start.linear.transpose()).singular_values();
         let scale = scales.iter().any(|scale| !(SMALLEST_SCALE..=1.0 / SMALLEST_SCALE).contains(scale));
@@ -346,7 +347,7 @@ impl Sums {
         if aa > 0.0 && bb > 0.0 { (self.n * self.ab - self.a * self.b) / (aa * bb).sqrt() } else { 0.0 }
     }
 
-    /// Offset and gain that bring `b` nearest to `a`.
+    /// Offset and gain that fit `b` to `a` best.
     fn line(&self) -> Option<(f32, f32)> {
         let bb = self.n * self.bb - self.b * self.b;
         let gain = (self.n * self.ab - self.a * self.b) / bb;

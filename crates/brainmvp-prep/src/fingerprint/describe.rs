@@ -7,33 +7,33 @@ use super::lattice::Lattice;
 use super::text::HIGHEST;
 use super::{CELLS, Fingerprint, OUTSIDE, SIDE};
 
-/// Cells that the root mean square distance of the brain from its centre is long: 8 mm a cell for a brain of 56 mm.
+/// The root mean square distance of the brain from its centre, in cells: 8 mm per cell for a brain of 56 mm.
 const CELLS_PER_RADIUS: f64 = 7.0;
 
-/// Bins of a cell along each axis, in which voxels are gathered before they are smoothed.
+/// Bins per cell along each axis. Voxels are collected in bins before smoothing.
 const BINS_PER_CELL: usize = 2;
 
-/// Deviations, in cells, of the Gaussians that say what detail is kept and what counts as the surroundings.
+/// Standard deviations, in cells, of the Gaussians that define the detail to keep and the local surroundings.
 const DETAIL: f32 = 0.75;
 const SURROUNDINGS: f32 = 2.5;
 
-/// How much of what is around a cell, as far as detail is smoothed, must be brain: masks differ at the edge.
+/// The share of a cell's neighbourhood that must be brain, because masks differ at the edge.
 const INSIDE: f32 = 0.97;
 
-/// The largest value that is told apart, in local standard deviations.
+/// The value at which fingerprints saturate, in local standard deviations.
 const RANGE: f32 = 3.0;
 
-/// The fewest cells that say anything.
+/// The smallest number of cells for a fingerprint.
 const FEWEST_CELLS: usize = 200;
 
-/// Where a larger share than this of what is not 0 is dark, it is the noise of the background.
+/// If more than this share of the voxels other than 0 is dark, these are noise of the background.
 const BACKGROUND: f64 = 0.3;
 
-/// Every voxel of so many tells how bright an image is.
+/// The brightness of an image is measured on one voxel in this many.
 const SAMPLED: usize = 7;
 
 impl Fingerprint {
-    /// The fingerprint of a prepared image; `None` where it shows too little.
+    /// The fingerprint of a prepared image; `None` if it shows too little.
     pub fn of(image: &Volume) -> Option<Self> {
         let frame = Frame::of(image)?;
         let side = BINS_PER_CELL * SIDE;
@@ -69,9 +69,9 @@ impl Fingerprint {
     }
 }
 
-/// Where the brain is: what is needed to find a voxel's place in the bins.
+/// The position of the brain, which determines a voxel's position in the bins.
 struct Frame {
-    /// What is brighter is brain.
+    /// Brighter voxels are brain.
     threshold: f32,
     /// From voxels to bins.
     linear: Matrix3<f64>,
@@ -87,7 +87,7 @@ impl Frame {
         let (mut count, mut sum, mut products) = (0.0, Vector3::zeros(), Matrix3::zeros());
         for (row, voxels) in image.voxels().chunks_exact(nx).enumerate() {
             let (y, z) = ((row % ny) as f64, (row / ny) as f64);
-            // Of a row: how many, and the sums of x and of its square.
+            // For a row: the count, and the sums of x and x squared.
             let (mut n, mut first, mut second) = (0.0, 0.0, 0.0);
             for (x, _) in voxels.iter().enumerate().filter(|(_, value)| **value > threshold) {
                 let x = x as f64;
@@ -120,7 +120,7 @@ impl Frame {
         Some(Self { threshold, linear, origin, voxel_bins: linear.determinant().abs() })
     }
 
-    /// Calls `f` with the place in bins and the value of each voxel of the brain.
+    /// Calls `f` with the position in bins and the value of each voxel of the brain.
     fn each_bright(&self, image: &Volume, mut f: impl FnMut(Vector3<f64>, f32)) {
         let [nx, ny, _] = image.shape();
         let step = self.linear.column(0).into_owned();
@@ -133,8 +133,8 @@ impl Frame {
     }
 }
 
-/// What is brighter is brain, or head: 0 where the background was removed, else a tenth of what the brightest voxels have.
-/// Zeros say nothing: they may have been added around. `None` where there is nothing else.
+/// The level above which voxels are brain, or head: 0 if the background was removed, otherwise a tenth of the level of
+/// the brightest voxels. Zeros are ignored, because they may be padding. `None` if there is nothing else.
 fn threshold(voxels: &[f32]) -> Option<f32> {
     let mut some: Vec<f32> = voxels.iter().step_by(SAMPLED).copied().filter(|value| *value > 0.0).collect();
     let place = some.len().checked_sub(1)? * 98 / 100;
@@ -143,7 +143,7 @@ fn threshold(voxels: &[f32]) -> Option<f32> {
     Some(if dark as f64 > BACKGROUND * some.len() as f64 { 0.1 * bright } else { 0.0 })
 }
 
-/// `values / weights`, 0 where there is next to no weight.
+/// `values / weights`, or 0 if the weight is negligible.
 fn ratio(values: &Lattice, weights: &Lattice) -> Lattice {
     values.with(weights, |value, weight| if weight > 1e-6 { value / weight } else { 0.0 })
 }

@@ -30,7 +30,8 @@ impl Lattice {
         Self { side: self.side, bins }
     }
 
-    /// Adds a value at a place in bins, shared between the eight bins around; what lies beyond the cube is lost.
+    /// Adds a value at a position in bins, distributed over the eight surrounding bins. Anything outside the cube is
+    /// lost.
     pub(super) fn add(&mut self, [x, y, z]: [f32; 3], value: f32) {
         let side = self.side as isize;
         let (fx, fy, fz) = (x.floor(), y.floor(), z.floor());
@@ -50,14 +51,14 @@ impl Lattice {
         }
     }
 
-    /// Smoothed by a Gaussian of this deviation in bins, 0 beyond the cube.
+    /// Smoothed by a Gaussian with this standard deviation in bins; outside the cube values are 0.
     pub(super) fn smoothed(&self, deviation: f32) -> Self {
         let reach = (3.0 * deviation).ceil() as usize;
         let weight = |distance: usize| (-0.5 * (distance as f32 / deviation).powi(2)).exp();
         let total = weight(0) + 2.0 * (1..=reach).map(weight).sum::<f32>();
         let kernel: Vec<f32> = (0..=reach).map(|distance| weight(distance) / total).collect();
         let mut bins = self.bins.clone();
-        // Three times along x, each time followed by a turn of the axes, after which all are as they were.
+        // Smooths along x and rotates the axes, three times; the axes are then back in their order.
         for _ in 0..3 {
             bins = along_rows_and_turned(&bins, self.side, &kernel);
         }
@@ -65,7 +66,7 @@ impl Lattice {
     }
 }
 
-/// Rows convolved with a symmetric kernel, given by its one half; the result's axes are (y, z, x).
+/// Rows convolved with a symmetric kernel, given by one half of it. The axes of the result are (y, z, x).
 fn along_rows_and_turned(bins: &[f32], side: usize, kernel: &[f32]) -> Vec<f32> {
     let mut rows = vec![0.0; bins.len()];
     rows.par_chunks_mut(side).zip(bins.par_chunks(side)).for_each(|(out, row)| {

@@ -1,21 +1,21 @@
-//! Many fingerprints, to be searched.
+//! A searchable collection of fingerprints.
 
 use rayon::prelude::*;
 
 use super::Fingerprint;
 use super::alignment::{Cells, Subject};
 
-/// Fingerprints of one modality. A search compares with all of them coarsely, and with those that may be the same in full.
+/// Fingerprints of one modality. A search compares with all of them coarsely, and in full only with those that may match.
 #[derive(Debug, Default)]
 pub struct Library {
-    /// Each with its coarse cells.
+    /// Each of them with its coarse cells.
     entries: Vec<(Fingerprint, Cells)>,
 }
 
-/// A fingerprint of a library that is of the same image.
+/// A fingerprint in a library that belongs to the same image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Match {
-    /// Its number in the order of insertion.
+    /// Its index in the order of insertion.
     pub entry: usize,
     /// See [`Fingerprint::similarity`].
     pub similarity: f64,
@@ -30,7 +30,7 @@ impl Library {
         self.entries.push((fingerprint.clone(), Cells::of(fingerprint).halved()));
     }
 
-    /// All that are of the same image, in the order of insertion.
+    /// All fingerprints of the same image, in the order of insertion.
     pub fn find(&self, image: &Fingerprint) -> Vec<Match> {
         let subject = Subject::of(image);
         let compare = |(entry, (fingerprint, coarse)): (usize, &(Fingerprint, Cells))| {

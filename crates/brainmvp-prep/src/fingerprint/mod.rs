@@ -1,10 +1,10 @@
-//! What an image looks like, in a few kilobytes: enough to recognise it under another name.
+//! A description of an image in a few kilobytes, by which it is recognised under another name.
 //!
-//! A [`Fingerprint`] is made from a prepared image. It is a low-pass copy of the brain on a small grid that is placed by
-//! the brain itself (its centre of mass and size), with local mean and contrast taken out. So it hardly depends on where
-//! the image lies, how large its voxels are, how its grey values were scaled, or how exactly the skull was removed.
-//! [`Fingerprint::similarity`] turns and shifts one onto the other and correlates them: near 1 for the same image, however
-//! it was stored, and clearly less for another patient. `docs/leakage.md` has the measured distributions.
+//! A [`Fingerprint`] is made from a prepared image. It is a low-pass copy of the brain on a small grid whose position and
+//! size are those of the brain itself (its centre of mass and extent), normalised by the local mean and contrast. So it
+//! hardly depends on the position of the image, its voxel size, the scale of its intensities, or the exact skull
+//! stripping. [`Fingerprint::similarity`] aligns two fingerprints and correlates them: it is near 1 for the same image,
+//! however it was stored, and clearly less for another patient. `docs/leakage.md` has the measured distributions.
 
 mod alignment;
 mod describe;
@@ -23,9 +23,9 @@ const SIDE: usize = 24;
 /// Cells of the grid.
 const CELLS: usize = SIDE * SIDE * SIDE;
 
-/// What one image looks like.
+/// A description of one image.
 ///
-/// Two fingerprints can be compared where they are of one modality and one [`Fingerprint::VERSION`].
+/// Two fingerprints can be compared if they have the same modality and the same [`Fingerprint::VERSION`].
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fingerprint {
@@ -33,18 +33,18 @@ pub struct Fingerprint {
     cells: Box<[i8]>,
 }
 
-/// The mark of a cell outside the brain.
+/// The value of a cell outside the brain.
 const OUTSIDE: i8 = i8::MIN;
 
 impl Fingerprint {
-    /// The version of what a fingerprint says. Those of different versions cannot be compared.
+    /// The version of the content of fingerprints. Different versions cannot be compared.
     pub const VERSION: u32 = 1;
 
-    /// Two images of a [`Fingerprint::similarity`] of this or more are taken to be the same.
+    /// Two images with at least this [`Fingerprint::similarity`] are considered the same.
     pub const SAME_IMAGE: f64 = 0.94;
 
-    /// How alike two images are: the correlation of their fingerprints where both have brain, after the best turn, mirroring,
-    /// shift and scaling. 1 at most; 0 where they cannot be laid over each other.
+    /// The similarity of two images: the correlation of their fingerprints where both have brain, after the best
+    /// rotation, reflection, shift and scaling. At most 1; 0 if they cannot be aligned.
     pub fn similarity(&self, other: &Self) -> f64 {
         let cells = Cells::of(other);
         let coarse = cells.halved();

@@ -1,7 +1,7 @@
-//! Fingerprints as text: one character for a cell of the brain, a few for all that lie between.
+//! Fingerprints as text: one character per cell of the brain, and a few for the cells outside.
 //!
-//! Characters from `#` to `[` are levels, `?` is 0. The ten and more after `]` are runs of cells outside: `]` is one, and
-//! each following one twice as many. All are ASCII that JSON leaves as it is.
+//! Characters from `#` to `[` are levels; `?` is 0. `]` and the characters after it are runs of cells outside: `]` is one
+//! cell, and each following character twice as many. All are ASCII characters that JSON does not escape.
 
 use super::{CELLS, Fingerprint, OUTSIDE};
 
@@ -13,7 +13,7 @@ const LOWEST_LEVEL: u8 = ZERO - HIGHEST as u8;
 const HIGHEST_LEVEL: u8 = ZERO + HIGHEST as u8;
 const RUN: u8 = b']';
 
-/// The longest run is of two to the power of this.
+/// The longest run has two to the power of this cells.
 const LONGEST: u32 = CELLS.ilog2();
 
 impl From<Fingerprint> for String {
@@ -43,7 +43,7 @@ impl TryFrom<String> for Fingerprint {
                     let run = 1_usize << (character - RUN);
                     cells.resize(CELLS.min(cells.len() + run), OUTSIDE);
                 }
-                other => return Err(format!("character {other} has no place in a fingerprint")),
+                other => return Err(format!("character {other} cannot be part of a fingerprint")),
             }
             if cells.len() > CELLS {
                 break;

@@ -46,7 +46,7 @@ impl Step for Crop {
 }
 
 impl VoxelBox {
-    /// The smallest box that holds all voxels above 0, or `None` where there are none.
+    /// The smallest box that contains all voxels above 0, or `None` if there are none.
     pub fn of_foreground(image: &Volume) -> Option<Self> {
         let [nx, ny, _] = image.shape();
         let slabs = image.voxels().par_chunks((nx * ny).max(1)).enumerate();

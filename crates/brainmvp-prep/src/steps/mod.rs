@@ -24,7 +24,7 @@ pub trait Step: Send + Sync {
     /// Changes a case, and returns a record of what it did.
     ///
     /// # Errors
-    /// [`crate::Error::Step`] where this case cannot be processed.
+    /// [`crate::Error::Step`] if this case cannot be processed.
     fn apply(&self, case: &mut CaseVolumes, config: &PrepConfig) -> Result<Value>;
 }
 

@@ -60,7 +60,7 @@ impl Normalize {
 
     /// Scales by the mean and standard deviation of the brain.
     fn by_deviation(&self, case: &mut CaseVolumes) -> Result<Value> {
-        /// How many standard deviations lie between 0 and 1.
+        /// How many standard deviations are between 0 and 1.
         const RANGE: f64 = 8.0;
         self.in_brain(case, |_, inside| {
             let (mut sum, mut squares) = (0.0, 0.0);

@@ -10,7 +10,7 @@ use crate::{CaseVolumes, Error, PrepConfig, Result};
 
 /// Resamples every volume to the grid of the atlas, or without one of the reference image, at the wanted spacing:
 /// images trilinearly, label map and brain mask by the nearest voxel. A volume whose own grid this is keeps its border
-/// values beyond its outermost voxel centres; any other is 0 where it does not reach.
+/// values beyond its outermost voxel centres; any other is 0 if it does not reach.
 pub(super) struct Resample;
 
 /// A prepared volume with more voxels than this (1 GiB in single precision) means a mistake in a header.

@@ -11,9 +11,9 @@ use crate::brain::morphology::fill_holes;
 use crate::brain::{BrainPrior, PLAUSIBLE_ML, find_brain, is_stripped, volume_ml};
 use crate::{CaseVolumes, Error, PrepConfig, Result, SkullStrip};
 
-/// Finds the brain where a case has neither a mask nor stripped images, from all its images together; 'brain_mask' then
-/// removes the rest. Where some images are stripped and others are not, the stripped ones provide the mask. If the
-/// brain found has an implausible size for an adult, the case fails. For a mask that came with the case, which may show
+/// Finds the brain if a case has neither a mask nor stripped images, from all its images together; 'brain_mask' then
+/// removes the rest. Where some images are stripped and others are not, the stripped ones provide the mask. If the brain
+/// found has an implausible size for an adult, the case fails. For a mask that came with the case, which may show
 /// anything, size and borders are only recorded.
 pub(super) struct SkullStripping;
 

@@ -27,12 +27,12 @@ pub struct ClassifyingPlan {
     pub resized: Resized,
 }
 
-/// The whole case, resized, and a box of it.
+/// The size to which a whole case is resized, and the box that is cut out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Resized {
-    /// Voxels of the whole along x, y and z.
+    /// Voxels of the resized case along x, y and z.
     pub whole: [usize; 3],
-    /// Voxels of the box; at most the whole.
+    /// Voxels of the box; not larger than the resized case.
     pub patch: [usize; 3],
 }
 
@@ -50,8 +50,8 @@ impl Resized {
         Ok(interleave(&channels.iter().map(Vec::as_slice).collect::<Vec<_>>()))
     }
 
-    /// The box of a volume of `shape` voxels that starts at `start` of the whole, trilinear. Both cover the same field of
-    /// view: along each axis voxel i of n has its centre at (i + 1/2) / n.
+    /// The box at `start` of the resized case, from a volume of `shape` voxels, with trilinear interpolation. Both cover
+    /// the same field of view: along each axis the centre of voxel i of n is at (i + 1/2) / n.
     fn cut(&self, voxels: Vec<f32>, shape: [usize; 3], start: [usize; 3]) -> Vec<f32> {
         let spacing: [f64; 3] = std::array::from_fn(|axis| shape[axis] as f64 / self.whole[axis] as f64);
         let origin: [f64; 3] = std::array::from_fn(|axis| (start[axis] as f64 + 0.5) * spacing[axis] - 0.5);
@@ -71,7 +71,7 @@ pub struct ClassifyingSample {
 }
 
 impl ClassifyingPlan {
-    /// Place of a case's class among those of the plan.
+    /// Index of a case's class among those of the plan.
     fn class_of<S: PatchSource>(&self, case: &S) -> Option<usize> {
         let class = case.class()?;
         self.classes.iter().position(|known| known == class)
@@ -154,7 +154,7 @@ impl Objective for Classifying {
     }
 }
 
-/// As [`segmentation_loss`](super::segmentation_loss), with cross-entropy.
+/// Like [`segmentation_loss`](super::segmentation_loss), with cross-entropy.
 fn classification_loss(
     outputs: &[Classified],
     samples: &[ClassifyingSample],

@@ -1,4 +1,4 @@
-//! The copies of a case that a task's network sees, and the loss that they have together.
+//! The copies of a case, and their common loss.
 
 use brainmvp_volume::Modality;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -14,7 +14,7 @@ use crate::patch::PatchSource;
 pub struct CopyPlan {
     /// The channels.
     pub inputs: Inputs,
-    /// What takes the place of some of them.
+    /// What replaces some of them.
     pub mixing: MixingConfig,
     /// The augmentation of all copies of a case.
     pub augmentation: AugmentationConfig,
@@ -29,7 +29,7 @@ pub(super) struct Copies {
 }
 
 impl CopyPlan {
-    /// How many copies of each case there are: two, or one where mixing is off or no channel has a template.
+    /// The number of copies of each case: two, or one if mixing is off or no channel has a template.
     pub fn count(&self) -> usize {
         let has_template = || {
             let templates = self.inputs.templates.as_ref();
@@ -42,7 +42,7 @@ impl CopyPlan {
         }
     }
 
-    /// What takes the place of a modality in the box of `size` voxels that starts at `start` (x, y, z), if anything may.
+    /// What replaces a modality in the box of `size` voxels that starts at `start` (x, y, z), if anything does.
     pub(super) fn filling<S: PatchSource>(
         &self,
         case: &S,
@@ -57,8 +57,8 @@ impl CopyPlan {
         }
     }
 
-    /// The copies of a box of `size` voxels (x, y, z), with the `filling` of a modality in some places. A single copy is
-    /// the box as it is.
+    /// The copies of a box of `size` voxels (x, y, z), in which some modalities are replaced by their `filling`. A single
+    /// copy is the unchanged box.
     pub(super) fn draw(
         &self,
         channels: Vec<Channel>,
@@ -100,15 +100,15 @@ impl CopyPlan {
 pub struct CopyLoss {
     /// Supervision plus weighted agreement, `[1]`.
     pub total: Tensor<1>,
-    /// Both before weighting, by name, `[1]` each; with one copy there is no agreement.
+    /// Both without weights, by name, `[1]` each; with one copy there is no agreement.
     pub parts: Vec<(&'static str, Tensor<1>)>,
 }
 
 impl MixingConfig {
-    /// The loss of what a network gave for the copies of a batch.
+    /// The loss of a network's outputs for the copies of a batch.
     ///
-    /// `supervise` gives the loss of the copies that it is handed as one batch; `disagree` how far apart two are. `name`
-    /// is that of the supervision.
+    /// `supervise` computes the loss of copies as one batch, and `disagree` the difference between two copies. `name` is
+    /// the name of the supervision.
     pub(super) fn loss<T>(
         &self,
         outputs: &[T],
@@ -132,7 +132,7 @@ impl MixingConfig {
     }
 }
 
-/// The mean squared difference of the results for two copies, `[1]`.
+/// The mean squared difference between the outputs for two copies, `[1]`.
 pub(super) fn disagreement<const D: usize>(first: Tensor<D>, second: Tensor<D>) -> Tensor<1> {
     let difference = first - second;
     (difference.clone() * difference).mean()

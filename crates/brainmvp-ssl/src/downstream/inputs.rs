@@ -1,4 +1,4 @@
-//! The channels that a network sees of a case, including those for missing modalities.
+//! The input channels of a network for a case, including those for missing modalities.
 
 use brainmvp_volume::Modality;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::FrozenTemplates;
 use crate::patch::PatchSource;
 
-/// What stands for a modality that a case lacks.
+/// What replaces a modality that a case lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missing {
@@ -15,8 +15,8 @@ pub enum Missing {
     Template,
     /// 0.
     Zero,
-    /// Nothing: the network has no channel for a modality that a training case lacks, and takes no case that lacks one of
-    /// its channels.
+    /// Nothing: the network has no channel for a modality that any training case lacks, and does not accept cases that
+    /// lack one of its channels.
     Drop,
 }
 
@@ -25,7 +25,7 @@ pub enum Missing {
 pub struct Inputs {
     /// The modality of each channel.
     pub channels: Vec<Modality>,
-    /// What stands for a modality that a case lacks.
+    /// What replaces a modality that a case lacks.
     pub missing: Missing,
     /// The templates of pre-training.
     pub templates: Option<FrozenTemplates>,
@@ -79,7 +79,7 @@ impl Inputs {
         (0..self.channels.len()).map(|number| self.channel(case, number, start, size)).collect()
     }
 
-    /// The template of a modality under that box, where pre-training has made one and it has a place on the case.
+    /// The template of a modality under that box, if pre-training has learnt one and it has a position on the case.
     pub fn template<S: PatchSource>(
         &self,
         case: &S,
@@ -91,7 +91,7 @@ impl Inputs {
         templates.crop(modality, case.placement()?, start, size)
     }
 
-    /// Whether templates stand in for anything that a case lacks that has these modalities.
+    /// Whether templates replace anything for a case with these modalities.
     pub fn fills(&self, modalities: &[Modality]) -> bool {
         let lacks = |channel: &Modality| !modalities.contains(channel);
         let has_template = |channel| self.templates.as_ref().is_some_and(|t| t.get(channel).is_some());

@@ -1,4 +1,4 @@
-//! Two copies of a case with something else in the place of some of it (BrainMVP eqs. 6 and 7).
+//! Two copies of a case, in each of which a part is replaced (BrainMVP eqs. 6 and 7).
 
 use rand::seq::index::sample;
 use rand::{Rng, RngExt};
@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 use super::Channel;
 use crate::masking::MaskConfig;
 
-/// What takes the place of modalities in the copies.
+/// What replaces modalities in the copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MixWith {
     /// The templates of pre-training, as in the paper. Without templates there is one copy.
     #[default]
     Templates,
-    /// The mean image of the modality over the training cases of the run, wherever a template would stand: a control that
-    /// needs no learnt templates.
+    /// The mean image of the modality over the training cases of the run, wherever a template would be used: a control
+    /// without learnt templates.
     Mean,
     /// 0.
     Zero,
-    /// Nothing: there is one copy, as it is, and no agreement term.
+    /// Nothing: there is one unchanged copy, and no agreement term.
     None,
 }
 
@@ -27,11 +27,11 @@ pub enum MixWith {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Supervision {
-    /// The losses of the two copies are added, as eq. 6 is printed.
+    /// The losses of the two copies are added, as printed in eq. 6.
     #[default]
     Sum,
-    /// Both copies are one batch with one loss, as in the authors' released program: about half of the sum, so that the
-    /// agreement term weighs about twice as much beside it.
+    /// Both copies are one batch with one loss, as in the authors' released program. This is about half of the sum, so
+    /// that the agreement term weighs about twice as much.
     Pooled,
 }
 
@@ -46,15 +46,16 @@ pub enum Agreement {
     Output,
 }
 
-/// How copies are made, and what is asked of them.
+/// How copies are made and supervised.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MixingConfig {
-    /// What takes the place of modalities.
+    /// What replaces modalities.
     pub with: MixWith,
-    /// The most modalities of a copy that are replaced; 0 for all but one. One that is there always stays.
+    /// The largest number of modalities that are replaced in a copy; 0 means all but one. At least one of those that the
+    /// case has always stays.
     pub most_replaced: usize,
-    /// The blocks to replace if the network sees a single modality.
+    /// The blocks to replace if the network has a single channel.
     pub mask: MaskConfig,
     /// How the copies are supervised.
     pub supervision: Supervision,
@@ -78,8 +79,8 @@ impl Default for MixingConfig {
 }
 
 impl MixingConfig {
-    /// What the authors' released program does: up to three modalities are replaced, both copies are one batch, and they
-    /// are held together at the coarsest output.
+    /// The settings of the authors' released program: up to three modalities are replaced, both copies are one batch, and
+    /// they must agree in the coarsest output.
     pub fn released() -> Self {
         Self {
             most_replaced: 3,
@@ -89,8 +90,8 @@ impl MixingConfig {
         }
     }
 
-    /// One copy of the channels of a box of `size` voxels (x, y, z). Of several modalities that are there some are
-    /// replaced by their `fillings`, their number drawn uniformly; of a single one, blocks are.
+    /// One copy of the channels of a box of `size` voxels (x, y, z). If the case has several modalities, a uniformly
+    /// drawn number of them are replaced by their `fillings`; with a single one, blocks are.
     pub(crate) fn copy(
         &self,
         channels: &[Channel],

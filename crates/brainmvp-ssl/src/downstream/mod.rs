@@ -1,9 +1,9 @@
 //! Downstream tasks: the inputs and the losses of a network that is fine-tuned.
 //!
-//! A task is an [`Objective`](crate::objectives::Objective) as a pre-training method is, so that the one training loop runs
-//! it. Of a case [`Inputs`] reads the channels, where a modality may be missing; [`MixingConfig`] makes two copies of them
-//! with templates or something else in the place of some modalities (BrainMVP eqs. 6 and 7); [`AugmentationConfig`]
-//! changes both alike.
+//! Like a pre-training method, a task is an [`Objective`](crate::objectives::Objective), so that the same training loop
+//! runs both. [`Inputs`] reads the channels of a case, in which modalities may be missing. [`MixingConfig`] makes two
+//! copies of them, in which some modalities are replaced by templates or something else (BrainMVP eqs. 6 and 7).
+//! [`AugmentationConfig`] changes both copies in the same way.
 
 mod augmentation;
 mod classification;

@@ -27,7 +27,8 @@ pub struct SegmentingPlan {
     pub regions_by_data_set: BTreeMap<String, Vec<BTreeSet<u16>>>,
     /// Voxels of a patch along x, y and z.
     pub patch: [usize; 3],
-    /// Share of the patches with a labelled voxel at their centre; the others lie anywhere in the image.
+    /// Share of the patches with a labelled voxel at their centre; the others have a uniformly random position in the
+    /// image.
     pub labelled_share: f64,
 }
 
@@ -61,8 +62,8 @@ impl Segmenting {
     }
 }
 
-/// The loss of what the network gave for the copies of a batch (BrainMVP eqs. 6 and 7): for each copy, or for all as one
-/// batch, the segmentation loss of the full output plus those of the coarse ones (deep supervision); and the weighted
+/// The loss of the network's outputs for the copies of a batch (BrainMVP eqs. 6 and 7): for each copy, or for all as one
+/// batch, the segmentation loss of the full output plus those of the coarse ones (deep supervision), plus the weighted
 /// disagreement of two copies.
 ///
 /// # Shapes

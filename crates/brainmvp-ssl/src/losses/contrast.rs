@@ -1,7 +1,8 @@
 //! Contrast between two views (BrainMVP eq. 4).
 //!
-//! With n cases and a temperature of tau, the loss lies above `ln(1 + (n - 1) exp(-n / ((n - 1) tau)))`: unit vectors cannot
-//! all be opposite to each other, n of them are on average at a cosine of -1 / (n - 1) at best. Three cases and tau = 1 give
+//! With n cases and a temperature of tau, the loss is above `ln(1 + (n - 1) exp(-n / ((n - 1) tau)))`: unit vectors
+//! cannot all be opposite to each other, n of them are on average at a cosine of -1 / (n - 1) at best. Three cases and
+//! tau = 1 give
 //! 0.37, where views that tell nothing apart have ln 3 = 1.10.
 
 use burn::tensor::activation::log_softmax;
@@ -37,7 +38,7 @@ fn fnv_1a(text: &str) -> u64 {
 pub struct Past {
     /// Their first and second views, as [`unit_rows`], `[L, F]` each, without gradient.
     pub views: [Tensor<2>; 2],
-    /// Of whom each is; `None` where there is no sample yet.
+    /// Whose each sample is; `None` if there is none yet.
     pub identities: Vec<Option<Identity>>,
 }
 
@@ -53,7 +54,7 @@ pub struct Contrast {
 impl Contrast {
     /// Symmetric cross-entropy of the cosines between all first and all second views, each sample's own pair being the
     /// right answer, the other samples and those of the past the wrong ones. Samples of one person are never held against
-    /// each other. 0 where nothing is held against anything.
+    /// each other. 0 if there are no negatives.
     ///
     /// # Shapes
     /// - `views`: first and second views as [`unit_rows`], `[B, F]` each; `identities`: B; the result is `[1]`

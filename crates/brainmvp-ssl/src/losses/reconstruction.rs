@@ -15,7 +15,7 @@ pub enum ReconstructionNorm {
     Unsquared,
 }
 
-/// Keeps the root differentiable where a reconstruction is perfect.
+/// Keeps the root differentiable if a reconstruction is perfect.
 const SMALLEST_SQUARE: f32 = 1e-12;
 
 /// How far reconstructions are from their targets.

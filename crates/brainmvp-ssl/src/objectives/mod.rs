@@ -18,8 +18,8 @@ use crate::patch::PatchSource;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DrawBy {
-    /// Every case is seen once an epoch; the objective chooses among its modalities. A modality that few cases have is
-    /// rarely seen.
+    /// Every case is drawn once per epoch; the objective chooses among its modalities. A modality that few cases have is
+    /// rarely used.
     #[default]
     Case,
     /// Every modality is the target equally often, over and over in random order, and the cases that have it take turns.
@@ -38,9 +38,8 @@ pub trait Objective: Module {
         DrawBy::Case
     }
 
-    /// Draws a sample of a case: what the network sees, and what is masked. `target` is the modality that was drawn
-    /// with the case,
-    /// which has it; `None` where cases are drawn by [`DrawBy::Case`].
+    /// Draws a sample of a case: the input of the network, and the masks. `target` is the modality that was drawn with
+    /// the case, which has it; `None` if cases are drawn by [`DrawBy::Case`].
     ///
     /// # Errors
     /// If the case cannot be read.

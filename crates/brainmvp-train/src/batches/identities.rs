@@ -46,7 +46,9 @@ impl Identities {
             let [data_set, subject, person] = columns.map(|column| row.get(column).unwrap_or_default());
             for (name, value) in COLUMNS.iter().zip([data_set, subject, person]) {
                 if value.is_empty() || value.contains(char::is_control) {
-                    return Err(wrong(format!("line {line}: {name} is empty or holds control characters")));
+                    return Err(wrong(format!(
+                        "line {line}: {name} is empty or contains control characters"
+                    )));
                 }
             }
             let key = (data_set.to_owned(), subject.to_owned());

@@ -134,7 +134,7 @@ impl PatchSource for CaseSource {
     }
 }
 
-/// A person whom no other data set knows. The separator is in no name.
+/// A person who is in only one data set. The separator does not occur in names.
 fn nobody_elses(facts: &CaseFacts) -> String {
     format!("{}\u{1f}{}", facts.data_set, facts.subject)
 }

@@ -47,7 +47,7 @@ pub enum ClassWeights {
     Balanced,
 }
 
-/// What is asked of the network.
+/// The task.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskConfig {
@@ -86,11 +86,11 @@ pub struct InitConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FrozenTemplatesConfig {
-    /// What decides where they lie on a case.
+    /// How they are placed on a case.
     pub placement: PlacementRule,
 }
 
-/// The part of a case that the network sees.
+/// The part of a case that is the input of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskPatchConfig {
@@ -149,15 +149,15 @@ impl Default for DataConfig {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FinetuneConfig {
-    /// Whose settings the others are, where they are left out.
+    /// The preset of the settings that are left out.
     pub preset: FinetunePreset,
-    /// What is asked of the network.
+    /// The task.
     pub task: TaskConfig,
     /// The initial weights.
     pub init: InitConfig,
     /// Which network.
     pub model: ModelConfig,
-    /// Where templates lie.
+    /// How templates are placed.
     pub templates: FrozenTemplatesConfig,
     /// How the copies of a case are made and held together.
     pub mixing: MixingConfig,
@@ -207,7 +207,7 @@ impl FinetuneConfig {
     /// The run or file of pre-trained weights that a TOML text and `key=value` settings name.
     ///
     /// # Errors
-    /// If the text is no TOML, a setting has no value, or a checkpoint of nothing is asked for.
+    /// If the text is not TOML, a setting has no value, or a checkpoint is chosen without a source.
     pub fn source(text: &str, settings: &[String]) -> Result<Option<Source>> {
         let InitConfig { source, checkpoint, .. } =
             layers::part::<Asked>(&layers::asked(text, settings)?)?.init;
@@ -283,7 +283,7 @@ impl FinetuneConfig {
         let task = &self.task;
         let repeated = task.modalities.iter().enumerate().find(|(i, m)| task.modalities[..*i].contains(m));
         if let Some((_, modality)) = repeated {
-            return Some(format!("task.modalities has {modality} twice"));
+            return Some(format!("task.modalities contains {modality} twice"));
         }
         if task.modalities.len() == 1 && self.mixing.with != MixWith::None {
             let problem = self.mixing.mask.problem(self.patch.size);
@@ -296,7 +296,7 @@ impl FinetuneConfig {
             TaskKind::Classify => task.classes.iter().map(String::as_str).collect(),
         };
         if let Some((_, name)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
-            return Some(format!("task: '{name}' comes twice"));
+            return Some(format!("task: '{name}' occurs twice"));
         }
         if task.kind == TaskKind::Classify {
             if task.classes.len() == 1 {

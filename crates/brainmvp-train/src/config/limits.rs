@@ -56,7 +56,7 @@ impl Common<'_> {
     }
 }
 
-/// What is wrong with the size of what a network of this stride sees at once, if anything.
+/// What is wrong with a patch size for a network with this stride, if anything.
 pub(crate) fn patch_problem(patch: [usize; 3], stride: usize) -> Option<String> {
     let fits = patch.iter().all(|&n| n > 0 && n.is_multiple_of(stride));
     if !fits {

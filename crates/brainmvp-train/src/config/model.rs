@@ -99,7 +99,7 @@ impl Default for ModelConfig {
     }
 }
 
-/// The patches that the network sees.
+/// The patches of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PatchConfig {

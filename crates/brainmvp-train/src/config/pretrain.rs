@@ -13,8 +13,8 @@ use crate::optimizer::OptimizerConfig;
 use crate::trainer::{LogConfig, TrainConfig};
 use crate::{Error, Result};
 
-/// What becomes of cases whose registered volumes have another space or spacing than those of the most: templates are laid
-/// over all cases voxel by voxel, so that they cannot be learnt from such cases too.
+/// What happens to cases whose registered volumes have another space or spacing than those of most cases: templates are
+/// placed over all cases voxel by voxel, so that they cannot be learnt from such cases too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OtherSpaces {
@@ -47,7 +47,7 @@ pub struct PretrainConfig {
     pub model: ModelConfig,
     /// Which method.
     pub method: BrainMvpConfig,
-    /// What it sees at once.
+    /// The patches.
     pub patch: PatchConfig,
     /// The templates.
     pub templates: TemplateConfig,
@@ -63,7 +63,7 @@ pub struct PretrainConfig {
     pub log: LogConfig,
 }
 
-/// The floor of the templates' range that stands for the formula as printed, which adds 1e-9 to the range.
+/// The range floor that corresponds to the formula as printed, which adds 1e-9 to the range.
 const LITERAL_RANGE_FLOOR: f32 = 1e-9;
 
 impl PretrainConfig {

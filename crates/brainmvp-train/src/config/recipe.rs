@@ -42,10 +42,11 @@ impl Stage {
         }
     }
 
-    /// What a TOML text says of this stage: its table of a recipe, or the whole text where it has no table of a stage.
+    /// The settings for this stage in a TOML text: its table in a recipe, or the whole text if there is no table of any
+    /// stage.
     ///
     /// # Errors
-    /// If the text is no TOML, has no table for this stage but for others, or keys beside the tables.
+    /// If the text is not TOML, has tables for other stages but not for this one, or has keys outside the tables.
     pub fn of(self, text: &str) -> Result<String> {
         let mut table: Table = layers::asked(text, &[])?;
         let (stages, others): (Vec<&str>, Vec<&str>) = table
@@ -58,8 +59,7 @@ impl Stage {
         let tables = stages.iter().map(|name| format!("[{name}]")).collect::<Vec<_>>().join(", ");
         if let Some(other) = others.first() {
             return Err(Error::Config(format!(
-                "'{other}' stands beside {tables}; a recipe of stages has nothing else, so write it in the table of its \
-                 stage"
+                "'{other}' is outside the tables {tables}; in a recipe with stages, write it in the table of its stage"
             )));
         }
         match table.remove(self.name()) {
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(own, "preset = 'paper'\ntrain.epochs = 3".parse().unwrap());
         let message = |text: &str, stage: Stage| stage.of(text).unwrap_err().to_string();
         assert!(message(recipe, Stage::Pretrain).contains("has [finetune], [preprocess], but no [pretrain]"));
-        assert!(message(&format!("seed = 1\n{recipe}"), Stage::Finetune).contains("'seed' stands beside"));
+        assert!(message(&format!("seed = 1\n{recipe}"), Stage::Finetune).contains("'seed' is outside"));
         assert!(message("finetune = 3", Stage::Finetune).contains("must be a table"));
         assert!(message("[finetune\n", Stage::Finetune).contains("line 1"));
     }

@@ -137,7 +137,7 @@ impl Data {
         if !lacking.is_empty() {
             let filled = match task.missing {
                 Missing::Template => "replaced by templates, or 0 if there is none",
-                Missing::Zero | Missing::Drop => "0 stands in",
+                Missing::Zero | Missing::Drop => "replaced by 0",
             };
             observer.note(&format!("training cases lack {}: {filled}", lacking.join(", ")));
         }

@@ -143,7 +143,7 @@ pub(crate) fn set_up<P: Purpose>(
     }
 }
 
-/// Says where a case is seen once though it was to be seen twice.
+/// Reports if each case is seen only once although two copies were requested.
 fn tell_copies(copies: &CopyPlan, observer: &dyn Observer) {
     if copies.count() == 1 && copies.mixing.with != MixWith::None {
         observer.note(
@@ -163,7 +163,7 @@ fn compare_preparations(
 ) -> Result<()> {
     let origin = &pretrained.origin;
     let Some(learnt_from) = pretrained.about.prepared() else {
-        observer.note(&format!("{origin} does not say how its cases were prepared: that is not compared"));
+        observer.note(&format!("{origin} does not say how its cases were prepared, so this is not compared"));
         return Ok(());
     };
     let all: Vec<_> = data.training.iter().chain(&data.validation).cloned().collect();
@@ -176,8 +176,8 @@ fn compare_preparations(
     Ok(())
 }
 
-/// What stands in for the modalities that the network sees: the templates of a pre-training, mean images in their place,
-/// or what the run that goes on has.
+/// The templates for the channels of the network: those of the pre-training, mean images instead of them, or those stored
+/// in the run that is continued.
 fn templates(
     config: &FinetuneConfig,
     pretrained: Option<&Pretrained>,
@@ -200,12 +200,12 @@ fn mean_images(modalities: &[Modality], training: &[CaseSource]) -> Result<Templ
     let grid = TemplateGrid::of(&[], training);
     let mean = |&modality: &Modality| Ok((modality, grid.mean_image(training, modality)?.1));
     let means = modalities.iter().map(mean).collect::<Result<Vec<_>>>()?;
-    // As templates are: where a mean spans less than the images do, it is not stretched.
+    // As for templates: if the range of a mean is smaller than that of the images, it is not stretched.
     let frozen = FrozenTemplates::new(grid.shape, Some(Affine::from_rows(grid.affine)), 1.0, means);
     Ok(TemplateSet { frozen, frame: TemplateFrame::of(training) })
 }
 
-/// Names the cases that a network is judged by though it has seen them; returns what it will have seen.
+/// Warns of validation and test cases that the network has seen; returns everything that it will have seen.
 fn tell_overlaps(
     source: Option<&Path>,
     data: &Data,
@@ -215,12 +215,12 @@ fn tell_overlaps(
     let mut seen = source.map_or_else(|| Ok(Seen::nothing()), Seen::of_weights)?;
     if let Some(origin) = &seen.unknown {
         observer
-            .note(&format!("which cases {origin} was trained on is not known, so overlaps cannot be told"));
+            .note(&format!("which cases {origin} was trained on is not known, so overlaps cannot be found"));
     }
     let index = seen.index();
     for (what, cases) in [("validation", &data.validation[..]), ("test", test_cases)] {
         if let Some(line) = overlap_line(what, cases, &index) {
-            observer.warn(&format!("{line}. Their scores say too much"));
+            observer.warn(&format!("{line}. Their scores are too optimistic"));
         }
     }
     let mut training = Seen::nothing();

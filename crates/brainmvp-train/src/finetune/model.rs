@@ -29,7 +29,7 @@ pub struct Model {
     pub preparation: Preparation,
     /// Its input channels.
     pub inputs: Inputs,
-    /// The templates that stand in for what a case lacks.
+    /// The templates that replace missing modalities.
     pub templates: Option<TemplateSet>,
     /// The network, without autodiff.
     pub network: TaskNetwork,
@@ -49,14 +49,14 @@ pub enum TaskNetwork {
 }
 
 impl Model {
-    /// What lays its templates on cases; `None` where it has none. Transforms are kept in the folder `cache` of prepared
-    /// cases, where there is one.
+    /// Places its templates on cases; `None` if it has none. Transforms are stored in the folder `cache` of prepared
+    /// cases, if there is one.
     pub fn placer(&self, cache: Option<&Path>) -> Option<Placer<'_>> {
         let templates = self.templates.as_ref()?;
         Some(Placer::new(templates, self.config.templates.placement, cache))
     }
 
-    /// Opens what [`SavedNetwork::open`] opens: of a run the best weights, or the last where none were validated.
+    /// Opens what [`SavedNetwork::open`] opens: of a run the best weights, or the last ones without validation.
     ///
     /// # Errors
     /// As [`SavedNetwork::open`] and [`Model::new`].
@@ -67,7 +67,7 @@ impl Model {
     /// The model of a fine-tuned network.
     ///
     /// # Errors
-    /// If it was not fine-tuned, or its templates are not where it lies.
+    /// If it was not fine-tuned, or its templates are not in its folder.
     pub fn new(saved: SavedNetwork, device: &Device) -> Result<Self> {
         let wrong = |reason: &str| Error::network(&saved.origin, reason);
         let Kind::FineTuning(config) = &saved.about.kind else {

@@ -1,4 +1,4 @@
-//! Templates laid on the cases of a run, before it begins.
+//! Placing templates on the cases of a run, before it begins.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +12,7 @@ use crate::trainer::Observer;
 use crate::{Error, Result};
 
 /// Lays templates on every case that needs them: on training cases where copies are mixed with templates, and on any case
-/// that lacks a modality for which a template stands in.
+/// that lacks a modality which is replaced by a template.
 pub(super) struct Placing<'a> {
     pub(super) placer: Placer<'a>,
     pub(super) inputs: &'a Inputs,
@@ -21,7 +21,7 @@ pub(super) struct Placing<'a> {
     pub(super) observer: &'a dyn Observer,
 }
 
-/// On how many cases templates lie, and why there.
+/// The number of cases for each way of placing templates.
 #[derive(Default)]
 struct Counts {
     centred: usize,
@@ -32,7 +32,7 @@ struct Counts {
 
 impl Placing<'_> {
     /// Lays the templates on the cases. What came of it is said; a case that the rule refuses is left out by name. False
-    /// if told to stop on the way.
+    /// if stopped on the way.
     ///
     /// # Errors
     /// If a case cannot be read, a transform cannot be kept, or no training case is left.
@@ -75,7 +75,7 @@ impl Placing<'_> {
         is_mixed || self.inputs.fills(case.modalities())
     }
 
-    /// The case with templates on it, or without where they found no place; `None` where it is left out.
+    /// The case with templates placed on it, or without if they could not be placed; `None` if it is left out.
     fn place(&self, mut case: CaseSource, counts: &mut Counts) -> Result<Option<CaseSource>> {
         let count = match self.placer.place(&case)? {
             Placed::At(placement, how) => {
@@ -87,7 +87,7 @@ impl Placing<'_> {
                 }
             }
             Placed::Nowhere(reason) => {
-                self.observer.warn(&format!("case '{}' goes without templates: {reason}", case.id()));
+                self.observer.warn(&format!("case '{}' is used without templates: {reason}", case.id()));
                 &mut counts.nowhere
             }
             Placed::Refused(reason) => {
@@ -112,10 +112,10 @@ impl Placing<'_> {
             .map(|(count, how)| format!("on {count} cases {how}"))
             .collect();
         if !parts.is_empty() {
-            self.observer.note(&format!("templates lie {}", parts.join(", ")));
+            self.observer.note(&format!("templates are placed {}", parts.join(", ")));
         }
         if nowhere > 0 {
-            self.observer.warn(&format!("{nowhere} cases go without templates"));
+            self.observer.warn(&format!("{nowhere} cases are used without templates"));
         }
     }
 }

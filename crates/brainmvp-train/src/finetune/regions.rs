@@ -10,7 +10,7 @@ use brainmvp_ssl::patch::PatchSource as _;
 use crate::batches::CaseSource;
 use crate::{Error, Result};
 
-/// A region that stands for all labelled voxels, where data sets have no other in common.
+/// A region of all labelled voxels, for data sets that have no other in common.
 const ALL_LABELS: &str = "foreground";
 
 /// The regions of a task, and the label values that each has in each data set: the BraTS family has numbered the same
@@ -132,14 +132,13 @@ fn shared_regions(data_sets: &BTreeSet<&str>, schemes: &BTreeMap<&str, &LabelSch
         let all: BTreeSet<u16> = schemes.values().flat_map(|scheme| scheme.values().into_keys()).collect();
         let setting = setting(&[Region::new(ALL_LABELS, all)?]);
         return wrong(format!(
-            "{found}, and none that all have; prepare and train on one of them, or tell all that is labelled from the \
-             rest: {setting}"
+            "{found}, and none in common; prepare and train on one of them, or use all labels as one region: {setting}"
         ));
     }
     wrong(format!("{found}; train on those that all have: {}", setting(&common)))
 }
 
-/// The option that asks for some regions.
+/// The option for some regions.
 fn setting(regions: &[Region]) -> String {
     let row = |region: &Region| {
         let labels = region.labels().iter().map(u16::to_string).collect::<Vec<_>>().join(", ");

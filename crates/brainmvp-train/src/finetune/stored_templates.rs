@@ -1,6 +1,6 @@
 //! The templates of a fine-tuning run in one file, so that prediction uses the same ones as training.
 //!
-//! The volumes are `[Z, Y, X]`, by the names of their modalities; the text beside them is a [`TemplatesAbout`].
+//! The volumes are `[Z, Y, X]`, by the names of their modalities; the accompanying text is a [`TemplatesAbout`].
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ pub(super) fn save(set: &TemplateSet, path: &Path) -> Result<()> {
 /// Reads them.
 ///
 /// # Errors
-/// If the file cannot be read or holds anything else.
+/// If the file cannot be read or contains anything else.
 pub(super) fn load(path: &Path) -> Result<TemplateSet> {
     let wrong = |reason: &dyn std::fmt::Display| {
         Error::checkpoint(path, format!("not the templates of a run: {reason}"))

@@ -15,8 +15,8 @@ use super::{Error, Result};
 
 /// The numbers of one optimiser step, in the order of their keys in the file.
 ///
-/// A number is written as the shortest text that stands for no other number, so that identical runs, and only
-/// they, leave identical text. Values that are not finite are written as `null` and read as NaN.
+/// A number is written as the shortest text that represents only this number, so that identical runs, and only they,
+/// leave identical text. Values that are not finite are written as `null` and read as NaN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
     /// Optimiser steps taken, this one included.

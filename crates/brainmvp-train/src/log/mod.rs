@@ -23,7 +23,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A line of a record that is not what this program writes.
-    #[error("{path}: line {line} holds no metrics ({reason}); remove it", path = .path.display())]
+    #[error("{path}: line {line} does not contain metrics ({reason}); remove it", path = .path.display())]
     Line {
         /// The file.
         path: PathBuf,

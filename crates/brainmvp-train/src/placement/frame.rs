@@ -1,4 +1,4 @@
-//! The frame that templates were learnt in, and whether a case stands in the same.
+//! The frame that templates were learnt in, and whether a case is in the same frame.
 
 use brainmvp_prep::Space;
 use brainmvp_prep::cache::GridRecord;
@@ -15,12 +15,12 @@ use crate::templates::most_frequent;
 pub struct TemplateFrame {
     /// The grid that most of them had before the crop.
     pub registered: GridRecord,
-    /// Their space; `None` where they were not all in one.
+    /// Their space; `None` if they were not all in the same one.
     pub space: Option<Space>,
 }
 
 impl TemplateFrame {
-    /// The frame of templates that are learnt from these cases; `None` where there is none.
+    /// The frame of templates that are learnt from these cases; `None` if there are no cases.
     pub(crate) fn of(cases: &[CaseSource]) -> Option<Self> {
         let first = cases.first()?.space();
         let is_one = |case: &CaseSource| case.space() == first || case.space().is_shared_with(first);
@@ -28,7 +28,8 @@ impl TemplateFrame {
         Some(Self { registered: *most_frequent(cases)?, space })
     }
 
-    /// The cases whose registered volumes have another space or spacing than those of the most, by their places, and why.
+    /// The cases whose registered volumes have another space or spacing than those of most cases, by index, with the
+    /// reason.
     pub(crate) fn cases_of_other_spaces(cases: &[CaseSource]) -> Vec<(usize, String)> {
         let mut firsts: Vec<&CaseSource> = Vec::new();
         let group = |case| {
@@ -39,7 +40,7 @@ impl TemplateFrame {
         };
         let groups: Vec<usize> = cases.iter().map(group).collect();
         let count = |group: &usize| groups.iter().filter(|other| *other == group).count();
-        // Of equally many, the first.
+        // In a tie, the first.
         let Some(most) = (0..firsts.len()).rev().max_by_key(count) else { return Vec::new() };
         let told = |case: &CaseSource| {
             let [x, y, z] = spacing_of(case);
@@ -50,22 +51,22 @@ impl TemplateFrame {
         others.map(|(place, _)| (place, format!("{}, not {ours}", told(&cases[place])))).collect()
     }
 
-    /// The frame of templates of which nothing but the grid is known.
+    /// The frame of templates of which only the grid is known.
     pub(crate) fn of_grid(grid: &Grid) -> Self {
         let space = StandardSpace::of(grid).map_or(Space::Native, Space::Standard);
         Self { registered: GridRecord::from(grid), space: Some(space) }
     }
 
-    /// Why a case does not stand in this frame; `None` where it does: where both are of one atlas, of one standard space,
-    /// or both native with registered volumes that fill the same box of the world.
+    /// Why a case is not in this frame; `None` if it is. It is if both belong to the same atlas or to the same standard
+    /// space, or if both are native with registered volumes that fill the same box in space.
     pub(crate) fn apart_from(&self, case: &CaseSource) -> Option<String> {
         let space = case.space();
         match &self.space {
             Some(ours) if ours.is_shared_with(space) => None,
             Some(Space::Native) | None if *space == Space::Native => {
                 let (ours, theirs) = (Grid::from(&self.registered), Grid::from(case.registered_grid()));
-                let reason = "it is not registered to the templates' space, and its images fill another box of the \
-                              world than those that the templates were learnt from";
+                let reason = "it is not registered to the templates' space, and its images are in another place \
+                              than those that the templates were learnt from";
                 (!fill_one_box(&ours, &theirs)).then(|| reason.to_owned())
             }
             Some(ours) => Some(format!("it is in {space}, and the templates were learnt in {ours}")),
@@ -76,23 +77,23 @@ impl TemplateFrame {
     }
 }
 
-/// Voxels of the registered volume, in mm.
+/// The voxel size of the registered volume, in mm.
 fn spacing_of(case: &CaseSource) -> [f64; 3] {
     Grid::from(case.registered_grid()).affine.spacing_mm()
 }
 
-/// Beyond this part of a voxel, voxels differ in size.
+/// Voxel sizes that differ by more than this fraction are different.
 const SAME_SPACING: f64 = 1e-3;
 
-/// Whether the registered volumes of two cases are of one space and spacing.
+/// Whether the registered volumes of two cases have the same space and spacing.
 fn are_alike(a: &CaseSource, b: &CaseSource) -> bool {
     let (of_a, of_b) = (spacing_of(a), spacing_of(b));
     (a.space() == b.space() || a.space().is_shared_with(b.space()))
         && (0..3).all(|axis| (of_a[axis] - of_b[axis]).abs() <= SAME_SPACING * of_a[axis])
 }
 
-/// Whether the outermost voxel centres of two grids lie together, whatever the spacing: each end of each axis within half
-/// a voxel of one and half a voxel of the other, as far as a change of spacing moves them.
+/// Whether the outermost voxel centres of two grids coincide, whatever the spacing: at each end of each axis, they may
+/// differ by half a voxel of the one plus half a voxel of the other, which is as far as a change of spacing moves them.
 fn fill_one_box(a: &Grid, b: &Grid) -> bool {
     let Some(to_a) = a.affine.inverse() else { return false };
     let to_a = to_a.after(&b.affine);

@@ -1,8 +1,8 @@
-//! How the templates of a pre-training come to lie on a case.
+//! Placing the templates of a pre-training run on a case.
 //!
-//! Where the case is in the space of the templates, coordinates in mm say which place of the template belongs to a voxel
-//! of the case, whatever the spacings. Where it is not, the template is registered to the case, once: the transform is
-//! kept beside the prepared cases, in `CACHE/placements`.
+//! If the case is in the space of the templates, coordinates in mm relate the voxels of both, whatever the spacings.
+//! Otherwise the template is registered to the case, once: the transform is stored with the prepared cases, in
+//! `CACHE/placements`.
 
 mod frame;
 mod registered;
@@ -19,28 +19,28 @@ use self::registered::{Candidates, Registered};
 use crate::Result;
 use crate::batches::CaseSource;
 
-/// What decides where templates lie on a case.
+/// How templates are placed on a case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PlacementRule {
-    /// Coordinates where the case is in the space of the templates, else registration.
+    /// By coordinates if the case is in the space of the templates, otherwise by registration.
     #[default]
     Auto,
-    /// Coordinates, whatever the spaces.
+    /// By coordinates, whatever the spaces.
     World,
-    /// Registration, whatever the spaces.
+    /// By registration, whatever the spaces.
     Register,
-    /// Coordinates where the case is in the space of the templates; any other case is left out by name.
+    /// By coordinates if the case is in the space of the templates; any other case is left out by name.
     Refuse,
-    /// Voxel on voxel and centre on centre, whatever the spacings and spaces: as the authors' released program.
+    /// Voxel by voxel with the centres aligned, whatever the spacings and spaces, as in the authors' released program.
     Centre,
 }
 
-/// How templates came to lie on a case.
+/// How templates were placed on a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
-    /// Voxel on voxel, centre on centre.
+    /// Voxel by voxel, with the centres aligned.
     Centred,
     /// By coordinates in mm.
     World,
@@ -48,7 +48,7 @@ pub enum How {
     Registered {
         /// The modality.
         modality: Modality,
-        /// How much template and image tell of each other; see [`brainmvp_registration::Registration::similarity`].
+        /// The similarity of template and image; see [`brainmvp_registration::Registration::similarity`].
         similarity: f64,
     },
 }
@@ -65,10 +65,10 @@ impl fmt::Display for How {
     }
 }
 
-/// What came of placing templates on a case.
+/// The result of placing templates on a case.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Placed {
-    /// They have a place.
+    /// They were placed.
     At(Placement, How),
     /// They could not be registered, for this reason: the case goes without templates.
     Nowhere(String),
@@ -76,12 +76,12 @@ pub enum Placed {
     Refused(String),
 }
 
-/// The templates of a pre-training, and what is known of where they lie.
+/// The templates of a pre-training run, and what is known of their position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TemplateSet {
-    /// The volumes, and their grid where it is known.
+    /// The volumes, and their grid if it is known.
     pub frozen: FrozenTemplates,
-    /// Where they were learnt; `None` where the file does not say.
+    /// The frame that they were learnt in; `None` if the file does not say.
     pub frame: Option<TemplateFrame>,
 }
 
@@ -100,7 +100,7 @@ pub struct Placer<'a> {
 }
 
 impl<'a> Placer<'a> {
-    /// Transforms are kept in the folder `cache` of prepared cases, where there is one.
+    /// Transforms are stored in the folder `cache` of prepared cases, if there is one.
     pub fn new(templates: &'a TemplateSet, rule: PlacementRule, cache: Option<&Path>) -> Self {
         let grid = templates.frozen.grid().unwrap_or_else(|| assumed_grid(templates.frozen.size()));
         let store = cache.map(|cache| cache.join("placements"));
@@ -118,12 +118,12 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// Whether the templates are registered to a case: they cannot be laid on it by coordinates, or are not to be.
+    /// Whether the templates have to be registered to a case, because they cannot or should not be placed by coordinates.
     pub fn must_register(&self, case: &CaseSource) -> bool {
         self.by_coordinates(case).is_none()
     }
 
-    /// What needs no registration; `None` where there must be one.
+    /// A placement without registration; `None` if registration is necessary.
     fn by_coordinates(&self, case: &CaseSource) -> Option<Placed> {
         let frozen = &self.templates.frozen;
         let centred = || Placed::At(Placement::centred(case, frozen.size()), How::Centred);
@@ -135,7 +135,7 @@ impl<'a> Placer<'a> {
             (PlacementRule::Centre, _) => return Some(centred()),
             (PlacementRule::World, Some(grid)) => return Some(world(&grid)),
             (PlacementRule::World, None) => {
-                return Some(Placed::Nowhere("it is not known where the templates lie".to_owned()));
+                return Some(Placed::Nowhere("the position of the templates is not known".to_owned()));
             }
             (PlacementRule::Register, _) => return None,
             (PlacementRule::Auto | PlacementRule::Refuse, Some(grid)) => {
@@ -145,15 +145,15 @@ impl<'a> Placer<'a> {
                     Some(reason) => reason,
                 }
             }
-            // The published file of weights does not say where its templates lie; they are of the size of the registered
-            // volumes.
+            // The published file of weights does not contain the position of its templates; they have the size of the
+            // registered volumes.
             (PlacementRule::Auto | PlacementRule::Refuse, None) => {
                 let (ours, theirs) = (case.registered_grid().shape, frozen.size());
                 if ours == theirs {
                     return Some(centred());
                 }
                 format!(
-                    "it is not known where the templates lie, and their size {theirs:?} is not that of the registered \
+                    "the position of the templates is not known, and their size {theirs:?} is not that of the registered \
                      volume, {ours:?}"
                 )
             }
@@ -161,7 +161,7 @@ impl<'a> Placer<'a> {
         (self.rule == PlacementRule::Refuse).then_some(Placed::Refused(apart))
     }
 
-    /// What registration finds, now or earlier.
+    /// The result of the registration, now or earlier.
     fn by_registration(&self, case: &CaseSource) -> Result<Placed> {
         let found = match self.candidates.register(case)? {
             Ok(found) => found,
@@ -179,7 +179,7 @@ impl<'a> Placer<'a> {
     }
 }
 
-/// Voxels of 1 mm around the origin: the grid of templates that do not say theirs.
+/// Voxels of 1 mm around the origin: the grid of templates without a known one.
 pub(crate) fn assumed_grid(size: [usize; 3]) -> Grid {
     let first = size.map(|voxels| -(voxels.saturating_sub(1) as f64) / 2.0);
     Grid::new(size, Affine::from_spacing([1.0; 3], first))

@@ -1,4 +1,4 @@
-//! Templates registered to cases that are not in their space, once for each case.
+//! Registration of templates to cases that are not in their space, once per case.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use serde::{Deserialize, Serialize};
 use crate::batches::CaseSource;
 use crate::{Error, Result};
 
-/// A registration that was found good enough.
+/// A plausible registration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Registered {
-    /// Whose template and image were laid over each other.
+    /// The modality of the template and the image that were registered.
     pub(super) modality: Modality,
     /// See [`Registration::similarity`].
     pub(super) similarity: f64,
-    /// Rows of the map from places in the case to places in the template, RAS+ mm.
+    /// Rows of the map from positions in the case to positions in the template, RAS+ mm.
     pub(super) transform: [[f64; 4]; 3],
 }
 
-/// A registration, or why there is none, in a file beside the prepared cases.
+/// A registration, or why there is none, as stored with the prepared cases.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -47,16 +47,16 @@ enum Outcome {
 /// The version of the file, and of how templates are registered.
 const VERSION: u32 = 1;
 
-/// Templates are mean heads: they differ from one head by its size and shape too.
+/// Templates are mean heads, so they also differ from a single head in size and shape.
 const MOTION: Motion = Motion::Affine;
 
 /// The templates, ready to be registered.
 pub(super) struct Candidates<'a> {
     templates: &'a FrozenTemplates,
     grid: Grid,
-    /// The best-formed first. Each is made ready when it is first asked for.
+    /// The best-formed first. Each is prepared when it is first needed.
     ready: Vec<(Modality, OnceLock<Candidate>)>,
-    /// The folder of transforms that were found.
+    /// The folder of stored transforms.
     store: Option<PathBuf>,
 }
 
@@ -68,14 +68,15 @@ struct Candidate {
 }
 
 impl<'a> Candidates<'a> {
-    /// Templates that lie on `grid`. Transforms are kept in the folder `store`, where there is one.
+    /// Templates on `grid`. Transforms are stored in the folder `store`, if there is one.
     pub(super) fn new(templates: &'a FrozenTemplates, grid: Grid, store: Option<PathBuf>) -> Self {
         let ready = templates.best_formed().into_iter().map(|modality| (modality, OnceLock::new()));
         Self { templates, grid, ready: ready.collect(), store }
     }
 
-    /// Registers the best-formed template of a modality that the case has to the case's image; or says why that failed.
-    /// What is in the store already, from the same case and template, is taken from there.
+    /// Registers a template to the case's image of the same modality, choosing the best-formed template among the
+    /// modalities of the case; or says why that failed. A result for the same case and template that is already stored is
+    /// reused.
     ///
     /// # Errors
     /// If the case cannot be read, or the store cannot be written.
@@ -102,7 +103,7 @@ impl<'a> Candidates<'a> {
         })
     }
 
-    /// Where the templates lie.
+    /// The grid of the templates.
     pub(super) fn grid(&self) -> &Grid {
         &self.grid
     }
@@ -147,8 +148,8 @@ fn file_name(case: &CaseSource, template: &str) -> String {
 }
 
 impl Record {
-    /// What a file says of this case and template; `None` where there is none, or one of another version, content or
-    /// template, or a damaged one: it is made anew.
+    /// The stored result for this case and template. `None` if there is none, or if it is damaged or of another version,
+    /// case content or template; it is then computed again.
     fn read(file: &Path, case: &str, template: &str) -> Option<Outcome> {
         let record: Self = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
         let ours = record.version == VERSION && record.case == case && record.template == template;

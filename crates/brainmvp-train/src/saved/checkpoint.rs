@@ -32,7 +32,7 @@ pub(super) fn open(file: TensorFile, state: State, chosen: &Chosen) -> Result<Sa
         published::refuse_odd(path, parameter, &values)?;
         weights.insert(parameter.to_owned(), TensorData::new(values, shape));
     }
-    // Networks are made to be filled: no small file may ask for a large one.
+    // Networks are allocated to be filled: a small file must not cause a large allocation.
     let elements: u64 = weights.values().map(|values| values.num_elements() as u64).sum();
     if about.network.parameters_at_least() > elements {
         return Err(Error::checkpoint(path, "most of the tensors of its network are missing"));

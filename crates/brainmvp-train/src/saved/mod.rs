@@ -2,8 +2,7 @@
 //!
 //! A weights file is a safetensors file with PyTorch's names and axes, so that a PyTorch program can read it too.
 //! Information that is not in names and shapes is in its metadata under the key `brainmvp`, as JSON: its [`About`]. A
-//! PyTorch file of this
-//! program has the same text beside its tensors.
+//! PyTorch file of this program has the same text next to its tensors.
 //!
 //! ```text
 //! {"version": 2,
@@ -18,9 +17,9 @@
 //!                                                "space": {"standard": "SRI24"}}}, ...}}}
 //! ```
 //!
-//! The templates of a pre-training are a tensor `rep_template`, `[S, X, Y, Z]`, one volume for each modality in the order of
-//! [`Modality::ALL`], not normalised; `affine`, the first three rows of the affine to RAS+ mm, is null where it is not known,
-//! and so is `frame`, the registered volumes that they were learnt from.
+//! The templates of a pre-training are a tensor `rep_template`, `[S, X, Y, Z]`, one volume for each modality in the order
+//! of [`Modality::ALL`], not normalised; `affine`, the first three rows of the affine to RAS+ mm, is null if it is not
+//! known, and so is `frame`, the registered volumes that they were learnt from.
 
 mod checkpoint;
 mod published;
@@ -65,7 +64,7 @@ pub struct SavedNetwork {
     pub assumed: Option<String>,
     /// Where it is from, to be shown: the file and, of a run's checkpoint, the step and why it was chosen.
     pub origin: String,
-    /// Where what belongs to it lies: the folder of its run, or that of the file.
+    /// The folder with everything that belongs to it: that of its run, or that of the file.
     pub folder: PathBuf,
 }
 
@@ -82,12 +81,12 @@ pub struct LearntTemplates {
     pub range_floor: f32,
     /// One for each modality in the order of [`Modality::ALL`], x fastest.
     pub volumes: Vec<Vec<f32>>,
-    /// How often each was updated; empty where that is not known.
+    /// How often each was updated; empty if that is not known.
     pub updates: BTreeMap<Modality, usize>,
 }
 
 impl LearntTemplates {
-    /// Where they lie, and how they are normalised.
+    /// Their position, and how they are normalised.
     pub fn about(&self) -> TemplatesAbout {
         let affine = self.affine.map(|affine| affine.rows());
         TemplatesAbout { size: self.size, affine, range_floor: self.range_floor, frame: self.frame.clone() }
@@ -99,7 +98,7 @@ impl LearntTemplates {
         FrozenTemplates::new(self.size, self.affine, self.range_floor, volumes)
     }
 
-    /// The same, with what is known of where they lie.
+    /// The same, with what is known of their position.
     pub fn set(mut self) -> TemplateSet {
         let frame = self.frame.take();
         TemplateSet { frozen: self.frozen(), frame }
@@ -111,8 +110,8 @@ impl SavedNetwork {
     /// A PyTorch file is data: no code in it is run.
     ///
     /// # Errors
-    /// If the file is none of these, is damaged, is of no network that this program has, or holds values that are not
-    /// finite; if the run has no such checkpoint.
+    /// If the file is none of these, is damaged, is of a network that this program does not have, or contains values that
+    /// are not finite; if the run has no such checkpoint.
     pub fn open(source: impl Into<Source>) -> Result<Self> {
         let chosen = source.into().choose()?;
         let path = &chosen.path;

@@ -58,7 +58,7 @@ pub(super) fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32)
 /// almost nothing.
 const PUBLISHED_RANGE_FLOOR: f32 = 1e-6;
 
-/// The network whose published tensors `source` holds.
+/// The network whose published tensors are in `source`.
 pub(super) fn open(mut source: impl Tensors, told: Option<Weights>, chosen: &Chosen) -> Result<SavedNetwork> {
     let path = &chosen.path;
     let wrong = |source| Error::Weights { path: path.to_owned(), source };

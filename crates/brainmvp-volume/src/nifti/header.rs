@@ -70,7 +70,7 @@ pub struct Header {
     pub units: SpatialUnits,
     /// Voxel type in the file.
     pub datatype: Datatype,
-    /// `(slope, inter)` of stored to true values; `None` where the header gives none (slope 0 or not finite).
+    /// `(slope, inter)` of stored to true values; `None` if the header gives none (slope 0 or not finite).
     pub scaling: Option<(f64, f64)>,
     /// One file or two.
     pub storage: Storage,

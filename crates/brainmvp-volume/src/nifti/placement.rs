@@ -85,7 +85,7 @@ pub(super) struct Qform {
     pub(super) qfac: f64,
 }
 
-/// The qform of an affine, or `None` where its axes are not at right angles, which a quaternion cannot express.
+/// The qform of an affine, or `None` if its axes are not at right angles, which a quaternion cannot express.
 pub(super) fn to_qform(affine: &Affine) -> Option<Qform> {
     let spacing = affine.spacing_mm();
     let mut axes = affine.linear();

@@ -96,7 +96,7 @@ impl Form {
     }
 }
 
-/// `(slope, inter)` with which the type holds the values; `None` where it cannot.
+/// `(slope, inter)` with which the type holds the values; `None` if it cannot.
 fn scaling_for(voxels: &[f32], datatype: Datatype) -> Option<(f64, f64)> {
     let Some((lowest, highest)) = datatype.integer_range() else { return Some((1.0, 0.0)) };
     let (mut min, mut max, mut whole) = (f64::INFINITY, f64::NEG_INFINITY, true);

@@ -15,7 +15,7 @@ pub(super) struct Axes {
 }
 
 impl Axes {
-    /// The three maps of a map between voxel indices, or `None` where the axes mix.
+    /// The three maps of a map between voxel indices, or `None` if the axes mix.
     pub(super) fn of(to_source: &Affine, grid: &Grid) -> Option<Self> {
         let linear = to_source.linear();
         let strays = (0..3).any(|row| {

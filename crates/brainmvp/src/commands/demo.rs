@@ -72,7 +72,7 @@ impl Demo {
             &options,
             "pretrain",
             brainmvp_train::pretrain::pretrain,
-            "the same command goes on",
+            "continue with the same command",
             ui,
         )?;
         tell_loss(&run, ui)?;

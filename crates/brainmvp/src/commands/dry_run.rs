@@ -1,4 +1,4 @@
-//! `--dry-run` of the commands that train: what a run will take, on this machine.
+//! `--dry-run` of the commands that train: how much time, memory and disk space a run will take on this machine.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::progress::duration;
 use crate::scratch::Scratch;
 use crate::ui::Ui;
 
-/// Estimates a kind of training, with a folder for what it writes meanwhile.
+/// Estimates a kind of training, with a temporary folder to write to.
 type MeasureRun = fn(&RunRequest, &Path, &AtomicBool, &dyn Observer) -> brainmvp_train::Result<Estimate>;
 
 /// Estimates a run and prints the estimate. The folder of the run is not touched.
@@ -34,7 +34,7 @@ pub(super) fn tell(request: &RunRequest, estimate: MeasureRun, ui: &Ui) -> anyho
     Ok(())
 }
 
-/// What is told, a line each.
+/// The estimate, as lines.
 fn rows(request: &RunRequest, found: &Estimate) -> anyhow::Result<Vec<[String; 2]>> {
     let modalities: Vec<String> =
         found.modalities.iter().map(|(modality, count)| format!("{modality} {count}")).collect();
@@ -108,7 +108,7 @@ fn size(bytes: u64) -> String {
     if unit == "B" || value >= 99.5 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
 }
 
-/// Passes on what is worth a line.
+/// Passes on notes and warnings.
 struct Listener<'a>(&'a Ui);
 
 impl Observer for Listener<'_> {

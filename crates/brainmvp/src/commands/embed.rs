@@ -30,11 +30,12 @@ use crate::progress::Progress;
 use crate::scratch::Scratch;
 use crate::ui::Ui;
 
-/// Write the encoder's features of every case: for a pre-training run of each modality, for a fine-tuned one of all
-/// together
+/// Write the encoder's features for every case: per modality for a pre-training run, for all modalities together for a
+/// fine-tuning run
 ///
-/// A case is divided into windows, without those that have no voxel above 0; its features are the mean of the deepest
-/// features over all windows. Cases are prepared as those of the run were; a cache of prepared cases is taken as it is.
+/// A case is divided into windows; those without a voxel above 0 are ignored. Its features are the mean of the deepest
+/// features over all windows. Cases are prepared in the same way as those of the run. A cache of prepared cases is used
+/// as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -206,7 +207,7 @@ impl Encoder {
         Ok(Self::Pretrained(encoder, windows))
     }
 
-    /// How the cases were prepared that it has seen, if it is known.
+    /// How the cases that it was trained on were prepared, if that is known.
     fn preparation(&self) -> Option<&Preparation> {
         match self {
             Self::Pretrained(encoder, _) => encoder.about.preparation.as_ref(),
@@ -214,20 +215,20 @@ impl Encoder {
         }
     }
 
-    /// Says in what the cases of a cache differ from those that it has seen.
+    /// Reports differences between the preparation of a cache and that of the cases that it was trained on.
     fn warn_of_differences(&self, cache: &Cache, ui: &Ui) {
         let Some(preparation) = self.preparation() else { return };
         let differences = preparation.config.differences(&cache.manifest().preparation.config);
         if !differences.is_empty() {
             let list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             ui.alert(format!(
-                "warning: {}: prepared in another way than the cases that the network has learnt from: {list}",
+                "warning: {}: prepared in another way than the cases that the network was trained on: {list}",
                 cache.dir().display()
             ));
         }
     }
 
-    /// What prepares new cases as those were that it has seen.
+    /// Prepares new cases in the same way as those that it was trained on.
     fn pipeline(&self, ui: &Ui) -> anyhow::Result<Pipeline> {
         let Some(preparation) = self.preparation() else {
             ui.note(
@@ -239,7 +240,7 @@ impl Encoder {
         pipeline(preparation, ui)
     }
 
-    /// What lays templates on cases, where they stand in for what a case lacks.
+    /// Places templates on cases, if templates replace missing modalities.
     fn placer(&self, cache: Option<&Path>) -> Option<Placer<'_>> {
         match self {
             Self::Pretrained(..) => None,

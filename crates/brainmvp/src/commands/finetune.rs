@@ -60,8 +60,8 @@ struct Options {
     /// Checkpoint of that run: best, last, or the number of a step [default: the last of a pre-training run]
     #[arg(long, value_name = "best|last|STEP")]
     checkpoint: Option<CheckpointChoice>,
-    /// In what the cases may differ from those that the pre-training has learnt from: spacing, space, skull-stripping,
-    /// bias-field, intensity, percentiles, landmarks; any other difference stops the run
+    /// Accepted differences between the preparation of these cases and that of the pre-training cases: spacing, space,
+    /// skull-stripping, bias-field, intensity, percentiles, landmarks; any other difference stops the run
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     accept_differences: Vec<Aspect>,
     /// Folder of the run
@@ -136,7 +136,7 @@ impl Options {
     }
 }
 
-/// Refuses a file that is for the other task: its settings would be taken for this one.
+/// Refuses a file for the other task, whose settings would otherwise be used for this one.
 fn refuse_other_task(kind: TaskKind, config: Option<&str>) -> anyhow::Result<()> {
     match config.map(FinetuneConfig::kind).transpose()?.flatten() {
         Some(other) if other != kind => {
@@ -147,7 +147,7 @@ fn refuse_other_task(kind: TaskKind, config: Option<&str>) -> anyhow::Result<()>
     }
 }
 
-/// The word of a task on the command line and in a configuration.
+/// The name of a task on the command line and in a configuration.
 fn word(kind: TaskKind) -> &'static str {
     match kind {
         TaskKind::Segment => "segment",

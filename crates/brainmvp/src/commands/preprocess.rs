@@ -49,10 +49,10 @@ pub(crate) struct Preprocess {
     #[arg(long, value_name = "CACHE")]
     out: PathBuf,
     /// Settings in a TOML file: the options below by name (spacing_mm for --spacing), or the table [preprocess] of a
-    /// recipe for several stages; options go over them
+    /// recipe for several stages; options override them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Whose settings: the paper's for pre-training (percentiles 1,99) or those of the authors' program (5,95)
+    /// Preset: the settings of the paper's pre-training (percentiles 1,99) or of the authors' released program (5,95)
     /// [default: paper]
     #[arg(long, value_parser = argument::choice(&[("paper", PrepPreset::Paper), ("released", PrepPreset::Released)]))]
     preset: Option<PrepPreset>,
@@ -70,7 +70,7 @@ pub(crate) struct Preprocess {
     /// Percentiles that are mapped to 0 and 1 [default: from the preset]
     #[arg(long, value_name = "LOW,HIGH", value_parser = argument::percentiles)]
     percentiles: Option<[f64; 2]>,
-    /// Skull stripping: automatic where there is a skull, with the mask that every case must have, or none [default:
+    /// Skull stripping: auto (if there is a skull), mask (with the mask that every case must have), or none [default:
     /// auto]
     #[arg(long, value_parser = argument::choice(
         &[("auto", SkullStrip::Auto), ("none", SkullStrip::None), ("mask", SkullStrip::Mask)]))]
@@ -158,7 +158,7 @@ impl Preprocess {
         Ok(())
     }
 
-    /// The options over the file.
+    /// The options, completed by the file.
     fn config(&self) -> anyhow::Result<PrepConfig> {
         let options = PrepSettings {
             preset: self.preset,
@@ -208,7 +208,7 @@ impl Preprocess {
     }
 }
 
-/// What a file asks of the preparation.
+/// The settings in a file.
 fn settings_of(path: &Path) -> anyhow::Result<PrepSettings> {
     let own =
         Stage::Preprocess.of(&argument::read_text(path)?).with_context(|| path.display().to_string())?;

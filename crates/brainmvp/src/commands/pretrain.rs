@@ -44,8 +44,8 @@ pub(crate) struct Pretrain {
     /// Folder of the run
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// Persons who are in several data sets: a CSV file with the columns data_set, subject and person. The contrast does not
-    /// tell them from themselves; the run keeps the rows that it used
+    /// Persons who are in several data sets: a CSV file with the columns data_set, subject and person. Cases of one
+    /// person are never negatives of each other; the run keeps the rows that it used
     #[arg(long, value_name = "FILE")]
     identities: Option<String>,
     #[command(flatten)]
@@ -55,8 +55,8 @@ pub(crate) struct Pretrain {
 /// The options of every command that trains.
 #[derive(Debug, Args)]
 pub(crate) struct Training {
-    /// TOML file with settings that override the defaults of the presets; of a recipe for several stages, the table of
-    /// this command
+    /// TOML file with settings that override those of the preset; in a recipe for several stages, only the table of this
+    /// command is read
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A single setting, which overrides the file's
@@ -79,14 +79,14 @@ pub(crate) struct Training {
 }
 
 impl Training {
-    /// What the file says of a stage.
+    /// The settings for a stage in the file.
     fn text(&self, stage: Stage) -> anyhow::Result<Option<String>> {
         let Some(path) = &self.config else { return Ok(None) };
         let text = argument::read_text(path)?;
         Ok(Some(stage.of(&text).with_context(|| path.display().to_string())?))
     }
 
-    /// The request that they are a part of.
+    /// The request with these options.
     pub(crate) fn request(
         self,
         stage: Stage,
@@ -153,12 +153,14 @@ pub(crate) fn train(
     }
 }
 
-/// Says how differences of preparation are accepted.
+/// Adds how to accept differences of preparation.
 fn advise_on_differences(error: Error) -> anyhow::Result<Ended> {
     let Error::Differences { differences, .. } = &error else { return Err(error.into()) };
     let names: Vec<&str> = differences.iter().map(|difference| difference.aspect.name()).collect();
     let names = names.join(",");
-    Err(error).advise(|_| format!("prepare the cases alike, or accept it with --accept-differences {names}"))
+    Err(error).advise(|_| {
+        format!("prepare the cases in the same way, or accept it with --accept-differences {names}")
+    })
 }
 
 /// Prints the steps of a run.

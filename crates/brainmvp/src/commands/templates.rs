@@ -20,9 +20,9 @@ use crate::ui::Ui;
 /// Write the learnt templates of a run, one NIfTI file per modality, in the space of its data
 ///
 /// With --data, the quality of each template is measured over the brain and written to templates.json: mean absolute
-/// difference from the mean image of its modality (beside that of a blank template), correlation and structural similarity
-/// with it, and the single case that the template is most like. A template should be nearer to the mean than to any case.
-/// templates.png shows mean images and templates. Test cases count as held out.
+/// difference from the mean image of its modality (next to that of a blank template), correlation and structural
+/// similarity with it, and the single case that is most similar to the template. A template should be nearer to the mean
+/// than to any case. templates.png shows mean images and templates. Test cases are treated as held out.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -70,7 +70,8 @@ pub(crate) fn write(run: &Source, out: &Path, compared: &Compared, ui: &Ui) -> a
     argument::refuse_file_as_folder(out)?;
     let templates = RunTemplates::load(run.clone())?;
     if templates.volumes.is_empty() {
-        let reason = "it holds no template: no modality was seen yet, or method.tasks lacks distill";
+        let reason =
+            "it has no templates: no modality has been used yet, or method.tasks does not include distill";
         return Err(bad_input(format!("{}: {reason}", templates.origin)));
     }
     let paths = templates.write(out)?;
@@ -82,11 +83,11 @@ pub(crate) fn write(run: &Source, out: &Path, compared: &Compared, ui: &Ui) -> a
     let unseen = Modality::ALL.into_iter().filter(|modality| !templates.volumes.contains_key(modality));
     let unseen: Vec<&str> = unseen.map(Modality::name).collect();
     if !unseen.is_empty() {
-        ui.note(format!("note: no template of {}: the run has not seen them", unseen.join(", ")));
+        ui.note(format!("note: no template of {}: the run has not used them", unseen.join(", ")));
     }
     if !templates.updates.is_empty() {
         let told = templates.updates.iter().map(|(modality, count)| format!("{modality} {count}"));
-        ui.result(format!("steps that moved each: {}", told.collect::<Vec<_>>().join(", ")))?;
+        ui.result(format!("steps that updated each: {}", told.collect::<Vec<_>>().join(", ")))?;
     }
     match &compared.data {
         Some(data) => tell_quality(&templates, out, data, compared, ui),
@@ -94,7 +95,7 @@ pub(crate) fn write(run: &Source, out: &Path, compared: &Compared, ui: &Ui) -> a
     }
 }
 
-/// Measures the templates, writes what came out, and prints it.
+/// Measures the templates, and writes and prints the results.
 fn tell_quality(
     templates: &RunTemplates,
     out: &Path,
@@ -116,7 +117,7 @@ fn tell_quality(
     }
     ui.result("similarity to the mean image of the modality, over the brain:")?;
     ui.result(table::columns(&likeness_rows(&qualities)))?;
-    ui.result("likeness to the nearest single case, by correlation over the brain:")?;
+    ui.result("similarity to the nearest single case, by correlation over the brain:")?;
     ui.result(table::columns(&nearest_rows(&qualities)))?;
     ui.result(near_cases(&qualities))?;
     write_qualities(&out.join("templates.json"), &qualities)?;
@@ -125,7 +126,7 @@ fn tell_quality(
     ui.result(format!("{}: mean image and template of each modality", path.display()))
 }
 
-/// Whether any template shows a single case, in a sentence.
+/// A sentence that says whether any template shows a single case.
 fn near_cases(qualities: &[TemplateQuality]) -> String {
     let names = |which: fn(&TemplateQuality) -> bool| -> String {
         let names = qualities.iter().filter(|quality| which(quality)).map(|quality| quality.modality.name());
@@ -143,8 +144,8 @@ fn near_cases(qualities: &[TemplateQuality]) -> String {
     format!("{near}; of these, nearer to it than to any case held out: {shown}")
 }
 
-/// A row for each modality: cases, differences, correlation and structural similarity; the same of cases held out; and how
-/// far runs agree.
+/// A row for each modality: cases, differences, correlation and structural similarity; the same for cases held out; and
+/// the agreement between runs.
 fn likeness_rows(qualities: &[TemplateQuality]) -> Vec<[String; 9]> {
     let head = ["modality", "cases", "difference", "(of blank)", "correlation", "SSIM"];
     let held_out = qualities.iter().any(|quality| quality.held_out.is_some());
@@ -173,7 +174,7 @@ fn likeness_rows(qualities: &[TemplateQuality]) -> Vec<[String; 9]> {
     rows
 }
 
-/// A row for each modality: the nearest case, beside the mean of the others, and the nearest of the cases held out.
+/// A row for each modality: the nearest case, the mean of the others, and the nearest of the cases held out.
 fn nearest_rows(qualities: &[TemplateQuality]) -> Vec<[String; 6]> {
     let held_out = qualities.iter().any(|quality| quality.nearest_held_out.is_some());
     let last = if held_out { "nearest held out" } else { "" };

@@ -35,10 +35,10 @@ pub(crate) struct Import {
     out: PathBuf,
 }
 
-/// Write the weights of a run for PyTorch: names, shapes and axes are those of the published networks
+/// Write the weights of a run for PyTorch, with the names, shapes and axes of the published networks
 ///
-/// Of a run, the best validation is taken, or the last checkpoint where there was none, as of a pre-training. In PyTorch:
-/// model.load_state_dict(torch.load("model.pt", weights_only=True), strict=True)
+/// By default, this is the checkpoint with the best validation score, or the last one of a run without validation, such
+/// as pre-training. In PyTorch: model.load_state_dict(torch.load("model.pt", weights_only=True), strict=True)
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -87,7 +87,7 @@ impl Export {
         write(&saved, &self.out, self.format, ui)?;
         for file in saved.about.preparation.iter().flat_map(Preparation::files) {
             ui.note(format!(
-                "note: new cases need the atlas {} beside these weights; it is not part of them: keep {} and name it with \
+                "note: new cases need the atlas {}, which is not part of these weights: keep {} and name it with \
                  --atlas",
                 file.name(),
                 saved.folder.join("files").display()
@@ -100,7 +100,7 @@ impl Export {
 fn open(source: Source) -> anyhow::Result<SavedNetwork> {
     SavedNetwork::open(source).advise(|_| {
         "supported are the folder of a run, a weights file, and a PyTorch checkpoint of a UniFormer or UNET3D with its \
-         state dict (torch.save(model.state_dict(), ...), or a dictionary that holds it)"
+         state dict (torch.save(model.state_dict(), ...), or a dictionary that contains it)"
             .to_owned()
     })
 }
@@ -165,7 +165,7 @@ fn templates(saved: &SavedNetwork) -> String {
     format!("{names} ({x} x {y} x {z} voxels{place})")
 }
 
-/// Their number, and the first of them.
+/// How many there are, and the first one.
 fn listed<'a>(mut names: impl ExactSizeIterator<Item = &'a String>) -> String {
     let count = names.len();
     match names.next() {

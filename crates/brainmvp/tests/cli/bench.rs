@@ -181,7 +181,7 @@ fn monai_does_the_same_work() {
     place
         .run(&[&arguments, &["--peers", python][..]].concat())
         .succeeds()
-        .prints(&["of the voxels of MONAI", "are ours within 0.001"]);
+        .prints(&["of the voxels of MONAI", "agree with ours within 0.001"]);
     for part in ["clinical", "registered"] {
         let peer = &place.json("made.json")[part]["peers"]["monai"];
         assert!(peer["voxels_alike"].as_f64().unwrap() > 0.999, "{part}: {peer}");

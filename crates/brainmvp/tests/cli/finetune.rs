@@ -42,7 +42,7 @@ fn both_tasks_from_a_run_or_nothing() {
     let scratch = ["--set", "model.preset=tiny", "--labels-fraction", "0.5", "--modalities", "t1c,flair"];
     finetune(&place, "segment", "none", "scratch", &scratch).succeeds().notes(&["validation at step 2"]);
     assert!(!place.path("scratch/templates.safetensors").exists());
-    finetune(&place, "segment", "none", "scratch", &scratch).fails(2, &["scratch", "holds a run already"]);
+    finetune(&place, "segment", "none", "scratch", &scratch).fails(2, &["scratch", "already contains a run"]);
     let resumed = [&scratch[..], &["--resume"]].concat();
     finetune(&place, "segment", "none", "scratch", &resumed).succeeds();
     let changed = [&resumed[..], &["--set", "mixing.weight_agreement=0.5"]].concat();

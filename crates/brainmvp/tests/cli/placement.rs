@@ -42,14 +42,14 @@ fn a_cache_of_another_preparation_is_refused_or_accepted() {
     let accepted = ["--accept-differences", "spacing,percentiles"];
     finetune(&place, "tuned", &accepted).succeeds().notes(&[
         "pre-training and these cases differ in spacing 4 mm against 6 mm",
-        "templates lie on 3 cases by their coordinates",
+        "templates are placed on 3 cases by their coordinates",
     ]);
     // What fine-tuning was told is a setting like others; templates lie as the setting says.
     let settings =
         ["--set", "init.accept_differences=['percentiles','spacing']", "--set", "templates.placement=centre"];
     finetune(&place, "centred", &settings)
         .succeeds()
-        .notes(&["templates lie on 3 cases centre on centre, voxel by voxel"]);
+        .notes(&["templates are placed on 3 cases centre on centre, voxel by voxel"]);
     finetune(&place, "x", &["--set", "templates.placement=guess"]).fails(2, &["guess"]);
 
     // A missing modality is filled by the same rule.

@@ -129,7 +129,7 @@ fn bad_cases_are_named_and_resuming_does_the_rest() {
         .notes(&[
             "'phantom-0002' is left out",
             "broken.nii.gz",
-            "none of the modalities that the network sees",
+            "none of the modalities that the network uses",
         ])
         .prints(&["2 predicted, 0 kept, 2 left out"]);
     let record = place().json("odd/predictions.json");
@@ -276,7 +276,7 @@ fn features_of_cases_and_modalities() {
         .run(&[&pretrain[..], &["patch.size=16", "--set", "train.max_steps=2", "--quiet"]].concat())
         .succeeds();
     predict("run", &["phantom/cohort.json"], "not", &[])
-        .fails(2, &["a run of pre-training does not predict"]);
+        .fails(2, &["this is a pre-training run, which cannot predict"]);
     embed("run", "cache", "pretrained.csv").succeeds().prints(&["8 rows of 64 features"]);
     let csv = fs::read_to_string(place().path("pretrained.csv")).unwrap();
     assert!(csv.contains("phantom-0001,flair,") && csv.contains("phantom-0001,t1c,"), "{csv}");

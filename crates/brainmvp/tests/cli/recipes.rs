@@ -158,7 +158,7 @@ fn what_is_no_recipe_for_a_command_is_said() {
     };
     preprocess("[finetune]\n").fails(2, &["recipe.toml", "[finetune], but no [preprocess]"]);
     preprocess("[preprocess]\nspacing = 2\n").fails(2, &["recipe.toml", "spacing"]);
-    preprocess("spacing_mm = 2\n[finetune]\n").fails(2, &["'spacing_mm' stands beside [finetune]"]);
+    preprocess("spacing_mm = 2\n[finetune]\n").fails(2, &["'spacing_mm' is outside the tables [finetune]"]);
     preprocess("[preprocess]\npercentiles = [95, 5]\n").fails(2, &["percentiles"]);
     // A file of this stage alone.
     preprocess("spacing_mm = 6\n").succeeds();

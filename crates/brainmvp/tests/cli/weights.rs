@@ -17,7 +17,7 @@ fn import_and_export() {
     place.run(&["import", "released.pt", "--out", "made/weights.safetensors"]).succeeds().prints(&[
         "UniFormer, 8, 16, 24, 32 channels, 1, 1, 1, 1 blocks, 1 input channel",
         "decoder of pre-training",
-        "flair t1 t1c t2 mra pd dwi adc (20 x 20 x 15 voxels; where they lie is not known)",
+        "flair t1 t1c t2 mra pd dwi adc (20 x 20 x 15 voxels; their position is not known)",
         "attention heads are 8 channels wide",
         "16 tensors, such as decoder.decoder2.conv_block.conv1.conv.weight",
         "made/weights.safetensors written",
@@ -35,7 +35,7 @@ fn import_and_export() {
         .run(&["templates", "made/weights.safetensors", "--out", "templates"])
         .succeeds()
         .prints(&["8 templates written"])
-        .notes(&["where they lie is not known"]);
+        .notes(&["their position is not known"]);
     assert!(place.path("templates/t1c.nii.gz").is_file());
 }
 
@@ -45,7 +45,7 @@ fn the_weights_of_a_run() {
     place.run(&["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6"]).succeeds();
     place
         .run(&["export", "cache", "--format", "pytorch", "--out", "a.pt"])
-        .fails(2, &["cache", "holds no run"]);
+        .fails(2, &["cache", "is not a run"]);
     let settings = ["model.preset=tiny", "patch.size=16", "train.max_steps=1", "train.batch_size=1"];
     let settings = settings.iter().flat_map(|setting| ["--set", setting]);
     let pretrain: Vec<&str> =
@@ -71,7 +71,7 @@ fn mistakes() {
     let import = |file: &str| place.run(&["import", file, "--out", "weights.safetensors"]);
     import("absent.pt").fails(2, &["absent.pt", "No such file"]);
     place.write("text.pt", "this is no checkpoint, however it is called");
-    import("text.pt").fails(2, &["text.pt", "PyTorch"]).notes(&["hint: what can be read"]);
+    import("text.pt").fails(2, &["text.pt", "PyTorch"]).notes(&["hint: supported are the folder of a run"]);
     place.write("empty.pt", "");
     import("empty.pt").fails(2, &["empty.pt"]);
     let bytes = std::fs::read(place.path("released.pt")).unwrap();

@@ -1,4 +1,4 @@
-//! The numbers of the method, and what its parts need of each other.
+//! The settings of the method, and how they depend on each other.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,11 +6,11 @@ use crate::losses::ReconstructionNorm;
 use crate::masking::{MaskConfig, MaskKind};
 use crate::objectives::DrawBy;
 
-/// Where the other numbers start from. `docs/differences.md` lists them side by side; a test holds it to them.
+/// The values of the settings that are not given. `docs/differences.md` lists them side by side, which a test checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MethodPreset {
-    /// This program's choice.
+    /// The defaults of this program.
     #[default]
     Default,
     /// The paper's formulas, algorithm and numbers as printed.
@@ -19,7 +19,8 @@ pub enum MethodPreset {
     Released,
 }
 
-/// A part of the method. What is not named costs nothing and changes nothing: no view is made for it and no template moved.
+/// A task of the method. A task that is not listed costs nothing and has no effect: no view is made for it, and no
+/// template is updated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
@@ -31,43 +32,43 @@ pub enum Task {
     Contrast,
 }
 
-/// How the masks of two views of one patch lie to each other.
+/// Whether the two views of a patch share a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Masks {
-    /// Each view has its own.
+    /// Each view has its own mask.
     #[default]
     Independent,
-    /// Both views have the same.
+    /// Both views have the same mask.
     Shared,
 }
 
-/// What the contrast tells a case from.
+/// The negatives of the contrast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Negatives {
     /// The other cases of the batch.
     #[default]
     Batch,
-    /// Those, and the last `queue_length` samples before them, as the network saw them then.
+    /// Those, and the last `queue_length` samples before them, with their features at the time.
     Queue,
 }
 
-/// The method's numbers. Epochs count from 0.
+/// The settings of the method. Epochs count from 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrainMvpConfig {
-    /// Which defaults the other numbers started from.
+    /// The preset of the settings that were not given.
     pub preset: MethodPreset,
-    /// Which parts are on.
+    /// The tasks that are on.
     pub tasks: Vec<Task>,
-    /// What samples are drawn by.
+    /// How samples are drawn.
     pub draw: DrawBy,
-    /// What is hidden.
+    /// The masks.
     pub mask: MaskConfig,
     /// Whether two views share a mask.
     pub masks: Masks,
-    /// How far a reconstruction is from its target.
+    /// The reconstruction loss.
     pub reconstruction: ReconstructionNorm,
     /// Weight of the cross-modal reconstruction.
     pub weight_cross: f32,
@@ -77,15 +78,15 @@ pub struct BrainMvpConfig {
     pub weight_contrast: f32,
     /// Temperature of the contrast (tau).
     pub temperature: f32,
-    /// What the contrast tells a case from.
+    /// The negatives of the contrast.
     pub negatives: Negatives,
-    /// Samples of a queue of negatives.
+    /// Number of samples in a queue of negatives.
     pub queue_length: usize,
     /// Whether cases of one data set are negatives of each other. Cases of one person never are.
     pub negatives_within_data_set: bool,
     /// First epoch with contrast.
     pub contrast_from_epoch: usize,
-    /// Before this epoch, the cross-modal view too is filled from the template.
+    /// Before this epoch, the cross-modal view is also filled from the template.
     pub cross_from_epoch: usize,
 }
 
@@ -96,7 +97,7 @@ impl Default for BrainMvpConfig {
 }
 
 impl BrainMvpConfig {
-    /// The numbers of a preset.
+    /// The settings of a preset.
     pub fn of(preset: MethodPreset) -> Self {
         let default = Self {
             preset,
@@ -128,12 +129,12 @@ impl BrainMvpConfig {
         }
     }
 
-    /// Whether a part is on.
+    /// Whether a task is on.
     pub fn has(&self, task: Task) -> bool {
         self.tasks.contains(&task)
     }
 
-    /// What is wrong with these numbers for patches of `patch` voxels, if anything: what parts need of each other.
+    /// What is wrong with these settings for patches of `patch` voxels, if anything.
     pub fn problem(&self, patch: [usize; 3]) -> Option<String> {
         let [cross, distill, contrast] =
             [Task::Cross, Task::Distill, Task::Contrast].map(|task| self.has(task));
@@ -147,7 +148,7 @@ impl BrainMvpConfig {
             ),
             (
                 self.contrast_from_epoch > 0 && contrast && !cross && !distill,
-                "method.contrast_from_epoch must be 0 where contrast is the only task",
+                "method.contrast_from_epoch must be 0 if contrast is the only task",
             ),
             (
                 self.masks == Masks::Shared && contrast && !(cross && distill),

@@ -1,9 +1,9 @@
 //! BrainMVP (Rui et al.): cross-modal reconstruction, modality-wise template distillation, modality-aware contrast.
 //!
-//! Of a case's modalities one is the target x. Two views of it are made: in the cross-modal view, masked blocks of x
-//! are replaced by another modality; in the distilled view, by the template of x's own modality. The network
-//! reconstructs x from each (eqs. 2 and 3), and the deepest features of the two views agree (eq. 4). Each of the three is
-//! a [`Task`], which can be left out.
+//! One modality of a case is the target x. Two views of it are made: in the cross-modal view, masked blocks of x are
+//! replaced by another modality; in the distilled view, by the template of x's own modality. The network reconstructs x
+//! from each (eqs. 2 and 3), and the contrast makes the deepest features of the two views similar (eq. 4). Each of the
+//! three is a [`Task`], which can be switched off.
 
 mod config;
 mod queue;
@@ -39,7 +39,7 @@ pub struct BrainMvp {
     pub decoder: Reconstruction,
     /// One per modality; kept too.
     pub templates: Templates,
-    /// Past samples that the contrast tells others from, if it is to.
+    /// Past samples that are negatives of the contrast, if there is a queue.
     pub queue: Option<Queue>,
     #[module(skip)]
     config: BrainMvpConfig,
@@ -148,7 +148,7 @@ impl Objective for BrainMvp {
         let reconstructed = self.add_reconstructions(&mut losses, &deepest, &seen.targets);
         let quality = losses.total.clone();
         if self.config.has(Task::Contrast) && seen.views.len() == 2 {
-            // Before its time it is only told.
+            // Before its first epoch it is only reported.
             let begun = epoch >= self.config.contrast_from_epoch;
             let deepest = if begun { deepest } else { deepest.detach() };
             let weight = begun.then_some(self.config.weight_contrast);
@@ -176,7 +176,7 @@ struct Losses {
 }
 
 impl Losses {
-    /// Adds a loss; without a weight it is told, but not minimised.
+    /// Adds a loss; without a weight it is reported, but not minimised.
     fn add(&mut self, name: &'static str, loss: Tensor<1>, weight: Option<f32>) {
         if let Some(weight) = weight {
             let weighted = loss.clone() * weight;

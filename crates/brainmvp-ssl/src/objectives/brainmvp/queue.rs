@@ -5,20 +5,20 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::losses::{Identity, Past};
 
-/// The last samples of a run, the newest last: unit vectors of both views, and of whom they are. They are buffers of the
-/// module, so a checkpoint holds them and a run that is resumed has the same negatives.
+/// The last samples of a run, the newest last: unit vectors of both views, and whose they are. They are buffers of the
+/// module, so they are stored in checkpoints and a resumed run has the same negatives.
 #[derive(Module, Debug)]
 pub struct Queue {
     /// First views, `[L, F]`.
     pub first: RunningState<Tensor<2>>,
     /// Second views, `[L, F]`.
     pub second: RunningState<Tensor<2>>,
-    /// Of whom, `[L, 9]`: 1 where there is a sample, then the digests of person and data set in pieces of 16 bits, which
-    /// fp32 holds exactly.
+    /// Whose they are, `[L, 9]`: 1 if there is a sample, then the digests of person and data set in pieces of 16 bits,
+    /// which fp32 represents exactly.
     pub identities: RunningState<Tensor<2>>,
 }
 
-/// Numbers that say of whom a sample is.
+/// Number of values that say whose a sample is.
 const PIECES: usize = 9;
 
 impl Queue {
@@ -28,7 +28,7 @@ impl Queue {
         Self { first: zeros(features), second: zeros(features), identities: zeros(PIECES) }
     }
 
-    /// What is in it.
+    /// The person and data set of each sample.
     pub fn past(&self) -> Past {
         let pieces = self.identities.value_sync().into_data();
         #[expect(clippy::expect_used, reason = "it was made of fp32 numbers, as every buffer")]
@@ -40,7 +40,7 @@ impl Queue {
         }
     }
 
-    /// Adds the views of a batch, `[B, F]` each; the oldest samples leave.
+    /// Adds the views of a batch, `[B, F]` each; the oldest samples are removed.
     pub fn push(&self, [first, second]: [Tensor<2>; 2], of: &[Identity]) {
         let pieces: Vec<f32> = of.iter().flat_map(|identity| pieces(*identity)).collect();
         let pieces = Tensor::from_data(TensorData::new(pieces, [of.len(), PIECES]), &first.device());
@@ -50,7 +50,7 @@ impl Queue {
             let all = Tensor::cat(vec![state.value_sync(), new], 0);
             let length = state.value().dims()[0];
             state.update(all.clone().narrow(0, all.dims()[0] - length, length));
-            // Fold the update in at once, so that visitors (checkpoints) see it.
+            // Apply the update immediately, so that visitors (checkpoints) see it.
             state.value_sync();
         }
     }

@@ -1,4 +1,4 @@
-//! What is drawn of a case.
+//! Drawing a sample from a case.
 
 use brainmvp_volume::Modality;
 use rand::{Rng, RngExt};
@@ -13,11 +13,11 @@ use crate::templates::template_start;
 /// What the loader needs to draw samples.
 #[derive(Debug, Clone)]
 pub struct BrainMvpPlan {
-    /// What samples are drawn by.
+    /// How samples are drawn.
     pub draw: DrawBy,
     /// Voxels of a patch along x, y and z.
     pub patch: [usize; 3],
-    /// What is hidden.
+    /// The masks.
     pub mask: MaskConfig,
     /// Whether two views share a mask.
     pub masks: Masks,
@@ -29,13 +29,13 @@ pub struct BrainMvpPlan {
 
 /// One case's target, its filling, and its two masks. Voxels are x fastest.
 pub struct BrainMvpSample {
-    /// Of whom it is.
+    /// Whose it is.
     pub identity: Identity,
     /// Modality of the target.
     pub modality: Modality,
     /// The target patch, x of the equations.
     pub target: Vec<f32>,
-    /// The same place in another modality; `None` where the case has a single one, or no view needs another.
+    /// The same box in another modality; `None` if the case has only one, or no view needs another.
     pub partner: Option<Vec<f32>>,
     /// Where the patch starts in the template, `[x, y, z]`.
     pub template_start: [isize; 3],
@@ -46,8 +46,8 @@ pub struct BrainMvpSample {
 }
 
 impl BrainMvpPlan {
-    /// Draws a sample. Target, place and masks do not depend on which tasks are on, so that runs without one of them see the
-    /// same patches.
+    /// Draws a sample. Target, position and masks do not depend on which tasks are on, so that runs without one of them
+    /// see the same patches.
     ///
     /// # Errors
     /// If the case cannot be read.

@@ -1,4 +1,4 @@
-//! The views of a patch: what fills the part that is masked.
+//! The views of a patch, which differ in what fills its masked part.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -12,9 +12,9 @@ pub(super) enum View {
     Cross,
     /// Masked blocks are replaced by the template of the patch's own modality.
     Distilled,
-    /// As the cross-modal view, with the other mask: what it is compared with where there is no distilled view.
+    /// Like the cross-modal view, but with the other mask. The contrast uses it if there is no distilled view.
     OtherCross,
-    /// As the distilled view, with the other mask: what it is compared with where there is no cross-modal view.
+    /// Like the distilled view, but with the other mask. The contrast uses it if there is no cross-modal view.
     OtherDistilled,
 }
 
@@ -41,8 +41,9 @@ impl View {
 }
 
 impl BrainMvpConfig {
-    /// The views that the tasks of an epoch take, those that are reconstructed first. The contrast compares the cross-modal
-    /// with the distilled view where both are there, and else two of one kind; alone it compares two cross-modal views.
+    /// The views that the tasks of an epoch need; those that are reconstructed come first. The contrast compares the
+    /// cross-modal with the distilled view if there are both, and otherwise two of one kind. If it is the only task, it
+    /// compares two cross-modal views.
     pub(super) fn views(&self, epoch: usize) -> Vec<View> {
         let contrast = self.has(Task::Contrast) && epoch >= self.contrast_from_epoch;
         match (self.has(Task::Cross), self.has(Task::Distill)) {
@@ -63,11 +64,11 @@ impl BrainMvpConfig {
 /// The views of a batch.
 pub struct Views {
     kinds: Vec<View>,
-    /// What is to be reconstructed, `[B, D, H, W, 1]`.
+    /// The target, `[B, D, H, W, 1]`.
     pub targets: Tensor<5>,
-    /// What the network sees, `[B, D, H, W, 1]` each: one view or two, those that are reconstructed first.
+    /// The input of the network, `[B, D, H, W, 1]` each: one view or two; those that are reconstructed come first.
     pub views: Vec<Tensor<5>>,
-    /// The template under the first patch, `[D, H, W]`, where templates are in use.
+    /// The template under the first patch, `[D, H, W]`, if templates are used.
     pub template: Option<Tensor<3>>,
 }
 
@@ -110,8 +111,8 @@ impl BrainMvp {
         Views { kinds, targets: stack(targets), views, template: first_template }
     }
 
-    /// What fills a view: another modality, or the template where the case has no other or it is not yet time; `None`
-    /// where there is neither. The masked part is 0 then.
+    /// What fills a view: another modality, or the template if the case has no other modality or the epoch is too early.
+    /// `None` if there is neither; the masked part is then 0.
     fn filling(
         &self,
         view: View,

@@ -30,8 +30,7 @@ use machine::Machine;
 use peer::{MONAI, PYTORCH, Peer, Program};
 use report::{Measured, Row};
 
-/// Measure this machine: operations, training steps, inference and preprocessing, next to PyTorch and MONAI where they
-/// are
+/// Measure this machine: operations, training steps, inference and preprocessing, next to PyTorch and MONAI if installed
 ///
 /// A time is the median of several repetitions after a warm-up; memory is the largest resident size of a process that
 /// does nothing else, in GB of 10^9 bytes (on Linux). Times differ between machines and from hour to hour: compare only
@@ -272,7 +271,7 @@ impl Bench {
         ui.result(serde_json::to_string(&sample)?)
     }
 
-    /// Measures one work: ours first, then every setting of the peer. A failure is named and the rest goes on.
+    /// Measures one work: ours first, then every setting of the peer. A failure is named, and the others are measured.
     fn rows(
         &self,
         work: &Work,

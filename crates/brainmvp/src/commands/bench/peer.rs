@@ -100,8 +100,7 @@ impl Peer {
     }
 
     /// Does a piece of work; its result is compared with `ours` if the work has files. Without instructions for them
-    /// PyTorch
-    /// imitates bfloat16 numbers, which takes minutes a step and says nothing of either program.
+    /// PyTorch emulates bfloat16 numbers, which takes minutes per step and is no meaningful comparison.
     pub(super) fn measure(
         &self,
         work: &Work,

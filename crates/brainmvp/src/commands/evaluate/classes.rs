@@ -49,7 +49,7 @@ struct Report<'a> {
     intervals: BTreeMap<&'static str, Interval>,
     cases: &'a [Case],
     missing: &'a [String],
-    /// What the network had seen before, where that is known.
+    /// What the network had seen before, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     seen: Option<SeenClasses>,
 }

@@ -38,9 +38,9 @@ use crate::ui::Ui;
 /// The prediction of a case is DIR/CASE.nii.gz or DIR/CASE_seg.nii.gz, or is in the folder DIR/CASE: under such a name,
 /// as seg.nii.gz, or as the only file. Instead of seg, the names may have pred, prediction, label, labels or
 /// segmentation, and instead of .nii.gz the ending .nii. A folder of truths is read by the same rule. Prediction and
-/// truth must be on one grid: nothing is resampled. Scores have 95 % intervals. A case that cannot be scored is named
-/// and left out; the others are scored. Where predictions.json names
-/// cases that the network has seen in training, there are scores with and without them.
+/// truth must be on one grid: nothing is resampled. Scores have 95 % intervals. A case that cannot be scored is named and
+/// left out; the others are scored. If predictions.json names cases that the network has seen in training, there are
+/// scores with and without them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -71,8 +71,8 @@ pub(crate) struct Evaluate {
     /// values such as 1=core,2=oedema [default: the cohort's, otherwise every value in the truths]
     #[arg(long, value_name = "SCHEME")]
     label_scheme: Option<LabelScheme>,
-    /// Regions to score, each a union of label values, e.g. 'WT=1,2,4;TC=1,4;ET=4' [default: those of the network where
-    /// `predict` wrote the predictions, else those of the scheme]
+    /// Regions to score, each a union of label values, e.g. 'WT=1,2,4;TC=1,4;ET=4' [default: those of the network if
+    /// `predict` wrote the predictions, otherwise those of the scheme]
     #[arg(long, value_name = "NAME=VALUES;...", value_delimiter = ';', value_parser = region)]
     regions: Vec<Region>,
     /// Metrics to compute (`brainmvp list metrics`) [default: all]

@@ -43,7 +43,7 @@ impl Pair<'_> {
     }
 }
 
-/// Reads a label map that has none but `known` values besides 0.
+/// Reads a label map, which may only have `known` values besides 0.
 fn read(path: &Path, known: &BTreeSet<u16>) -> Result<LabelMap, String> {
     let labels = file::read_labels(path).map_err(|error| error.to_string())?;
     let odd: Vec<_> = values_of(&labels).difference(known).map(u16::to_string).collect();

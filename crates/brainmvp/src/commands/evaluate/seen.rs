@@ -1,4 +1,4 @@
-//! Cases that the network has seen in training: scores without them beside those of all.
+//! Cases that the network has seen in training: scores without them, next to those of all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::commands::counted;
 use crate::commands::predict::{SeenCases, seen_cases};
 use crate::ui::Ui;
 
-/// What the predictions of a folder say of the cases that the network has seen; `None` where they do not say.
+/// The cases that the network has seen according to a folder of predictions; `None` if it does not say.
 pub(super) fn of_predictions(pred: &Path, ui: &Ui) -> anyhow::Result<Option<SeenCases>> {
     let seen = seen_cases(pred)?;
     if seen.is_none() && pred.join("predictions.json").is_file() {
@@ -23,7 +23,7 @@ pub(super) fn of_predictions(pred: &Path, ui: &Ui) -> anyhow::Result<Option<Seen
     Ok(seen)
 }
 
-/// The cases that were scored and seen, with what they were seen as in words.
+/// The cases that were scored and seen, each with a description of what it was seen as.
 pub(super) fn among<'a>(
     scored: impl IntoIterator<Item = &'a str>,
     seen: &SeenCases,
@@ -44,7 +44,7 @@ pub(super) fn without(scores: &Scores, seen: &SeenCases, seed: u64) -> anyhow::R
     Ok(SeenBefore { cases, without })
 }
 
-/// Says which cases were seen, above the table of the others.
+/// Prints which cases were seen, above the table of the others.
 pub(super) fn tell(cases: &BTreeMap<String, Vec<String>>, others: bool, ui: &Ui) -> anyhow::Result<()> {
     if cases.is_empty() {
         return Ok(());

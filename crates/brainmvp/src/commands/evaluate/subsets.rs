@@ -56,7 +56,7 @@ struct WrittenSubset<'a> {
     modalities: Vec<Modality>,
     cases: usize,
     summary: &'a Summary,
-    /// What the network had seen before, where that is known.
+    /// What the network had seen before, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     seen: Option<&'a SeenBefore>,
     scores: &'a [brainmvp_metrics::scores::CaseScores],
@@ -79,7 +79,7 @@ struct Found {
 /// The scores with a set of modalities, given as indices of the network's channels.
 type SubsetScores = (Vec<usize>, Vec<RegionScores>);
 
-/// Where cases lie while they are predicted, and what lays templates on them.
+/// Folder for cases while they are predicted, and the placement of templates.
 struct Place<'a> {
     scratch: &'a Path,
     placer: Option<Placer<'a>>,
@@ -255,7 +255,7 @@ impl Subset {
         self.scores.rows().iter().map(|row| &row.case).collect::<BTreeSet<_>>().len()
     }
 
-    /// The summary without the cases that the network has seen; nothing where all were seen, or none.
+    /// The summary without the cases that the network has seen; `None` if all or none were seen.
     fn without_seen(&self) -> Option<&Summary> {
         self.seen.as_ref()?.without.as_ref()
     }
@@ -266,8 +266,8 @@ impl Subset {
     }
 }
 
-/// Rows are sets of modalities; columns are the cases and, of each region, the means of the first two metrics (Dice and HD95
-/// where nothing else is asked for).
+/// Rows are sets of modalities; columns are the cases and, of each region, the means of the first two metrics (Dice and
+/// HD95 unless others are chosen).
 fn table<'a>(
     subsets: &'a [Subset],
     summary: impl Fn(&'a Subset) -> Option<&'a Summary>,

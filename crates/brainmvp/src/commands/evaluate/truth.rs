@@ -38,9 +38,9 @@ pub(super) struct Truths {
 pub(super) struct Target {
     /// Each with its values in the prediction, and those in the truth.
     pub(super) regions: Vec<(Region, BTreeSet<u16>)>,
-    /// The values that predictions may hold besides 0.
+    /// The values that predictions may contain besides 0.
     pub(super) predicted_values: BTreeSet<u16>,
-    /// The values that truths may hold besides 0.
+    /// The values that truths may contain besides 0.
     pub(super) truth_values: BTreeSet<u16>,
 }
 
@@ -94,9 +94,8 @@ impl Truths {
         Ok(found)
     }
 
-    /// What is scored in each data set. What the user says wins over what the network tells apart that made the
-    /// predictions, if that is known, and this over what the cohort declares; where nothing is said, every value that the
-    /// truths hold is a region.
+    /// The regions to score in each data set: those given by the user, otherwise those of the network that made the
+    /// predictions, if known, otherwise those that the cohort declares, otherwise every value in the truths.
     pub(super) fn targets(
         &self,
         scheme: Option<&LabelScheme>,
@@ -125,7 +124,7 @@ impl Truths {
         let values = side_by_side(&of_set, memory_bytes, |truth| bytes_of(&truth.file), read);
         let values: BTreeSet<u16> = values.into_iter().flatten().flatten().collect();
         if values.is_empty() {
-            return Err(bad_input("no truth holds any label, so there is nothing to be scored"))
+            return Err(bad_input("no truth contains a label, so there is nothing to score"))
                 .advise(|_| "say what to score with --regions or --label-scheme".to_owned());
         }
         Ok(LabelScheme::Values(values.into_iter().map(|value| (value, format!("label {value}"))).collect()))
@@ -157,7 +156,7 @@ impl Target {
         })
     }
 
-    /// What a network tells apart, by its own values in its predictions and by those of the data set in the truth.
+    /// The regions of a network, with its own values in its predictions and those of the data set in the truth.
     fn of_network(predicted: &[Region], declared: Option<&LabelScheme>) -> Self {
         let regions: Vec<(Region, BTreeSet<u16>)> =
             predicted.iter().map(|region| (region.clone(), values_in(region, declared))).collect();

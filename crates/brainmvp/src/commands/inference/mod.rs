@@ -98,8 +98,8 @@ pub(super) fn go_on() -> Result<(), Error> {
     if interrupt::stop_flag().load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
 }
 
-/// Lays the templates on a case, whatever it has; says how they lie, or why they do not. Where they find no place the user
-/// is told.
+/// Places the templates on a case, whatever modalities it has. Returns how they were placed, or why they were not; in the
+/// latter case the user is warned.
 pub(super) fn lay_templates(placer: &Placer<'_>, case: &mut CaseSource, ui: &Ui) -> Result<String, Failure> {
     match placer.place(case).map_err(|e| Failure::Case(e.to_string()))? {
         Placed::At(placement, how) => {
@@ -107,7 +107,10 @@ pub(super) fn lay_templates(placer: &Placer<'_>, case: &mut CaseSource, ui: &Ui)
             Ok(how.to_string())
         }
         Placed::Nowhere(reason) => {
-            ui.alert(format!("warning: case '{}': 0 stands in for what it lacks: {reason}", case.id()));
+            ui.alert(format!(
+                "warning: case '{}': missing modalities are replaced by 0: {reason}",
+                case.id()
+            ));
             Ok(format!("none: {reason}"))
         }
         Placed::Refused(reason) => Err(Failure::Case(format!("{reason} (templates.placement = \"refuse\")"))),

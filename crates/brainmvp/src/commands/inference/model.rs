@@ -1,4 +1,4 @@
-//! The network of `--model`, and how it wants its cases prepared.
+//! The network of `--model`, and how its cases have to be prepared.
 
 use std::path::{Path, PathBuf};
 
@@ -13,18 +13,18 @@ use crate::ui::Ui;
 /// Which weights of a run, and the atlas that new cases are registered to.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ModelOptions {
-    /// Checkpoint of the run: best, last, or the number of a step [default: the best validation, or the last where there
-    /// was none; of a pre-training run the last]
+    /// Checkpoint of the run: best, last, or the number of a step [default: the best validation, or the last one of a run
+    /// without validation, such as pre-training]
     #[arg(long, value_name = "best|last|STEP", requires = "model")]
     checkpoint: Option<CheckpointChoice>,
-    /// The atlas that the cases of the model were registered to, where it is not kept beside the model; any other file is
+    /// The atlas that the cases of the model were registered to, if it is not stored with the model; any other file is
     /// refused
     #[arg(long, value_name = "FILE", requires = "model")]
     atlas: Option<PathBuf>,
 }
 
 impl ModelOptions {
-    /// Opens the network and says which it is.
+    /// Opens the network and prints which one it is.
     pub(crate) fn open(&self, model: &Path, ui: &Ui) -> anyhow::Result<SavedNetwork> {
         let mut saved = SavedNetwork::open(Source { path: model.to_owned(), checkpoint: self.checkpoint })?;
         ui.note(format!("note: the model is {}", saved.origin));
@@ -39,7 +39,7 @@ impl ModelOptions {
     }
 }
 
-/// What prepares new cases as those of a model were.
+/// Prepares new cases in the same way as those of a model.
 pub(crate) fn pipeline(preparation: &Preparation, ui: &Ui) -> anyhow::Result<Pipeline> {
     if preparation.pipeline != Pipeline::VERSION {
         ui.alert(format!(

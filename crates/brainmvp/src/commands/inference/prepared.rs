@@ -14,11 +14,11 @@ use brainmvp_volume::file::{self, FileHeader};
 use brainmvp_volume::{Grid, Modality, Volume};
 use tempfile::TempDir;
 
-/// Whose fault it is that a case cannot be used.
+/// What a failure affects.
 pub(crate) enum Failure {
-    /// The case's: the others go on.
+    /// Only this case: the others are processed.
     Case(String),
-    /// Everything ends.
+    /// The whole command.
     Run(anyhow::Error),
 }
 

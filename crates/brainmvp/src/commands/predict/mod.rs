@@ -106,7 +106,7 @@ impl Predict {
             let model = self.model.display();
             record
                 .notes
-                .push(format!("{model} does not say what it was trained on, so overlaps cannot be told"));
+                .push(format!("{model} does not say what it was trained on, so overlaps cannot be found"));
         }
         record.notes.iter().for_each(|note| ui.note(format!("note: {note}")));
         let scratch = Scratch::within(&self.out)?;
@@ -179,19 +179,21 @@ fn tell_seen(record: &Record, ui: &Ui) {
     }
     if count > 0 {
         let all = counted(record.cases.len(), "case");
-        ui.alert(format!("warning: the network has seen {count} of {all}: scores on them say too much"));
+        ui.alert(format!(
+            "warning: the network has seen {count} of {all}: scores on them are too optimistic"
+        ));
     }
 }
 
-/// What is done with every case.
+/// The work on every case.
 struct Work<'a> {
     out: &'a Path,
-    /// Where cases lie while they are predicted.
+    /// Folder for cases while they are predicted.
     scratch: &'a Path,
     probabilities: bool,
     predictor: &'a Predictor,
     pipeline: Pipeline,
-    /// Where there are templates.
+    /// If there are templates.
     placer: Option<Placer<'a>>,
     /// Segmentation.
     decision: Option<LabelDecision>,
@@ -200,7 +202,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Predicts all cases that have no prediction yet, one after the other, each with all threads. Returns how many had
+    /// Predicts all cases without a prediction, one after the other, each with all threads. Returns how many already had
     /// one.
     fn all(&self, cases: &[Case], record: &mut Record, ui: &Ui) -> anyhow::Result<usize> {
         let progress = Progress::new(ui, "predict", "cases", cases.len());

@@ -59,7 +59,7 @@ pub(super) struct Predicted {
     pub(super) inputs: BTreeMap<Modality, PathBuf>,
     /// Modalities that the case lacks.
     pub(super) missing: Vec<Modality>,
-    /// How the templates lie that stand for them.
+    /// How the templates that replace them were placed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) templates: Option<String>,
     /// Segmentation: the label map, in the folder.
@@ -71,18 +71,18 @@ pub(super) struct Predicted {
     /// Classification: the probability of each class.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) classes: BTreeMap<String, f32>,
-    /// Cases that the network was trained on, or chosen by, and that are the same as this one; nothing where the model does
-    /// not say what it has seen.
+    /// The cases that are the same as this one and that the network was trained on, or selected by; `None` if the model
+    /// does not say what it has seen.
     #[serde(default)]
     pub(super) seen: Option<Vec<Sighting>>,
     pub(super) seconds: f64,
 }
 
-/// What `predictions.json` says of the cases that the network has seen, by case.
+/// The seen cases according to `predictions.json`, by case.
 pub(in crate::commands) type SeenCases = BTreeMap<String, Vec<Sighting>>;
 
-/// The cases of a folder of predictions that the network has seen. `None` where the folder does not say: it has no
-/// `predictions.json`, or the model of some of them did not know.
+/// The cases of a folder of predictions that the network has seen. `None` if this is not known: there is no
+/// `predictions.json`, or the model of some of them did not say.
 pub(in crate::commands) fn seen_cases(folder: &Path) -> anyhow::Result<Option<SeenCases>> {
     let path = folder.join(FILE_NAME);
     let text = match std::fs::read(&path) {
@@ -182,7 +182,7 @@ impl Predicted {
     }
 }
 
-/// What the network tells apart that made the predictions of a folder; nothing where no `predictions.json` says so.
+/// The regions of the network that made the predictions of a folder; `None` if there is no `predictions.json` with them.
 pub(in crate::commands) fn predicted_regions(folder: &Path) -> anyhow::Result<Vec<Region>> {
     #[derive(Deserialize)]
     struct Known {
