@@ -27,7 +27,7 @@ pub enum Error {
     /// The network's result contains NaN or infinity.
     #[error(
         "the network's result is not finite in the window at voxel {window:?} (x, y, z); the weights or the images \
-         hold NaN or infinity"
+         contain NaN or infinity"
     )]
     NotFinite {
         /// The first voxel of the window.
