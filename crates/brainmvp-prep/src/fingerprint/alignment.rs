@@ -104,7 +104,9 @@ impl Sloped {
     fn of(cells: Cells) -> Self {
         let slopes: Vec<_> = cells.inside.iter().map(|cell| cells.slope(*cell)).collect();
         let mut normal = SMatrix::<f32, 12, 12>::zeros();
-        slopes.iter().for_each(|slope| normal.ger(1.0, slope, slope, 1.0));
+        for slope in &slopes {
+            normal.ger(1.0, slope, slope, 1.0);
+        }
         Self { cells, slopes, normal }
     }
 
