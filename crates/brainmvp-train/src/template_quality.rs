@@ -119,6 +119,7 @@ pub fn compare(templates: &RunTemplates, beside: &Beside<'_>) -> Result<(Vec<Tem
     for (&modality, template) in &templates.volumes {
         let Some(images) = Images::of(beside.cases, modality, shape)? else { continue };
         let held_out = Images::of(beside.held_out, modality, shape)?;
+        let brain = &images.brain;
         let others = beside.runs.iter().map(|run| run.volumes.get(&modality).map(Vec::as_slice));
         let others: Vec<Option<&[f32]>> = others.collect();
         let planes = |volume: &[f32]| Picture::three_planes(volume, shape, (0.0, 1.0));
@@ -127,13 +128,10 @@ pub fn compare(templates: &RunTemplates, beside: &Beside<'_>) -> Result<(Vec<Tem
             modality,
             mean: images.likeness(template),
             held_out: held_out.as_ref().map(|images| images.likeness(template)),
-            nearest: images.nearest(template)?,
-            nearest_held_out: held_out.as_ref().map(|images| images.nearest(template)).transpose()?,
-            runs: others
-                .iter()
-                .map(|other| other.map(|other| correlation(template, other, &images.brain)))
-                .collect(),
-            agreement: agreement(template, &others, &images.brain),
+            nearest: images.nearest(template, brain)?,
+            nearest_held_out: held_out.as_ref().map(|images| images.nearest(template, brain)).transpose()?,
+            runs: others.iter().map(|other| other.map(|other| correlation(template, other, brain))).collect(),
+            agreement: agreement(template, &others, brain),
         });
     }
     let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
@@ -197,11 +195,11 @@ impl<'a> Images<'a> {
         }
     }
 
-    /// The case whose image is most similar to the template.
-    fn nearest(&self, template: &[f32]) -> Result<Nearest> {
+    /// The case whose image is most similar to the template, over the same brain for all that are compared.
+    fn nearest(&self, template: &[f32], brain: &[bool]) -> Result<Nearest> {
         let mut likenesses = Vec::new();
         for &case in &self.cases {
-            likenesses.push((correlation(template, &self.read(case)?, &self.brain), case));
+            likenesses.push((correlation(template, &self.read(case)?, brain), case));
         }
         let sum: f64 = likenesses.iter().map(|(likeness, _)| likeness).sum();
         let nearest = likenesses.into_iter().max_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -211,7 +209,7 @@ impl<'a> Images<'a> {
         let others = if count > 1 {
             let without = |(mean, image): (&f32, f32)| (mean * count as f32 - image) / (count - 1) as f32;
             let others: Vec<f32> = self.mean.iter().zip(self.read(case)?).map(without).collect();
-            Some(correlation(template, &others, &self.brain))
+            Some(correlation(template, &others, brain))
         } else {
             None
         };

@@ -1,16 +1,17 @@
 //! Aligning two fingerprints.
 //!
 //! First, all 48 rotations and reflections of a cube are tried on a coarse grid. The best ones are refined to an affine
-//! map, by the inverse-compositional method of Baker and Matthews (IJCV 56(3), 2004) with the damping of Levenberg and
-//! Marquardt.
+//! map, first on a blurred copy, by the inverse-compositional method of Baker and Matthews (IJCV 56(3), 2004) with the
+//! damping of Levenberg and Marquardt.
 
 use nalgebra::{Matrix3, SMatrix, SVector, Vector3};
 
+use super::lattice::Lattice;
 use super::{Fingerprint, OUTSIDE, SIDE};
 
 /// A fingerprint prepared for alignment with others.
 pub(super) struct Subject {
-    coarse: Sloped,
+    smooth: Sloped,
     fine: Sloped,
     /// The coarse cells inside, in every orientation.
     turned: Vec<Turned>,
@@ -53,12 +54,15 @@ struct Map {
 /// Number of orientations that are refined.
 const REFINED: usize = 2;
 
-/// Number of refinement steps on each grid.
+/// Number of refinement steps, on the blurred copy and on the other.
 const STEPS: usize = 16;
 
 /// Initial damping of the steps. The refinement ends when a step gains less than this.
 const FIRST_DAMPING: f32 = 0.1;
 const SMALL_GAIN: f32 = 2e-4;
+
+/// The deviation, in cells, of the Gaussian that the first refinement sees the cells through.
+const BLURRED: f32 = 1.2;
 
 /// The share of the larger brain that both must cover.
 const OVERLAP: f32 = 0.6;
@@ -72,7 +76,7 @@ impl Subject {
         let fine = Cells::of(fingerprint);
         let coarse = fine.halved();
         let turned = orientations().map(|linear| coarse.turned(linear)).collect();
-        Self { coarse: Sloped::of(coarse), fine: Sloped::of(fine), turned }
+        Self { smooth: Sloped::of(fine.smoothed()), fine: Sloped::of(fine), turned }
     }
 
     /// See [`Fingerprint::similarity`]; `coarse` is `other` halved. 0 if the correlation is less than `worth_a_look` in
@@ -86,11 +90,11 @@ impl Subject {
             return 0.0;
         }
         let other = other();
+        let smooth = other.smoothed();
         let refine = |(_, linear): &(f32, Matrix3<f32>)| {
             let start = Map { linear: *linear, shift: Vector3::zeros() };
-            let found = self.coarse.refined(coarse, start);
-            let fine = self.fine.refined(&other, Map { shift: found.shift * 2.0, ..found });
-            self.fine.cells.correlation(&other, &fine)
+            let found = self.fine.refined(&other, self.smooth.refined(&smooth, start));
+            self.fine.cells.correlation(&other, &found)
         };
         f64::from(starts.iter().map(refine).fold(0.0, f32::max))
     }
@@ -100,9 +104,7 @@ impl Sloped {
     fn of(cells: Cells) -> Self {
         let slopes: Vec<_> = cells.inside.iter().map(|cell| cells.slope(*cell)).collect();
         let mut normal = SMatrix::<f32, 12, 12>::zeros();
-        for slope in &slopes {
-            normal.ger(1.0, slope, slope, 1.0);
-        }
+        slopes.iter().for_each(|slope| normal.ger(1.0, slope, slope, 1.0));
         Self { cells, slopes, normal }
     }
 
@@ -118,7 +120,8 @@ impl Sloped {
                 let gained = now - highest;
                 (best, highest) = (next, now);
                 damping /= 4.0;
-                if gained < SMALL_GAIN {
+                // A short step gains little.
+                if gained < SMALL_GAIN && damping < FIRST_DAMPING {
                     break;
                 }
             } else {
@@ -213,6 +216,17 @@ impl Cells {
             (*value, *weight) = if *weight >= 4.0 { (*value / *weight, 1.0) } else { (0.0, 0.0) };
         }
         Self::new(side, values, weights)
+    }
+
+    /// The same cells without their details, so that the refinement converges from further away.
+    fn smoothed(&self) -> Self {
+        let lattice = |bins: &[f32]| Lattice { side: self.side, bins: bins.to_vec() }.smoothed(BLURRED);
+        let (values, weights) = (lattice(&self.values), lattice(&self.weights));
+        let mut smooth = self.clone();
+        for cell in &self.inside {
+            smooth.values[*cell] = values.bins[*cell] / weights.bins[*cell];
+        }
+        smooth
     }
 
     /// The cells inside, moved by an orientation.

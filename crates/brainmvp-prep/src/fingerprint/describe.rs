@@ -56,7 +56,7 @@ impl Fingerprint {
         };
         let difference = detail.with(&local_mean(&detail), |detail, mean| detail - mean);
         let power = local_mean(&difference.map(|difference| difference * difference));
-        let contrast = difference.with(&power, |difference, power| difference / power.max(1e-12).sqrt());
+        let contrast = difference.with(&power, |difference, power| difference / power.max(1e-8).sqrt());
         let level = |cell: usize| {
             if mean_of_cell(&inner, cell) < 0.5 {
                 return OUTSIDE;
@@ -138,9 +138,9 @@ impl Frame {
 fn threshold(voxels: &[f32]) -> Option<f32> {
     let mut some: Vec<f32> = voxels.iter().step_by(SAMPLED).copied().filter(|value| *value > 0.0).collect();
     let place = some.len().checked_sub(1)? * 98 / 100;
-    let dark = 0.1 * *some.select_nth_unstable_by(place, f32::total_cmp).1;
-    let share = some.iter().filter(|value| **value < dark).count() as f64 / some.len() as f64;
-    Some(if share > BACKGROUND { dark } else { 0.0 })
+    let bright = *some.select_nth_unstable_by(place, f32::total_cmp).1;
+    let dark = some.iter().filter(|value| **value < 0.05 * bright).count();
+    Some(if dark as f64 > BACKGROUND * some.len() as f64 { 0.1 * bright } else { 0.0 })
 }
 
 /// `values / weights`, or 0 if the weight is negligible.

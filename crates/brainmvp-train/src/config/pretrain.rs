@@ -250,6 +250,12 @@ mod tests {
             message(&["model.preset=unet3d", "model.unet3d.widths=[8, 8, 8, 9]"]).contains("multiples of 8")
         );
         assert!(message(&["patch.size=16000"]).contains("at most 512"));
+        assert!(
+            message(&["templates.pyramid.levels=0"]).contains("templates.pyramid.levels must be at least 1")
+        );
+        assert!(message(&["templates.pyramid.levels=9"]).contains("at most 8"));
+        assert!(message(&["templates.pyramid.learning_rate_falloff=-1"]).contains("learning_rate_falloff"));
+        assert!(message(&["templates.parametrisation=wavelets"]).contains("wavelets"));
         assert!(message(&["method.weight_cross=nan"]).contains("weight_cross"));
         let broken = resolve("[train]\nseed = 1\n[train", &[]).unwrap_err().to_string();
         assert!(broken.contains("line 3") && !broken.contains('\n'), "{broken}");

@@ -58,6 +58,13 @@ impl Data {
             chosen.map(|(case, _)| case.clone()).collect::<Vec<_>>()
         };
         let mut data = Self { training: of(Part::Training), validation: of(Part::Validation), regions: None };
+        if data.training.is_empty() {
+            let reason = format!(
+                "no case is left to train on: of {} with a {wanted}, none is a training case",
+                cases.len()
+            );
+            return Err(Error::Config(reason));
+        }
         data.complete_modalities(&mut config.task);
         data.leave_out(observer, |case| Ok(channel_problem(&config.task, case)))?;
         match config.task.kind {

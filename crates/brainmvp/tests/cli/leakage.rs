@@ -129,7 +129,8 @@ fn seen_cases_are_named_whatever_they_are_called() {
     let preprocess = ["preprocess", "other/cohort.json", "--out", "other-cache", "--spacing", "5", "--quiet"];
     place.run(&[&preprocess[..], &["--preset", "released"]].concat()).succeeds();
     let finetune = ["finetune", "segment", "--data", "other-cache", "--init", "run", "--out", "segmenter"];
-    place.run(&[&finetune[..], &TINY].concat()).succeeds().notes(&[
+    let accepted = ["--accept-differences", "spacing,percentiles"];
+    place.run(&[&finetune[..], &TINY, &accepted].concat()).succeeds().notes(&[
         "2 of 4 test cases were seen before: 'flipped' as 'phantom-0004' of phantom-glioma in pre-training (same flair, t1c), \
          'moved' as 'phantom-0002' of phantom-glioma in pre-training (same flair, t1c)",
     ]);
@@ -163,6 +164,23 @@ fn seen_cases_are_named_whatever_they_are_called() {
     let subsets = ["--model", "segmenter", "--modality-subsets", "--split", "test"];
     place.run(&[&evaluate[..], &subsets].concat()).succeeds().prints(&["Without 2 cases"]);
     assert_with_and_without(&place.json("metrics.json")["subsets"][0], &["patient-4", "patient-5"]);
+}
+
+#[test]
+fn a_test_case_among_the_training_cases_is_named() {
+    let place = place();
+    place.run(&["index", "phantom", "other", "--out", "all.json"]).succeeds();
+    let mut cohort = place.json("all.json");
+    for case in cohort["cases"].as_array_mut().unwrap() {
+        case["split"] = if case["id"] == "moved" { "test" } else { "training" }.into();
+    }
+    place.write("all.json", &cohort.to_string());
+    place.run(&["preprocess", "all.json", "--out", "all", "--spacing", "6", "--quiet"]).succeeds();
+    let pretrain = ["pretrain", "--data", "all", "--out", "both", "--set", "model.preset=tiny", "--set"];
+    place
+        .run(&[&pretrain[..], &["patch.size=16", "--set", "train.max_steps=1"]].concat())
+        .succeeds()
+        .notes(&["1 of 1 test cases were seen before: 'moved' as 'phantom-0002' of phantom in pre-training"]);
 }
 
 /// The means with and without the seen cases are those of the scores of the cases.

@@ -25,7 +25,7 @@ fn phantom_index_check_preprocess() {
         .notes(&["preprocess 4/4 cases in "]);
     let manifest = place.json("cache/manifest.json");
     assert_eq!(manifest["cases"].as_array().unwrap().len(), 4);
-    assert_eq!(manifest["config"]["spacing_mm"][0], 6.0);
+    assert_eq!(manifest["preparation"]["config"]["spacing_mm"][0], 6.0);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn shading_and_scale_are_options() {
     let preprocess = ["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6"];
     let options = ["--bias-field", "--intensity", "zscore"];
     place.run(&[&preprocess[..], &options[..]].concat()).succeeds().prints(&["1 case prepared"]);
-    let config = &place.json("cache/manifest.json")["config"];
+    let config = &place.json("cache/manifest.json")["preparation"]["config"];
     assert_eq!((&config["bias_field"], &config["intensity"]), (&true.into(), &"zscore".into()));
     place.run(&[&preprocess[..], &["--intensity", "loud"]].concat()).fails(2, &["loud"]);
 }
@@ -76,7 +76,7 @@ fn landmarks_are_learnt_and_used() {
         .succeeds()
         .prints(&["t1 from 6, t2 from 6"]);
     run(&["--out", "cache", "--landmarks", "landmarks.json"]).succeeds().prints(&["6 cases prepared"]);
-    let config = &place.json("cache/manifest.json")["config"];
+    let config = &place.json("cache/manifest.json")["preparation"]["config"];
     assert_eq!(config["intensity"], "nyul");
     assert_eq!(
         config["landmarks"],

@@ -53,12 +53,12 @@ fn a_cache_of_another_preparation_is_refused_or_accepted() {
     finetune(&place, "x", &["--set", "templates.placement=guess"]).fails(2, &["guess"]);
 
     // A missing modality is filled by the same rule.
-    let image = "phantom/phantom-0000/phantom-0000_t1c.nii.gz";
+    let image = "phantom/phantom-0001/phantom-0001_t1c.nii.gz";
     for (model, how) in [("tuned", "by their coordinates"), ("centred", "centre on centre, voxel by voxel")] {
         let out = format!("{model}-predicted");
         place.run(&["predict", "--model", model, "--in", image, "--out", &out, "--quiet"]).succeeds();
         let record = place.json(&format!("{out}/predictions.json"));
-        assert_eq!(record["cases"]["phantom-0000"]["templates"], how, "{record:#}");
+        assert_eq!(record["cases"]["phantom-0001"]["templates"], how, "{record:#}");
     }
     let embed = ["embed", "--model", "tuned", "--in", "fine", "--out", "features.csv"];
     place.run(&embed).succeeds().notes(&["spacing 6 mm against 4 mm; percentiles 5-95 against 1-99"]);

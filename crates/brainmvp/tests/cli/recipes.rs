@@ -139,8 +139,8 @@ fn one_recipe_takes_cases_from_files_to_labels() {
     // An option goes over the recipe.
     place.run(&[&preprocess[..], &["--spacing", "6", "--quiet"]].concat()).succeeds();
     let manifest = place.json("cache/manifest.json");
-    assert_eq!(manifest["config"]["spacing_mm"], serde_json::json!([6.0, 6.0, 6.0]));
-    assert_eq!(manifest["config"]["percentiles"], serde_json::json!([1.0, 99.0]));
+    assert_eq!(manifest["preparation"]["config"]["spacing_mm"], serde_json::json!([6.0, 6.0, 6.0]));
+    assert_eq!(manifest["preparation"]["config"]["percentiles"], serde_json::json!([1.0, 99.0]));
     train(&["pretrain"], "run").succeeds();
     train(&["finetune", "segment", "--init", "run"], "segmenter").succeeds();
     let stored = std::fs::read_to_string(place.path("segmenter/config.toml")).unwrap();

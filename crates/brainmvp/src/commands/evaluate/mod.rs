@@ -26,7 +26,7 @@ use self::subsets::Subsets;
 use self::truth::Truths;
 use super::counted;
 use super::inference::{Options, pipeline};
-use super::predict::{SeenCases, predicted_regions};
+use super::predict::{SeenCases, Told};
 use super::preprocess::half_of_free_memory;
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
@@ -212,7 +212,7 @@ impl Evaluate {
         ui: &Ui,
     ) -> anyhow::Result<()> {
         let memory_bytes = self.memory.unwrap_or_else(half_of_free_memory);
-        let predicted = predicted_regions(predictions.folder())?;
+        let predicted = Told::of(predictions.folder())?.map(Told::into_regions).unwrap_or_default();
         let targets = truths.targets(self.label_scheme.as_ref(), &self.regions, &predicted, memory_bytes)?;
         let mut pairs = Vec::new();
         let mut unclear = truths.unclear.clone();

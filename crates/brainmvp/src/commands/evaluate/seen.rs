@@ -10,13 +10,14 @@ use rand_chacha::rand_core::SeedableRng as _;
 
 use super::some;
 use crate::commands::counted;
-use crate::commands::predict::{SeenCases, seen_cases};
+use crate::commands::predict::{SeenCases, Told};
 use crate::ui::Ui;
 
 /// The cases that the network has seen according to a folder of predictions; `None` if it does not say.
 pub(super) fn of_predictions(pred: &Path, ui: &Ui) -> anyhow::Result<Option<SeenCases>> {
-    let seen = seen_cases(pred)?;
-    if seen.is_none() && pred.join("predictions.json").is_file() {
+    let Some(told) = Told::of(pred)? else { return Ok(None) };
+    let seen = told.into_seen();
+    if seen.is_none() {
         let pred = pred.display();
         ui.note(format!("note: {pred} does not say which cases the network has seen in training"));
     }

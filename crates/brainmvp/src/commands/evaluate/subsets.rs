@@ -16,7 +16,7 @@ use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork, values_in};
 use brainmvp_train::placement::Placer;
 use brainmvp_train::seen::{SeenIndex, Sighting};
-use brainmvp_volume::{Modality, file, write_atomically};
+use brainmvp_volume::{LabelMap, Modality, file, write_atomically};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use serde::Serialize;
@@ -166,6 +166,8 @@ impl Subsets<'_> {
         if let Some(placer) = place.placer.as_ref().filter(|_| model.inputs.fills(&[])) {
             lay_templates(placer, &mut prepared.source, ui)?;
         }
+        let damaged = || Failure::Case("the record of its registration is damaged".to_owned());
+        let native = prepared.placed(truth.grid()).ok_or_else(damaged)?;
         let decision = decision(self.predictor).map_err(Failure::Run)?;
         let has = |place: &usize| prepared.source.modalities().contains(&model.inputs.channels[*place]);
         let places: Vec<usize> = (0..model.inputs.channels.len()).filter(has).collect();
@@ -185,8 +187,9 @@ impl Subsets<'_> {
                 unreachable!("`run` refuses classifications")
             };
             let probabilities = prepared.volumes(probabilities);
-            let space = NativeSpace::new(&probabilities, *truth.grid())?;
-            let labels = space.labels(&decision)?;
+            // Labels are decided where registration moved the voxels of the label map, and compared on its own grid.
+            let labels = NativeSpace::new(&probabilities, native)?.labels(&decision)?;
+            let labels = LabelMap::new(*truth.grid(), labels.into_voxels());
             let scores = self.config.evaluate_as(&labels, &truth, &regions);
             found.push((subset.clone(), scores.map_err(|e| Failure::Case(e.to_string()))?));
         }

@@ -39,6 +39,8 @@ pub(crate) struct Prepared {
     pub(crate) header: FileHeader,
     /// The grid of that image, in the space of the prepared case.
     pub(crate) native: Grid,
+    /// Where registration moved the images, each with the grid of its file; empty if nothing was registered.
+    moved: Vec<(Grid, Transform)>,
     /// Deleted with the case.
     _folder: TempDir,
 }
@@ -50,14 +52,22 @@ impl Prepared {
         let contents = prepare_case(&seen, pipeline, String::new());
         let contents = contents.map_err(|error| Failure::Case(error.to_string()))?;
         let (reference, header) = reference(&seen, &contents.metadata).map_err(Failure::Case)?;
-        let native = native_grid(&contents.metadata, &reference).map_err(Failure::Case)?;
+        let moved = registered(&seen, &contents.metadata).map_err(Failure::Case)?;
+        let native = placed(&moved, &Grid::from(&contents.metadata.original));
+        let native = native.ok_or_else(|| Failure::Case(damaged(&reference)))?;
         let store = || -> anyhow::Result<Self> {
             let folder = tempfile::Builder::new().prefix(".partial-").tempdir_in(scratch)?;
             let entry = write_case(folder.path(), &contents, pipeline.config().dtype)?;
             let stored = PreparedCase::open(folder.path().join(entry.file_name()))?;
-            Ok(Self { source: CaseSource::new(&entry, stored), header, native, _folder: folder })
+            Ok(Self { source: CaseSource::new(&entry, stored), header, native, moved, _folder: folder })
         };
         store().map_err(Failure::Run)
+    }
+
+    /// The positions of a file's voxels in the space of the prepared case: those in the file, or where registration moved
+    /// the image with the same grid, or without such an image the reference.
+    pub(crate) fn placed(&self, grid: &Grid) -> Option<Grid> {
+        placed(&self.moved, grid)
     }
 
     /// Probabilities of regions as volumes on the grid of the prepared case.
@@ -77,18 +87,36 @@ fn reference(case: &Case, metadata: &CaseMetadata) -> Result<(PathBuf, FileHeade
     Err("the image that the case was prepared from has changed in the meantime".to_owned())
 }
 
-/// The positions of the input's voxels in the space of the prepared case: those in its file, or where registration
-/// moved them.
-fn native_grid(metadata: &CaseMetadata, reference: &Path) -> Result<Grid, String> {
-    let original = Grid::from(&metadata.original);
-    let moved = metadata.provenance.iter().find(|step| step.step == "register");
-    let Some(did) = moved.map(|step| &step.did).filter(|did| did.get("images").is_some()) else {
-        return Ok(original);
-    };
-    let rows = did["reference"].as_str().map(|modality| did["images"][modality]["transform"].clone());
-    let rows = rows.and_then(|rows| serde_json::from_value(rows).ok());
-    let grid = rows.and_then(|rows| Transform::from_rows(rows).moved(&original));
-    grid.ok_or_else(|| format!("{}: the record of its registration is damaged", reference.display()))
+/// Where registration moved the images of a case, the reference first.
+fn registered(case: &Case, metadata: &CaseMetadata) -> Result<Vec<(Grid, Transform)>, String> {
+    let step = metadata.provenance.iter().find(|step| step.step == "register").map(|step| &step.did);
+    let Some(did) = step.filter(|did| did.get("images").is_some()) else { return Ok(Vec::new()) };
+    let reference: Modality = serde_json::from_value(did["reference"].clone()).map_err(|e| e.to_string())?;
+    let others = case.images.keys().copied().filter(|modality| *modality != reference);
+    let mut moved = Vec::new();
+    for modality in std::iter::once(reference).chain(others) {
+        let Some(image) = did["images"].get(modality.name()) else { continue };
+        let path = &case.images[&modality];
+        let rows = serde_json::from_value(image["transform"].clone()).map_err(|_| damaged(path))?;
+        let header = file::read_header(path).map_err(|error| error.to_string())?;
+        moved.push((header.grid, Transform::from_rows(rows)));
+    }
+    Ok(moved)
+}
+
+fn damaged(path: &Path) -> String {
+    format!("{}: the record of its registration is damaged", path.display())
+}
+
+/// Files this close to each other show the same place.
+const SAME_PLACE_MM: f64 = 0.1;
+
+fn placed(moved: &[(Grid, Transform)], grid: &Grid) -> Option<Grid> {
+    let same = moved.iter().find(|(of_image, _)| of_image.same_place(grid, SAME_PLACE_MM));
+    match same.or(moved.first()) {
+        Some((_, transform)) => transform.moved(grid),
+        None => Some(*grid),
+    }
 }
 
 /// A case of which only some modalities are used.

@@ -19,9 +19,8 @@ use brainmvp_volume::nifti::{self, WriteOptions};
 use brainmvp_volume::{LabelMap, Volume};
 use clap::Args;
 
-pub(super) use self::record::predicted_regions;
 use self::record::{Predicted, Record, Settings};
-pub(super) use self::record::{SeenCases, seen_cases};
+pub(super) use self::record::{SeenCases, Told};
 use super::counted;
 use super::inference::{Failure, Inputs, Options, Prepared, go_on, lay_templates, missing, pipeline};
 use crate::argument;

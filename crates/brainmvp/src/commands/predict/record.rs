@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use brainmvp_infer::{Mirror, SlidingWindow};
 use brainmvp_metrics::Region;
 use brainmvp_ssl::downstream::Missing;
@@ -81,22 +82,51 @@ pub(super) struct Predicted {
 /// The seen cases according to `predictions.json`, by case.
 pub(in crate::commands) type SeenCases = BTreeMap<String, Vec<Sighting>>;
 
-/// The cases of a folder of predictions that the network has seen. `None` if this is not known: there is no
-/// `predictions.json`, or the model of some of them did not say.
-pub(in crate::commands) fn seen_cases(folder: &Path) -> anyhow::Result<Option<SeenCases>> {
-    let path = folder.join(FILE_NAME);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(anyhow::Error::from(error).context(path.display().to_string())),
-    };
-    let record: Record = match serde_json::from_slice(&text) {
-        Ok(record) => record,
-        Err(error) => return Err(bad_input(format!("{}: {error}", path.display()))),
-    };
-    let cases = record.cases.into_iter().map(|(case, predicted)| Some((case, predicted.seen?)));
-    let cases: Option<SeenCases> = cases.collect();
-    Ok(cases.map(|cases| cases.into_iter().filter(|(_, sightings)| !sightings.is_empty()).collect()))
+/// What `evaluate` reads of `predictions.json`, which another program may have written: only the regions are required.
+#[derive(Deserialize)]
+pub(in crate::commands) struct Told {
+    settings: ToldSettings,
+    #[serde(default)]
+    cases: BTreeMap<String, ToldCase>,
+}
+
+#[derive(Deserialize)]
+struct ToldSettings {
+    regions: Vec<Region>,
+}
+
+#[derive(Deserialize)]
+struct ToldCase {
+    #[serde(default)]
+    seen: Option<Vec<Sighting>>,
+}
+
+impl Told {
+    /// Reads the file of a folder of predictions; `None` if there is none.
+    pub(in crate::commands) fn of(folder: &Path) -> anyhow::Result<Option<Self>> {
+        let path = folder.join(FILE_NAME);
+        // Predictions of classes may be a file of their own.
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let told = serde_json::from_slice(&text);
+        told.map(Some).map_err(|error| {
+            bad_input(format!("{}: is not a record of predictions: {error}", path.display()))
+        })
+    }
+
+    /// The regions of the network that made the predictions; none of a classification.
+    pub(in crate::commands) fn into_regions(self) -> Vec<Region> {
+        self.settings.regions
+    }
+
+    /// The cases that the network has seen. `None` if the model of some of them did not say.
+    pub(in crate::commands) fn into_seen(self) -> Option<SeenCases> {
+        let cases = self.cases.into_iter().map(|(case, told)| Some((case, told.seen?)));
+        let cases = cases.collect::<Option<SeenCases>>().filter(|cases| !cases.is_empty())?;
+        Some(cases.into_iter().filter(|(_, sightings)| !sightings.is_empty()).collect())
+    }
 }
 
 impl Record {
@@ -180,25 +210,4 @@ impl Predicted {
         };
         classes.iter().fold(classes.first().map_or("", String::as_str), better)
     }
-}
-
-/// The regions of the network that made the predictions of a folder; `None` if there is no `predictions.json` with them.
-pub(in crate::commands) fn predicted_regions(folder: &Path) -> anyhow::Result<Vec<Region>> {
-    #[derive(Deserialize)]
-    struct Known {
-        settings: KnownSettings,
-    }
-    #[derive(Deserialize)]
-    struct KnownSettings {
-        regions: Vec<Region>,
-    }
-    let path = folder.join(FILE_NAME);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(anyhow::Error::from(error).context(path.display().to_string())),
-    };
-    let known = serde_json::from_slice::<Known>(&text)
-        .map_err(|error| bad_input(format!("{}: is not a record of predictions: {error}", path.display())))?;
-    Ok(known.settings.regions)
 }
