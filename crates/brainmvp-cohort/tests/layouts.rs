@@ -88,7 +88,7 @@ fn brats_of_2023_groups_time_points_by_subject() {
     assert_eq!((first.subject.as_str(), modalities(first)), ("BraTS-MEN-00004", GLIOMA.to_vec()));
     assert_eq!(case(&found, "BraTS-MEN-00004-013").subject, "BraTS-MEN-00004");
     assert_eq!(found.cohort.label_scheme(first).unwrap().to_string(), "brats_2023");
-    assert!(found.warnings[0].starts_with("1 file is not understood"), "{:?}", found.warnings);
+    assert!(found.warnings[0].starts_with("1 file is not recognised"), "{:?}", found.warnings);
 }
 
 #[test]

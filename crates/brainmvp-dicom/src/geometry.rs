@@ -140,7 +140,7 @@ mod tests {
     fn steps_that_are_even_or_not() {
         let check = |depths: &[f64]| check_steps(depths).err().unwrap_or_default();
         assert_eq!(check(&[0.0, 5.5, 11.0, 16.504]), "");
-        assert!(check(&[0.0, 1.0, 1.0, 2.0]).contains("one place"));
+        assert!(check(&[0.0, 1.0, 1.0, 2.0]).contains("the same place"));
         assert!(check(&[0.0, 1.0, 2.0, 4.0, 7.0]).starts_with("3 of 8 slices missing, the first after 2.00"));
         assert!(check(&[0.0, 1.0, 2.3]).contains("unevenly spaced: 1.000 to 1.300"));
     }

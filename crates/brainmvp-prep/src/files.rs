@@ -119,6 +119,8 @@ impl ContentFile {
         // The content of a record cannot be trusted: the name must not lead out of the folder.
         let hash: String = self.hash.chars().filter(char::is_ascii_hexdigit).take(DIGITS).collect();
         let name = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
+        // A file that is stored already has the hash in its name.
+        let name = name.strip_prefix(&format!("{hash}-")).unwrap_or(&name);
         format!("{hash}-{name}")
     }
 }

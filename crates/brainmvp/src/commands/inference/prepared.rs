@@ -108,8 +108,8 @@ fn damaged(path: &Path) -> String {
     format!("{}: the record of its registration is damaged", path.display())
 }
 
-/// Files this close to each other show the same place.
-const SAME_PLACE_MM: f64 = 0.1;
+/// Grids this close to each other are the same, as in preparation.
+const SAME_PLACE_MM: f64 = 0.01;
 
 fn placed(moved: &[(Grid, Transform)], grid: &Grid) -> Option<Grid> {
     let same = moved.iter().find(|(of_image, _)| of_image.same_place(grid, SAME_PLACE_MM));
