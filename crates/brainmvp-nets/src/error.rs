@@ -6,7 +6,7 @@
 pub enum Error {
     /// It does not belong to any network of this program.
     #[error(
-        "not a network that this program knows: none of its {tensors} tensors{example} is called patch_embed1.proj.weight \
+        "not a network that this program supports: none of its {tensors} tensors{example} is called patch_embed1.proj.weight \
          (UniFormer) or conv1a.weight (UNET3D)"
     )]
     UnknownNetwork {

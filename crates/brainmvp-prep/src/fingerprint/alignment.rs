@@ -54,14 +54,14 @@ struct Map {
 /// Number of orientations that are refined.
 const REFINED: usize = 2;
 
-/// Number of refinement steps, on the blurred copy and on the other.
+/// Number of refinement steps on the blurred and on the sharp copy.
 const STEPS: usize = 16;
 
 /// Initial damping of the steps. The refinement ends when a step gains less than this.
 const FIRST_DAMPING: f32 = 0.1;
 const SMALL_GAIN: f32 = 2e-4;
 
-/// The deviation, in cells, of the Gaussian that the first refinement sees the cells through.
+/// The standard deviation, in cells, of the Gaussian blur for the first refinement.
 const BLURRED: f32 = 1.2;
 
 /// The share of the larger brain that both must cover.

@@ -94,7 +94,7 @@ impl Model {
             None => None,
             Some(_) if stored.is_file() => Some(stored_templates::load(&stored)?),
             Some(_) => {
-                let reason = "its templates, which stand in for modalities, are not beside it: copy \
+                let reason = "its templates, which replace missing modalities, are not next to it: copy \
                               templates.safetensors of its run there";
                 return Err(wrong(reason));
             }

@@ -101,7 +101,10 @@ impl Header {
         let storage = storage_of(&fields, layout, path)?;
         let datatype = Datatype::from_code(fields.integer(layout.datatype, 0)).map_err(|name| {
             let code = fields.integer(layout.datatype, 0);
-            Error::unsupported(path, format!("contains {name} (datatype {code}); give an image of real values"))
+            Error::unsupported(
+                path,
+                format!("contains {name} (datatype {code}); give an image of real values"),
+            )
         })?;
         let shape = shape_of(&fields, layout, path)?;
         let units = SpatialUnits::from_code(fields.integer(layout.xyzt_units, 0));

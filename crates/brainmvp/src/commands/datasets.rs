@@ -14,7 +14,7 @@ Examples:
   brainmvp datasets
   brainmvp datasets isles22
 
-Nothing is downloaded. `brainmvp index DIR` knows the folders of each as they are downloaded.")]
+Nothing is downloaded. `brainmvp index DIR` reads the folder of each as downloaded.")]
 pub(crate) struct Datasets {
     /// Show everything known about one data set
     #[arg(value_name = "NAME")]

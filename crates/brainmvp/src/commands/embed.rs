@@ -30,10 +30,9 @@ use crate::progress::Progress;
 use crate::scratch::Scratch;
 use crate::ui::Ui;
 
-/// Write the encoder's features for every case: per modality for a pre-training run, for all modalities together for a
-/// fine-tuning run
+/// Write the encoder's features for every case
 ///
-/// A case is divided into windows; those without a voxel above 0 are ignored. Its features are the mean of the deepest
+/// A pre-training run gives features for each modality, a fine-tuning run for all modalities together. A case is divided into windows; those without a voxel above 0 are ignored. Its features are the mean of the deepest
 /// features over all windows. Cases are prepared in the same way as those of the run. A cache of prepared cases is used
 /// as it is.
 #[derive(Debug, Args)]
@@ -43,15 +42,15 @@ Examples:
   brainmvp embed --model segmenter --in cohort.json --out features.safetensors
 
 CSV: case,modality,f0,f1,...  safetensors: 'features' [rows, width], and the metadata 'rows', JSON with case and modality of
-each row. Modalities that are seen together are joined by +.
-Exit codes: 0 every case is there, 1 failed or interrupted, 2 some could not be seen (the others are there), or bad input.")]
+each row. Modalities that are used together are joined by +.
+Exit codes: 0 the file has every case, 1 failed or interrupted, 2 some cases could not be used (it has the others), or bad input.")]
 pub(crate) struct Embed {
     /// Folder of a run of `pretrain` or `finetune`, or a file of pre-trained weights
     #[arg(long, value_name = "RUN|FILE")]
     model: PathBuf,
     #[command(flatten)]
     options: ModelOptions,
-    /// Cache folder, cohort file, a folder of cases, or the images of one case: FILE, whose name says its modality, or
+    /// Cache folder, cohort file, a folder of cases, or the images of one case: FILE, whose name contains its modality, or
     /// MODALITY=FILE
     #[arg(long = "in", value_name = "CACHE|COHORT|DIR|FILE", required = true, num_args = 1..)]
     inputs: Vec<PathBuf>,

@@ -19,7 +19,7 @@ use crate::ui::Ui;
 
 /// Fine-tune a network for segmentation or classification with few labels
 ///
-/// The network starts from pre-trained weights, or from random ones. Each training patch is seen in two copies, in
+/// The network starts from pre-trained weights, or from random ones. Each training patch is used in two copies, in
 /// which some modalities are replaced by the templates of pre-training; cases may lack any modality. The network is
 /// validated on whole cases, and the best weights are kept. An interrupted run can be resumed exactly where its last
 /// checkpoint was.
@@ -31,9 +31,9 @@ Examples:
   brainmvp finetune segment --data cache --init run --out segmenter --dry-run      # how long will it take?
   brainmvp finetune classify --data cache --init run --out classifier --fold 0
   brainmvp finetune segment --data cache --init run --out stroke --config configs/finetune-isles22.toml
-  brainmvp finetune segment --data cache --init run --out alike --set preset=paper
+  brainmvp finetune segment --data cache --init run --out as-paper --set preset=paper
 
-The label scheme of the cohort determines the regions (`brainmvp list labels`); a configuration may define others:
+The label scheme of the cohort determines the regions (`brainmvp list labels`); a configuration can define others:
 task.regions = [{ name = \"WT\", labels = [1, 2, 4] }]. The presets paper and released are listed in
 docs/differences.md. RUN/config.toml shows all settings.")]
 pub(crate) struct Finetune {

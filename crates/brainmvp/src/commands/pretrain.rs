@@ -34,7 +34,7 @@ Examples:
   brainmvp pretrain --data cache --out run --identities people.csv --set method.draw=modality
   brainmvp pretrain --data cache --out try --set model.preset=tiny --set patch.size=32 --set train.max_steps=20
 
-Settings that scripts often change: train.epochs, train.max_steps, train.batch_size, patch.size,
+Settings that are often changed: train.epochs, train.max_steps, train.batch_size, patch.size,
 checkpoint.every_steps, model.preset (uniformer-small, unet3d, tiny, unet3d-tiny), method.preset (default, paper, released),
 method.tasks (cross, distill, contrast), templates.source (learnt, mean). RUN/config.toml shows all of them.")]
 pub(crate) struct Pretrain {
@@ -72,7 +72,7 @@ pub(crate) struct Training {
     /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
-    /// Take a few steps, say how long the run will take on this machine and how much memory and disk, and leave nothing
+    /// Run a few steps, print how much time, memory and disk space the run will need on this machine, and leave nothing
     /// behind
     #[arg(long)]
     pub(crate) dry_run: bool,

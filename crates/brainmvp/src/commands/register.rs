@@ -23,7 +23,7 @@ Examples:
   brainmvp register --fixed t1c.nii.gz --moving flair.nii.gz --out flair_to_t1c.txt
   brainmvp register --fixed mni.nii.gz --moving t1.nii.gz --affine --out to_mni.txt --apply t1_mni.nii.gz
 
-The transform takes places in the fixed image to places in the moving image, which is the direction that ITK stores.")]
+The transform maps positions in the fixed image to positions in the moving image, which is the direction that ITK stores.")]
 pub(crate) struct Register {
     /// Image to register to; it stays where it is
     #[arg(long, value_name = "FILE")]

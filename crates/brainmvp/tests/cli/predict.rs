@@ -109,7 +109,7 @@ fn files_of_one_case_that_lacks_a_modality() {
     assert_eq!((&case["missing"][0], &record["settings"]["mirror"][0]), (&"flair".into(), &"x".into()));
     assert_eq!(record["settings"]["windows"]["overlap"], 0.25);
     assert!(place().path("one/phantom-0002.nii.gz").is_file());
-    predict("segmenter", &[&image(2, "seg")], "none", &[]).fails(2, &["no image"]);
+    predict("segmenter", &[&image(2, "seg")], "none", &[]).fails(2, &["not that of an image"]);
     assert!(!place().path("none").exists());
 }
 
@@ -286,7 +286,7 @@ fn features_of_cases_and_modalities() {
 fn mistakes() {
     for (model, input, more, words) in [
         ("absent", "phantom/cohort.json", &[][..], &["absent"][..]),
-        ("cache", "phantom/cohort.json", &[], &["no run"]),
+        ("cache", "phantom/cohort.json", &[], &["is not a run"]),
         ("segmenter", "absent.json", &[], &["absent.json"]),
         ("segmenter", "scan.nii.gz", &[], &["MODALITY=scan.nii.gz"]),
         ("segmenter", "phantom/cohort.json", &["--overlap", "1"], &["overlap"]),

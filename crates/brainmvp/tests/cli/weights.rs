@@ -83,7 +83,7 @@ fn mistakes() {
     import("short.pt").fails(2, &["short.pt"]);
     // A pickle of {"fc": 1}: a checkpoint, but of no network.
     std::fs::write(place.path("other.pt"), b"\x80\x02}X\x02\0\0\0fcK\x01s.").unwrap();
-    import("other.pt").fails(2, &["other.pt", "not a network that this program knows"]);
+    import("other.pt").fails(2, &["other.pt", "not a network that this program supports"]);
     std::fs::create_dir(place.path("folder")).unwrap();
     import("folder").fails(2, &["folder", "is a folder"]).notes(&["brainmvp export"]);
     place.run(&["import", "released.pt", "--out", "folder"]).fails(2, &["is a folder; give a file"]);

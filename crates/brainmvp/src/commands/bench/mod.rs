@@ -45,14 +45,14 @@ Examples:
 What is measured:
   kernels    every operation of the networks, forward and backward, as a share of this machine's peak
   step       one step of pre-training: UniFormer-S, two views of each case, forward, backward, AdamW
-  finetune   one step of fine-tuning: UniFormer-S that segments, two copies of each case, deep supervision
+  finetune   one step of fine-tuning: UniFormer-S for segmentation, two copies of each case, deep supervision
   inference  one window through the same network
   preprocess one volume from its file to [0, 1]: RAS, 1 mm, percentiles, crop; of a raw clinical
              series (256x224x26) and of a registered one (240x240x155), or of --file
 
 --peers does the same work in PyTorch: plain fp32, fp32 at its best (channels last, fused attention
-and optimiser), and the latter with bf16 autocast, where the processor multiplies bf16 numbers;
-preprocess in MONAI, whose voxels are compared with ours. It takes a Python that has these:
+and optimiser), and the latter with bf16 autocast, if the processor supports bf16 products;
+preprocess is done in MONAI, whose voxels are compared with ours. The Python needs these packages:
   python3 -m venv venv && venv/bin/pip install torch monai nibabel
 
 --json: `step` and `finetune` write seconds_per_step, peak_memory_gb, precision, threads, cpu,

@@ -50,7 +50,7 @@ Examples:
   brainmvp evaluate --pred ours --truth cohort.json --out ours.json --compare theirs.json
   brainmvp evaluate --model segmenter --modality-subsets --truth cohort.json --split test --out subsets.json
 
-Exit codes: 0 every case was scored, 2 some could not be (the others were), or bad input.")]
+Exit codes: 0 every case was scored, 2 some cases could not be scored (the others were), or bad input.")]
 pub(crate) struct Evaluate {
     /// Folder with predicted label maps, or with the predictions.csv of a classification
     #[arg(long, value_name = "DIR", required_unless_present = "modality_subsets")]

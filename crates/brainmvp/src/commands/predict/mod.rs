@@ -44,13 +44,13 @@ Examples:
   brainmvp predict --model segmenter --checkpoint last --in cohort.json --out predictions-last
   brainmvp predict --model classifier --in cohort.json --out classes --resume
 
-Exit codes: 0 every case is predicted, 1 failed or interrupted (--resume goes on), 2 some could not be (the others are),
+Exit codes: 0 every case is predicted, 1 failed or interrupted (--resume continues), 2 some cases could not be predicted (the others were),
 or bad input.")]
 pub(crate) struct Predict {
     /// Folder of a fine-tuning run, or a file of its weights
     #[arg(long, value_name = "RUN|FILE")]
     model: PathBuf,
-    /// Cohort file, a folder of cases, or the images of one case: FILE, whose name says its modality, or MODALITY=FILE
+    /// Cohort file, a folder of cases, or the images of one case: FILE, whose name contains its modality, or MODALITY=FILE
     #[arg(long = "in", value_name = "COHORT|DIR|FILE", required = true, num_args = 1..)]
     inputs: Vec<PathBuf>,
     /// Only the cases of one split of the cohort: training, validation or test
