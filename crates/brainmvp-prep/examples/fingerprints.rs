@@ -140,8 +140,19 @@ fn search(prints: &Prints) {
     let mut libraries: BTreeMap<Modality, Library> = BTreeMap::new();
     prints.iter().for_each(|((modality, _), print)| libraries.entry(*modality).or_default().add(print));
     let started = Instant::now();
-    let found: usize =
-        prints.iter().map(|((modality, _), print)| libraries[modality].find(print).len()).sum();
+    let mut found = 0;
+    for ((modality, case), print) in prints {
+        let names: Vec<&String> = prints.keys().filter(|key| key.0 == *modality).map(|key| &key.1).collect();
+        for other in libraries[modality].find(print) {
+            found += 1;
+            if names[other.entry] != case {
+                println!(
+                    "  {modality} of {case} is also that of {}: {:.3}",
+                    names[other.entry], other.similarity
+                );
+            }
+        }
+    }
     let compared: usize =
         prints.iter().map(|(key, _)| prints.iter().filter(|(k, _)| k.0 == key.0).count()).sum();
     let each = 1e6 * started.elapsed().as_secs_f64() / compared as f64;
