@@ -144,8 +144,19 @@ fn search(prints: &Prints) {
         libraries.entry(*modality).or_default().add(print);
     }
     let started = Instant::now();
-    let found: usize =
-        prints.iter().map(|((modality, _), print)| libraries[modality].find(print).len()).sum();
+    let mut found = 0;
+    for ((modality, case), print) in prints {
+        let names: Vec<&String> = prints.keys().filter(|key| key.0 == *modality).map(|key| &key.1).collect();
+        for other in libraries[modality].find(print) {
+            found += 1;
+            if names[other.entry] != case {
+                println!(
+                    "  {modality} of {case} is also that of {}: {:.3}",
+                    names[other.entry], other.similarity
+                );
+            }
+        }
+    }
     let compared: usize = prints.keys().map(|key| prints.iter().filter(|(k, _)| k.0 == key.0).count()).sum();
     let each = 1e6 * started.elapsed().as_secs_f64() / compared as f64;
     println!("search of {} images: {found} found, {each:.0} microseconds for each comparison", prints.len());

@@ -65,9 +65,11 @@ fn assert_found(images: impl Fn(usize) -> BTreeMap<Modality, Fingerprint>) {
             library.add(&images[&modality]);
         }
         for case in 0..reference.len() {
-            let found = library.find(&images(case)[&modality]);
+            let image = &images(case)[&modality];
+            let found = library.find(image);
             let entries: Vec<usize> = found.iter().map(|found| found.entry).collect();
-            assert_eq!(entries, [case], "{modality}: {found:?}");
+            let similarity = image.similarity(&reference[case][&modality]);
+            assert_eq!(entries, [case], "{modality} {similarity}: {found:?}");
         }
     }
 }

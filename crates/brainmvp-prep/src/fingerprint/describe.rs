@@ -17,7 +17,10 @@ const BINS_PER_CELL: usize = 2;
 const DETAIL: f32 = 0.75;
 const SURROUNDINGS: f32 = 2.5;
 
-/// The share of a cell's neighbourhood that must be brain, because masks differ at the edge.
+/// The deviation, in cells, of the Gaussian by which voxels become the brain's shape.
+const BLUR: f32 = 0.5;
+
+/// How much of what is around a cell, as far as detail is smoothed, must be brain: masks differ at the edge.
 const INSIDE: f32 = 0.97;
 
 /// The value at which fingerprints saturate, in local standard deviations.
@@ -26,8 +29,11 @@ const RANGE: f32 = 3.0;
 /// The smallest number of cells for a fingerprint.
 const FEWEST_CELLS: usize = 200;
 
-/// If more than this share of the voxels other than 0 is dark, these are noise of the background.
-const BACKGROUND: f64 = 0.3;
+/// Where a larger share than this of what is not 0 is dark, it is the noise of the background.
+const BACKGROUND: f64 = 0.4;
+
+/// The share of the median of the brain that is more than an edge.
+const SOLID: f32 = 0.35;
 
 /// The brightness of an image is measured on one voxel in this many.
 const SAMPLED: usize = 7;
@@ -37,17 +43,20 @@ impl Fingerprint {
     pub fn of(image: &Volume) -> Option<Self> {
         let frame = Frame::of(image)?;
         let side = BINS_PER_CELL * SIDE;
-        let (mut sums, mut weights) = (Lattice::zeros(side), Lattice::zeros(side));
-        frame.each_bright(image, |place, value| {
-            let place = place.cast::<f32>();
-            sums.add(place.into(), value);
-            weights.add(place.into(), 1.0);
+        let [mut sums, mut weights, mut solid] = std::array::from_fn(|_| Lattice::zeros(side));
+        frame.each_voxel(image, |place, value| {
+            let place = place.cast::<f32>().into();
+            sums.add(place, value);
+            weights.add(place, 1.0);
+            if value > frame.solid {
+                solid.add(place, 1.0);
+            }
         });
-        // The middle of the brain has the weight 1.
-        let (sums, weights) = (sums.scaled(frame.voxel_bins), weights.scaled(frame.voxel_bins));
         let bins = |cells: f32| cells * BINS_PER_CELL as f32;
         let density = weights.smoothed(bins(DETAIL));
-        let inner = density.map(|density| f32::from(u8::from(density >= INSIDE)));
+        // In the middle of the brain there are so many voxels to a bin.
+        let solid = solid.smoothed(bins(BLUR)).scaled(frame.voxel_bins).filled(0.5);
+        let inner = solid.smoothed(bins(DETAIL)).map(|density| f32::from(u8::from(density >= INSIDE)));
         let detail = ratio(&sums.smoothed(bins(DETAIL)), &density);
         let around = inner.smoothed(bins(SURROUNDINGS));
         let local_mean = |values: &Lattice| {
@@ -71,8 +80,10 @@ impl Fingerprint {
 
 /// The position of the brain, which determines a voxel's position in the bins.
 struct Frame {
-    /// Brighter voxels are brain.
-    threshold: f32,
+    /// What is brighter is no background.
+    background: f32,
+    /// What is brighter is not just the edge of something.
+    solid: f32,
     /// From voxels to bins.
     linear: Matrix3<f64>,
     origin: Vector3<f64>,
@@ -82,14 +93,14 @@ struct Frame {
 
 impl Frame {
     fn of(image: &Volume) -> Option<Self> {
-        let threshold = threshold(image.voxels())?;
+        let (background, solid) = thresholds(image.voxels())?;
         let [nx, ny, _] = image.shape();
         let (mut count, mut sum, mut products) = (0.0, Vector3::zeros(), Matrix3::zeros());
         for (row, voxels) in image.voxels().chunks_exact(nx).enumerate() {
             let (y, z) = ((row % ny) as f64, (row / ny) as f64);
             // For a row: the count, and the sums of x and x squared.
             let (mut n, mut first, mut second) = (0.0, 0.0, 0.0);
-            for (x, _) in voxels.iter().enumerate().filter(|(_, value)| **value > threshold) {
+            for (x, _) in voxels.iter().enumerate().filter(|(_, value)| **value > solid) {
                 let x = x as f64;
                 (n, first, second) = (n + 1.0, first + x, second + x * x);
             }
@@ -117,30 +128,38 @@ impl Frame {
         let linear = to_mm * (CELLS_PER_RADIUS * BINS_PER_CELL as f64 / radius_mm);
         let middle = (BINS_PER_CELL * SIDE - 1) as f64 / 2.0;
         let origin = Vector3::repeat(middle) - linear * centre;
-        Some(Self { threshold, linear, origin, voxel_bins: linear.determinant().abs() })
+        Some(Self { background, solid, linear, origin, voxel_bins: linear.determinant().abs() })
     }
 
-    /// Calls `f` with the position in bins and the value of each voxel of the brain.
-    fn each_bright(&self, image: &Volume, mut f: impl FnMut(Vector3<f64>, f32)) {
+    /// Calls `f` with the place in bins and the value of each voxel that is no background.
+    fn each_voxel(&self, image: &Volume, mut f: impl FnMut(Vector3<f64>, f32)) {
         let [nx, ny, _] = image.shape();
         let step = self.linear.column(0).into_owned();
         for (row, voxels) in image.voxels().chunks_exact(nx).enumerate() {
             let start = self.origin + self.linear * Vector3::new(0.0, (row % ny) as f64, (row / ny) as f64);
-            for (x, value) in voxels.iter().enumerate().filter(|(_, value)| **value > self.threshold) {
+            for (x, value) in voxels.iter().enumerate().filter(|(_, value)| **value > self.background) {
                 f(start + step * x as f64, *value);
             }
         }
     }
 }
 
-/// The level above which voxels are brain, or head: 0 if the background was removed, otherwise a tenth of the level of
-/// the brightest voxels. Zeros are ignored, because they may be padding. `None` if there is nothing else.
-fn threshold(voxels: &[f32]) -> Option<f32> {
-    let mut some: Vec<f32> = voxels.iter().step_by(SAMPLED).copied().filter(|value| *value > 0.0).collect();
+/// Above which value a voxel is no background, and above which it is not just the edge of something: where images were put
+/// on another grid, the brain fades out over a voxel.
+///
+/// The background is 0 where it was removed, else noise that reaches a tenth of what the brightest voxels have. Zeros
+/// themselves say nothing: they may have been added around. `None` where there is nothing else.
+fn thresholds(voxels: &[f32]) -> Option<(f32, f32)> {
+    let mut some: Vec<f32> =
+        voxels.iter().step_by(SAMPLED).copied().filter(|value| *value > 0.0 && value.is_finite()).collect();
     let place = some.len().checked_sub(1)? * 98 / 100;
-    let bright = *some.select_nth_unstable_by(place, f32::total_cmp).1;
-    let dark = some.iter().filter(|value| **value < 0.05 * bright).count();
-    Some(if dark as f64 > BACKGROUND * some.len() as f64 { 0.1 * bright } else { 0.0 })
+    let dark = 0.1 * *some.select_nth_unstable_by(place, f32::total_cmp).1;
+    let count = some.iter().filter(|value| **value < dark).count();
+    let background = if count as f64 > BACKGROUND * some.len() as f64 { dark } else { 0.0 };
+    some.retain(|value| *value > background);
+    let middle = some.len() / 2;
+    let median = *some.select_nth_unstable_by(middle, f32::total_cmp).1;
+    Some((background, background.max(SOLID * median)))
 }
 
 /// `values / weights`, or 0 if the weight is negligible.

@@ -51,7 +51,31 @@ impl Lattice {
         }
     }
 
-    /// Smoothed by a Gaussian with this standard deviation in bins; outside the cube values are 0.
+    /// 1 in bins of this value or more, and in those that they shut off from the border of the cube; 0 elsewhere.
+    pub(super) fn filled(&self, least: f32) -> Self {
+        let side = self.side;
+        let mut outside = vec![false; self.bins.len()];
+        let on_border = |at: &usize| {
+            [at % side, at / side % side, at / (side * side)]
+                .iter()
+                .any(|place| *place == 0 || *place + 1 == side)
+        };
+        let mut open: Vec<usize> = (0..self.bins.len()).filter(on_border).collect();
+        while let Some(at) = open.pop() {
+            if outside[at] || self.bins[at] >= least {
+                continue;
+            }
+            outside[at] = true;
+            let places = [at % side, at / side % side, at / (side * side)];
+            for (place, step) in places.into_iter().zip([1, side, side * side]) {
+                open.extend((place > 0).then(|| at - step));
+                open.extend((place + 1 < side).then(|| at + step));
+            }
+        }
+        Self { side, bins: outside.iter().map(|outside| f32::from(u8::from(!outside))).collect() }
+    }
+
+    /// Smoothed by a Gaussian of this deviation in bins, 0 beyond the cube.
     pub(super) fn smoothed(&self, deviation: f32) -> Self {
         let reach = (3.0 * deviation).ceil() as usize;
         let weight = |distance: usize| (-0.5 * (distance as f32 / deviation).powi(2)).exp();
@@ -94,6 +118,20 @@ fn along_rows_and_turned(bins: &[f32], side: usize, kernel: &[f32]) -> Vec<f32> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shut_off_is_filled() {
+        let mut shell = Lattice::zeros(8);
+        for (at, bin) in shell.bins.iter_mut().enumerate() {
+            let places = [at % 8, at / 8 % 8, at / 64];
+            let within = |margin: usize| places.iter().all(|place| (margin..8 - margin).contains(place));
+            *bin = f32::from(u8::from(within(1) && !within(2)));
+        }
+        assert_eq!(shell.filled(0.5).bins.iter().sum::<f32>(), 216.0);
+        // With a hole, the shell alone is left.
+        shell.bins[(4 * 8 + 4) * 8 + 1] = 0.0;
+        assert_eq!(shell.filled(0.5).bins.iter().sum::<f32>(), (216 - 64 - 1) as f32);
+    }
 
     #[test]
     fn a_point_becomes_a_ball() {

@@ -41,7 +41,7 @@ impl TryFrom<String> for Fingerprint {
                 LOWEST_LEVEL..=HIGHEST_LEVEL => cells.push(character.wrapping_sub(ZERO).cast_signed()),
                 RUN.. if u32::from(character - RUN) <= LONGEST => {
                     let run = 1_usize << (character - RUN);
-                    cells.resize(CELLS.min(cells.len() + run), OUTSIDE);
+                    cells.resize(cells.len() + run, OUTSIDE);
                 }
                 other => return Err(format!("character {other} cannot be part of a fingerprint")),
             }
