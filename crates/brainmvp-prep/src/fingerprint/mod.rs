@@ -41,7 +41,7 @@ impl Fingerprint {
     pub const VERSION: u32 = 1;
 
     /// Two images of a [`Fingerprint::similarity`] of this or more are taken to be the same.
-    pub const SAME_IMAGE: f64 = 0.94;
+    pub const SAME_IMAGE: f64 = 0.92;
 
     /// How alike two images are: the correlation of their fingerprints where both have brain, after the best turn, mirroring,
     /// shift and scaling. 1 at most; 0 where they cannot be laid over each other.

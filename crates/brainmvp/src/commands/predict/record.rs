@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use brainmvp_infer::{Mirror, SlidingWindow};
 use brainmvp_metrics::Region;
 use brainmvp_ssl::downstream::Missing;
@@ -82,11 +83,10 @@ pub(in crate::commands) type SeenCases = BTreeMap<String, Vec<Sighting>>;
 /// `predictions.json`, or the model of some of them did not know.
 pub(in crate::commands) fn seen_cases(folder: &Path) -> anyhow::Result<Option<SeenCases>> {
     let path = folder.join(FILE_NAME);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(anyhow::Error::from(error).context(path.display().to_string())),
-    };
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
     let record: Record = match serde_json::from_slice(&text) {
         Ok(record) => record,
         Err(error) => return Err(bad_input(format!("{}: {error}", path.display()))),
