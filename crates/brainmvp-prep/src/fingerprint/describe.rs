@@ -14,8 +14,8 @@ const CELLS_PER_RADIUS: f64 = 7.0;
 const BINS_PER_CELL: usize = 2;
 
 /// Standard deviations, in cells, of the Gaussians that define the detail to keep and the local surroundings.
-const DETAIL: f32 = 0.75;
-const SURROUNDINGS: f32 = 2.5;
+const DETAIL: f32 = 0.6;
+const SURROUNDINGS: f32 = 2.0;
 
 /// The deviation, in cells, of the Gaussian by which voxels become the brain's shape.
 const BLUR: f32 = 0.5;
@@ -24,7 +24,7 @@ const BLUR: f32 = 0.5;
 const INSIDE: f32 = 0.97;
 
 /// The value at which fingerprints saturate, in local standard deviations.
-const RANGE: f32 = 3.0;
+const RANGE: f32 = 2.0;
 
 /// The smallest number of cells for a fingerprint.
 const FEWEST_CELLS: usize = 200;

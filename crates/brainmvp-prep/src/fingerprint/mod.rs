@@ -41,7 +41,7 @@ impl Fingerprint {
     pub const VERSION: u32 = 1;
 
     /// Two images with at least this [`Fingerprint::similarity`] are considered the same.
-    pub const SAME_IMAGE: f64 = 0.94;
+    pub const SAME_IMAGE: f64 = 0.92;
 
     /// The similarity of two images: the correlation of their fingerprints where both have brain, after the best
     /// rotation, reflection, shift and scaling. At most 1; 0 if they cannot be aligned.
