@@ -84,9 +84,17 @@ impl Seen {
     /// # Errors
     /// If the run's file cannot be read.
     pub fn of_weights(path: &Path) -> Result<Self> {
+        let nothing = || Self { unknown: Some(path.display().to_string()), ..Self::nothing() };
+        Ok(Self::of_model(path)?.unwrap_or_else(nothing))
+    }
+
+    /// The same; `None` if there is no such record.
+    ///
+    /// # Errors
+    /// If the run's file cannot be read.
+    pub fn of_model(path: &Path) -> Result<Option<Self>> {
         let run = if path.is_dir() { Some(path) } else { path.parent().and_then(Path::parent) };
-        let found = run.map(Self::load).transpose()?.flatten();
-        Ok(found.unwrap_or_else(|| Self { unknown: Some(path.display().to_string()), ..Self::nothing() }))
+        Ok(run.map(Self::load).transpose()?.flatten())
     }
 
     /// The record of a run's folder; `None` if the run has none.

@@ -209,7 +209,9 @@ fn dice_of(scores: &Value) -> Vec<(String, f64)> {
 fn the_score_that_selects_a_model_is_the_score_that_is_reported() {
     let place = Place::new();
     let phantom = ["phantom", "--out", "phantom", "--cases", "8", "--size", "32", "--lesions", "glioma"];
-    place.run(&[&phantom[..], &["--modalities", "flair,t1c", "--quiet"]].concat()).succeeds();
+    place
+        .run(&[&phantom[..], &["--modalities", "flair,t1c", "--missing-rate", "0", "--quiet"]].concat())
+        .succeeds();
     let split = ["split", "phantom/cohort.json", "--test", "0.1", "--validation", "0.25"];
     place.run(&[&split[..], &["--out", "divided.json", "--quiet"]].concat()).succeeds();
     // Voxels of the phantoms are 6 mm: what is predicted lies on the grid of the input, but for the crop.

@@ -129,7 +129,7 @@ impl Evaluate {
                 argument::prepare_output_file(file)?;
             }
             let pipeline = pipeline(&predictor.model.preparation, ui)?;
-            let trained_on = Seen::load(model)?;
+            let trained_on = Seen::of_model(model)?;
             let trained_on = trained_on.as_ref().map(Seen::index);
             let subsets = Subsets {
                 predictor: &predictor,

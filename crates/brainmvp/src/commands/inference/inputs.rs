@@ -144,7 +144,7 @@ mod tests {
         for (files, word) in [
             (&["a/scan.nii.gz"][..], "MODALITY="),
             (&["a_t1.nii", "b_t1.nii"], "two files are t1"),
-            (&["a_seg.nii"], "no image"),
+            (&["a_seg.nii"], "not that of an image"),
             (&["a_brain_mask.nii"], "no image"),
         ] {
             assert!(case(files).unwrap_err().to_string().contains(word), "{files:?}");

@@ -100,7 +100,7 @@ impl Predict {
         for unusable in &inputs.unusable {
             record.quarantined.insert(unusable.case.clone(), unusable.reason.clone());
         }
-        let seen = Seen::load(&self.model)?;
+        let seen = Seen::of_model(&self.model)?;
         if seen.is_none() {
             let model = self.model.display();
             record
