@@ -181,7 +181,8 @@ mod tests {
         assert!(with(&|c| c.tasks.clear()).contains("at least one"));
         assert!(with(&|c| c.tasks = vec![Task::Cross, Task::Cross]).contains("twice"));
         assert!(with(&|c| c.tasks = vec![Task::Cross]).contains("cross_from_epoch"));
-        assert!(with(&|c| c.tasks = vec![Task::Contrast]).contains("contrast_from_epoch"));
+        let alone = |c: &mut BrainMvpConfig| (c.tasks, c.cross_from_epoch) = (vec![Task::Contrast], 0);
+        assert!(with(&alone).contains("contrast_from_epoch"));
         let alike = |c: &mut BrainMvpConfig| {
             (c.tasks, c.masks) = (vec![Task::Distill, Task::Contrast], Masks::Shared);
         };
