@@ -26,7 +26,7 @@
 //! assert!(summary.metrics_table().to_string().contains("HD95 [mm]"));
 //! assert!(summary.empty_table().to_string().contains("Missed"));
 //! scores.save_json(&folder.path().join("metrics.json"), &summary, None)?;
-//! scores.save_csv(&folder.path().join("results.csv"))?;
+//! scores.save_csv(&folder.path().join("results.csv"), None)?;
 //!
 //! // Two sets of scores, case by case.
 //! let others = Scores::load_json(&folder.path().join("metrics.json"))?;
