@@ -13,13 +13,23 @@ use crate::handmade::Slices;
 use crate::program::{Ended, Place};
 
 /// Document, beginning of the lines, and why they do not run here.
-const ELSEWHERE: [(&str, &str, &str); 4] = [
+const ELSEWHERE: [(&str, &str, &str); 6] = [
     ("README.md", "cargo test", "it runs this test"),
     ("README.md", "cargo build --release --features", "a build of its own; .ci/run makes it"),
     (
         "README.md",
         "target/release/brainmvp pretrain --data cache --out run-gpu",
         "it needs a GPU, and the build before it",
+    ),
+    (
+        "fine-tuning.md",
+        "brainmvp preprocess cohort.json --out cache --config configs/finetune-isles22.toml",
+        "the phantoms of this page are gliomas; tests/cli/recipes.rs reads the recipe",
+    ),
+    (
+        "fine-tuning.md",
+        "brainmvp finetune segment --data cache --init run --out stroke --config configs/finetune-isles22.toml",
+        "the phantoms of this page are gliomas; tests/cli/recipes.rs reads the recipe",
     ),
     ("measurements.md", "", "the images are those of patients, and the runs take hours"),
 ];
