@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
-use brainmvp_train::checkpoint::Checkpoint;
 use brainmvp_train::finetune::{Model, TaskNetwork, finetune};
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics, read_lines, read_metrics};
 use brainmvp_train::pretrain::pretrain;
