@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
+use brainmvp_train::checkpoint::Checkpoint;
 use brainmvp_train::finetune::{Model, TaskNetwork, finetune};
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics, read_lines, read_metrics};
 use brainmvp_train::pretrain::pretrain;
@@ -244,7 +245,7 @@ fn missing_modalities_are_filled_or_dropped() {
 }
 
 #[test]
-fn the_loss_of_four_batches_is_that_of_one() {
+fn a_step_of_four_batches_is_a_step_of_one() {
     let place = tempfile::tempdir().unwrap();
     // This network has no norm over a batch, in which the cases of one see each other.
     let step = |name: &str, batches: &str, weights: &str| {
@@ -260,12 +261,22 @@ fn the_loss_of_four_batches_is_that_of_one() {
         settings.extend(batches.split(' '));
         let went = run(&out, Existing::Refuse, 99, &settings);
         assert_eq!(went.ended.unwrap(), Ended::Finished, "{}", went.told);
-        lasting(&out).0[0].loss
+        let loss = lasting(&out).0[0].loss;
+        let mut checkpoint = Checkpoint::open(&RunFolder::open(&out).unwrap().checkpoint(1)).unwrap();
+        let mut names = checkpoint.names();
+        names.retain(|name| name.starts_with("moment1."));
+        names.sort();
+        // After one step the first moment is a tenth of the gradient.
+        let gradient: Vec<f32> = names.iter().flat_map(|name| checkpoint.tensor(name).unwrap().1).collect();
+        (loss, gradient.into_iter().map(|moment| 10.0 * moment).collect::<Vec<_>>())
     };
     let balanced = "task.class_weights=balanced";
     let whole = step("whole", "train.batch_size=4 train.accumulate=1", balanced);
     let parts = step("parts", "train.batch_size=1 train.accumulate=4", balanced);
-    assert!((whole - parts).abs() < 1e-6, "{whole} {parts}");
+    assert!((whole.0 - parts.0).abs() < 1e-6, "{} {}", whole.0, parts.0);
+    let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let apart = apart(&whole.1, &parts.1);
+    assert!(apart < 1e-5, "{apart} apart in four batches");
 }
 
 #[test]
