@@ -13,15 +13,15 @@ use brainmvp_prep::{Intensity, Pipeline, PrepConfig, prepare_case};
 use brainmvp_volume::resample::{Interpolation, onto_grid};
 use brainmvp_volume::{Affine, Grid, Modality, Volume, file, nifti};
 use half::f16;
-use tempfile::TempDir;
 
 const MODALITIES: [Modality; 3] = [Modality::Flair, Modality::T1, Modality::T2];
 
-/// Six phantoms in a folder.
-fn phantoms() -> &'static (TempDir, Vec<Case>) {
-    static PHANTOMS: OnceLock<(TempDir, Vec<Case>)> = OnceLock::new();
+/// Six phantoms. Nothing is dropped at the end of a process: a folder for temporary files would stay behind.
+fn phantoms() -> &'static [Case] {
+    static PHANTOMS: OnceLock<Vec<Case>> = OnceLock::new();
     PHANTOMS.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fingerprint");
+        drop(std::fs::remove_dir_all(&folder));
         let config = PhantomConfig {
             cases: 6,
             size: 48,
@@ -30,8 +30,7 @@ fn phantoms() -> &'static (TempDir, Vec<Case>) {
             modalities: MODALITIES.to_vec(),
             ..PhantomConfig::default()
         };
-        let cases = write_cohort(&config, folder.path(), &|_| {}).unwrap().cases;
-        (folder, cases)
+        write_cohort(&config, &folder, &|_| {}).unwrap().cases
     })
 }
 
@@ -52,7 +51,7 @@ fn reference() -> &'static Vec<BTreeMap<Modality, Fingerprint>> {
         assert_eq!(contents.metadata.fingerprints, fingerprints(&contents.images), "kept with the case");
         contents.metadata.fingerprints
     };
-    REFERENCE.get_or_init(|| phantoms().1.iter().map(of).collect())
+    REFERENCE.get_or_init(|| phantoms().iter().map(of).collect())
 }
 
 /// Every image is found among all of its modality, and none but it.
@@ -79,7 +78,7 @@ fn assert_found(images: impl Fn(usize) -> BTreeMap<Modality, Fingerprint>) {
 fn assert_found_from_files(config: &PrepConfig, change: impl Fn(Volume) -> Volume) {
     let folder = tempfile::tempdir().unwrap();
     assert_found(|number| {
-        let mut case = phantoms().1[number].clone();
+        let mut case = phantoms()[number].clone();
         (case.label, case.brain_mask) = (None, None);
         for (modality, path) in &mut case.images {
             let image = change(nifti::read(path).unwrap());
@@ -154,7 +153,7 @@ fn whatever_its_scale_of_grey() {
     assert_found(|case| {
         let halved = |image: Volume| image.map(|value| f16::from_f32(0.5 * value.powf(0.8)).to_f32());
         let images =
-            prepared(&phantoms().1[case], &PrepConfig { spacing_mm: [4.0; 3], ..PrepConfig::default() });
+            prepared(&phantoms()[case], &PrepConfig { spacing_mm: [4.0; 3], ..PrepConfig::default() });
         fingerprints(
             &images.into_iter().map(|(modality, image)| (modality, halved(image))).collect::<Vec<_>>(),
         )

@@ -54,11 +54,14 @@ fn request(data: &Path, out: &Path, settings: &[&str]) -> RunRequest {
     }
 }
 
-/// A cache, and a pre-training of six steps on it with all of its checkpoints, whose best is step 2.
+/// A cache, and a pre-training of six steps on it with all of its checkpoints, whose best is step 2. Made once for all
+/// tests.
 fn folder() -> &'static Path {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        // Nothing is dropped at the end of a process: a folder for temporary files would stay behind.
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("provenance");
+        drop(std::fs::remove_dir_all(&folder));
         let config = PhantomConfig {
             cases: 4,
             size: 32,
@@ -68,8 +71,8 @@ fn folder() -> &'static Path {
             lesions: DiseaseMix::only(Disease::Glioma),
             ..PhantomConfig::default()
         };
-        let cohort = write_cohort(&config, &folder.path().join("raw"), &|_| {}).unwrap();
-        let (stop, cache) = (AtomicBool::new(false), folder.path().join("cache"));
+        let cohort = write_cohort(&config, &folder.join("raw"), &|_| {}).unwrap();
+        let (stop, cache) = (AtomicBool::new(false), folder.join("cache"));
         let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &stop };
         preprocess(&cohort, &cache, &preparation(), &options, &|_| {}).unwrap();
         let settings = [
@@ -81,14 +84,13 @@ fn folder() -> &'static Path {
             "checkpoint.keep_last=9",
             "optimizer.schedule.learning_rate=1e-2",
         ];
-        let out = folder.path().join("run");
+        let out = folder.join("run");
         pretrain(&request(&cache, &out, &settings), &stop, &Told::default()).unwrap();
         let run = RunFolder::open(&out).unwrap();
         assert_eq!(run.checkpoints().unwrap(), [2, 4, 6]);
         std::fs::copy(run.checkpoint(2), run.best()).unwrap();
         folder
-    });
-    folder.path()
+    })
 }
 
 fn run() -> PathBuf {

@@ -15,7 +15,7 @@ use crate::program::Place;
 fn place() -> &'static Place {
     static PLACE: OnceLock<Place> = OnceLock::new();
     PLACE.get_or_init(|| {
-        let place = Place::new();
+        let place = Place::of_all_tests("provenance");
         let phantom = ["phantom", "--out", "phantom", "--cases", "3", "--size", "32", "--lesions", "glioma"];
         place.run(&[&phantom[..], &["--modalities", "flair,t1c", "--quiet"]].concat()).succeeds();
         let image = nifti::read(&place.path("phantom/phantom-0001/phantom-0001_t1c.nii.gz")).unwrap();
