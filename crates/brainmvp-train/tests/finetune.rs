@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use brainmvp_cohort::Cohort;
 use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
@@ -26,20 +27,8 @@ fn folder() -> &'static Path {
         // Nothing is dropped at the end of a process: a folder for temporary files would stay behind.
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("finetune");
         drop(std::fs::remove_dir_all(&folder));
-        let config = PhantomConfig {
-            cases: 8,
-            size: 32,
-            seed: 5,
-            missing_rate: 0.2,
-            modalities: vec![Modality::Flair, Modality::T1, Modality::T1c],
-            lesions: DiseaseMix::only(Disease::Glioma),
-            ..PhantomConfig::default()
-        };
-        let cohort = write_cohort(&config, &folder.join("raw"), &|_| {}).unwrap();
-        let prep = PrepConfig { spacing_mm: [6.0; 3], ..PrepConfig::default() };
+        phantoms(&folder, |_| {});
         let stop = AtomicBool::new(false);
-        let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &stop };
-        preprocess(&cohort, &folder.join("cache"), &prep, &options, &|_| {}).unwrap();
         let settings = ["model.preset=tiny", "patch.size=16", "train.batch_size=2", "train.max_steps=4"];
         let request = RunRequest {
             data: folder.join("cache"),
@@ -52,6 +41,24 @@ fn folder() -> &'static Path {
         pretrain(&request, &stop, &Watcher::new(u64::MAX, &stop)).unwrap();
         folder
     })
+}
+
+/// Prepared phantoms in `folder/cache`, after a change to their cohort.
+fn phantoms(folder: &Path, change: impl FnOnce(&mut Cohort)) {
+    let config = PhantomConfig {
+        cases: 8,
+        size: 32,
+        seed: 5,
+        missing_rate: 0.2,
+        modalities: vec![Modality::Flair, Modality::T1, Modality::T1c],
+        lesions: DiseaseMix::only(Disease::Glioma),
+        ..PhantomConfig::default()
+    };
+    let mut cohort = write_cohort(&config, &folder.join("raw"), &|_| {}).unwrap();
+    change(&mut cohort);
+    let prep = PrepConfig { spacing_mm: [6.0; 3], ..PrepConfig::default() };
+    let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &AtomicBool::new(false) };
+    preprocess(&cohort, &folder.join("cache"), &prep, &options, &|_| {}).unwrap();
 }
 
 /// Stops a run after a given number of steps and keeps what it is told.
@@ -247,6 +254,12 @@ fn missing_modalities_are_filled_or_dropped() {
 #[test]
 fn a_step_of_four_batches_is_a_step_of_one() {
     let place = tempfile::tempdir().unwrap();
+    // One class is three times as frequent as the other, so that their weights differ.
+    phantoms(place.path(), |cohort| {
+        for (number, case) in cohort.cases.iter_mut().enumerate() {
+            case.class = Some(if number % 4 == 0 { "rare" } else { "frequent" }.to_owned());
+        }
+    });
     // This network has no norm over a batch, in which the cases of one see each other.
     let step = |name: &str, batches: &str, weights: &str| {
         let out = place.path().join(name);
@@ -259,7 +272,7 @@ fn a_step_of_four_batches_is_a_step_of_one() {
         ];
         let mut settings = settings.to_vec();
         settings.extend(batches.split(' '));
-        let went = run(&out, Existing::Refuse, 99, &settings);
+        let went = run_on(place.path().join("cache"), &out, Existing::Refuse, 99, &settings);
         assert_eq!(went.ended.unwrap(), Ended::Finished, "{}", went.told);
         let loss = lasting(&out).0[0].loss;
         let mut checkpoint = Checkpoint::open(&RunFolder::open(&out).unwrap().checkpoint(1)).unwrap();
@@ -271,8 +284,11 @@ fn a_step_of_four_batches_is_a_step_of_one() {
         (loss, gradient.into_iter().map(|moment| 10.0 * moment).collect::<Vec<_>>())
     };
     let balanced = "task.class_weights=balanced";
-    let whole = step("whole", "train.batch_size=4 train.accumulate=1", balanced);
-    let parts = step("parts", "train.batch_size=1 train.accumulate=4", balanced);
+    // The whole cohort in a step, so that both classes are in it.
+    let whole = step("whole", "train.batch_size=8 train.accumulate=1", balanced);
+    let parts = step("parts", "train.batch_size=2 train.accumulate=4", balanced);
+    let equal = step("equal", "train.batch_size=8 train.accumulate=1", "task.class_weights=none");
+    assert!((whole.0 - equal.0).abs() > 1e-3, "the weights change nothing: {} {}", whole.0, equal.0);
     assert!((whole.0 - parts.0).abs() < 1e-6, "{} {}", whole.0, parts.0);
     let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     let apart = apart(&whole.1, &parts.1);
