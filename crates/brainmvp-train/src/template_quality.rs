@@ -11,11 +11,12 @@ use brainmvp_metrics::images::{StructuralSimilarity, correlation};
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_ssl::templates::template_start;
 use brainmvp_volume::picture::Picture;
-use brainmvp_volume::{Modality, write_atomically};
+use brainmvp_volume::{Affine, Modality, write_atomically};
 use serde::Serialize;
 
 use crate::batches::CaseSource;
-use crate::templates::RunTemplates;
+use crate::placement::is_same_spacing;
+use crate::templates::{RunTemplates, TemplateGrid};
 use crate::{Error, Result};
 
 /// Above this, a voxel of a mean image counts as brain.
@@ -105,7 +106,7 @@ pub struct Nearest {
 /// planes of the mean image of `cases`, then of the template.
 ///
 /// # Errors
-/// If a case cannot be read, or the templates of another run have another size.
+/// If a case cannot be read or has another spacing, or the templates of another run have another size.
 pub fn compare(templates: &RunTemplates, beside: &Beside<'_>) -> Result<(Vec<TemplateQuality>, Picture)> {
     let shape = templates.grid.shape;
     if let Some(other) = beside.runs.iter().find(|other| other.grid.shape != shape) {
@@ -114,6 +115,9 @@ pub fn compare(templates: &RunTemplates, beside: &Beside<'_>) -> Result<(Vec<Tem
             other.grid.shape
         );
         return Err(Error::Config(reason));
+    }
+    if templates.is_placed {
+        refuse_other_spacings(&templates.grid, beside.cases.iter().chain(beside.held_out))?;
     }
     let (mut qualities, mut rows) = (Vec::new(), Vec::new());
     for (&modality, template) in &templates.volumes {
@@ -136,6 +140,23 @@ pub fn compare(templates: &RunTemplates, beside: &Beside<'_>) -> Result<(Vec<Tem
     }
     let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
     Ok((qualities, Picture::montage(&rows)))
+}
+
+/// Templates and images are compared voxel by voxel.
+fn refuse_other_spacings<'a>(
+    grid: &TemplateGrid,
+    mut cases: impl Iterator<Item = &'a CaseSource>,
+) -> Result<()> {
+    let ours = Affine::from_rows(grid.affine).spacing_mm();
+    let differs = |case: &&CaseSource| !is_same_spacing(ours, case.grid().affine.spacing_mm());
+    let Some(case) = cases.find(differs) else { return Ok(()) };
+    let told = |[x, y, z]: [f64; 3]| format!("{x:.2} x {y:.2} x {z:.2} mm");
+    Err(Error::Config(format!(
+        "the templates have voxels of {}, case '{}' of {}: compare them with cases prepared at their spacing",
+        told(ours),
+        case.id(),
+        told(case.grid().affine.spacing_mm())
+    )))
 }
 
 /// Mean correlation over all pairs among a template and those of other runs.

@@ -129,6 +129,13 @@ fn templates_of_another_size_and_modalities_that_no_case_has() {
     let beside = Beside { cases: &cases, held_out: &[], runs: &[other] };
     let error = compare(&template, &beside).err().unwrap().to_string();
     assert!(error.contains("[1, 1, 1]"), "{error}");
+    // Voxel by voxel, only what has one spacing can be compared.
+    let wider =
+        TemplateGrid { affine: template.grid.affine.map(|row| row.map(|x| 2.0 * x)), ..template.grid };
+    let wider = RunTemplates { grid: wider, ..templates(&cases[0], image(&cases[0])) };
+    let beside = Beside { cases: &[], held_out: &cases, runs: &[] };
+    let error = compare(&wider, &beside).err().unwrap().to_string();
+    assert!(error.contains(cases[0].id()) && error.contains("12.00 x 12.00 x 12.00 mm"), "{error}");
     let (qualities, _) = compare(&template, &Beside { cases: &[], held_out: &[], runs: &[] }).unwrap();
     assert!(qualities.is_empty());
 }

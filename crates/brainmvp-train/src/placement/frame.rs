@@ -87,9 +87,13 @@ const SAME_SPACING: f64 = 1e-3;
 
 /// Whether the registered volumes of two cases have the same space and spacing.
 fn are_alike(a: &CaseSource, b: &CaseSource) -> bool {
-    let (of_a, of_b) = (spacing_of(a), spacing_of(b));
     (a.space() == b.space() || a.space().is_shared_with(b.space()))
-        && (0..3).all(|axis| (of_a[axis] - of_b[axis]).abs() <= SAME_SPACING * of_a[axis])
+        && is_same_spacing(spacing_of(a), spacing_of(b))
+}
+
+/// Whether voxel sizes in mm are the same but for rounding.
+pub(crate) fn is_same_spacing(a: [f64; 3], b: [f64; 3]) -> bool {
+    (0..3).all(|axis| (a[axis] - b[axis]).abs() <= SAME_SPACING * a[axis])
 }
 
 /// Whether the outermost voxel centres of two grids coincide, whatever the spacing: at each end of each axis, they may

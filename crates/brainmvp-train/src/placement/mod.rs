@@ -15,6 +15,7 @@ use brainmvp_volume::{Affine, Grid, Modality};
 use serde::{Deserialize, Serialize};
 
 pub use self::frame::TemplateFrame;
+pub(crate) use self::frame::is_same_spacing;
 use self::registered::{Candidates, Registered};
 use crate::Result;
 use crate::batches::CaseSource;
