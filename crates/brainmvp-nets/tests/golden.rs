@@ -48,6 +48,12 @@ fn uniformer_eval() {
     uniformer_eval_on(&Device::flex());
 }
 
+#[cfg(feature = "wgpu")]
+#[test]
+fn uniformer_eval_on_wgpu() {
+    uniformer_eval_on(&Device::wgpu(burn::tensor::DeviceKind::DefaultDevice));
+}
+
 #[cfg(feature = "vulkan")]
 #[test]
 fn uniformer_eval_on_vulkan() {
@@ -91,6 +97,12 @@ impl SelectEvery for Tensor<5> {
 #[test]
 fn uniformer_train() {
     uniformer_train_on(Device::flex());
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn uniformer_train_on_wgpu() {
+    uniformer_train_on(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice));
 }
 
 #[cfg(feature = "vulkan")]
