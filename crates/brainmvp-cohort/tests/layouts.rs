@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use brainmvp_cohort::identity::Aliases;
 use brainmvp_cohort::layouts::{IndexOptions, Indexed, LAYOUTS, index, read_exclusions};
 use brainmvp_cohort::{Case, Split};
-use brainmvp_volume::Aliases;
 use brainmvp_volume::Modality::{self, Adc, Dwi, Flair, Mra, Pd, T1, T1c, T2};
 use tempfile::TempDir;
 

@@ -11,6 +11,7 @@ use brainmvp_volume::{Modality, Role};
 use serde_json::{Map, Value};
 
 use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, name_of};
+use crate::identity::{self, Source};
 use crate::{Error, LabelScheme, Result, Split};
 
 /// A `.json` list, or a folder that holds exactly one.
@@ -164,7 +165,8 @@ fn channel_table(
     let mut channels: BTreeMap<u32, Modality> = BTreeMap::new();
     for (index, name) in table {
         // Some Decathlon lists only say "MR" or "MRI".
-        let Some(Role::Image(modality)) = name.as_str().and_then(|name| options.aliases.role_of(name)) else {
+        let named = name.as_str().and_then(|name| identity::of_word(name, &options.aliases).modality());
+        let Some(modality) = named else {
             if table.len() == 1 {
                 return Ok(Vec::new());
             }
@@ -249,18 +251,20 @@ impl Reader<'_> {
             return Ok((identifier.to_owned(), self.candidate(image, role, modality.name())));
         }
         let Some(named) = named.filter(|named| matches!(named.candidate.role, Role::Image(_))) else {
-            let hint = file_name::hint(path, &self.options.aliases)
-                .unwrap_or_else(|| "see --channels and --alias".to_owned());
+            let hint = file_name::hint(path).unwrap_or_else(|| "see --channels and --alias".to_owned());
             return Err(format!("{image}: the name contains no known modality; {hint}"));
         };
         // Two images of one modality are an error in a list; neither is chosen.
-        let candidate = self.candidate(image, named.candidate.role, &named.candidate.word);
+        let candidate = Candidate { path: self.path(image), variant: Vec::new(), ..named.candidate };
         Ok((named.identifier.to_owned(), candidate))
     }
 
     fn candidate(&self, path: &str, role: Role, word: &str) -> Candidate {
-        let path = self.base.join(path.trim_start_matches("./"));
-        Candidate { path, role, word: word.to_owned(), variant: Vec::new() }
+        Candidate::stated(self.path(path), Source::List, word, role)
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.base.join(path.trim_start_matches("./"))
     }
 }
 

@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::file_name::{self, Named};
 use super::{Candidate, Draft, IndexOptions, Layout, Listing, name_of};
+use crate::identity::{self, Verdict};
 use crate::{Error, Result};
 
 /// `case/t1.nii.gz`, `case/case_t1.nii.gz`, flat `case_t1.nii.gz`, `T1/case_T1.nii.gz`, or by a pattern.
@@ -53,7 +54,7 @@ fn by_folder(root: &Path, files: &[PathBuf], options: &IndexOptions, listing: &m
         let case = name.strip_suffix("_nifti").unwrap_or(&name);
         match file_name::parse(path, case, &options.aliases) {
             Some(named) => folders.entry(folder.to_owned()).or_default().push(named),
-            None => listing.unknown.push((path.clone(), file_name::hint(path, &options.aliases))),
+            None => listing.unknown.push((path.clone(), file_name::hint(path))),
         }
     }
     let mut cases: BTreeMap<Key, Vec<Candidate>> = BTreeMap::new();
@@ -84,7 +85,7 @@ fn join_modality_folders<'a>(
 ) -> BTreeMap<PathBuf, Vec<Named<'a>>> {
     let mut joined: BTreeMap<PathBuf, Vec<Named<'a>>> = BTreeMap::new();
     for (folder, files) in folders {
-        let role = options.aliases.match_suffix(&name_of(&folder)).map(|found| found.role);
+        let role = identity::of_file(&name_of(&folder), None, None, &options.aliases).finding.role();
         let same = files.iter().all(|named| Some(named.candidate.role) == role);
         let above = folder.parent().filter(|_| same && folder != root).map(Path::to_owned);
         joined.entry(above.unwrap_or(folder)).or_default().extend(files);
@@ -148,14 +149,13 @@ fn by_pattern(
         };
         let group = |name: &str| found.name(name).map(|text| text.as_str().to_owned());
         let (case, word) = (group("case").unwrap_or_default(), group("mod").unwrap_or_default());
-        let Some(role) = options.aliases.role_of(&word) else {
-            let near = options
-                .aliases
-                .nearest(&word)
-                .map_or(String::new(), |near| format!("; the nearest is '{near}'"));
+        let finding = identity::of_word(&word, &options.aliases);
+        if finding.verdict == Verdict::Unknown {
+            let near =
+                identity::nearest(&word).map_or(String::new(), |near| format!("; the nearest is '{near}'"));
             listing.unknown.push((path.clone(), Some(format!("'{word}' is not a known modality{near}"))));
             continue;
-        };
+        }
         let draft = drafts.entry(case.clone()).or_insert_with(|| Draft::new(case, name_of(root)));
         if let Some(subject) = group("subj") {
             draft.subject = subject;
@@ -165,8 +165,7 @@ fn by_pattern(
         if let Some(split) = group("split") {
             draft.split = Some(split.parse().map_err(|reason| Error::Option(format!("{below}: {reason}")))?);
         }
-        let word = word.to_ascii_lowercase();
-        draft.files.push(Candidate { path: path.clone(), role, word, variant: Vec::new() });
+        draft.files.push(Candidate::found(path.clone(), finding, &word, Vec::new()));
     }
     listing.drafts = drafts.into_values().collect();
     Ok(())

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use brainmvp_cohort::identity::Aliases;
 use brainmvp_cohort::layouts::{self, IndexOptions, Indexed, LAYOUTS, Rejected};
 use brainmvp_cohort::{Case, CaseId, Cohort, LabelScheme};
-use brainmvp_volume::{Aliases, Modality};
+use brainmvp_volume::Modality;
 use clap::Args;
 use regex::Regex;
 
