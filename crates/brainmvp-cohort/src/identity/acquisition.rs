@@ -226,7 +226,7 @@ impl Acquisition {
         let (says, weight) = match b {
             b if b < LEAST_B_VALUE => (Says::Not(NoImage::Diffusion), 4),
             _ if self.one_direction => (Says::Not(NoImage::Diffusion), 4),
-            _ => (Says::Weighting(Modality::Dwi), 5),
+            _ => (Says::Weighting(Modality::Dwi), 6),
         };
         let directions = if self.one_direction { ", one gradient direction" } else { "" };
         Some(Evidence::new(
@@ -325,7 +325,7 @@ fn gradient_echo(te: f64, tr: f64, ti: f64, hints: Hints) -> Option<Says> {
     match () {
         () if hints.looks_like_t1 => None,
         () if spoiled => Some(Says::Weighting(Modality::T1)),
-        () if te > 8.0 => Some(Says::Not(NoImage::Susceptibility)),
+        () if te > 8.0 && ti <= 0.0 => Some(Says::Not(NoImage::Susceptibility)),
         () => None,
     }
 }

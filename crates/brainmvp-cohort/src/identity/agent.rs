@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use brainmvp_volume::Modality::T1;
+
 use super::evidence::{Open, Says};
 use super::meaning::Meaning;
 use super::words::{Kind, Sign, Word};
@@ -53,7 +55,8 @@ impl Listener<'_> {
                 }
                 Meaning::With => {
                     let agent = self.agent_after(at);
-                    agent.and_then(|agent| heard(agent + 1, Says::Agent(true), STATED))
+                    let found = agent.and_then(|agent| heard(agent + 1, Says::Agent(true), STATED));
+                    found.or_else(|| self.with_nothing(at))
                 }
                 Meaning::Before => self.before_or_after(at, false),
                 Meaning::After => self.before_or_after(at, true),
@@ -134,17 +137,35 @@ impl Listener<'_> {
         let known_before = at > self.region.start && self.words[at - 1].is_known();
         let right = self.words.get(at + 1).filter(|_| at + 1 < self.region.end);
         let core_follows = right.is_some_and(Word::is_core);
-        let event_follows = right.is_some_and(|word| word.kind == Kind::Unknown && word.text.len() > 2);
+        // A date, or something that is not known.
+        let event_follows = right.is_some_and(|word| match word.kind {
+            Kind::Unknown => word.text.len() > 2,
+            Kind::Number(digits) => digits > 3,
+            _ => word.glued && word.text.len() > 3 && word.text.bytes().all(|b| b.is_ascii_digit()),
+        });
         if (known_before || core_follows) && !event_follows {
             return heard(at + 1, Says::Agent(true), 3);
         }
         heard(at + 1, Says::Open(Open::AfterWhat), 3)
     }
 
+    /// `T1 mit` and `T1 W` at the end, without a word for the agent.
+    fn with_nothing(&self, at: usize) -> Option<Heard> {
+        let after_t1 = at > 0 && self.means(at - 1, |m| matches!(m, Meaning::Weighting(T1, _)));
+        if at + 1 < self.region.end || !after_t1 {
+            return None;
+        }
+        let heard = |says, weight| Some(Heard { words: at..at + 1, says, weight });
+        match self.words[at].text.as_str() {
+            "w" => heard(Says::Open(Open::Weighted), 3),
+            "with" | "w/" | "mit" | "avec" | "met" | "plus" => heard(Says::Agent(true), 3),
+            _ => None,
+        }
+    }
+
     /// `T1+` and `T1-`.
     fn sign_of_t1(&self, at: usize) -> Option<Heard> {
-        let t1 =
-            |meaning: &Meaning| matches!(meaning, Meaning::Weighting(brainmvp_volume::Modality::T1, 4..));
+        let t1 = |meaning: &Meaning| matches!(meaning, Meaning::Weighting(T1, 4..));
         let next = self.region.contains(&(at + 1)).then(|| &self.words[at + 1]);
         if !self.means(at, t1) || next.is_some_and(|next| next.sign.is_some() || next.text == "c") {
             return None;
@@ -152,8 +173,10 @@ impl Listener<'_> {
         let end = self.words[at].span.end;
         let heard = |says, weight| Some(Heard { words: at..at + 1, says, weight });
         match self.words[at].sign {
-            Some(Sign::Plus) if self.name[end..].starts_with('+') => heard(Says::Agent(true), 3),
-            Some(Sign::Minus) if self.name[end..].starts_with('-') => heard(Says::Agent(false), 2),
+            Some(Sign::Plus) if self.name[end..].trim_start().starts_with('+') => heard(Says::Agent(true), 3),
+            Some(Sign::Minus) if self.name[end..].trim_start().starts_with('-') => {
+                heard(Says::Agent(false), 2)
+            }
             _ => None,
         }
     }
@@ -171,7 +194,7 @@ impl Listener<'_> {
             None => {}
         }
         let before = at.checked_sub(1).filter(|before| self.region.contains(before))?;
-        let t1 = |meaning: &Meaning| matches!(meaning, Meaning::Weighting(brainmvp_volume::Modality::T1, _));
+        let t1 = |meaning: &Meaning| matches!(meaning, Meaning::Weighting(T1, _));
         if !self.means(before, t1) {
             return None;
         }

@@ -73,6 +73,11 @@ impl Finding {
         Self { verdict: Verdict::Open(Doubt { choices: Vec::new(), reason }), ..self }
     }
 
+    /// Whether a list, a data set or the user states the role.
+    pub fn is_stated_by(&self, source: Source) -> bool {
+        self.evidence.iter().any(|e| e.source == source && matches!(e.says, Says::Is(_)))
+    }
+
     /// Whether it is a mask that nothing says of what it is: of the brain, or of a lesion.
     pub fn is_bare_mask(&self) -> bool {
         let mask = |e: &Evidence| e.says == Says::Label && e.weight == BARE_MASK;
@@ -179,6 +184,9 @@ impl Weighing<'_> {
             return (best < OUTWEIGHS && self.open().is_none()).then_some(Verdict::Not(no));
         }
         // Times alone do not overrule a name, nor the other way round.
+        if strongest.source == Source::Times && best >= 6 {
+            return None;
+        }
         if strongest.source == Source::Times && best >= 4 {
             let reason = format!("its name and its times contradict: {}", listed(self.evidence));
             return Some(Verdict::Open(Doubt { choices: Vec::new(), reason }));
@@ -258,13 +266,15 @@ impl Weighing<'_> {
     /// contradict.
     fn is_t1_flair(&self) -> bool {
         let place = |modality| {
-            self.evidence.iter().position(|e| e.says == Says::Weighting(modality) && e.weight >= 3)
+            self.evidence.iter().position(|e| {
+                e.says == Says::Weighting(modality) && e.weight >= 3 && e.source != Source::Times
+            })
         };
         let by_times = |modality| {
             self.evidence.iter().any(|e| e.source == Source::Times && e.says == Says::Weighting(modality))
         };
-        let in_order = place(Modality::T1).zip(place(Modality::Flair)).is_some_and(|(t1, flair)| t1 < flair);
-        !by_times(Modality::Flair) && (in_order || by_times(Modality::T1))
+        let Some((t1, flair)) = place(Modality::T1).zip(place(Modality::Flair)) else { return false };
+        !by_times(Modality::Flair) && (t1 < flair || by_times(Modality::T1))
     }
 
     fn with_agent(&self) -> (Verdict, Option<bool>) {
@@ -285,10 +295,12 @@ impl Weighing<'_> {
         let by_words = |given| self.strongest(|e| words(e) && e.says == Says::Agent(given));
         let weight = |given| by_words(given).map_or(0, |e| e.weight);
         let (given, not) = (weight(true), weight(false));
-        let open = self
-            .evidence
-            .iter()
-            .find(|e| matches!(e.says, Says::Open(Open::AfterWhat | Open::Hyphen | Open::WithAndWithout)));
+        let open = self.evidence.iter().find(|e| {
+            matches!(
+                e.says,
+                Says::Open(Open::AfterWhat | Open::Hyphen | Open::Weighted | Open::WithAndWithout)
+            )
+        });
         let both = open.filter(|e| e.says == Says::Open(Open::WithAndWithout));
         if let Some(open) = both {
             return Err(open.to_string());

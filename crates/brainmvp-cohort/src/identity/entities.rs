@@ -16,6 +16,9 @@ const FREE: [&str; 2] = ["acq", "rec"];
 const SUFFIXES: [(&str, super::NoImage); 2] =
     [("mp2rage", super::NoImage::Inversion), ("ffe", super::NoImage::Susceptibility)];
 
+/// How much more a suffix counts than a word of a free name.
+const BY_STANDARD: u8 = 2;
+
 /// What a file of a BIDS data set is: `[("ce", "gadolinium")]` and `T1w`.
 pub fn of_entities(
     entities: &[(String, String)],
@@ -35,6 +38,9 @@ pub fn of_entities(
     };
     let described: Vec<String> = written(&DESCRIBING).chain([suffix.to_owned()]).collect();
     let mut heard = hear_all(&described.join("_"), Source::Name, aliases);
+    // The standard defines the suffix; it is no free text. Times alone do not contradict it.
+    let suffix = heard.evidence.iter_mut().filter(|e| matches!(e.says, Says::Weighting(_)) && e.weight >= 4);
+    suffix.for_each(|e| e.weight += BY_STANDARD);
     for text in written(&FREE) {
         let more: Heard = hear_all(&text, Source::Name, aliases);
         let counts = |e: &Evidence| matches!(e.says, Says::Agent(_) | Says::Not(_)) && e.weight >= 3;

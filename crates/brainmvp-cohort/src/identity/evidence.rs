@@ -57,6 +57,8 @@ pub enum Open {
     AfterWhat,
     /// `T1-C`: a minus sign or a hyphen?
     Hyphen,
+    /// `T1 W`: weighted, or with?
+    Weighted,
     /// With and without contrast agent in one name.
     WithAndWithout,
     /// MP2RAGE without the kind of image.
@@ -72,6 +74,7 @@ impl Open {
         match self {
             Self::AfterWhat => "after a contrast agent, or after an event?",
             Self::Hyphen => "a minus sign (without contrast agent) or a hyphen (with it)?",
+            Self::Weighted => "with contrast agent, or weighted?",
             Self::WithAndWithout => "both with and without contrast agent",
             Self::Mp2rage => "INV1, INV2, the uniform image or a T1 map?",
             Self::BValues => "several b-values in one file?",

@@ -59,7 +59,7 @@ pub fn of_file(
     aliases: &Aliases,
 ) -> NameFinding {
     let mut heard = hear(name, Source::Name, aliases);
-    let (start, end) = (heard.start, heard.end);
+    let (mut start, mut end) = (heard.start, heard.end);
     let rest = std::mem::take(&mut heard.rest);
     let folder = folder.map(|folder| hear(folder, Source::Folder, aliases)).unwrap_or_default();
     let tells_kind = |e: &Evidence| !matches!(e.says, Says::Agent(_) | Says::Open(Open::AfterWhat));
@@ -69,6 +69,10 @@ pub fn of_file(
         heard.evidence.extend(folder.evidence.into_iter().filter(|e| agent(e) && !told));
     } else {
         let agents = agents_of_silent_name(name, aliases);
+        if !folder.evidence.iter().any(tells_kind) {
+            // Only the attributes may tell: then the name does not say where the patient ends.
+            (start, end) = (0, 0);
+        }
         heard = Heard { start, end, ..folder };
         heard.evidence.extend(agents);
     }
@@ -98,11 +102,19 @@ pub fn role_of_word(word: &str, aliases: &Aliases) -> Option<Role> {
     of_word(word, aliases).role()
 }
 
+/// The role of a name that consists of nothing but a description: `T1`, `T2 FLAIR`, `brain mask`.
+pub fn role_of_whole(name: &str, aliases: &Aliases) -> Option<Role> {
+    let described = words::words(name, aliases).iter().all(words::Word::is_known);
+    if described { role_of_word(name, aliases) } else { None }
+}
+
 /// What the words in the name of a file say against a modality that a list declares for it; `None` if they agree or say
 /// nothing.
 pub fn contradiction(declared: Modality, name: &str, aliases: &Aliases) -> Option<Finding> {
     let found = of_file(name, None, None, aliases).finding;
     let other = match found.verdict {
+        // "T1" does not say that there was no contrast agent.
+        Verdict::Is(Role::Image(Modality::T1)) if declared == Modality::T1c => found.agent == Some(false),
         Verdict::Is(role) => role != Role::Image(declared),
         Verdict::Not(_) => true,
         Verdict::Open(_) | Verdict::Unknown => false,

@@ -14,8 +14,29 @@ pub(super) fn description(words: &[Word], muted: &[bool]) -> Range<usize> {
     let Some(last) = (0..words.len()).rev().find(|at| words[*at].is_core() && !muted[*at]) else {
         return words.len()..words.len();
     };
-    let known = words[..last].iter().rev().take_while(|word| word.is_known()).count();
+    if last == 0 && is_somebodys(words) {
+        return words.len()..words.len();
+    }
+    let known = (0..last).rev().take_while(|at| words[*at].is_known() && !is_numbered(words, *at)).count();
     last - known..words.len()
+}
+
+/// `PD-001`, `ASL_02`: a short word with a number is a patient, not a kind of image.
+fn is_somebodys(words: &[Word]) -> bool {
+    let [first, second, ..] = words else { return false };
+    let short = first.text.len() <= 3 && !first.text.starts_with(['t', 'b']);
+    short && matches!(second.kind, Kind::Number(2..))
+}
+
+/// Whether a word belongs to `PET01`, which before the description is a patient, not a kind of image.
+fn is_numbered(words: &[Word], at: usize) -> bool {
+    let number = |word: &Word| word.glued && word.text.bytes().all(|b| b.is_ascii_digit());
+    let names = |word: &Word| {
+        let name =
+            |meaning: &Meaning| meaning.is_core() || matches!(meaning, Meaning::Occasion | Meaning::Tissue);
+        word.meanings().iter().any(name)
+    };
+    number(&words[at]) && at > 0 && names(&words[at - 1])
 }
 
 /// Which words name the image that this one was registered to: `T1` of `T2_to_T1`, `FLAIR_space-T1w`, `t1_refT1`.
@@ -28,7 +49,10 @@ pub(super) fn targets(name: &str, words: &[Word]) -> Vec<bool> {
         }
         let marks = |meaning| words[at].means(meaning);
         let next = words.get(at + 1);
-        let leads = marks(Meaning::To)
+        // `T2_2_T1`
+        let two = words[at].text == "2" && names_image(&words[at - 1]);
+        let leads = two
+            || marks(Meaning::To)
             || marks(Meaning::Registered)
             || marks(Meaning::Reference)
             || marks(Meaning::Space) && is_entity(name, words, at);

@@ -27,6 +27,8 @@ pub fn settle(findings: &mut [&mut Finding]) {
 
 fn only_agent_is_open(finding: &Finding) -> bool {
     let Verdict::Open(doubt) = &finding.verdict else { return false };
-    let one_word = |evidence: &Evidence| matches!(evidence.says, Says::Open(Open::AfterWhat | Open::Hyphen));
+    let one_word = |evidence: &Evidence| {
+        matches!(evidence.says, Says::Open(Open::AfterWhat | Open::Hyphen | Open::Weighted))
+    };
     doubt.choices == [Modality::T1, Modality::T1c] && finding.evidence.iter().any(one_word)
 }

@@ -28,6 +28,8 @@ struct Sidecar {
     body_part: Option<Text>,
     complex_image_component: Option<Text>,
     diffusion_b_value: Option<Number>,
+    /// Written by this program's own conversion, which has weighed the attributes, and knows the user's rules.
+    modality_reason: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +92,9 @@ impl Acquisition {
     /// As [`Acquisition::beside`], from the text of the file.
     pub fn from_json(json: &str) -> Option<Self> {
         let read: Sidecar = serde_json::from_str(json).ok()?;
+        if read.modality_reason.is_some() {
+            return None;
+        }
         let ms = |seconds: Option<Number>| number(seconds).map(|seconds| seconds * 1000.0);
         Some(Self {
             device: text(read.modality),
@@ -128,5 +133,6 @@ mod tests {
         );
         assert_eq!((read.device, read.description.as_deref()), (None, Some("t1 tra")));
         assert_eq!(Acquisition::from_json("[1]"), None);
+        assert_eq!(Acquisition::from_json(r#"{"EchoTime": 0.1, "ModalityReason": "x"}"#), None);
     }
 }

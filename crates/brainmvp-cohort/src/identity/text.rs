@@ -55,7 +55,7 @@ fn hear_part(text: &str, source: Source, aliases: &Aliases, after_patient: bool)
         _ => false,
     };
     heard.looks_like_t1 = listener.meanings().any(looks_like_t1);
-    heard.start = words.get(region.start).map_or(text.len(), |word| word.span.start);
+    heard.start = first_of_description(&words, &region).map_or(text.len(), |word| word.span.start);
     let speaks = |at: &usize| words[*at].is_core() && !muted[*at];
     let last = region.clone().rev().find(speaks);
     let first = region.clone().find(speaks);
@@ -64,6 +64,18 @@ fn hear_part(text: &str, source: Source, aliases: &Aliases, after_patient: bool)
     let rest = first.map_or(0..0, |first| first + 1..region.end);
     heard.rest = rest.map(|at| words[at].text.clone()).collect();
     heard
+}
+
+/// The first word of a description. An event at its front (`pre_op_T1`, `stroke_T1`) rather belongs to the name of a
+/// case.
+fn first_of_description<'a>(words: &'a [Word], region: &Range<usize>) -> Option<&'a Word> {
+    let event = |at: usize| words.get(at).is_some_and(|word| word.means(Meaning::Occasion));
+    let time = |at: usize| words[at].means(Meaning::Before) || words[at].means(Meaning::After);
+    let mut at = region.start;
+    while region.contains(&at) && (event(at) || time(at) && event(at + 1)) {
+        at += 1;
+    }
+    words[region.clone()].get(at - region.start)
 }
 
 struct Listener<'a> {
@@ -96,8 +108,20 @@ impl Listener<'_> {
         found.extend(self.not_images());
         found.extend(self.labels());
         let agents = agent::heard(self.text, self.words, self.muted, self.region.clone());
-        found.extend(agents.into_iter().map(|heard| self.says(heard.words, heard.says, heard.weight)));
+        found.extend(agents.into_iter().map(|heard| {
+            let text = self.with_signs(&heard.words);
+            Evidence::new(self.source, text, heard.says, heard.weight)
+        }));
         found
+    }
+
+    /// The text of words with a sign beside them: `+C`.
+    fn with_signs(&self, words: &Range<usize>) -> &str {
+        let (first, last) = (&self.words[words.start], &self.words[words.end - 1]);
+        let sign = ['+', '-'];
+        let before = first.sign.is_some() && self.text[..first.span.start].ends_with(sign);
+        let after = last.sign.is_some() && self.text[last.span.end..].starts_with(sign);
+        &self.text[first.span.start - usize::from(before)..last.span.end + usize::from(after)]
     }
 
     /// The user's words.
@@ -173,9 +197,11 @@ impl Listener<'_> {
         let weighting =
             |modality| self.find(move |m| matches!(m, Meaning::Weighting(is, _) if is == modality));
         let (adc, dwi) = (weighting(Modality::Adc), weighting(Modality::Dwi));
+        let high = self.find(|meaning| matches!(meaning, Meaning::BValue(500..))).is_some();
         let mut found = Vec::new();
         for (at, meaning) in self.meanings() {
             let said = match meaning {
+                Meaning::BZero | Meaning::BValue(..500) if high => None,
                 Meaning::Not(NoImage::Map, _) if adc.is_some() => None,
                 Meaning::Not(NoImage::DoubleInversion, _) if dwi.is_some() => None,
                 Meaning::Not(no, weight) => Some((no, weight)),
@@ -194,7 +220,10 @@ impl Listener<'_> {
         found.extend(self.gradient_t2());
         if let Some(minus) = self.find(|meaning| meaning == Meaning::Minus) {
             let both = [Meaning::Before, Meaning::After].map(|wanted| self.find(move |m| m == wanted));
-            if both.iter().all(Option::is_some) {
+            let weighting = |(_, meaning): &(usize, Meaning)| matches!(meaning, Meaning::Weighting(..));
+            let around = self.meanings().filter(weighting).any(|(at, _)| at < minus)
+                && self.meanings().filter(weighting).any(|(at, _)| at > minus);
+            if around || both.iter().all(Option::is_some) {
                 found.push(self.says(minus..minus + 1, Says::Not(NoImage::Difference), 4));
             }
         }

@@ -171,7 +171,11 @@ fn tissue_map(text: &str) -> Option<Parts> {
 }
 
 /// Words that other words only seem to begin with: "set1" is no spin echo.
-const NEVER_BEFORE: [&str; 8] = ["se", "pos", "in", "on", "en", "ms", "as", "cs"];
+const NEVER_BEFORE: [&str; 9] = ["se", "pos", "in", "on", "en", "ms", "as", "cs", "sub"];
+
+/// Words that name a visit or a person when a number is glued to them.
+const NEVER_NUMBERED: [&str; 10] =
+    ["sub", "scan", "ses", "study", "visit", "exam", "run", "series", "child", "adult"];
 
 /// Letters that tools and scanners put before a name: SPM's resliced, warped, smoothed and bias-corrected images, and
 /// Philips's `sT1W`.
@@ -201,6 +205,7 @@ fn split(text: &str) -> Option<Parts> {
     let certain = |(text, meanings): &(String, Vec<Meaning>)| {
         meanings.iter().any(|meaning| meaning.states_weighting())
             || text.len() >= 4 && meanings.iter().any(|meaning| *meaning != Meaning::Plain)
+            || text.len() == 3 && meanings.iter().any(|meaning| meaning.is_core())
     };
     parts.iter().any(certain).then_some(parts)
 }
@@ -215,14 +220,17 @@ fn part(text: &str, before: &Parts, span: Range<usize>) -> Option<Vec<Meaning>> 
         return (part.starts_with(PREFIX_LETTERS) && follows).then(|| vec![Meaning::Plain]);
     }
     if let Some((last, _)) = before.last() {
-        if NEVER_BEFORE.contains(&last.as_str()) {
+        let weighting = part.starts_with("t1") || part.starts_with("t2");
+        if weighting && NEVER_BEFORE.contains(&last.as_str()) {
             return None;
         }
         let digits = part.bytes().all(|b| b.is_ascii_digit());
         if digits {
             let to = part == "2" && text[span.end..].starts_with(['t', 'f']);
-            let number = span.end == text.len() && part.len() <= 2 && last.len() >= 3;
-            let plain = !last.ends_with(|c: char| c.is_ascii_digit()) && last != "sub";
+            let most = if ["pre", "post"].contains(&last.as_str()) { 8 } else { 2 };
+            let number = span.end == text.len() && part.len() <= most && last.len() >= 3;
+            let plain =
+                !last.ends_with(|c: char| c.is_ascii_digit()) && !NEVER_NUMBERED.contains(&last.as_str());
             return match (to, number && plain) {
                 (true, _) => Some(vec![Meaning::To]),
                 (_, true) => Some(vec![Meaning::Plain]),
@@ -317,6 +325,12 @@ fn sign(name: &str, words: &[Word], at: usize) -> Option<Sign> {
     let after = next.map_or(&name[span.end..], |start| name.get(span.end..start).unwrap_or(""));
     if before.contains("+/-") || before.contains("+-") || after.contains("+/-") {
         return Some(Sign::Both);
+    }
+    if next.is_none() && after.trim() == "+" {
+        return Some(Sign::Plus);
+    }
+    if next.is_none() && after.trim() == "-" {
+        return Some(Sign::Minus);
     }
     let lone_minus = before.ends_with('-') && (before.len() > 1 || at == 0);
     let trailing = after.trim_start_matches('(');

@@ -67,6 +67,7 @@ impl Layout for Bids {
         let mut listing = Listing { warnings, ..Listing::default() };
         let mut cases: BTreeMap<Key, Vec<(Named, Candidate)>> = BTreeMap::new();
         let (mut elsewhere, mut series) = (0, 0);
+        let mut misplaced: Vec<PathBuf> = Vec::new();
         for path in files {
             let Some(named) = Named::of(root, &path) else {
                 listing.unknown.push((path, Some("the name does not begin with its subject".to_owned())));
@@ -82,6 +83,9 @@ impl Layout for Bids {
                 elsewhere += 1;
                 continue;
             }
+            if role.is_some_and(|role| is_misplaced(&path, role)) {
+                misplaced.push(path.clone());
+            }
             let variant: Vec<String> =
                 named.entities.iter().map(|(key, value)| format!("{key}-{value}")).collect();
             // A mask that names a structure, unlike a bare `mask`, which might be that of the brain.
@@ -95,6 +99,13 @@ impl Layout for Bids {
             listing
                 .warnings
                 .push(format!("{elsewhere} derived images, or masks in other spaces, are not used"));
+        }
+        if let Some(first) = misplaced.first() {
+            listing.warnings.push(format!(
+                "{} images lie in a folder for other kinds of images; their names are believed, e.g. {}",
+                misplaced.len(),
+                first.strip_prefix(root).unwrap_or(first).display()
+            ));
         }
         if series > 0 {
             listing.warnings.push(format!(
@@ -115,6 +126,18 @@ impl Layout for Bids {
             listing.drafts.push(draft);
         }
         Ok(listing)
+    }
+}
+
+/// Whether an image lies in a folder of BIDS that is for others, such as a `T1w` in `dwi/`.
+fn is_misplaced(path: &Path, role: Role) -> bool {
+    let Role::Image(modality) = role else { return false };
+    let diffusion = matches!(modality, Modality::Dwi | Modality::Adc);
+    match path.parent().and_then(Path::file_name).and_then(|name| name.to_str()) {
+        Some("anat") => diffusion,
+        Some("dwi") => !diffusion,
+        Some("perf" | "func" | "fmap" | "swi" | "seg" | "pet") => true,
+        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use brainmvp_volume::Role;
 
-use crate::identity::{self, Finding, Source};
+use crate::identity::{self, Aliases, Finding, Source};
 use crate::{Case, CaseId, Split};
 
 /// A file and what it seems to be.
@@ -27,6 +27,19 @@ impl Candidate {
     pub fn found(path: PathBuf, finding: Finding, word: &str, variant: Vec<String>) -> Self {
         let role = finding.role().unwrap_or(Role::Ignored);
         Self { path, role, finding, word: word.to_lowercase(), variant }
+    }
+
+    /// The modality that the words of its name state against the role that a list gives it, in words.
+    pub(super) fn contradiction(&self, aliases: &Aliases) -> Option<String> {
+        let Role::Image(declared) = self.role else { return None };
+        let name = brainmvp_volume::file::stem(&self.path)?;
+        let found = identity::contradiction(declared, name, aliases)?;
+        let path = self.path.display();
+        Some(format!(
+            "{path}: {declared} by the list, but its name says {} [{}]",
+            found.decision(),
+            found.reason()
+        ))
     }
 
     /// A file whose role a list, a pattern or a data set states; `text` is what states it.

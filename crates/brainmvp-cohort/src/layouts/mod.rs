@@ -23,7 +23,7 @@ use regex::Regex;
 
 pub use draft::{Candidate, Draft};
 
-use crate::identity::{Aliases, Finding, Verdict};
+use crate::identity::{Aliases, Finding, Source, Verdict};
 use crate::{Case, Cohort, DataSet, Error, LabelScheme, Result, Split};
 
 /// All layouts, in the order in which `auto` tries them.
@@ -157,6 +157,7 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
     }
     warn_unknown(path, &listing.unknown, &mut indexed.warnings);
     indexed.explained.extend(listing.unknown.into_iter().map(|(path, _)| Explained::unknown(path)));
+    indexed.warnings.extend(contradictions(&listing.drafts, &options.aliases));
     settle_all(listing.drafts, &mut indexed);
     for table in participants(path)? {
         indexed.warnings.extend(table::apply_own(&table, &mut indexed.cohort.cases));
@@ -296,6 +297,18 @@ fn warn_unknown(root: &Path, unknown: &[(PathBuf, Option<String>)], warnings: &m
     let count = unknown.len();
     let files = if count == 1 { "file is" } else { "files are" };
     warnings.push(format!("{count} {files} not recognised and left out, e.g. {shown}{hint}"));
+}
+
+/// Where the names of files contradict what a list says of them: the list is believed, but not without a word.
+fn contradictions(drafts: &[Draft], aliases: &Aliases) -> Option<String> {
+    let listed = |file: &&Candidate| file.finding.is_stated_by(Source::List);
+    let files = drafts.iter().flat_map(|draft| &draft.files).filter(listed);
+    let found: Vec<String> = files.filter_map(|file| file.contradiction(aliases)).collect();
+    let first = found.first()?;
+    let (count, files) = (found.len(), if found.len() == 1 { "file has a name" } else { "files have names" });
+    Some(format!(
+        "{count} {files} that contradict the list, e.g. {first}; if the names are right, see --channels"
+    ))
 }
 
 impl Explained {

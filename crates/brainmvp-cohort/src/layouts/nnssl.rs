@@ -142,10 +142,10 @@ fn draft(
     options: &IndexOptions,
 ) -> std::result::Result<Draft, String> {
     for image in session.images {
-        let finding = identity::of_word(&image.modality, &options.aliases);
-        if finding.role().is_none() {
+        let Some(role) = identity::role_of_word(&image.modality, &options.aliases) else {
             return Err(format!("modality '{}' is not known; see --alias", image.modality));
-        }
+        };
+        let finding = Finding::stated(Source::List, image.modality.as_str(), role);
         let mask =
             image.associated_masks.and_then(|masks| masks.anatomy_mask).filter(|_| draft.files.is_empty());
         let mask = mask.map(|mask| (mask, Finding::stated(Source::List, "anatomy_mask", Role::BrainMask)));
