@@ -95,7 +95,10 @@ impl Listener<'_> {
 
     /// An agent, or a word that says that it was given: unless a sign or a word after it says the opposite.
     fn given(&self, at: usize, weight: u8) -> Option<Heard> {
-        const NO: [&str; 9] = ["none", "no", "neg", "negative", "negativ", "off", "non", "not", "without"];
+        const NO: [&str; 14] = [
+            "none", "no", "neg", "negative", "negativ", "off", "non", "not", "without", "ohne", "sans",
+            "senza", "sem", "zonder",
+        ];
         let heard = |end: usize, says, weight| Some(Heard { words: at..end, says, weight });
         match self.words[at].sign {
             Some(Sign::Minus) => return heard(at + 1, Says::Agent(false), STATED),
@@ -110,6 +113,12 @@ impl Listener<'_> {
         if denied {
             return heard(next + 1, Says::Agent(false), STATED);
         }
+        // `GD_PRE`, unless something else follows that it may be before.
+        let event = |at: usize| self.means(at, |meaning| *meaning == Meaning::Occasion);
+        let time = |wanted: Meaning| self.means(next, |m| *m == wanted) && !event(self.after_fillers(next));
+        if time(Meaning::Before) && self.agent_after(next).is_none() {
+            return heard(next + 1, Says::Agent(false), STATED);
+        }
         heard(next, Says::Agent(true), weight)
     }
 
@@ -120,7 +129,11 @@ impl Listener<'_> {
             return heard(agent + 1, Says::Agent(after), STATED);
         }
         let next = self.after_fillers(at);
-        if self.means(next, |meaning| *meaning == Meaning::Occasion) {
+        // "T1 POST: Processed" is two things.
+        let apart =
+            self.words.get(at + 1).and_then(|word| self.name.get(self.words[at].span.end..word.span.start));
+        let apart = apart.is_some_and(|gap| gap.contains([':', ';', ',', '(']));
+        if !apart && self.means(next, |meaning| *meaning == Meaning::Occasion) {
             // Before or after something else: heard, but it says nothing about the agent.
             return heard(next + 1, Says::Agent(after), 0);
         }

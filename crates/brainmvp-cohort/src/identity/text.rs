@@ -204,6 +204,8 @@ impl Listener<'_> {
                 Meaning::BZero | Meaning::BValue(..500) if high => None,
                 Meaning::Not(NoImage::Map, _) if adc.is_some() => None,
                 Meaning::Not(NoImage::DoubleInversion, _) if dwi.is_some() => None,
+                // Two letters such as FA may be a person's, but not beside diffusion.
+                Meaning::Not(NoImage::Diffusion, 2) if dwi.is_some() => Some((NoImage::Diffusion, 4)),
                 Meaning::Not(no, weight) => Some((no, weight)),
                 Meaning::Mpr if !self.is_mprage(at) => Some((NoImage::Reformat, 4)),
                 Meaning::T1Images if self.find(|m| m == Meaning::Mp2rage).is_some() => {

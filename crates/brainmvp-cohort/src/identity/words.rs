@@ -73,10 +73,32 @@ pub(super) fn words(name: &str, aliases: &Aliases) -> Vec<Word> {
         if whole { pieces.push(Piece::whole(token)) } else { pieces.extend(taken_apart(token)) }
     }
     let mut words = phrases(&pieces, aliases);
+    join_b_values(&mut words);
     for at in 0..words.len() {
         words[at].sign = sign(name, &words, at);
     }
     words
+}
+
+/// `b 1000` and `b=0`: the letter and the number are one word.
+fn join_b_values(words: &mut Vec<Word>) {
+    for at in (1..words.len()).rev() {
+        let (before, number) = (&words[at - 1], &words[at]);
+        let letter = ["b", "bval", "bvalue"].contains(&before.text.as_str()) && before.kind == Kind::Unknown;
+        let b =
+            number.text.parse::<u32>().ok().filter(|_| letter && matches!(number.kind, Kind::Number(..5)));
+        if let Some(b) = b {
+            let meaning = if b == 0 { Meaning::BZero } else { Meaning::BValue(b) };
+            let (text, end) = (format!("b {b}"), number.span.end);
+            words[at - 1] = Word {
+                text,
+                span: before.span.start..end,
+                kind: Kind::Known(vec![meaning]),
+                ..before.clone()
+            };
+            words.remove(at);
+        }
+    }
 }
 
 /// A token or a part of one.
@@ -108,7 +130,13 @@ fn taken_apart(token: &Token) -> Vec<Piece> {
     }
     let parts =
         tissue_map(&token.text).or_else(|| split(&token.text)).or_else(|| by_capitals(&token.written));
-    let Some(parts) = parts else { return vec![whole] };
+    let Some(parts) = parts else {
+        // Any map: `zmap`, `tmaps`.
+        if token.text.trim_end_matches('s').ends_with("map") {
+            whole.meanings = Some(vec![Meaning::Not(super::NoImage::Map, 4)]);
+        }
+        return vec![whole];
+    };
     // Accents make the plain text shorter than the written one: then all parts have the place of the whole.
     let plain = token.span.len() == token.text.len();
     let mut start = token.span.start;
@@ -178,8 +206,8 @@ const NEVER_NUMBERED: [&str; 10] =
     ["sub", "scan", "ses", "study", "visit", "exam", "run", "series", "child", "adult"];
 
 /// Letters that tools and scanners put before a name: SPM's resliced, warped, smoothed and bias-corrected images, and
-/// Philips's `sT1W`.
-const PREFIX_LETTERS: [char; 4] = ['s', 'r', 'w', 'm'];
+/// Philips's `sT1W` and `eT1W`.
+const PREFIX_LETTERS: [char; 5] = ['s', 'e', 'r', 'w', 'm'];
 
 /// A token as a sequence of known words, as few as possible.
 fn split(text: &str) -> Option<Parts> {
@@ -207,7 +235,11 @@ fn split(text: &str) -> Option<Parts> {
             || text.len() >= 4 && meanings.iter().any(|meaning| *meaning != Meaning::Plain)
             || text.len() == 3 && meanings.iter().any(|meaning| meaning.is_core())
     };
-    parts.iter().any(certain).then_some(parts)
+    let means = |wanted: fn(&Meaning) -> bool| parts.iter().any(|(_, meanings)| meanings.iter().any(wanted));
+    let of_agent =
+        means(|m| matches!(m, Meaning::With | Meaning::Without | Meaning::Before | Meaning::After))
+            && means(|m| matches!(m, Meaning::Agent(_) | Meaning::Given(_)));
+    (of_agent || parts.iter().any(certain)).then_some(parts)
 }
 
 /// The meanings of a part of a token, if a part may stand there.
@@ -216,7 +248,8 @@ fn part(text: &str, before: &Parts, span: Range<usize>) -> Option<Vec<Meaning>> 
     if span.start == 0 && part.len() == 1 {
         // The letter must be followed by a weighting, or by the dimension.
         let rest = &text[1..];
-        let follows = ["t1", "t2", "flair", "pd", "3d", "dwi"].iter().any(|word| rest.starts_with(word));
+        let follows =
+            ["t1", "t2", "flair", "pd", "3d", "dwi", "stir"].iter().any(|word| rest.starts_with(word));
         return (part.starts_with(PREFIX_LETTERS) && follows).then(|| vec![Meaning::Plain]);
     }
     if let Some((last, _)) = before.last() {
