@@ -18,5 +18,5 @@ pub use case::{Case, CaseId, Split};
 pub use cohort::{Cohort, DataSet};
 pub use data_sets::{FilePattern, Geometry, PUBLIC_DATA_SETS, PublicDataSet, Purpose, public_data_set};
 pub use error::{Error, Result};
-pub use labels::{KnownScheme, LabelScheme, SCHEMES};
+pub use labels::{IGNORE, KnownScheme, LabelScheme, OwnScheme, SCHEMES};
 pub use split::SplitOptions;
