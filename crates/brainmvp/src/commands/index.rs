@@ -97,6 +97,9 @@ impl Index {
                 None => layouts::index(source, &self.layout, &options)?,
             };
             ui.result(format!("{}: layout {}: {}", source.display(), indexed.layout, indexed.why))?;
+            if let Some(reading) = &indexed.reading {
+                ui.result(format!("{}: {reading}", source.display()))?;
+            }
             found.push(indexed);
         }
         for warning in found.iter().flat_map(|indexed| &indexed.warnings) {
