@@ -9,6 +9,7 @@ pub mod check;
 mod cohort;
 mod data_sets;
 mod error;
+pub mod fingerprint;
 mod labels;
 pub mod layouts;
 pub mod phantom;

@@ -111,7 +111,9 @@ impl Entry {
     /// A file whose name says what it is or, where the name says nothing, whose folder does.
     fn of(path: &Path, folders: Vec<String>, stems: &Stems, aliases: &Aliases) -> Option<Self> {
         let deepest = folders.last().map_or("", String::as_str);
-        let (candidate, identifier) = match file_name::parse(path, deepest, aliases) {
+        // The folder of a subject is part of many names; `T1w/T1w_brain` needs both.
+        let own = if folder_is_image(deepest, aliases) { "" } else { deepest };
+        let (candidate, identifier) = match file_name::parse(path, own, aliases) {
             Some(named) => {
                 let identifier = if named.identifier.is_empty() && folder_is_image(deepest, aliases) {
                     from_folder(path, deepest, aliases).map_or(String::new(), |(_, identifier)| identifier)
