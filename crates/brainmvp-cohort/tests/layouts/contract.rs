@@ -60,7 +60,8 @@ fn with_more(name: &str, more: &[&str]) -> Indexed {
 
 #[test]
 fn no_mask_is_taken_as_an_image() {
-    for (layout, files, _) in TREES {
+    // nnU-Net reads no words: a file of imagesTr without the number of a channel is refused with its data set.
+    for (layout, files, _) in TREES.into_iter().filter(|(layout, ..)| *layout != "nnunet") {
         let (folder, stem) =
             files[0].rsplit_once('/').map_or(("", files[0]), |(folder, name)| (folder, name));
         let stem = stem.split('.').next().unwrap().trim_end_matches("_0000");

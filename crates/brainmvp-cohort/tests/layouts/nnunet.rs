@@ -1,7 +1,7 @@
 //! nnU-Net's raw folders.
 
 use brainmvp_cohort::Split;
-use brainmvp_volume::Modality::{Flair, T1, T1c};
+use brainmvp_volume::Modality::{Flair, T1c};
 
 use crate::trees::{auto, case, ids, modalities, name, tree};
 
@@ -15,6 +15,7 @@ fn nnunet_channels_are_told_by_their_names() {
         "Dataset137_BraTS/imagesTs/BraTS_3_0000.nii.gz",
         "Dataset137_BraTS/imagesTs/BraTS_3_0001.nii.gz",
         "Dataset042_Regions/imagesTr/x_0000.nii.gz",
+        "Dataset042_Regions/labelsTr/x.nii.gz",
         "Task001_Old/imagesTr/y_0000.nii.gz",
         "Task001_Old/labelsTr/y.nii.gz",
     ]);
