@@ -10,6 +10,7 @@ mod cohort;
 mod data_sets;
 mod error;
 pub mod fingerprint;
+pub mod identity;
 mod labels;
 pub mod layouts;
 pub mod phantom;

@@ -59,7 +59,7 @@ impl Layout for Brats {
                 (named.identifier.is_empty() || is_own).then_some((case, subject, named))
             });
             let Some((case, subject, named)) = named else {
-                listing.unknown.push((path.clone(), file_name::hint(path, &options.aliases)));
+                listing.unknown.push((path.clone(), file_name::hint(path)));
                 continue;
             };
             let draft = drafts.entry(case.to_owned()).or_insert_with(|| {

@@ -21,11 +21,12 @@ mod table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::{Aliases, Modality, Role};
+use brainmvp_volume::{Modality, Role};
 use regex::Regex;
 
 pub use draft::{Candidate, Draft};
 
+use crate::identity::{Aliases, Finding, Source, Verdict};
 use crate::{Case, Cohort, DataSet, Error, LabelScheme, Result, Split};
 
 /// All layouts, in the order in which `auto` tries them.
@@ -124,8 +125,21 @@ pub struct Indexed {
     pub reading: Option<String>,
     /// Cases that were left out, and why.
     pub rejected: Vec<Rejected>,
+    /// Files whose names leave open what they are. They are left out.
+    pub refused: Vec<Explained>,
+    /// Every file that was looked at, with the evidence.
+    pub explained: Vec<Explained>,
     /// Anything else that the user should know, one line each.
     pub warnings: Vec<String>,
+}
+
+/// A file with what it is, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// The file.
+    pub path: PathBuf,
+    /// What it is.
+    pub finding: Finding,
 }
 
 /// Makes a cohort from a folder (or from a list file, for `monai`). `layout` is `auto` or the name of one.
@@ -142,6 +156,8 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
         why,
         reading: listing.reading,
         rejected: listing.rejected,
+        refused: Vec::new(),
+        explained: Vec::new(),
         warnings: listing.warnings,
     };
     if !path.is_file() && path.join("cohort.json").is_file() {
@@ -149,6 +165,8 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
     }
     indexed.warnings.extend(archives::message(path, &archives::with_volumes(path)));
     warn_unknown(path, &listing.unknown, &mut indexed.warnings);
+    indexed.explained.extend(listing.unknown.into_iter().map(|(path, _)| Explained::unknown(path)));
+    indexed.warnings.extend(contradictions(&listing.drafts, &options.aliases));
     settle_all(listing.drafts, &mut indexed);
     for table in participants(path)? {
         indexed.warnings.extend(table::apply_own(&table, &mut indexed.cohort.cases));
@@ -291,11 +309,44 @@ fn warn_unknown(root: &Path, unknown: &[(PathBuf, Option<String>)], warnings: &m
     warnings.push(format!("{count} {files} not recognised and left out, e.g. {shown}{hint}"));
 }
 
+/// Where the names of files contradict what a list says of them: the list is believed, but not without a word.
+fn contradictions(drafts: &[Draft], aliases: &Aliases) -> Option<String> {
+    let listed = |file: &&Candidate| file.finding.is_stated_by(Source::List);
+    let files = drafts.iter().flat_map(|draft| &draft.files).filter(listed);
+    let found: Vec<String> = files.filter_map(|file| file.contradiction(aliases)).collect();
+    let first = found.first()?;
+    let (count, files) = (found.len(), if found.len() == 1 { "file has a name" } else { "files have names" });
+    Some(format!(
+        "{count} {files} that contradict the list, e.g. {first}; if the names are right, see --channels"
+    ))
+}
+
+impl Explained {
+    fn unknown(path: PathBuf) -> Self {
+        Self { path, finding: Finding::of(Vec::new()) }
+    }
+}
+
+impl Indexed {
+    /// Keeps the evidence of every file of a draft, and those files that stay open.
+    fn explain(&mut self, draft: &Draft) {
+        for file in &draft.files {
+            let explained = Explained { path: file.path.clone(), finding: file.finding.clone() };
+            if matches!(file.finding.verdict, Verdict::Open(_)) {
+                self.refused.push(explained.clone());
+            }
+            self.explained.push(explained);
+        }
+    }
+}
+
 /// Turns drafts into cases; each id is used once, whether in upper or lower case.
 fn settle_all(drafts: Vec<Draft>, indexed: &mut Indexed) {
     let mut taken: BTreeMap<String, Option<Split>> = BTreeMap::new();
     let mut passed_over = Vec::new();
-    for draft in drafts {
+    for mut draft in drafts {
+        draft.settle_session();
+        indexed.explain(&draft);
         let (id, split) = (draft.id.clone(), draft.split);
         match (taken.get(&id.to_lowercase()), draft.settle(&mut passed_over)) {
             (None, Ok(case)) => {

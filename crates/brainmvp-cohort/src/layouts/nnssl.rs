@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, listed};
+use crate::identity::{self, Finding, Source};
 use crate::{Error, Result};
 
 /// A `pretrain_data.json`, or the folder that holds it.
@@ -141,20 +142,20 @@ fn draft(
     options: &IndexOptions,
 ) -> std::result::Result<Draft, String> {
     for image in session.images {
-        let found = options.aliases.match_suffix(&image.modality);
-        let Some(role) = found.map(|found| found.role) else {
+        let Some(role) = identity::role_of_word(&image.modality, &options.aliases) else {
             return Err(format!("modality '{}' is not known; see --alias", image.modality));
         };
+        let finding = Finding::stated(Source::List, image.modality.as_str(), role);
         let mask =
             image.associated_masks.and_then(|masks| masks.anatomy_mask).filter(|_| draft.files.is_empty());
-        let files = [Some((image.image_path, role)), mask.map(|mask| (mask, Role::BrainMask))];
-        for (path, role) in files.into_iter().flatten() {
+        let mask = mask.map(|mask| (mask, Finding::stated(Source::List, "anatomy_mask", Role::BrainMask)));
+        for (path, finding) in [Some((image.image_path, finding)), mask].into_iter().flatten() {
             let path = resolve(&path, base, options)?;
             if !path.is_file() {
                 return Err(format!("{}: no such file", path.display()));
             }
             let variant = file_name::stem(&path).map(str::to_lowercase).into_iter().collect();
-            draft.files.push(Candidate { path, role, word: image.modality.to_lowercase(), variant });
+            draft.files.push(Candidate::found(path, finding, &image.modality, variant));
         }
     }
     // Several images of one modality in a session: the first by name.

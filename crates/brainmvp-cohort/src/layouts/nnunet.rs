@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::label_table::label_scheme;
 use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, listed, name_of};
+use crate::identity::{self, Source};
 use crate::{Error, Result, Split};
 
 /// A `DatasetXXX_Name` folder, or a folder with several of them.
@@ -167,9 +168,9 @@ fn modalities(
             Err(format!("there are {there} channels, but {given} were named"))
         };
     }
-    let modality = |name: &String| match options.aliases.match_suffix(name).map(|found| found.role) {
-        Some(Role::Image(modality)) => Ok(modality),
-        _ => Err(format!("channel '{name}' is not a known modality; see --channels and --alias")),
+    let modality = |name: &String| {
+        let found = identity::of_word(name, &options.aliases).modality();
+        found.ok_or_else(|| format!("channel '{name}' is not a known modality; see --channels and --alias"))
     };
     names.values().map(modality).collect()
 }
@@ -196,12 +197,7 @@ fn push(
         let reason = format!("{} images for {} channels", images.len(), channels.len());
         return listing.rejected.push(Rejected { case: case.to_owned(), reason });
     }
-    let file = |path: &PathBuf, role, word: &str| Candidate {
-        path: path.clone(),
-        role,
-        word: word.to_owned(),
-        variant: Vec::new(),
-    };
+    let file = |path: &PathBuf, role, word: &str| Candidate::stated(path.clone(), Source::List, word, role);
     let mut draft = Draft { split: Some(split), ..Draft::new(case, data_set) };
     let images = images.iter().zip(channels);
     draft.files.extend(images.map(|(path, modality)| file(path, Role::Image(*modality), modality.name())));

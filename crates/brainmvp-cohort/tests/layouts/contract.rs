@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use brainmvp_cohort::identity::Aliases;
 use brainmvp_cohort::layouts::{IndexOptions, Indexed, LAYOUTS, index};
-use brainmvp_volume::Aliases;
 use brainmvp_volume::Modality::T1;
 
 use crate::trees::{auto, modalities, tree};

@@ -1,8 +1,8 @@
 //! What the user says, and tables.
 
 use brainmvp_cohort::Split;
+use brainmvp_cohort::identity::Aliases;
 use brainmvp_cohort::layouts::{IndexOptions, index, read_exclusions};
-use brainmvp_volume::Aliases;
 use brainmvp_volume::Modality::{T1, T1c};
 
 use crate::trees::{ids, modalities, tree};

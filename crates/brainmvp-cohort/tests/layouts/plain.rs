@@ -91,12 +91,12 @@ fn plain_flat_files_and_analyze_pairs() {
         "p2_t1.img",
         "p2_seg.nii",
         "notes.txt",
-        "scout.nii",
+        "odd.nii",
     ]);
     let found = auto(&folder);
     assert_eq!(ids(&found), ["p1", "p2"]);
     assert_eq!(name(case(&found, "p2").images.get(&T1)), "p2_t1.hdr");
-    assert!(found.warnings[0].contains("scout.nii"), "{:?}", found.warnings);
+    assert!(found.warnings[0].contains("odd.nii"), "{:?}", found.warnings);
 }
 
 #[test]

@@ -9,10 +9,11 @@
 
 use std::path::Path;
 
-use brainmvp_volume::{Aliases, Modality, Role};
+use brainmvp_volume::{Modality, Role};
 use serde_json::Value;
 
 use super::super::{Candidate, Draft, file_name, listed};
+use crate::identity::{self, Aliases, Source};
 
 /// What the value of a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl Key {
             "site" => Self::Site,
             "class" => Self::Class,
             "split" => Self::Split,
-            key => match aliases.role_of(without_image(key)) {
+            key => match identity::role_of_word(without_image(key), aliases) {
                 None | Some(Role::Ignored) => Self::Unused,
                 Some(role) => Self::File(role),
             },
@@ -167,26 +168,26 @@ impl Reader<'_> {
             .ok_or_else(|| format!("{listed}: not a volume (.nii .nii.gz .hdr .mgz .nrrd)"))?;
         let folder = path.parent().map_or_else(String::new, last_name);
         let named = file_name::parse(path, &folder, self.aliases);
-        let (role, word, name) = match (known, &named) {
+        let (candidate, name) = match (known, named) {
             // The name may or may not contain the modality given in the list.
-            (Some(modality), _) => {
+            (Some(modality), named) => {
                 let role = Role::Image(modality);
-                let same = named.as_ref().filter(|named| named.candidate.role == role);
-                (role, modality.name().to_owned(), same.map_or(stem, |named| named.identifier))
+                let same = named.filter(|named| named.candidate.role == role);
+                (self.candidate(listed, role, modality.name()), same.map_or(stem, |named| named.identifier))
             }
             // Two images of one modality are an error in a list; neither is chosen.
             (None, Some(named)) if matches!(named.candidate.role, Role::Image(_)) => {
-                (named.candidate.role, named.candidate.word.clone(), named.identifier)
+                let path = listed::resolve(self.base, listed);
+                (Candidate { path, variant: Vec::new(), ..named.candidate }, named.identifier)
             }
             (None, _) => {
-                let hint = file_name::hint(path, self.aliases)
-                    .unwrap_or_else(|| "see --channels and --alias".to_owned());
+                let hint = file_name::hint(path).unwrap_or_else(|| "see --channels and --alias".to_owned());
                 return Err(format!("{listed}: the name contains no known modality; {hint}"));
             }
         };
         let is_generic = GENERIC.iter().any(|generic| name.eq_ignore_ascii_case(generic));
         let name = if is_generic { String::new() } else { name.to_owned() };
-        draft.files.push(self.candidate(listed, role, &word));
+        draft.files.push(candidate);
         Ok(Identifier { name, folder })
     }
 
@@ -198,7 +199,7 @@ impl Reader<'_> {
     }
 
     fn candidate(&self, path: &str, role: Role, word: &str) -> Candidate {
-        Candidate { path: listed::resolve(self.base, path), role, word: word.to_owned(), variant: Vec::new() }
+        Candidate::stated(listed::resolve(self.base, path), Source::List, word, role)
     }
 }
 

@@ -8,12 +8,13 @@ mod entry;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::{Aliases, Modality, Role};
+use brainmvp_volume::Modality;
 use serde_json::{Map, Value};
 
 use self::entry::{Reader, is_case};
 use super::label_table::label_scheme;
 use super::{Draft, IndexOptions, Layout, Listing, Rejected, listed, name_of};
+use crate::identity::{self, Aliases};
 use crate::{Error, Result, Split};
 
 /// A `.json` list, or a folder that holds exactly one.
@@ -198,7 +199,8 @@ fn channel_table(
     let mut channels: BTreeMap<u32, Modality> = BTreeMap::new();
     for (index, name) in table {
         // Some Decathlon lists only say "MR" or "MRI".
-        let Some(Role::Image(modality)) = name.as_str().and_then(|name| options.aliases.role_of(name)) else {
+        let named = name.as_str().and_then(|name| identity::of_word(name, &options.aliases).modality());
+        let Some(modality) = named else {
             if table.len() == 1 {
                 return Ok(Vec::new());
             }

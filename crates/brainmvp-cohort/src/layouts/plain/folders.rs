@@ -2,10 +2,11 @@
 
 use std::sync::LazyLock;
 
-use brainmvp_volume::{Aliases, Role};
+use brainmvp_volume::Role;
 use regex::Regex;
 
 use super::super::literal;
+use crate::identity::{self, Aliases, Verdict};
 
 /// The meaning of a folder's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +167,7 @@ impl FolderName {
             Self::Session
         } else if all_among(&CONTAINERS) {
             Self::Container
-        } else if let Some(role) = whole_role(name, aliases) {
+        } else if let Some(NamedImage { role, identifier: "" }) = NamedImage::of(name, aliases) {
             Self::Image(role)
         } else if all_among(&STAGES)
             || stage_rank(name).is_some() && all_among(&[&STAGES[..], &CONTAINERS].concat())
@@ -174,29 +175,51 @@ impl FolderName {
             Self::Stage
         } else if is_group(name) {
             Self::Group
-        } else if let Some(found) = aliases.match_suffix(name) {
-            Self::Image(found.role)
-        } else if WHOLE.is_match(name) {
+        } else if is_session_below(name) {
             Self::Session
+        } else if let Some(found) = NamedImage::of(name, aliases) {
+            Self::Image(found.role)
         } else {
             Self::Other
         }
     }
 }
 
-/// The role of a name that is nothing but the word for it, in the singular or plural, with or without a series number.
-pub(super) fn whole_role(name: &str, aliases: &Aliases) -> Option<Role> {
-    let name = without_series_number(name);
-    aliases.role_of(name).or_else(|| aliases.role_of(name.strip_suffix(['s', 'S'])?))
+/// What the name of a folder says of the image in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NamedImage<'a> {
+    pub(super) role: Role,
+    /// What comes before the word for the image, without the number of a series: `IXI` in `IXI-T1`, nothing in `01-T1`.
+    pub(super) identifier: &'a str,
 }
 
-pub(super) fn without_series_number(name: &str) -> &str {
-    SERIES_NUMBER.find(name).map_or(name, |found| &name[found.end()..])
+impl<'a> NamedImage<'a> {
+    /// `None` for names that say nothing of an image, or leave open what it is.
+    pub(super) fn of(name: &'a str, aliases: &Aliases) -> Option<Self> {
+        let name = SERIES_NUMBER.find(name).map_or(name, |found| &name[found.end()..]);
+        let named = identity::of_file(name, None, None, aliases);
+        let role = match named.finding.verdict {
+            Verdict::Is(role) => role,
+            Verdict::Not(_) => Role::Ignored,
+            Verdict::Open(_) | Verdict::Unknown => return None,
+        };
+        Some(Self { role, identifier: name[..named.start].trim_end_matches(['-', '_', '.', ' ']) })
+    }
+
+    /// Whether the name has nothing but the word for the image.
+    pub(super) fn is_whole(&self) -> bool {
+        self.identifier.is_empty()
+    }
 }
 
 /// Whether a name is that of an examination even without a subject above it.
 pub(super) fn is_named_session(name: &str) -> bool {
     WHOLE_NAMED.is_match(name)
+}
+
+/// Whether a name is that of an examination where a subject is above it.
+pub(super) fn is_session_below(name: &str) -> bool {
+    WHOLE.is_match(name)
 }
 
 /// A name that ends in an examination (`P01_baseline`), split into what is before it and the examination.

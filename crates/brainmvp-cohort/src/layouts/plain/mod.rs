@@ -21,6 +21,7 @@ use self::sessions::{Place, Sessions};
 use self::stage::chosen;
 use self::tree::{Tree, TreeFile};
 use super::{Draft, IndexOptions, Layout, Listing, file_name, name_of};
+use crate::identity::Verdict;
 use crate::{Error, Result};
 
 /// `case/t1.nii.gz`, `subject/session/t1.nii.gz`, `subject/01-T1/...`, flat `case_t1.nii.gz`, `T1/case_T1.nii.gz`, or by a
@@ -58,14 +59,16 @@ impl Layout for Plain {
 
 fn by_folder(root: &Path, files: &[PathBuf], options: &IndexOptions, listing: &mut Listing) {
     let tree = Tree::of(root, files, &options.aliases);
-    let unknown = tree.unknown.iter();
-    listing.unknown.extend(unknown.map(|path| (path.clone(), file_name::hint(path, &options.aliases))));
+    listing.unknown.extend(tree.unknown.iter().map(|path| (path.clone(), file_name::hint(path))));
     let mut cases: BTreeMap<Vec<String>, Vec<TreeFile>> = BTreeMap::new();
     for file in tree.files {
         cases.entry(file.case.clone()).or_default().push(file);
     }
-    // Files with a known but unused role do not make a case.
-    cases.retain(|_, files| files.iter().any(|file| file.candidate.role != Role::Ignored));
+    // Files with a known but unused role do not make a case; those that stay open are to be named.
+    let counts = |file: &TreeFile| {
+        file.candidate.role != Role::Ignored || matches!(file.candidate.finding.verdict, Verdict::Open(_))
+    };
+    cases.retain(|_, files| files.iter().any(counts));
     let sessions = Sessions::of(&cases.keys().map(Vec::as_slice).collect::<Vec<_>>());
     let places: Vec<Place> = cases.keys().map(|case| sessions.place(case)).collect();
     let root_name = name_of(root);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use super::super::{Candidate, Draft, IndexOptions, Listing, name_of};
+use crate::identity::{self, Verdict};
 use crate::{Error, Result};
 
 /// Reads the files that the pattern matches; its groups say what they are.
@@ -33,14 +34,13 @@ pub(super) fn by_pattern(
         };
         let group = |name: &str| found.name(name).map(|text| text.as_str().to_owned());
         let (case, word) = (group("case").unwrap_or_default(), group("mod").unwrap_or_default());
-        let Some(role) = options.aliases.role_of(&word) else {
-            let near = options
-                .aliases
-                .nearest(&word)
-                .map_or(String::new(), |near| format!("; the nearest is '{near}'"));
+        let finding = identity::of_word(&word, &options.aliases);
+        if finding.verdict == Verdict::Unknown {
+            let near =
+                identity::nearest(&word).map_or(String::new(), |near| format!("; the nearest is '{near}'"));
             listing.unknown.push((path.clone(), Some(format!("'{word}' is not a known modality{near}"))));
             continue;
-        };
+        }
         let draft = drafts.entry(case.clone()).or_insert_with(|| Draft::new(case, name_of(root)));
         if let Some(subject) = group("subj") {
             draft.subject = subject;
@@ -50,8 +50,7 @@ pub(super) fn by_pattern(
         if let Some(split) = group("split") {
             draft.split = Some(split.parse().map_err(|reason| Error::Option(format!("{below}: {reason}")))?);
         }
-        let word = word.to_ascii_lowercase();
-        draft.files.push(Candidate { path: path.clone(), role, word, variant: Vec::new() });
+        draft.files.push(Candidate::found(path.clone(), finding, &word, Vec::new()));
     }
     listing.drafts = drafts.into_values().collect();
     Ok(())

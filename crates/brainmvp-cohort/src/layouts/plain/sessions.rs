@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use brainmvp_volume::Aliases;
-
-use super::folders::{FolderName, is_group, is_named_session, split_session};
+use super::folders::{is_group, is_named_session, is_session_below, split_session};
 
 /// Where subjects have more folders than this on average, the folders are subjects themselves.
 const MOST_SESSIONS: usize = 8;
@@ -107,9 +105,7 @@ fn level(above: &[String], siblings: &[(&[String], &BTreeSet<&str>)]) -> Level {
         return Level::Session;
     }
     let few = siblings.iter().map(|(_, names)| names.len()).sum::<usize>() <= MOST_SESSIONS * siblings.len();
-    // The words of modalities do not matter for examinations.
-    let no_words = Aliases::default();
-    if few && own.iter().all(|name| FolderName::of(name, &no_words) == FolderName::Session) {
+    if few && own.iter().all(|name| is_session_below(name)) {
         return Level::Session;
     }
     let parents: Vec<&String> = siblings.iter().filter_map(|(above, _)| above.last()).collect();

@@ -57,6 +57,7 @@ mod tests {
 
     use super::super::folders::stage_rank;
     use super::*;
+    use crate::identity::Source;
 
     fn file(path: &str, role: Role) -> TreeFile {
         let stage = path.rsplit_once('/').map_or("", |(stage, _)| stage).to_owned();
@@ -64,7 +65,7 @@ mod tests {
             case: Vec::new(),
             rank: stage_rank(&stage).unwrap_or(usize::MAX),
             stage,
-            candidate: Candidate { path: path.into(), role, word: String::new(), variant: Vec::new() },
+            candidate: Candidate::stated(path.into(), Source::List, "", role),
         }
     }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use brainmvp_volume::{Aliases, Role};
+use brainmvp_volume::Role;
 use regex::Regex;
 
 use super::super::{Candidate, file_name, literal};
-use super::folders::{FolderName, stage_rank, whole_role, without_series_number};
+use super::folders::{FolderName, NamedImage, stage_rank};
+use crate::identity::Aliases;
 
 /// All files of a folder.
 pub(super) struct Tree {
@@ -57,10 +58,9 @@ impl Tree {
             let names = below.into_iter().flat_map(Path::iter);
             names.map(|name| name.to_string_lossy().trim_end_matches("_nifti").to_owned()).collect()
         };
-        let stems = Stems::of(files.iter().map(|path| (folders_of(path), path.as_path())), aliases);
         let (mut entries, mut unknown) = (Vec::new(), Vec::new());
         for path in files {
-            match Entry::of(path, folders_of(path), &stems, aliases) {
+            match Entry::of(path, folders_of(path), aliases) {
                 Some(entry) => entries.push(entry),
                 None => unknown.push(path.clone()),
             }
@@ -74,66 +74,23 @@ impl Tree {
     }
 }
 
-/// The names of files and of their cases over the whole tree, in lower case.
-struct Stems {
-    /// In which folders that are named after an image each name of a file occurs.
-    folders: BTreeMap<String, BTreeSet<Vec<String>>>,
-    /// What comes before the modality in other names.
-    identifiers: BTreeSet<String>,
-}
-
-impl Stems {
-    fn of<'a>(files: impl Iterator<Item = (Vec<String>, &'a Path)>, aliases: &Aliases) -> Self {
-        let mut stems = Self { folders: BTreeMap::new(), identifiers: BTreeSet::new() };
-        for (folders, path) in files {
-            if let Some(named) = file_name::parse(path, "", aliases) {
-                stems.identifiers.insert(named.identifier.to_lowercase());
-            } else if folders.last().is_some_and(|folder| folder_is_image(folder, aliases)) {
-                let stem = file_name::stem(path).unwrap_or_default().to_lowercase();
-                stems.folders.entry(stem).or_default().insert(folders);
-            }
-        }
-        stems
-    }
-
-    /// Whether the folder of a file, rather than its name, says what it is: the name says nothing, is that of a folder above
-    /// it or of a case, or is the same in several folders of images.
-    fn leave_it_to_the_folder(&self, stem: &str, folders: &[String]) -> bool {
-        let lower = stem.to_lowercase();
-        SAYS_NOTHING.is_match(stem)
-            || self.identifiers.contains(&lower)
-            || folders.iter().any(|folder| folder.eq_ignore_ascii_case(stem))
-            || self.folders.get(&lower).is_some_and(|folders| folders.len() > 1)
-    }
-}
-
 impl Entry {
     /// A file whose name says what it is or, where the name says nothing, whose folder does.
-    fn of(path: &Path, folders: Vec<String>, stems: &Stems, aliases: &Aliases) -> Option<Self> {
+    fn of(path: &Path, folders: Vec<String>, aliases: &Aliases) -> Option<Self> {
         let deepest = folders.last().map_or("", String::as_str);
+        let of_folder = NamedImage::of(deepest, aliases);
         // The folder of a subject is part of many names; `T1w/T1w_brain` needs both.
-        let own = if folder_is_image(deepest, aliases) { "" } else { deepest };
-        let (candidate, identifier) = match file_name::parse(path, own, aliases) {
-            Some(named) => {
-                let identifier = if named.identifier.is_empty() && folder_is_image(deepest, aliases) {
-                    from_folder(path, deepest, aliases).map_or(String::new(), |(_, identifier)| identifier)
-                } else {
-                    named.identifier.to_owned()
-                };
-                (named.candidate, identifier)
-            }
-            None => {
-                let stem = file_name::stem(path)?;
-                if !folder_is_image(deepest, aliases) || !stems.leave_it_to_the_folder(stem, &folders) {
-                    return None;
-                }
-                let (candidate, identifier) = from_folder(path, deepest, aliases)?;
-                let says_nothing = SAYS_NOTHING.is_match(stem);
-                (candidate, if says_nothing { identifier } else { stem.to_owned() })
-            }
+        let own = if of_folder.is_some() { "" } else { deepest };
+        let named = file_name::parse(path, own, aliases)?;
+        let says_nothing = named.identifier.is_empty()
+            || named.candidate.word.is_empty() && SAYS_NOTHING.is_match(named.identifier);
+        let identifier = match of_folder {
+            Some(of_folder) if says_nothing => of_folder.identifier,
+            _ => named.identifier,
         };
-        let identifier = without_folders(&identifier, &folders);
-        Some(Self { case: folders.clone(), folders, stage: Vec::new(), identifier, candidate })
+        let identifier = without_folders(identifier, &folders);
+        let candidate = named.candidate;
+        Some(Self { case: Vec::new(), folders, stage: Vec::new(), identifier, candidate })
     }
 
     /// Takes the folders that say nothing of the case from its path: those of images, of processing, and containers.
@@ -155,25 +112,12 @@ impl Entry {
 /// Whether a folder that is named after an image holds it: a whole name needs one such file or only folders, the end of a
 /// name nothing but such files.
 fn is_image(folder: &str, role: Role, inside: Option<&BTreeSet<Role>>, aliases: &Aliases) -> bool {
-    match (inside, whole_role(folder, aliases).is_some()) {
+    let is_whole = NamedImage::of(folder, aliases).is_some_and(|named| named.is_whole());
+    match (inside, is_whole) {
         (Some(roles), true) => roles.contains(&role),
         (Some(roles), false) => roles.len() == 1 && roles.contains(&role),
         (None, whole) => whole,
     }
-}
-
-fn folder_is_image(folder: &str, aliases: &Aliases) -> bool {
-    matches!(FolderName::of(folder, aliases), FolderName::Image(_))
-}
-
-/// A file as the name of its folder says, and what comes before the modality there.
-fn from_folder(path: &Path, folder: &str, aliases: &Aliases) -> Option<(Candidate, String)> {
-    let name = PathBuf::from(format!("{}.nii", without_series_number(folder)));
-    let singular =
-        PathBuf::from(format!("{}.nii", without_series_number(folder).trim_end_matches(['s', 'S'])));
-    let named = file_name::parse(&name, "", aliases).or_else(|| file_name::parse(&singular, "", aliases))?;
-    let identifier = named.identifier.to_owned();
-    Some((Candidate { path: path.to_owned(), ..named.candidate }, identifier))
 }
 
 /// An identifier without what the folders say too: nothing is left of `P01_baseline` in `P01/baseline`.
@@ -378,7 +322,6 @@ mod tests {
 
     #[test]
     fn a_name_that_says_something_else_is_not_left_to_the_folder() {
-        assert_eq!(cases(&["P1/T1/localizer", "P1/T1/T1"]), ["P1: t1"]);
-        assert_eq!(cases(&["T1/brain", "T2/x"]), Vec::<String>::new());
+        assert_eq!(cases(&["P1/T1/localizer", "P1/T1/T1"]), ["P1: ignored t1"]);
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use brainmvp_cohort::identity::Aliases;
 use brainmvp_cohort::layouts::{self, IndexOptions};
 use brainmvp_cohort::{Case, CaseId, Split};
-use brainmvp_volume::{Aliases, Modality, Role};
+use brainmvp_volume::{Modality, Role};
 
 use crate::commands::load_cohort;
 use crate::failure::{Advise as _, bad_input};
