@@ -25,6 +25,7 @@ mod rle;
 mod scan;
 mod series;
 mod sidecar;
+mod stored;
 mod structure;
 mod subject_key;
 

@@ -47,8 +47,6 @@ pub struct NameFinding {
     pub end: usize,
     /// The words after the first that says what it is: they may name a version of the image (`bias`, `1mm`).
     pub rest: Vec<String>,
-    /// Whether the folder says what the file is, since its own name does not.
-    pub by_folder: bool,
 }
 
 /// What a file is, by its name (without folder and ending), the folder that it lies in, and the attributes beside it.
@@ -64,7 +62,6 @@ pub fn of_file(
     let (mut start, mut end) = (heard.start, heard.end);
     let rest = std::mem::take(&mut heard.rest);
     let folder = folder.map(|folder| hear(folder, Source::Folder, aliases)).unwrap_or_default();
-    let mut by_folder = false;
     let tells_kind = |e: &Evidence| !matches!(e.says, Says::Agent(_) | Says::Open(Open::AfterWhat));
     if heard.evidence.iter().any(tells_kind) {
         let agent = |e: &Evidence| matches!(e.says, Says::Agent(_)) && e.weight >= 4;
@@ -72,15 +69,14 @@ pub fn of_file(
         heard.evidence.extend(folder.evidence.into_iter().filter(|e| agent(e) && !told));
     } else {
         let agents = agents_of_silent_name(name, aliases);
-        by_folder = folder.evidence.iter().any(tells_kind);
-        if !by_folder {
+        if !folder.evidence.iter().any(tells_kind) {
             // Only the attributes may tell: then the name does not say where the patient ends.
             (start, end) = (0, 0);
         }
         heard = Heard { start, end, ..folder };
         heard.evidence.extend(agents);
     }
-    NameFinding { finding: finding(heard, acquisition, aliases), start, end, rest, by_folder }
+    NameFinding { finding: finding(heard, acquisition, aliases), start, end, rest }
 }
 
 /// Of a name without a word for the kind of file, still the words about the agent count: `T1/post_contrast.nii`.

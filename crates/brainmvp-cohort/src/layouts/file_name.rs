@@ -38,23 +38,12 @@ pub(super) struct Named<'a> {
 }
 
 /// Parses a file's name ([`identity::of_file`]). `identifier` (the case, if it is known) may come before the
-/// description and is not searched. The JSON file beside the image is heard as well, and the folder for the contrast
-/// agent. `None` if nothing of this says what the file is.
+/// description and is not searched. The folder and the JSON file beside the image are heard as well; where only they say
+/// what the file is, the candidate's word is empty. `None` if nothing does.
 pub(super) fn parse<'a>(path: &'a Path, identifier: &str, aliases: &Aliases) -> Option<Named<'a>> {
-    let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
-    let (named, by_folder) = parse_below(path, folder, identifier, aliases)?;
-    (!by_folder).then_some(named)
-}
-
-/// As [`parse`], but the name of a folder may say what the file is, if its own does not. Also returns whether it does.
-pub(super) fn parse_below<'a>(
-    path: &'a Path,
-    folder: Option<&str>,
-    identifier: &str,
-    aliases: &Aliases,
-) -> Option<(Named<'a>, bool)> {
     let stem = stem(path)?;
     let rest = without_prefix(stem, identifier);
+    let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
     let acquisition = Acquisition::beside(path);
     let named = identity::of_file(rest, folder, acquisition.as_ref(), aliases);
     if named.finding.verdict == Verdict::Unknown {
@@ -63,7 +52,7 @@ pub(super) fn parse_below<'a>(
     let word = if named.finding.is_bare_mask() { "mask" } else { &rest[named.start..named.end] };
     let identifier = rest[..named.start].trim_end_matches(SEPARATORS);
     let candidate = Candidate::found(path.to_owned(), named.finding, word, named.rest);
-    Some((Named { identifier, candidate }, named.by_folder))
+    Some(Named { identifier, candidate })
 }
 
 /// The last word of a name and the known word next to it, for a message.
@@ -90,6 +79,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use brainmvp_volume::Modality::{Flair, T1, T1c};
+    use brainmvp_volume::Role;
 
     use super::*;
 
@@ -109,7 +99,7 @@ mod tests {
             assert_eq!(named.candidate.variant.join(" "), variant, "{path}");
         }
         assert_eq!(parse(Path::new("scan.nii"), "", &aliases), None);
-        assert!(hint(Path::new("x_t1gdd.nii"), &aliases).unwrap().contains("'t1gd'"));
+        assert!(hint(Path::new("x_t1gdd.nii")).unwrap().contains("'t1gd'"));
     }
 
     proptest::proptest! {
@@ -120,7 +110,7 @@ mod tests {
                 if let Some(named) = parse(&path, &identifier, &Aliases::default()) {
                     proptest::prop_assert!(stem.contains(named.identifier));
                 }
-                hint(&path, &Aliases::default());
+                hint(&path);
             }
         }
     }

@@ -4,10 +4,13 @@
 //! to be what. Everything common to all (one file per modality, exclusions, the user's table) is done once, in
 //! [`index`].
 
+mod archives;
 mod bids;
 mod brats;
 mod draft;
 mod file_name;
+mod label_table;
+mod listed;
 mod monai;
 mod nnssl;
 mod nnunet;
@@ -94,6 +97,8 @@ pub struct Listing {
     pub rejected: Vec<Rejected>,
     /// Volume files that the layout does not recognise, with a hint.
     pub unknown: Vec<(PathBuf, Option<String>)>,
+    /// How the layout reads the folders, where it had to guess.
+    pub reading: Option<String>,
     /// Whatever else the user should know.
     pub warnings: Vec<String>,
 }
@@ -116,6 +121,8 @@ pub struct Indexed {
     pub layout: &'static str,
     /// Why this layout.
     pub why: String,
+    /// How the layout reads the folders, where it had to guess.
+    pub reading: Option<String>,
     /// Cases that were left out, and why.
     pub rejected: Vec<Rejected>,
     /// Files whose names leave open what they are. They are left out.
@@ -147,6 +154,7 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
         cohort: Cohort { name: options.name.clone().unwrap_or_else(|| name_of(path)), ..Cohort::default() },
         layout: layout.name(),
         why,
+        reading: listing.reading,
         rejected: listing.rejected,
         refused: Vec::new(),
         explained: Vec::new(),
@@ -155,6 +163,7 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
     if !path.is_file() && path.join("cohort.json").is_file() {
         indexed.warnings.push("a cohort.json lies in the folder already; it was not read".to_owned());
     }
+    indexed.warnings.extend(archives::message(path, &archives::with_volumes(path)));
     warn_unknown(path, &listing.unknown, &mut indexed.warnings);
     indexed.explained.extend(listing.unknown.into_iter().map(|(path, _)| Explained::unknown(path)));
     indexed.warnings.extend(contradictions(&listing.drafts, &options.aliases));
@@ -166,6 +175,7 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
         indexed.warnings.extend(table::apply(table, &mut indexed.cohort.cases)?);
     }
     exclude(&options.exclude, &mut indexed);
+    keep_subjects_together(&mut indexed);
     apply_options(options, &listing.label_schemes, &mut indexed.cohort);
     indexed.cohort.sort();
     indexed.rejected.sort();
@@ -242,10 +252,10 @@ fn choose(path: &Path, name: &str, options: &IndexOptions) -> Result<(&'static d
     } else if name == "auto" {
         let mut recognised = LAYOUTS.iter().filter_map(|layout| Some((*layout, layout.recognises(path)?)));
         recognised.next().ok_or_else(|| {
-            Error::malformed(
-                path,
-                "no layout fits: neither volumes (.nii .nii.gz .hdr .mgz .nrrd) below it nor a data list (.json)",
-            )
+            let nothing =
+                "no layout fits: neither volumes (.nii .nii.gz .hdr .mgz .nrrd) below it nor a data list (.json)";
+            let archives = archives::message(path, &archives::with_volumes(path));
+            Error::malformed(path, archives.map_or(nothing.to_owned(), |found| format!("{nothing}; {found}")))
         })?
     } else {
         (find_layout(name)?, "asked for".to_owned())
@@ -362,6 +372,26 @@ fn settle_all(drafts: Vec<Draft>, indexed: &mut Indexed) {
         indexed.warnings.push(format!(
             "{count} variant files passed over in favour of a plainer one, e.g. {}",
             first.display()
+        ));
+    }
+}
+
+/// Gives all cases of a subject one split: of several, the one furthest from training.
+fn keep_subjects_together(indexed: &mut Indexed) {
+    let mut splits: BTreeMap<(String, String), BTreeSet<Split>> = BTreeMap::new();
+    let subject = |case: &Case| (case.data_set.clone(), case.subject.clone());
+    for case in &indexed.cohort.cases {
+        splits.entry(subject(case)).or_default().extend(case.split);
+    }
+    for case in &mut indexed.cohort.cases {
+        case.split = splits.get(&subject(case)).and_then(|splits| splits.last().copied());
+    }
+    splits.retain(|_, splits| splits.len() > 1);
+    if let Some(((_, first), _)) = splits.first_key_value() {
+        let count = splits.len();
+        indexed.warnings.push(format!(
+            "{count} subjects have cases in several splits; all their cases are put into the one furthest from training, e.g. \
+             those of '{first}'"
         ));
     }
 }

@@ -9,7 +9,7 @@ use brainmvp_volume::Role;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name};
+use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, listed};
 use crate::identity::{self, Finding, Source};
 use crate::{Error, Result};
 
@@ -165,8 +165,9 @@ fn draft(
 
 /// A path with its variable substituted; relative ones start from the collection's folder.
 fn resolve(path: &str, base: &Path, options: &IndexOptions) -> std::result::Result<PathBuf, String> {
-    let Some((variable, rest)) = path.strip_prefix('$').and_then(|path| path.split_once('/')) else {
-        return Ok(base.join(path));
+    let slashed = listed::slashed(path);
+    let Some((variable, rest)) = slashed.strip_prefix('$').and_then(|path| path.split_once('/')) else {
+        return Ok(listed::resolve(base, path));
     };
     if let Some(folder) = &options.base_dir {
         return Ok(folder.join(rest));

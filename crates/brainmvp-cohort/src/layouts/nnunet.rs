@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use brainmvp_volume::{Modality, Role, file};
 use serde_json::{Map, Value};
 
-use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, name_of};
+use super::label_table::label_scheme;
+use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, listed, name_of};
 use crate::identity::{self, Source};
-use crate::{Error, LabelScheme, Result, Split};
+use crate::{Error, Result, Split};
 
 /// A `DatasetXXX_Name` folder, or a folder with several of them.
 pub(super) struct NnUnet;
@@ -102,7 +103,7 @@ fn list_one(folder: &Path, options: &IndexOptions, listing: &mut Listing) -> Res
     let names = channel_names(&object).ok_or_else(|| refuse("no table \"channel_names\"".to_owned()))?;
     let channels = modalities(&names, options).map_err(refuse)?;
     let data_set = name_of(folder);
-    match label_scheme(&object) {
+    match label_scheme(object.get("labels")) {
         Ok(scheme) => listing.label_schemes.extend(scheme.map(|scheme| (data_set.clone(), scheme))),
         Err(reason) => listing.warnings.push(format!("{}: {reason}; see --label-scheme", file.display())),
     }
@@ -174,29 +175,9 @@ fn modalities(
     names.values().map(modality).collect()
 }
 
-/// `{"background": 0, "tumour": 1}`, or of version 1 `{"0": "background"}`. A region is an array of values.
-fn label_scheme(object: &Map<String, Value>) -> std::result::Result<Option<LabelScheme>, String> {
-    let Some(table) = object.get("labels").and_then(Value::as_object) else { return Ok(None) };
-    let mut values = BTreeMap::new();
-    for (key, value) in table {
-        let entry = match value {
-            Value::Number(number) => number.as_u64().map(|value| (value, key.as_str())),
-            Value::String(name) => key.parse().ok().map(|value: u64| (value, name.as_str())),
-            Value::Array(_) => return Err("its labels are regions, whose values have no names".to_owned()),
-            _ => None,
-        };
-        let (value, name) = entry.ok_or_else(|| format!("label '{key}' has no value"))?;
-        let value = u16::try_from(value).map_err(|_| format!("label '{key}' is {value}"))?;
-        if value != 0 {
-            values.insert(value, name.to_owned());
-        }
-    }
-    Ok((!values.is_empty()).then_some(LabelScheme::Values(values)))
-}
-
 /// The images and the label of an entry of the table `dataset`.
 fn explicit(folder: &Path, entry: &Value) -> Option<(Vec<PathBuf>, Option<PathBuf>)> {
-    let path = |value: &Value| Some(folder.join(value.as_str()?.trim_start_matches("./")));
+    let path = |value: &Value| Some(listed::resolve(folder, value.as_str()?));
     let images = entry.get("images")?.as_array()?.iter().map(path).collect::<Option<_>>()?;
     let label = match entry.get("label") {
         None | Some(Value::Null) => None,
@@ -221,11 +202,9 @@ fn push(
     let images = images.iter().zip(channels);
     draft.files.extend(images.map(|(path, modality)| file(path, Role::Image(*modality), modality.name())));
     draft.files.extend(label.iter().map(|path| file(path, Role::Label, "label")));
-    match draft.files.iter().find(|file| !file.path.is_file()) {
+    let absent = listed::absent(&draft).map(|path| format!("{}: no such file", path.display()));
+    match absent {
         None => listing.drafts.push(draft),
-        Some(absent) => {
-            let reason = format!("{}: no such file", absent.path.display());
-            listing.rejected.push(Rejected { case: case.to_owned(), reason });
-        }
+        Some(reason) => listing.rejected.push(Rejected { case: case.to_owned(), reason }),
     }
 }

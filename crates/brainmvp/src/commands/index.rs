@@ -104,6 +104,9 @@ impl Index {
                 None => layouts::index(source, &self.layout, &options)?,
             };
             ui.result(format!("{}: layout {}: {}", source.display(), indexed.layout, indexed.why))?;
+            if let Some(reading) = &indexed.reading {
+                ui.result(format!("{}: {reading}", source.display()))?;
+            }
             if self.explain {
                 let root = if source.is_file() { source.parent().unwrap_or(source) } else { source };
                 explained(root, &indexed).iter().try_for_each(|line| ui.result(line))?;

@@ -83,6 +83,7 @@ fn label_rows() -> String {
         .iter()
         .map(|scheme| {
             let values = scheme.values.iter().map(|(value, name)| format!("{value} {name}"));
+            let values = values.chain(scheme.ignored.iter().map(|value| format!("{value} ignored")));
             let values = values.collect::<Vec<_>>().join(", ");
             [scheme.name.to_owned(), format!("{values} ({})", scheme.used_by)]
         })
