@@ -104,8 +104,10 @@ impl Draft {
         let mut findings: Vec<&mut Finding> = self.files.iter_mut().map(|file| &mut file.finding).collect();
         identity::settle(&mut findings);
         for file in &mut self.files {
-            if let (Role::Ignored, Some(role)) = (file.role, file.finding.role()) {
-                file.role = role;
+            match (file.role, file.finding.role()) {
+                (Role::Ignored, Some(role)) => file.role = role,
+                (_, None) => file.role = Role::Ignored,
+                _ => {}
             }
         }
     }
