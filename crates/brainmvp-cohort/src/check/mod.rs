@@ -56,12 +56,14 @@ pub fn check(cohort: &Cohort, options: &CheckOptions, progress: &(dyn Fn(usize, 
         checked.iter().flat_map(|checked| checked.problems.iter().cloned()).collect();
     problems.extend(missing_modalities(cohort, options));
     problems.extend(duplicates(&checked));
-    let same_heads = heads(&checked);
+    let compared = heads(&checked);
+    let same_heads = compared.as_deref().unwrap_or_default();
     problems.extend(same_heads.iter().map(|same| head_problem(same, &checked)));
     let facts = checked.iter().flat_map(|checked| checked.files.iter().map(|(_, _, facts)| facts));
     let mut report = Report::new(&cohort.name, problems);
     let ids = |pair: &SameHead| pair.cases.map(|number| checked[number].case.id.clone());
     report.same_heads = same_heads.iter().map(ids).collect();
+    report.heads_compared = compared.is_some();
     report.cases = cohort.cases.len();
     report.files = total;
     for modality in cohort.cases.iter().flat_map(|case| case.images.keys()) {
@@ -211,8 +213,8 @@ fn missing_modalities(cohort: &Cohort, options: &CheckOptions) -> Vec<Problem> {
     found
 }
 
-/// Cases of different subjects that show the same head.
-fn heads(checked: &[CheckedCase<'_>]) -> Vec<SameHead> {
+/// Cases of different subjects that show the same head; `None` if there are too many to compare.
+fn heads(checked: &[CheckedCase<'_>]) -> Option<Vec<SameHead>> {
     let heads: Vec<Head<'_>> = checked
         .iter()
         .map(|CheckedCase { case, fingerprints, .. }| Head {

@@ -184,6 +184,9 @@ pub struct Report {
     /// Pairs of cases of different subjects that show the same head, whatever their names.
     #[serde(default)]
     pub same_heads: Vec<[CaseId; 2]>,
+    /// Whether the heads were compared with each other; not if there are too many cases.
+    #[serde(default)]
+    pub heads_compared: bool,
 }
 
 impl Report {
@@ -207,6 +210,7 @@ impl Report {
             grids: Vec::new(),
             label_values: BTreeMap::new(),
             same_heads: Vec::new(),
+            heads_compared: false,
         }
     }
 

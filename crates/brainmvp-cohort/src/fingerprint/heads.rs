@@ -24,25 +24,45 @@ pub struct SameHead {
     pub images: BTreeMap<Modality, f64>,
 }
 
-/// All pairs of cases that have the same head under different subjects, in the order of the later case.
-pub fn same_heads(heads: &[Head<'_>]) -> Vec<SameHead> {
-    let mut pairs: BTreeMap<[usize; 2], BTreeMap<Modality, f64>> = BTreeMap::new();
-    for modality in Modality::ALL {
-        let mut library = Library::default();
-        let mut owners = Vec::new();
-        for (case, head) in heads.iter().enumerate() {
-            let Some(image) = head.images.get(&modality) else { continue };
-            for same in library.find(image) {
-                let earlier: usize = owners[same.entry];
-                if heads[earlier].subject != head.subject {
-                    pairs.entry([case, earlier]).or_default().insert(modality, same.similarity);
-                }
+/// The most pairs of cases that are compared: a comparison takes some milliseconds, so that these take about as long as
+/// preparing the cases.
+pub const MOST_PAIRS: usize = 1_000_000;
+
+/// All pairs of cases that have the same head under different subjects, in the order of the later case. A pair is compared by
+/// the first modality that both have, and if that is the same, by the others. `None` if there are more than [`MOST_PAIRS`].
+pub fn same_heads(heads: &[Head<'_>]) -> Option<Vec<SameHead>> {
+    if heads.len() * heads.len().saturating_sub(1) / 2 > MOST_PAIRS {
+        return None;
+    }
+    let mut found = Vec::new();
+    let mut libraries: BTreeMap<Modality, (Library, Vec<usize>)> = BTreeMap::new();
+    for (later, head) in heads.iter().enumerate() {
+        for (modality, image) in head.images {
+            let Some((library, owners)) = libraries.get(modality) else { continue };
+            // Those that have an earlier modality in common were compared by it.
+            let is_candidate = |entry: usize| {
+                let other = &heads[owners[entry]];
+                let first = head.images.keys().find(|modality| other.images.contains_key(modality));
+                other.subject != head.subject && first == Some(modality)
+            };
+            for same in library.find_among(image, is_candidate) {
+                let earlier = owners[same.entry];
+                let mut images = BTreeMap::from([(*modality, same.similarity)]);
+                let others = head.images.iter().filter(|(other, _)| *other != modality);
+                images.extend(others.filter_map(|(other, image)| {
+                    let similarity = image.similarity(heads[earlier].images.get(other)?);
+                    (similarity >= Fingerprint::SAME_IMAGE).then_some((*other, similarity))
+                }));
+                found.push(SameHead { cases: [earlier, later], images });
             }
+        }
+        for (modality, image) in head.images {
+            let (library, owners) = libraries.entry(*modality).or_default();
             library.add(image);
-            owners.push(case);
+            owners.push(later);
         }
     }
-    pairs.into_iter().map(|([later, earlier], images)| SameHead { cases: [earlier, later], images }).collect()
+    Some(found)
 }
 
 impl SameHead {

@@ -16,7 +16,7 @@ mod text;
 use serde::{Deserialize, Serialize};
 
 use self::alignment::{Cells, Subject};
-pub use self::heads::{Head, SameHead, same_heads};
+pub use self::heads::{Head, MOST_PAIRS, SameHead, same_heads};
 pub use self::library::{Library, Match};
 
 /// Cells along each axis of the grid.

@@ -169,11 +169,11 @@ impl Reader<'_> {
         let folder = path.parent().map_or_else(String::new, last_name);
         let named = file_name::parse(path, &folder, self.aliases);
         let (candidate, name) = match (known, named) {
-            // The name may or may not contain the modality given in the list.
+            // The name may contain the modality given in the list, none, or another one.
             (Some(modality), named) => {
-                let role = Role::Image(modality);
-                let same = named.filter(|named| named.candidate.role == role);
-                (self.candidate(listed, role, modality.name()), same.map_or(stem, |named| named.identifier))
+                let named = named.filter(|named| matches!(named.candidate.role, Role::Image(_)));
+                let candidate = self.candidate(listed, Role::Image(modality), modality.name());
+                (candidate, named.map_or(stem, |named| named.identifier))
             }
             // Two images of one modality are an error in a list; neither is chosen.
             (None, Some(named)) if matches!(named.candidate.role, Role::Image(_)) => {
