@@ -131,13 +131,12 @@ impl fmt::Display for Source {
 impl fmt::Display for Says {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Weighting(modality) => write!(f, "{modality}"),
+            Self::Weighting(modality) | Self::Is(Role::Image(modality)) => write!(f, "{modality}"),
             Self::Agent(true) => f.write_str("contrast agent given"),
             Self::Agent(false) => f.write_str("no contrast agent"),
             Self::Label | Self::Is(Role::Label) => f.write_str("a label map"),
             Self::BrainMask | Self::Is(Role::BrainMask) => f.write_str("a mask of the brain"),
             Self::Not(no) => f.write_str(no.describe()),
-            Self::Is(Role::Image(modality)) => write!(f, "{modality}"),
             Self::Is(Role::Ignored) => f.write_str("not used"),
             Self::Open(open) => f.write_str(open.describe()),
         }

@@ -84,7 +84,9 @@ pub fn of_file(
 fn agents_of_silent_name(name: &str, aliases: &Aliases) -> Vec<Evidence> {
     let mut heard = hear(name, Source::Description, aliases).evidence;
     heard.retain(|e| matches!(e.says, Says::Agent(_)) && e.weight >= 4);
-    heard.iter_mut().for_each(|e| e.source = Source::Name);
+    for evidence in &mut heard {
+        evidence.source = Source::Name;
+    }
     heard
 }
 

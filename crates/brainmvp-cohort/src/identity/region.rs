@@ -63,7 +63,7 @@ pub(super) fn targets(name: &str, words: &[Word]) -> Vec<bool> {
         // `T2_T1space`, but not `T2_FLAIR_space`, which is acquired by SPACE.
         let before = &words[at - 1];
         let t1 = before.means(Meaning::Weighting(brainmvp_volume::Modality::T1, 4));
-        let other = words[..at - 1].iter().any(|word| states_other_than_t1(word));
+        let other = words[..at - 1].iter().any(states_other_than_t1);
         if marks(Meaning::Space) && t1 && other {
             muted[at - 1] = true;
         }

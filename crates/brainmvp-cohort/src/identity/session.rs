@@ -36,8 +36,8 @@ fn decide(findings: &mut [&mut Finding], given: bool) -> bool {
 /// Refuses images that are T1 only because nothing says that an agent was given, beside one that is stated to be without.
 fn doubt(findings: &mut [&mut Finding]) {
     let without =
-        |finding: &&mut Finding| finding.modality() == Some(Modality::T1) && finding.agent == Some(false);
-    if !findings.iter().any(|finding| without(&finding)) {
+        |finding: &Finding| finding.modality() == Some(Modality::T1) && finding.agent == Some(false);
+    if !findings.iter().any(|finding| without(finding)) {
         return;
     }
     for finding in findings.iter_mut() {

@@ -173,10 +173,10 @@ impl Listener<'_> {
                 _ => false,
             })
         };
-        if let (Some(low), Some(high)) = (b_values(true), b_values(false)) {
-            if states(Modality::Adc).is_none() {
-                found.push(self.says(low.min(high)..low.max(high) + 1, Says::Open(Open::BValues), 4));
-            }
+        if let (Some(low), Some(high)) = (b_values(true), b_values(false))
+            && states(Modality::Adc).is_none()
+        {
+            found.push(self.says(low.min(high)..low.max(high) + 1, Says::Open(Open::BValues), 4));
         }
         found
     }
@@ -212,8 +212,7 @@ impl Listener<'_> {
                 Meaning::T1Images if self.find(|m| m == Meaning::Mp2rage).is_some() => {
                     Some((NoImage::Map, 4))
                 }
-                Meaning::BZero => Some((NoImage::Diffusion, 4)),
-                Meaning::BValue(..500) => Some((NoImage::Diffusion, 4)),
+                Meaning::BZero | Meaning::BValue(..500) => Some((NoImage::Diffusion, 4)),
                 Meaning::Sub if self.is_difference(at) => Some((NoImage::Difference, 4)),
                 Meaning::Tissue => self.tissue(at),
                 _ => None,

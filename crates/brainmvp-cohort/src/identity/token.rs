@@ -36,14 +36,15 @@ pub(super) fn tokens(name: &str) -> Vec<Token> {
 fn join_slashes(name: &str, tokens: Vec<Token>) -> Vec<Token> {
     let mut joined: Vec<Token> = Vec::new();
     for mut token in tokens {
-        if ["o", "out", "c"].contains(&token.text.as_str())
-            && joined.last().is_some_and(|last| last.text.ends_with('/') && last.span.end == token.span.start)
+        let follows = ["o", "out", "c"].contains(&token.text.as_str());
+        if let Some(last) = joined.last_mut()
+            && follows
+            && last.text.ends_with('/')
+            && last.span.end == token.span.start
         {
-            if let Some(last) = joined.last_mut() {
-                last.text.push_str(if token.text == "c" { "c" } else { "o" });
-                last.span.end = token.span.end;
-                continue;
-            }
+            last.text.push_str(if token.text == "c" { "c" } else { "o" });
+            last.span.end = token.span.end;
+            continue;
         }
         if ["w", "s", "c"].contains(&token.text.as_str()) && name[token.span.end..].starts_with('/') {
             token.text.push('/');
