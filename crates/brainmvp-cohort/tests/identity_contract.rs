@@ -33,7 +33,7 @@ type Build = fn(&Path, Session);
 const LAYOUTS: [(&str, Build); 7] = [
     ("plain", |root, session| each(session, |name| write(&root.join(format!("P-17/{name}.nii.gz")), ""))),
     ("plain", |root, session| {
-        each(session, |name| write(&root.join(format!("P-17/P-17_{name}.nii.gz")), ""))
+        each(session, |name| write(&root.join(format!("P-17/P-17_{name}.nii.gz")), ""));
     }),
     ("plain", |root, session| each(session, |name| write(&root.join(format!("P-17_{name}.nii.gz")), ""))),
     ("brats", |root, session| {
@@ -72,7 +72,9 @@ const LAYOUTS: [(&str, Build); 7] = [
 ];
 
 fn each(session: Session, write: impl Fn(&str)) {
-    session.iter().for_each(|(name, _)| write(name));
+    for (name, _) in session {
+        write(name);
+    }
 }
 
 fn write(path: &Path, text: &str) {

@@ -91,7 +91,8 @@ impl Acquisition {
 
     /// As [`Acquisition::beside`], from the text of the file.
     pub fn from_json(json: &str) -> Option<Self> {
-        let read: Sidecar = serde_json::from_str(json).ok()?;
+        let object = json.trim_start_matches('\u{feff}').trim_start();
+        let read: Sidecar = object.starts_with('{').then(|| serde_json::from_str(object).ok()).flatten()?;
         if read.modality_reason.is_some() {
             return None;
         }
