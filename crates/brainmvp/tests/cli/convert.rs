@@ -38,7 +38,7 @@ fn dicom_becomes_bids_without_names() {
         .run(&["convert", "heap", "--out", "study", "--key", "private/key.tsv"])
         .succeeds()
         .prints(&[
-            "sub-001_ses-01_ce-contrast_T1w.nii.gz: t1c, of series 2 (AX T1 +C) ['T1' in the description: t1; '+C' in the \
+            "sub-001_ses-01_ce-contrast_T1w.nii.gz: t1c, of series 3 (AX T1 +C) ['T1' in the description: t1; '+C' in the \
              description: contrast agent given; 'TE 9, TR 550 ms' by its times: t1]",
         ])
         .prints(&["not written: sub-001 ses-01 series 3 (scout): none (of too few slices for a brain)", "3 volumes written"]);
@@ -242,8 +242,8 @@ fn both_sides_of_the_contrast_agent_in_one_session() {
         }
     }
     place.run(&["index", "heap", "--out", "cohort.json", "--explain"]).succeeds().prints(&[
-        "ce-contrast_T1w.nii.gz: t1c, of series 1 (AX T1 W CONTRAST)",
-        "ses-01_T1w.nii.gz: t1, of series 2 (AX T1 W/O CONTRAST)",
+        "ce-contrast_T1w.nii.gz: t1c, of series 3 (AX T1 W CONTRAST)",
+        "ses-01_T1w.nii.gz: t1, of series 3 (AX T1 W/O CONTRAST)",
         "(T1 POST-PRE SUB): none (a difference of images)",
         "(T1 C-SPINE): none (another part of the body)",
         "(T1 PRE/POST GD): refused ('PRE/POST' in the description: both with and without contrast agent)",
