@@ -129,7 +129,8 @@ fn names_of_the_shared_table() {
 /// Words that only differ in case, separators and a patient before them mean the same.
 #[test]
 fn case_separators_and_patients_do_not_matter() {
-    for row in rows(OWN).iter().filter(|row| row.kind == "file") {
+    // What is refused alone may be a patient, who has no patient before him.
+    for row in rows(OWN).iter().filter(|row| row.kind == "file" && row.right != "refused") {
         let expected = answer(&row.finding());
         let mut names = vec![format!("P-0123_{}", row.name), format!("sub-17_{}", row.name)];
         let letters: Vec<char> = row.name.chars().collect();

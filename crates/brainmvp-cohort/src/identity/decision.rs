@@ -73,6 +73,11 @@ impl Finding {
         Self { verdict: Verdict::Open(Doubt { choices: Vec::new(), reason }), ..self }
     }
 
+    /// Whether the role is stated, and not weighed.
+    pub(super) fn is_decided(&self) -> bool {
+        self.evidence.iter().any(|e| matches!(e.says, Says::Is(_)))
+    }
+
     /// Whether a list, a data set or the user states the role.
     pub fn is_stated_by(&self, source: Source) -> bool {
         self.evidence.iter().any(|e| e.source == source && matches!(e.says, Says::Is(_)))

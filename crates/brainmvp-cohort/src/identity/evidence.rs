@@ -59,6 +59,8 @@ pub enum Open {
     Hyphen,
     /// `T1 W`: weighted, or with?
     Weighted,
+    /// A T1 of which nothing is said, beside one without contrast agent.
+    Beside,
     /// With and without contrast agent in one name.
     WithAndWithout,
     /// MP2RAGE without the kind of image.
@@ -75,6 +77,7 @@ impl Open {
             Self::AfterWhat => "after a contrast agent, or after an event?",
             Self::Hyphen => "a minus sign (without contrast agent) or a hyphen (with it)?",
             Self::Weighted => "with contrast agent, or weighted?",
+            Self::Beside => "then this one may be with it?",
             Self::WithAndWithout => "both with and without contrast agent",
             Self::Mp2rage => "INV1, INV2, the uniform image or a T1 map?",
             Self::BValues => "several b-values in one file?",

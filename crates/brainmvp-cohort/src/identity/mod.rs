@@ -45,7 +45,8 @@ pub struct NameFinding {
     pub start: usize,
     /// Where the words end that say what it is, in bytes.
     pub end: usize,
-    /// The words after the first that says what it is: they may name a version of the image (`bias`, `1mm`).
+    /// The words of the description beside the first that says what it is: they may name a version of the image (`bias`,
+    /// `1mm`, `3d`).
     pub rest: Vec<String>,
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Heard {
     pub(super) start: usize,
     /// Where the words that decide end, in bytes.
     pub(super) end: usize,
-    /// The words after those, in lower case.
+    /// The other words of the description, in lower case.
     pub(super) rest: Vec<String>,
 }
 
@@ -55,27 +55,28 @@ fn hear_part(text: &str, source: Source, aliases: &Aliases, after_patient: bool)
         _ => false,
     };
     heard.looks_like_t1 = listener.meanings().any(looks_like_t1);
-    heard.start = first_of_description(&words, &region).map_or(text.len(), |word| word.span.start);
+    let description = first_of_description(&words, &region)..region.end;
+    heard.start = words.get(description.start).map_or(text.len(), |word| word.span.start);
     let speaks = |at: &usize| words[*at].is_core() && !muted[*at];
     let last = region.clone().rev().find(speaks);
     let first = region.clone().find(speaks);
     let core_end = first.map_or(heard.start, |at| words[at].span.end);
     heard.end = last.map_or(core_end, |at| words[at].span.end);
-    let rest = first.map_or(0..0, |first| first + 1..region.end);
+    let rest = description.filter(|at| Some(*at) != first);
     heard.rest = rest.map(|at| words[at].text.clone()).collect();
     heard
 }
 
 /// The first word of a description. An event at its front (`pre_op_T1`, `stroke_T1`) rather belongs to the name of a
 /// case.
-fn first_of_description<'a>(words: &'a [Word], region: &Range<usize>) -> Option<&'a Word> {
+fn first_of_description(words: &[Word], region: &Range<usize>) -> usize {
     let event = |at: usize| words.get(at).is_some_and(|word| word.means(Meaning::Occasion));
     let time = |at: usize| words[at].means(Meaning::Before) || words[at].means(Meaning::After);
     let mut at = region.start;
     while region.contains(&at) && (event(at) || time(at) && event(at + 1)) {
         at += 1;
     }
-    words[region.clone()].get(at - region.start)
+    at
 }
 
 struct Listener<'a> {

@@ -104,8 +104,10 @@ impl Draft {
         let mut findings: Vec<&mut Finding> = self.files.iter_mut().map(|file| &mut file.finding).collect();
         identity::settle(&mut findings);
         for file in &mut self.files {
-            if let (Role::Ignored, Some(role)) = (file.role, file.finding.role()) {
-                file.role = role;
+            match (file.role, file.finding.role()) {
+                (Role::Ignored, Some(role)) => file.role = role,
+                (_, None) => file.role = Role::Ignored,
+                _ => {}
             }
         }
     }
@@ -117,10 +119,6 @@ impl Draft {
     /// Why the case cannot be used: its id, two equal candidates (both named), no image.
     pub(super) fn settle(mut self, passed_over: &mut Vec<PathBuf>) -> Result<Case, String> {
         self.tell_masks();
-        // `3DT1` beside `T1` is the one that was put on no other grid.
-        for file in self.files.iter_mut().filter(|file| file.word.starts_with("3d")) {
-            file.variant.insert(0, "3d".to_owned());
-        }
         let id = CaseId::new(self.id).map_err(|e| e.to_string())?;
         let mut case = Case::new(id, self.subject, self.data_set);
         (case.site, case.class, case.split) = (self.site, self.class, self.split);

@@ -108,7 +108,7 @@ impl Index {
                 ui.result(format!("{}: {reading}", source.display()))?;
             }
             if self.explain {
-                let root = if source.is_file() { source.parent().unwrap_or(source) } else { source };
+                let root: &Path = if source.is_file() { source.parent().unwrap_or(source) } else { source };
                 explained(root, &indexed).iter().try_for_each(|line| ui.result(line))?;
             }
             refused(&indexed).into_iter().for_each(|line| ui.alert(line));

@@ -54,6 +54,9 @@ impl Inputs {
         for warning in &indexed.warnings {
             ui.note(format!("note: {warning}"));
         }
+        for file in &indexed.refused {
+            ui.note(format!("note: {}: {}", file.path.display(), file.finding.decision()));
+        }
         let unusable = indexed.rejected.into_iter();
         Ok(Self {
             cases: indexed.cohort.cases,
