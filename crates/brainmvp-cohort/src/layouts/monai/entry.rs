@@ -13,7 +13,7 @@ use brainmvp_volume::{Modality, Role};
 use serde_json::Value;
 
 use super::super::{Candidate, Draft, file_name, listed};
-use crate::identity::{self, Aliases, Source};
+use crate::identity::{self, Aliases, Source, Verdict};
 
 /// What the value of a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,7 +167,8 @@ impl Reader<'_> {
         let stem = file_name::stem(path)
             .ok_or_else(|| format!("{listed}: not a volume (.nii .nii.gz .hdr .mgz .nrrd)"))?;
         let folder = path.parent().map_or_else(String::new, last_name);
-        let named = file_name::parse(path, &folder, self.aliases);
+        let resolved = listed::resolve(self.base, listed);
+        let named = file_name::parse(&resolved, &folder, self.aliases);
         let (candidate, name) = match (known, named) {
             // The name may contain the modality given in the list, none, or another one.
             (Some(modality), named) => {
@@ -175,10 +176,13 @@ impl Reader<'_> {
                 let candidate = self.candidate(listed, Role::Image(modality), modality.name());
                 (candidate, named.map_or(stem, |named| named.identifier))
             }
-            // Two images of one modality are an error in a list; neither is chosen.
-            (None, Some(named)) if matches!(named.candidate.role, Role::Image(_)) => {
-                let path = listed::resolve(self.base, listed);
-                (Candidate { path, variant: Vec::new(), ..named.candidate }, named.identifier)
+            // Two images of one modality are an error in a list; neither is chosen. What the name of one leaves open, the
+            // other images of the case may settle.
+            (None, Some(named))
+                if matches!(named.candidate.role, Role::Image(_))
+                    || matches!(named.candidate.finding.verdict, Verdict::Open(_)) =>
+            {
+                (Candidate { variant: Vec::new(), ..named.candidate }, named.identifier)
             }
             (None, _) => {
                 let hint = file_name::hint(path).unwrap_or_else(|| "see --channels and --alias".to_owned());
