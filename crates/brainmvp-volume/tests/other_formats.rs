@@ -210,7 +210,8 @@ fn voxels_in_another_file() {
     stored(folder.path(), "late.raw", &[&[9; 7], &voxels[..]].concat());
     let header = |encoding: &str, more: &[(&str, &str)]| {
         let fields = with("encoding", encoding);
-        let fields: Vec<_> = fields.iter().map(|(n, v)| (*n, v.as_str())).chain(more.iter().copied()).collect();
+        let fields: Vec<_> =
+            fields.iter().map(|(n, v)| (*n, v.as_str())).chain(more.iter().copied()).collect();
         nrrd(&fields, &[])
     };
     for (name, bytes, beside) in [
@@ -227,7 +228,9 @@ fn voxels_in_another_file() {
             assert_eq!(file::voxel_file(&path).unwrap(), Some(folder.path().join(beside)), "{name}");
         }
     }
-    for (files, word) in [("LIST", "several files (LIST)"), ("v%03d.raw 1 4 1", "several files"), ("no.raw", "no.raw")] {
+    for (files, word) in
+        [("LIST", "several files (LIST)"), ("v%03d.raw 1 4 1", "several files"), ("no.raw", "no.raw")]
+    {
         let path = stored(folder.path(), "a.nhdr", &header("raw", &[("data file", files)]));
         let message = file::read(&path).unwrap_err().to_string();
         assert!(message.contains(word), "{message}");

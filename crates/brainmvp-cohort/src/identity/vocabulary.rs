@@ -114,6 +114,11 @@ impl Aliases {
         Ok(())
     }
 
+    /// Whether the user gave a word a meaning.
+    pub fn has(&self, word: &str) -> bool {
+        self.words.contains_key(&key(word))
+    }
+
     /// The most parts that one of the words has.
     pub(super) fn longest(&self) -> usize {
         self.words.keys().map(|word| word.split(' ').count()).max().unwrap_or(0)

@@ -163,7 +163,8 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
     if !path.is_file() && path.join("cohort.json").is_file() {
         indexed.warnings.push("a cohort.json lies in the folder already; it was not read".to_owned());
     }
-    indexed.warnings.extend(archives::message(path, &archives::with_volumes(path)));
+    let archives = archives::message(path, &archives::with_volumes(path));
+    indexed.warnings.extend(archives.clone());
     warn_unknown(path, &listing.unknown, &mut indexed.warnings);
     indexed.explained.extend(listing.unknown.into_iter().map(|(path, _)| Explained::unknown(path)));
     indexed.warnings.extend(contradictions(&listing.drafts, &options.aliases));
@@ -191,7 +192,8 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
                 format!("no case found with layout '{}'; see --layout, --pattern and --alias", layout.name())
             }
         };
-        return Err(Error::malformed(path, reason));
+        let archives = archives.map_or(String::new(), |found| format!("; {found}"));
+        return Err(Error::malformed(path, reason + &archives));
     }
     Ok(indexed)
 }
@@ -201,7 +203,9 @@ fn with_own_words(options: &IndexOptions) -> Result<IndexOptions> {
     let mut options = options.clone();
     let own = options.data_set.as_deref().and_then(crate::public_data_set).map_or(&[][..], |set| set.aliases);
     for (word, target) in own {
-        options.aliases.set(word, target).map_err(Error::Option)?;
+        if !options.aliases.has(word) {
+            options.aliases.set(word, target).map_err(Error::Option)?;
+        }
     }
     Ok(options)
 }

@@ -116,7 +116,7 @@ fn candidate(row: &Row, found: &Captures<'_>, path: PathBuf, aliases: &Aliases) 
     let word = found.name("mod").map(|text| text.as_str().to_lowercase());
     let finding = match (&word, row.pattern.only) {
         (Some(word), _) => {
-            let own = row.set.aliases.iter().find(|(alias, _)| alias == word);
+            let own = row.set.aliases.iter().find(|(alias, _)| alias == word && !aliases.has(word));
             let word = own.map_or(word.as_str(), |(_, modality)| modality);
             identity::of_word(word, aliases)
         }

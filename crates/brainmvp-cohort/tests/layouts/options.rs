@@ -77,3 +77,18 @@ fn excluded_cases_are_not_complained_about() {
     assert_eq!(ids(&found), ["good"]);
     assert!(found.rejected.is_empty() && found.warnings.is_empty(), "{found:?}");
 }
+
+#[test]
+fn the_users_words_win_over_those_of_a_data_set() {
+    // The T1 images of this data set are enhanced, unless the user says otherwise.
+    let words = |target: &str| Aliases::extended(&[("t1".to_owned(), target.to_owned())].into()).unwrap();
+    let folder = tree(&["vs_gk_1/vs_gk_t1_refT1.nii.gz", "vs_gk_1/vs_gk_seg_refT1.nii.gz"]);
+    let plain = tree(&["a/t1.nii", "a/t2.nii"]);
+    for (aliases, expected) in [(Aliases::default(), T1c), (words("t1"), T1)] {
+        let options = IndexOptions { aliases, data_set: Some("vsseg".into()), ..IndexOptions::default() };
+        let found = index(folder.path(), "public", &options).unwrap();
+        assert_eq!(modalities(&found.cohort.cases[0]), [expected], "public");
+        let found = index(plain.path(), "plain", &options).unwrap();
+        assert!(modalities(&found.cohort.cases[0]).contains(&expected), "plain {expected}");
+    }
+}

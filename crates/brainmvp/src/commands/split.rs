@@ -52,7 +52,10 @@ impl Split {
         let report = self.check.as_deref().map(Report::load).transpose()?;
         let same_heads = report.map(|report| report.same_heads).unwrap_or_default();
         if !same_heads.is_empty() {
-            ui.note(format!("{} of cases with the same head are kept together", counted(same_heads.len(), "pair")));
+            ui.note(format!(
+                "{} of cases with the same head are kept together",
+                counted(same_heads.len(), "pair")
+            ));
         }
         let Self { seed, validation, test, .. } = self;
         cohort.split(&SplitOptions { seed, validation, test, same_heads })?;

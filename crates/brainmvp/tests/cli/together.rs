@@ -65,18 +65,25 @@ fn words_for_labels_and_masks() {
 #[test]
 fn lists_tables_and_archives() {
     let place = with_files(&["data/p1/x.nii", "data/p1/y.nii", "data/p1/z.nii"]);
-    place.write("list.json", r#"[{"t1": "data\\p1\\x.nii", "flair": "data\\p1\\y.nii", "seg": "data\\p1\\z.nii"}]"#);
+    place.write(
+        "list.json",
+        r#"[{"t1": "data\\p1\\x.nii", "flair": "data\\p1\\y.nii", "seg": "data\\p1\\z.nii"}]"#,
+    );
     place.write("table.csv", "id;age;class\np1;63,5;2,0\n");
     let index = ["index", "list.json", "--out", "c.json"];
     place.run(&[&index[..], &["--table", "table.csv"]].concat()).succeeds().prints(&["1 case of 1 data set"]);
     let case = &place.json("c.json")["cases"][0];
     assert_eq!((&case["id"], &case["class"]), (&"p1".into(), &"2".into()), "{case}");
-    assert_eq!((&case["images"]["flair"], &case["label"]), (&"data/p1/y.nii".into(), &"data/p1/z.nii".into()));
+    assert_eq!(
+        (&case["images"]["flair"], &case["label"]),
+        (&"data/p1/y.nii".into(), &"data/p1/z.nii".into())
+    );
     place.write("far.json", r#"[{"t1": "p2/t1.nii"}]"#);
     let here = fs::canonicalize(place.path(".")).unwrap();
-    place
-        .run(&["index", "far.json", "--out", "d.json"])
-        .fails(2, &[&here.join("p2/t1.nii").display().to_string(), &format!("start from {}", here.display())]);
+    place.run(&["index", "far.json", "--out", "d.json"]).fails(
+        2,
+        &[&here.join("p2/t1.nii").display().to_string(), &format!("start from {}", here.display())],
+    );
     let mut header = [0; 512];
     header[..12].copy_from_slice(b"p3/t1.nii.gz");
     header[124..135].copy_from_slice(b"00000000000");
@@ -97,12 +104,17 @@ fn relabel(place: &Place, case: &str, change: impl Fn(u16) -> u16) {
 #[test]
 fn ignored_labels_count_neither_in_training_nor_in_scores() {
     let place = Place::new();
-    let phantom = ["phantom", "--out", "phantom", "--cases", "4", "--size", "32", "--lesions", "glioma", "--quiet"];
+    let phantom =
+        ["phantom", "--out", "phantom", "--cases", "4", "--size", "32", "--lesions", "glioma", "--quiet"];
     place.run(&phantom).succeeds();
     fs::create_dir(place.path("pred")).unwrap();
     let mut cohort = place.json("phantom/cohort.json");
-    let cases: Vec<String> =
-        cohort["cases"].as_array().unwrap().iter().map(|case| case["id"].as_str().unwrap().to_owned()).collect();
+    let cases: Vec<String> = cohort["cases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|case| case["id"].as_str().unwrap().to_owned())
+        .collect();
     // The predictions know more than the truth, which leaves open where the tumour enhances.
     for case in &cases {
         relabel(&place, case, |value| u16::from(value != 0) + u16::from(value == 3));
@@ -130,8 +142,10 @@ fn ignored_labels_count_neither_in_training_nor_in_scores() {
     cohort["data_sets"]["phantom-glioma"] =
         serde_json::json!({ "label_scheme": { "1": "tumour", "9": "ignore" } });
     place.write("phantom/cohort.json", &cohort.to_string());
-    place.run(&["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6", "--quiet"]).succeeds();
-    let settings = ["model.preset=tiny", "patch.size=16", "train.batch_size=2", "train.max_steps=2"];
+    place
+        .run(&["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6", "--quiet"])
+        .succeeds();
+    let settings = ["model.preset=tiny", "patch.size=16", "train.batch_size=2", "train.accumulate=1", "train.max_steps=2"];
     let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
     let finetune = ["finetune", "segment", "--data", "cache", "--init", "none", "--out", "run"];
     let ended = place.run(&[&finetune[..], &settings].concat()).succeeds();
@@ -151,8 +165,12 @@ fn renamed(place: &Place, cohort: &Value, number: usize, name: &str) -> Value {
         let volume = nifti::read(&from).unwrap();
         // Another scale of grey values, so that no file is a copy.
         let to = folder.join(format!("{modality}.nii.gz"));
-        nifti::write(&to, &volume.map(|value| 3.0 * value + 1e-3 * value * value), nifti::WriteOptions::default())
-            .unwrap();
+        nifti::write(
+            &to,
+            &volume.map(|value| 3.0 * value + 1e-3 * value * value),
+            nifti::WriteOptions::default(),
+        )
+        .unwrap();
         *image = format!("{name}/{modality}.nii.gz").into();
     }
     case.as_object_mut().unwrap().retain(|key, _| key != "label" && key != "brain_mask");
@@ -175,7 +193,8 @@ fn one_head_under_two_names() {
     assert_eq!(report["same_heads"], serde_json::json!([["phantom-0003", "someone"]]), "and no other pair");
     // Kept together by `split`, whatever the seed.
     for seed in ["1", "2", "3", "4"] {
-        let split = ["split", "phantom/cohort.json", "--test", "0.4", "--seed", seed, "--out", "phantom/s.json"];
+        let split =
+            ["split", "phantom/cohort.json", "--test", "0.4", "--seed", seed, "--out", "phantom/s.json"];
         place.run(&[&split[..], &["--check", "report.json"]].concat()).succeeds();
         let split = place.json("phantom/s.json");
         let of = |id: &str| {
@@ -193,7 +212,8 @@ fn one_head_under_two_names() {
 #[test]
 fn a_header_and_its_voxels_in_another_file() {
     let place = Place::new();
-    let phantom = ["phantom", "--out", "phantom", "--cases", "1", "--size", "32", "--modalities", "t1", "--quiet"];
+    let phantom =
+        ["phantom", "--out", "phantom", "--cases", "1", "--size", "32", "--modalities", "t1", "--quiet"];
     place.run(&[&phantom[..], &["--missing-rate", "0"]].concat()).succeeds();
     let image = nifti::read(&place.path("phantom/phantom-0001/phantom-0001_t1.nii.gz")).unwrap();
     fs::create_dir(place.path("slicer")).unwrap();
@@ -222,5 +242,8 @@ fn a_header_and_its_voxels_in_another_file() {
     fs::write(&voxels, bytes(2.0)).unwrap();
     place.run(&preprocess).succeeds().prints(&["1 case prepared"]);
     fs::remove_file(&voxels).unwrap();
-    place.run(&["check", "c.json"]).fails(2, &["1 of 1"]).prints(&[Path::new("voxels.raw").to_str().unwrap()]);
+    place
+        .run(&["check", "c.json"])
+        .fails(2, &["1 of 1"])
+        .prints(&[Path::new("voxels.raw").to_str().unwrap()]);
 }

@@ -144,9 +144,9 @@ impl Target {
         }
         let scored: BTreeSet<u16> = regions.iter().flat_map(Region::labels).copied().collect();
         // A region of a value that never occurs would be empty in every file, and the score perfect.
-        if let Some((scheme, value)) = scheme
-            .and_then(|scheme| Some((scheme, scored.iter().find(|v| !scheme.values().contains_key(v))?)))
-        {
+        if let Some((scheme, value)) = scheme.and_then(|scheme| {
+            Some((scheme, scored.iter().find(|value| !scheme.values().contains_key(*value))?))
+        }) {
             return Err(bad_input(format!("--regions has the value {value}, which is not in {scheme}")))
                 .advise(|_| "declare all values with --label-scheme".to_owned());
         }
