@@ -102,7 +102,10 @@ fn file_of(path: &Path) -> PathBuf {
 
 fn read(file: &Path) -> std::result::Result<Collection, String> {
     let text = std::fs::read_to_string(file).map_err(|e| e.to_string())?;
-    serde_json::from_str(&text).map_err(|e| format!("not a collection of nnssl: {e}"))
+    // serde would read an array as the fields of the struct in their order.
+    let object: std::result::Result<Map<String, Value>, _> = serde_json::from_str(&text);
+    let collection = object.and_then(|object| serde_json::from_value(Value::Object(object)));
+    collection.map_err(|e| format!("not a collection of nnssl: {e}"))
 }
 
 fn list_subject(
