@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Case, Cohort, Error, Result, Split};
+use crate::{Case, CaseId, Cohort, Error, Result, Split};
 
 /// How to split a cohort.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SplitOptions {
     /// With the same seed, a subject has the same rank in the random order whatever other cases there are.
     pub seed: u64,
@@ -13,6 +13,9 @@ pub struct SplitOptions {
     pub validation: f64,
     /// Share of the subjects for testing, 0 to 1.
     pub test: f64,
+    /// Pairs of cases that show one person under different subjects ([`crate::check::Report::same_heads`]): their subjects
+    /// count as one. Cases that the cohort does not have are passed over.
+    pub same_heads: Vec<[CaseId; 2]>,
 }
 
 /// A person within a data set: the same name in another data set is another person.
@@ -27,14 +30,15 @@ impl Cohort {
     /// [`Error::Option`] if the shares are not in 0 to 1 or exceed 1 together, or where the cases of a subject
     /// are in different splits already; the cohort is then unchanged.
     pub fn split(&mut self, options: &SplitOptions) -> Result<()> {
-        let SplitOptions { seed, validation, test } = *options;
+        let SplitOptions { seed, validation, test, ref same_heads } = *options;
         if ![validation, test, validation + test].iter().all(|share| (0.0..=1.0).contains(share)) {
             let message =
                 format!("shares of {validation} for validation and {test} for the test do not fit in 1");
             return Err(Error::Option(message));
         }
+        let persons = Persons::of(&self.cases, same_heads);
         let mut drawn: BTreeMap<Subject, Split> = BTreeMap::new();
-        for mut subjects in self.strata()?.into_values() {
+        for mut subjects in self.strata(&persons)?.into_values() {
             subjects.sort_by_key(|(subject, _)| place_in_draw(seed, subject));
             let share = |share: f64| (share * subjects.len() as f64).round() as usize;
             let taken = |split: Split| subjects.iter().filter(|(_, given)| *given == Some(split)).count();
@@ -54,23 +58,32 @@ impl Cohort {
             }
         }
         for case in &mut self.cases {
-            case.split = drawn.get(&subject_of(case)).copied();
+            case.split = drawn.get(&persons.person(case)).copied();
         }
         Ok(())
     }
 
     /// The subjects of each data set and class (that of their first case), with the split that they already have.
     #[allow(clippy::type_complexity, reason = "a map of lists, named by the function")]
-    fn strata(&self) -> Result<BTreeMap<(&str, Option<&str>), Vec<(Subject, Option<Split>)>>> {
+    fn strata(
+        &self,
+        persons: &Persons,
+    ) -> Result<BTreeMap<(&str, Option<&str>), Vec<(Subject, Option<Split>)>>> {
         let mut subjects: BTreeMap<Subject, (&Case, Option<Split>)> = BTreeMap::new();
         for case in &self.cases {
-            let (_, given) = subjects.entry(subject_of(case)).or_insert((case, case.split));
+            let (first, given) = subjects.entry(persons.person(case)).or_insert((case, case.split));
             match (*given, case.split) {
                 (Some(a), Some(b)) if a != b => {
-                    let message = format!(
-                        "cases of subject '{}' of '{}' are in two splits",
-                        case.subject, case.data_set
-                    );
+                    let (subject, data_set) = (&case.subject, &case.data_set);
+                    let message = if subject_of(first) == subject_of(case) {
+                        format!("cases of subject '{subject}' of '{data_set}' are in two splits")
+                    } else {
+                        format!(
+                            "subject '{subject}' of '{data_set}' and subject '{}' of '{}' have the same head and are in two \
+                             splits",
+                            first.subject, first.data_set
+                        )
+                    };
                     return Err(Error::Option(message));
                 }
                 (None, split) => *given = split,
@@ -82,6 +95,35 @@ impl Cohort {
             strata.entry((case.data_set.as_str(), case.class.as_deref())).or_default().push((subject, given));
         }
         Ok(strata)
+    }
+}
+
+/// Subjects that are one person.
+struct Persons {
+    /// The first subject of each person, of those that have several.
+    first: BTreeMap<Subject, Subject>,
+}
+
+impl Persons {
+    fn of(cases: &[Case], same_heads: &[[CaseId; 2]]) -> Self {
+        let by_id: BTreeMap<&CaseId, &Case> = cases.iter().map(|case| (&case.id, case)).collect();
+        let mut persons = Self { first: BTreeMap::new() };
+        for pair in same_heads {
+            let [Some(one), Some(other)] = [&pair[0], &pair[1]].map(|id| by_id.get(id)) else { continue };
+            let [one, other] = [one, other].map(|case| persons.person(case));
+            let (first, second) = if one <= other { (one, other) } else { (other, one) };
+            for person in persons.first.values_mut().filter(|person| **person == second) {
+                person.clone_from(&first);
+            }
+            persons.first.insert(second, first);
+        }
+        persons
+    }
+
+    /// The subject that stands for the person of a case.
+    fn person(&self, case: &Case) -> Subject {
+        let subject = subject_of(case);
+        self.first.get(&subject).cloned().unwrap_or(subject)
     }
 }
 
@@ -121,7 +163,30 @@ mod tests {
         cohort.cases.iter().filter(|c| c.class.as_deref() == Some(class) && c.split == Some(split)).count()
     }
 
-    const OPTIONS: SplitOptions = SplitOptions { seed: 1, validation: 0.1, test: 0.2 };
+    const OPTIONS: SplitOptions =
+        SplitOptions { seed: 1, validation: 0.1, test: 0.2, same_heads: Vec::new() };
+
+    #[test]
+    fn one_person_of_several_subjects_stays_together() {
+        let id = |number: usize| CaseId::new(format!("c{number}")).unwrap();
+        // s0 = s3, s3 = s7, s7 = s1, in any order; and a case that is not there.
+        for pairs in [[[0, 6], [7, 15], [14, 2], [999, 3]], [[14, 2], [0, 6], [6, 14], [3, 999]]] {
+            for seed in 0..20 {
+                let mut cohort = cohort(12);
+                let same_heads = pairs.map(|pair| pair.map(id)).to_vec();
+                cohort.split(&SplitOptions { seed, validation: 0.3, test: 0.3, same_heads }).unwrap();
+                let splits: std::collections::BTreeSet<_> =
+                    [0, 1, 6, 7, 14, 15, 2, 3].iter().map(|at| cohort.cases[*at].split).collect();
+                assert!(splits.len() == 1 && splits.first() != Some(&None), "{seed}: {splits:?}");
+            }
+        }
+        let mut cohort = cohort(12);
+        cohort.cases[0].split = Some(Split::Test);
+        cohort.cases[6].split = Some(Split::Training);
+        let options = SplitOptions { same_heads: vec![[id(0), id(6)]], ..OPTIONS };
+        let message = cohort.split(&options).unwrap_err().to_string();
+        assert!(message.contains("'s3' of 'd' and subject 's0'"), "{message}");
+    }
 
     #[test]
     fn shares_hold_in_each_class() {
@@ -151,7 +216,7 @@ mod tests {
     proptest! {
         #[test]
         fn subjects_stay_together_and_seeds_repeat(subjects in 1usize..40, seed: u64, test in 0.0..0.5, validation in 0.0..0.5) {
-            let options = SplitOptions { seed, validation, test };
+            let options = SplitOptions { seed, validation, test, same_heads: Vec::new() };
             let (mut a, mut b) = (cohort(subjects), cohort(subjects));
             b.cases.reverse();
             a.split(&options).unwrap();

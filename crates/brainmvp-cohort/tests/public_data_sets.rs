@@ -5,9 +5,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use brainmvp_cohort::identity::Aliases;
 use brainmvp_cohort::layouts::{IndexOptions, Indexed, index};
 use brainmvp_cohort::{Case, LabelScheme, PUBLIC_DATA_SETS, Purpose, Split, public_data_set};
-use brainmvp_volume::Aliases;
 use brainmvp_volume::Modality::{self, Adc, Dwi, Flair, Mra, Pd, T1, T1c, T2};
 use tempfile::TempDir;
 

@@ -29,8 +29,10 @@ pub(crate) struct Acquisition {
     pub(crate) thickness_mm: Option<f64>,
     pub(crate) spacing_between_slices_mm: Option<f64>,
     pub(crate) pixel_bandwidth: Option<f64>,
-    /// Whether a contrast agent was given.
-    pub(crate) agent: bool,
+    /// The contrast agent, as it is stated.
+    pub(crate) agent: Option<String>,
+    /// `BodyPartExamined`.
+    pub(crate) body_part: Option<String>,
 }
 
 impl Acquisition {
@@ -59,13 +61,9 @@ impl Acquisition {
             thickness_mm: measures(tags::SLICE_THICKNESS),
             spacing_between_slices_mm: measures(tags::SPACING_BETWEEN_SLICES),
             pixel_bandwidth: scope.number(tags::MR_IMAGING_MODIFIER_SEQUENCE, tags::PIXEL_BANDWIDTH),
-            agent: agent_was_given(scope),
+            agent: agent(scope),
+            body_part: text(tags::BODY_PART_EXAMINED),
         }
-    }
-
-    /// Whether the scanning sequence contains one of these.
-    pub(crate) fn scans(&self, words: &[&str]) -> bool {
-        self.scanning_sequence.iter().any(|word| words.contains(&word.as_str()))
     }
 }
 
@@ -92,12 +90,10 @@ fn scanning_sequence(scope: Scope<'_>) -> Vec<String> {
     words
 }
 
-/// Words in the field for the contrast agent that mean there was none.
-const NO_AGENT: [&str; 7] = ["NO", "NONE", "N", "0", "OHNE", "WITHOUT", "NO CONTRAST"];
-
-fn agent_was_given(scope: Scope<'_>) -> bool {
+/// The agent by its name, or by its sequence, which is there if one was given.
+fn agent(scope: Scope<'_>) -> Option<String> {
     let root = scope.root();
-    let stated = attributes::text(root, tags::CONTRAST_BOLUS_AGENT).map(|agent| agent.to_uppercase());
-    stated.is_some_and(|agent| !NO_AGENT.contains(&agent.as_str()))
-        || !attributes::items(root, tags::CONTRAST_BOLUS_AGENT_SEQUENCE).is_empty()
+    let sequence = !attributes::items(root, tags::CONTRAST_BOLUS_AGENT_SEQUENCE).is_empty();
+    let named = attributes::text(root, tags::CONTRAST_BOLUS_AGENT);
+    named.or_else(|| sequence.then(|| "ContrastBolusAgentSequence".to_owned()))
 }

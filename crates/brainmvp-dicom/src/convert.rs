@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::bids::{BidsFolder, BidsName, DatasetType, Participant};
+use brainmvp_cohort::identity::{self, Finding, Source};
 use brainmvp_volume::nifti::{self, Datatype, WriteOptions};
 use brainmvp_volume::{Modality, Role, Volume};
 use serde_json::json;
 
-use crate::{Guess, Result, Scan, Series, SeriesVolume, SubjectKey};
+use crate::{Result, Scan, Series, SeriesVolume, SubjectKey};
 
 /// The user's rules for series; the first one that matches applies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl SeriesRules {
         Ok(())
     }
 
-    fn apply(&self, series: &Series, guess: Guess) -> Guess {
+    fn apply(&self, series: &Series, finding: Finding) -> Finding {
         let description = series.description().unwrap_or_default().to_lowercase();
         let fits = |rule: &&SeriesRule| match &rule.which {
             Which::Number(number) => series.number == Some(*number),
@@ -57,9 +58,10 @@ impl SeriesRules {
         };
         match self.0.iter().find(fits) {
             Some(rule) => {
-                Guess { modality: rule.modality, reason: format!("given by the rule '{}'", rule.text) }
+                let role = rule.modality.map_or(Role::Ignored, Role::Image);
+                Finding::stated(Source::User, rule.text.as_str(), role)
             }
-            None => guess,
+            None => finding,
         }
     }
 }
@@ -93,8 +95,8 @@ pub struct Told {
     pub session: String,
     /// `series 3 (AX T1), echo 30 ms`.
     pub series: String,
-    /// Its modality, and why.
-    pub guess: Guess,
+    /// What it is, and why; `None` if the whole series was refused.
+    pub finding: Option<Finding>,
     /// Where it was written; `None` if it was not.
     pub file: Option<PathBuf>,
     /// Why it could not be written although it should have been.
@@ -122,33 +124,7 @@ pub fn convert(
     for ((subject, session), series) in sessions {
         let (subject, session) = (format!("{subject:03}"), format!("{session:02}"));
         let name = format!("sub-{subject} ses-{session}");
-        let mut wanted: BTreeMap<Modality, Vec<(&Series, SeriesVolume<'_>, Guess)>> = BTreeMap::new();
-        for series in series {
-            let say = |part: &str, guess, failed| Told {
-                session: name.clone(),
-                series: title(series, part),
-                guess,
-                file: None,
-                failed,
-            };
-            match series.volumes() {
-                Err(error) => {
-                    let guess = Guess { modality: None, reason: "refused".to_owned() };
-                    told(say("", guess, Some(error.to_string())));
-                }
-                Ok(volumes) => {
-                    for volume in volumes {
-                        let guess = options.rules.apply(series, volume.guess.clone());
-                        match guess.modality {
-                            Some(modality) => {
-                                wanted.entry(modality).or_default().push((series, volume, guess));
-                            }
-                            None => told(say(&volume.part, guess, None)),
-                        }
-                    }
-                }
-            }
-        }
+        let wanted = sort_out(&name, series, &options.rules, told);
         let mut written = false;
         for (modality, mut volumes) in wanted {
             volumes.sort_by(|(a, one, _), (b, other, _)| {
@@ -159,7 +135,7 @@ pub fn convert(
                 rank(a, one).cmp(&rank(b, other))
             });
             let several = volumes.len() > 1;
-            for (i, (series, volume, guess)) in volumes.into_iter().enumerate() {
+            for (i, (series, volume, finding)) in volumes.into_iter().enumerate() {
                 let file = BidsName {
                     subject: subject.clone(),
                     session: Some(session.clone()),
@@ -168,7 +144,7 @@ pub fn convert(
                     description: None,
                     role: Role::Image(modality),
                 };
-                let outcome = write(series, &volume, &guess, &file, &folder, options);
+                let outcome = write(series, &volume, &finding, &file, &folder, options);
                 let (file, failed) = match outcome {
                     Ok(path) => (Some(path), None),
                     Err(error @ (crate::Error::Malformed { .. } | crate::Error::Unsupported { .. })) => {
@@ -180,7 +156,7 @@ pub fn convert(
                 told(Told {
                     session: name.clone(),
                     series: title(series, &volume.part),
-                    guess,
+                    finding: Some(finding),
                     file,
                     failed,
                 });
@@ -193,10 +169,58 @@ pub fn convert(
     Ok(folder.finish()?)
 }
 
+/// A volume that may be written, with its series and what it is.
+type Wanted<'a> = (&'a Series, SeriesVolume<'a>, Finding);
+
+/// The volumes of a session by modality. Those that are none, or that cannot be used, are told.
+fn sort_out<'a>(
+    session: &str,
+    series: Vec<&'a Series>,
+    rules: &SeriesRules,
+    told: &mut dyn FnMut(Told),
+) -> BTreeMap<Modality, Vec<Wanted<'a>>> {
+    let mut say = |series: &Series, part: &str, finding, failed: Option<String>| {
+        let session = session.to_owned();
+        told(Told { session, series: title(series, part), finding, file: None, failed });
+    };
+    let mut found: Vec<Wanted<'a>> = Vec::new();
+    for series in series {
+        match series.volumes() {
+            Err(error) => say(series, "", None, Some(error.to_string())),
+            Ok(volumes) => found.extend(volumes.into_iter().map(|volume| {
+                let finding = rules.apply(series, volume.finding.clone());
+                (series, volume, finding)
+            })),
+        }
+    }
+    identity::settle(&mut found.iter_mut().map(|(.., finding)| finding).collect::<Vec<_>>());
+    let mut wanted: BTreeMap<Modality, Vec<Wanted<'a>>> = BTreeMap::new();
+    for (series, volume, finding) in found {
+        match finding.modality() {
+            Some(modality) => wanted.entry(modality).or_default().push((series, volume, finding)),
+            None => say(series, &volume.part, Some(finding), None),
+        }
+    }
+    wanted
+}
+
+/// The evidence without the words of descriptions, which may name people: of those only what they say.
+fn public_reason(finding: &Finding) -> String {
+    let free = |source| {
+        use Source::{Attribute, Description, Protocol, User};
+        matches!(source, Description | Protocol | User | Attribute("ContrastBolusAgent"))
+    };
+    let told = finding.evidence.iter().map(|evidence| {
+        let (source, says) = (evidence.source, &evidence.says);
+        if free(source) { format!("{says} {source}") } else { evidence.to_string() }
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
+
 fn write(
     series: &Series,
     volume: &SeriesVolume<'_>,
-    guess: &Guess,
+    finding: &Finding,
     name: &BidsName,
     folder: &BidsFolder,
     options: &ConvertOptions,
@@ -206,7 +230,7 @@ fn write(
     let stored = WriteOptions { datatype: datatype_for(&voxels), ..WriteOptions::default() };
     nifti::write(&path, &voxels, stored).map_err(brainmvp_cohort::Error::Volume)?;
     let mut sidecar = volume.sidecar();
-    sidecar.insert("ModalityReason".to_owned(), json!(guess.reason));
+    sidecar.insert("ModalityReason".to_owned(), json!(public_reason(finding)));
     if options.descriptions {
         let text = series.description().unwrap_or_default();
         sidecar.insert("SeriesDescription".to_owned(), json!(text));

@@ -1,7 +1,6 @@
 //! The header of a DICOM file.
 
-use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use dicom_dictionary_std::tags;
@@ -11,6 +10,7 @@ use crate::acquisition::Acquisition;
 use crate::attributes::{self, Scope};
 use crate::frame::Frame;
 use crate::pixels::PixelFormat;
+use crate::stored::Stored;
 use crate::{Error, Result, deflated, structure};
 
 /// A file with images; its pixels are not loaded.
@@ -34,15 +34,15 @@ impl ImageFile {
     /// [`Error::NoImage`] for other files, [`Error::Malformed`] for broken ones, [`Error::Unsupported`] for images of
     /// an unsupported kind.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let mut file = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
-        if !has_mark(&mut file) {
+        let mut file = Stored::open(path).map_err(|e| Error::io(path, e))?;
+        if !file.has_mark() {
             return Err(Error::NoImage { path: path.to_owned(), reason: "not a DICOM file" });
         }
         let until_pixels = OpenFileOptions::new().read_until(tags::PIXEL_DATA);
         let object = if let Some(bytes) = unpacked(&mut file, path)? {
             checked(Cursor::new(&bytes), bytes.len() as u64, until_pixels, path)?
         } else {
-            let bytes = file.get_ref().metadata().map_err(|e| Error::io(path, e))?.len();
+            let bytes = file.len().map_err(|e| Error::io(path, e))?;
             checked(file, bytes, until_pixels, path)?
         };
         Self::of(&object, path)
@@ -89,7 +89,7 @@ impl ImageFile {
 
     /// The whole file, pixels included.
     pub(crate) fn open(&self) -> Result<DefaultDicomObject> {
-        let mut file = BufReader::new(File::open(&self.path).map_err(|e| Error::io(&self.path, e))?);
+        let mut file = Stored::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
         let with_pixels = OpenFileOptions::new().read_to(tags::PIXEL_DATA);
         if let Some(bytes) = unpacked(&mut file, &self.path)? {
             return parse(Cursor::new(bytes), with_pixels, &self.path);
@@ -100,7 +100,7 @@ impl ImageFile {
 }
 
 /// The bytes of a deflated file; `None` if it is not.
-fn unpacked(file: &mut BufReader<File>, path: &Path) -> Result<Option<Vec<u8>>> {
+fn unpacked(file: &mut Stored, path: &Path) -> Result<Option<Vec<u8>>> {
     deflated::unpack(file).map_err(|e| {
         Error::malformed(path, format!("truncated or corrupt: its deflated content ends early ({e})"))
     })
@@ -129,10 +129,4 @@ fn parse(reader: impl Read, options: OpenFileOptions, path: &Path) -> Result<Def
         }
         Error::malformed(path, reason)
     })
-}
-
-/// Whether the file says that it is DICOM.
-fn has_mark(file: &mut (impl Read + Seek)) -> bool {
-    let mut mark = [0; 4];
-    file.seek(SeekFrom::Start(128)).is_ok() && file.read_exact(&mut mark).is_ok() && mark == *b"DICM"
 }

@@ -2,7 +2,7 @@
 //!
 //! [`scan`] reads the headers below a folder and sorts the files into [`Series`]; [`Series::volumes`] places the slices
 //! and separates the volumes of a series; [`SeriesVolume::read`] decodes the pixels. A volume that cannot be placed
-//! exactly is refused with the reason. A [`Guess`] gives the modality of each volume and the reason for it. [`convert`]
+//! exactly is refused with the reason. What each volume is comes with its evidence. [`convert`]
 //! writes everything as BIDS, without anything that says who was examined, when or where.
 //!
 //! Coordinates: DICOM has LPS mm; affines here are RAS+ mm, as everywhere.
@@ -18,19 +18,19 @@ mod error;
 mod file;
 mod frame;
 mod geometry;
-mod guess;
+mod identity;
 mod jpeg2000;
 mod pixels;
 mod rle;
 mod scan;
 mod series;
 mod sidecar;
+mod stored;
 mod structure;
 mod subject_key;
 
 pub use convert::{ConvertOptions, SeriesRules, Told, convert};
 pub use error::{Error, Result};
-pub use guess::Guess;
 pub use scan::{Scan, holds_dicom, scan};
 pub use series::{Series, SeriesVolume};
 pub use subject_key::SubjectKey;

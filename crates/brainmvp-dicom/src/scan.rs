@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use crate::file::ImageFile;
+use crate::stored::Stored;
 use crate::{Error, Result, Series};
 
 /// The contents of a folder.
@@ -27,14 +28,10 @@ const LOOKED_AT: usize = 200;
 
 /// Whether there is a DICOM file among the first files below `folder`.
 pub fn holds_dicom(folder: &Path) -> bool {
-    files(folder).flatten().take(LOOKED_AT).any(|path| {
-        use std::io::{Read as _, Seek as _, SeekFrom};
-        let mut mark = [0; 4];
-        let file = std::fs::File::open(path);
-        file.is_ok_and(|mut file| {
-            file.seek(SeekFrom::Start(128)).is_ok() && file.read_exact(&mut mark).is_ok() && mark == *b"DICM"
-        })
-    })
+    files(folder)
+        .flatten()
+        .take(LOOKED_AT)
+        .any(|path| Stored::open(&path).is_ok_and(|mut file| file.has_mark()))
 }
 
 /// Reads the headers of all DICOM files below `folder` (or of the one file), whatever their names.

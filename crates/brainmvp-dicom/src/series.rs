@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
+use brainmvp_cohort::identity::Finding;
 use brainmvp_volume::{Grid, Volume};
 
 use crate::acquisition::Acquisition;
 use crate::file::ImageFile;
 use crate::frame::Frame;
 use crate::geometry::{self, SAME_PLACE_MM};
-use crate::guess::Guess;
-use crate::{Error, Result, guess, sidecar};
+use crate::{Error, Result, identity, sidecar};
 
 /// The images of one series of one study.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ pub struct Series {
 pub struct SeriesVolume<'a> {
     /// The grid of its voxels.
     pub grid: Grid,
-    /// Its probable modality.
-    pub guess: Guess,
+    /// What it is, with the evidence.
+    pub finding: Finding,
     /// What distinguishes it from the other volumes of its series, e.g. `echo 30 ms`; empty if there are none.
     pub part: String,
     /// Along z.
@@ -162,8 +162,8 @@ impl<'a> SeriesVolume<'a> {
         let (grid, order) = geometry::grid(&frames, format.columns, format.rows)
             .map_err(|reason| if part.is_empty() { reason } else { format!("{part}: {reason}") })?;
         let slices: Vec<Slice<'a>> = order.into_iter().map(|index| slices[index]).collect();
-        let guess = guess::guess(&slices[0].file.acquisition, slices[0].frame(), slices.len());
-        Ok(Self { grid, guess, part, slices })
+        let finding = identity::finding(&slices[0].file.acquisition, slices[0].frame(), slices.len());
+        Ok(Self { grid, finding, part, slices })
     }
 
     /// Reads the voxels, scaled to their true values.

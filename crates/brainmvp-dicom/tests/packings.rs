@@ -6,7 +6,7 @@ mod handmade;
 
 use std::path::Path;
 
-use brainmvp_dicom::{Scan, Series, scan};
+use brainmvp_dicom::{Scan, Series, holds_dicom, scan};
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use handmade::{SHAPE, Slices, fragments, stored, text};
@@ -95,6 +95,32 @@ fn jpeg_2000_is_unpacked() {
         let message = message(packed[..cut].to_vec(), 4);
         assert!(message.contains("JPEG 2000: "), "{cut}: {message}");
     }
+}
+
+#[test]
+fn gzipped_files_are_unpacked() {
+    use std::io::Write as _;
+    let folder = tempdir().unwrap();
+    (0..5).for_each(|z| drop(Slices::default().write(folder.path(), z, Vec::new())));
+    let plain = only_series(folder.path()).volumes().unwrap().remove(0).read().unwrap();
+    let packed = tempdir().unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&std::fs::read(&path).unwrap()).unwrap();
+        let name = format!("{}.dcm.gz", path.file_name().unwrap().to_string_lossy());
+        std::fs::write(packed.path().join(name), gzip.finish().unwrap()).unwrap();
+    }
+    assert!(holds_dicom(packed.path()));
+    let unpacked = only_series(packed.path()).volumes().unwrap().remove(0).read().unwrap();
+    assert_eq!(unpacked, plain);
+    // Damaged ones are named, and a gzipped file of another kind is no DICOM file.
+    let cut = std::fs::read_dir(packed.path()).unwrap().next().unwrap().unwrap().path();
+    let bytes = std::fs::read(&cut).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() - 40]).unwrap();
+    std::fs::write(packed.path().join("volume.nii.gz"), [0x1f, 0x8b, 8, 0]).unwrap();
+    let found = scan(packed.path()).unwrap();
+    assert!(found.refused[0].to_string().contains(cut.file_name().unwrap().to_str().unwrap()));
 }
 
 #[test]

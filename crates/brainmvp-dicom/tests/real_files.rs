@@ -31,8 +31,8 @@ fn an_enhanced_adc_series_is_what_dcm2niix_makes_of_it() {
     let Some(folder) = data("xa30-adc") else { return };
     let scan = scan(&folder).unwrap();
     assert_eq!((scan.series.len(), scan.refused.len(), scan.others), (1, 0, 2));
-    let guess = scan.series[0].volumes().unwrap().remove(0).guess;
-    assert_eq!(guess.modality, Some(Modality::Adc), "{}", guess.reason);
+    let finding = scan.series[0].volumes().unwrap().remove(0).finding;
+    assert_eq!(finding.modality(), Some(Modality::Adc), "{}", finding.reason());
     let volume = only_volume(&scan.series[0]);
     let reference = nifti::read(&folder.join("11_DWI_dir80_PA.nii")).unwrap();
     assert_eq!(volume.shape(), reference.shape());

@@ -63,7 +63,7 @@ fn slices_are_sorted_by_place_in_any_transfer_syntax() {
             [0.0, 0.0, 5.5, 10.0],
         ]);
         assert!(volume.grid().affine.close_to(&expected, 1e-9), "{:?}", volume.grid().affine.rows());
-        assert_eq!(volumes[0].guess.modality, Some(Modality::T1), "{}", volumes[0].guess.reason);
+        assert_eq!(volumes[0].finding.modality(), Some(Modality::T1), "{}", volumes[0].finding.reason());
     }
 }
 
@@ -183,8 +183,12 @@ fn echoes_b_values_and_time_points_are_told_apart() {
         }
     }
     let series = only_series(folder.path());
-    let found: Vec<_> =
-        series.volumes().unwrap().into_iter().map(|volume| (volume.part, volume.guess.modality)).collect();
+    let found: Vec<_> = series
+        .volumes()
+        .unwrap()
+        .into_iter()
+        .map(|volume| (volume.part, volume.finding.modality()))
+        .collect();
     assert_eq!(found, [("b 0".to_owned(), None), ("b 1000".to_owned(), Some(Modality::Dwi))]);
 }
 

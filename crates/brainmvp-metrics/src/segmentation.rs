@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mask::Labels;
 use crate::metrics::WhenEmpty;
-use crate::{Emptiness, Error, MaskPair, Metric, Region, Result, Score};
+use crate::{Emptiness, Error, Mask, MaskPair, Metric, Region, Result, Score};
 
 /// How far apart the corners of equal grids may be, in voxels of the smallest size.
 const PLACE_TOLERANCE_VOXELS: f64 = 0.1;
@@ -95,11 +95,11 @@ impl SegmentationConfig {
         regions: &[Region],
     ) -> Result<Vec<RegionScores>> {
         let same = |region: &Region| (region.clone(), region.labels().clone());
-        self.evaluate_as(prediction, truth, &regions.iter().map(same).collect::<Vec<_>>())
+        self.evaluate_as(prediction, truth, &regions.iter().map(same).collect::<Vec<_>>(), &BTreeSet::new())
     }
 
     /// The same where the two number their labels differently: each region has its own values in the prediction, and
-    /// those beside it in the truth.
+    /// those beside it in the truth. Voxels with `ignored` values in the truth count nowhere, whatever is predicted there.
     ///
     /// # Errors
     /// [`Error::Grids`] if the grids differ; [`Error::Spacing`] and [`Error::Config`] if voxel sizes or settings
@@ -109,6 +109,7 @@ impl SegmentationConfig {
         prediction: &LabelMap,
         truth: &LabelMap,
         regions: &[(Region, BTreeSet<u16>)],
+        ignored: &BTreeSet<u16>,
     ) -> Result<Vec<RegionScores>> {
         self.validate()?;
         let spacing_mm = truth.grid().affine.spacing_mm();
@@ -123,9 +124,14 @@ impl SegmentationConfig {
             || Labels::new(prediction.shape(), prediction.voxels()),
             || Labels::new(truth.shape(), truth.voxels()),
         );
+        let ignored = (!ignored.is_empty()).then(|| truth.mask(ignored));
+        let known = |mask: Mask| match &ignored {
+            Some(ignored) => mask.without(ignored),
+            None => mask,
+        };
         let score = |(region, of_truth): &(Region, BTreeSet<u16>)| {
             let (prediction, truth) =
-                rayon::join(|| prediction.mask(region.labels()), || truth.mask(of_truth));
+                rayon::join(|| known(prediction.mask(region.labels())), || known(truth.mask(of_truth)));
             Ok(self.score_pair(region.name(), &MaskPair::new(prediction, truth, spacing_mm)?))
         };
         regions.par_iter().map(score).collect()
@@ -228,8 +234,33 @@ mod tests {
     fn truth_and_prediction_may_number_their_labels_differently() {
         let regions = [(Region::new("ET", [3]).unwrap(), BTreeSet::from([4]))];
         let (prediction, truth) = (labels(1.0, &[0, 3, 3, 4]), labels(1.0, &[0, 4, 4, 3]));
-        let found = SegmentationConfig::default().evaluate_as(&prediction, &truth, &regions).unwrap();
+        let found = SegmentationConfig::default()
+            .evaluate_as(&prediction, &truth, &regions, &BTreeSet::new())
+            .unwrap();
         assert_eq!(found[0].values[&Metric::named("dice").unwrap()], Score::new(1.0));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_predicted_in_ignored_voxels_changes_no_metric(
+            truth in proptest::collection::vec(0_u16..4, 60),
+            predicted in proptest::collection::vec(0_u16..3, 60),
+            there in proptest::collection::vec(0_u16..3, 60),
+        ) {
+            let grid = Grid::new([5, 4, 3], Affine::from_spacing([1.0, 2.0, 3.0], [0.0; 3]));
+            let same = |region: Region| (region.clone(), region.labels().clone());
+            let regions = [Region::new("a", [1]).unwrap(), Region::new("all", [1, 2]).unwrap()].map(same);
+            let other = predicted.iter().zip(&there).zip(&truth);
+            let other: Vec<u16> = other.map(|((p, o), t)| if *t == 3 { *o } else { *p }).collect();
+            let truth = LabelMap::new(grid, truth);
+            let scores = |predicted: Vec<u16>| {
+                let predicted = LabelMap::new(grid, predicted);
+                SegmentationConfig::default()
+                    .evaluate_as(&predicted, &truth, &regions, &BTreeSet::from([3]))
+                    .unwrap()
+            };
+            proptest::prop_assert_eq!(scores(predicted), scores(other));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use brainmvp_volume::file;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -135,7 +136,7 @@ pub(crate) fn hash_file(path: &Path) -> Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-/// The file itself, or every file of its `.hdr` and `.img` pair.
+/// The file itself, or every file of its `.hdr` and `.img` pair, or the file with the voxels of its `.nhdr` too.
 pub(crate) fn parts(path: &Path) -> Vec<PathBuf> {
     const ENDINGS: [&str; 8] = [".hdr", ".img", ".hdr.gz", ".img.gz", ".HDR", ".IMG", ".HDR.GZ", ".IMG.GZ"];
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -143,7 +144,12 @@ pub(crate) fn parts(path: &Path) -> Vec<PathBuf> {
         let all = ENDINGS.iter().map(|ending| path.with_file_name(format!("{stem}{ending}")));
         all.filter(|part| part.is_file()).collect::<Vec<_>>()
     });
-    pair.filter(|parts| !parts.is_empty()).unwrap_or_else(|| vec![path.to_owned()])
+    pair.filter(|parts| !parts.is_empty()).unwrap_or_else(|| {
+        // A header that cannot be read is reported when it is.
+        let is_header = name.to_ascii_lowercase().ends_with(".nhdr");
+        let voxels = is_header.then(|| file::voxel_file(path).ok().flatten()).flatten();
+        std::iter::once(path.to_owned()).chain(voxels).collect()
+    })
 }
 
 #[cfg(test)]
@@ -171,6 +177,20 @@ mod tests {
         // From a cache into a run, without the first file.
         let again = recorded.stored_in(&cache).store(&folder.path().join("run")).unwrap();
         assert!(again.path().unwrap().starts_with(folder.path().join("run")));
+    }
+
+    #[test]
+    fn a_header_and_its_voxels_are_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.nhdr");
+        let header = "NRRD0004\ntype: uchar\ndimension: 3\nspace: RAS\nsizes: 1 1 2\nencoding: raw\n\
+                      space directions: (1,0,0) (0,1,0) (0,0,1)\ndata file: a.raw\n";
+        std::fs::write(&path, header).unwrap();
+        let hash = |voxels: [u8; 2]| {
+            std::fs::write(folder.path().join("a.raw"), voxels).unwrap();
+            hash_file(&path).unwrap()
+        };
+        assert_ne!(hash([1, 2]), hash([1, 3]));
     }
 
     #[test]

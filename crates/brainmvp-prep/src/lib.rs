@@ -11,7 +11,6 @@ mod config;
 mod difference;
 mod error;
 mod files;
-pub mod fingerprint;
 mod input;
 mod landmarks;
 mod memory;
@@ -23,6 +22,8 @@ mod settings;
 mod shard;
 mod space;
 pub mod steps;
+
+pub use brainmvp_cohort::fingerprint;
 
 pub use atlas::Atlas;
 pub use config::{CropKind, Intensity, PrepConfig, PrepPreset, RegisterKind, SkullStrip, StoredType};

@@ -1,5 +1,7 @@
 //! Where patches come from.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use brainmvp_volume::Modality;
 use rand::{Rng, RngExt};
 
@@ -72,7 +74,7 @@ pub fn draw_start<S: PatchSource>(
 }
 
 /// Draws where a patch starts so that it has a voxel of a structure at its centre: a label value that the case has, all
-/// with equal probability, and then one of its voxels. `None` if the case has no labelled voxel.
+/// but the `ignored` ones with equal probability, and then one of its voxels. `None` if the case has no such voxel.
 ///
 /// # Errors
 /// If the source cannot be read.
@@ -80,12 +82,14 @@ pub fn draw_start<S: PatchSource>(
 pub fn draw_labelled_start<S: PatchSource>(
     source: &S,
     size: [usize; 3],
+    ignored: &BTreeSet<u16>,
     rng: &mut dyn Rng,
 ) -> Result<Option<[isize; 3]>, S::Error> {
     let shape = source.shape();
     let labels = source.labels([0; 3], shape)?.unwrap_or_default();
-    let mut counts = std::collections::BTreeMap::<u16, usize>::new();
+    let mut counts = BTreeMap::<u16, usize>::new();
     labels.iter().filter(|&&label| label > 0).for_each(|&label| *counts.entry(label).or_default() += 1);
+    counts.retain(|label, _| !ignored.contains(label));
     if counts.is_empty() {
         return Ok(None);
     }

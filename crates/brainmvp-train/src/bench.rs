@@ -6,7 +6,8 @@ use std::convert::Infallible;
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork, UniFormerConfig};
 use brainmvp_ssl::downstream::{
-    AugmentationConfig, CopyPlan, Inputs, Missing, MixingConfig, Segmenting, SegmentingPlan, SegmentingSample,
+    AugmentationConfig, CopyPlan, Inputs, LabelMeaning, Missing, MixingConfig, Segmenting, SegmentingPlan,
+    SegmentingSample,
 };
 use brainmvp_ssl::objectives::Objective as _;
 use brainmvp_ssl::patch::PatchSource;
@@ -49,8 +50,11 @@ impl Finetuning {
                 mixing: MixingConfig::default(),
                 augmentation: AugmentationConfig::default(),
             },
-            regions: (1..=CLASSES as u16).map(|label| BTreeSet::from([label])).collect(),
-            regions_by_data_set: BTreeMap::new(),
+            labels: LabelMeaning {
+                regions: (1..=CLASSES as u16).map(|label| BTreeSet::from([label])).collect(),
+                ignored: BTreeSet::new(),
+            },
+            labels_by_data_set: BTreeMap::new(),
             patch: case.shape,
             labelled_share: 0.0,
         };

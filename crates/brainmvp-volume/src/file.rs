@@ -1,6 +1,6 @@
 //! Reads volumes from files of any supported format: NIfTI, FreeSurfer's MGH, NRRD.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
@@ -43,6 +43,18 @@ pub fn stem(path: &Path) -> Option<&str> {
         let stem = name.get(..name.len().checked_sub(ending.len())?)?;
         (!stem.is_empty() && name[stem.len()..].eq_ignore_ascii_case(ending)).then_some(stem)
     })
+}
+
+/// The other file that a volume's header refers to for its voxels (`.nhdr`); `None` for all other formats, whose files have
+/// them inside or, as pairs, under the same name.
+///
+/// # Errors
+/// If the header cannot be read.
+pub fn voxel_file(path: &Path) -> Result<Option<PathBuf>> {
+    match Format::of(path)? {
+        Format::Nrrd => nrrd::voxel_file(path),
+        Format::Nifti | Format::Mgh => Ok(None),
+    }
 }
 
 /// Reads an image; `f32` voxels after scaling, NaN and infinity as they are in the file. Content tells the format, and

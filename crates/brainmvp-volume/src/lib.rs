@@ -7,7 +7,6 @@
 //! - **World.** An [`Affine`] maps voxel indices to millimetres in RAS+ (x to the right, y to the front, z up).
 
 mod affine;
-mod aliases;
 mod atomic;
 mod error;
 pub mod file;
@@ -23,7 +22,6 @@ pub mod resample;
 mod volume;
 
 pub use affine::Affine;
-pub use aliases::{Aliases, SuffixMatch};
 pub use atomic::write_atomically;
 pub use error::{Error, Result};
 pub use grid::Grid;

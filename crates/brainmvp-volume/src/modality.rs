@@ -61,7 +61,7 @@ impl fmt::Display for Modality {
 impl FromStr for Modality {
     type Err = String;
 
-    /// Reads a canonical name, in upper or lower case; for aliases see [`crate::Aliases`].
+    /// Reads a canonical name, in upper or lower case; for other words see the crate brainmvp-cohort, `identity`.
     fn from_str(name: &str) -> std::result::Result<Self, String> {
         let lower = name.to_ascii_lowercase();
         Self::ALL

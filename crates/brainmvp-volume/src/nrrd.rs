@@ -1,10 +1,11 @@
-//! NRRD files with their voxels in them: `.nrrd`, raw or gzipped, as 3D Slicer and ITK write them.
+//! NRRD files, raw or gzipped, as 3D Slicer and ITK write them: with their voxels in them (`.nrrd`), or in another file
+//! beside them (`.nhdr`).
 //!
-//! Source: Definition of NRRD File Format, teem.sourceforge.net/nrrd/format.html. Headers whose voxels are in another
-//! file, and other encodings, are refused by name.
+//! Source: Definition of NRRD File Format, teem.sourceforge.net/nrrd/format.html. Voxels in several files, and other
+//! encodings, are refused by name.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::gzip::{Section, Source};
 use crate::nifti::{Datatype, MAX_VOXELS};
@@ -20,18 +21,45 @@ struct Header {
     grid: Grid,
     datatype: Datatype,
     big_endian: bool,
-    is_packed: bool,
-    /// Where the voxels, or their gzip stream, begin.
-    offset: u64,
+    voxels: Voxels,
+}
+
+/// Where the voxels are.
+enum Voxels {
+    /// In the file itself, from this byte.
+    Inside(u64),
+    /// In the file itself, as a gzip stream from this byte.
+    Packed(u64),
+    /// In another file, named relative to the folder of this one.
+    Beside { file: String, skip: Skip },
+}
+
+/// The bytes before the voxels of another file.
+#[derive(Clone, Copy)]
+enum Skip {
+    Bytes(u64),
+    /// All but the voxels.
+    ToTheEnd,
 }
 
 /// Reads an image.
 pub(crate) fn read(path: &Path) -> Result<Volume> {
     let (header, source) = open(path)?;
-    let section: Section = if header.is_packed {
-        source.packed_section(header.offset, header.voxel_bytes())?
-    } else {
-        source.section(header.offset, header.voxel_bytes())?
+    let count = header.voxel_bytes();
+    let section: Section = match &header.voxels {
+        Voxels::Packed(offset) => source.packed_section(*offset, count)?,
+        Voxels::Inside(offset) => source.section(*offset, count)?,
+        Voxels::Beside { file, skip } => {
+            let file = beside(path, file);
+            let skip = match skip {
+                Skip::Bytes(bytes) => *bytes,
+                Skip::ToTheEnd => {
+                    let bytes = std::fs::metadata(&file).map_err(|e| Error::io(&file, e))?.len();
+                    bytes.saturating_sub(count as u64)
+                }
+            };
+            Source::open(&file)?.section(skip, count)?
+        }
     };
     let voxels = header.datatype.decode(section.as_bytes(), header.big_endian, None);
     Ok(Volume::new(header.grid, voxels))
@@ -41,6 +69,21 @@ pub(crate) fn read(path: &Path) -> Result<Volume> {
 pub(crate) fn read_header(path: &Path) -> Result<(Grid, usize)> {
     let (header, _) = open(path)?;
     Ok((header.grid, header.voxel_bytes()))
+}
+
+/// The file with the voxels of a header (`.nhdr`); `None` if they are in the file itself.
+pub(crate) fn voxel_file(path: &Path) -> Result<Option<PathBuf>> {
+    let (header, _) = open(path)?;
+    Ok(match header.voxels {
+        Voxels::Beside { file, .. } => Some(beside(path, &file)),
+        Voxels::Inside(_) | Voxels::Packed(_) => None,
+    })
+}
+
+/// A file that is named in the header at `path`, with either separator.
+fn beside(path: &Path, file: &str) -> PathBuf {
+    let named = path.with_file_name(file);
+    if named.exists() { named } else { path.with_file_name(file.replace('\\', "/")) }
 }
 
 fn open(path: &Path) -> Result<(Header, Source)> {
@@ -89,21 +132,12 @@ impl Fields {
 
 fn parse(bytes: &[u8]) -> Parsed<Header> {
     let (fields, offset) = split(bytes)?;
-    if let Some(file) = fields.get("data file").or(fields.get("datafile")) {
-        return unsupported(format!(
-            "its voxels are in another file ({file}); save it as one .nrrd file, or as NIfTI"
-        ));
-    }
     let is_packed = match fields.need("encoding")?.to_ascii_lowercase().as_str() {
         "raw" => false,
         "gzip" | "gz" => true,
         other => return unsupported(format!("encoding '{other}' is not read; save it as raw or gzip")),
     };
-    for name in ["line skip", "lineskip", "byte skip", "byteskip"] {
-        if fields.get(name).is_some_and(|skip| skip != "0") {
-            return unsupported(format!("'{name}' is not supported; save it without"));
-        }
-    }
+    let voxels = voxels(&fields, is_packed, offset as u64)?;
     let datatype = datatype_of(fields.need("type")?)?;
     let big_endian = match fields.get("endian").map(str::to_ascii_lowercase).as_deref() {
         Some("little") => false,
@@ -113,7 +147,34 @@ fn parse(bytes: &[u8]) -> Parsed<Header> {
         None => return malformed("its header has no field 'endian'"),
     };
     let (shape, affine) = place(&fields)?;
-    Ok(Header { grid: Grid::new(shape, affine), datatype, big_endian, is_packed, offset: offset as u64 })
+    Ok(Header { grid: Grid::new(shape, affine), datatype, big_endian, voxels })
+}
+
+/// Where the voxels are; those of the file itself begin at `offset`.
+fn voxels(fields: &Fields, is_packed: bool, offset: u64) -> Parsed<Voxels> {
+    let file = fields.get("data file").or(fields.get("datafile"));
+    for name in ["line skip", "lineskip"] {
+        if fields.get(name).is_some_and(|skip| skip != "0") {
+            return unsupported(format!("'{name}' is not supported; save it without"));
+        }
+    }
+    let skip = match fields.get("byte skip").or(fields.get("byteskip")) {
+        None | Some("0") => Skip::Bytes(0),
+        Some("-1") if !is_packed && file.is_some() => Skip::ToTheEnd,
+        Some(bytes) => match bytes.parse().ok().filter(|_| !is_packed && file.is_some()) {
+            Some(bytes) => Skip::Bytes(bytes),
+            None => return unsupported(format!("'byte skip: {bytes}' is not supported; save it without")),
+        },
+    };
+    let Some(file) = file else {
+        return Ok(if is_packed { Voxels::Packed(offset) } else { Voxels::Inside(offset) });
+    };
+    if file.starts_with("LIST") || file.contains('%') {
+        return unsupported(format!(
+            "its voxels are in several files ({file}); save it as one .nrrd file, or as NIfTI"
+        ));
+    }
+    Ok(Voxels::Beside { file: file.to_owned(), skip })
 }
 
 /// The fields, and where the voxels begin: after the first empty line.
@@ -125,7 +186,8 @@ fn split(bytes: &[u8]) -> Parsed<(Fields, usize)> {
         let line = line.trim_end_matches('\r');
         let is_first = start == 0;
         start += length + 1;
-        if line.is_empty() {
+        // A header whose voxels are elsewhere may end with a list of files.
+        if line.is_empty() || fields.get("data file").is_some_and(|file: &String| file.starts_with("LIST")) {
             return Ok((Fields(fields), start));
         }
         // A comment, the magic, or a key of the user's own (`key:=value`).
@@ -143,8 +205,20 @@ fn split(bytes: &[u8]) -> Parsed<(Fields, usize)> {
         };
         fields.insert(name.trim().to_ascii_lowercase(), value.trim().to_owned());
     }
+    // A header alone needs no empty line at its end, nor an end of its last line.
+    let last = String::from_utf8_lossy(&bytes[start..]);
+    if let Some((name, value)) = last.split_once(':').filter(|(name, _)| is_data_file(name)) {
+        fields.insert(name.trim().to_ascii_lowercase(), value.trim().to_owned());
+    }
+    if fields.keys().any(|name| is_data_file(name)) {
+        return Ok((Fields(fields), start));
+    }
     let read = bytes.len();
     malformed(format!("truncated, or not an NRRD file: its header does not end within {read} bytes"))
+}
+
+fn is_data_file(name: &str) -> bool {
+    ["data file", "datafile"].contains(&name.trim().to_ascii_lowercase().as_str())
 }
 
 fn datatype_of(name: &str) -> Parsed<Datatype> {

@@ -195,10 +195,50 @@ fn what_is_refused_is_said() {
     );
     let spaceless: Vec<_> = SLICER.into_iter().filter(|(name, _)| *name != "space").collect();
     refused("spaceless.nrrd", &nrrd(&spaceless, &voxels), "left and right");
-    let detached = [&SLICER[..], &[("data file", "voxels.raw")]].concat();
-    refused("detached.nhdr", &nrrd(&detached, &[]), "voxels.raw");
     let skipped = [&SLICER[..], &[("byte skip", "-1")]].concat();
     refused("skipped.nrrd", &nrrd(&skipped, &voxels), "byte skip");
+}
+
+#[test]
+fn voxels_in_another_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let voxels: Vec<u8> = (0..24_i16).flat_map(|v| (v - 12).to_le_bytes()).collect();
+    let inside = file::read(&stored(folder.path(), "inside.nrrd", &nrrd(&SLICER, &voxels))).unwrap();
+    stored(folder.path(), "v.raw", &voxels);
+    stored(folder.path(), "data/v.raw.gz", &packed(&voxels));
+    stored(folder.path(), "late.raw", &[&[9; 7], &voxels[..]].concat());
+    let header = |encoding: &str, more: &[(&str, &str)]| {
+        let fields = with("encoding", encoding);
+        let fields: Vec<_> =
+            fields.iter().map(|(n, v)| (*n, v.as_str())).chain(more.iter().copied()).collect();
+        nrrd(&fields, &[])
+    };
+    for (name, bytes, beside) in [
+        ("raw.nhdr", header("raw", &[("data file", "v.raw")]), "v.raw"),
+        ("gzip.nhdr", header("gzip", &[("datafile", "./data/v.raw.gz")]), "./data/v.raw.gz"),
+        ("windows.nhdr", header("gzip", &[("data file", "data\\v.raw.gz")]), "data/v.raw.gz"),
+        ("skip.nhdr", header("raw", &[("byte skip", "7"), ("data file", "late.raw")]), "late.raw"),
+        ("last.nhdr", header("raw", &[("byte skip", "-1"), ("data file", "late.raw")]), "late.raw"),
+    ] {
+        // As written, and without the end of its last line.
+        for bytes in [&bytes[..], bytes.trim_ascii_end()] {
+            let path = stored(folder.path(), name, bytes);
+            assert_eq!(file::read(&path).unwrap(), inside, "{name}");
+            assert_eq!(file::voxel_file(&path).unwrap(), Some(folder.path().join(beside)), "{name}");
+        }
+    }
+    for (files, word) in
+        [("LIST", "several files (LIST)"), ("v%03d.raw 1 4 1", "several files"), ("no.raw", "no.raw")]
+    {
+        let path = stored(folder.path(), "a.nhdr", &header("raw", &[("data file", files)]));
+        let message = file::read(&path).unwrap_err().to_string();
+        assert!(message.contains(word), "{message}");
+    }
+    let short = stored(folder.path(), "short.nhdr", &header("raw", &[("data file", "short.raw")]));
+    stored(folder.path(), "short.raw", &voxels[..40]);
+    let message = file::read(&short).unwrap_err().to_string();
+    assert!(message.contains("short.raw") && message.contains("truncated"), "{message}");
 }
 
 proptest! {

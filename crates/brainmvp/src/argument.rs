@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use brainmvp_cohort::identity::{self, Aliases};
 use brainmvp_prep::Shard;
-use brainmvp_volume::{Aliases, Modality, Role};
+use brainmvp_volume::Modality;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use regex::Regex;
 
@@ -22,9 +23,9 @@ pub(crate) fn choice<T: Copy + Send + Sync + 'static>(
 
 /// A modality, by its name or any alias of it.
 pub(crate) fn modality(text: &str) -> Result<Modality, String> {
-    match Aliases::default().role_of(text) {
-        Some(Role::Image(modality)) => Ok(modality),
-        _ => text.parse(),
+    match identity::of_word(text, &Aliases::default()).modality() {
+        Some(modality) => Ok(modality),
+        None => text.parse(),
     }
 }
 

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 pub use report::{GridSummary, Kind, Problem, Report, Severity};
 
+use crate::fingerprint::{Fingerprint, Head, SameHead, same_heads};
 use crate::{Case, Cohort};
 use contrast::Sketch;
 use file::Facts;
@@ -55,8 +56,14 @@ pub fn check(cohort: &Cohort, options: &CheckOptions, progress: &(dyn Fn(usize, 
         checked.iter().flat_map(|checked| checked.problems.iter().cloned()).collect();
     problems.extend(missing_modalities(cohort, options));
     problems.extend(duplicates(&checked));
+    let compared = heads(&checked);
+    let same_heads = compared.as_deref().unwrap_or_default();
+    problems.extend(same_heads.iter().map(|same| head_problem(same, &checked)));
     let facts = checked.iter().flat_map(|checked| checked.files.iter().map(|(_, _, facts)| facts));
     let mut report = Report::new(&cohort.name, problems);
+    let ids = |pair: &SameHead| pair.cases.map(|number| checked[number].case.id.clone());
+    report.same_heads = same_heads.iter().map(ids).collect();
+    report.heads_compared = compared.is_some();
     report.cases = cohort.cases.len();
     report.files = total;
     for modality in cohort.cases.iter().flat_map(|case| case.images.keys()) {
@@ -86,18 +93,22 @@ pub fn misplaced(labels: &LabelMap, images: &[Grid]) -> Option<String> {
 struct CheckedCase<'a> {
     case: &'a Case,
     files: Vec<(Role, &'a Path, Facts)>,
+    fingerprints: BTreeMap<Modality, Fingerprint>,
     problems: Vec<Problem>,
 }
 
 impl<'a> CheckedCase<'a> {
     fn open(case: &'a Case, cohort: &Cohort, options: &CheckOptions, done: &dyn Fn()) -> Self {
-        let mut checked = Self { case, files: Vec::new(), problems: Vec::new() };
+        let mut checked =
+            Self { case, files: Vec::new(), fingerprints: BTreeMap::new(), problems: Vec::new() };
         let mut sketches: Vec<(Modality, &Path, Sketch)> = Vec::new();
         for (role, path) in case.files() {
             match Facts::read(path) {
                 Ok((facts, volume)) => {
                     if let Role::Image(modality) = role {
                         sketches.push((modality, path, Sketch::of(&volume)));
+                        let fingerprint = Fingerprint::of(&volume);
+                        checked.fingerprints.extend(fingerprint.map(|found| (modality, found)));
                     }
                     checked.problems.extend(facts.problems(case, role, path, options));
                     checked.files.push((role, path, facts));
@@ -200,6 +211,31 @@ fn missing_modalities(cohort: &Cohort, options: &CheckOptions) -> Vec<Problem> {
         }
     }
     found
+}
+
+/// Cases of different subjects that show the same head; `None` if there are too many to compare.
+fn heads(checked: &[CheckedCase<'_>]) -> Option<Vec<SameHead>> {
+    let heads: Vec<Head<'_>> = checked
+        .iter()
+        .map(|CheckedCase { case, fingerprints, .. }| Head {
+            subject: (&case.data_set, &case.subject),
+            images: fingerprints,
+        })
+        .collect();
+    same_heads(&heads)
+}
+
+/// What to say of two cases with the same head; it is said of the later one.
+fn head_problem(same: &SameHead, checked: &[CheckedCase<'_>]) -> Problem {
+    let [earlier, later] = same.cases.map(|number| checked[number].case);
+    let message = format!(
+        "shows the same head as case '{}' of subject '{}' of '{}' ({}); if so, give both one subject",
+        earlier.id,
+        earlier.subject,
+        earlier.data_set,
+        same.shown()
+    );
+    Problem::new(later, None, Kind::SameHead, message)
 }
 
 /// Images with the same voxels: each later one is reported with the first.

@@ -64,6 +64,8 @@ pub enum Kind {
     MaskEmpty,
     /// An image with the voxels of another one.
     Duplicate,
+    /// The head of another subject.
+    SameHead,
     /// An image whose grey values are those of another modality of its case.
     ModalityDoubtful,
     /// A stripped image whose brain has another outline than the others of its case.
@@ -78,7 +80,7 @@ impl Kind {
     /// How serious a finding of this kind is.
     pub fn severity(self) -> Severity {
         match self {
-            Self::ModalityDoubtful | Self::OutlineDiffers => Severity::Warning,
+            Self::ModalityDoubtful | Self::OutlineDiffers | Self::SameHead => Severity::Warning,
             Self::Shear
             | Self::NoOrientation
             | Self::GridsDiffer
@@ -179,6 +181,12 @@ pub struct Report {
     pub grids: Vec<GridSummary>,
     /// Cases with each label value besides 0, by data set.
     pub label_values: BTreeMap<String, BTreeMap<u16, usize>>,
+    /// Pairs of cases of different subjects that show the same head, whatever their names.
+    #[serde(default)]
+    pub same_heads: Vec<[CaseId; 2]>,
+    /// Whether the heads were compared with each other; not if there are too many cases.
+    #[serde(default)]
+    pub heads_compared: bool,
 }
 
 impl Report {
@@ -201,6 +209,8 @@ impl Report {
             modalities: BTreeMap::new(),
             grids: Vec::new(),
             label_values: BTreeMap::new(),
+            same_heads: Vec::new(),
+            heads_compared: false,
         }
     }
 

@@ -11,6 +11,7 @@ use brainmvp_volume::{Modality, Role};
 
 use super::{Candidate, Draft, IndexOptions, Layout, Listing, file_name, name_of};
 use crate::Result;
+use crate::identity::{self, Acquisition, Finding};
 
 /// A BIDS data set, raw or derivative.
 pub(super) struct Bids;
@@ -20,24 +21,6 @@ const IMAGE_FOLDERS: [&str; 8] = ["anat", "dwi", "perf", "func", "fmap", "swi", 
 
 /// Names for the space of the raw images.
 const OWN_SPACES: [&str; 5] = ["orig", "individual", "native", "scanner", "T1w"];
-
-/// Suffixes of images that are not one of the modalities.
-const OTHER_SUFFIXES: [&str; 14] = [
-    "T2starw",
-    "UNIT1",
-    "MP2RAGE",
-    "MEGRE",
-    "PDT2",
-    "swi",
-    "asl",
-    "bold",
-    "sbref",
-    "defacemask",
-    "probseg",
-    "FA",
-    "S0map",
-    "expADC",
-];
 
 /// Data set, subject and session.
 type Key = (String, String, Option<String>);
@@ -54,6 +37,8 @@ struct Named {
     pipeline: Option<String>,
     entities: Vec<(String, String)>,
     suffix: String,
+    /// A folder of another subject or session that it lies in.
+    elsewhere: Option<String>,
 }
 
 impl Layout for Bids {
@@ -82,26 +67,31 @@ impl Layout for Bids {
         let mut listing = Listing { warnings, ..Listing::default() };
         let mut cases: BTreeMap<Key, Vec<(Named, Candidate)>> = BTreeMap::new();
         let (mut elsewhere, mut series) = (0, 0);
+        let mut misplaced: Vec<PathBuf> = Vec::new();
         for path in files {
             let Some(named) = Named::of(root, &path) else {
                 listing.unknown.push((path, Some("the name does not begin with its subject".to_owned())));
                 continue;
             };
-            let role = named.role(options);
-            if role == Role::Image(Modality::Dwi) && has_b_values(&path) {
+            let finding = named.finding(Acquisition::beside(&path).as_ref(), options);
+            let role = finding.role();
+            if role == Some(Role::Image(Modality::Dwi)) && has_b_values(&path) {
                 series += 1;
                 continue;
             }
-            if named.pipeline.is_some() && (matches!(role, Role::Image(_)) || !named.in_own_space()) {
+            if named.pipeline.is_some() && (matches!(role, Some(Role::Image(_))) || !named.in_own_space()) {
                 elsewhere += 1;
                 continue;
+            }
+            if role.is_some_and(|role| is_misplaced(&path, role)) {
+                misplaced.push(path.clone());
             }
             let variant: Vec<String> =
                 named.entities.iter().map(|(key, value)| format!("{key}-{value}")).collect();
             // A mask that names a structure, unlike a bare `mask`, which might be that of the brain.
             let word =
                 [variant.as_slice(), std::slice::from_ref(&named.suffix)].concat().join("_").to_lowercase();
-            let candidate = Candidate { path, role, word, variant };
+            let candidate = Candidate::found(path, finding, &word, variant);
             let key = (named.data_set.clone(), named.subject.clone(), named.session.clone());
             cases.entry(key).or_default().push((named, candidate));
         }
@@ -109,6 +99,13 @@ impl Layout for Bids {
             listing
                 .warnings
                 .push(format!("{elsewhere} derived images, or masks in other spaces, are not used"));
+        }
+        if let Some(first) = misplaced.first() {
+            listing.warnings.push(format!(
+                "{} images lie in a folder for other kinds of images; their names are believed, e.g. {}",
+                misplaced.len(),
+                first.strip_prefix(root).unwrap_or(first).display()
+            ));
         }
         if series > 0 {
             listing.warnings.push(format!(
@@ -129,6 +126,18 @@ impl Layout for Bids {
             listing.drafts.push(draft);
         }
         Ok(listing)
+    }
+}
+
+/// Whether an image lies in a folder of BIDS that is for others, such as a `T1w` in `dwi/`.
+fn is_misplaced(path: &Path, role: Role) -> bool {
+    let Role::Image(modality) = role else { return false };
+    let diffusion = matches!(modality, Modality::Dwi | Modality::Adc);
+    match path.parent().and_then(Path::file_name).and_then(|name| name.to_str()) {
+        Some("anat") => diffusion,
+        Some("dwi") => !diffusion,
+        Some("perf" | "func" | "fmap" | "swi" | "seg" | "pet") => true,
+        _ => false,
     }
 }
 
@@ -184,7 +193,14 @@ impl Named {
         };
         let entities = entities.into_iter().filter(|(key, _)| key != "sub" && key != "ses").collect();
         let pipeline = derived.map(|at| above[at + 1..].join("/"));
-        Some(Self { data_set: raw.join("/"), subject, session, pipeline, entities, suffix })
+        let other = |folder: &&&str, prefix: &str, own: Option<&str>| {
+            folder.starts_with(prefix) && own.is_some_and(|own| own != **folder)
+        };
+        let elsewhere = folders.iter().find(|folder| {
+            other(folder, "sub-", Some(&subject)) || other(folder, "ses-", session.as_deref())
+        });
+        let elsewhere = elsewhere.map(|folder| (*folder).to_owned());
+        Some(Self { data_set: raw.join("/"), subject, session, pipeline, entities, suffix, elsewhere })
     }
 
     fn entity(&self, key: &str) -> Option<&str> {
@@ -195,27 +211,12 @@ impl Named {
         self.entity("space").is_none_or(|space| OWN_SPACES.contains(&space))
     }
 
-    fn role(&self, options: &IndexOptions) -> Role {
-        if OTHER_SUFFIXES.contains(&self.suffix.as_str()) || self.suffix.ends_with("map") {
-            return Role::Ignored;
+    fn finding(&self, acquisition: Option<&Acquisition>, options: &IndexOptions) -> Finding {
+        let finding = identity::of_entities(&self.entities, &self.suffix, acquisition, &options.aliases);
+        match &self.elsewhere {
+            Some(folder) => finding.doubted(format!("it lies in {folder}, which its name contradicts")),
+            None => finding,
         }
-        let description = self.entity("desc").unwrap_or_default().to_lowercase();
-        let role = options.aliases.role_of(&self.suffix).unwrap_or(Role::Ignored);
-        match role {
-            Role::Label if description == "brain" => Role::BrainMask,
-            // The name of the agent does not matter; some put it in other entities.
-            Role::Image(Modality::T1) if self.is_enhanced(&description) => Role::Image(Modality::T1c),
-            Role::Image(Modality::Dwi) if description == "adc" => Role::Image(Modality::Adc),
-            role => role,
-        }
-    }
-
-    fn is_enhanced(&self, description: &str) -> bool {
-        let acquisition = self.entity("acq").unwrap_or_default().to_lowercase();
-        let enhanced = ["ce", "gd", "gad", "post", "postcontrast", "contrast"];
-        self.entity("ce").is_some()
-            || enhanced.contains(&acquisition.as_str())
-            || enhanced.contains(&description)
     }
 
     /// Lower is better: masks that name a lesion before other label maps; then the first run, and the fewest
@@ -238,7 +239,8 @@ mod tests {
     use super::*;
 
     fn role(path: &str) -> Option<Role> {
-        Some(Named::of(Path::new("/d"), &Path::new("/d").join(path))?.role(&IndexOptions::default()))
+        let named = Named::of(Path::new("/d"), &Path::new("/d").join(path))?;
+        Some(named.finding(None, &IndexOptions::default()).role().unwrap_or(Role::Ignored))
     }
 
     #[test]
@@ -250,6 +252,11 @@ mod tests {
             ("ce-x_run-2_T1w", Role::Image(T1c)),
             ("acq-postcontrast_T1w", Role::Image(T1c)),
             ("acq-iso_T1w", Role::Image(T1)),
+            ("ce-none_T1w", Role::Image(T1)),
+            ("acq-mp2rage_T1w", Role::Image(T1)),
+            ("UNIT1", Role::Image(T1)),
+            ("inv-1_MP2RAGE", Role::Ignored),
+            ("part-phase_T1w", Role::Ignored),
             ("T2w", Role::Image(T2)),
             ("FLAIR", Role::Image(Flair)),
             ("flair", Role::Image(Flair)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use brainmvp_volume::Role;
 use regex::Regex;
 
 use super::{Draft, IndexOptions, Layout, Listing, file_name, literal};
@@ -52,11 +53,13 @@ impl Layout for Brats {
         for path in &files {
             let named = case_of(path).and_then(|(case, subject)| {
                 let named = file_name::parse(path, case, &options.aliases)?;
-                // Nothing comes between case and modality.
-                named.identifier.is_empty().then_some((case, subject, named))
+                // Nothing comes between case and modality, but label maps may have names of their own
+                // (`W39_1998.09.19_Segm.nii` of BraTS20_Training_355).
+                let is_own = named.candidate.role == Role::Label && !names_a_case(path);
+                (named.identifier.is_empty() || is_own).then_some((case, subject, named))
             });
             let Some((case, subject, named)) = named else {
-                listing.unknown.push((path.clone(), file_name::hint(path, &options.aliases)));
+                listing.unknown.push((path.clone(), file_name::hint(path)));
                 continue;
             };
             let draft = drafts.entry(case.to_owned()).or_insert_with(|| {
@@ -71,6 +74,11 @@ impl Layout for Brats {
         listing.drafts = drafts.into_values().collect();
         Ok(listing)
     }
+}
+
+/// Whether the name of a file, apart from its folders, contains that of a case.
+fn names_a_case(path: &Path) -> bool {
+    file_name::stem(path).is_some_and(|stem| CASE_NAMES.iter().any(|pattern| pattern.is_match(stem)))
 }
 
 /// Case and subject, from the name of the file or, where that is only the modality, from its folder.

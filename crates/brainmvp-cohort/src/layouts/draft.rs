@@ -4,19 +4,48 @@ use std::path::PathBuf;
 
 use brainmvp_volume::Role;
 
+use crate::identity::{self, Aliases, Finding, Source};
 use crate::{Case, CaseId, Split};
 
-/// A file and what its name says.
+/// A file and what it seems to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The file.
     pub path: PathBuf,
-    /// Its role.
+    /// Its role: that of the finding, or [`Role::Ignored`] where that leaves it open.
     pub role: Role,
+    /// What it is, with the evidence.
+    pub finding: Finding,
     /// The word that gives the role, in lower case.
     pub word: String,
     /// The words after it, which name a version of the image (`bias`, `1mm`), in lower case.
     pub variant: Vec<String>,
+}
+
+impl Candidate {
+    /// A file that something is known about, with the words of its name.
+    pub fn found(path: PathBuf, finding: Finding, word: &str, variant: Vec<String>) -> Self {
+        let role = finding.role().unwrap_or(Role::Ignored);
+        Self { path, role, finding, word: word.to_lowercase(), variant }
+    }
+
+    /// The modality that the words of its name state against the role that a list gives it, in words.
+    pub(super) fn contradiction(&self, aliases: &Aliases) -> Option<String> {
+        let Role::Image(declared) = self.role else { return None };
+        let name = brainmvp_volume::file::stem(&self.path)?;
+        let found = identity::contradiction(declared, name, aliases)?;
+        let path = self.path.display();
+        Some(format!(
+            "{path}: {declared} by the list, but its name says {} [{}]",
+            found.decision(),
+            found.reason()
+        ))
+    }
+
+    /// A file whose role a list, a pattern or a data set states; `text` is what states it.
+    pub fn stated(path: PathBuf, source: Source, text: &str, role: Role) -> Self {
+        Self::found(path, Finding::stated(source, text, role), text, Vec::new())
+    }
 }
 
 /// A proposed case.
@@ -66,6 +95,19 @@ impl Draft {
             first.variant.clear();
             for other in others.iter_mut().filter(|other| other.variant.is_empty()) {
                 other.variant.push(other.word.clone());
+            }
+        }
+    }
+
+    /// Lets the images of the case settle what one of them leaves open ([`identity::settle`]).
+    pub(super) fn settle_session(&mut self) {
+        let mut findings: Vec<&mut Finding> = self.files.iter_mut().map(|file| &mut file.finding).collect();
+        identity::settle(&mut findings);
+        for file in &mut self.files {
+            match (file.role, file.finding.role()) {
+                (Role::Ignored, Some(role)) => file.role = role,
+                (_, None) => file.role = Role::Ignored,
+                _ => {}
             }
         }
     }
@@ -139,12 +181,8 @@ mod tests {
 
     fn file(path: &str, role: Role, variant: &[&str]) -> Candidate {
         let word = if path.contains("mask") { "mask" } else { "seg" }.to_owned();
-        Candidate {
-            path: path.into(),
-            role,
-            word,
-            variant: variant.iter().map(|v| (*v).to_owned()).collect(),
-        }
+        let variant = variant.iter().map(|v| (*v).to_owned()).collect();
+        Candidate { variant, ..Candidate::stated(path.into(), Source::List, &word, role) }
     }
 
     fn settle(files: Vec<Candidate>) -> (Result<Case, String>, Vec<PathBuf>) {

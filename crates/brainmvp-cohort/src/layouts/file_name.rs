@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 pub(super) use brainmvp_volume::file::stem;
-use brainmvp_volume::{Aliases, Role};
 use walkdir::WalkDir;
 
 use super::Candidate;
+use crate::identity::{self, Acquisition, Aliases, Verdict};
 
 /// The separators of the words in a name. `|` occurs in lists of series names.
 const SEPARATORS: [char; 5] = ['-', '_', '.', ' ', '|'];
@@ -28,49 +28,38 @@ pub(super) fn volume_files(root: &Path) -> (Vec<PathBuf>, Vec<String>) {
     (files, warnings)
 }
 
-/// A parsed name: `<identifier>_<modality>[_<variant>]`.
+/// A parsed name: `<identifier>_<description>[_<variant>]`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Named<'a> {
-    /// The text before the modality; may be empty.
+    /// The text before the description; may be empty.
     pub(super) identifier: &'a str,
     /// The file as a candidate.
     pub(super) candidate: Candidate,
 }
 
-/// Parses a file's name. The modality is at the end, followed at most by words of a variant, or at the front, followed
-/// by anything. `identifier` (the case, if it is known) may come before it and is not searched.
+/// Parses a file's name ([`identity::of_file`]). `identifier` (the case, if it is known) may come before the
+/// description and is not searched. The folder and the JSON file beside the image are heard as well; where only they say
+/// what the file is, the candidate's word is empty. `None` if nothing does.
 pub(super) fn parse<'a>(path: &'a Path, identifier: &str, aliases: &Aliases) -> Option<Named<'a>> {
     let stem = stem(path)?;
     let rest = without_prefix(stem, identifier);
-    let candidate = |role, word: &str, variant: &str| Candidate {
-        path: path.to_owned(),
-        role,
-        word: word.to_ascii_lowercase(),
-        variant: words(variant).map(str::to_ascii_lowercase).collect(),
-    };
-    if let Some(found) = aliases.match_suffix(rest) {
-        let (before, matched) = rest.split_at(rest.len() - found.length);
-        let variant = found.variant.unwrap_or_default();
-        let word = matched[..matched.len() - variant.len()].trim_end_matches(SEPARATORS);
-        let identifier = before.trim_end_matches(SEPARATORS);
-        return Some(Named { identifier, candidate: candidate(found.role, word, variant) });
+    let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    let acquisition = Acquisition::beside(path);
+    let named = identity::of_file(rest, folder, acquisition.as_ref(), aliases);
+    if named.finding.verdict == Verdict::Unknown {
+        return None;
     }
-    let (role, length) = leading_role(rest, aliases)?;
-    Some(Named { identifier: "", candidate: candidate(role, &rest[..length], &rest[length..]) })
+    let word = if named.finding.is_bare_mask() { "mask" } else { &rest[named.start..named.end] };
+    let identifier = rest[..named.start].trim_end_matches(SEPARATORS);
+    let candidate = Candidate::found(path.to_owned(), named.finding, word, named.rest);
+    Some(Named { identifier, candidate })
 }
 
 /// The last word of a name and the known word next to it, for a message.
-pub(super) fn hint(path: &Path, aliases: &Aliases) -> Option<String> {
+pub(super) fn hint(path: &Path) -> Option<String> {
     let last = words(stem(path)?).last()?;
-    let near = aliases.nearest(last)?;
+    let near = identity::nearest(last)?;
     Some(format!("'{last}' is not a known modality; the nearest is '{near}', see --alias"))
-}
-
-/// The longest phrase at the front that is a known word, and its length in bytes.
-fn leading_role(rest: &str, aliases: &Aliases) -> Option<(Role, usize)> {
-    let ends = rest.char_indices().filter(|(_, c)| SEPARATORS.contains(c)).map(|(at, _)| at);
-    let mut phrases = ends.filter_map(|end| Some((aliases.role_of(&rest[..end])?, end)));
-    phrases.next_back()
 }
 
 /// `stem` without its leading identifier, if it has one that is followed by something.
@@ -90,6 +79,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use brainmvp_volume::Modality::{Flair, T1, T1c};
+    use brainmvp_volume::Role;
 
     use super::*;
 
@@ -109,7 +99,7 @@ mod tests {
             assert_eq!(named.candidate.variant.join(" "), variant, "{path}");
         }
         assert_eq!(parse(Path::new("scan.nii"), "", &aliases), None);
-        assert!(hint(Path::new("x_t1gdd.nii"), &aliases).unwrap().contains("'t1gd'"));
+        assert!(hint(Path::new("x_mpragge.nii")).unwrap().contains("'mprage'"));
     }
 
     proptest::proptest! {
@@ -120,7 +110,7 @@ mod tests {
                 if let Some(named) = parse(&path, &identifier, &Aliases::default()) {
                     proptest::prop_assert!(stem.contains(named.identifier));
                 }
-                hint(&path, &Aliases::default());
+                hint(&path);
             }
         }
     }

@@ -4,10 +4,13 @@
 //! to be what. Everything common to all (one file per modality, exclusions, the user's table) is done once, in
 //! [`index`].
 
+mod archives;
 mod bids;
 mod brats;
 mod draft;
 mod file_name;
+mod label_table;
+mod listed;
 mod monai;
 mod nnssl;
 mod nnunet;
@@ -18,11 +21,12 @@ mod table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::{Aliases, Modality, Role};
+use brainmvp_volume::{Modality, Role};
 use regex::Regex;
 
 pub use draft::{Candidate, Draft};
 
+use crate::identity::{Aliases, Finding, Source, Verdict};
 use crate::{Case, Cohort, DataSet, Error, LabelScheme, Result, Split};
 
 /// All layouts, in the order in which `auto` tries them.
@@ -93,6 +97,8 @@ pub struct Listing {
     pub rejected: Vec<Rejected>,
     /// Volume files that the layout does not recognise, with a hint.
     pub unknown: Vec<(PathBuf, Option<String>)>,
+    /// How the layout reads the folders, where it had to guess.
+    pub reading: Option<String>,
     /// Whatever else the user should know.
     pub warnings: Vec<String>,
 }
@@ -115,10 +121,25 @@ pub struct Indexed {
     pub layout: &'static str,
     /// Why this layout.
     pub why: String,
+    /// How the layout reads the folders, where it had to guess.
+    pub reading: Option<String>,
     /// Cases that were left out, and why.
     pub rejected: Vec<Rejected>,
+    /// Files whose names leave open what they are. They are left out.
+    pub refused: Vec<Explained>,
+    /// Every file that was looked at, with the evidence.
+    pub explained: Vec<Explained>,
     /// Anything else that the user should know, one line each.
     pub warnings: Vec<String>,
+}
+
+/// A file with what it is, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// The file.
+    pub path: PathBuf,
+    /// What it is.
+    pub finding: Finding,
 }
 
 /// Makes a cohort from a folder (or from a list file, for `monai`). `layout` is `auto` or the name of one.
@@ -133,13 +154,20 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
         cohort: Cohort { name: options.name.clone().unwrap_or_else(|| name_of(path)), ..Cohort::default() },
         layout: layout.name(),
         why,
+        reading: listing.reading,
         rejected: listing.rejected,
+        refused: Vec::new(),
+        explained: Vec::new(),
         warnings: listing.warnings,
     };
     if !path.is_file() && path.join("cohort.json").is_file() {
         indexed.warnings.push("a cohort.json lies in the folder already; it was not read".to_owned());
     }
+    let archives = archives::message(path, &archives::with_volumes(path));
+    indexed.warnings.extend(archives.clone());
     warn_unknown(path, &listing.unknown, &mut indexed.warnings);
+    indexed.explained.extend(listing.unknown.into_iter().map(|(path, _)| Explained::unknown(path)));
+    indexed.warnings.extend(contradictions(&listing.drafts, &options.aliases));
     settle_all(listing.drafts, &mut indexed);
     for table in participants(path)? {
         indexed.warnings.extend(table::apply_own(&table, &mut indexed.cohort.cases));
@@ -148,6 +176,7 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
         indexed.warnings.extend(table::apply(table, &mut indexed.cohort.cases)?);
     }
     exclude(&options.exclude, &mut indexed);
+    keep_subjects_together(&mut indexed);
     apply_options(options, &listing.label_schemes, &mut indexed.cohort);
     indexed.cohort.sort();
     indexed.rejected.sort();
@@ -163,7 +192,8 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
                 format!("no case found with layout '{}'; see --layout, --pattern and --alias", layout.name())
             }
         };
-        return Err(Error::malformed(path, reason));
+        let archives = archives.map_or(String::new(), |found| format!("; {found}"));
+        return Err(Error::malformed(path, reason + &archives));
     }
     Ok(indexed)
 }
@@ -173,7 +203,9 @@ fn with_own_words(options: &IndexOptions) -> Result<IndexOptions> {
     let mut options = options.clone();
     let own = options.data_set.as_deref().and_then(crate::public_data_set).map_or(&[][..], |set| set.aliases);
     for (word, target) in own {
-        options.aliases.set(word, target).map_err(Error::Option)?;
+        if !options.aliases.has(word) {
+            options.aliases.set(word, target).map_err(Error::Option)?;
+        }
     }
     Ok(options)
 }
@@ -224,10 +256,10 @@ fn choose(path: &Path, name: &str, options: &IndexOptions) -> Result<(&'static d
     } else if name == "auto" {
         let mut recognised = LAYOUTS.iter().filter_map(|layout| Some((*layout, layout.recognises(path)?)));
         recognised.next().ok_or_else(|| {
-            Error::malformed(
-                path,
-                "no layout fits: neither volumes (.nii .nii.gz .hdr .mgz .nrrd) below it nor a data list (.json)",
-            )
+            let nothing =
+                "no layout fits: neither volumes (.nii .nii.gz .hdr .mgz .nrrd) below it nor a data list (.json)";
+            let archives = archives::message(path, &archives::with_volumes(path));
+            Error::malformed(path, archives.map_or(nothing.to_owned(), |found| format!("{nothing}; {found}")))
         })?
     } else {
         (find_layout(name)?, "asked for".to_owned())
@@ -281,11 +313,44 @@ fn warn_unknown(root: &Path, unknown: &[(PathBuf, Option<String>)], warnings: &m
     warnings.push(format!("{count} {files} not recognised and left out, e.g. {shown}{hint}"));
 }
 
+/// Where the names of files contradict what a list says of them: the list is believed, but not without a word.
+fn contradictions(drafts: &[Draft], aliases: &Aliases) -> Option<String> {
+    let listed = |file: &&Candidate| file.finding.is_stated_by(Source::List);
+    let files = drafts.iter().flat_map(|draft| &draft.files).filter(listed);
+    let found: Vec<String> = files.filter_map(|file| file.contradiction(aliases)).collect();
+    let first = found.first()?;
+    let (count, files) = (found.len(), if found.len() == 1 { "file has a name" } else { "files have names" });
+    Some(format!(
+        "{count} {files} that contradict the list, e.g. {first}; if the names are right, see --channels"
+    ))
+}
+
+impl Explained {
+    fn unknown(path: PathBuf) -> Self {
+        Self { path, finding: Finding::of(Vec::new()) }
+    }
+}
+
+impl Indexed {
+    /// Keeps the evidence of every file of a draft, and those files that stay open.
+    fn explain(&mut self, draft: &Draft) {
+        for file in &draft.files {
+            let explained = Explained { path: file.path.clone(), finding: file.finding.clone() };
+            if matches!(file.finding.verdict, Verdict::Open(_)) {
+                self.refused.push(explained.clone());
+            }
+            self.explained.push(explained);
+        }
+    }
+}
+
 /// Turns drafts into cases; each id is used once, whether in upper or lower case.
 fn settle_all(drafts: Vec<Draft>, indexed: &mut Indexed) {
     let mut taken: BTreeMap<String, Option<Split>> = BTreeMap::new();
     let mut passed_over = Vec::new();
-    for draft in drafts {
+    for mut draft in drafts {
+        draft.settle_session();
+        indexed.explain(&draft);
         let (id, split) = (draft.id.clone(), draft.split);
         match (taken.get(&id.to_lowercase()), draft.settle(&mut passed_over)) {
             (None, Ok(case)) => {
@@ -311,6 +376,26 @@ fn settle_all(drafts: Vec<Draft>, indexed: &mut Indexed) {
         indexed.warnings.push(format!(
             "{count} variant files passed over in favour of a plainer one, e.g. {}",
             first.display()
+        ));
+    }
+}
+
+/// Gives all cases of a subject one split: of several, the one furthest from training.
+fn keep_subjects_together(indexed: &mut Indexed) {
+    let mut splits: BTreeMap<(String, String), BTreeSet<Split>> = BTreeMap::new();
+    let subject = |case: &Case| (case.data_set.clone(), case.subject.clone());
+    for case in &indexed.cohort.cases {
+        splits.entry(subject(case)).or_default().extend(case.split);
+    }
+    for case in &mut indexed.cohort.cases {
+        case.split = splits.get(&subject(case)).and_then(|splits| splits.last().copied());
+    }
+    splits.retain(|_, splits| splits.len() > 1);
+    if let Some(((_, first), _)) = splits.first_key_value() {
+        let count = splits.len();
+        indexed.warnings.push(format!(
+            "{count} subjects have cases in several splits; all their cases are put into the one furthest from training, e.g. \
+             those of '{first}'"
         ));
     }
 }

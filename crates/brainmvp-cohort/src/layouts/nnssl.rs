@@ -9,7 +9,8 @@ use brainmvp_volume::Role;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name};
+use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, listed};
+use crate::identity::{self, Finding, Source};
 use crate::{Error, Result};
 
 /// A `pretrain_data.json`, or the folder that holds it.
@@ -101,7 +102,10 @@ fn file_of(path: &Path) -> PathBuf {
 
 fn read(file: &Path) -> std::result::Result<Collection, String> {
     let text = std::fs::read_to_string(file).map_err(|e| e.to_string())?;
-    serde_json::from_str(&text).map_err(|e| format!("not a collection of nnssl: {e}"))
+    // serde would read an array as the fields of the struct in their order.
+    let object: std::result::Result<Map<String, Value>, _> = serde_json::from_str(&text);
+    let collection = object.and_then(|object| serde_json::from_value(Value::Object(object)));
+    collection.map_err(|e| format!("not a collection of nnssl: {e}"))
 }
 
 fn list_subject(
@@ -141,20 +145,20 @@ fn draft(
     options: &IndexOptions,
 ) -> std::result::Result<Draft, String> {
     for image in session.images {
-        let found = options.aliases.match_suffix(&image.modality);
-        let Some(role) = found.map(|found| found.role) else {
+        let Some(role) = identity::role_of_word(&image.modality, &options.aliases) else {
             return Err(format!("modality '{}' is not known; see --alias", image.modality));
         };
+        let finding = Finding::stated(Source::List, image.modality.as_str(), role);
         let mask =
             image.associated_masks.and_then(|masks| masks.anatomy_mask).filter(|_| draft.files.is_empty());
-        let files = [Some((image.image_path, role)), mask.map(|mask| (mask, Role::BrainMask))];
-        for (path, role) in files.into_iter().flatten() {
+        let mask = mask.map(|mask| (mask, Finding::stated(Source::List, "anatomy_mask", Role::BrainMask)));
+        for (path, finding) in [Some((image.image_path, finding)), mask].into_iter().flatten() {
             let path = resolve(&path, base, options)?;
             if !path.is_file() {
                 return Err(format!("{}: no such file", path.display()));
             }
             let variant = file_name::stem(&path).map(str::to_lowercase).into_iter().collect();
-            draft.files.push(Candidate { path, role, word: image.modality.to_lowercase(), variant });
+            draft.files.push(Candidate::found(path, finding, &image.modality, variant));
         }
     }
     // Several images of one modality in a session: the first by name.
@@ -164,8 +168,9 @@ fn draft(
 
 /// A path with its variable substituted; relative ones start from the collection's folder.
 fn resolve(path: &str, base: &Path, options: &IndexOptions) -> std::result::Result<PathBuf, String> {
-    let Some((variable, rest)) = path.strip_prefix('$').and_then(|path| path.split_once('/')) else {
-        return Ok(base.join(path));
+    let slashed = listed::slashed(path);
+    let Some((variable, rest)) = slashed.strip_prefix('$').and_then(|path| path.split_once('/')) else {
+        return Ok(listed::resolve(base, path));
     };
     if let Some(folder) = &options.base_dir {
         return Ok(folder.join(rest));

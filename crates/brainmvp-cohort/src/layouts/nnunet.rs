@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use brainmvp_volume::{Modality, Role, file};
 use serde_json::{Map, Value};
 
-use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, name_of};
-use crate::{Error, LabelScheme, Result, Split};
+use super::label_table::label_scheme;
+use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, listed, name_of};
+use crate::identity::{self, Source};
+use crate::{Error, Result, Split};
 
 /// A `DatasetXXX_Name` folder, or a folder with several of them.
 pub(super) struct NnUnet;
@@ -101,7 +103,7 @@ fn list_one(folder: &Path, options: &IndexOptions, listing: &mut Listing) -> Res
     let names = channel_names(&object).ok_or_else(|| refuse("no table \"channel_names\"".to_owned()))?;
     let channels = modalities(&names, options).map_err(refuse)?;
     let data_set = name_of(folder);
-    match label_scheme(&object) {
+    match label_scheme(object.get("labels")) {
         Ok(scheme) => listing.label_schemes.extend(scheme.map(|scheme| (data_set.clone(), scheme))),
         Err(reason) => listing.warnings.push(format!("{}: {reason}; see --label-scheme", file.display())),
     }
@@ -166,36 +168,16 @@ fn modalities(
             Err(format!("there are {there} channels, but {given} were named"))
         };
     }
-    let modality = |name: &String| match options.aliases.match_suffix(name).map(|found| found.role) {
-        Some(Role::Image(modality)) => Ok(modality),
-        _ => Err(format!("channel '{name}' is not a known modality; see --channels and --alias")),
+    let modality = |name: &String| {
+        let found = identity::of_word(name, &options.aliases).modality();
+        found.ok_or_else(|| format!("channel '{name}' is not a known modality; see --channels and --alias"))
     };
     names.values().map(modality).collect()
 }
 
-/// `{"background": 0, "tumour": 1}`, or of version 1 `{"0": "background"}`. A region is an array of values.
-fn label_scheme(object: &Map<String, Value>) -> std::result::Result<Option<LabelScheme>, String> {
-    let Some(table) = object.get("labels").and_then(Value::as_object) else { return Ok(None) };
-    let mut values = BTreeMap::new();
-    for (key, value) in table {
-        let entry = match value {
-            Value::Number(number) => number.as_u64().map(|value| (value, key.as_str())),
-            Value::String(name) => key.parse().ok().map(|value: u64| (value, name.as_str())),
-            Value::Array(_) => return Err("its labels are regions, whose values have no names".to_owned()),
-            _ => None,
-        };
-        let (value, name) = entry.ok_or_else(|| format!("label '{key}' has no value"))?;
-        let value = u16::try_from(value).map_err(|_| format!("label '{key}' is {value}"))?;
-        if value != 0 {
-            values.insert(value, name.to_owned());
-        }
-    }
-    Ok((!values.is_empty()).then_some(LabelScheme::Values(values)))
-}
-
 /// The images and the label of an entry of the table `dataset`.
 fn explicit(folder: &Path, entry: &Value) -> Option<(Vec<PathBuf>, Option<PathBuf>)> {
-    let path = |value: &Value| Some(folder.join(value.as_str()?.trim_start_matches("./")));
+    let path = |value: &Value| Some(listed::resolve(folder, value.as_str()?));
     let images = entry.get("images")?.as_array()?.iter().map(path).collect::<Option<_>>()?;
     let label = match entry.get("label") {
         None | Some(Value::Null) => None,
@@ -215,21 +197,14 @@ fn push(
         let reason = format!("{} images for {} channels", images.len(), channels.len());
         return listing.rejected.push(Rejected { case: case.to_owned(), reason });
     }
-    let file = |path: &PathBuf, role, word: &str| Candidate {
-        path: path.clone(),
-        role,
-        word: word.to_owned(),
-        variant: Vec::new(),
-    };
+    let file = |path: &PathBuf, role, word: &str| Candidate::stated(path.clone(), Source::List, word, role);
     let mut draft = Draft { split: Some(split), ..Draft::new(case, data_set) };
     let images = images.iter().zip(channels);
     draft.files.extend(images.map(|(path, modality)| file(path, Role::Image(*modality), modality.name())));
     draft.files.extend(label.iter().map(|path| file(path, Role::Label, "label")));
-    match draft.files.iter().find(|file| !file.path.is_file()) {
+    let absent = listed::absent(&draft).map(|path| format!("{}: no such file", path.display()));
+    match absent {
         None => listing.drafts.push(draft),
-        Some(absent) => {
-            let reason = format!("{}: no such file", absent.path.display());
-            listing.rejected.push(Rejected { case: case.to_owned(), reason });
-        }
+        Some(reason) => listing.rejected.push(Rejected { case: case.to_owned(), reason }),
     }
 }

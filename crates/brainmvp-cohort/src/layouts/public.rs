@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use brainmvp_volume::{Aliases, Role};
+use brainmvp_volume::Role;
 use regex::{Captures, Regex};
 
 use super::{Candidate, Draft, IndexOptions, Layout, Listing, file_name, literal};
+use crate::identity::{self, Aliases, Finding, Source};
 use crate::{FilePattern, LabelScheme, PUBLIC_DATA_SETS, PublicDataSet, Result, Split};
 
 /// IXI, UCSF-PDGM, ISLES22, MRBrainS13, UPENN-GBM, VSSeg, ADNI, ABIDE, ADHD-200, each as downloaded.
@@ -113,18 +114,20 @@ fn expand(found: &Captures<'_>, template: &str) -> String {
 
 fn candidate(row: &Row, found: &Captures<'_>, path: PathBuf, aliases: &Aliases) -> Candidate {
     let word = found.name("mod").map(|text| text.as_str().to_lowercase());
-    let role = match (&word, row.pattern.only) {
+    let finding = match (&word, row.pattern.only) {
         (Some(word), _) => {
-            let own = row.set.aliases.iter().find(|(alias, _)| alias == word);
+            let own = row.set.aliases.iter().find(|(alias, _)| alias == word && !aliases.has(word));
             let word = own.map_or(word.as_str(), |(_, modality)| modality);
-            aliases.match_suffix(word).map_or(Role::Ignored, |found| found.role)
+            identity::of_word(word, aliases)
         }
-        (None, Some(modality)) => Role::Image(modality),
-        (None, None) => Role::Ignored,
+        (None, only) => {
+            let role = only.map_or(Role::Ignored, Role::Image);
+            Finding::stated(Source::DataSet(row.set.name), row.set.title, role)
+        }
     };
     let variant = found.name("var").map(|text| text.as_str().to_lowercase()).unwrap_or_default();
     let variant = variant.split('_').filter(|word| !word.is_empty()).map(str::to_owned).collect();
-    Candidate { path, role, word: word.unwrap_or_default(), variant }
+    Candidate::found(path, finding, &word.unwrap_or_default(), variant)
 }
 
 /// Lower is better: words of second choice, then the number of words of a version, then those words (`run-1` before

@@ -119,6 +119,24 @@ fn plain_id(id: &str) -> String {
     plain
 }
 
+/// What separates the columns: the character of these that the first line has most of, outside quotes. Programs of
+/// countries with a decimal comma write semicolons.
+fn delimiter_of(text: &str) -> u8 {
+    let header = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let outside: String = header.split('"').step_by(2).collect();
+    let count = |delimiter: &u8| outside.bytes().filter(|byte| byte == delimiter).count();
+    [b',', b';', b'\t'].into_iter().rev().max_by_key(count).unwrap_or(b',')
+}
+
+/// A whole number that a program has written with one or two decimals, `2.0` or `2,00`, without them.
+fn without_decimals(cell: &str) -> &str {
+    let number = cell.split_once(['.', ',']).filter(|(whole, decimals)| {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits(whole) && ["0", "00"].contains(decimals)
+    });
+    number.map_or(cell, |(whole, _)| whole)
+}
+
 fn read(table: &Path) -> Result<BTreeMap<String, Row>> {
     let refuse = |reason: String| Error::malformed(table, reason);
     let bytes = std::fs::read(table).map_err(|e| Error::io(table, e))?;
@@ -126,9 +144,8 @@ fn read(table: &Path) -> Result<BTreeMap<String, Row>> {
     let text =
         String::from_utf8(bytes).unwrap_or_else(|e| e.into_bytes().into_iter().map(char::from).collect());
     let text = text.trim_start_matches('\u{feff}');
-    let tabs = table.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
     let mut reader = ReaderBuilder::new()
-        .delimiter(if tabs { b'\t' } else { b',' })
+        .delimiter(delimiter_of(text))
         .trim(csv::Trim::All)
         .flexible(true)
         .from_reader(text.as_bytes());
@@ -145,6 +162,7 @@ fn read(table: &Path) -> Result<BTreeMap<String, Row>> {
     }
     let cell = |record: &StringRecord, at: usize| {
         let cell = record.get(at).filter(|cell| !cell.is_empty())?;
+        let cell = without_decimals(cell);
         (!NO_VALUE.contains(&cell.to_lowercase().as_str())).then(|| cell.to_owned())
     };
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
@@ -212,6 +230,27 @@ mod tests {
         apply_text("UCSF.csv", b"ID,Grade\nUCSF-PDGM-004,4\n", &mut cases).unwrap();
         let classes = cases.map(|case| case.class.unwrap_or_default());
         assert_eq!(classes, ["2", "LMCI", "ADHD-Combined", "4"]);
+    }
+
+    #[test]
+    fn tables_with_semicolons_and_decimal_commas() {
+        for (name, text) in [
+            ("t.csv", "id;age;class;site\na_1;63,5;2,0;\"Bern; CH\"\nb;71,25;3,0;Ulm\n"),
+            (
+                "t.csv",
+                "\"id\";\"volume (ml, total)\";\"class\";\"site\"\n\"a_1\";\"1,5\";\"2\";\"Bern; CH\"\nb;2,5;3;Ulm\n",
+            ),
+            ("t.tsv", "id\tage\tclass\tsite\na_1\t63,5\t2.0\tBern; CH\nb\t71,25\t3.0\tUlm\n"),
+            ("t.txt", "id,class,site\na_1,2.0,Bern; CH\nb,3,Ulm\n"),
+        ] {
+            let mut cases = cases();
+            apply_text(name, text.as_bytes(), &mut cases).unwrap();
+            let told =
+                |case: &Case| (case.class.clone().unwrap_or_default(), case.site.clone().unwrap_or_default());
+            assert_eq!(told(&cases[0]), ("2".to_owned(), "Bern; CH".to_owned()), "{text}");
+            assert_eq!(told(&cases[2]), ("3".to_owned(), "Ulm".to_owned()), "{text}");
+        }
+        assert_eq!(["2.5", "1,000", "10.0", "v1.0"].map(without_decimals), ["2.5", "1,000", "10", "v1.0"]);
     }
 
     #[test]

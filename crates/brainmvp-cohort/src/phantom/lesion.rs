@@ -50,8 +50,9 @@ impl Disease {
     }
 
     /// The meaning of the label values, and which of them may occur; `None` if there is no lesion.
+    #[expect(clippy::expect_used, reason = "the text is our own")]
     pub fn label_scheme(self) -> Option<LabelScheme> {
-        let only = |name: &str| Some(LabelScheme::Values([(LABEL_CORE, name.to_owned())].into()));
+        let only = |name: &str| Some(format!("{LABEL_CORE}={name}").parse().expect("a value and its name"));
         match self {
             Self::Healthy => None,
             Self::Glioma | Self::Metastases => {

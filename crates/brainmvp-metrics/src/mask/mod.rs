@@ -110,6 +110,12 @@ impl Mask {
         self.words.iter().zip(&other.words).map(|(a, b)| (a & b).count_ones() as usize).sum()
     }
 
+    /// The voxels that are not in `other`, a set of the same grid.
+    pub(crate) fn without(mut self, other: &Self) -> Self {
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= !other);
+        self
+    }
+
     /// Whether the voxel `[x, y, z]` is in the set.
     pub fn contains(&self, [x, y, z]: [usize; 3]) -> bool {
         x < self.shape[0] && self.row(y, z)[x / BITS] >> (x % BITS) & 1 == 1

@@ -27,6 +27,7 @@ pub use write::{CaseContents, write_case};
 
 use serde::Deserialize;
 
+use crate::fingerprint::{Head, SameHead, same_heads};
 use crate::{Error, Result};
 
 /// Refuses the JSON of a file whose layout is not that of `version`, whatever else it says.
@@ -79,6 +80,25 @@ impl Cache {
     /// The preparation, and the cases that could not be prepared.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Pairs of cases of different subjects whose prepared images show the same head, the earlier one first; `None` if there
+    /// are too many cases to compare. Cases that cannot be opened are passed over.
+    pub fn same_heads(&self) -> Option<Vec<([&CaseFacts; 2], SameHead)>> {
+        let opened: Vec<(&CaseFacts, PreparedCase)> = self
+            .cases()
+            .iter()
+            .filter_map(|entry| Some((&entry.case, self.open_case(entry).ok()?)))
+            .collect();
+        let heads: Vec<Head<'_>> = opened
+            .iter()
+            .map(|(facts, case)| Head {
+                subject: (&facts.data_set, &facts.subject),
+                images: &case.metadata().fingerprints,
+            })
+            .collect();
+        let found = same_heads(&heads)?.into_iter();
+        Some(found.map(|same| (same.cases.map(|number| opened[number].0), same)).collect())
     }
 
     /// Maps a case into memory; only its header is read at this point.

@@ -19,4 +19,6 @@ pub use classification::{Classifying, ClassifyingPlan, ClassifyingSample, Resize
 pub use copies::{CopyLoss, CopyPlan};
 pub use inputs::{Channel, Inputs, Missing, interleave};
 pub use mixing::{Agreement, MixWith, MixingConfig, Supervision};
-pub use segmentation::{Segmenting, SegmentingPlan, SegmentingSample, regions_of, segmentation_loss};
+pub use segmentation::{
+    LabelMeaning, Segmenting, SegmentingPlan, SegmentingSample, regions_of, segmentation_loss,
+};

@@ -51,13 +51,13 @@ fn segmenting(mixing: MixingConfig, boxes: &[&[f32]], rng: &mut dyn Rng) -> Loss
     let network = init(|config, init| SegmentationNetwork::new(config, 1, init));
     let plan = SegmentingPlan {
         copies: plan(mixing),
-        regions: vec![BTreeSet::from([1])],
-        regions_by_data_set: BTreeMap::new(),
+        labels: LabelMeaning { regions: vec![BTreeSet::from([1])], ignored: BTreeSet::new() },
+        labels_by_data_set: BTreeMap::new(),
         patch: PATCH,
         labelled_share: 0.0,
     };
     let members = (0..SIZE.pow(3)).map(|voxel| f32::from(u8::from(voxel % 3 == 0))).collect();
-    let sample = SegmentingSample { copies: copies(boxes), members };
+    let sample = SegmentingSample { copies: copies(boxes), members, known: None };
     losses(&Segmenting::new(network, plan).forward(&[sample], 0, rng))
 }
 

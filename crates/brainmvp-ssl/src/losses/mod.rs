@@ -8,4 +8,4 @@ mod segmentation;
 pub use classification::classification;
 pub use contrast::{Contrast, Identity, Past, unit_rows};
 pub use reconstruction::{ReconstructionNorm, reconstruction};
-pub use segmentation::{cross_entropy, dice, segmentation};
+pub use segmentation::{SegmentationTarget, cross_entropy, dice, segmentation};

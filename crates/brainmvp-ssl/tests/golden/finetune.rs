@@ -6,7 +6,7 @@ use brainmvp_nets::heads::Segmented;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork, UniFormerConfig};
 use brainmvp_nets::weights::{self, Upstream};
 use brainmvp_ssl::downstream::{CopyLoss, MixingConfig, segmentation_loss};
-use brainmvp_ssl::losses;
+use brainmvp_ssl::losses::{self, SegmentationTarget};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -71,7 +71,7 @@ fn finetune_uniunet_train() {
     let device = Device::flex().autodiff();
     let network = network(&device);
     let target: Vec<f32> = golden.tensor("y").1.iter().map(|&v| v as f32).collect();
-    let target = volumes(target, 3, &device);
+    let target = SegmentationTarget::from(volumes(target, 3, &device));
     let [copy, other] = ["xa", "xb"].map(|name| network.forward(input(name, &device), &mut None));
     assert_eq!((copy.coarse.len(), other.coarse.len()), (2, 2), "logits of 1/4 and of 1/2 of the size");
     for (ours, name) in [(&copy.logits, "train_full_stride2"), (&copy.coarse[0], "train_scale4_stride2")] {
@@ -80,9 +80,9 @@ fn finetune_uniunet_train() {
     let outputs = [copy, other];
     let CopyLoss { total, parts } = segmentation_loss(&outputs, &target, &MixingConfig::released());
     // As released, both copies are one batch for the losses of each scale.
-    let both = Tensor::cat(vec![target.clone(), target.clone()], 0);
+    let both = target.repeated(2);
     let loss = |pick: &dyn Fn(&Segmented) -> Tensor<5>| {
-        losses::segmentation(Tensor::cat(outputs.iter().map(pick).collect(), 0), both.clone())
+        losses::segmentation(Tensor::cat(outputs.iter().map(pick).collect(), 0), &both)
     };
     let scales = [
         ("loss_scale4", loss(&|output| output.coarse[0].clone())),

@@ -260,12 +260,12 @@ impl<P: Purpose> Start<'_, P> {
         };
         let plan = SegmentingPlan {
             copies: self.copies.clone(),
-            regions: regions.regions.iter().map(|region| region.labels().clone()).collect(),
-            regions_by_data_set: regions.by_data_set.clone(),
+            labels: regions.own(),
+            labels_by_data_set: regions.by_data_set.clone(),
             patch: self.config.patch.size,
             labelled_share: self.config.patch.labelled_share,
         };
-        let classes = plan.regions.len();
+        let classes = plan.labels.regions.len();
         let network = self.begin(|init| SegmentationNetwork::new(&self.config.model.network, classes, init));
         let judge = SegmentationJudge {
             cases: self.judged,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use brainmvp_cohort::LabelScheme;
 use brainmvp_infer::LabelDecision;
 use brainmvp_metrics::Region;
+use brainmvp_ssl::downstream::LabelMeaning;
 use brainmvp_ssl::patch::PatchSource as _;
 
 use crate::batches::CaseSource;
@@ -19,8 +20,8 @@ const ALL_LABELS: &str = "foreground";
 pub(super) struct RegionTable {
     /// The regions of the task. Predictions use these values.
     pub(super) regions: Vec<Region>,
-    /// The label values of each region, of the data sets that declare a scheme.
-    pub(super) by_data_set: BTreeMap<String, Vec<BTreeSet<u16>>>,
+    /// What label values mean in the data sets that declare a scheme.
+    pub(super) by_data_set: BTreeMap<String, LabelMeaning>,
     /// The values that a label map may have besides 0, for the data sets that declare a scheme.
     declared: BTreeMap<String, BTreeSet<u16>>,
 }
@@ -56,22 +57,32 @@ impl RegionTable {
         let used = schemes.iter().filter(|(name, _)| data_sets.contains(name.as_str()));
         let used: BTreeMap<&str, &LabelScheme> = used.map(|(name, scheme)| (name.as_str(), scheme)).collect();
         let regions = if asked.is_empty() { shared_regions(data_sets, &used)? } else { asked.to_vec() };
-        let of_set = |scheme| regions.iter().map(|region| values_in(region, Some(scheme))).collect();
-        let by_data_set = used.iter().map(|(name, scheme)| ((*name).to_owned(), of_set(*scheme))).collect();
-        let values = |scheme: &LabelScheme| scheme.values().into_keys().collect();
+        let meaning = |scheme: &LabelScheme| LabelMeaning {
+            regions: regions.iter().map(|region| values_in(region, Some(scheme))).collect(),
+            ignored: scheme.ignored(),
+        };
+        let by_data_set: BTreeMap<String, LabelMeaning> =
+            used.iter().map(|(name, scheme)| ((*name).to_owned(), meaning(scheme))).collect();
+        refuse_ignored(&regions, &by_data_set)?;
+        let values = |scheme: &LabelScheme| scheme.values().into_keys().chain(scheme.ignored()).collect();
         let declared = used.iter().map(|(name, scheme)| ((*name).to_owned(), values(scheme))).collect();
         Ok(Self { regions, by_data_set, declared })
     }
 
     /// Each region, as the task names it, with its label values in a data set.
     pub(super) fn pairs(&self, data_set: &str) -> Vec<(Region, BTreeSet<u16>)> {
-        self.regions.iter().cloned().zip(self.of(data_set)).collect()
+        self.regions.iter().cloned().zip(self.of(data_set).regions).collect()
     }
 
-    /// Label values of each region in a data set.
-    pub(super) fn of(&self, data_set: &str) -> Vec<BTreeSet<u16>> {
-        let own = self.by_data_set.get(data_set).cloned();
-        own.unwrap_or_else(|| self.regions.iter().map(|region| region.labels().clone()).collect())
+    /// What label values mean in a data set.
+    pub(super) fn of(&self, data_set: &str) -> LabelMeaning {
+        self.by_data_set.get(data_set).cloned().unwrap_or_else(|| self.own())
+    }
+
+    /// What label values mean where nothing is declared: what the task says.
+    pub(super) fn own(&self) -> LabelMeaning {
+        let regions = self.regions.iter().map(|region| region.labels().clone()).collect();
+        LabelMeaning { regions, ignored: BTreeSet::new() }
     }
 
     /// What is wrong with the label map of a case, if anything.
@@ -82,7 +93,7 @@ impl RegionTable {
         let data_set = case.data_set();
         let known = match self.declared.get(data_set) {
             Some(declared) => declared.clone(),
-            None => self.of(data_set).into_iter().flatten().collect(),
+            None => self.of(data_set).regions.into_iter().flatten().collect(),
         };
         #[expect(clippy::expect_used, reason = "cases without a label map are left out before")]
         let labels = case.labels([0; 3], case.shape())?.expect("a segmentation case has a label map");
@@ -99,6 +110,21 @@ impl RegionTable {
             format!("its label map has the value {}, not one of {}", foreign.join(", "), known.join(", "))
         }))
     }
+}
+
+/// Refuses regions with a value that a data set ignores.
+fn refuse_ignored(regions: &[Region], by_data_set: &BTreeMap<String, LabelMeaning>) -> Result<()> {
+    for (data_set, meaning) in by_data_set {
+        for (region, values) in regions.iter().zip(&meaning.regions) {
+            if let Some(value) = values.intersection(&meaning.ignored).next() {
+                let region = region.name();
+                return Err(Error::Config(format!(
+                    "task.regions: the region '{region}' has the value {value}, which the data set '{data_set}' ignores"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The regions that the schemes of all data sets have, with the values of the first.
@@ -160,15 +186,28 @@ mod tests {
         let schemes = schemes(&[("new", "brats_2023"), ("old", "brats_legacy")]);
         let table = RegionTable::new(&[], &BTreeSet::from(["new", "old"]), &schemes).unwrap();
         assert_eq!(table.regions.iter().map(Region::name).collect::<Vec<_>>(), ["ET", "TC", "WT"]);
-        assert_eq!(table.of("new")[1], BTreeSet::from([1, 3]));
-        assert_eq!(table.of("old")[1], BTreeSet::from([1, 4]));
+        assert_eq!(table.of("new").regions[1], BTreeSet::from([1, 3]));
+        assert_eq!(table.of("old").regions[1], BTreeSet::from([1, 4]));
     }
 
     #[test]
     fn what_is_asked_for_goes_where_nothing_is_declared() {
         let asked = [Region::new("lesion", [1, 2]).unwrap()];
         let table = RegionTable::new(&asked, &BTreeSet::from(["plain"]), &BTreeMap::new()).unwrap();
-        assert_eq!(table.of("plain"), [BTreeSet::from([1, 2])]);
+        assert_eq!(table.of("plain").regions, [BTreeSet::from([1, 2])]);
+    }
+
+    #[test]
+    fn ignored_values_are_no_region() {
+        let schemes = schemes(&[("part", "1=lesion,9=ignore"), ("whole", "1=lesion")]);
+        let names = BTreeSet::from(["part", "whole"]);
+        let table = RegionTable::new(&[], &names, &schemes).unwrap();
+        assert_eq!(table.regions, [Region::new("lesion", [1]).unwrap()]);
+        assert_eq!(table.of("part").ignored, BTreeSet::from([9]));
+        assert_eq!(table.of("whole").ignored, BTreeSet::new());
+        let asked = [Region::new("all", [1, 9]).unwrap()];
+        let error = RegionTable::new(&asked, &names, &schemes).unwrap_err().to_string();
+        assert!(error.contains("'all' has the value 9, which the data set 'part' ignores"), "{error}");
     }
 
     #[test]
@@ -204,6 +243,6 @@ mod tests {
         let schemes = schemes(&[("old", "brats_legacy")]);
         let asked = [Region::new("TC", [1, 3]).unwrap(), Region::new("core", [1]).unwrap()];
         let table = RegionTable::new(&asked, &BTreeSet::from(["old"]), &schemes).unwrap();
-        assert_eq!(table.of("old"), [BTreeSet::from([1, 4]), BTreeSet::from([1])]);
+        assert_eq!(table.of("old").regions, [BTreeSet::from([1, 4]), BTreeSet::from([1])]);
     }
 }

@@ -91,7 +91,9 @@ impl SegmentationJudge<'_> {
         #[expect(clippy::expect_used, reason = "cases without a label map are left out before")]
         let truth = case.labels([0; 3], shape)?.expect("a segmentation case has a label map");
         let (predicted, truth) = (LabelMap::new(grid, predicted), LabelMap::new(grid, truth));
-        let scores = config.evaluate_as(&predicted, &truth, &self.regions.pairs(case.data_set()))?;
+        let regions = self.regions.pairs(case.data_set());
+        let ignored = self.regions.of(case.data_set()).ignored;
+        let scores = config.evaluate_as(&predicted, &truth, &regions, &ignored)?;
         #[expect(clippy::expect_used, reason = "the default rule for empty masks leaves nothing out")]
         let dice = |score: &RegionScores| {
             score.values[&metric].value().expect("Dice has a value by the default rule")

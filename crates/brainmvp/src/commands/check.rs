@@ -63,6 +63,9 @@ impl Check {
             ui.result(format!("warning: {warning}"))?;
         }
         print_notes(&report, ui)?;
+        if !report.heads_compared {
+            ui.note("note: there are too many cases to compare every head with every other");
+        }
         if report.is_clean() {
             let doubts = report.of(Severity::Warning).next().is_some();
             return ui.result(if doubts {

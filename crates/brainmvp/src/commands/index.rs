@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use brainmvp_cohort::layouts::{self, IndexOptions, Indexed, LAYOUTS, Rejected};
+use brainmvp_cohort::identity::Aliases;
+use brainmvp_cohort::layouts::{self, Explained, IndexOptions, Indexed, LAYOUTS, Rejected};
 use brainmvp_cohort::{Case, CaseId, Cohort, LabelScheme};
-use brainmvp_volume::{Aliases, Modality};
+use brainmvp_volume::Modality;
 use clap::Args;
 use regex::Regex;
 
@@ -17,7 +18,9 @@ use crate::ui::Ui;
 
 /// Recognise the images in a folder and list them in a cohort file
 ///
-/// Only names (and data lists) are read; `check` opens the files. Several folders become one cohort. A folder of DICOM
+/// Only names, data lists and the JSON files beside images are read; `check` opens the images. What each file is, its name,
+/// folder, JSON file and the other images of its case decide together; a file that they leave open is left out by name, and
+/// --alias, --pattern and the list decide. --explain prints the evidence. Several folders become one cohort. A folder of DICOM
 /// files is converted first, into a folder next to the cohort file (see `brainmvp convert`).
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -27,6 +30,7 @@ Examples:
   brainmvp index ISLES-2022 IXI ADNI --out cohort.json
   brainmvp index Task01_BrainTumour/dataset.json --out cohort.json
   brainmvp index scans --alias t1gad=t1c --label-scheme 1=stroke --out cohort.json
+  brainmvp index scans --out cohort.json --explain
   brainmvp index scans --pattern '(?P<case>[^/]+)/(?P<mod>[^/]+)\\.nii' --out cohort.json")]
 pub(crate) struct Index {
     /// Folders with images, or data lists (.json)
@@ -66,6 +70,9 @@ pub(crate) struct Index {
     channels: Vec<Modality>,
     #[command(flatten)]
     dicom: DicomOptions,
+    /// Print what each file is taken for, with the evidence
+    #[arg(long)]
+    explain: bool,
     /// Table (.csv, .tsv) with a column id (or participant_id, SUB_ID, ...) and any of class (or group, dx, ...), subject,
     /// site, split
     #[arg(long, value_name = "FILE")]
@@ -97,6 +104,14 @@ impl Index {
                 None => layouts::index(source, &self.layout, &options)?,
             };
             ui.result(format!("{}: layout {}: {}", source.display(), indexed.layout, indexed.why))?;
+            if let Some(reading) = &indexed.reading {
+                ui.result(format!("{}: {reading}", source.display()))?;
+            }
+            if self.explain {
+                let root: &Path = if source.is_file() { source.parent().unwrap_or(source) } else { source };
+                explained(root, &indexed).iter().try_for_each(|line| ui.result(line))?;
+            }
+            refused(&indexed).into_iter().for_each(|line| ui.alert(line));
             found.push(indexed);
         }
         for warning in found.iter().flat_map(|indexed| &indexed.warnings) {
@@ -175,6 +190,39 @@ impl Index {
             exclude,
         })
     }
+}
+
+/// What each file is, and why: one line a file, in the order of their paths.
+fn explained(root: &Path, indexed: &Indexed) -> Vec<String> {
+    let mut lines: Vec<String> = indexed
+        .explained
+        .iter()
+        .map(|Explained { path, finding }| {
+            let shown = path.strip_prefix(root).unwrap_or(path).display();
+            format!("  {shown}: {} [{}]", finding.decision(), finding.reason())
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// The warnings about files that are left out because it is open what they are; of many, the first.
+fn refused(indexed: &Indexed) -> Vec<String> {
+    const SHOWN: usize = 20;
+    let all = indexed.refused.iter();
+    let mut lines: Vec<String> = all
+        .take(SHOWN)
+        .map(|Explained { path, finding }| format!("warning: {}: {}", path.display(), finding.decision()))
+        .collect();
+    if let Some(more) = indexed.refused.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        lines.push(format!("warning: {more} more files are refused for such reasons; see --explain"));
+    }
+    if !indexed.refused.is_empty() {
+        lines.push(
+            "refused files are left out; say what they are with --alias, --pattern or other names".to_owned(),
+        );
+    }
+    lines
 }
 
 /// Joins several cohorts. An id that occurs in two folders is prefixed with the name of its data set.

@@ -83,6 +83,7 @@ fn label_rows() -> String {
         .iter()
         .map(|scheme| {
             let values = scheme.values.iter().map(|(value, name)| format!("{value} {name}"));
+            let values = values.chain(scheme.ignored.iter().map(|value| format!("{value} ignored")));
             let values = values.collect::<Vec<_>>().join(", ");
             [scheme.name.to_owned(), format!("{values} ({})", scheme.used_by)]
         })
@@ -121,7 +122,7 @@ fn metric_rows() -> String {
 
 #[cfg(test)]
 mod tests {
-    use brainmvp_volume::{Aliases, Role};
+    use brainmvp_cohort::identity::{Aliases, of_word};
 
     use super::*;
 
@@ -136,7 +137,7 @@ mod tests {
     fn the_words_stand_for_their_modality() {
         for modality in Modality::ALL {
             for word in common_words(modality) {
-                assert_eq!(Aliases::default().role_of(word), Some(Role::Image(modality)), "{word}");
+                assert_eq!(of_word(word, &Aliases::default()).modality(), Some(modality), "{word}");
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context as _;
 use brainmvp_cohort::Cohort;
-use brainmvp_prep::cache::Manifest;
+use brainmvp_prep::cache::{Cache, Manifest};
 use brainmvp_prep::{
     CropKind, Intensity, Outcome, Pipeline, PrepConfig, PrepPreset, PrepSettings, RegisterKind, RunOptions,
     Shard, SkullStrip, StoredType, Summary, preprocess_shard,
@@ -148,6 +148,9 @@ impl Preprocess {
         let summary = preprocess_shard(&cohort, shard, &self.out, &config, &options, &told).advise(advice)?;
         progress.finish();
         let told = self.tell(&summary, ui);
+        if summary.prepared > 0 && summary.not_begun == 0 {
+            tell_same_heads(&self.out, ui)?;
+        }
         if let Some(report) = self.report.as_deref().filter(|_| summary.not_begun == 0) {
             let RunOptions { memory_bytes, force, stop } = options;
             let options = brainmvp_quality::Options { shard, memory_bytes, force, stop };
@@ -206,6 +209,26 @@ impl Preprocess {
         }
         Ok(())
     }
+}
+
+/// Names the prepared cases that show one head under two subjects.
+fn tell_same_heads(out: &Path, ui: &Ui) -> anyhow::Result<()> {
+    let cache = Cache::open(out)?;
+    let Some(found) = cache.same_heads() else {
+        ui.note("note: there are too many cases to compare every head with every other");
+        return Ok(());
+    };
+    for ([earlier, later], same) in found {
+        ui.alert(format!(
+            "warning: case '{}' shows the same head as case '{}' of subject '{}' of '{}' ({}); if so, give both one subject",
+            later.id,
+            earlier.id,
+            earlier.subject,
+            earlier.data_set,
+            same.shown()
+        ));
+    }
+    Ok(())
 }
 
 /// The settings in a file.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use brainmvp_cohort::check::Report;
 use brainmvp_cohort::{Split as Part, SplitOptions};
 use clap::Args;
 
@@ -19,7 +20,8 @@ use crate::ui::Ui;
 #[command(after_help = "\
 Examples:
   brainmvp split cohort.json --test 0.2 --out cohort.json
-  brainmvp split cohort.json --test 0.2 --validation 0.1 --seed 7 --out divided.json")]
+  brainmvp split cohort.json --test 0.2 --validation 0.1 --seed 7 --out divided.json
+  brainmvp check cohort.json --json report.json && brainmvp split cohort.json --test 0.2 --check report.json --out cohort.json")]
 pub(crate) struct Split {
     /// Cohort file
     cohort: PathBuf,
@@ -32,6 +34,9 @@ pub(crate) struct Split {
     /// Seed of the random division
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Report of `check --json`: subjects that show the same head there count as one, whatever their names
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
     /// Cohort file to write; may be the same file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -44,8 +49,16 @@ impl Split {
         }
         let mut cohort = load_cohort(&self.cohort)?;
         argument::prepare_output_file(&self.out)?;
+        let report = self.check.as_deref().map(Report::load).transpose()?;
+        let same_heads = report.map(|report| report.same_heads).unwrap_or_default();
+        if !same_heads.is_empty() {
+            ui.note(format!(
+                "{} of cases with the same head are kept together",
+                counted(same_heads.len(), "pair")
+            ));
+        }
         let Self { seed, validation, test, .. } = self;
-        cohort.split(&SplitOptions { seed, validation, test })?;
+        cohort.split(&SplitOptions { seed, validation, test, same_heads })?;
         cohort.save(&self.out)?;
         for (part, name) in
             [(Part::Training, "training"), (Part::Validation, "validation"), (Part::Test, "test")]

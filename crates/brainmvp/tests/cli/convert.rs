@@ -38,15 +38,16 @@ fn dicom_becomes_bids_without_names() {
         .run(&["convert", "heap", "--out", "study", "--key", "private/key.tsv"])
         .succeeds()
         .prints(&[
-            "sub-001_ses-01_ce-contrast_T1w.nii.gz: t1c (TE 9, TR 550 ms; contrast by its description)",
+            "sub-001_ses-01_ce-contrast_T1w.nii.gz: t1c, of series 3 (AX T1 +C) ['T1' in the description: t1; '+C' in the \
+             description: contrast agent given; 'TE 9, TR 550 ms' by its times: t1]",
         ])
-        .prints(&["not written: sub-001 ses-01 series 3 (scout): 3 slices", "3 volumes written"]);
+        .prints(&["not written: sub-001 ses-01 series 3 (scout): none (of too few slices for a brain)", "3 volumes written"]);
     let key = fs::read_to_string(place.path("private/key.tsv")).unwrap();
     assert!(key.contains("1\t1\tP-1\t") && key.contains("2\t1\tP-22\t"), "{key}");
     let sidecar = place.json("study/sub-002/ses-01/anat/sub-002_ses-01_T1w.json");
     assert_eq!(
         (&sidecar["EchoTime"], &sidecar["ModalityReason"]),
-        (&0.009.into(), &"TE 9, TR 550 ms".into())
+        (&0.009.into(), &"t1 in the description; 'TE 9, TR 550 ms' by its times: t1".into())
     );
     for name in walk(&place, "study") {
         let bytes = fs::read(place.path(&name)).unwrap();
@@ -95,7 +96,7 @@ fn a_heap_of_dicom_becomes_a_cohort_and_a_cache() {
     place
         .run(&["index", "heap", "--out", "cohort.json", "--series", "doe*=flair", "--series", "scout=ignore"])
         .succeeds()
-        .prints(&["2 cases of 1 data set", "flair  1", "given by the rule 'doe*=flair'"])
+        .prints(&["2 cases of 1 data set", "flair  1", "'doe*=flair' given by the user: flair"])
         .notes(&["converted into cohort-nifti"]);
     place
         .run(&["check", "cohort.json"])
@@ -220,4 +221,54 @@ fn damaged_files_of_a_series_are_told_together() {
         "truncated or corrupt: element (7FE0,0010)",
     ]);
     assert_eq!(ended.stderr.matches("JPEG-LS").count(), 1, "{ended:?}");
+}
+
+#[test]
+fn both_sides_of_the_contrast_agent_in_one_session() {
+    let place = Place::new();
+    fs::create_dir(place.path("heap")).unwrap();
+    let series = [
+        ("1.2.1", "AX T1 W CONTRAST"),
+        ("1.2.2", "AX T1 W/O CONTRAST"),
+        ("1.2.3", "T1 POST-PRE SUB"),
+        ("1.2.4", "T1 C-SPINE"),
+        ("1.2.5", "T1 PRE/POST GD"),
+    ];
+    for (series, description) in series {
+        let rescale = [1.0, f64::from(*series.as_bytes().last().unwrap())];
+        for z in 0..6 {
+            let slices = Slices { series, description, patient: "P-1", rescale, ..Slices::default() };
+            slices.write(&place.path("heap"), z, Vec::new());
+        }
+    }
+    place.run(&["index", "heap", "--out", "cohort.json", "--explain"]).succeeds().prints(&[
+        "ce-contrast_T1w.nii.gz: t1c, of series 3 (AX T1 W CONTRAST)",
+        "ses-01_T1w.nii.gz: t1, of series 3 (AX T1 W/O CONTRAST)",
+        "(T1 POST-PRE SUB): none (a difference of images)",
+        "(T1 C-SPINE): none (another part of the body)",
+        "(T1 PRE/POST GD): refused ('PRE/POST' in the description: both with and without contrast agent)",
+        "sub-001_ses-01_ce-contrast_T1w.nii.gz: t1c ['T1w' in the name: t1",
+    ]);
+}
+
+#[test]
+fn what_is_open_is_refused_by_name() {
+    let place = Place::new();
+    for name in ["T1", "T1_GD", "PD_T2", "FLAIR_to_T1"] {
+        fs::create_dir_all(place.path("scans/P01")).unwrap();
+        fs::write(place.path(format!("scans/P01/{name}.nii.gz")), "").unwrap();
+    }
+    place
+        .run(&["index", "scans", "--out", "cohort.json", "--explain"])
+        .succeeds()
+        .prints(&["FLAIR_to_T1.nii.gz: flair ['FLAIR' in the name: flair]", "1 case of 1 data set"])
+        .prints(&["T1_GD.nii.gz: t1c ['T1' in the name: t1; 'GD' in the name: contrast agent given]"])
+        .notes(&[
+            "PD_T2.nii.gz: refused (contradictory: 'PD' in the name: pd; 'T2' in the name: t2)",
+            "--alias",
+        ]);
+    place
+        .run(&["index", "scans", "--out", "again.json", "--alias", "pd_t2=pd"])
+        .succeeds()
+        .prints(&["pd     1"]);
 }

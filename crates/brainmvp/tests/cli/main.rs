@@ -25,4 +25,5 @@ mod register;
 mod report;
 #[cfg(unix)]
 mod signals;
+mod together;
 mod weights;

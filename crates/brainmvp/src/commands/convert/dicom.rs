@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context as _;
+use brainmvp_cohort::identity::Finding;
 use brainmvp_dicom::{ConvertOptions, Scan, SeriesRules, SubjectKey, Told, convert, scan};
 
 use super::refuse_full_folder;
@@ -45,7 +46,9 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
     let (mut written, mut failed, mut others) = (0, 0, 0);
     let mut lines = Vec::new();
     convert(&scan, out, &options, &mut numbers, &mut |told: Told| {
-        let Told { session, series, guess, file, failed: failure } = told;
+        let Told { session, series, finding, file, failed: failure } = told;
+        let decision = finding.as_ref().map_or_else(String::new, Finding::decision);
+        let reason = finding.as_ref().map_or_else(String::new, Finding::reason);
         match (file, failure) {
             (_, Some(reason)) => {
                 failed += 1;
@@ -56,13 +59,12 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
             }
             (Some(file), _) => {
                 written += 1;
-                let modality = guess.modality.map_or("-", brainmvp_volume::Modality::name);
                 let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                lines.push(format!("  {file}: {modality} ({}), of {series}", guess.reason));
+                lines.push(format!("  {file}: {decision}, of {series} [{reason}]"));
             }
             (None, None) => {
                 others += 1;
-                lines.push(format!("  not written: {session} {series}: {}", guess.reason));
+                lines.push(format!("  not written: {session} {series}: {decision} [{reason}]"));
             }
         }
     })?;

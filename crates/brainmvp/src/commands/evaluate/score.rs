@@ -29,11 +29,11 @@ impl Pair<'_> {
         let truth = read(&self.truth.file, &target.truth_values)?;
         let Some(path) = &self.prediction else {
             let nothing = LabelMap::filled(*truth.grid(), 0);
-            let scores = config.evaluate_as(&nothing, &truth, &target.regions);
+            let scores = config.evaluate_as(&nothing, &truth, &target.regions, &target.ignored);
             return scores.map(without_credit).map_err(|error| error.to_string());
         };
         let prediction = read(path, &target.predicted_values)?;
-        let scores = config.evaluate_as(&prediction, &truth, &target.regions);
+        let scores = config.evaluate_as(&prediction, &truth, &target.regions, &target.ignored);
         scores.map_err(|error| format!("{}: {error}", path.display()))
     }
 

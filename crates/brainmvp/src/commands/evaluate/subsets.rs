@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
-use brainmvp_cohort::{Case, Cohort, Split};
+use brainmvp_cohort::{Case, Cohort, LabelScheme, Split};
 use brainmvp_infer::NativeSpace;
 use brainmvp_metrics::scores::TextTable;
 use brainmvp_metrics::statistics::BootstrapConfig;
@@ -161,6 +161,7 @@ impl Subsets<'_> {
         let label = case.label.as_deref().expect("a case with a label map");
         let truth = file::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;
         let regions = pairs_of_regions(&model.config.task.regions, cohort, case);
+        let ignored = cohort.label_scheme(case).map(LabelScheme::ignored).unwrap_or_default();
         let mut prepared = Prepared::new(case, self.pipeline, place.scratch)?;
         // Once for all sets, with all images.
         if let Some(placer) = place.placer.as_ref().filter(|_| model.inputs.fills(&[])) {
@@ -190,7 +191,7 @@ impl Subsets<'_> {
             // Labels are decided where registration moved the voxels of the label map, and compared on its own grid.
             let labels = NativeSpace::new(&probabilities, native)?.labels(&decision)?;
             let labels = LabelMap::new(*truth.grid(), labels.into_voxels());
-            let scores = self.config.evaluate_as(&labels, &truth, &regions);
+            let scores = self.config.evaluate_as(&labels, &truth, &regions, &ignored);
             found.push((subset.clone(), scores.map_err(|e| Failure::Case(e.to_string()))?));
         }
         let seen = self.trained_on.as_ref().map(|index| index.find_case(&prepared.source));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use brainmvp_cohort::{LabelScheme, Split};
+use brainmvp_cohort::{LabelScheme, OwnScheme, Split};
 use brainmvp_metrics::Region;
 use brainmvp_train::finetune::values_in;
 use brainmvp_volume::file;
@@ -40,8 +40,10 @@ pub(super) struct Target {
     pub(super) regions: Vec<(Region, BTreeSet<u16>)>,
     /// The values that predictions may contain besides 0.
     pub(super) predicted_values: BTreeSet<u16>,
-    /// The values that truths may contain besides 0.
+    /// The values that truths may contain besides 0, with the ignored ones.
     pub(super) truth_values: BTreeSet<u16>,
+    /// The values of voxels in the truth that count nowhere.
+    pub(super) ignored: BTreeSet<u16>,
 }
 
 impl Truths {
@@ -127,7 +129,8 @@ impl Truths {
             return Err(bad_input("no truth contains a label, so there is nothing to score"))
                 .advise(|_| "say what to score with --regions or --label-scheme".to_owned());
         }
-        Ok(LabelScheme::Values(values.into_iter().map(|value| (value, format!("label {value}"))).collect()))
+        let named = values.into_iter().map(|value| (value, format!("label {value}"))).collect();
+        Ok(LabelScheme::Own(OwnScheme::new(named, Vec::new()).map_err(bad_input)?))
     }
 }
 
@@ -141,18 +144,20 @@ impl Target {
         }
         let scored: BTreeSet<u16> = regions.iter().flat_map(Region::labels).copied().collect();
         // A region of a value that never occurs would be empty in every file, and the score perfect.
-        if let Some((scheme, value)) =
-            scheme.and_then(|scheme| Some((scheme, scored.iter().find(|value| !scheme.allows(**value))?)))
-        {
+        if let Some((scheme, value)) = scheme.and_then(|scheme| {
+            Some((scheme, scored.iter().find(|value| !scheme.values().contains_key(*value))?))
+        }) {
             return Err(bad_input(format!("--regions has the value {value}, which is not in {scheme}")))
                 .advise(|_| "declare all values with --label-scheme".to_owned());
         }
         let values = scheme.map_or(scored, |scheme| scheme.values().into_keys().collect());
         let same = |region: Region| (region.clone(), region.labels().clone());
+        let ignored = scheme.map(LabelScheme::ignored).unwrap_or_default();
         Ok(Self {
             regions: regions.into_iter().map(same).collect(),
-            predicted_values: values.clone(),
-            truth_values: values,
+            truth_values: &values | &ignored,
+            predicted_values: values,
+            ignored,
         })
     }
 
@@ -161,8 +166,11 @@ impl Target {
         let regions: Vec<(Region, BTreeSet<u16>)> =
             predicted.iter().map(|region| (region.clone(), values_in(region, declared))).collect();
         let in_truth = || regions.iter().flat_map(|(_, values)| values.iter().copied()).collect();
+        let ignored = declared.map(LabelScheme::ignored).unwrap_or_default();
+        let known = declared.map_or_else(in_truth, |scheme| scheme.values().into_keys().collect());
         Self {
-            truth_values: declared.map_or_else(in_truth, |scheme| scheme.values().into_keys().collect()),
+            truth_values: &known | &ignored,
+            ignored,
             predicted_values: predicted.iter().flat_map(Region::labels).copied().collect(),
             regions,
         }
@@ -184,6 +192,20 @@ mod tests {
         assert_eq!((both.regions.len(), both.truth_values.len()), (1, 3));
         assert!(Target::new(Some(&scheme), &region(4)).unwrap_err().to_string().contains("declare"));
         assert_eq!(Target::new(None, &region(4)).unwrap().truth_values, BTreeSet::from([4]));
+    }
+
+    #[test]
+    fn ignored_values_may_be_in_truths_but_not_in_predictions() {
+        let scheme: LabelScheme = "1=core,9=ignore".parse().unwrap();
+        let predicted = [Region::new("core", [1]).unwrap()];
+        for target in
+            [Target::new(Some(&scheme), &[]).unwrap(), Target::of_network(&predicted, Some(&scheme))]
+        {
+            assert_eq!(target.truth_values, BTreeSet::from([1, 9]));
+            assert_eq!(target.predicted_values, BTreeSet::from([1]));
+            assert_eq!(target.ignored, BTreeSet::from([9]));
+        }
+        assert!(Target::new(Some(&scheme), &[Region::new("x", [9]).unwrap()]).is_err());
     }
 
     #[test]

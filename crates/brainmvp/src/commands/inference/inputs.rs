@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use brainmvp_cohort::identity::Aliases;
 use brainmvp_cohort::layouts::{self, IndexOptions};
 use brainmvp_cohort::{Case, CaseId, Split};
-use brainmvp_volume::{Aliases, Modality, Role};
+use brainmvp_volume::{Modality, Role};
 
 use crate::commands::load_cohort;
 use crate::failure::{Advise as _, bad_input};
@@ -52,6 +53,9 @@ impl Inputs {
             .advise(|_| "`brainmvp index` has options for other layouts and names".to_owned())?;
         for warning in &indexed.warnings {
             ui.note(format!("note: {warning}"));
+        }
+        for file in &indexed.refused {
+            ui.note(format!("note: {}: {}", file.path.display(), file.finding.decision()));
         }
         let unusable = indexed.rejected.into_iter();
         Ok(Self {

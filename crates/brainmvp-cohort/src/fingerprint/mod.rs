@@ -8,6 +8,7 @@
 
 mod alignment;
 mod describe;
+mod heads;
 mod lattice;
 mod library;
 mod text;
@@ -15,6 +16,7 @@ mod text;
 use serde::{Deserialize, Serialize};
 
 use self::alignment::{Cells, Subject};
+pub use self::heads::{Head, MOST_PAIRS, SameHead, same_heads};
 pub use self::library::{Library, Match};
 
 /// Cells along each axis of the grid.

@@ -32,8 +32,16 @@ impl Library {
 
     /// All fingerprints of the same image, in the order of insertion.
     pub fn find(&self, image: &Fingerprint) -> Vec<Match> {
+        self.find_among(image, |_| true)
+    }
+
+    /// The same, but only those whose index `is_candidate` accepts are compared.
+    pub fn find_among(&self, image: &Fingerprint, is_candidate: impl Fn(usize) -> bool + Sync) -> Vec<Match> {
         let subject = Subject::of(image);
         let compare = |(entry, (fingerprint, coarse)): (usize, &(Fingerprint, Cells))| {
+            if !is_candidate(entry) {
+                return None;
+            }
             let similarity = subject.similarity(|| Cells::of(fingerprint), coarse, WORTH_A_LOOK);
             (similarity >= Fingerprint::SAME_IMAGE).then_some(Match { entry, similarity })
         };

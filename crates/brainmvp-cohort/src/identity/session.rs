@@ -1,0 +1,90 @@
+//! The images of one session decide together what one of them alone leaves open.
+
+use brainmvp_volume::{Modality, Role};
+
+use super::decision::{Doubt, Finding, Verdict};
+use super::evidence::{Evidence, Open, Says, Source};
+
+/// Settles what the other images of a session can settle: a T1 of which only the contrast agent is open is the one with
+/// it beside a T1 without, and the one without it beside a T1 with. More than one open image stay open.
+///
+/// The other way round, a T1 whose name says nothing of the agent may be the one with it, if another is stated to be
+/// without and none with. Then it is refused.
+pub fn settle(findings: &mut [&mut Finding]) {
+    let is = |finding: &Finding, modality| finding.modality() == Some(modality);
+    let t1 = findings.iter().any(|finding| is(finding, Modality::T1));
+    let t1c = findings.iter().any(|finding| is(finding, Modality::T1c));
+    match (t1, t1c) {
+        (true, false) if !decide(findings, true) => doubt(findings),
+        (false, true) => drop(decide(findings, false)),
+        _ => {}
+    }
+}
+
+/// Decides about the one image of which only the agent is open, if there is one.
+fn decide(findings: &mut [&mut Finding], given: bool) -> bool {
+    let mut open = findings.iter_mut().filter(|finding| only_agent_is_open(finding));
+    let (Some(finding), None) = (open.next(), open.next()) else { return false };
+    let (answer, other) = if given { (Modality::T1c, Modality::T1) } else { (Modality::T1, Modality::T1c) };
+    let text = format!("the other one is {other}");
+    finding.evidence.push(Evidence::new(Source::Session, text, Says::Agent(given), 4));
+    finding.agent = Some(given);
+    finding.verdict = Verdict::Is(Role::Image(answer));
+    true
+}
+
+/// Refuses images that are T1 only because nothing says that an agent was given, beside one that is stated to be without.
+fn doubt(findings: &mut [&mut Finding]) {
+    let without =
+        |finding: &Finding| finding.modality() == Some(Modality::T1) && finding.agent == Some(false);
+    if !findings.iter().any(|finding| without(finding)) {
+        return;
+    }
+    for finding in findings.iter_mut() {
+        if finding.modality() == Some(Modality::T1) && finding.agent.is_none() && !finding.is_decided() {
+            let says = Says::Open(Open::Beside);
+            let evidence = Evidence::new(Source::Session, "a T1 without contrast agent", says, 3);
+            let reason = evidence.to_string();
+            finding.evidence.push(evidence);
+            finding.verdict = Verdict::Open(Doubt { choices: vec![Modality::T1, Modality::T1c], reason });
+        }
+    }
+}
+
+fn only_agent_is_open(finding: &Finding) -> bool {
+    let Verdict::Open(doubt) = &finding.verdict else { return false };
+    let one_word = |evidence: &Evidence| {
+        matches!(evidence.says, Says::Open(Open::AfterWhat | Open::Hyphen | Open::Weighted))
+    };
+    doubt.choices == [Modality::T1, Modality::T1c] && finding.evidence.iter().any(one_word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Aliases, of_file};
+    use super::*;
+
+    fn together(names: &[&str]) -> Vec<String> {
+        let mut found: Vec<Finding> =
+            names.iter().map(|name| of_file(name, None, None, &Aliases::default()).finding).collect();
+        settle(&mut found.iter_mut().collect::<Vec<_>>());
+        found.iter().map(|finding| finding.modality().map_or("-", Modality::name).to_owned()).collect()
+    }
+
+    #[test]
+    fn one_image_decides_about_another() {
+        assert_eq!(together(&["T1", "T1-C"]), ["t1", "t1c"]);
+        assert_eq!(together(&["T1+C", "T1-C"]), ["t1c", "t1"]);
+        assert_eq!(together(&["T1-C", "T1_2019-post"]), ["-", "-"], "two are open");
+        assert_eq!(together(&["T1", "T1_W"]), ["t1", "t1c"]);
+        assert_eq!(together(&["T1", "T1_with_and_without_contrast"]), ["t1", "-"]);
+        assert_eq!(together(&["FLAIR", "T1-C"]), ["flair", "-"]);
+    }
+
+    #[test]
+    fn beside_a_native_image_another_may_be_with_contrast() {
+        assert_eq!(together(&["T1_pre", "T1"]), ["t1", "-"]);
+        assert_eq!(together(&["T1_pre", "T1", "T1_post"]), ["t1", "t1", "t1c"]);
+        assert_eq!(together(&["T1_pre_op", "T1"]), ["t1", "t1"]);
+    }
+}
