@@ -99,7 +99,7 @@ mod tests {
             assert_eq!(named.candidate.variant.join(" "), variant, "{path}");
         }
         assert_eq!(parse(Path::new("scan.nii"), "", &aliases), None);
-        assert!(hint(Path::new("x_t1gdd.nii")).unwrap().contains("'t1gd'"));
+        assert!(hint(Path::new("x_mprge.nii")).unwrap().contains("'mprage'"));
     }
 
     proptest::proptest! {

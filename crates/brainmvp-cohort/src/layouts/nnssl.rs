@@ -102,7 +102,10 @@ fn file_of(path: &Path) -> PathBuf {
 
 fn read(file: &Path) -> std::result::Result<Collection, String> {
     let text = std::fs::read_to_string(file).map_err(|e| e.to_string())?;
-    serde_json::from_str(&text).map_err(|e| format!("not a collection of nnssl: {e}"))
+    let refuse = |e: &dyn std::fmt::Display| format!("not a collection of nnssl: {e}");
+    // An array would do for a struct with one field.
+    let collection: Map<String, Value> = serde_json::from_str(&text).map_err(|e| refuse(&e))?;
+    serde_json::from_value(collection.into()).map_err(|e| refuse(&e))
 }
 
 fn list_subject(
