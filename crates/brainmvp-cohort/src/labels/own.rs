@@ -113,18 +113,15 @@ impl FromStr for OwnScheme {
         for item in text.split(',') {
             let (left, right) = item.split_once('=').unwrap_or((item, ""));
             let (left, right) = (left.trim(), right.trim());
-            match left.parse::<u16>() {
-                Ok(value) => {
-                    let name = if right.is_empty() { unnamed(value) } else { right.to_owned() };
-                    if values.insert(value, name).is_some() {
-                        return Err(format!("label scheme '{text}' gives the value {value} twice"));
-                    }
+            if let Ok(value) = left.parse::<u16>() {
+                let name = if right.is_empty() { unnamed(value) } else { right.to_owned() };
+                if values.insert(value, name).is_some() {
+                    return Err(format!("label scheme '{text}' gives the value {value} twice"));
                 }
-                Err(_) => {
-                    let of_region = right.split('+').map(|value| value.trim().parse());
-                    let of_region = of_region.collect::<Result<_, _>>().map_err(|_| refuse())?;
-                    regions.push((left.to_owned(), of_region));
-                }
+            } else {
+                let of_region = right.split('+').map(|value| value.trim().parse());
+                let of_region = of_region.collect::<Result<_, _>>().map_err(|_| refuse())?;
+                regions.push((left.to_owned(), of_region));
             }
         }
         Self::new(values, regions).map_err(|reason| format!("label scheme '{text}': {reason}"))

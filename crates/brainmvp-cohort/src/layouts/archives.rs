@@ -53,7 +53,11 @@ fn volume_in(path: &Path) -> io::Result<Option<String>> {
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
     if ends(&[".zip"]) {
         let archive = zip::ZipArchive::new(BufReader::new(File::open(path)?)).map_err(io::Error::other)?;
-        return Ok(archive.file_names().flatten().find(|name| is_volume(name)).map(|name| name.into_owned()));
+        return Ok(archive
+            .file_names()
+            .flatten()
+            .find(|name| is_volume(name))
+            .map(std::borrow::Cow::into_owned));
     }
     if ends(&[".tar"]) {
         return volume_in_tar(BufReader::new(File::open(path)?));

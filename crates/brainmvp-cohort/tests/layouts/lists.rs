@@ -137,6 +137,8 @@ fn bare_lists_and_keys_of_modalities() {
         let folder = monai(&files, list);
         let found = auto(&folder);
         assert_eq!((found.layout, ids(&found)), ("monai", vec!["a", "b"]), "{list}: {:?}", found.rejected);
+        let by_file = index(&folder.path().join("dataset.json"), "auto", &IndexOptions::default()).unwrap();
+        assert_eq!((by_file.layout, by_file.cohort.cases), ("monai", found.cohort.cases.clone()), "{list}");
         for id in ["a", "b"] {
             assert_eq!(modalities(case(&found, id)), [Flair, T1], "{list}");
         }

@@ -145,7 +145,13 @@ fn ignored_labels_count_neither_in_training_nor_in_scores() {
     place
         .run(&["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6", "--quiet"])
         .succeeds();
-    let settings = ["model.preset=tiny", "patch.size=16", "train.batch_size=2", "train.accumulate=1", "train.max_steps=2"];
+    let settings = [
+        "model.preset=tiny",
+        "patch.size=16",
+        "train.batch_size=2",
+        "train.accumulate=1",
+        "train.max_steps=2",
+    ];
     let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
     let finetune = ["finetune", "segment", "--data", "cache", "--init", "none", "--out", "run"];
     let ended = place.run(&[&finetune[..], &settings].concat()).succeeds();

@@ -94,7 +94,7 @@ impl Reader<'_> {
         let mut identifiers = Vec::new();
         let Some(object) = item.as_object() else {
             self.images(item, &mut draft, &mut identifiers)?;
-            draft.id = self.id(&identifiers);
+            draft.id = Self::id(&identifiers);
             draft.subject.clone_from(&draft.id);
             return Ok(draft);
         };
@@ -127,7 +127,7 @@ impl Reader<'_> {
                 Key::Unused => {}
             }
         }
-        draft.id = id.unwrap_or_else(|| self.id(&identifiers));
+        draft.id = id.unwrap_or_else(|| Self::id(&identifiers));
         draft.subject = subject.unwrap_or_else(|| draft.id.clone());
         Ok(draft)
     }
@@ -196,7 +196,7 @@ impl Reader<'_> {
     }
 
     /// The id of a case, of what its images say: the text that their names share, else the folder of the first.
-    fn id(&self, identifiers: &[Identifier]) -> String {
+    fn id(identifiers: &[Identifier]) -> String {
         let Some(first) = identifiers.first() else { return String::new() };
         let shared = identifiers.iter().all(|identifier| identifier.name == first.name);
         if shared && !first.name.is_empty() { first.name.clone() } else { first.folder.clone() }

@@ -257,8 +257,8 @@ mod tests {
 
     #[test]
     fn names_of_folders() {
-        let aliases = Aliases::default();
         use FolderName::{Container, Group, Other, Session, Stage};
+        let aliases = Aliases::default();
         for (expected, names) in [
             (Stage, &["orig", "pre", "raw", "coregistered_resampled", "MNINonLinear", "skull_stripped"][..]),
             (Container, &["images", "NIfTI", "anatomical", "3T"]),

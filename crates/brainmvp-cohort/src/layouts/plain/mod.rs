@@ -84,7 +84,7 @@ fn by_folder(root: &Path, files: &[PathBuf], options: &IndexOptions, listing: &m
         let subject = names[place.subject.as_slice()].clone();
         let id = place.id(&subject);
         let files = chosen(files, &id, &mut passed_over, &mut listing.warnings);
-        listing.drafts.push(Draft { files, subject, ..Draft::new(id, root_name.clone()) });
+        listing.drafts.push(Draft { subject, files, ..Draft::new(id, root_name.clone()) });
     }
     if let Some(first) = passed_over.first() {
         let count = passed_over.len();

@@ -142,9 +142,7 @@ pub(super) fn reading(places: &[Place]) -> Option<String> {
     let (session, written) = example.session.as_ref()?;
     let name = example.subject.last().map_or("the folder itself", String::as_str);
     let path = match written {
-        Written::Below => {
-            format!("{}{session}", example.subject.iter().map(|part| format!("{part}/")).collect::<String>())
-        }
+        Written::Below => [&example.subject[..], std::slice::from_ref(session)].concat().join("/"),
         Written::AtTheEnd(whole) => whole.clone(),
     };
     Some(format!(

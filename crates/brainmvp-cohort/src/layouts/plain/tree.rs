@@ -189,6 +189,7 @@ fn with_identifiers(entries: Vec<Entry>) -> Vec<TreeFile> {
             if folder.is_empty() { identifiers.iter().all(String::is_empty) } else { identifiers.len() <= 1 };
         for entry in entries {
             let identifier = base_of(&entry.identifier, series.as_ref());
+            let identifier = owner(&identifier, &identifiers).unwrap_or(identifier);
             let mut case = folder.clone();
             case.extend(Some(identifier).filter(|identifier| !one_case && !identifier.is_empty()));
             let rank = entry.stage.iter().filter_map(|stage| stage_rank(stage)).max();
@@ -201,6 +202,18 @@ fn with_identifiers(entries: Vec<Entry>) -> Vec<TreeFile> {
         }
     }
     files
+}
+
+/// The case whose identifier an identifier begins with, if that is one case alone: labels often have more words in their names
+/// than images (`Subj10_FL_DLWMLS` beside `Subj10_T1`).
+fn owner(identifier: &str, cases: &BTreeSet<String>) -> Option<String> {
+    let begins = |case: &&String| {
+        let after = identifier.strip_prefix(case.as_str()).filter(|_| !case.is_empty());
+        after.is_some_and(|after| after.starts_with(['-', '_', '.', ' ']))
+    };
+    let mut owners = cases.iter().filter(begins);
+    let first = owners.next().filter(|_| !cases.contains(identifier))?;
+    owners.next().is_none().then(|| first.clone())
 }
 
 /// The images that decide how a folder is divided: those outside all stages or, if there are none, all.
@@ -307,6 +320,10 @@ mod tests {
             (&["100307/T1w/T1w_brain", "100307/T1w/T2w_brain"], &["100307: t1 t2"]),
             (&["images/p1_T1", "images/p2_T1", "labels/p1", "labels/p2"], &["p1: label t1", "p2: label t1"]),
             (&["T1/p1", "T1/p2", "T2/p1", "T2/p2"], &["p1: t1 t2", "p2: t1 t2"]),
+            (
+                &["t1/S1_T1", "t1/S10_T1", "labels/S1_FL_tool", "labels/S10_FL_tool", "labels/S2_x"],
+                &["S1: label t1", "S10: label t1", "S2_x: label"],
+            ),
             (
                 &["P1/w1/T1", "P1/w1/T2", "P1/w1/tool-x/registered/T1", "P1/w1/tool-x/seg"],
                 &["P1/w1: label@tool-x t1 t1@tool-x/registered t2"],
