@@ -1,18 +1,20 @@
 //! The files of a case: their hash, the memory they need, their volumes.
 
-use brainmvp_cohort::Case;
-use brainmvp_cohort::check::misplaced;
+use std::collections::BTreeSet;
+
+use brainmvp_cohort::check::{CheckOptions, Facts, Kind, Problem, Severity, findings};
+use brainmvp_cohort::{Case, LabelScheme};
 use brainmvp_volume::resample::grid_at_spacing;
-use brainmvp_volume::{LabelMap, Role, Volume, file, orientation};
+use brainmvp_volume::{Role, file, orientation};
 use rayon::prelude::*;
 use serde_json::json;
 
-use crate::cache::{CaseFacts, GridRecord, StepRecord};
+use crate::cache::{GridRecord, StepRecord};
 use crate::files::{hash_file, parts};
-use crate::{CaseVolumes, ContentFile, Error, Pipeline, PrepConfig, Result};
+use crate::{CaseVolumes, ContentFile, Error, Pipeline, PrepConfig, RegisterKind, Result};
 
-/// BLAKE3, hex, of all that decides what a case becomes: the bytes of its files, what the cohort says of it, the
-/// configuration and the version of the pipeline.
+/// BLAKE3, hex, of all that decides what the volumes of a case become: the bytes of its files, the configuration and the
+/// version of the pipeline. What else the cohort says of a case (split, class, site) changes no voxel.
 pub(crate) fn content_hash(case: &Case, config: &PrepConfig) -> Result<String> {
     let files: Vec<_> = case.files().collect();
     let hashes: Vec<_> =
@@ -25,7 +27,6 @@ pub(crate) fn content_hash(case: &Case, config: &PrepConfig) -> Result<String> {
     let all = json!({
         "pipeline": Pipeline::VERSION,
         "config": PrepConfig { atlas: None, ..config.clone() },
-        "case": CaseFacts::from(case),
         "files": files,
         "atlas": config.atlas.as_ref().map(ContentFile::hash),
     });
@@ -60,56 +61,55 @@ pub(crate) fn estimate_bytes(case: &Case, pipeline: &Pipeline) -> Result<u64> {
     Ok(reading.max(resampling).max(writing))
 }
 
-/// Reads all volumes of a case; the record contains each file's name, grid and orientation.
-pub(crate) fn read_volumes(case: &Case) -> Result<(CaseVolumes, StepRecord)> {
-    enum Read {
-        Image(Volume),
-        Labels(LabelMap),
-    }
-    let files: Vec<_> = case.files().collect();
-    let read = files.into_par_iter().map(|(role, path)| {
-        let volume = match role {
-            Role::Image(_) => Read::Image(file::read(path)?),
-            _ => Read::Labels(file::read_labels(path)?),
-        };
-        Ok((role, path, volume))
-    });
-    let mut volumes = CaseVolumes::new(std::collections::BTreeMap::new(), None, None);
-    let mut files = serde_json::Map::new();
-    for result in read.collect::<Vec<Result<_>>>() {
-        let (role, path, volume) = result?;
-        let grid = match &volume {
-            Read::Image(image) => *image.grid(),
-            Read::Labels(labels) => *labels.grid(),
-        };
-        match (role, volume) {
-            (Role::Image(modality), Read::Image(image)) => drop(volumes.images.insert(modality, image)),
-            (Role::BrainMask, Read::Labels(mask)) => volumes.brain_mask = Some(mask),
-            (_, Read::Labels(labels)) => volumes.label = Some(labels),
-            (_, Read::Image(_)) => {}
-        }
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let fact = json!({
-            "file": name,
-            "grid": GridRecord::from(&grid),
-            "orientation": orientation::code(&grid.affine),
-        });
-        files.insert(role_name(role).to_owned(), fact);
-    }
-    refuse_misplaced(case, &volumes)?;
-    Ok((volumes, StepRecord { step: "read".to_owned(), did: files.into() }))
+/// A case as its files have it.
+pub(crate) struct Input {
+    pub(crate) volumes: CaseVolumes,
+    /// Name, grid and orientation of each file, and what is worth a warning.
+    pub(crate) record: StepRecord,
+    /// The values of the label map besides background.
+    pub(crate) label_values: BTreeSet<u16>,
 }
 
-/// Labels in another place than the images would be cut off silently.
-fn refuse_misplaced(case: &Case, volumes: &CaseVolumes) -> Result<()> {
-    let grids: Vec<_> = volumes.images.values().map(|image| *image.grid()).collect();
-    for (path, map) in [(&case.label, &volumes.label), (&case.brain_mask, &volumes.brain_mask)] {
-        let fault = map.as_ref().and_then(|map| misplaced(map, &grids));
-        if let (Some(path), Some(reason)) = (path, fault) {
-            return Err(Error::Misplaced { path: path.clone(), reason });
+/// Reads all volumes of a case.
+///
+/// # Errors
+/// [`Error::Unfit`] for everything that `check` calls a problem of the case, but images that do not overlap if they are
+/// going to be registered; and where a file cannot be read.
+pub(crate) fn read(case: &Case, scheme: Option<&LabelScheme>, register: RegisterKind) -> Result<Input> {
+    let files: Vec<_> = case.files().collect();
+    let read = files.into_par_iter().map(|(role, path)| Ok((role, path, Facts::read(role, path)?)));
+    let mut volumes = CaseVolumes::new(std::collections::BTreeMap::new(), None, None);
+    let (mut did, mut facts) = (serde_json::Map::new(), Vec::new());
+    for result in read.collect::<Vec<Result<_>>>() {
+        let (role, path, (fact, volume)) = result?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let record = json!({
+            "file": name,
+            "grid": GridRecord::from(volume.grid()),
+            "orientation": orientation::code(&volume.grid().affine),
+        });
+        did.insert(role_name(role).to_owned(), record);
+        match role {
+            Role::Image(modality) => drop(volumes.images.insert(modality, volume)),
+            Role::BrainMask => volumes.brain_mask = Some(file::as_labels(&volume, path)?),
+            _ => volumes.label = Some(file::as_labels(&volume, path)?),
         }
+        facts.push((role, path, fact));
     }
-    Ok(())
+    let found = findings(case, &facts, scheme, &CheckOptions::default());
+    let excused = |problem: &Problem| problem.kind == Kind::NoOverlap && register != RegisterKind::None;
+    let of = |severity| found.iter().filter(move |p| p.severity == severity && !excused(p));
+    let problems: Vec<_> = of(Severity::Problem).map(Problem::reason).collect();
+    if !problems.is_empty() {
+        return Err(Error::Unfit { reason: problems.join("; ") });
+    }
+    let warnings: Vec<_> = of(Severity::Warning).map(Problem::reason).collect();
+    if !warnings.is_empty() {
+        did.insert("warning".to_owned(), warnings.join("; ").into());
+    }
+    let labels = facts.iter().filter(|(role, ..)| *role == Role::Label);
+    let label_values = labels.flat_map(|(_, _, facts)| facts.label_values()).collect();
+    Ok(Input { volumes, record: StepRecord { step: "read".to_owned(), did: did.into() }, label_values })
 }
 
 fn role_name(role: Role) -> &'static str {

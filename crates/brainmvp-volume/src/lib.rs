@@ -9,6 +9,7 @@
 mod affine;
 mod aliases;
 mod atomic;
+mod background;
 mod error;
 pub mod file;
 mod grid;
@@ -25,6 +26,7 @@ mod volume;
 pub use affine::Affine;
 pub use aliases::{Aliases, SuffixMatch};
 pub use atomic::write_atomically;
+pub use background::background;
 pub use error::{Error, Result};
 pub use grid::Grid;
 pub use modality::{Modality, Role};

@@ -14,7 +14,7 @@ mod prior;
 mod working;
 
 use brainmvp_volume::resample::{Interpolation, onto_grid};
-use brainmvp_volume::{Grid, LabelMap, Volume};
+use brainmvp_volume::{Grid, LabelMap, Volume, background};
 use rayon::prelude::*;
 
 use evidence::{Evidence, Stage, clean};
@@ -81,7 +81,7 @@ pub fn find_brain(images: &[&Volume], prior: &BrainPrior) -> Result<FoundBrain, 
 /// The volume of the voxels above 0.
 pub fn volume_ml(mask: &LabelMap) -> f64 {
     let voxels = mask.voxels().iter().filter(|v| **v > 0).count();
-    voxels as f64 * mask.grid().affine.linear().determinant().abs() / 1000.0
+    voxels as f64 * mask.grid().voxel_mm3() / 1000.0
 }
 
 fn search(working: &Working, head: &HeadMask, prior: &BrainPrior) -> Vec<f32> {
@@ -120,13 +120,13 @@ fn onto(share: &[f32], from: &Grid, to: &Grid) -> LabelMap {
     onto_grid(&share, to, Interpolation::Trilinear, 0.0).map(|share| u16::from(share > 0.5))
 }
 
-/// Whether an image shows only a brain: at least a fifth of its voxels have exactly the background value, and the rest
-/// is no larger than the largest brain.
+/// Whether an image shows only a brain: it has one [`background`] value, at least a fifth of its voxels have it, and the
+/// rest is no larger than the largest brain.
 pub fn is_stripped(image: &Volume) -> bool {
-    let background = image.voxels().first().copied().unwrap_or_default();
+    let Some(background) = background(image) else { return false };
     let same: usize =
         image.voxels().par_chunks(1 << 16).map(|c| c.iter().filter(|v| **v == background).count()).sum();
-    let voxel_ml = image.grid().affine.linear().determinant().abs() / 1000.0;
+    let voxel_ml = image.grid().voxel_mm3() / 1000.0;
     let rest_ml = (image.grid().len() - same) as f64 * voxel_ml;
     5 * same >= image.grid().len() && rest_ml <= *PLAUSIBLE_ML.end()
 }
@@ -155,6 +155,23 @@ mod tests {
         assert!(is_stripped(&ball(70.0, 0.0)), "1.4 l in exact air is a brain");
         assert!(!is_stripped(&ball(95.0, 0.0)), "3.6 l is a head");
         assert!(!is_stripped(&ball(70.0, 1.0)), "air with noise was never set to 0");
+    }
+
+    #[test]
+    fn air_amid_the_grey_values_is_air() {
+        let prior = BrainPrior::built_in();
+        let head = ball(95.0, 1.0);
+        let usual = find_brain(&[&head], &prior).unwrap();
+        // Fluid and half of the tissue are darker than air, as with the signed values of an inversion recovery.
+        let signed = |place: usize, value: f32| if place % 2 == 0 { value - 3.0 } else { 3.0 - value };
+        let values = head.voxels().iter().enumerate().map(|(place, value)| signed(place / 7200, *value));
+        let found = find_brain(&[&Volume::new(*head.grid(), values.collect())], &prior).unwrap();
+        assert!(
+            (found.volume_ml / usual.volume_ml - 1.0).abs() < 0.3,
+            "{} {}",
+            found.volume_ml,
+            usual.volume_ml
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The steps of the pipeline: one file each, and one line in [`registry`].
 
+mod background;
 mod bias_field;
 mod brain_mask;
 mod common_grid;
@@ -31,6 +32,7 @@ pub trait Step: Send + Sync {
 /// All steps. They run in the order of [`PrepConfig::steps`].
 pub fn registry() -> &'static [&'static dyn Step] {
     &[
+        &background::Background,
         &register::Register,
         &reorient::Reorient,
         &common_grid::CommonGrid,
