@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::cache::{GridRecord, StepRecord};
 use crate::files::{hash_file, parts};
-use crate::{CaseVolumes, ContentFile, Error, Pipeline, PrepConfig, RegisterKind, Result};
+use crate::{CaseVolumes, ContentFile, Error, Pipeline, PrepConfig, RegisterKind, Result, brain};
 
 /// BLAKE3, hex, of all that decides what the volumes of a case become: the bytes of its files, the configuration and the
 /// version of the pipeline. What else the cohort says of a case (split, class, site) changes no voxel.
@@ -33,10 +33,14 @@ pub(crate) fn content_hash(case: &Case, config: &PrepConfig) -> Result<String> {
     Ok(blake3::hash(all.to_string().as_bytes()).to_hex().to_string())
 }
 
+/// Bytes that finding a brain takes for each voxel of its working grid, besides the images.
+const SEARCH_BYTES: u64 = 72;
+
 /// An upper estimate of the memory that preparing a case takes, from the headers of its files.
 ///
 /// While files are read: each unpacked, as `f32` and reoriented. While they are resampled: each `f32` before and
-/// after, and an intermediate. While they are written: each `f32`, encoded, and in the bytes of the file.
+/// after, and an intermediate. While the brain is searched for: each `f32`, those on the working grid and what the search
+/// needs there, and the mask. While they are written: each `f32`, encoded, and in the bytes of the file.
 pub(crate) fn estimate_bytes(case: &Case, pipeline: &Pipeline) -> Result<u64> {
     const VOXEL_BYTES: u64 = size_of::<f32>() as u64;
     let mut headers = Vec::new();
@@ -47,9 +51,11 @@ pub(crate) fn estimate_bytes(case: &Case, pipeline: &Pipeline) -> Result<u64> {
     }
     let voxels = |shape: [usize; 3]| shape.iter().fold(1_u64, |n, &s| n.saturating_mul(s as u64));
     let atlas = pipeline.atlas().map(|atlas| atlas.grid);
-    let grids = headers.iter().map(|(header, _)| header.grid).chain(atlas);
-    let target = grids.map(|grid| voxels(grid_at_spacing(&grid, pipeline.config().spacing_mm).shape)).max();
-    let target = target.unwrap_or(0).saturating_mul(VOXEL_BYTES);
+    let grids: Vec<_> = headers.iter().map(|(header, _)| header.grid).chain(atlas).collect();
+    let largest = |spacing_mm: [f64; 3]| {
+        grids.iter().map(|grid| voxels(grid_at_spacing(grid, spacing_mm).shape)).max().unwrap_or(0)
+    };
+    let target = largest(pipeline.config().spacing_mm).saturating_mul(VOXEL_BYTES);
     let (mut reading, mut resampling, mut writing) = (0_u64, 0_u64, 0_u64);
     for (header, packed_bytes) in &headers {
         let source = voxels(header.grid.shape).saturating_mul(VOXEL_BYTES);
@@ -58,7 +64,14 @@ pub(crate) fn estimate_bytes(case: &Case, pipeline: &Pipeline) -> Result<u64> {
         resampling = resampling.saturating_add(source).saturating_add(target.saturating_mul(2));
         writing = writing.saturating_add(target.saturating_mul(3));
     }
-    Ok(reading.max(resampling).max(writing))
+    let most = reading.max(resampling).max(writing);
+    if case.brain_mask.is_some() || !pipeline.may_search_brain() {
+        return Ok(most);
+    }
+    let count = headers.len() as u64;
+    let working = largest([brain::WORKING_MM; 3]).saturating_mul(SEARCH_BYTES + 2 * VOXEL_BYTES * count);
+    // The mask, and the interpolated share of brain that it is made from.
+    Ok(most.max(target.saturating_mul(count + 2).saturating_add(working)))
 }
 
 /// A case as its files have it.

@@ -21,6 +21,7 @@ use evidence::{Evidence, Stage, clean};
 use head::HeadMask;
 pub use prior::BrainPrior;
 use prior::Pose;
+pub(crate) use working::WORKING_MM;
 use working::Working;
 
 /// The range of brain volumes in ml: from a newborn's to the largest adult's, cisterns included. A head has more than

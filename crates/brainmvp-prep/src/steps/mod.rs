@@ -12,6 +12,7 @@ mod resample;
 mod skull_strip;
 
 pub use crop::VoxelBox;
+pub(crate) use skull_strip::NAME as SKULL_STRIP;
 
 use serde_json::Value;
 

@@ -17,12 +17,15 @@ use crate::{CaseVolumes, Error, PrepConfig, Result, SkullStrip};
 /// anything, size and borders are only recorded.
 pub(super) struct SkullStripping;
 
+/// The name of the step.
+pub(crate) const NAME: &str = "skull_strip";
+
 /// The volume must be that of an adult: anything smaller is more likely a mistake.
 const FOUND_ML: std::ops::RangeInclusive<f64> = 700.0..=2200.0;
 
 impl Step for SkullStripping {
     fn name(&self) -> &'static str {
-        "skull_strip"
+        NAME
     }
 
     fn apply(&self, case: &mut CaseVolumes, config: &PrepConfig) -> Result<Value> {

@@ -103,7 +103,8 @@ pub(crate) struct Preprocess {
     /// Steps in order, instead of the preset's (see `brainmvp list steps`)
     #[arg(long, value_name = "STEP,...", value_delimiter = ',')]
     steps: Vec<String>,
-    /// Memory for all cases processed at the same time, e.g. 4G [default: half of the free memory]
+    /// Memory for all cases processed at the same time, e.g. 4G; cases that need more by themselves are told beforehand
+    /// and prepared alone [default: half of the free memory]
     #[arg(long, value_name = "SIZE", value_parser = argument::bytes)]
     memory: Option<u64>,
     /// Share of the cases to prepare, if several jobs fill one cache: 2/8, or auto for that of a Slurm array or
