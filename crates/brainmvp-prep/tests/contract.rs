@@ -103,7 +103,8 @@ const BAD: [(&str, Change, &str); 25] = [
         "a single slice",
         |b| {
             let flat = Grid::new([20, 21, 1], grid().affine);
-            ["t1", "flair", "label", "mask"].map(|name| b.put(name, &map(flat, 1.0)));
+            b.put("label", &map(flat, 1.0));
+            b.put("mask", &map(flat, 1.0));
             b.put("t1", &image(flat, 1));
             b.put("flair", &image(flat, 2));
         },
