@@ -93,7 +93,7 @@ pub(crate) fn read(case: &Case, scheme: Option<&LabelScheme>, register: Register
     let files: Vec<_> = case.files().collect();
     let read = files.into_par_iter().map(|(role, path)| Ok((role, path, Facts::read(role, path)?)));
     let mut volumes = CaseVolumes::new(std::collections::BTreeMap::new(), None, None);
-    let (mut did, mut facts) = (serde_json::Map::new(), Vec::new());
+    let (mut did, mut facts, mut maps) = (serde_json::Map::new(), Vec::new(), Vec::new());
     for result in read.collect::<Vec<Result<_>>>() {
         let (role, path, (fact, volume)) = result?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -105,8 +105,7 @@ pub(crate) fn read(case: &Case, scheme: Option<&LabelScheme>, register: Register
         did.insert(role_name(role).to_owned(), record);
         match role {
             Role::Image(modality) => drop(volumes.images.insert(modality, volume)),
-            Role::BrainMask => volumes.brain_mask = Some(file::as_labels(&volume, path)?),
-            _ => volumes.label = Some(file::as_labels(&volume, path)?),
+            _ => maps.push((role, path, volume)),
         }
         facts.push((role, path, fact));
     }
@@ -116,6 +115,13 @@ pub(crate) fn read(case: &Case, scheme: Option<&LabelScheme>, register: Register
     let problems: Vec<_> = of(Severity::Problem).map(Problem::reason).collect();
     if !problems.is_empty() {
         return Err(Error::Unfit { reason: problems.join("; ") });
+    }
+    for (role, path, volume) in maps {
+        let labels = Some(file::as_labels(&volume, path)?);
+        match role {
+            Role::BrainMask => volumes.brain_mask = labels,
+            _ => volumes.label = labels,
+        }
     }
     let warnings: Vec<_> = of(Severity::Warning).map(Problem::reason).collect();
     if !warnings.is_empty() {

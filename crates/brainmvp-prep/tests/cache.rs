@@ -177,7 +177,7 @@ fn a_manifest_of_another_version_is_refused() {
     assert_eq!(Cache::open(dir.path()).unwrap().manifest(), &manifest);
     manifest.version += 1;
     manifest.save(dir.path()).unwrap();
-    assert!(Cache::open(dir.path()).unwrap_err().to_string().contains("version 3"));
+    assert!(Cache::open(dir.path()).unwrap_err().to_string().contains("version 4"));
     std::fs::write(dir.path().join("manifest.json"), "{").unwrap();
     assert!(matches!(Cache::open(dir.path()), Err(Error::Cache { .. })));
 }

@@ -46,7 +46,7 @@ fn cohort(dir: &Path, count: usize) -> Cohort {
         let (dwi, label) = (dir.join(format!("{i}-dwi.nii.gz")), dir.join(format!("{i}-label.nii.gz")));
         let image = ball([20, 21, 17], las, 1.0 + i as f32);
         save(&dwi, &image);
-        save(&adc, &ball([20, 21, 17], las, 3.0));
+        save(&adc, &ball([20, 21, 17], las, 0.5));
         save(&flair, &ball([26, 27, 22], ras, 2.0));
         nifti::write_labels(&label, &image.map(|v| u16::from(v > 20.0)), "test").unwrap();
         case.images.extend([(Modality::Flair, flair), (Modality::Adc, adc), (Modality::Dwi, dwi)]);

