@@ -145,7 +145,13 @@ fn wrong_places() {
     let sheared = Affine::from_rows([[1.0, 0.2, 0.0, -4.0], [0.0, 1.0, 0.0, -4.0], [0.0, 0.0, 1.0, -4.0]]);
     bench.expect("b_t2.nii.gz", &placed(image(5), sheared), &[Kind::Shear, Kind::GridsDiffer]);
     let flipped = Affine::from_rows([[-1.0, 0.0, 0.0, 3.0], [0.0, 1.0, 0.0, -4.0], [0.0, 0.0, 1.0, -4.0]]);
-    bench.expect("b_t2.nii.gz", &placed(image(5), flipped), &[Kind::GridsDiffer]);
+    bench.expect("b_t2.nii.gz", &placed(image(5), flipped), &[]);
+    let single = Grid::new([8, 8, 1], grid().affine);
+    let slice = Volume::new(single, (0..64).map(|i| (i % 31) as f32).collect());
+    bench.expect("b_t2.nii.gz", &slice, &[Kind::Flat, Kind::GridsDiffer]);
+    let whale = Grid::new([50; 3], Affine::from_spacing([14.0; 3], [-350.0; 3]));
+    let whale = Volume::new(whale, (0..125_000).map(|i| (i % 97) as f32).collect());
+    bench.expect("b_t2.nii.gz", &whale, &[Kind::FieldOfView, Kind::GridsDiffer]);
 }
 
 #[test]
@@ -161,6 +167,12 @@ fn wrong_labels() {
     // The header was lost: the same shape on the other side of the world's origin.
     let lost = Affine::from_rows([[-1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
     bench.expect("b_seg.nii.gz", &placed(map(1.0), lost), &[Kind::LabelPlacement]);
+    // The same box of voxels, stored from right to left, or with its axes in another order.
+    let flipped = Affine::from_rows([[-1.0, 0.0, 0.0, 3.0], [0.0, 1.0, 0.0, -4.0], [0.0, 0.0, 1.0, -4.0]]);
+    let report = bench.expect("b_seg.nii.gz", &placed(map(1.0), flipped), &[Kind::LabelOrder]);
+    assert!(report.problems[0].message.contains("stored as LAS, the images as RAS"), "{report:?}");
+    let turned = Affine::from_rows([[0.0, 1.0, 0.0, -4.0], [0.0, 0.0, -1.0, 3.0], [1.0, 0.0, 0.0, -4.0]]);
+    bench.expect("b_seg.nii.gz", &placed(map(1.0), turned), &[Kind::LabelOrder]);
     // A grid of its own is no fault if it covers the images, but is one if labels lie outside.
     let half = Grid::new([4, 8, 8], Affine::from_spacing([1.0; 3], [-4.0; 3]));
     let other = |grid: Grid| Volume::new(grid, (0..256).map(|i| f32::from(i % 2 == 0)).collect());
@@ -181,11 +193,13 @@ fn wrong_masks() {
 #[test]
 fn copies_whatever_their_packing() {
     let mut bench = Bench::new();
-    bench.expect("b_t2.nii.gz", &image(0), &[Kind::Duplicate]);
+    // Of its own case, it is no image of that modality; of another case, it may be the same person.
+    bench.expect("b_t2.nii.gz", &image(10), &[Kind::Duplicate]);
+    bench.expect("b_t2.nii.gz", &image(0), &[Kind::CopyOfOther]);
     bench.file("b_t2.nii.gz", &image(11));
     let path = bench.file("b_plain.nii", &image(0));
     bench.cohort.cases[1].images.insert(Modality::T2, path);
-    let report = bench.expect_now(&[Kind::Duplicate]);
+    let report = bench.expect_now(&[Kind::CopyOfOther]);
     assert!(report.problems[0].message.contains("a_t1.nii.gz of case 'a'"), "{report:?}");
 }
 

@@ -27,6 +27,7 @@ pub struct MaskPair {
     prediction: Mask,
     truth: Mask,
     spacing_mm: [f64; 3],
+    voxel_mm3: f64,
     voxels: VoxelCounts,
     surfaces: OnceLock<SurfaceDistances>,
 }
@@ -82,7 +83,15 @@ impl MaskPair {
             truth: truth.count(),
             common: prediction.common(&truth),
         };
-        Ok(Self { prediction, truth, spacing_mm, voxels, surfaces: OnceLock::new() })
+        let voxel_mm3 = spacing_mm.iter().product();
+        Ok(Self { prediction, truth, spacing_mm, voxel_mm3, voxels, surfaces: OnceLock::new() })
+    }
+
+    /// The same with voxels of another volume than that of a box: those of a grid whose axes are not at right angles.
+    /// Distances still take the axes as being at right angles.
+    #[must_use]
+    pub fn with_voxel_mm3(self, voxel_mm3: f64) -> Self {
+        Self { voxel_mm3, ..self }
     }
 
     /// Which mask is empty.
@@ -117,7 +126,7 @@ impl MaskPair {
 
     /// The volume of a voxel, mm^3.
     pub fn voxel_mm3(&self) -> f64 {
-        self.spacing_mm.iter().product()
+        self.voxel_mm3
     }
 
     /// The diagonal of the grid, mm. No two voxels are further apart.

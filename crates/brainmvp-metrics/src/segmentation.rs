@@ -1,8 +1,10 @@
 //! Scoring a predicted label map, region by region.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use brainmvp_volume::{Grid, LabelMap, orientation};
+use brainmvp_volume::orientation::{self, Reorientation};
+use brainmvp_volume::{Grid, LabelMap};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +86,8 @@ impl Default for SegmentationConfig {
 }
 
 impl SegmentationConfig {
-    /// Scores a prediction against the truth, both on one grid: one entry for each of `regions`, in their order.
+    /// Scores a prediction against the truth, both on one grid, which may be stored in different orders of its axes and
+    /// directions: one entry for each of `regions`, in their order.
     ///
     /// # Errors
     /// As [`Self::evaluate_as`].
@@ -112,14 +115,9 @@ impl SegmentationConfig {
         ignored: &BTreeSet<u16>,
     ) -> Result<Vec<RegionScores>> {
         self.validate()?;
-        let spacing_mm = truth.grid().affine.spacing_mm();
+        let (spacing_mm, voxel_mm3) = (truth.grid().affine.spacing_mm(), truth.grid().voxel_mm3());
         let tolerance_mm = PLACE_TOLERANCE_VOXELS * spacing_mm.iter().copied().fold(f64::MAX, f64::min);
-        if !prediction.grid().same_place(truth.grid(), tolerance_mm) {
-            return Err(Error::Grids {
-                prediction: describe(prediction.grid()),
-                truth: describe(truth.grid()),
-            });
-        }
+        let prediction = in_order_of(prediction, truth, tolerance_mm)?;
         let (prediction, truth) = rayon::join(
             || Labels::new(prediction.shape(), prediction.voxels()),
             || Labels::new(truth.shape(), truth.voxels()),
@@ -132,7 +130,8 @@ impl SegmentationConfig {
         let score = |(region, of_truth): &(Region, BTreeSet<u16>)| {
             let (prediction, truth) =
                 rayon::join(|| known(prediction.mask(region.labels())), || known(truth.mask(of_truth)));
-            Ok(self.score_pair(region.name(), &MaskPair::new(prediction, truth, spacing_mm)?))
+            let pair = MaskPair::new(prediction, truth, spacing_mm)?.with_voxel_mm3(voxel_mm3);
+            Ok(self.score_pair(region.name(), &pair))
         };
         regions.par_iter().map(score).collect()
     }
@@ -196,6 +195,20 @@ impl SegmentationConfig {
             _ => Ok(()),
         }
     }
+}
+
+/// The prediction with its voxels in the order of the truth's. Voxels are moved, never interpolated.
+fn in_order_of<'a>(
+    prediction: &'a LabelMap,
+    truth: &LabelMap,
+    tolerance_mm: f64,
+) -> Result<Cow<'a, LabelMap>> {
+    let order = Reorientation::between(prediction.grid(), truth.grid(), tolerance_mm);
+    let order = order.ok_or_else(|| Error::Grids {
+        prediction: describe(prediction.grid()),
+        truth: describe(truth.grid()),
+    })?;
+    Ok(if order.is_identity() { Cow::Borrowed(prediction) } else { Cow::Owned(order.apply(prediction)) })
 }
 
 /// Shape, spacing, origin and orientation as text.
@@ -269,6 +282,47 @@ mod tests {
         let config = SegmentationConfig::default();
         let error = config.evaluate(&labels(1.0, &[1, 0]), &labels(1.5, &[1, 0]), &region).unwrap_err();
         assert!(error.to_string().contains("1.5"), "{error}");
+    }
+
+    #[test]
+    fn another_storage_order_is_scored_as_it_lies() {
+        let rows = |columns: [[f64; 3]; 3], origin: [f64; 3]| {
+            Affine::from_rows(std::array::from_fn(|r| {
+                [columns[0][r], columns[1][r], columns[2][r], origin[r]]
+            }))
+        };
+        let grid = Grid::new([4, 3, 2], rows([[1.0, 0.0, 0.1], [0.0, 2.0, 0.0], [-0.1, 0.0, 3.0]], [5.0; 3]));
+        let truth = LabelMap::new(grid, (0..24).map(|i| u16::from(i % 5 == 0)).collect());
+        let region = [Region::new("WT", [1]).unwrap()];
+        let config = SegmentationConfig::default();
+        let score = |prediction: &LabelMap| config.evaluate(prediction, &truth, &region);
+        let same = score(&truth).unwrap();
+        // Axes in the order y, z, x, with y and x running backwards.
+        let ras =
+            Reorientation::to_ras(&rows([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]], [0.0; 3]));
+        let stored = ras.inverse().apply(&truth);
+        assert_eq!(stored.shape(), [3, 2, 4]);
+        assert_eq!(score(&stored).unwrap(), same);
+        // Mirrored in the world, not only in the file: another place.
+        let mut mirrored = grid.affine.rows();
+        mirrored[0][0] = -1.0;
+        let elsewhere =
+            LabelMap::new(Grid::new(grid.shape, Affine::from_rows(mirrored)), truth.voxels().to_vec());
+        assert!(matches!(score(&elsewhere), Err(Error::Grids { .. })));
+    }
+
+    #[test]
+    fn volumes_of_sheared_voxels() {
+        let (sin, cos) = 20.0_f64.to_radians().sin_cos();
+        let affine =
+            Affine::from_rows([[2.0, 0.0, 0.0, 0.0], [0.0, 1.0, 4.0 * sin, 0.0], [0.0, 0.0, 4.0 * cos, 0.0]]);
+        let grid = Grid::new([3, 2, 1], affine);
+        let truth = LabelMap::new(grid, vec![0, 1, 1, 1, 0, 0]);
+        let found = SegmentationConfig::default()
+            .evaluate(&truth, &truth, &[Region::new("WT", [1]).unwrap()])
+            .unwrap();
+        let volume = found[0].values[&Metric::named("volume_mm3").unwrap()];
+        assert!((volume.value().unwrap() - 24.0 * cos).abs() < 1e-9, "{volume:?}");
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub struct PrepConfig {
     pub percentiles: [f64; 2],
     /// What is done about the skull.
     pub skull_strip: SkullStrip,
+    /// Why brains of any size are accepted: for example, because voxel sizes are nominal. Without a reason, a brain that was
+    /// found and has an implausible volume ends its case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub any_brain_size: Option<String>,
     /// Whether the shading of the coils is taken away.
     pub bias_field: bool,
     /// How intensities are scaled to [0, 1].
@@ -115,6 +119,7 @@ impl PrepConfig {
     /// The configuration of a preset.
     pub fn preset(preset: PrepPreset) -> Self {
         let steps = [
+            "background",
             "register",
             "reorient",
             "common_grid",
@@ -135,6 +140,7 @@ impl PrepConfig {
                 PrepPreset::Released => [5.0, 95.0],
             },
             skull_strip: SkullStrip::Auto,
+            any_brain_size: None,
             bias_field: false,
             intensity: Intensity::Percentile,
             landmarks: None,
@@ -178,6 +184,9 @@ impl PrepConfig {
                 return Err(Error::config("landmarks are given; choose intensity = nyul with them"));
             }
             _ => {}
+        }
+        if self.any_brain_size.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+            return Err(Error::config("any_brain_size: say why brains of any size are accepted"));
         }
         let [low, high] = self.percentiles;
         if !(0.0 <= low && low < high && high <= 100.0) {

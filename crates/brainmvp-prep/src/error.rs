@@ -17,12 +17,10 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A label map or brain mask that is in another place than the images of its case.
-    #[error("{path}: {reason}", path = .path.display())]
-    Misplaced {
-        /// The file.
-        path: PathBuf,
-        /// How far away it is.
+    /// A case that cannot be used as it is, by the rules that it shares with `check`.
+    #[error("{reason}")]
+    Unfit {
+        /// Every problem, with its file.
         reason: String,
     },
     /// A configuration that cannot be carried out.

@@ -35,7 +35,9 @@ pub use memory::{MemoryGate, Permit};
 pub use percentile::{NoPercentiles, percentiles};
 pub use pipeline::{CaseVolumes, Pipeline};
 pub use preparation::Preparation;
-pub use preprocess::{Outcome, Progress, RunOptions, Summary, prepare_case, preprocess, preprocess_shard};
+pub use preprocess::{
+    Outcome, Progress, RunOptions, Summary, larger_than, prepare_case, preprocess, preprocess_shard,
+};
 pub use settings::PrepSettings;
 pub use shard::Shard;
 pub use space::{AtlasSpace, Space};

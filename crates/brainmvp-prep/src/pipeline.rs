@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use crate::cache::StepRecord;
-use crate::steps::{Step, registry};
-use crate::{Atlas, Error, PrepConfig, Result, Space};
+use crate::steps::{SKULL_STRIP, Step, registry};
+use crate::{Atlas, Error, PrepConfig, Result, SkullStrip, Space};
 
 /// The volumes of a case on their way through the pipeline.
 #[derive(Debug, Clone)]
@@ -116,7 +116,7 @@ pub(crate) const SAME_PLACE_MM: f64 = 0.01;
 
 impl Pipeline {
     /// The version of the behaviour of the steps. If it changes, every case is prepared again.
-    pub const VERSION: u32 = 4;
+    pub const VERSION: u32 = 5;
 
     /// The pipeline of a configuration.
     ///
@@ -143,6 +143,12 @@ impl Pipeline {
     /// What it carries out.
     pub fn config(&self) -> &PrepConfig {
         &self.config
+    }
+
+    /// Whether a brain is searched for in cases that show the whole head and have no mask.
+    pub(crate) fn may_search_brain(&self) -> bool {
+        self.config.skull_strip == SkullStrip::Auto
+            && self.steps.iter().any(|step| step.name() == SKULL_STRIP)
     }
 
     /// What cases are registered to.

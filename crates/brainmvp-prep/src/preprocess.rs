@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use brainmvp_cohort::{Case, CaseId, Cohort};
+use brainmvp_cohort::check::foreign_labels;
+use brainmvp_cohort::{Case, CaseId, Cohort, LabelScheme};
 use brainmvp_registration::StandardSpace;
 use brainmvp_volume::{Grid, Modality};
 use rayon::prelude::*;
@@ -86,7 +87,8 @@ const SAVING_SHARE: u32 = 50;
 /// Prepares every case of a cohort into the folder `out`, which then is a [`crate::cache::Cache`] of just that cohort.
 ///
 /// Cases run side by side as far as the memory allows, on as many threads as the current rayon pool has. A case that is
-/// in the cache already, by the hash of its files and of the configuration, is skipped. A case that fails is quarantined
+/// in the cache already, by the hash of its files and of the configuration, is skipped; what the cohort says of it (split,
+/// class, site) is brought up to date in the manifest. A case that fails is quarantined
 /// with its reason in the manifest, and the others are processed.
 ///
 /// # Errors
@@ -137,6 +139,7 @@ pub fn preprocess_shard(
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|e| Error::config(format!("cannot start {threads} threads: {e}")))?;
     let run = Run {
+        cohort,
         cases,
         others,
         out,
@@ -164,15 +167,39 @@ pub fn preprocess_shard(
     run.finish(started)
 }
 
-/// Reads one case and runs it through the pipeline, ready to be stored.
+/// The cases of a share that need more memory than all cases may have together, with what each needs in bytes, the largest
+/// first: each will run alone. By estimate from the headers of their files, so that it can be told before hours are
+/// spent; a case whose headers cannot be read is not among them.
+pub fn larger_than<'a>(
+    memory_bytes: u64,
+    cohort: &'a Cohort,
+    shard: Shard,
+    pipeline: &Pipeline,
+) -> Vec<(&'a CaseId, u64)> {
+    let cases: Vec<&Case> = shard.of(&cohort.cases).collect();
+    let estimates =
+        cases.par_iter().filter_map(|case| Some((&case.id, input::estimate_bytes(case, pipeline).ok()?)));
+    let mut larger: Vec<_> = estimates.filter(|(_, bytes)| *bytes > memory_bytes).collect();
+    larger.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    larger
+}
+
+/// Reads one case and runs it through the pipeline, ready to be stored. Its labels must be values of `scheme`, if there is
+/// one.
 ///
 /// # Errors
-/// Where a file cannot be read or a step cannot treat the case.
-pub fn prepare_case(case: &Case, pipeline: &Pipeline, content_hash: String) -> Result<CaseContents> {
-    let (mut volumes, read) = input::read_volumes(case)?;
+/// Where a file cannot be read, the case is unfit by the rules of [`brainmvp_cohort::check`], or a step cannot treat it.
+pub fn prepare_case(
+    case: &Case,
+    scheme: Option<&LabelScheme>,
+    pipeline: &Pipeline,
+    content_hash: String,
+) -> Result<CaseContents> {
+    let input = input::read(case, scheme, pipeline.config().register)?;
+    let mut volumes = input.volumes;
     let grids: Vec<_> =
         volumes.images.iter().map(|(m, image)| (*m, GridRecord::from(image.grid()))).collect();
-    let mut provenance = vec![read];
+    let mut provenance = vec![input.record];
     provenance.extend(pipeline.run(&mut volumes)?);
     let grid = volumes.common_grid("end of the pipeline")?;
     let reference = volumes.reference_modality();
@@ -181,17 +208,19 @@ pub fn prepare_case(case: &Case, pipeline: &Pipeline, content_hash: String) -> R
     let of_files = || StandardSpace::of(&Grid::from(&original)).map_or(Space::Native, Space::Standard);
     let metadata = CaseMetadata {
         version: CASE_VERSION,
-        case: CaseFacts::from(case),
+        id: case.id.clone(),
         grid: GridRecord::from(&grid),
         uncropped: GridRecord::from(&volumes.uncropped.unwrap_or(grid)),
         original,
         space: volumes.space.clone().unwrap_or_else(of_files),
         crop_offset: volumes.crop_offset,
         provenance,
+        label_values: input.label_values,
         fingerprints: fingerprints(&volumes),
         content_hash,
     };
     Ok(CaseContents {
+        case: CaseFacts::from(case),
         metadata,
         images: volumes.images.into_iter().collect(),
         label: volumes.label,
@@ -251,6 +280,7 @@ impl Others<'_> {
 
 /// What the threads of a run share.
 struct Run<'a> {
+    cohort: &'a Cohort,
     /// Those of the share.
     cases: Vec<&'a Case>,
     others: Others<'a>,
@@ -278,6 +308,14 @@ struct State {
     failed: Option<Error>,
 }
 
+/// What became of a case that has volumes.
+enum Treated {
+    /// They were there already.
+    Kept(CaseEntry),
+    /// They were made now.
+    Prepared(CaseEntry),
+}
+
 /// Whose fault an error is.
 enum Failure {
     /// The case's: it is quarantined.
@@ -296,44 +334,50 @@ impl Run<'_> {
         }
     }
 
-    /// The new entry of a case, or `None` if the existing one stays.
-    fn treat(&self, case: &Case) -> std::result::Result<Option<CaseEntry>, Failure> {
+    /// The entry of a case: the existing one if its volumes can stay as they are.
+    fn treat(&self, case: &Case) -> std::result::Result<Treated, Failure> {
         let started = Instant::now();
+        let scheme = self.cohort.label_scheme(case);
         let hash = self.pool.install(|| input::content_hash(case, self.config)).map_err(Failure::Case)?;
-        if !self.options.force && self.is_intact(case, &hash) {
-            return Ok(None);
+        if let Some(entry) = self.intact(case, &hash).filter(|_| !self.options.force) {
+            // A scheme may have been declared since.
+            if let Some(reason) = scheme.and_then(|scheme| foreign_labels(&entry.label_values, scheme)) {
+                return Err(Failure::Case(Error::Unfit { reason }));
+            }
+            return Ok(Treated::Kept(CaseEntry { case: CaseFacts::from(case), ..entry }));
         }
         let bytes = input::estimate_bytes(case, &self.pipeline).map_err(Failure::Case)?;
         let _permit = self.gate.acquire(bytes);
         self.pool.install(|| {
-            let contents = prepare_case(case, &self.pipeline, hash).map_err(Failure::Case)?;
+            let contents = prepare_case(case, scheme, &self.pipeline, hash).map_err(Failure::Case)?;
             let entry = write_case(self.out, &contents, self.config.dtype).map_err(Failure::Run)?;
             let warnings =
                 contents.metadata.provenance.iter().filter_map(|record| record.did["warning"].as_str());
             let warnings = warnings.map(|warning| (case.id.clone(), warning.to_owned()));
             self.state().warnings.extend(warnings);
-            Ok(Some(CaseEntry { seconds: started.elapsed().as_secs_f64(), ..entry }))
+            Ok(Treated::Prepared(CaseEntry { seconds: started.elapsed().as_secs_f64(), ..entry }))
         })
     }
 
-    /// Whether the cache has the case, made from this content, with every byte as it was written.
-    fn is_intact(&self, case: &Case, content_hash: &str) -> bool {
+    /// The entry of a case that the cache has, made from this content, with every byte as it was written.
+    fn intact(&self, case: &Case, content_hash: &str) -> Option<CaseEntry> {
         let entry = self.state().manifest.case(&case.id).cloned();
-        let Some(entry) = entry.filter(|entry| entry.content_hash == content_hash) else { return false };
+        let entry = entry.filter(|entry| entry.content_hash == content_hash)?;
         let mut hasher = blake3::Hasher::new();
-        let read = File::open(self.out.join(entry.file_name()))
-            .and_then(|file| hasher.update_reader(file).map(|_| ()));
-        read.is_ok() && hasher.finalize().to_hex().as_str() == entry.file_hash
+        hasher.update_reader(File::open(self.out.join(entry.file_name())).ok()?).ok()?;
+        (hasher.finalize().to_hex().as_str() == entry.file_hash).then_some(entry)
     }
 
-    fn note(&self, case: &Case, result: std::result::Result<Option<CaseEntry>, Failure>) {
+    fn note(&self, case: &Case, result: std::result::Result<Treated, Failure>) {
         let mut state = self.state();
         let outcome = match result {
-            Ok(None) => Outcome::Skipped,
-            Ok(Some(entry)) => {
+            Ok(Treated::Kept(entry)) => {
+                state.replace(entry);
+                Outcome::Skipped
+            }
+            Ok(Treated::Prepared(entry)) => {
                 let seconds = entry.seconds;
-                state.forget(&case.id);
-                state.manifest.cases.push(entry);
+                state.replace(entry);
                 Outcome::Prepared { seconds }
             }
             Err(Failure::Case(error)) => {
@@ -393,6 +437,12 @@ impl Run<'_> {
 }
 
 impl State {
+    /// Puts the entry of a case in the place of what the manifest says of it.
+    fn replace(&mut self, entry: CaseEntry) {
+        self.forget(&entry.case.id);
+        self.manifest.cases.push(entry);
+    }
+
     /// Drops what the manifest says of a case.
     fn forget(&mut self, id: &CaseId) {
         self.manifest.cases.retain(|entry| entry.case.id != *id);

@@ -28,6 +28,8 @@ pub struct PrepSettings {
     pub percentiles: Option<[f64; 2]>,
     /// See [`PrepConfig::skull_strip`].
     pub skull_strip: Option<SkullStrip>,
+    /// See [`PrepConfig::any_brain_size`].
+    pub any_brain_size: Option<String>,
     /// See [`PrepConfig::bias_field`].
     pub bias_field: Option<bool>,
     /// See [`PrepConfig::intensity`]; by default the standard scale if there are landmarks.
@@ -51,6 +53,7 @@ impl PrepSettings {
             spacing_mm: self.spacing_mm.or(below.spacing_mm),
             percentiles: self.percentiles.or(below.percentiles),
             skull_strip: self.skull_strip.or(below.skull_strip),
+            any_brain_size: self.any_brain_size.or(below.any_brain_size),
             bias_field: self.bias_field.or(below.bias_field),
             intensity: self.intensity.or(below.intensity),
             landmarks: self.landmarks.or(below.landmarks),
@@ -75,6 +78,7 @@ impl PrepSettings {
             spacing_mm: self.spacing_mm.unwrap_or(preset.spacing_mm),
             percentiles: self.percentiles.unwrap_or(preset.percentiles),
             skull_strip: self.skull_strip.unwrap_or(preset.skull_strip),
+            any_brain_size: self.any_brain_size.or(preset.any_brain_size),
             bias_field: self.bias_field.unwrap_or(preset.bias_field),
             intensity: self.intensity.unwrap_or(intensity),
             landmarks,

@@ -26,29 +26,31 @@ fn contents(shape: [usize; 3], largest_label: u16) -> CaseContents {
         Volume::new(grid, (0..grid.len()).map(value).collect())
     };
     let record = GridRecord::from(&grid);
+    let case = CaseFacts {
+        id: CaseId::new("case 1").unwrap(),
+        subject: "s1".to_owned(),
+        data_set: "phantom".to_owned(),
+        site: None,
+        class: Some("HGG".to_owned()),
+        split: None,
+    };
     let metadata = CaseMetadata {
         version: CASE_VERSION,
-        case: CaseFacts {
-            id: CaseId::new("case 1").unwrap(),
-            subject: "s1".to_owned(),
-            data_set: "phantom".to_owned(),
-            site: None,
-            class: Some("HGG".to_owned()),
-            split: None,
-        },
+        id: case.id.clone(),
         grid: record,
         uncropped: record,
         original: record,
         space: Space::Standard(StandardSpace::Sri24),
         crop_offset: [0; 3],
         provenance: Vec::new(),
+        label_values: (1..=largest_label).collect(),
         fingerprints: BTreeMap::new(),
         content_hash: "abc".to_owned(),
     };
     let label = Volume::new(grid, (0..grid.len()).map(|i| (i as u16).min(largest_label)).collect());
     let brain_mask = Some(Volume::new(grid, (0..grid.len()).map(|i| u8::from(i % 3 > 0)).collect()));
     let images = vec![(Modality::T2, image(13)), (Modality::Flair, image(31))];
-    CaseContents { metadata, images, label: Some(label), brain_mask }
+    CaseContents { case, metadata, images, label: Some(label), brain_mask }
 }
 
 fn written(dir: &Path, contents: &CaseContents, dtype: StoredType) -> (CaseEntry, PreparedCase) {
@@ -175,7 +177,7 @@ fn a_manifest_of_another_version_is_refused() {
     assert_eq!(Cache::open(dir.path()).unwrap().manifest(), &manifest);
     manifest.version += 1;
     manifest.save(dir.path()).unwrap();
-    assert!(Cache::open(dir.path()).unwrap_err().to_string().contains("version 3"));
+    assert!(Cache::open(dir.path()).unwrap_err().to_string().contains("version 4"));
     std::fs::write(dir.path().join("manifest.json"), "{").unwrap();
     assert!(matches!(Cache::open(dir.path()), Err(Error::Cache { .. })));
 }

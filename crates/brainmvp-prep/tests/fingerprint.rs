@@ -36,7 +36,7 @@ fn phantoms() -> &'static [Case] {
 
 /// The prepared images of a case.
 fn prepared(case: &Case, config: &PrepConfig) -> Vec<(Modality, Volume)> {
-    prepare_case(case, &Pipeline::new(config).unwrap(), String::new()).unwrap().images
+    prepare_case(case, None, &Pipeline::new(config).unwrap(), String::new()).unwrap().images
 }
 
 fn fingerprints(images: &[(Modality, Volume)]) -> BTreeMap<Modality, Fingerprint> {
@@ -47,7 +47,7 @@ fn reference() -> &'static Vec<BTreeMap<Modality, Fingerprint>> {
     static REFERENCE: OnceLock<Vec<BTreeMap<Modality, Fingerprint>>> = OnceLock::new();
     let config = PrepConfig { spacing_mm: [4.0; 3], ..PrepConfig::default() };
     let of = |case: &Case| {
-        let contents = prepare_case(case, &Pipeline::new(&config).unwrap(), String::new()).unwrap();
+        let contents = prepare_case(case, None, &Pipeline::new(&config).unwrap(), String::new()).unwrap();
         assert_eq!(contents.metadata.fingerprints, fingerprints(&contents.images), "kept with the case");
         contents.metadata.fingerprints
     };

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use brainmvp_cohort::{Case, CaseId, Cohort, DataSet};
+use brainmvp_cohort::{Case, CaseId, Cohort, DataSet, Split};
 use brainmvp_prep::cache::{Cache, CaseEntry, PreparedCase};
 use brainmvp_prep::{
-    AtlasSpace, ContentFile, CropKind, Error, Outcome, PrepConfig, Progress, RegisterKind, RunOptions, Shard,
-    SkullStrip, Space, StoredType, Summary, preprocess, preprocess_shard,
+    AtlasSpace, ContentFile, CropKind, Error, Outcome, Pipeline, PrepConfig, Progress, RegisterKind,
+    RunOptions, Shard, SkullStrip, Space, StoredType, Summary, larger_than, preprocess, preprocess_shard,
 };
 use brainmvp_registration::StandardSpace;
 use brainmvp_volume::nifti::{self, WriteOptions};
@@ -46,7 +46,7 @@ fn cohort(dir: &Path, count: usize) -> Cohort {
         let (dwi, label) = (dir.join(format!("{i}-dwi.nii.gz")), dir.join(format!("{i}-label.nii.gz")));
         let image = ball([20, 21, 17], las, 1.0 + i as f32);
         save(&dwi, &image);
-        save(&adc, &ball([20, 21, 17], las, 3.0));
+        save(&adc, &ball([20, 21, 17], las, 0.5));
         save(&flair, &ball([26, 27, 22], ras, 2.0));
         nifti::write_labels(&label, &image.map(|v| u16::from(v > 20.0)), "test").unwrap();
         case.images.extend([(Modality::Flair, flair), (Modality::Adc, adc), (Modality::Dwi, dwi)]);
@@ -98,6 +98,7 @@ fn a_case_keeps_its_facts() {
         names,
         [
             "read",
+            "background",
             "register",
             "reorient",
             "common_grid",
@@ -178,7 +179,7 @@ fn a_second_run_skips_and_changes_nothing() {
     assert_eq!((again.prepared, again.skipped), (0, 4));
     assert_eq!(std::fs::read(out.join("manifest.json")).unwrap(), manifest);
 
-    // An input that changed, a damaged file, a lost file, a changed fact: those cases alone are prepared again.
+    // An input that changed, a damaged file, a lost file: those cases alone are prepared again.
     let dwi = cohort.cases[0].images[&Modality::Dwi].clone();
     let image = nifti::read(&dwi).unwrap();
     save(&dwi, &image.map(|v| v * v));
@@ -192,8 +193,20 @@ fn a_second_run_skips_and_changes_nothing() {
     let after = hashes(&out);
     assert_ne!(after["case-0"], before["case-0"]);
     assert_eq!((&after["case-1"], &after["case-2"]), (&before["case-1"], &before["case-2"]));
+    // What the cohort says of a case is brought up to date; its volumes stay.
     cohort.cases[3].site = Some("elsewhere".to_owned());
-    assert_eq!(run(&cohort, &out, &config).prepared, 1);
+    cohort.cases[3].split = Some(Split::Test);
+    cohort.cases[3].class = None;
+    let again = run(&cohort, &out, &config);
+    assert_eq!((again.prepared, again.skipped), (0, 4));
+    assert_eq!(hashes(&out), after);
+    let cache = Cache::open(&out).unwrap();
+    let facts = &cache.cases()[3].case;
+    assert_eq!(
+        (facts.site.as_deref(), facts.split, facts.class.as_deref()),
+        (Some("elsewhere"), Some(Split::Test), None)
+    );
+    cache.open_case(&cache.cases()[3]).unwrap();
 
     let other = PrepConfig { crop: CropKind::BoundingBox, ..config.clone() };
     assert_eq!(run(&cohort, &out, &other).prepared, 4);
@@ -227,7 +240,7 @@ fn bad_cases_are_named_and_the_rest_goes_on() {
     let summary = preprocess(&cohort, &out, &config, &options(1), &note).unwrap();
     assert_eq!((summary.prepared, summary.quarantined.len()), (1, 5));
     let expected =
-        ["0-dwi.nii.gz", "1-flair.nii.gz", "2-adc.nii", "adc: percentiles 1 and 99 are", "NaN or infinite"];
+        ["0-dwi.nii.gz", "1-flair.nii.gz", "2-adc.nii", "3-adc.nii: all voxels are 7", "NaN or infinite"];
     let cache = Cache::open(&out).unwrap();
     assert_eq!(cache.manifest().quarantined, summary.quarantined);
     for (case, expected) in summary.quarantined.iter().zip(expected) {
@@ -246,6 +259,45 @@ fn bad_cases_are_named_and_the_rest_goes_on() {
     let summary = run(&cohort, &out, &config);
     assert_eq!((summary.prepared, summary.quarantined.len()), (1, 5));
     assert_eq!(Cache::open(&out).unwrap().cases()[0].case.id.as_str(), "case-0");
+}
+
+#[test]
+fn a_scheme_declared_later_is_held_against_prepared_cases() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("cache");
+    let mut cohort = cohort(dir.path(), 2);
+    let config = PrepConfig::default();
+    assert_eq!(run(&cohort, &out, &config).prepared, 2);
+    let scheme = |text: &str| DataSet { label_scheme: Some(text.parse().unwrap()) };
+    cohort.data_sets.insert("balls".to_owned(), scheme("binary"));
+    assert_eq!(run(&cohort, &out, &config).skipped, 2);
+    let label = cohort.cases[1].label.clone().unwrap();
+    let labels = nifti::read_labels(&label).unwrap().map(|v| 7 * v);
+    nifti::write_labels(&label, &labels, "test").unwrap();
+    let summary = run(&cohort, &out, &config);
+    assert!(summary.quarantined[0].reason.contains("outside the scheme"), "{summary:?}");
+    cohort.data_sets.insert("balls".to_owned(), DataSet::default());
+    assert_eq!(run(&cohort, &out, &config).prepared, 1);
+    cohort.data_sets.insert("balls".to_owned(), scheme("binary"));
+    let summary = run(&cohort, &out, &config);
+    assert_eq!((summary.prepared, summary.skipped), (0, 1));
+    assert!(summary.quarantined[0].reason.contains("label values 7"), "{summary:?}");
+}
+
+#[test]
+fn cases_that_exceed_the_memory_are_told_beforehand() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cohort = cohort(dir.path(), 3);
+    cohort.cases[2].images.retain(|modality, _| *modality == Modality::Dwi);
+    std::fs::write(&cohort.cases[0].images[&Modality::Adc], "no image").unwrap();
+    let pipeline = Pipeline::new(&PrepConfig::default()).unwrap();
+    let larger = |bytes| larger_than(bytes, &cohort, Shard::WHOLE, &pipeline);
+    let all = larger(0);
+    let names: Vec<_> = all.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(names, ["case-1", "case-2"], "the largest first; what cannot be read is not estimated");
+    assert!(all[0].1 > all[1].1);
+    assert_eq!(larger(all[1].1).len(), 1);
+    assert_eq!(larger(all[0].1), []);
 }
 
 #[test]
@@ -300,7 +352,7 @@ fn what_no_run_can_do_is_an_error() {
     let default = PrepConfig::default;
     let steps = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
     let unknown = attempt(&PrepConfig { steps: steps(&["reorient", "polish"]), ..default() });
-    assert!(unknown.to_string().contains("unknown step 'polish' (known: register reorient"));
+    assert!(unknown.to_string().contains("unknown step 'polish' (known: background register reorient"));
     let twice = attempt(&PrepConfig { steps: steps(&["crop", "crop"]), ..default() });
     assert!(twice.to_string().contains("twice"));
     assert!(

@@ -12,7 +12,7 @@ use brainmvp_cohort::phantom::{Head, PhantomCase, PhantomConfig, draw_subject};
 use brainmvp_prep::brain::{BrainPrior, find_brain, is_stripped};
 use brainmvp_prep::{CaseVolumes, Pipeline, PrepConfig, SkullStrip};
 use brainmvp_volume::Modality::{Adc, T1, T2};
-use brainmvp_volume::{LabelMap, nifti};
+use brainmvp_volume::{Affine, Grid, LabelMap, Volume, nifti};
 
 fn dice(a: &LabelMap, b: &LabelMap) -> f64 {
     let count = |inside: &dyn Fn(u16, u16) -> bool| {
@@ -117,25 +117,38 @@ fn the_step_does_what_it_is_told() {
     assert_eq!(run(stripped, SkullStrip::Auto).unwrap().1["mask"], "none needed");
 }
 
+/// The image with voxels that are `factor` times as long.
+fn sized(image: Volume, factor: f64) -> Volume {
+    let mut rows = image.grid().affine.rows();
+    rows.iter_mut().flat_map(|row| &mut row[..3]).for_each(|value| *value *= factor);
+    Volume::new(Grid::new(image.shape(), Affine::from_rows(rows)), image.into_voxels())
+}
+
 #[test]
 fn a_brain_of_no_size_ends_the_case() {
     let mut rendered = draw_subject(&PhantomConfig { size: 48, ..heads() }, 0).render();
     // The same head with an eighth of its volume, because the header of a file is wrong.
     let images: BTreeMap<_, _> = std::mem::take(&mut rendered.images)
         .into_iter()
-        .map(|(modality, image)| {
-            let mut rows = image.grid().affine.rows();
-            for value in rows.iter_mut().flat_map(|row| &mut row[..3]) {
-                *value *= 0.5;
-            }
-            let grid = brainmvp_volume::Grid::new(image.shape(), brainmvp_volume::Affine::from_rows(rows));
-            (modality, brainmvp_volume::Volume::new(grid, image.into_voxels()))
-        })
+        .map(|(modality, image)| (modality, sized(image, 0.5)))
         .collect();
-    let steps = vec!["skull_strip".to_owned()];
-    let pipeline = Pipeline::new(&PrepConfig { steps, ..PrepConfig::default() }).unwrap();
-    let error = pipeline.run(&mut CaseVolumes::new(images, None, None)).unwrap_err().to_string();
+    let run = |images: &BTreeMap<_, _>, any_brain_size: Option<&str>| {
+        let steps = vec!["skull_strip".to_owned()];
+        let any_brain_size = any_brain_size.map(str::to_owned);
+        let pipeline = Pipeline::new(&PrepConfig { steps, any_brain_size, ..PrepConfig::default() })?;
+        pipeline.run(&mut CaseVolumes::new(images.clone(), None, None))
+    };
+    let error = run(&images, None).unwrap_err().to_string();
     assert!(error.contains("skull_strip") && (error.contains("ml") || error.contains("head")), "{error}");
+    // The same head with twice its volume: with a reason, its size is a warning.
+    let large: BTreeMap<_, _> = images.into_iter().map(|(m, image)| (m, sized(image, 2.0 * 1.3))).collect();
+    let error = run(&large, None).unwrap_err().to_string();
+    assert!(error.contains("any_brain_size"), "{error}");
+    let did = &run(&large, Some("voxel sizes are nominal")).unwrap()[0].did;
+    assert_eq!(did["mask"], "found");
+    let warning = did["warning"].as_str().unwrap();
+    assert!(warning.contains("ml") && warning.ends_with("accepted: voxel sizes are nominal"), "{warning}");
+    assert!(run(&large, Some(" ")).unwrap_err().to_string().contains("say why"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The foreground of an image.
 
 use brainmvp_prep::brain::is_stripped;
-use brainmvp_volume::Volume;
+use brainmvp_volume::{Volume, background};
 
 use crate::record::MeasuredIn;
 
@@ -9,8 +9,7 @@ const BINS: usize = 256;
 
 /// The voxels of the head or, in a stripped image, of the brain.
 pub(crate) fn foreground(image: &Volume) -> (Vec<bool>, MeasuredIn) {
-    let background = image.voxels().first().copied().unwrap_or_default();
-    if is_stripped(image) {
+    if let Some(background) = background(image).filter(|_| is_stripped(image)) {
         let inside = |value: &f32| *value != background && value.is_finite();
         return (image.voxels().iter().map(inside).collect(), MeasuredIn::StrippedImage);
     }

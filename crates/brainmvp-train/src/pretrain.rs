@@ -225,11 +225,11 @@ fn warn_of_other_places(cases: &[CaseSource], observer: &dyn Observer) {
 /// Separates the random initial weights from other random numbers with the run's seed.
 const FIRST_WEIGHTS: u64 = 0x3C6E_F372_FE94_F82B;
 
-/// Changes when the cases, their content or the known persons change.
+/// Changes when the cases, their content, what the cohort says of them or the known persons change.
 fn fingerprint(cases: &[CaseSource], persons: &Identities) -> String {
     let mut hasher = blake3::Hasher::new();
     for case in cases {
-        hasher.update(case.content_hash().as_bytes());
+        case.hash_into(&mut hasher);
         if !persons.is_empty() {
             hasher.update(case.person().as_bytes()).update(b"\n");
         }

@@ -100,7 +100,10 @@ pub fn read_header(path: &Path) -> Result<FileHeader> {
 }
 
 /// Converts an image whose values are labels; the error names `path` where they are not.
-pub(crate) fn as_labels(volume: &Volume, path: &Path) -> Result<LabelMap> {
+///
+/// # Errors
+/// Where a voxel is further than 0.001 from a whole number from 0 to 65535.
+pub fn as_labels(volume: &Volume, path: &Path) -> Result<LabelMap> {
     let is_label = |value: f32| {
         let label = value.round();
         (value - label).abs() <= LABEL_TOLERANCE && (0.0..=f32::from(u16::MAX)).contains(&label)

@@ -1,6 +1,7 @@
 //! The size of a volume and its place in the world.
 
 use crate::Affine;
+use crate::orientation::Reorientation;
 
 /// How many voxels, and where they are.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,5 +52,15 @@ impl Grid {
                 let (a, b) = (self.affine.to_world(voxel), other.affine.to_world(voxel));
                 (0..3).map(|i| (a[i] - b[i]).powi(2)).sum::<f64>().sqrt() <= tolerance_mm
             })
+    }
+    /// The same voxels in the world, perhaps stored in another order of axes or directions: the corners agree, as a set,
+    /// within `tolerance_mm`.
+    pub fn same_lattice(&self, other: &Self, tolerance_mm: f64) -> bool {
+        Reorientation::between(other, self, tolerance_mm).is_some()
+    }
+
+    /// The volume of a voxel, mm^3. Axes that are not at right angles are taken into account.
+    pub fn voxel_mm3(&self) -> f64 {
+        self.affine.linear().determinant().abs()
     }
 }

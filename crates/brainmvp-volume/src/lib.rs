@@ -8,6 +8,7 @@
 
 mod affine;
 mod atomic;
+mod background;
 mod error;
 pub mod file;
 mod grid;
@@ -23,6 +24,7 @@ mod volume;
 
 pub use affine::Affine;
 pub use atomic::write_atomically;
+pub use background::background;
 pub use error::{Error, Result};
 pub use grid::Grid;
 pub use modality::{Modality, Role};

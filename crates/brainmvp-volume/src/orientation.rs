@@ -28,12 +28,7 @@ pub fn code(affine: &Affine) -> String {
 ///
 /// Voxels are moved, never interpolated; the affine changes with them, so every voxel keeps its position in the world.
 pub fn to_ras<T: Copy + Send + Sync>(volume: Volume<T>) -> Volume<T> {
-    let reorientation = Reorientation::to_ras(&volume.grid().affine);
-    if reorientation.source_axes == [0, 1, 2] {
-        reorientation.flip(volume)
-    } else {
-        reorientation.apply(&volume)
-    }
+    Reorientation::to_ras(&volume.grid().affine).apply_to(volume)
 }
 
 /// A permutation of the voxel axes and a flip of some.
@@ -62,6 +57,19 @@ impl Reorientation {
             flipped[world] = rotation[(world, axis)] < 0.0;
         }
         Self { source_axes, flipped }
+    }
+
+    /// The reorientation that takes the voxels of `from` onto those of `to`: the same lattice, stored in another order.
+    /// `None` if no order puts all corners within `tolerance_mm`.
+    pub fn between(from: &Grid, to: &Grid, tolerance_mm: f64) -> Option<Self> {
+        Self::all().find(|order| order.grid(from).same_place(to, tolerance_mm))
+    }
+
+    /// All 48, the one that changes nothing first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let flips = (0..8_u8).map(|bits| std::array::from_fn(|axis| bits >> axis & 1 == 1));
+        flips.flat_map(|flipped| ORDERS.map(move |source_axes| Self { source_axes, flipped }))
     }
 
     /// For each axis of the result, the axis of the original that it comes from.
@@ -100,6 +108,11 @@ impl Reorientation {
                 if self.flipped[axis] { shape[axis].saturating_sub(1) as f64 } else { 0.0 };
         }
         Grid::new(shape, grid.affine.after(&Affine::from_matrix(to_source)))
+    }
+
+    /// [`Reorientation::apply`], in the volume's own memory where it only flips axes.
+    pub fn apply_to<T: Copy + Send + Sync>(&self, volume: Volume<T>) -> Volume<T> {
+        if self.source_axes == [0, 1, 2] { self.flip(volume) } else { self.apply(&volume) }
     }
 
     /// [`Reorientation::apply`] within the volume's own memory, for reorientations that only flip axes.

@@ -141,6 +141,21 @@ proptest! {
     }
 
     #[test]
+    fn any_storage_order_is_undone(volume in image(5), order in 0..48_usize) {
+        let stored = Reorientation::all().nth(order).unwrap().apply(&volume);
+        prop_assert!(stored.grid().same_lattice(volume.grid(), 1e-6));
+        let order = Reorientation::between(stored.grid(), volume.grid(), 1e-6).unwrap();
+        let back = order.apply(&stored);
+        prop_assert_eq!(back.voxels(), volume.voxels());
+        prop_assert!(back.grid().same_place(volume.grid(), 1e-6));
+        prop_assert!((stored.grid().voxel_mm3() / volume.grid().voxel_mm3() - 1.0).abs() < 1e-9);
+        let mut rows = volume.grid().affine.rows();
+        rows[0][3] += 50.0;
+        let elsewhere = Grid::new(volume.shape(), Affine::from_rows(rows));
+        prop_assert!(!elsewhere.same_lattice(volume.grid(), 1.0));
+    }
+
+    #[test]
     fn reorientation_keeps_every_voxel_at_its_place(volume in image(7)) {
         let turn = Reorientation::to_ras(&volume.grid().affine);
         let oriented = orientation::to_ras(volume.clone());

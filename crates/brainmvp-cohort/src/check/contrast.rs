@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use brainmvp_volume::{Affine, Grid, Modality, Volume};
+use brainmvp_volume::{Affine, Grid, Modality, Volume, background};
 
 use super::{CheckOptions, Kind, Problem};
 use crate::Case;
@@ -18,8 +18,9 @@ pub(super) struct Sketch {
     file_grid: Grid,
     /// The grid of the blocks.
     grid: Grid,
+    /// Relative to the background.
     means: Vec<f32>,
-    /// The share of each block's voxels that are not 0.
+    /// The share of each block's voxels that are not background.
     filled: Vec<f32>,
     stripped: bool,
 }
@@ -62,6 +63,7 @@ impl Sketch {
             row[3] = place;
         }
         let grid = Grid::new(shape, Affine::from_rows(rows));
+        let background = background(volume).unwrap_or(0.0);
         let (mut means, mut filled) = (vec![0.0; grid.len()], vec![0.0; grid.len()]);
         let share = 1.0 / block.iter().product::<usize>().max(1) as f32;
         for z in 0..shape[2] * block[2] {
@@ -69,8 +71,9 @@ impl Sketch {
                 let row = &volume.voxels()[file_grid.offset([0, y, z])..][..shape[0] * block[0]];
                 let first = grid.offset([0, y / block[1], z / block[2]]);
                 for (place, voxels) in row.chunks_exact(block[0]).enumerate() {
-                    means[first + place] += share * voxels.iter().sum::<f32>();
-                    filled[first + place] += share * voxels.iter().filter(|v| **v != 0.0).count() as f32;
+                    means[first + place] += share * voxels.iter().map(|v| v - background).sum::<f32>();
+                    let tissue = voxels.iter().filter(|v| **v != background).count();
+                    filled[first + place] += share * tissue as f32;
                 }
             }
         }
@@ -81,11 +84,12 @@ impl Sketch {
         Self { file_grid, grid, means, filled, stripped }
     }
 
-    /// The mean at a point in the world, if there is one.
+    /// The mean at a point in the world, if there is anything but background.
     fn at(&self, from_world: &Affine, world: [f64; 3]) -> Option<f32> {
         let index = from_world.to_world(world).map(f64::round);
         let inside = (0..3).all(|axis| index[axis] >= 0.0 && index[axis] < self.grid.shape[axis] as f64);
-        inside.then(|| self.means[self.grid.offset(index.map(|i| i as usize))])
+        let block = inside.then(|| self.grid.offset(index.map(|i| i as usize)))?;
+        (self.filled[block] > 0.0).then(|| self.means[block])
     }
 
     /// How well the outlines of two stripped images on one grid agree: their Dice score.
@@ -184,7 +188,7 @@ fn shared_values(sketches: &[&Sketch]) -> Vec<Vec<f32>> {
             continue;
         }
         let here = sketches.iter().zip(&from_world).map(|(sketch, from_world)| sketch.at(from_world, world));
-        let here: Option<Vec<f32>> = here.map(|value| value.filter(|v| v.is_finite() && *v > 0.0)).collect();
+        let here: Option<Vec<f32>> = here.map(|value| value.filter(|v| v.is_finite())).collect();
         for (all, value) in values.iter_mut().zip(here.into_iter().flatten()) {
             all.push(value);
         }

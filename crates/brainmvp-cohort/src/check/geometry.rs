@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use brainmvp_volume::orientation::{self, Reorientation};
 use brainmvp_volume::{Grid, Role};
 
 use super::{CheckOptions, Kind, Problem, file::Facts};
@@ -13,10 +14,11 @@ const LEAST_OVERLAP: f64 = 0.25;
 /// Labels with less than this part inside the images' field of view belong to other images.
 const LEAST_INSIDE: f64 = 0.5;
 
-/// Compares the grids of a case: images with the first image, label and mask with all images.
+/// Compares the grids of a case: images with the first image, label and mask with all images. Boxes of voxels are
+/// compared as boxes in space: the order in which a file stores its axes does not matter.
 pub(super) fn within_case(
     case: &Case,
-    files: &[(Role, &Path, &Facts)],
+    files: &[(Role, &Path, Facts)],
     options: &CheckOptions,
 ) -> Vec<Problem> {
     let (images, maps): (Vec<_>, Vec<_>) =
@@ -27,10 +29,12 @@ pub(super) fn within_case(
         let shared = overlap(&bounds_of(&first.grid), &bounds_of(&facts.grid));
         if shared < LEAST_OVERLAP {
             let percent = shared * 100.0;
-            let message =
-                format!("shares only {percent:.0} % of its field of view with {}", first_path.display());
+            let message = format!(
+                "shares only {percent:.0} % of its field of view with {}; `preprocess --register` aligns them",
+                first_path.display()
+            );
             found.push(Problem::new(case, Some(path), Kind::NoOverlap, message));
-        } else if !facts.grid.same_place(&first.grid, options.tolerance_mm) {
+        } else if !facts.grid.same_lattice(&first.grid, options.tolerance_mm) {
             let message = format!(
                 "{} differs from {}; both will be resampled",
                 described(&facts.grid),
@@ -41,43 +45,41 @@ pub(super) fn within_case(
     }
     let grids: Vec<&Grid> = images.iter().map(|(_, _, facts)| &facts.grid).collect();
     for (_, path, facts) in maps {
-        if let Some((kind, message)) = misplaced(&facts.grid, facts.content_mm, &grids, options.tolerance_mm)
+        if let Some(image) = grids.iter().find(|image| image.same_lattice(&facts.grid, options.tolerance_mm))
         {
+            let [own, others] = [&facts.grid, *image].map(|grid| orientation::code(&grid.affine));
+            if !image.same_place(&facts.grid, options.tolerance_mm) {
+                let message =
+                    format!("is stored as {own}, the images as {others}; it will be reoriented exactly");
+                found.push(Problem::new(case, Some(path), Kind::LabelOrder, message));
+            }
+        } else {
+            let (kind, message) = misplaced(&facts.grid, facts.content_mm, &grids);
             found.push(Problem::new(case, Some(path), kind, message));
         }
     }
     found
 }
 
-/// Whether a label map or mask is on the grid of an image, and if not, whether that is plausible.
-pub(super) fn misplaced(
-    map: &Grid,
-    content_mm: Option<[[f64; 3]; 2]>,
-    images: &[&Grid],
-    tolerance_mm: f64,
-) -> Option<(Kind, String)> {
-    if images.iter().any(|image| map.same_place(image, tolerance_mm)) {
-        return None;
-    }
+/// What is said of a label map or mask that is not on the lattice of any image.
+fn misplaced(map: &Grid, content_mm: Option<[[f64; 3]; 2]>, images: &[&Grid]) -> (Kind, String) {
     // The same voxels at another position: some program has lost the header.
     let same_shape = images.iter().filter(|image| image.shape == map.shape);
-    let nearest = same_shape.map(|image| furthest_corner_mm(image, map)).reduce(f64::min);
+    let nearest = same_shape.map(|image| box_distance_mm(image, map)).reduce(f64::min);
     let half_voxel = map.affine.spacing_mm().into_iter().fold(f64::INFINITY, f64::min) / 2.0;
     if let Some(distance) = nearest.filter(|distance| *distance > half_voxel) {
         let message =
             format!("has the shape of an image, but is {distance:.1} mm away from it: the affine is wrong");
-        return Some((Kind::LabelPlacement, message));
+        return (Kind::LabelPlacement, message);
     }
     let content = content_mm.unwrap_or_else(|| bounds_of(map));
     let inside = images.iter().map(|image| share_inside(&content, &bounds_of(image))).fold(0.0, f64::max);
     if inside < LEAST_INSIDE {
         let percent = inside * 100.0;
-        return Some((
-            Kind::LabelPlacement,
-            format!("only {percent:.0} % lies inside the images' field of view"),
-        ));
+        let message = format!("only {percent:.0} % lies inside the images' field of view");
+        return (Kind::LabelPlacement, message);
     }
-    Some((Kind::LabelGrid, format!("{} is not that of any image; it will be resampled", described(map))))
+    (Kind::LabelGrid, format!("{} is not that of any image; it will be resampled", described(map)))
 }
 
 /// The box in mm around the voxels from `low` to `high`.
@@ -117,7 +119,14 @@ fn overlap(a: &[[f64; 3]; 2], b: &[[f64; 3]; 2]) -> f64 {
     share_inside(a, b).max(share_inside(b, a))
 }
 
-fn furthest_corner_mm(a: &Grid, b: &Grid) -> f64 {
+/// How far the box of voxels of `a` is from that of `b`, of the same shape: the distance of the furthest pair of corners,
+/// whatever the order in which `b` is stored.
+fn box_distance_mm(a: &Grid, b: &Grid) -> f64 {
+    let orders = Reorientation::all().map(|order| order.grid(b)).filter(|turned| turned.shape == a.shape);
+    orders.map(|turned| furthest_corner_mm(a, &turned)).fold(f64::INFINITY, f64::min)
+}
+
+pub(super) fn furthest_corner_mm(a: &Grid, b: &Grid) -> f64 {
     let distance = |corner: usize| {
         let voxel = std::array::from_fn(|axis| {
             if corner >> axis & 1 == 1 { a.shape[axis].saturating_sub(1) as f64 } else { 0.0 }
@@ -155,5 +164,8 @@ mod tests {
         assert_eq!(bounds_of(&grid), [[-239.0, 0.0, 0.0], [0.0, 239.0, 154.0]]);
         let lost = Grid::new([240, 240, 155], Affine::from_spacing([1.0; 3], [0.0; 3]));
         assert_eq!(furthest_corner_mm(&grid, &lost), 239.0 * 5.0f64.sqrt());
+        assert_eq!(box_distance_mm(&grid, &lost), 239.0);
+        let same_box = Affine::from_spacing([1.0; 3], [-239.0, 0.0, 0.0]);
+        assert_eq!(box_distance_mm(&grid, &Grid::new([240, 240, 155], same_box)), 0.0);
     }
 }

@@ -4,20 +4,22 @@ mod contrast;
 mod file;
 mod geometry;
 mod report;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brainmvp_volume::{Grid, LabelMap, Modality, Role};
+use brainmvp_volume::{Modality, Role};
 use rayon::prelude::*;
 
+pub use file::Facts;
 pub use report::{GridSummary, Kind, Problem, Report, Severity};
+pub use rules::{findings, foreign_labels};
 
 use crate::fingerprint::{Fingerprint, Head, SameHead, same_heads};
 use crate::{Case, Cohort};
 use contrast::Sketch;
-use file::Facts;
 
 /// The limits beyond which something counts as wrong.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +34,7 @@ pub struct CheckOptions {
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        Self { tolerance_mm: 1e-3, spacing_mm: [0.1, 10.0], required: Vec::new() }
+        Self { tolerance_mm: 1e-3, spacing_mm: [0.1, 15.0], required: Vec::new() }
     }
 }
 
@@ -80,15 +82,6 @@ pub fn check(cohort: &Cohort, options: &CheckOptions, progress: &(dyn Fn(usize, 
     report
 }
 
-/// Why a label map or brain mask cannot belong to images on these grids: it has the shape of one of them but another
-/// position, or most of it is beyond their field of view. `None` if it can.
-pub fn misplaced(labels: &LabelMap, images: &[Grid]) -> Option<String> {
-    let images: Vec<&Grid> = images.iter().collect();
-    let content = file::content_mm(labels);
-    let fault = geometry::misplaced(labels.grid(), content, &images, CheckOptions::default().tolerance_mm);
-    fault.filter(|(kind, _)| kind.severity() == Severity::Problem).map(|(_, message)| message)
-}
-
 /// A case with the contents of its files.
 struct CheckedCase<'a> {
     case: &'a Case,
@@ -103,14 +96,13 @@ impl<'a> CheckedCase<'a> {
             Self { case, files: Vec::new(), fingerprints: BTreeMap::new(), problems: Vec::new() };
         let mut sketches: Vec<(Modality, &Path, Sketch)> = Vec::new();
         for (role, path) in case.files() {
-            match Facts::read(path) {
+            match Facts::read(role, path) {
                 Ok((facts, volume)) => {
                     if let Role::Image(modality) = role {
                         sketches.push((modality, path, Sketch::of(&volume)));
                         let fingerprint = Fingerprint::of(&volume);
                         checked.fingerprints.extend(fingerprint.map(|found| (modality, found)));
                     }
-                    checked.problems.extend(facts.problems(case, role, path, options));
                     checked.files.push((role, path, facts));
                 }
                 Err(error) => {
@@ -120,66 +112,17 @@ impl<'a> CheckedCase<'a> {
             }
             done();
         }
-        checked.label_problems(cohort);
-        let placed: Vec<_> = checked.files.iter().map(|(role, path, facts)| (*role, *path, facts)).collect();
-        let found = geometry::within_case(case, &placed, options);
+        let found = rules::findings(case, &checked.files, cohort.label_scheme(case), options);
         checked.problems.extend(found);
         checked.problems.extend(contrast::suspicions(case, &sketches, options));
         checked
     }
 
-    /// Compares label values with the declared scheme.
-    fn label_problems(&mut self, cohort: &Cohort) {
-        let Some((_, path, facts)) = self.files.iter().find(|(role, ..)| *role == Role::Label) else {
-            return;
-        };
-        let Some(values) = &facts.labels else { return };
-        let new = |kind, message| Problem::new(self.case, Some(path), kind, message);
-        let mut found = Vec::new();
-        if values.iter().all(|value| *value == 0) {
-            found.push(new(Kind::LabelEmpty, "the label map is empty".to_owned()));
-        }
-        match cohort.label_scheme(self.case) {
-            None => found.push(new(
-                Kind::LabelUndeclared,
-                format!(
-                    "no label scheme is declared for '{}'; values found: {}",
-                    self.case.data_set,
-                    listed(values)
-                ),
-            )),
-            Some(scheme) => {
-                let outside: BTreeSet<u16> =
-                    values.iter().copied().filter(|value| !scheme.allows(*value)).collect();
-                if !outside.is_empty() {
-                    let allowed: BTreeSet<u16> = scheme.values().into_keys().collect();
-                    found.push(new(
-                        Kind::LabelValue,
-                        format!(
-                            "label values {} are outside the scheme {scheme} (0 {})",
-                            listed(&outside),
-                            listed(&allowed)
-                        ),
-                    ));
-                }
-            }
-        }
-        self.problems.extend(found);
-    }
-
     /// The values of the label map besides background.
     fn label_values(&self) -> impl Iterator<Item = u16> {
         let labels = self.files.iter().filter(|(role, ..)| *role == Role::Label);
-        labels
-            .filter_map(|(_, _, facts)| facts.labels.as_ref())
-            .flatten()
-            .copied()
-            .filter(|value| *value != 0)
+        labels.flat_map(|(_, _, facts)| facts.label_values())
     }
-}
-
-fn listed(values: &BTreeSet<u16>) -> String {
-    values.iter().map(u16::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Modalities that other cases of the data set have, or that are required.
@@ -238,7 +181,7 @@ fn head_problem(same: &SameHead, checked: &[CheckedCase<'_>]) -> Problem {
     Problem::new(later, None, Kind::SameHead, message)
 }
 
-/// Images with the same voxels: each later one is reported with the first.
+/// Images with the voxels of an image of an earlier case.
 fn duplicates(checked: &[CheckedCase<'_>]) -> Vec<Problem> {
     let mut first_with: BTreeMap<[u8; 32], (&Case, &Path)> = BTreeMap::new();
     let mut found = Vec::new();
@@ -248,12 +191,14 @@ fn duplicates(checked: &[CheckedCase<'_>]) -> Vec<Problem> {
             if !matches!(role, Role::Image(_)) || facts.is_constant() {
                 continue;
             }
-            match first_with.get(&facts.digest) {
-                None => drop(first_with.insert(facts.digest, (checked.case, path))),
-                Some((case, first)) => {
-                    let message = format!("the same voxels as {} of case '{}'", first.display(), case.id);
-                    found.push(Problem::new(checked.case, Some(path), Kind::Duplicate, message));
-                }
+            let (case, first) = *first_with.entry(facts.digest).or_insert((checked.case, path));
+            if case.id != checked.case.id {
+                let message = format!(
+                    "the same voxels as {} of case '{}': one head under two names",
+                    first.display(),
+                    case.id
+                );
+                found.push(Problem::new(checked.case, Some(path), Kind::CopyOfOther, message));
             }
         }
     }

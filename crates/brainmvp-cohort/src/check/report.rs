@@ -13,7 +13,7 @@ use crate::{Case, CaseId, Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The case cannot be used as it is; it is quarantined.
+    /// The case cannot be used as it is; it is quarantined, and left out when it is prepared.
     Problem,
     /// Evidence of a mistake that only a person can judge; the case is used as it is.
     Warning,
@@ -26,6 +26,8 @@ pub enum Severity {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Kind {
+    /// A case without images.
+    NoImage,
     /// The file is missing, truncated, corrupt or of another kind.
     Unreadable,
     /// NaN or infinity among the voxels.
@@ -38,8 +40,14 @@ pub enum Kind {
     Flat,
     /// An implausible voxel size.
     Spacing,
+    /// A field of view that is larger than any head: the voxel size is wrong.
+    FieldOfView,
     /// Axes that are not at right angles.
     Shear,
+    /// The sform and the qform of a NIfTI file are mirror images of each other.
+    FormsMirrored,
+    /// The sform and the qform of a NIfTI file disagree in another way.
+    FormsDiffer,
     /// Neither sform nor qform: orientation and position are unknown.
     NoOrientation,
     /// Images of a case on several grids.
@@ -50,6 +58,8 @@ pub enum Kind {
     LabelPlacement,
     /// A label map or mask on a grid of its own.
     LabelGrid,
+    /// A label map or mask on the grid of an image, stored in another order of axes or directions.
+    LabelOrder,
     /// A label that is not a whole number.
     LabelNotIntegral,
     /// A label value outside the declared scheme.
@@ -62,10 +72,12 @@ pub enum Kind {
     MaskNotBinary,
     /// A brain mask without brain.
     MaskEmpty,
-    /// An image with the voxels of another one.
+    /// An image with the voxels of another one of its case.
     Duplicate,
     /// The head of another subject.
     SameHead,
+    /// An image with the voxels of one of another case.
+    CopyOfOther,
     /// An image whose grey values are those of another modality of its case.
     ModalityDoubtful,
     /// A stripped image whose brain has another outline than the others of its case.
@@ -80,11 +92,17 @@ impl Kind {
     /// How serious a finding of this kind is.
     pub fn severity(self) -> Severity {
         match self {
-            Self::ModalityDoubtful | Self::OutlineDiffers | Self::SameHead => Severity::Warning,
+            Self::ModalityDoubtful
+            | Self::OutlineDiffers
+            | Self::SameHead
+            | Self::CopyOfOther
+            | Self::FormsMirrored => Severity::Warning,
             Self::Shear
+            | Self::FormsDiffer
             | Self::NoOrientation
             | Self::GridsDiffer
             | Self::LabelGrid
+            | Self::LabelOrder
             | Self::LabelUndeclared
             | Self::LabelEmpty
             | Self::MissingModality => Severity::Note,
@@ -120,15 +138,19 @@ impl Problem {
         };
         Self { case: case.id.clone(), file, kind, severity: kind.severity(), message }
     }
+
+    /// What was found, with the file, without the case.
+    pub fn reason(&self) -> String {
+        match &self.file {
+            Some(file) => format!("{file}: {}", self.message),
+            None => self.message.clone(),
+        }
+    }
 }
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: ", self.case)?;
-        if let Some(file) = &self.file {
-            write!(f, "{file}: ")?;
-        }
-        f.write_str(&self.message)
+        write!(f, "{}: {}", self.case, self.reason())
     }
 }
 
@@ -194,11 +216,7 @@ impl Report {
         problems.sort();
         let mut quarantined: BTreeMap<CaseId, Vec<String>> = BTreeMap::new();
         for problem in problems.iter().filter(|problem| problem.severity == Severity::Problem) {
-            let reason = match &problem.file {
-                Some(file) => format!("{file}: {}", problem.message),
-                None => problem.message.clone(),
-            };
-            quarantined.entry(problem.case.clone()).or_default().push(reason);
+            quarantined.entry(problem.case.clone()).or_default().push(problem.reason());
         }
         Self {
             cohort: cohort.to_owned(),

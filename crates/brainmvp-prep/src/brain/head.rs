@@ -36,9 +36,10 @@ impl HeadMask {
         let shape = working.grid.shape;
         let mm = [WORKING_MM; 3];
         let limit = DARK * working.images.len() as f32;
-        let dark: Vec<bool> = (0..working.grid.len())
-            .map(|v| working.images.iter().map(|image| image[v]).sum::<f32>() < limit)
-            .collect();
+        let air: Vec<f32> = working.images.iter().map(|image| air_level(image, &working.grid)).collect();
+        let above_air =
+            |v: usize| working.images.iter().zip(&air).map(move |(image, air)| (image[v] - air).abs());
+        let dark: Vec<bool> = (0..working.grid.len()).map(|v| above_air(v).sum::<f32>() < limit).collect();
         let mut not_air: Vec<bool> = depth_mm(&dark, shape, mm).iter().map(|d| *d <= BONE_MM).collect();
         fill_holes(&mut not_air, shape);
         let air: Vec<bool> = not_air.iter().map(|v| !v).collect();
@@ -104,6 +105,19 @@ impl HeadMask {
         };
         (Working { grid: small, images }, head)
     }
+}
+
+/// The value of air in an image: 0, unless the edges of the field of view are grey. That is so in images with signed
+/// values, such as inversion recovery with its phase, where air is amid the tissues: what differs from it is head.
+fn air_level(image: &[f32], grid: &Grid) -> f32 {
+    let on_edge = |voxel: usize| {
+        let at = grid.voxel(voxel);
+        (0..3).filter(|axis| at[*axis] == 0 || at[*axis] + 1 == grid.shape[*axis]).count() >= 2
+    };
+    let mut edges: Vec<f32> = (0..image.len()).filter(|v| on_edge(*v)).map(|v| image[v]).collect();
+    let middle = edges.len() / 2;
+    let level = *edges.select_nth_unstable_by(middle, f32::total_cmp).1;
+    if level > DARK { level } else { 0.0 }
 }
 
 /// Distances to the air. Where the field of view cuts the head off at the top, a cap is added: slices that shrink as

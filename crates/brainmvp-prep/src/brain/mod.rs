@@ -14,13 +14,14 @@ mod prior;
 mod working;
 
 use brainmvp_volume::resample::{Interpolation, onto_grid};
-use brainmvp_volume::{Grid, LabelMap, Volume};
+use brainmvp_volume::{Grid, LabelMap, Volume, background};
 use rayon::prelude::*;
 
 use evidence::{Evidence, Stage, clean};
 use head::HeadMask;
 pub use prior::BrainPrior;
 use prior::Pose;
+pub(crate) use working::WORKING_MM;
 use working::Working;
 
 /// The range of brain volumes in ml: from a newborn's to the largest adult's, cisterns included. A head has more than
@@ -81,7 +82,7 @@ pub fn find_brain(images: &[&Volume], prior: &BrainPrior) -> Result<FoundBrain, 
 /// The volume of the voxels above 0.
 pub fn volume_ml(mask: &LabelMap) -> f64 {
     let voxels = mask.voxels().iter().filter(|v| **v > 0).count();
-    voxels as f64 * mask.grid().affine.linear().determinant().abs() / 1000.0
+    voxels as f64 * mask.grid().voxel_mm3() / 1000.0
 }
 
 fn search(working: &Working, head: &HeadMask, prior: &BrainPrior) -> Vec<f32> {
@@ -120,13 +121,13 @@ fn onto(share: &[f32], from: &Grid, to: &Grid) -> LabelMap {
     onto_grid(&share, to, Interpolation::Trilinear, 0.0).map(|share| u16::from(share > 0.5))
 }
 
-/// Whether an image shows only a brain: at least a fifth of its voxels have exactly the background value, and the rest
-/// is no larger than the largest brain.
+/// Whether an image shows only a brain: it has one [`background`] value, at least a fifth of its voxels have it, and the
+/// rest is no larger than the largest brain.
 pub fn is_stripped(image: &Volume) -> bool {
-    let background = image.voxels().first().copied().unwrap_or_default();
+    let Some(background) = background(image) else { return false };
     let same: usize =
         image.voxels().par_chunks(1 << 16).map(|c| c.iter().filter(|v| **v == background).count()).sum();
-    let voxel_ml = image.grid().affine.linear().determinant().abs() / 1000.0;
+    let voxel_ml = image.grid().voxel_mm3() / 1000.0;
     let rest_ml = (image.grid().len() - same) as f64 * voxel_ml;
     5 * same >= image.grid().len() && rest_ml <= *PLAUSIBLE_ML.end()
 }
@@ -155,6 +156,21 @@ mod tests {
         assert!(is_stripped(&ball(70.0, 0.0)), "1.4 l in exact air is a brain");
         assert!(!is_stripped(&ball(95.0, 0.0)), "3.6 l is a head");
         assert!(!is_stripped(&ball(70.0, 1.0)), "air with noise was never set to 0");
+    }
+
+    #[test]
+    fn air_amid_the_grey_values_is_air() {
+        let voxels = |image: &Volume| {
+            let head = HeadMask::of(&Working::of(&[image]).unwrap()).unwrap();
+            head.inside.iter().filter(|inside| **inside).count() as f64
+        };
+        let head = ball(95.0, 1.0);
+        // Tissue is darker than air below, and brighter above, as with the signed values of an inversion recovery.
+        let middle = head.voxels().len() / 2;
+        let signed = |(place, value): (usize, &f32)| if place < middle { -value } else { *value };
+        let values = head.voxels().iter().enumerate().map(signed).collect();
+        let found = voxels(&Volume::new(*head.grid(), values)) / voxels(&head);
+        assert!((found - 1.0).abs() < 0.05, "{found}");
     }
 
     #[test]

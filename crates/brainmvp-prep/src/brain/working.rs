@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 /// The voxel size of the working grid: finer than the border of a brain needs to be known, coarse enough to take about
 /// a second.
-pub(super) const WORKING_MM: f64 = 2.0;
+pub(crate) const WORKING_MM: f64 = 2.0;
 
 /// Images on cubic voxels of [`WORKING_MM`] whose axes run to the right, to the front and up, scaled so that air is
 /// about 0 and the brightest tissue about 1.

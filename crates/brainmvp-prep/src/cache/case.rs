@@ -92,7 +92,7 @@ impl PreparedCase {
     /// [`PreparedCase::open`], and a check against the manifest.
     pub(super) fn open_entry(dir: &Path, entry: &CaseEntry) -> Result<Self> {
         let case = Self::open(dir.join(entry.file_name()))?;
-        let same = case.metadata.case == entry.case
+        let same = case.metadata.id == entry.case.id
             && case.metadata.content_hash == entry.content_hash
             && case.shape() == entry.shape
             && case.metadata.space == entry.space

@@ -1,6 +1,6 @@
 //! The table of contents of a cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::{CaseFacts, refuse_other_version};
 use crate::{Error, PrepConfig, Preparation, Result, Space};
 
 /// The version of the layout of `manifest.json`.
-pub const MANIFEST_VERSION: u32 = 2;
+pub const MANIFEST_VERSION: u32 = 3;
 
 const FILE_NAME: &str = "manifest.json";
 
@@ -51,6 +51,8 @@ pub struct CaseEntry {
     pub modalities: Vec<Modality>,
     /// Whether it has a label map.
     pub has_label: bool,
+    /// The values of the label map's file besides background.
+    pub label_values: BTreeSet<u16>,
     /// How many voxels are above 0 in any image.
     pub foreground_voxels: u64,
     /// How long its preparation took.

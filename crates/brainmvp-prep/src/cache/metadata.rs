@@ -1,6 +1,6 @@
 //! The metadata of a prepared case.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use brainmvp_cohort::{Case, CaseId, Split};
 use brainmvp_volume::{Affine, Grid, Modality};
@@ -10,16 +10,17 @@ use crate::Space;
 use crate::fingerprint::Fingerprint;
 
 /// The version of the layout of a case's file.
-pub const CASE_VERSION: u32 = 2;
+pub const CASE_VERSION: u32 = 3;
 
-/// The facts of a prepared case, stored in its file.
+/// The facts of a prepared case, stored in its file. What the cohort says of it is in the manifest alone
+/// ([`super::CaseEntry`]), since that may change while the volumes stay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseMetadata {
     /// [`CASE_VERSION`] when it was written.
     pub version: u32,
-    /// Who it is.
-    pub case: CaseFacts,
+    /// The name of the case.
+    pub id: CaseId,
     /// The grid of the stored volumes.
     pub grid: GridRecord,
     /// The grid that all images were brought to, before the crop.
@@ -34,6 +35,8 @@ pub struct CaseMetadata {
     pub crop_offset: [usize; 3],
     /// What every step did, in order.
     pub provenance: Vec<StepRecord>,
+    /// The values of the label map's file besides background.
+    pub label_values: BTreeSet<u16>,
     /// What its images look like, by which they are known under another name; none of an image that shows too little.
     pub fingerprints: BTreeMap<Modality, Fingerprint>,
     /// Hash (BLAKE3, hex) of the input files, the configuration and the version of the pipeline.

@@ -11,15 +11,17 @@ use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use super::CaseEntry;
 use super::manifest::file_name;
 use super::metadata::{CaseMetadata, tensor};
+use super::{CaseEntry, CaseFacts};
 use crate::{Error, Result, StoredType};
 
 /// A case to be stored. All volumes have the grid of `metadata`.
 #[derive(Debug, Clone)]
 pub struct CaseContents {
-    /// The facts of the case.
+    /// What the cohort says of it, which goes into the manifest only.
+    pub case: CaseFacts,
+    /// The facts of the volumes.
     pub metadata: CaseMetadata,
     /// Its images, each modality once.
     pub images: Vec<(Modality, Volume)>,
@@ -38,14 +40,14 @@ struct Encoded {
 
 /// Writes a case into the cache folder `dir`, all or nothing, and returns its entry for the
 /// [`Manifest`](super::Manifest) (with
-/// `seconds` 0). The bytes depend on the contents alone.
+/// `seconds` 0). The bytes depend on the volumes and their metadata alone.
 ///
 /// # Errors
 /// [`Error::Cache`] if there is no image, a volume is not on the grid of the metadata or a modality occurs twice;
 /// [`Error::Volume`] if the file cannot be written.
 pub fn write_case(dir: &Path, contents: &CaseContents, dtype: StoredType) -> Result<CaseEntry> {
     let metadata = &contents.metadata;
-    let path = dir.join(file_name(&metadata.case.id));
+    let path = dir.join(file_name(&metadata.id));
     check(&path, contents)?;
     let tensors = encode(contents, dtype);
     let foreground_voxels = foreground_count(&tensors);
@@ -58,13 +60,14 @@ pub fn write_case(dir: &Path, contents: &CaseContents, dtype: StoredType) -> Res
     let mut modalities: Vec<_> = contents.images.iter().map(|(modality, _)| *modality).collect();
     modalities.sort();
     Ok(CaseEntry {
-        case: metadata.case.clone(),
+        case: contents.case.clone(),
         file_hash: blake3::hash(&bytes).to_hex().to_string(),
         content_hash: metadata.content_hash.clone(),
         shape: metadata.grid.shape,
         space: metadata.space.clone(),
         modalities,
         has_label: contents.label.is_some(),
+        label_values: metadata.label_values.clone(),
         foreground_voxels,
         seconds: 0.0,
     })

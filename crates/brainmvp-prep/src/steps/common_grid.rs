@@ -32,10 +32,9 @@ impl Step for CommonGrid {
 
 fn reference(grids: &[(Modality, Grid)]) -> Option<Modality> {
     let sharing =
-        |grid: &Grid| grids.iter().filter(|(_, other)| grid.same_place(other, SAME_PLACE_MM)).count();
-    let voxel_mm3 = |grid: &Grid| grid.affine.spacing_mm().iter().product::<f64>();
+        |grid: &Grid| grids.iter().filter(|(_, other)| grid.same_lattice(other, SAME_PLACE_MM)).count();
     let best = grids.iter().min_by(|(_, a), (_, b)| {
-        sharing(b).cmp(&sharing(a)).then_with(|| voxel_mm3(a).total_cmp(&voxel_mm3(b)))
+        sharing(b).cmp(&sharing(a)).then_with(|| a.voxel_mm3().total_cmp(&b.voxel_mm3()))
     });
     best.map(|(modality, _)| *modality)
 }

@@ -1,5 +1,6 @@
 //! The steps of the pipeline: one file each, and one line in [`registry`].
 
+mod background;
 mod bias_field;
 mod brain_mask;
 mod common_grid;
@@ -11,6 +12,7 @@ mod resample;
 mod skull_strip;
 
 pub use crop::VoxelBox;
+pub(crate) use skull_strip::NAME as SKULL_STRIP;
 
 use serde_json::Value;
 
@@ -31,6 +33,7 @@ pub trait Step: Send + Sync {
 /// All steps. They run in the order of [`PrepConfig::steps`].
 pub fn registry() -> &'static [&'static dyn Step] {
     &[
+        &background::Background,
         &register::Register,
         &reorient::Reorient,
         &common_grid::CommonGrid,

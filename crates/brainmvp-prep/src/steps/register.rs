@@ -133,7 +133,7 @@ impl Found {
     /// The label map moved with the image whose grid it has.
     fn move_labels(&self, case: &CaseVolumes, labels: LabelMap) -> Result<LabelMap> {
         let owners = std::iter::once(self.reference).chain(case.images.keys().copied());
-        let mut owners = owners.filter(|m| case.images[m].grid().same_place(labels.grid(), SAME_PLACE_MM));
+        let mut owners = owners.filter(|m| case.images[m].grid().same_lattice(labels.grid(), SAME_PLACE_MM));
         let owner = owners.next().unwrap_or(self.reference);
         let moved = self.images[&owner].1.move_volume(labels);
         moved.ok_or_else(|| Error::step("register", "a transform has no inverse"))
@@ -164,7 +164,7 @@ impl Found {
 fn goes_along(case: &CaseVolumes, modality: Modality) -> bool {
     modality == Adc
         && match (case.images.get(&Adc), case.images.get(&Dwi)) {
-            (Some(adc), Some(dwi)) => adc.grid().same_place(dwi.grid(), SAME_PLACE_MM),
+            (Some(adc), Some(dwi)) => adc.grid().same_lattice(dwi.grid(), SAME_PLACE_MM),
             _ => false,
         }
 }

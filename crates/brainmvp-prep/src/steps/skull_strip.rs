@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use brainmvp_volume::{LabelMap, Modality, Volume};
+use brainmvp_volume::{LabelMap, Modality, Volume, background};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -13,16 +13,19 @@ use crate::{CaseVolumes, Error, PrepConfig, Result, SkullStrip};
 
 /// Finds the brain if a case has neither a mask nor stripped images, from all its images together; 'brain_mask' then
 /// removes the rest. Where some images are stripped and others are not, the stripped ones provide the mask. If the brain
-/// found has an implausible size for an adult, the case fails. For a mask that came with the case, which may show
+/// found has an implausible size for an adult, the case fails, unless [`PrepConfig::any_brain_size`] says why not. For a mask that came with the case, which may show
 /// anything, size and borders are only recorded.
 pub(super) struct SkullStripping;
+
+/// The name of the step.
+pub(crate) const NAME: &str = "skull_strip";
 
 /// The volume must be that of an adult: anything smaller is more likely a mistake.
 const FOUND_ML: std::ops::RangeInclusive<f64> = 700.0..=2200.0;
 
 impl Step for SkullStripping {
     fn name(&self) -> &'static str {
-        "skull_strip"
+        NAME
     }
 
     fn apply(&self, case: &mut CaseVolumes, config: &PrepConfig) -> Result<Value> {
@@ -69,18 +72,23 @@ impl Step for SkullStripping {
         let modalities: Vec<_> = used.iter().map(|(modality, _)| modality.name()).collect();
         let touches = borders(&found);
         let ml = volume_ml(&found).round();
+        let mut did =
+            json!({ "mask": "found", "from": modalities, "volume_ml": ml, "touches_border": touches });
         if !FOUND_ML.contains(&ml) {
-            let reason = format!(
-                "the brain found in {} has {ml} ml, but an adult's has {:.0} to {:.0}; give a mask, or \
-                 leave the skull on with skull_strip = \"none\"",
-                modalities.join(", "),
-                FOUND_ML.start(),
-                FOUND_ML.end()
+            let (low, high) = (FOUND_ML.start(), FOUND_ML.end());
+            let what = format!(
+                "the brain found in {} has {ml} ml, but an adult's has {low:.0} to {high:.0}",
+                modalities.join(", ")
             );
-            return Err(Error::step(self.name(), reason));
+            let Some(why) = &config.any_brain_size else {
+                let advice = "look at it (`report`), give a mask, accept it with any_brain_size and a reason, or leave the \
+                              skull on with skull_strip = \"none\"";
+                return Err(Error::step(self.name(), format!("{what}; {advice}")));
+            };
+            did["warning"] = json!(format!("{what}; accepted: {why}"));
         }
         case.brain_mask = Some(found);
-        Ok(json!({ "mask": "found", "from": modalities, "volume_ml": ml, "touches_border": touches }))
+        Ok(did)
     }
 }
 
@@ -99,7 +107,7 @@ fn shown_by(stripped: &[(&Modality, &Volume)], whole: &[(&Modality, &Volume)]) -
     let grid = *stripped[0].1.grid();
     let mut inside = vec![false; grid.len()];
     for (_, image) in stripped {
-        let background = image.voxels()[0];
+        let background = background(image).unwrap_or(0.0);
         inside.iter_mut().zip(image.voxels()).for_each(|(inside, value)| *inside |= *value != background);
     }
     fill_holes(&mut inside, grid.shape);

@@ -49,6 +49,19 @@ impl CaseSource {
         &self.case.metadata().content_hash
     }
 
+    /// Adds the content of the case, and what the cohort says of it, to a hash.
+    pub(crate) fn hash_into(&self, hasher: &mut blake3::Hasher) {
+        let CaseFacts { id, subject, data_set, site, class, split } = &self.facts;
+        let split = split.map(|split| format!("{split:?}"));
+        let texts = [Some(id.as_str()), Some(subject.as_str()), Some(data_set.as_str())].into_iter();
+        let texts = texts.chain([site.as_deref(), class.as_deref(), split.as_deref()]);
+        for text in texts.chain([Some(self.content_hash())]) {
+            // Neither a missing text nor where one ends is ambiguous.
+            let text = text.map_or_else(String::new, |text| format!("{}:{text}", text.len()));
+            hasher.update(text.as_bytes()).update(b"\n");
+        }
+    }
+
     /// The cohort's information about the case.
     pub fn facts(&self) -> &CaseFacts {
         &self.facts

@@ -163,13 +163,13 @@ impl Data {
         task.classes.iter().map(weight).collect()
     }
 
-    /// Changes when the cases or their content change.
+    /// Changes when the cases, their content or what the cohort says of them change.
     pub(super) fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for (part, cases) in [(0, &self.training), (1, &self.validation)] {
             hasher.update(&[part]);
             for case in cases {
-                hasher.update(case.content_hash().as_bytes());
+                case.hash_into(&mut hasher);
             }
         }
         hasher.finalize().to_hex()[..16].to_owned()

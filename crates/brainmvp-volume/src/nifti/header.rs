@@ -5,7 +5,7 @@ use std::path::Path;
 use super::layout::{Fields, Layout, NIFTI_1, NIFTI_2, SIZE_OF_HDR};
 use super::placement::{self, Placement};
 use super::{Datatype, Geometry};
-use crate::{Error, Grid, Result};
+use crate::{Affine, Error, Grid, Result};
 
 /// As many bytes as a header of either version needs.
 pub(super) const LONGEST: usize = NIFTI_2.size;
@@ -64,6 +64,8 @@ pub struct Header {
     pub grid: Grid,
     /// Which of the standard's methods gave the affine.
     pub placement: Placement,
+    /// The affine of the qform, if there is one beside the sform that was taken.
+    pub passed_over: Option<Affine>,
     /// The file's own placement fields, to be repeated in another file on the same grid.
     pub geometry: Geometry,
     /// The unit of lengths in the file.
@@ -108,12 +110,13 @@ impl Header {
         })?;
         let shape = shape_of(&fields, layout, path)?;
         let units = SpatialUnits::from_code(fields.integer(layout.xyzt_units, 0));
-        let (affine, placement) = placement::from_header(&fields, layout, units.mm());
+        let placed = placement::from_header(&fields, layout, units.mm());
         let text = bytes.get(layout.descrip..layout.descrip + super::layout::DESCRIP_LEN).unwrap_or_default();
         let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
         Ok(Self {
-            grid: Grid::new(shape, affine),
-            placement,
+            grid: Grid::new(shape, placed.affine),
+            placement: placed.placement,
+            passed_over: placed.passed_over,
             geometry: Geometry::of(&fields, layout, version),
             units,
             datatype,

@@ -19,34 +19,40 @@ pub enum Placement {
     Spacing,
 }
 
-/// The affine by the first method that the header has and that is not degenerate.
-pub(super) fn from_header<B: AsRef<[u8]>>(
-    fields: &Fields<B>,
-    layout: &Layout,
-    mm_per_unit: f64,
-) -> (Affine, Placement) {
+/// Where a header places the voxels.
+pub(super) struct Placed {
+    /// By the first method that the header has and that is not degenerate.
+    pub(super) affine: Affine,
+    /// That method.
+    pub(super) placement: Placement,
+    /// The affine of the qform where the sform was taken.
+    pub(super) passed_over: Option<Affine>,
+}
+
+/// What a header says of the place of its voxels.
+pub(super) fn from_header<B: AsRef<[u8]>>(fields: &Fields<B>, layout: &Layout, mm_per_unit: f64) -> Placed {
     let in_mm = |rows: [[f64; 4]; 3]| Affine::from_rows(rows.map(|row| row.map(|v| v * mm_per_unit)));
-    if fields.integer(layout.sform_code, 0) > 0 {
-        let affine = in_mm(std::array::from_fn(|row| fields.floats(layout.srow_x, 4 * row)));
-        if affine.is_usable() {
-            return (affine, Placement::Sform);
-        }
-    }
     let spacing = fields.floats::<3>(layout.pixdim, 1).map(usable_size);
-    if fields.integer(layout.qform_code, 0) > 0 {
+    let sform = || in_mm(std::array::from_fn(|row| fields.floats(layout.srow_x, 4 * row)));
+    let qform = || {
         let qfac = if fields.float(layout.pixdim, 0) < 0.0 { -1.0 } else { 1.0 };
         let rotation = rotation_of(fields.floats(layout.quatern_b, 0));
         let linear = rotation * Matrix3::from_diagonal(&[spacing[0], spacing[1], spacing[2] * qfac].into());
         let offset: [f64; 3] = fields.floats(layout.qoffset_x, 0);
-        let affine =
-            in_mm(std::array::from_fn(|r| [linear[(r, 0)], linear[(r, 1)], linear[(r, 2)], offset[r]]));
-        if affine.is_usable() {
-            return (affine, Placement::Qform);
+        in_mm(std::array::from_fn(|r| [linear[(r, 0)], linear[(r, 1)], linear[(r, 2)], offset[r]]))
+    };
+    let valid = |code, affine: &dyn Fn() -> Affine| {
+        (fields.integer(code, 0) > 0).then(affine).filter(Affine::is_usable)
+    };
+    match (valid(layout.sform_code, &sform), valid(layout.qform_code, &qform)) {
+        (Some(affine), passed_over) => Placed { affine, placement: Placement::Sform, passed_over },
+        (None, Some(affine)) => Placed { affine, placement: Placement::Qform, passed_over: None },
+        (None, None) => {
+            let affine = Affine::from_spacing(spacing.map(|size| size * mm_per_unit), [0.0; 3]);
+            let affine = if affine.is_usable() { affine } else { Affine::from_spacing([1.0; 3], [0.0; 3]) };
+            Placed { affine, placement: Placement::Spacing, passed_over: None }
         }
     }
-    let affine = Affine::from_spacing(spacing.map(|size| size * mm_per_unit), [0.0; 3]);
-    let affine = if affine.is_usable() { affine } else { Affine::from_spacing([1.0; 3], [0.0; 3]) };
-    (affine, Placement::Spacing)
 }
 
 /// A voxel size that is zero or missing counts as one; signs carry no meaning.

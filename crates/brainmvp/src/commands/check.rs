@@ -15,8 +15,8 @@ use crate::ui::Ui;
 
 /// Open every file of a cohort and report what is wrong
 ///
-/// A problem means that a case cannot be used as it is: a file that cannot be read, values that are not finite, images
-/// that do not overlap. A warning is a suspicion that you should look into. A note is worth knowing, but preprocessing
+/// A problem means that a case cannot be used as it is, and that `preprocess` will leave it out: a file that cannot be
+/// read, values that are not finite, images that do not overlap. A warning is a suspicion that you should look into. A note is worth knowing, but preprocessing
 /// handles it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -79,7 +79,7 @@ impl Check {
         Err(error).advise(|_| {
             let where_to =
                 if ui.is_quiet() { "run without --quiet to see why" } else { "fix the files above" };
-            format!("{where_to}, or go on: `preprocess` leaves out what it cannot read")
+            format!("{where_to}, or go on: `preprocess` leaves these cases out")
         })
     }
 }

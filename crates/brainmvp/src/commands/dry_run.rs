@@ -95,7 +95,7 @@ fn cache_bytes(data: &Path) -> anyhow::Result<u64> {
 }
 
 /// `812 B`, `3.4 kB`, `1.3 GB`.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     let mut value = bytes as f64;
     let mut unit = "B";

@@ -111,7 +111,9 @@ impl Index {
                 let root: &Path = if source.is_file() { source.parent().unwrap_or(source) } else { source };
                 explained(root, &indexed).iter().try_for_each(|line| ui.result(line))?;
             }
-            refused(&indexed).into_iter().for_each(|line| ui.alert(line));
+            for line in refused(&indexed) {
+                ui.alert(line);
+            }
             found.push(indexed);
         }
         for warning in found.iter().flat_map(|indexed| &indexed.warnings) {

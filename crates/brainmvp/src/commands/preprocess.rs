@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context as _;
-use brainmvp_cohort::Cohort;
+use brainmvp_cohort::{CaseId, Cohort};
 use brainmvp_prep::cache::{Cache, Manifest};
 use brainmvp_prep::{
     CropKind, Intensity, Outcome, Pipeline, PrepConfig, PrepPreset, PrepSettings, RegisterKind, RunOptions,
-    Shard, SkullStrip, StoredType, Summary, preprocess_shard,
+    Shard, SkullStrip, StoredType, Summary, larger_than, preprocess_shard,
 };
 use brainmvp_train::config::Stage;
 use brainmvp_volume::Modality;
 use clap::Args;
 
+use super::dry_run::size;
 use super::{counted, load_cohort, report};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
@@ -36,6 +37,7 @@ Examples:
   brainmvp preprocess cohort.json --out cache --config configs/finetune-isles22.toml
   brainmvp preprocess cohort.json --out cache-2mm --preset released --spacing 2 --memory 4G
   brainmvp preprocess cohort.json --out cache --skull-strip mask     # trust no mask but the cases' own
+  brainmvp preprocess cohort.json --out cache --any-brain-size 'voxel sizes are nominal'
   brainmvp preprocess cohort.json --out cache --report report        # and look at what became of them
   sbatch --array=1-16 --wrap 'brainmvp preprocess cohort.json --out cache --shard auto'
 
@@ -75,6 +77,10 @@ pub(crate) struct Preprocess {
     #[arg(long, value_parser = argument::choice(
         &[("auto", SkullStrip::Auto), ("none", SkullStrip::None), ("mask", SkullStrip::Mask)]))]
     skull_strip: Option<SkullStrip>,
+    /// Accept brains of any size, and say why; the reason is recorded with the cache. Otherwise a case is left out if the
+    /// brain found in it has less than 700 or more than 2200 ml
+    #[arg(long, value_name = "REASON")]
+    any_brain_size: Option<String>,
     /// Remove the smooth shading caused by receive coils (N4)
     #[arg(long)]
     bias_field: bool,
@@ -97,7 +103,8 @@ pub(crate) struct Preprocess {
     /// Steps in order, instead of the preset's (see `brainmvp list steps`)
     #[arg(long, value_name = "STEP,...", value_delimiter = ',')]
     steps: Vec<String>,
-    /// Memory for all cases processed at the same time, e.g. 4G [default: half of the free memory]
+    /// Memory for all cases processed at the same time, e.g. 4G; cases that need more by themselves are told beforehand
+    /// and prepared alone [default: half of the free memory]
     #[arg(long, value_name = "SIZE", value_parser = argument::bytes)]
     memory: Option<u64>,
     /// Share of the cases to prepare, if several jobs fill one cache: 2/8, or auto for that of a Slurm array or
@@ -119,7 +126,7 @@ impl Preprocess {
         self.report.as_deref().map(argument::refuse_file_as_folder).transpose()?;
         let config = self.config()?;
         // Wrong settings are reported before anything else.
-        Pipeline::new(&config)?;
+        let pipeline = Pipeline::new(&config)?;
         refuse_unknown_modalities(&cohort, &config)?;
         if Manifest::load(&self.out).is_ok_and(|manifest| manifest.preparation.config != config) {
             let out = self.out.display();
@@ -137,6 +144,7 @@ impl Preprocess {
             ui.note(format!("share {shard} of {} is empty", counted(cohort.cases.len(), "case")));
             return Ok(());
         }
+        tell_larger(&larger_than(options.memory_bytes, &cohort, shard, &pipeline), &options, ui);
         let progress = Progress::new(ui, "preprocess", "cases", cases);
         let told = |told: brainmvp_prep::Progress<'_>| {
             if matches!(told.outcome, Outcome::Quarantined { .. }) {
@@ -171,6 +179,7 @@ impl Preprocess {
             spacing_mm: self.spacing,
             percentiles: self.percentiles,
             skull_strip: self.skull_strip,
+            any_brain_size: self.any_brain_size.clone(),
             bias_field: self.bias_field.then_some(true),
             intensity: self.intensity,
             landmarks: self.landmarks.clone(),
@@ -229,6 +238,18 @@ fn tell_same_heads(out: &Path, ui: &Ui) -> anyhow::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Warns of cases that exceed the memory even alone.
+fn tell_larger(larger: &[(&CaseId, u64)], options: &RunOptions<'_>, ui: &Ui) {
+    let Some((largest, bytes)) = larger.first() else { return };
+    ui.alert(format!(
+        "warning: {} {} more memory than the {} for all, up to {} (case '{largest}'); each is prepared alone",
+        counted(larger.len(), "case"),
+        if larger.len() == 1 { "needs" } else { "need" },
+        size(options.memory_bytes),
+        size(*bytes),
+    ));
 }
 
 /// The settings in a file.

@@ -23,6 +23,10 @@ fn phantom_index_check_preprocess() {
         .succeeds()
         .prints(&["4 cases prepared", "0 left out"])
         .notes(&["preprocess 4/4 cases in "]);
+    place
+        .run(&["preprocess", "made/cohort.json", "--out", "cache", "--spacing", "6", "--memory", "10k"])
+        .succeeds()
+        .notes(&["4 cases need more memory than the 10.2 kB for all, up to"]);
     let manifest = place.json("cache/manifest.json");
     assert_eq!(manifest["cases"].as_array().unwrap().len(), 4);
     assert_eq!(manifest["preparation"]["config"]["spacing_mm"][0], 6.0);
@@ -58,6 +62,11 @@ fn shading_and_scale_are_options() {
     place.run(&[&preprocess[..], &options[..]].concat()).succeeds().prints(&["1 case prepared"]);
     let config = &place.json("cache/manifest.json")["preparation"]["config"];
     assert_eq!((&config["bias_field"], &config["intensity"]), (&true.into(), &"zscore".into()));
+    let options = ["--any-brain-size", "voxel sizes are nominal"];
+    place.run(&[&preprocess[..], &options[..]].concat()).succeeds();
+    let config = &place.json("cache/manifest.json")["preparation"]["config"];
+    assert_eq!(config["any_brain_size"], "voxel sizes are nominal");
+    place.run(&[&preprocess[..], &["--any-brain-size", " "]].concat()).fails(2, &["say why"]);
     place.run(&[&preprocess[..], &["--intensity", "loud"]].concat()).fails(2, &["loud"]);
 }
 

@@ -1,6 +1,6 @@
 //! One pre-training step as in `brainmvp pretrain`, on cases of noise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -107,23 +107,26 @@ fn contents(size: usize, case: usize) -> anyhow::Result<CaseContents> {
         Grid::new(shape.map(|n| n * size / PATCH), Affine::from_spacing([1.0; 3], [0.0; 3]))
     };
     let (registered, cropped) = (grid(REGISTERED), grid(CASE));
-    let id = format!("noise-{case:02}");
+    let name = format!("noise-{case:02}");
+    let id = CaseId::new(name.clone())?;
+    let facts = CaseFacts {
+        id: id.clone(),
+        subject: name,
+        data_set: "noise".to_owned(),
+        site: None,
+        class: None,
+        split: None,
+    };
     let metadata = CaseMetadata {
         version: CASE_VERSION,
-        case: CaseFacts {
-            id: CaseId::new(id.clone())?,
-            subject: id,
-            data_set: "noise".to_owned(),
-            site: None,
-            class: None,
-            split: None,
-        },
+        id,
         grid: GridRecord::from(&cropped),
         uncropped: GridRecord::from(&registered),
         original: GridRecord::from(&registered),
         space: Space::Native,
         crop_offset: std::array::from_fn(|axis| (registered.shape[axis] - cropped.shape[axis]) / 2),
         provenance: Vec::new(),
+        label_values: BTreeSet::new(),
         fingerprints: BTreeMap::new(),
         content_hash: String::new(),
     };
@@ -131,7 +134,7 @@ fn contents(size: usize, case: usize) -> anyhow::Result<CaseContents> {
         let seed = (MODALITIES.len() * case + i) * cropped.len();
         (*modality, Volume::new(cropped, (seed..seed + cropped.len()).map(noise).collect()))
     });
-    Ok(CaseContents { metadata, images: images.collect(), label: None, brain_mask: None })
+    Ok(CaseContents { case: facts, metadata, images: images.collect(), label: None, brain_mask: None })
 }
 
 /// A value in [0, 1) for a number; half of the voxels are background.

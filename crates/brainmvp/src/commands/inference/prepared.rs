@@ -49,7 +49,7 @@ impl Prepared {
     /// Prepares a case; `scratch` is a temporary folder. Label maps are ignored.
     pub(crate) fn new(case: &Case, pipeline: &Pipeline, scratch: &Path) -> Result<Self, Failure> {
         let seen = Case { label: None, ..case.clone() };
-        let contents = prepare_case(&seen, pipeline, String::new());
+        let contents = prepare_case(&seen, None, pipeline, String::new());
         let contents = contents.map_err(|error| Failure::Case(error.to_string()))?;
         let (reference, header) = reference(&seen, &contents.metadata).map_err(Failure::Case)?;
         let moved = registered(&seen, &contents.metadata).map_err(Failure::Case)?;
@@ -112,7 +112,7 @@ fn damaged(path: &Path) -> String {
 const SAME_PLACE_MM: f64 = 0.01;
 
 fn placed(moved: &[(Grid, Transform)], grid: &Grid) -> Option<Grid> {
-    let same = moved.iter().find(|(of_image, _)| of_image.same_place(grid, SAME_PLACE_MM));
+    let same = moved.iter().find(|(of_image, _)| of_image.same_lattice(grid, SAME_PLACE_MM));
     match same.or(moved.first()) {
         Some((_, transform)) => transform.moved(grid),
         None => Some(*grid),

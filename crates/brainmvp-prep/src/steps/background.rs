@@ -1,0 +1,233 @@
+//! Makes the background of every image 0, and what an image shows brighter than that.
+
+use brainmvp_volume::{Volume, background};
+use rayon::prelude::*;
+use serde_json::{Value, json};
+
+use super::Step;
+use crate::brain::morphology::fill_holes;
+use crate::percentile::percentiles;
+use crate::{CaseVolumes, PrepConfig, Result};
+
+/// Finds the background of every image and makes it 0, by a rising line that no contrast depends on; every later step
+/// takes 0 for "nothing here" and fills with it. An image in which it is 0 already, below everything else, stays as it
+/// is.
+///
+/// This is the first step: between a brain of -2 to 2 and air at -1024, interpolation would make a rim of any value.
+pub(super) struct Background;
+
+/// The background is below the tissue if it is no further above its 1st percentile than this part of the range from there
+/// to the 99th: interpolation leaves ripples below 0 around a stripped brain, and air has noise.
+const RIPPLES: f32 = 0.1;
+
+/// The darkest tissue is this part of that range above a background amid the grey values.
+const STEP: f32 = 0.01;
+
+/// Percentiles are estimated from about as many voxels.
+const SAMPLES: usize = 1 << 20;
+
+/// What is done to an image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Change {
+    /// The background is 0 and below everything else, or there is no reason to think otherwise.
+    None,
+    /// The lowest value is taken as 0: a background below everything else, or noise around a negative value.
+    Lower {
+        /// What is subtracted.
+        by: f32,
+    },
+    /// The background has a value amid those of the tissue, as 0 in z-scores: the tissue is lifted above it.
+    Lift {
+        /// The background.
+        background: f32,
+        /// The value of the tissue that comes to lie just above 0, with everything below.
+        darkest: f32,
+        /// How far above 0.
+        step: f32,
+    },
+}
+
+impl Step for Background {
+    fn name(&self) -> &'static str {
+        "background"
+    }
+
+    fn apply(&self, case: &mut CaseVolumes, _: &PrepConfig) -> Result<Value> {
+        case.map_images(|_, mut image| {
+            let change = Change::of(&image);
+            change.apply(&mut image);
+            Ok((image, change.record()))
+        })
+    }
+}
+
+impl Change {
+    fn of(image: &Volume) -> Self {
+        let found = background(image);
+        let Some([low, high]) = outer_percentiles(image, found) else { return Self::None };
+        let range = high - low;
+        match found {
+            Some(background) if background - low > RIPPLES * range => {
+                Self::Lift { background, darkest: low, step: STEP * range }
+            }
+            Some(background) if background != 0.0 => Self::Lower { by: background },
+            None if low < 0.0 => Self::Lower { by: low },
+            _ => Self::None,
+        }
+    }
+
+    fn apply(self, image: &mut Volume) {
+        match self {
+            Self::None => {}
+            Self::Lower { by } => image.voxels_mut().par_iter_mut().for_each(|voxel| *voxel -= by),
+            Self::Lift { background, darkest, step } => {
+                // Tissue may have the value of the background; enclosed by other tissue, it is not air.
+                let mut inside: Vec<bool> = image.voxels().iter().map(|voxel| *voxel != background).collect();
+                fill_holes(&mut inside, image.shape());
+                let lift = |voxel: f32| (voxel - darkest).max(0.0) + step;
+                let voxels = image.voxels_mut().par_iter_mut().zip(&inside);
+                voxels.for_each(|(voxel, inside)| *voxel = if *inside { lift(*voxel) } else { 0.0 });
+            }
+        }
+    }
+
+    fn record(self) -> Value {
+        match self {
+            Self::None => Value::Null,
+            Self::Lower { by } => json!({ "subtracted": by }),
+            Self::Lift { background, darkest, .. } => {
+                json!({ "background": background, "darkest_tissue": darkest })
+            }
+        }
+    }
+}
+
+/// Percentiles 1 and 99 of what is not background; `None` if that is nothing.
+fn outer_percentiles(image: &Volume, background: Option<f32>) -> Option<[f32; 2]> {
+    // An odd step does not stay in a few columns of voxels.
+    let step = (image.grid().len() / SAMPLES) | 1;
+    let sample = image.voxels().iter().step_by(step).copied();
+    let sample: Vec<f32> = sample.filter(|v| v.is_finite() && Some(*v) != background).collect();
+    percentiles(&sample, [1.0, 99.0]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use brainmvp_volume::{Affine, Grid};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A ball of tissue of 10 to 90, brighter to the right, that a face of the volume cuts off; 0 around it.
+    fn stripped() -> Volume {
+        let grid = Grid::new([20, 18, 16], Affine::from_spacing([1.0; 3], [0.0; 3]));
+        let value = |offset: usize| {
+            let [x, y, z] = grid.voxel(offset).map(|i| i as f32);
+            let inside = (x - 9.0).powi(2) + (y - 8.0).powi(2) + (z - 2.0).powi(2) < 49.0;
+            if inside { 10.0 + 4.0 * x + ((offset * 7919) % 10) as f32 } else { 0.0 }
+        };
+        Volume::new(grid, (0..grid.len()).map(value).collect())
+    }
+
+    fn changed(image: &Volume) -> Volume {
+        let mut image = image.clone();
+        Change::of(&image).apply(&mut image);
+        image
+    }
+
+    /// Mean and standard deviation of the tissue.
+    fn moments(image: &Volume) -> [f32; 2] {
+        let tissue: Vec<f32> = image.voxels().iter().copied().filter(|v| *v != 0.0).collect();
+        let mean = tissue.iter().sum::<f32>() / tissue.len() as f32;
+        let variance = tissue.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / tissue.len() as f32;
+        [mean, variance.sqrt()]
+    }
+
+    #[test]
+    fn what_is_right_already_stays() {
+        let image = stripped();
+        assert_eq!(Change::of(&image), Change::None);
+        // Ripples of an interpolation around the brain.
+        let mut rippled = image.clone();
+        rippled.voxels_mut().iter_mut().skip(3).step_by(40).for_each(|v| *v -= 0.5);
+        assert_eq!(Change::of(&rippled), Change::None);
+        let noise = image.map(|v| v + 1.0 + (v as usize % 3) as f32);
+        assert_eq!(Change::of(&Volume::filled(*image.grid(), 5.0)), Change::None);
+        let head = Volume::new(
+            *image.grid(),
+            (0..image.grid().len()).map(|i| noise.voxels()[i] + (i % 5) as f32).collect(),
+        );
+        assert_eq!(Change::of(&head), Change::None, "a head in the noise of a magnitude image");
+    }
+
+    proptest! {
+        #[test]
+        fn a_shifted_and_scaled_image_becomes_the_unshifted(
+            scale in 0.001_f32..1e3,
+            offset in prop_oneof![Just(0.0_f32), Just(-1024.0), Just(1000.0), -1e3_f32..1e3],
+        ) {
+            let image = stripped();
+            let found = changed(&image.map(|v| scale * (v + offset)));
+            for (found, original) in found.voxels().iter().zip(image.voxels()) {
+                prop_assert!((found / scale - original).abs() < 1e-3 * 90.0, "{found} of {original}");
+                prop_assert_eq!(*found == 0.0, *original == 0.0);
+            }
+        }
+
+        #[test]
+        fn integers_are_as_good(offset in -1024_i16..1024, scale in 1_i16..50) {
+            let image = stripped();
+            let found = changed(&image.map(|v| f32::from(scale * v as i16 + offset)));
+            for (found, original) in found.voxels().iter().zip(image.voxels()) {
+                prop_assert_eq!(*found, f32::from(scale) * original.trunc());
+            }
+        }
+
+        #[test]
+        fn scores_of_the_brain_are_lifted_above_a_background_of_any_value(
+            centre in -0.5_f32..0.5,
+            sign in prop_oneof![Just(1.0_f32), Just(-1.0)],
+            fill in prop_oneof![Just(0.0_f32), -0.5_f32..0.5],
+        ) {
+            let image = stripped();
+            let [mean, deviation] = moments(&image);
+            let score = |v: f32| if v == 0.0 { fill } else { sign * (v - mean) / deviation + centre };
+            let scores = image.map(score);
+            let found = changed(&scores);
+            let mut pairs = Vec::new();
+            for (place, (found, original)) in found.voxels().iter().zip(image.voxels()).enumerate() {
+                prop_assert_eq!(*found > 0.0, *original > 0.0, "voxel {} is {}", place, found);
+                if *original > 0.0 {
+                    pairs.push((scores.voxels()[place], *found));
+                }
+            }
+            // A rising line of slope 1, but for the darkest hundredth.
+            pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let slope = |a: (f32, f32), b: (f32, f32)| (b.1 - a.1) - (b.0 - a.0);
+            prop_assert!(pairs.windows(2).all(|w| w[0].1 <= w[1].1));
+            let rest = &pairs[pairs.len() / 50..];
+            prop_assert!(slope(rest[0], rest[rest.len() - 1]).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn a_head_around_a_negative_level_comes_to_0() {
+        let image = stripped();
+        let air = |i: usize| ((i * 7919) % 7) as f32 / 7.0;
+        let shifted = (0..image.grid().len()).map(|i| image.voxels()[i] + air(i) - 1024.0).collect();
+        let found = changed(&Volume::new(*image.grid(), shifted));
+        for (i, (found, original)) in found.voxels().iter().zip(image.voxels()).enumerate() {
+            assert!((found - original - air(i)).abs() < 0.2, "{found} {original}");
+        }
+    }
+
+    #[test]
+    fn scores_of_0_within_the_brain_are_brain() {
+        let image = stripped();
+        let [mean, deviation] = moments(&image);
+        let mut scores = image.map(|v| if v == 0.0 { 0.0 } else { (v - mean) / deviation });
+        let middle = image.grid().offset([9, 8, 3]);
+        scores.voxels_mut()[middle] = 0.0;
+        assert!(changed(&scores).voxels()[middle] > 1.0);
+    }
+}
