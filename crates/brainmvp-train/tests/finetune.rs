@@ -373,7 +373,13 @@ fn label_values_that_mean_nothing_are_named_before_training() {
     let stop = AtomicBool::new(false);
     let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &stop };
     let cache = place.path().join("cache");
+    // `preprocess` leaves such a case out if it knows the scheme: here it is declared afterwards.
+    let scheme = cohort.data_sets.values_mut().find_map(|data_set| data_set.label_scheme.take()).unwrap();
     preprocess(&cohort, &cache, &prep, &options, &|_| {}).unwrap();
+    let manifest = cache.join("manifest.json");
+    let mut edited: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    edited["label_schemes"][&cohort.cases[0].data_set] = serde_json::to_value(scheme).unwrap();
+    std::fs::write(&manifest, edited.to_string()).unwrap();
     let went =
         run_on(cache.clone(), &place.path().join("run"), Existing::Refuse, 1, &["data.validation_share=0"]);
     assert!(went.ended.is_ok(), "{}", went.told);

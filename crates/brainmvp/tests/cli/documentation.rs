@@ -149,6 +149,8 @@ fn prepare(place: &Place, name: &str) {
             fs::create_dir(place.path(name)).unwrap();
             (0..6).for_each(|z| drop(Slices::default().write(&place.path(name), z, Vec::new())));
         }
+        // A folder of images without any order.
+        "scans" => run(&["phantom", "--out", name, "--modalities", "flair,t1", "--quiet"]),
         "cohort.json" => {
             run(&[
                 "phantom",

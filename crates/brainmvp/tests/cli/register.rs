@@ -105,8 +105,8 @@ fn a_case_in_a_standard_space_stays_there() {
     let place = Place::new();
     std::fs::create_dir_all(place.path("mni/a")).unwrap();
     let grid = Grid::new([91, 109, 91], Affine::from_spacing([2.0; 3], [-90.0, -126.0, -72.0]));
-    let value = |i: usize| if (300_000..600_000).contains(&i) { (i % 97) as f32 } else { 0.0 };
-    for name in ["t1", "t2"] {
+    for (name, levels) in [("t1", 97), ("t2", 89)] {
+        let value = |i: usize| if (300_000..600_000).contains(&i) { (i % levels) as f32 } else { 0.0 };
         let image = Volume::new(grid, (0..grid.len()).map(value).collect());
         nifti::write(&place.path(format!("mni/a/a_{name}.nii.gz")), &image, WriteOptions::default()).unwrap();
     }
