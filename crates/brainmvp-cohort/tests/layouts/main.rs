@@ -11,5 +11,6 @@ mod lists;
 mod nnunet;
 mod options;
 mod plain;
+mod real_files;
 mod subjects;
 mod trees;

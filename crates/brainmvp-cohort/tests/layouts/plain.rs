@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use brainmvp_cohort::layouts::{IndexOptions, index};
-use brainmvp_volume::Modality::{self, Adc, Dwi, Flair, Mra, Pd, T1, T1c, T2};
+use brainmvp_volume::Modality::{Adc, Dwi, Flair, Mra, Pd, T1, T1c, T2};
 
-use crate::trees::{GLIOMA, auto, case, ids, modalities, name, real_data, tree};
+use crate::trees::{auto, case, ids, modalities, name, tree};
 
 #[test]
 fn plain_case_folders_with_the_names_of_ucsf_and_isles() {
@@ -122,27 +122,6 @@ fn a_bad_case_is_named_and_the_rest_goes_on() {
     assert!(reasons["two"].contains("two_t1.nii") && reasons["two"].contains("two_T1.nii.gz"));
     assert!(reasons["empty"].contains("no image"));
     assert!(reasons["bad:name"].contains("case id"));
-}
-
-#[test]
-fn real_folders() {
-    let Some(data) = real_data() else { return };
-    let rows: [(&str, &str, &[Modality], &str); 4] = [
-        ("brats-gli-00001", "brats-gli-00001", &GLIOMA, "seg-BraTS23_1.nii.gz"),
-        ("isles22-0009", "isles22-0009", &[Flair, Dwi, Adc], "msk.nii.gz"),
-        ("tcga-fg-6692/reference/raw_bet", "OtherEXampleFromTCIA", &GLIOMA, "-"),
-        ("singles", "chris", &[T1, Mra, Pd], "-"),
-    ];
-    for (folder, id, expected, label) in rows {
-        let found = index(&data.join(folder), "auto", &IndexOptions::default()).unwrap();
-        let found_case = case(&found, id);
-        assert_eq!(
-            (modalities(found_case), name(found_case.label.as_ref())),
-            (expected.to_vec(), label),
-            "{folder}"
-        );
-        assert!(found.rejected.is_empty(), "{folder}: {:?}", found.rejected);
-    }
 }
 
 #[cfg(unix)]

@@ -1,6 +1,6 @@
 //! Generated trees, and what is found in them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use brainmvp_cohort::Case;
 use brainmvp_cohort::layouts::{IndexOptions, Indexed, index};
@@ -40,13 +40,3 @@ pub(crate) fn name(path: Option<&PathBuf>) -> &str {
 }
 
 pub(crate) const GLIOMA: [Modality; 4] = [Flair, T1, T1c, T2];
-
-pub(crate) fn real_data() -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let folder = std::env::var_os("BRAINMVP_TEST_DATA").map_or(default, PathBuf::from);
-    if !folder.is_dir() {
-        eprintln!("skipped: no real data at {}", folder.display());
-        return None;
-    }
-    Some(folder)
-}

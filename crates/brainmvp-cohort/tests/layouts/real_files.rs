@@ -1,0 +1,39 @@
+//! Folders of real images, where there are any.
+
+use std::path::{Path, PathBuf};
+
+use brainmvp_cohort::layouts::{IndexOptions, index};
+use brainmvp_volume::Modality::{self, Adc, Dwi, Flair, Mra, Pd, T1};
+
+use crate::trees::{GLIOMA, case, modalities, name};
+
+fn real_data() -> Option<PathBuf> {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let folder = std::env::var_os("BRAINMVP_TEST_DATA").map_or(default, PathBuf::from);
+    if !folder.is_dir() {
+        eprintln!("skipped: no real data at {}", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+#[test]
+fn real_folders() {
+    let Some(data) = real_data() else { return };
+    let rows: [(&str, &str, &[Modality], &str); 4] = [
+        ("brats-gli-00001", "brats-gli-00001", &GLIOMA, "seg-BraTS23_1.nii.gz"),
+        ("isles22-0009", "isles22-0009", &[Flair, Dwi, Adc], "msk.nii.gz"),
+        ("tcga-fg-6692/reference/raw_bet", "OtherEXampleFromTCIA", &GLIOMA, "-"),
+        ("singles", "chris", &[T1, Mra, Pd], "-"),
+    ];
+    for (folder, id, expected, label) in rows {
+        let found = index(&data.join(folder), "auto", &IndexOptions::default()).unwrap();
+        let found_case = case(&found, id);
+        assert_eq!(
+            (modalities(found_case), name(found_case.label.as_ref())),
+            (expected.to_vec(), label),
+            "{folder}"
+        );
+        assert!(found.rejected.is_empty(), "{folder}: {:?}", found.rejected);
+    }
+}
