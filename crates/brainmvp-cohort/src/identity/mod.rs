@@ -52,7 +52,8 @@ pub struct NameFinding {
 
 /// What a file is, by its name (without folder and ending), the folder that it lies in, and the attributes beside it.
 ///
-/// The folder counts where the name itself does not say what the file is, and for the contrast agent.
+/// The folder counts where the name itself does not say what the file is, and for the contrast agent. A folder of nothing
+/// but label maps or masks (`labels/P01_T1.nii.gz`) says more than the image in the name, which the map was drawn on.
 pub fn of_file(
     name: &str,
     folder: Option<&str>,
@@ -62,12 +63,14 @@ pub fn of_file(
     let mut heard = hear(name, Source::Name, aliases);
     let (mut start, mut end) = (heard.start, heard.end);
     let rest = std::mem::take(&mut heard.rest);
+    let holds_maps = folder
+        .is_some_and(|name| matches!(role_of_whole(name, aliases), Some(Role::Label | Role::BrainMask)));
     let folder = folder.map(|folder| hear(folder, Source::Folder, aliases)).unwrap_or_default();
     let tells_kind = |e: &Evidence| !matches!(e.says, Says::Agent(_) | Says::Open(Open::AfterWhat));
     if heard.evidence.iter().any(tells_kind) {
         let agent = |e: &Evidence| matches!(e.says, Says::Agent(_)) && e.weight >= 4;
         let told = heard.evidence.iter().any(|e| matches!(e.says, Says::Agent(_) | Says::Open(_)));
-        heard.evidence.extend(folder.evidence.into_iter().filter(|e| agent(e) && !told));
+        heard.evidence.extend(folder.evidence.into_iter().filter(|e| holds_maps || agent(e) && !told));
     } else {
         let agents = agents_of_silent_name(name, aliases);
         if !folder.evidence.iter().any(tells_kind) {

@@ -136,3 +136,32 @@ fn linked_folders_keep_the_names_that_the_user_sees() {
     let text = std::fs::read_to_string(folder.path().join("cohort.json")).unwrap();
     assert!(text.contains("\"case-a/t1.nii\""), "{text}");
 }
+
+#[test]
+fn folders_of_modalities_and_of_label_maps() {
+    let folder = tree(&[
+        "t1/Subj1_T1.nii.gz",
+        "t1/Subj2_T1.nii.gz",
+        "flair/Subj1_FL.nii.gz",
+        "flair/Subj2_FL.nii.gz",
+        "wmh/Subj1_FL_DLWMLS.nii.gz",
+        "wmh/Subj2_FL_DLWMLS.nii.gz",
+        "regions/Subj1_T1_DLMUSE.nii.gz",
+        "regions/Subj2_T1_DLMUSE.nii.gz",
+    ]);
+    let found = auto(&folder);
+    assert_eq!(ids(&found), ["Subj1", "Subj2"]);
+    for number in [1, 2] {
+        let case = case(&found, &format!("Subj{number}"));
+        assert_eq!(modalities(case), [Flair, T1]);
+        assert_eq!(name(case.label.as_ref()), format!("Subj{number}_FL_DLWMLS.nii.gz"));
+    }
+    assert!(found.rejected.is_empty(), "{:?}", found.rejected);
+
+    // The map has the name of the image that it was drawn on.
+    let folder = tree(&["images/P1_T1.nii", "images/P2_T1.nii", "labels/P1_T1.nii", "labels/P2_T1.nii"]);
+    let found = auto(&folder);
+    assert_eq!(ids(&found), ["P1", "P2"]);
+    let label = case(&found, "P2").label.clone().unwrap();
+    assert!(modalities(case(&found, "P2")) == [T1] && label.ends_with("labels/P2_T1.nii"), "{label:?}");
+}

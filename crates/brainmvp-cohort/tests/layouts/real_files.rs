@@ -37,3 +37,12 @@ fn real_folders() {
         assert!(found.rejected.is_empty(), "{folder}: {:?}", found.rejected);
     }
 }
+
+#[test]
+fn a_real_cohort_in_folders_of_modalities() {
+    let Some(data) = real_data() else { return };
+    let found = index(&data.join("nichart"), "auto", &IndexOptions::default()).unwrap();
+    assert_eq!(found.cohort.cases.len(), 23);
+    let whole = |case: &&brainmvp_cohort::Case| modalities(case) == [Flair, T1] && case.label.is_some();
+    assert_eq!(found.cohort.cases.iter().filter(whole).count(), 23);
+}
