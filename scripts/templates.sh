@@ -39,3 +39,17 @@ for kind in voxels pyramid; do
             "${others[@]/#/--beside=$kind-}"
     done
 done
+
+# Downstream: the same fine-tuning from each of them, and with 0 in place of the templates.
+for seed in 1 2 3; do
+    for arm in pyramid voxels zero; do
+        from=$arm with=templates
+        [ $arm = zero ] && from=pyramid with=zero
+        "$program" finetune segment --data cache-seen --init "$from-$seed" --out "segment-$arm-$seed" --resume --quiet \
+            --set mixing.with=$with --set train.seed=$seed --set patch.size=32 --set train.batch_size=2 --set train.epochs=30 \
+            --set validation.every_epochs=30 --set data.validation_share=0 --set optimizer.schedule.learning_rate=1e-3
+        "$program" predict --model "segment-$arm-$seed" --in phantoms-held-out/cohort.json --out "predicted-$arm-$seed" --quiet --resume
+        echo "== segmentation, $arm, seed $seed"
+        "$program" evaluate --pred "predicted-$arm-$seed" --truth phantoms-held-out/cohort.json --out "segment-$arm-$seed.json"
+    done
+done

@@ -13,14 +13,8 @@ use crate::handmade::Slices;
 use crate::program::{Ended, Place};
 
 /// Document, beginning of the lines, and why they do not run here.
-const ELSEWHERE: [(&str, &str, &str); 6] = [
+const ELSEWHERE: [(&str, &str, &str); 4] = [
     ("README.md", "cargo test", "it runs this test"),
-    ("README.md", "cargo build --release --features", "a build of its own; .ci/run makes it"),
-    (
-        "README.md",
-        "target/release/brainmvp pretrain --data cache --out run-gpu",
-        "it needs a GPU, and the build before it",
-    ),
     (
         "fine-tuning.md",
         "brainmvp preprocess cohort.json --out cache --config configs/finetune-isles22.toml",
