@@ -6,14 +6,15 @@
 pub enum Error {
     /// It does not belong to any network of this program.
     #[error(
-        "not a network that this program supports: none of its {tensors} tensors{example} is called patch_embed1.proj.weight \
-         (UniFormer) or conv1a.weight (UNET3D)"
+        "not a network that this program supports: none of its {tensors} tensors{example} is called {}", .known.join(" or ")
     )]
     UnknownNetwork {
         /// The number of tensors.
         tensors: usize,
         /// One of their names, as part of a sentence.
         example: String,
+        /// The first layers that would be recognised, with their networks.
+        known: Vec<String>,
     },
     /// It contains more than one network.
     #[error("several networks, under {}: save only the one that is wanted", .prefixes.join(" and "))]
@@ -21,6 +22,9 @@ pub enum Error {
         /// The prefix of the names of each.
         prefixes: Vec<String>,
     },
+    /// A configuration has sections for more than one network.
+    #[error("{} are several networks: set the one that model.preset names", .0.iter().map(|name| format!("model.{name}")).collect::<Vec<_>>().join(" and "))]
+    SeveralSections(Vec<&'static str>),
     /// Its shapes do not form a network.
     #[error("a network that this program cannot build: {0}")]
     Numbers(String),

@@ -6,18 +6,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use brainmvp_nets::Init;
+use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{
-    ClassificationNetwork, Encoder, NetworkConfig, Reconstruction, SegmentationNetwork, Unet3dConfig,
-    UniFormerConfig,
+    ClassificationNetwork, Encoder, Level, NetworkConfig, PresetName, Reconstruction, SegmentationNetwork,
 };
-use brainmvp_nets::weights::{self, FirstLayer, Skipped, Upstream};
+use brainmvp_nets::weights::{self, FirstLayer, Head, Skipped, Upstream};
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Gradients, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-fn networks() -> [NetworkConfig; 2] {
-    [NetworkConfig::UniFormer(UniFormerConfig::tiny()), NetworkConfig::Unet3d(Unet3dConfig::tiny())]
+/// The small network of each kind: those that are called tiny.
+fn networks() -> Vec<NetworkConfig> {
+    let presets = NetworkConfig::presets().into_iter().filter(|(name, ..)| name.contains("tiny"));
+    presets.map(|(.., network)| network).collect()
+}
+
+#[test]
+fn every_network_has_names_and_a_small_form() {
+    let presets = NetworkConfig::presets();
+    let names: BTreeSet<&str> = presets.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(names.len(), presets.len(), "a name is given twice");
+    let kinds =
+        |networks: &[NetworkConfig]| networks.iter().map(NetworkConfig::title).collect::<BTreeSet<_>>();
+    let all: Vec<NetworkConfig> = presets.iter().map(|(.., network)| network.clone()).collect();
+    assert_eq!(kinds(&networks()), kinds(&all));
+    assert_eq!(networks().len(), kinds(&all).len(), "one small form of each");
+    for network in all {
+        assert_eq!(network.problem(), None);
+        assert_eq!(network.published_preset().network().title(), network.title());
+    }
 }
 
 /// The network of pre-training.
@@ -40,6 +58,12 @@ fn pretrained(config: &NetworkConfig, seed: u64, device: &Device) -> Pretrained 
 
 fn segmentation(config: &NetworkConfig, seed: u64, device: &Device) -> SegmentationNetwork {
     with_init(seed, device, |init| SegmentationNetwork::new(&config.with_in_channels(3), 2, init))
+}
+
+/// The shape of a volume that a network takes, of another size along each axis.
+fn shape_of(network: &NetworkConfig, batch: usize, channels: usize) -> [usize; 5] {
+    let stride = network.stride();
+    [batch, 2 * stride, stride, 3 * stride, channels]
 }
 
 fn volume(shape: [usize; 5], device: &Device) -> Tensor<5> {
@@ -77,16 +101,18 @@ fn pretraining() {
     let device = Device::flex().autodiff();
     for config in networks() {
         let network = pretrained(&config, 1, &device);
-        let stages = network.encoder.forward(volume([2, 32, 16, 48, 1], &device), &mut None);
-        for pair in stages.windows(2) {
-            let ([b1, d1, h1, w1, _], [b2, d2, h2, w2, _]) = (pair[0].dims(), pair[1].dims());
-            assert_eq!([b1, d1, h1, w1], [b2, 2 * d2, 2 * h2, 2 * w2]);
-        }
-        let deepest = stages[3].clone();
-        assert_eq!(deepest.dims()[1] * config.stride(), 32);
+        let features = network.encoder.forward(volume(shape_of(&config, 2, 1), &device), &mut Pass::still());
+        let found: Vec<[usize; 5]> = features.levels.iter().map(Tensor::dims).collect();
+        let [_, d, h, w, _] = shape_of(&config, 2, 1);
+        let expected = config.levels().into_iter().map(|level| {
+            let Level { width, reduction } = level;
+            [2, d / reduction, h / reduction, w / reduction, width]
+        });
+        assert_eq!(found, expected.collect::<Vec<_>>());
+        let deepest = features.deepest();
         assert_eq!(deepest.dims()[4], config.deepest_width());
         let reconstructed = network.decoder.forward(deepest);
-        assert_eq!(reconstructed.dims(), [2, 32, 16, 48, 1]);
+        assert_eq!(reconstructed.dims(), shape_of(&config, 2, 1));
         assert_gradients_everywhere(&network, &mean_square(reconstructed).backward());
     }
 }
@@ -96,11 +122,11 @@ fn segmenting() {
     let device = Device::flex().autodiff();
     for config in networks() {
         let network = segmentation(&config, 1, &device);
-        let segmented = network.forward(volume([2, 16, 32, 48, 3], &device), &mut None);
-        assert_eq!(segmented.logits.dims(), [2, 16, 32, 48, 2]);
+        let segmented = network.forward(volume(shape_of(&config, 2, 3), &device), &mut Pass::still());
+        assert_eq!(segmented.logits.dims(), shape_of(&config, 2, 2));
         let mut loss = mean_square(segmented.logits);
         for coarse in segmented.coarse {
-            assert_eq!(coarse.dims(), [2, 16, 32, 48, 2]);
+            assert_eq!(coarse.dims(), shape_of(&config, 2, 2));
             loss = loss + mean_square(coarse);
         }
         assert_gradients_everywhere(&network, &loss.backward());
@@ -113,7 +139,7 @@ fn classifying() {
     for config in networks() {
         let config = config.with_in_channels(2);
         let network = with_init(1, &device, |init| ClassificationNetwork::new(&config, 4, init));
-        let classified = network.forward(volume([2, 32, 16, 32, 2], &device), &mut None);
+        let classified = network.forward(volume(shape_of(&config, 2, 2), &device), &mut Pass::still());
         assert_eq!(classified.logits.dims(), [2, 4]);
         assert_gradients_everywhere(&network, &mean_square(classified.logits).backward());
     }
@@ -124,8 +150,10 @@ fn sizes_that_do_not_fit_are_refused() {
     let device = Device::flex();
     for config in networks() {
         let network = segmentation(&config, 1, &device);
-        let x = volume([1, 16, config.stride() + config.stride() / 2, 16, 3], &device);
-        let panic = catch_unwind(AssertUnwindSafe(|| network.forward(x, &mut None))).err().unwrap();
+        let [_, d, h, w, _] = shape_of(&config, 1, 3);
+        let x = volume([1, d, h + config.stride() / 2, w, 3], &device);
+        let panic =
+            catch_unwind(AssertUnwindSafe(|| network.forward(x, &mut Pass::evaluation()))).err().unwrap();
         let message = panic.downcast_ref::<String>().unwrap();
         assert!(message.contains(&format!("multiples of {}", config.stride())), "{message}");
     }
@@ -140,7 +168,10 @@ fn weights_come_back_as_they_were() {
         let loaded = weights::load(other, |entry| Ok::<_, ()>(stored.get(entry.path).cloned())).unwrap();
         assert_eq!(values(&loaded), stored);
         let run = |network: &SegmentationNetwork| {
-            network.forward(volume([1, 16, 16, 16, 3], &device), &mut None).logits.into_data()
+            network
+                .forward(volume(shape_of(&config, 1, 3), &device), &mut Pass::evaluation())
+                .logits
+                .into_data()
         };
         assert_eq!(run(&network), run(&loaded));
     }
@@ -153,21 +184,22 @@ fn published_keys_are_those_of_the_state_dicts() {
     let published = |name: &str| -> BTreeMap<String, Vec<usize>> {
         serde_json::from_value(brainmvp_golden::json(name)).unwrap()
     };
-    let uniformer = NetworkConfig::UniFormer(UniFormerConfig { in_channels: 4, ..UniFormerConfig::small() });
+    let uniformer = PresetName::named("uniformer-small").unwrap().network().with_in_channels(4);
     let downstream = with_init(0, &device, |init| SegmentationNetwork::new(&uniformer, 3, init));
-    let unet3d = pretrained(&NetworkConfig::Unet3d(Unet3dConfig::published()), 0, &device);
+    let unet3d_config = PresetName::named("unet3d").unwrap().network();
+    let unet3d = pretrained(&unet3d_config, 0, &device);
     let mut of_uniunet = published("checkpoint_keys_uniunet");
     of_uniunet.retain(|key, _| !key.ends_with("num_batches_tracked"));
     let mut of_unet3d = published("checkpoint_keys_unet3d");
     of_unet3d.remove("rep_template");
-    assert_eq!(keys(&downstream), of_uniunet);
-    assert_eq!(keys(&unet3d), of_unet3d);
+    assert_eq!(keys(&uniformer, Head::Segmentation { classes: 3 }, &downstream), of_uniunet);
+    assert_eq!(keys(&unet3d_config, Head::Reconstruction, &unet3d), of_unet3d);
 }
 
-fn keys(module: &impl Module) -> BTreeMap<String, Vec<usize>> {
+fn keys(network: &NetworkConfig, head: Head, module: &impl Module) -> BTreeMap<String, Vec<usize>> {
     let mut keys = BTreeMap::new();
     weights::visit(module, |entry, data| {
-        let upstream = Upstream::of(entry);
+        let upstream = Upstream::of(network, head, entry);
         let values = data.as_slice::<f32>().unwrap();
         let there = upstream.to_upstream(values, entry.shape);
         assert_eq!(upstream.to_ours(&there, entry.shape), values, "{}", entry.path);
@@ -184,7 +216,7 @@ fn pretrained_weights_are_taken_over() {
         let fresh = values(&segmentation(&config, 2, &device));
         for first_layer in [FirstLayer::Drop, FirstLayer::Repeat, FirstLayer::Average] {
             let (network, report) =
-                weights::transfer(segmentation(&config, 2, &device), &source, first_layer);
+                weights::transfer(&config, segmentation(&config, 2, &device), &source, first_layer);
             let got = values(&network);
             let total = report.loaded.len() + report.fitted.len() + report.skipped.len();
             assert_eq!(total, got.len(), "every parameter is accounted for");

@@ -5,18 +5,24 @@
 
 use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
-use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormer, UniFormerConfig};
+use brainmvp_nets::layers::Pass;
+use brainmvp_nets::networks::{Encode as _, NetworkConfig, Unet3dConfig, UniFormer, UniFormerConfig};
 use brainmvp_nets::weights::{self, Head, Layout, StateDict, TEMPLATES, Upstream};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+
+/// The published form of a parameter of the encoder alone.
+fn upstream(entry: weights::Entry<'_>) -> Upstream {
+    Upstream::of(&NetworkConfig::UniFormer(UniFormerConfig::small()), Head::None, entry)
+}
 
 /// The encoder with weights from their upstream names.
 fn encoder(device: &Device) -> UniFormer {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let model = UniFormerConfig::small().init(&mut Init { device, rng: &mut rng });
     weights::load(model, |entry| {
-        let upstream = Upstream::of(entry);
+        let upstream = upstream(entry);
         let values = brainmvp_golden::parameter(&upstream.key, &upstream.shape);
         Ok::<_, ()>(Some(TensorData::new(upstream.to_ours(&values, entry.shape), entry.shape.to_vec())))
     })
@@ -63,7 +69,8 @@ fn uniformer_eval_on_vulkan() {
 fn uniformer_eval_on(device: &Device) {
     let golden = Golden::open("uniformer_eval");
     let model = encoder(device);
-    let [x1, x2, x3, x4] = model.forward(input("x", [1, 1, 32, 48, 64], device), &mut None);
+    let features = model.forward(input("x", [1, 1, 32, 48, 64], device), &mut Pass::evaluation());
+    let [x1, x2, x3, x4] = features.levels.try_into().unwrap();
     // The reference keeps every fourth voxel of the first stage.
     let x1 = x1.slice([0..1, 0..32, 0..24, 0..16, 0..64]);
     let (every_fourth, _) = golden.tensor("x1_stride4");
@@ -115,9 +122,9 @@ fn uniformer_train_on(device: Device) {
     let golden = Golden::open("uniformer_train");
     let device = device.autodiff();
     let model = encoder(&device);
-    let stages = model.forward(input("x", [2, 1, 32, 32, 32], &device), &mut None);
-    assert_stage(stages[3].clone(), &golden, "x4");
-    let loss = stages.into_iter().map(|x| (x.clone() * x).mean()).reduce(|a, b| a + b).unwrap();
+    let features = model.forward(input("x", [2, 1, 32, 32, 32], &device), &mut Pass::still());
+    assert_stage(features.deepest(), &golden, "x4");
+    let loss = features.levels.into_iter().map(|x| (x.clone() * x).mean()).reduce(|a, b| a + b).unwrap();
     let gradients = loss.backward();
     let norms = brainmvp_golden::json("uniformer_train_grad_norms");
     let norms = norms.as_object().unwrap();
@@ -164,7 +171,7 @@ fn for_each_gradient(
 
 fn each_upstream(mut each: impl FnMut(&Upstream, Vec<f32>)) -> impl FnMut(weights::Entry<'_>, TensorData) {
     move |entry, data| {
-        let upstream = Upstream::of(entry);
+        let upstream = upstream(entry);
         let values = upstream.to_upstream(data.as_slice().unwrap(), entry.shape);
         each(&upstream, values);
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use brainmvp_nets::Init;
+use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork, UniFormerConfig};
 use brainmvp_ssl::downstream::{
     AugmentationConfig, CopyPlan, Inputs, LabelMeaning, Missing, MixingConfig, Segmenting, SegmentingPlan,
@@ -159,7 +160,7 @@ impl Inference {
 
     /// Computes the logits, and returns their mean, so that they are really computed.
     pub fn run(&self) -> f32 {
-        self.network.forward(self.windows.clone(), &mut None).logits.mean().into_scalar()
+        self.network.forward(self.windows.clone(), &mut Pass::evaluation()).logits.mean().into_scalar()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use brainmvp_infer::SlidingWindow;
 use brainmvp_nets::Init;
+use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{ClassificationNetwork, Encoder, NetworkConfig};
 use brainmvp_nets::weights::{FirstLayer, transfer};
 use brainmvp_ssl::downstream::{Inputs, Missing};
@@ -36,7 +37,7 @@ impl PretrainedEncoder {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         // The head is not used, but needed to build the network.
         let new = ClassificationNetwork::new(&network, 2, &mut Init { device, rng: &mut rng });
-        let (new, report) = transfer(new, &pretrained.weights, FirstLayer::Repeat);
+        let (new, report) = transfer(&network, new, &pretrained.weights, FirstLayer::Repeat);
         let missing = report.skipped.iter().find(|(path, _)| path.starts_with("encoder."));
         match missing {
             None => {
@@ -74,8 +75,7 @@ impl PretrainedEncoder {
         let source = CaseWindows { case, inputs: &inputs };
         brainmvp_infer::embed(windows, &source, &self.device, |window| {
             before()?;
-            let [.., deepest] = self.encoder.forward(window, &mut None);
-            Ok(deepest)
+            Ok(self.encoder.forward(window, &mut Pass::evaluation()).deepest())
         })
     }
 }

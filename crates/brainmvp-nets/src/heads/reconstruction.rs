@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 
 use crate::Init;
 use crate::layers::{Pointwise, Upsample};
+use crate::networks::Reconstruct;
 
 /// From the deepest features back to a volume: four 2^3 stride-2 transposed convolutions and a 1x1x1 convolution.
 /// No skips, no norm, no activation: it is linear in the deepest features, so that these must contain all the
@@ -44,14 +45,6 @@ impl ReconstructionDecoder {
         }
     }
 
-    /// # Shapes
-    /// `[B, D/16, H/16, W/16, C]` to `[B, D, H, W, 1]`.
-    pub fn forward(&self, deepest: Tensor<5>) -> Tensor<5> {
-        let levels = [&self.decoder5, &self.decoder4, &self.decoder3];
-        let half = levels.into_iter().fold(deepest, |x, level| level.transp_conv.forward(x));
-        ops::upsample(half, self.last_weight()) + self.out_1.bias.val().unsqueeze()
-    }
-
     /// The last transposed convolution and the 1x1x1 convolution as one. Both are linear, so their product is the same
     /// map, and the widest activations of the network (full size, all channels) are never computed.
     fn last_weight(&self) -> Tensor<5> {
@@ -59,5 +52,13 @@ impl ReconstructionDecoder {
         let [inputs, _, _, _, inner] = weight.dims();
         let taps = weight.reshape([inputs * 8, inner]).matmul(self.out_1.weight.val());
         taps.reshape([inputs, 2, 2, 2, 1])
+    }
+}
+
+impl Reconstruct for ReconstructionDecoder {
+    fn forward(&self, deepest: Tensor<5>) -> Tensor<5> {
+        let levels = [&self.decoder5, &self.decoder4, &self.decoder3];
+        let half = levels.into_iter().fold(deepest, |x, level| level.transp_conv.forward(x));
+        ops::upsample(half, self.last_weight()) + self.out_1.bias.val().unsqueeze()
     }
 }

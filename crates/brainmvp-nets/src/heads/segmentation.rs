@@ -5,7 +5,10 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use crate::Init;
-use crate::layers::{Activation, Conv3d, InstanceNorm, LayerNorm, Pointwise, Upsample, trilinear_upsample};
+use crate::layers::{
+    Activation, Conv3d, InstanceNorm, LayerNorm, Pass, Pointwise, Upsample, trilinear_upsample,
+};
+use crate::networks::{Features, Segment};
 
 /// The slope of the activations below zero.
 const SLOPE: f32 = 0.01;
@@ -52,19 +55,18 @@ impl SkipDecoder {
             ms_out: vec![Pointwise::new(w2, classes, init), Pointwise::new(w1, classes, init)],
         }
     }
+}
 
-    /// Coarse logits are computed if autodiff is on.
-    ///
-    /// # Shapes
-    /// - `x`: the input of the encoder, `[B, D, H, W, inputs]`
-    /// - `stages`: the encoder's features, at 1/2, 1/4, 1/8 and 1/16 of the size
-    pub fn forward(&self, x: Tensor<5>, [x1, x2, x3, deepest]: [Tensor<5>; 4]) -> Segmented {
-        let supervised = x.device().is_autodiff();
+impl Segment for SkipDecoder {
+    /// The levels are at 1/2, 1/4, 1/8 and 1/16 of the size.
+    fn forward(&self, features: Features, pass: &mut Pass<'_>) -> Segmented {
+        let input = features.input.clone();
+        let [x1, x2, x3, deepest] = features.into_levels();
         let eighth = self.decoder5.forward(deepest.clone(), x3);
         let quarter = self.decoder4.forward(eighth, x2);
         let half = self.decoder3.forward(quarter.clone(), x1);
-        let full = self.decoder2.forward(half.clone(), self.proj1.forward(x));
-        let coarse = self.ms_out.iter().zip([(quarter, 4), (half, 2)]).filter(|_| supervised);
+        let full = self.decoder2.forward(half.clone(), self.proj1.forward(input));
+        let coarse = self.ms_out.iter().zip([(quarter, 4), (half, 2)]).filter(|_| pass.training);
         Segmented {
             logits: self.out.forward(full),
             coarse: coarse.map(|(head, (x, factor))| trilinear_upsample(head.forward(x), factor)).collect(),

@@ -2,13 +2,12 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
-use rand::{Rng, RngExt};
+use rand::RngExt;
 
-/// The source of randomness of a forward pass in training; `None` in evaluation, where nothing is random.
-pub type Noise<'a> = Option<&'a mut dyn Rng>;
+use super::Pass;
 
 /// Drops the residual branch of a whole sample with probability `rate`, and scales up the rest (Huang et al. 2016).
-/// With `rate` 0 and in evaluation it does nothing.
+/// With `rate` 0, and in a pass where nothing is random, it does nothing.
 #[derive(Module, Debug)]
 pub struct DropPath {
     #[module(skip)]
@@ -29,10 +28,10 @@ impl DropPath {
     pub fn add<const D: usize>(
         &self,
         x: Tensor<D>,
-        noise: &mut Noise<'_>,
+        pass: &mut Pass<'_>,
         join: impl FnOnce(Tensor<D>) -> Tensor<D>,
     ) -> Tensor<D> {
-        let Some(rng) = noise.as_mut().filter(|_| self.rate > 0.0) else {
+        let Some(rng) = pass.rng.as_mut().filter(|_| self.rate > 0.0) else {
             return join(x);
         };
         let keep = 1.0 - self.rate;
@@ -58,13 +57,14 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let x = Tensor::<2>::ones([400, 3], &Device::flex());
         let path = DropPath::new(0.25);
-        let dropped = path.add(x.clone(), &mut Some(&mut rng), |onto| onto + 1.0) - 1.0;
+        let dropped = path.add(x.clone(), &mut Pass::training(&mut rng), |onto| onto + 1.0) - 1.0;
         let mean: f32 = dropped.clone().mean().into_scalar();
         assert!((mean - 1.0).abs() < 0.1, "{mean}");
         let values: Vec<f32> = dropped.into_data().try_to_vec().unwrap();
         assert!(values.chunks(3).all(|row| row[0] == row[1] && row[1] == row[2]));
         assert!(values.contains(&0.0));
-        let kept: Vec<f32> = path.add(x, &mut None, |onto| onto + 1.0).into_data().try_to_vec().unwrap();
+        let kept: Vec<f32> =
+            path.add(x, &mut Pass::evaluation(), |onto| onto + 1.0).into_data().try_to_vec().unwrap();
         assert!(kept.iter().all(|&v| v == 2.0));
     }
 }

@@ -6,13 +6,15 @@ mod drop_path;
 mod interpolation;
 mod linear;
 mod norm;
+mod pass;
 mod patch;
 
 pub use attention::Attention;
 pub use brainmvp_kernels::ops::Activation;
 pub use conv::{Conv3d, DepthwiseConv3d};
-pub use drop_path::{DropPath, Noise};
+pub use drop_path::DropPath;
 pub use interpolation::{nearest_upsample, trilinear_upsample};
 pub use linear::{Linear, Mlp, Pointwise};
 pub use norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm};
+pub use pass::Pass;
 pub use patch::{Downsample, PatchEmbed, Upsample};

@@ -4,7 +4,7 @@ use brainmvp_kernels::ops::{self, Activation, GroupNormOptions};
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 
-use super::Conv3d;
+use super::{Conv3d, Pass};
 use crate::Init;
 
 /// Layer norm over the channels of each voxel.
@@ -103,8 +103,8 @@ impl InstanceNorm {
     }
 }
 
-/// Batch norm over the batch and all voxels. It uses the statistics of the batch, and updates the running ones, if
-/// autodiff is on; otherwise it uses the running ones.
+/// Batch norm over the batch and all voxels. In training it uses the statistics of the batch, and updates the running ones;
+/// otherwise it uses the running ones.
 #[derive(Module, Debug)]
 pub struct BatchNorm {
     /// Scale, `[C]`.
@@ -136,8 +136,8 @@ impl BatchNorm {
 
     /// # Shapes
     /// `[.., C]` to the same.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        if x.device().is_autodiff() { self.forward_train(x) } else { self.forward_running(x) }
+    pub fn forward<const D: usize>(&self, x: Tensor<D>, pass: &Pass<'_>) -> Tensor<D> {
+        if pass.training { self.forward_train(x) } else { self.forward_running(x) }
     }
 
     fn forward_train<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {

@@ -8,8 +8,13 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_WIDTH;
-use crate::Init;
-use crate::layers::{Activation, Conv3d, GroupNorm, Pointwise, nearest_upsample};
+use super::network::{
+    Encode, Features, Level, Network, Preset, Reconstruct, Segment, assert_multiples, listed,
+};
+use crate::heads::Segmented;
+use crate::layers::{Activation, Conv3d, GroupNorm, Pass, Pointwise, nearest_upsample};
+use crate::weights::{Entry, Head, Parts};
+use crate::{Init, Result};
 
 /// Groups of channels that share their statistics.
 const GROUPS: usize = 8;
@@ -41,24 +46,8 @@ impl Unet3dConfig {
         Self { widths: [8, 16, 24, 32], ..Self::published() }
     }
 
-    /// What is wrong with these sizes, if anything.
-    pub fn problem(&self) -> Option<String> {
-        if self.in_channels == 0 {
-            return Some("in_channels must be positive".into());
-        }
-        let fits = |width: usize| (GROUPS..=MAX_WIDTH).contains(&width) && width.is_multiple_of(GROUPS);
-        let wrong = self.widths.iter().find(|&&width| !fits(width));
-        wrong.map(|width| format!("widths must be multiples of {GROUPS} up to {MAX_WIDTH}, got {width}"))
-    }
-
-    /// The convolutions of the blocks.
-    pub(super) fn parameters_at_least(&self) -> u64 {
-        let blocks = self.widths.into_iter().zip([1, 2, 2, 4]);
-        blocks.map(|(width, blocks)| blocks * 2 * 27 * (width as u64).pow(2)).sum()
-    }
-
     /// A new encoder.
-    pub fn encoder(&self, init: &mut Init<'_>) -> Unet3dEncoder {
+    fn new_encoder(&self, init: &mut Init<'_>) -> Unet3dEncoder {
         let [w1, w2, w3, w4] = self.widths;
         Unet3dEncoder {
             conv1a: conv(self.in_channels, w1, init),
@@ -78,7 +67,7 @@ impl Unet3dConfig {
     }
 
     /// A new decoder of `outputs` channels.
-    pub fn decoder(&self, outputs: usize, init: &mut Init<'_>) -> Unet3dDecoder {
+    fn new_decoder(&self, outputs: usize, init: &mut Init<'_>) -> Unet3dDecoder {
         let [w1, w2, w3, w4] = self.widths;
         Unet3dDecoder {
             up4conva: Pointwise::new(w4, w3, init),
@@ -89,6 +78,88 @@ impl Unet3dConfig {
             up2convb: ResidualBlock::new(w1, init),
             up1conv: Pointwise::new(w1, outputs, init),
         }
+    }
+}
+
+impl Network for Unet3dConfig {
+    const TITLE: &'static str = "UNET3D";
+    const PRESETS: &'static [Preset<Self>] = &[
+        Preset {
+            name: "unet3d",
+            about: "the paper's second network, 18.8 M parameters",
+            sizes: Self::published,
+        },
+        Preset { name: "unet3d-tiny", about: "for tests and first tries", sizes: Self::tiny },
+    ];
+    const WEIGHT_DECAY: f32 = 1e-5;
+    const OPENING: &'static str = "conv1a.weight";
+    const FIRST_LAYERS: &'static [&'static str] = &["encoder.conv1a."];
+    const OUTPUTS: &'static [&'static str] = &["decoder.up1conv."];
+    const ONE_DECODER: bool = true;
+
+    type Encoder = Unet3dEncoder;
+    type Reconstruction = Unet3dDecoder;
+    type Segmentation = Unet3dDecoder;
+
+    fn problem(&self) -> Option<String> {
+        if self.in_channels == 0 {
+            return Some("in_channels must be positive".into());
+        }
+        let fits = |width: usize| (GROUPS..=MAX_WIDTH).contains(&width) && width.is_multiple_of(GROUPS);
+        let wrong = self.widths.iter().find(|&&width| !fits(width));
+        wrong.map(|width| format!("widths must be multiples of {GROUPS} up to {MAX_WIDTH}, got {width}"))
+    }
+
+    fn in_channels(&self) -> usize {
+        self.in_channels
+    }
+
+    fn with_in_channels(&self, in_channels: usize) -> Self {
+        Self { in_channels, ..self.clone() }
+    }
+
+    fn levels(&self) -> Vec<Level> {
+        (0..4).map(|level| Level { width: self.widths[level], reduction: 1 << level }).collect()
+    }
+
+    /// The convolutions of the blocks.
+    fn parameters_at_least(&self) -> u64 {
+        let blocks = self.widths.into_iter().zip([1, 2, 2, 4]);
+        blocks.map(|(width, blocks)| blocks * 2 * 27 * (width as u64).pow(2)).sum()
+    }
+
+    fn sizes(&self) -> String {
+        format!("{} channels", listed(&self.widths))
+    }
+
+    fn encoder(&self, init: &mut Init<'_>) -> Unet3dEncoder {
+        self.new_encoder(init)
+    }
+
+    fn reconstruction(&self, init: &mut Init<'_>) -> Unet3dDecoder {
+        self.new_decoder(1, init)
+    }
+
+    fn segmentation(&self, classes: usize, init: &mut Init<'_>) -> Unet3dDecoder {
+        self.new_decoder(classes, init)
+    }
+
+    /// The decoders of pre-training and of segmentation differ only in their use; pre-training has one channel in and out.
+    fn recognise(parts: &Parts<'_>) -> Result<(Self, Head)> {
+        let starts = ["conv1a.weight", "ds1.weight", "ds2.weight", "ds3.weight"];
+        let [[w1, in_channels, ..], [w2, ..], [w3, ..], [w4, ..]] = parts.each(starts, Parts::needed::<5>)?;
+        let head = match parts.shape::<5>("up1conv.weight") {
+            Some([1, ..]) if in_channels == 1 => Head::Reconstruction,
+            Some([classes, ..]) => Head::Segmentation { classes },
+            None => parts.classifier(),
+        };
+        Ok((Self { in_channels, widths: [w1, w2, w3, w4] }, head))
+    }
+
+    /// The published network is not divided into encoder and decoder.
+    fn key(_head: Head, entry: Entry<'_>) -> String {
+        let flat = entry.path.strip_prefix("encoder.").or_else(|| entry.path.strip_prefix("decoder."));
+        flat.unwrap_or(entry.path).to_owned()
     }
 }
 
@@ -128,32 +199,20 @@ pub struct Unet3dEncoder {
     pub conv4d: ResidualBlock,
 }
 
-impl Unet3dEncoder {
-    /// Sizes along each axis must be multiples of this.
-    pub const STRIDE: usize = 8;
+/// Sizes along each axis must be multiples of this.
+const STRIDE: usize = 8;
 
-    /// The features of the four levels.
-    ///
-    /// # Shapes
-    /// - `x`: `[B, D, H, W, in_channels]`, D, H, W multiples of [`Self::STRIDE`]
-    /// - level s (0 to 3): `[B, D/2^s, H/2^s, W/2^s, widths[s]]`
-    ///
-    /// # Panics
-    /// If a size is not a multiple of the stride.
-    pub fn forward(&self, x: Tensor<5>) -> [Tensor<5>; 4] {
-        let [_, d, h, w, _] = x.dims();
-        assert!(
-            [d, h, w].iter().all(|size| size % Self::STRIDE == 0),
-            "UNET3D takes sizes that are multiples of {}, got {d}x{h}x{w}",
-            Self::STRIDE
-        );
+impl Encode for Unet3dEncoder {
+    /// Level s (0 to 3) is `[B, D/2^s, H/2^s, W/2^s, widths[s]]`.
+    fn forward(&self, x: Tensor<5>, _pass: &mut Pass<'_>) -> Features {
+        assert_multiples(Unet3dConfig::TITLE, &x, STRIDE);
         let through = |blocks: &[&ResidualBlock], x| blocks.iter().fold(x, |x, block| block.forward(x));
-        let x1 = through(&[&self.conv1b], self.conv1a.forward(x));
+        let x1 = through(&[&self.conv1b], self.conv1a.forward(x.clone()));
         let x2 = through(&[&self.conv2a, &self.conv2b], self.ds1.forward(x1.clone()));
         let x3 = through(&[&self.conv3a, &self.conv3b], self.ds2.forward(x2.clone()));
         let deepest = [&self.conv4a, &self.conv4b, &self.conv4c, &self.conv4d];
         let x4 = through(&deepest, self.ds3.forward(x3.clone()));
-        [x1, x2, x3, x4]
+        Features { input: x, levels: vec![x1, x2, x3, x4] }
     }
 }
 
@@ -181,7 +240,7 @@ impl Unet3dDecoder {
     ///
     /// # Shapes
     /// `[B, D/8, H/8, W/8, widths[3]]` to `[B, D, H, W, outputs]`.
-    pub fn forward(&self, deepest: Tensor<5>, skips: [Option<Tensor<5>>; 3]) -> Tensor<5> {
+    fn decode(&self, deepest: Tensor<5>, skips: [Option<Tensor<5>>; 3]) -> Tensor<5> {
         let levels = [
             (&self.up4conva, &self.up4convb),
             (&self.up3conva, &self.up3convb),
@@ -195,6 +254,20 @@ impl Unet3dDecoder {
             })
         });
         self.up1conv.forward(finest)
+    }
+}
+
+impl Reconstruct for Unet3dDecoder {
+    fn forward(&self, deepest: Tensor<5>) -> Tensor<5> {
+        self.decode(deepest, [None, None, None])
+    }
+}
+
+impl Segment for Unet3dDecoder {
+    fn forward(&self, features: Features, _pass: &mut Pass<'_>) -> Segmented {
+        let [x1, x2, x3, deepest] = features.into_levels();
+        let logits = self.decode(deepest.clone(), [x3, x2, x1].map(Some));
+        Segmented { logits, coarse: Vec::new(), deepest }
     }
 }
 

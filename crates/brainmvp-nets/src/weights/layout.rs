@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
+use crate::networks::{KNOWN, NetworkConfig};
 use crate::{Error, Result};
 
 /// The head on an encoder.
@@ -30,47 +30,42 @@ pub enum Head {
 /// A state dict's network, and how its names differ from the published ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
-    /// The network. The width of an attention head cannot be seen in the shapes and is assumed.
+    /// The network. What cannot be seen in the shapes is assumed.
     pub network: NetworkConfig,
     /// The head on its encoder.
     pub head: Head,
     /// The prefix of all names of the network: `state_dict.module.`.
     root: String,
-    /// The prefix of the encoder's names after that: `encoder.uniformer.`.
-    encoder: String,
 }
 
-/// The first layers of a UniFormer and of a UNET3D.
-const UNIFORMER: &str = "patch_embed1.proj.weight";
-const UNET3D: &str = "conv1a.weight";
+/// How a network is recognised. There is one for each of the list of networks.
+pub(crate) struct Known {
+    pub(crate) title: &'static str,
+    /// See [`Network::OPENING`](crate::networks::Network::OPENING).
+    pub(crate) opening: &'static str,
+    /// See [`Network::PREFIXES`](crate::networks::Network::PREFIXES).
+    pub(crate) prefixes: &'static [&'static str],
+    /// The sizes and the head.
+    pub(crate) recognise: fn(&Parts<'_>) -> Result<(NetworkConfig, Head)>,
+}
 
-/// The prefixes of the names of a UniFormer's encoder, in the order in which they are tried.
-const ENCODERS: [&str; 3] = ["encoder.uniformer.", "uniformer.", "encoder."];
-
-/// The published width of an attention head.
-const HEAD_WIDTH: usize = 64;
+impl Known {
+    /// What stands before the first layer, if this is its name.
+    fn before<'a>(&self, name: &'a str) -> Option<&'a str> {
+        name.strip_suffix(self.opening).filter(|before| before.is_empty() || before.ends_with('.'))
+    }
+}
 
 impl Layout {
     /// Finds the network among tensors of these names and shapes. There may be others too, such as an optimiser's.
     ///
     /// # Errors
     /// If there is none, there are several, or the shapes are not those of a network of this program.
-    #[expect(clippy::expect_used, reason = "`first_layer` returns a name with one of the two endings")]
     pub fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Self> {
-        let first = first_layer(shapes)?;
-        let (before, is_uniformer) = match first.strip_suffix(UNIFORMER) {
-            Some(before) => (before, true),
-            None => (first.strip_suffix(UNET3D).expect("the first layer of a UNET3D"), false),
-        };
-        let encoder = ENCODERS.into_iter().find(|encoder| is_uniformer && before.ends_with(encoder));
-        let encoder = encoder.unwrap_or_default();
-        let root = &before[..before.len() - encoder.len()];
-        let parts = Parts { shapes, root, encoder };
-        let (network, head) = if is_uniformer {
-            (NetworkConfig::UniFormer(parts.uniformer()?), parts.uniformer_head())
-        } else {
-            (NetworkConfig::Unet3d(parts.unet3d()?), parts.unet3d_head()?)
-        };
+        let (known, before) = first_layer(shapes)?;
+        let prefix = known.prefixes.iter().find(|prefix| before.ends_with(**prefix)).copied().unwrap_or("");
+        let root = &before[..before.len() - prefix.len()];
+        let (network, head) = (known.recognise)(&Parts { shapes, root, prefix })?;
         if let Some(problem) = network.problem() {
             return Err(Error::Numbers(problem));
         }
@@ -80,21 +75,13 @@ impl Layout {
         if network.parameters_at_least() > elements {
             return Err(Error::Numbers("most of its tensors are missing".into()));
         }
-        Ok(Self { network, head, root: root.to_owned(), encoder: encoder.to_owned() })
+        Ok(Self { network, head, root: root.to_owned() })
     }
 
     /// The published name of a tensor that belongs to the network; `None` for others.
     pub fn published(&self, name: &str) -> Option<String> {
         let rest = name.strip_prefix(self.root.as_str())?;
-        let inner = rest.strip_prefix(self.encoder.as_str()).filter(|inner| {
-            matches!(self.network, NetworkConfig::UniFormer(_))
-                && ["patch_embed", "blocks", "norm."].iter().any(|part| inner.starts_with(part))
-        });
-        Some(match inner {
-            Some(inner) if matches!(self.head, Head::Segmentation { .. }) => format!("encoder.{inner}"),
-            Some(inner) => format!("encoder.uniformer.{inner}"),
-            None => rest.to_owned(),
-        })
+        Some(self.network.canonical(self.head, rest))
     }
 
     /// Takes from `told` and `head` what cannot be seen in names and shapes.
@@ -102,13 +89,7 @@ impl Layout {
     /// # Errors
     /// If they are of another network.
     pub fn told(&mut self, told: &NetworkConfig, head: Head) -> Result<()> {
-        let mut shown = told.clone();
-        if let (NetworkConfig::UniFormer(shown), NetworkConfig::UniFormer(found)) =
-            (&mut shown, &self.network)
-        {
-            (shown.head_width, shown.drop_path) = (found.head_width, found.drop_path);
-        }
-        if shown != self.network {
+        if self.network.with_unseen(told) != *told {
             return Err(Error::Numbers(format!(
                 "it is described as {told:?}, but its tensors are those of {:?}",
                 self.network
@@ -117,9 +98,9 @@ impl Layout {
         if let Some(problem) = told.problem() {
             return Err(Error::Numbers(problem));
         }
-        // These two have the same names and shapes in a UNET3D.
         let alike = [Head::Reconstruction, Head::Segmentation { classes: 1 }];
-        if head != self.head && !(alike.contains(&head) && alike.contains(&self.head)) {
+        let is_alike = told.has_one_decoder() && alike.contains(&head) && alike.contains(&self.head);
+        if head != self.head && !is_alike {
             let reason =
                 format!("its head is described as {head:?}, but its tensors are those of {:?}", self.head);
             return Err(Error::Numbers(reason));
@@ -129,29 +110,25 @@ impl Layout {
     }
 }
 
-/// The name of the first layer of the network among the tensors.
-fn first_layer(shapes: &BTreeMap<String, Vec<usize>>) -> Result<&str> {
-    let is_layer = |name: &str, layer: &str| {
-        name.strip_suffix(layer).is_some_and(|before| before.is_empty() || before.ends_with('.'))
-    };
-    let found: Vec<&str> = shapes
-        .keys()
-        .map(String::as_str)
-        .filter(|name| is_layer(name, UNIFORMER) || is_layer(name, UNET3D))
-        .collect();
+/// The network whose first layer is among the tensors, and what stands before its name.
+fn first_layer(shapes: &BTreeMap<String, Vec<usize>>) -> Result<(&'static Known, &str)> {
+    let of = |name| KNOWN.iter().find_map(|known| Some((known, known.before(name)?)));
+    let found: Vec<(&str, (&'static Known, &str))> =
+        shapes.keys().filter_map(|name| Some((name.as_str(), of(name)?))).collect();
     match found.as_slice() {
         [] => {
             let example = shapes.keys().next().map_or(String::new(), |name| format!(" (such as '{name}')"));
-            Err(Error::UnknownNetwork { tensors: shapes.len(), example })
+            let known = KNOWN.iter().map(|known| format!("{} ({})", known.opening, known.title)).collect();
+            Err(Error::UnknownNetwork { tensors: shapes.len(), example, known })
         }
-        [one] => Ok(one),
+        [(_, one)] => Ok(*one),
         several => {
             // A checkpoint may contain averaged weights in addition to the trained ones.
-            let mut chosen = several.iter().filter(|name| name.starts_with("state_dict."));
+            let mut chosen = several.iter().filter(|(name, _)| name.starts_with("state_dict."));
             match (chosen.next(), chosen.next()) {
-                (Some(one), None) => Ok(one),
+                (Some((_, one)), None) => Ok(*one),
                 _ => Err(Error::SeveralNetworks {
-                    prefixes: several.iter().map(|name| (*name).to_owned()).collect(),
+                    prefixes: several.iter().map(|(name, _)| (*name).to_owned()).collect(),
                 }),
             }
         }
@@ -159,106 +136,70 @@ fn first_layer(shapes: &BTreeMap<String, Vec<usize>>) -> Result<&str> {
 }
 
 /// The tensors of one network.
-struct Parts<'a> {
+pub struct Parts<'a> {
     shapes: &'a BTreeMap<String, Vec<usize>>,
     root: &'a str,
-    encoder: &'a str,
+    /// What stands before the names of the encoder.
+    pub prefix: &'a str,
 }
 
 impl Parts<'_> {
     /// The shape of a tensor, if it exists and has this many axes.
-    fn shape<const D: usize>(&self, name: &str) -> Option<[usize; D]> {
-        self.shapes.get(&format!("{}{name}", self.root))?.as_slice().try_into().ok()
+    pub fn shape<const D: usize>(&self, name: &str) -> Option<[usize; D]> {
+        self.any_shape(name).ok()?.try_into().ok()
     }
 
-    fn needed<const D: usize>(&self, name: &str) -> Result<[usize; D]> {
-        let missing = || Error::Missing { first: name.to_owned(), count: 1 };
-        self.shape(name).ok_or_else(missing)
+    /// The shape of a tensor.
+    ///
+    /// # Errors
+    /// If it does not exist.
+    pub fn any_shape(&self, name: &str) -> Result<&[usize]> {
+        let shape = self.shapes.get(&format!("{}{name}", self.root)).map(Vec::as_slice);
+        shape.ok_or_else(|| Error::Missing { first: name.to_owned(), count: 1 })
     }
 
-    fn uniformer(&self) -> Result<UniFormerConfig> {
-        let encoder = self.encoder;
-        let starts =
-            [1, 2, 3, 4].map(|stage| self.needed::<5>(&format!("{encoder}patch_embed{stage}.proj.weight")));
-        let [[w1, in_channels, ..], [w2, ..], [w3, ..], [w4, ..]] = each(starts)?;
-        let depths = [1, 2, 3, 4].map(|stage| self.blocks(&format!("{}{encoder}blocks{stage}.", self.root)));
-        let hidden = |stage: usize| {
-            let layer = format!("{}{encoder}blocks{stage}.0.mlp.fc1.weight", self.root);
-            match self.shapes.get(&layer).map(Vec::as_slice) {
-                Some([hidden, width, ..]) => Ok(hidden / (*width).max(1)),
-                _ => Err(Error::Missing { first: layer, count: 1 }),
-            }
-        };
-        let mlp_ratio = each([1, 2, 3, 4].map(hidden))?;
-        Ok(UniFormerConfig {
-            in_channels,
-            widths: [w1, w2, w3, w4],
-            depths,
-            head_width: assumed_head_width(w3, w4),
-            mlp_ratio,
-            drop_path: 0.0,
-        })
+    /// The shape of a tensor with this many axes.
+    ///
+    /// # Errors
+    /// If it does not exist, or has another number of axes.
+    pub fn needed<const D: usize>(&self, name: &str) -> Result<[usize; D]> {
+        self.shape(name).ok_or_else(|| Error::Missing { first: name.to_owned(), count: 1 })
     }
 
-    /// The number of blocks whose names begin with `prefix` and a number.
-    fn blocks(&self, prefix: &str) -> usize {
-        let names = self.shapes.keys().filter_map(|name| name.strip_prefix(prefix)?.split('.').next());
+    /// What is found under each of some names.
+    ///
+    /// # Errors
+    /// The first error.
+    pub fn each<T: Copy + Default, const N: usize>(
+        &self,
+        names: [impl AsRef<str>; N],
+        find: impl Fn(&Self, &str) -> Result<T>,
+    ) -> Result<[T; N]> {
+        let mut all = [T::default(); N];
+        for (place, name) in all.iter_mut().zip(names) {
+            *place = find(self, name.as_ref())?;
+        }
+        Ok(all)
+    }
+
+    /// How many different parts the names have between `prefix` and the next dot: the number of blocks.
+    pub fn count(&self, prefix: &str) -> usize {
+        let prefix = format!("{}{prefix}", self.root);
+        let names =
+            self.shapes.keys().filter_map(|name| name.strip_prefix(prefix.as_str())?.split('.').next());
         names.collect::<BTreeSet<_>>().len()
     }
 
-    fn uniformer_head(&self) -> Head {
-        if self.shape::<5>("decoder.out_1.conv.conv.weight").is_some() {
-            Head::Reconstruction
-        } else if let Some([classes, ..]) = self.shape::<5>("decoder.out.conv.conv.weight") {
-            Head::Segmentation { classes }
-        } else {
-            self.classifier()
-        }
-    }
-
-    fn unet3d(&self) -> Result<Unet3dConfig> {
-        let starts =
-            ["conv1a.weight", "ds1.weight", "ds2.weight", "ds3.weight"].map(|name| self.needed::<5>(name));
-        let [[w1, in_channels, ..], [w2, ..], [w3, ..], [w4, ..]] = each(starts)?;
-        Ok(Unet3dConfig { in_channels, widths: [w1, w2, w3, w4] })
-    }
-
-    /// The decoders of pre-training and of segmentation differ only in their use; pre-training has one channel in and
-    /// out.
-    fn unet3d_head(&self) -> Result<Head> {
-        let [_, in_channels, ..] = self.needed::<5>(UNET3D)?;
-        Ok(match self.shape::<5>("up1conv.weight") {
-            Some([1, ..]) if in_channels == 1 => Head::Reconstruction,
-            Some([classes, ..]) => Head::Segmentation { classes },
-            None => self.classifier(),
-        })
-    }
-
-    fn classifier(&self) -> Head {
+    /// The classifier, if there is one.
+    pub fn classifier(&self) -> Head {
         self.shape::<2>("head.weight").map_or(Head::None, |[classes, _]| Head::Classification { classes })
     }
-}
-
-fn each<T: Copy + Default>(results: [Result<T>; 4]) -> Result<[T; 4]> {
-    let mut all = [T::default(); 4];
-    for (place, result) in all.iter_mut().zip(results) {
-        *place = result?;
-    }
-    Ok(all)
-}
-
-/// As published, or the widest that divides the widths of both attention stages.
-fn assumed_head_width(w3: usize, w4: usize) -> usize {
-    let (mut a, mut b) = (w3, w4);
-    while b > 0 {
-        (a, b) = (b, a % b);
-    }
-    if a.is_multiple_of(HEAD_WIDTH) { HEAD_WIDTH.min(a) } else { a }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::networks::UniFormerConfig;
 
     fn uniformer(prefix: &str, decoder: &str) -> BTreeMap<String, Vec<usize>> {
         let mut shapes = BTreeMap::new();
@@ -332,13 +273,5 @@ mod tests {
         assert!(message(&shapes).contains("most of its tensors are missing"), "{}", message(&shapes));
         shapes.insert("ema.patch_embed1.proj.weight".to_owned(), vec![1; 5]);
         assert!(message(&shapes).contains("several"));
-    }
-
-    #[test]
-    fn heads_are_as_published_where_that_fits() {
-        let rows = [((320, 512), 64), ((24, 32), 8), ((48, 64), 16), ((128, 256), 64)];
-        for ((w3, w4), expected) in rows {
-            assert_eq!(assumed_head_width(w3, w4), expected);
-        }
     }
 }

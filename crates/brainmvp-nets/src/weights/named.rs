@@ -20,6 +20,11 @@ impl Entry<'_> {
         self.modules.last().map_or("", String::as_str)
     }
 
+    /// The last of its field names: `weight`.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('.').next().unwrap_or_default()
+    }
+
     /// Whether a module of this type contains it, at any depth.
     pub fn within(&self, module: &str) -> bool {
         self.modules.iter().any(|name| name == module)

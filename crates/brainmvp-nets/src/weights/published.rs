@@ -7,8 +7,7 @@ use burn::tensor::{Device, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
-use super::{Entry, Head, Layout, Upstream, entries, visit};
-use crate::heads::SkipDecoder;
+use super::{Entry, Head, Layout, Upstream, entries};
 use crate::networks::{ClassificationNetwork, Encoder, NetworkConfig, Reconstruction, SegmentationNetwork};
 use crate::{Error, Init, Result};
 
@@ -48,8 +47,9 @@ pub struct Completed {
 pub fn take(layout: &Layout, mut tensors: StateDict) -> Result<Taken> {
     let mut taken = Taken { weights: BTreeMap::new(), unused: StateDict::new(), missing: Vec::new() };
     let mut wrong = None;
-    for_each_entry(&layout.network, layout.head, |entry| {
-        let upstream = Upstream::of(entry);
+    let (network, head) = (&layout.network, layout.head);
+    for_each_entry(network, head, |entry| {
+        let upstream = Upstream::of(network, head, entry);
         let Some(found) = tensors.remove(&upstream.key) else {
             taken.missing.push(upstream.key);
             return;
@@ -73,9 +73,9 @@ pub fn take(layout: &Layout, mut tensors: StateDict) -> Result<Taken> {
         return Err(error);
     }
     let mut encoder = Vec::new();
-    for_each_entry(&layout.network, Head::None, |entry| {
+    for_each_entry(network, Head::None, |entry| {
         if !taken.weights.contains_key(entry.path) {
-            encoder.push(Upstream::of(entry).key);
+            encoder.push(Upstream::of(network, head, entry).key);
         }
     });
     if let Some(first) = encoder.first() {
@@ -100,7 +100,7 @@ pub fn complete(
     let mut missing = Vec::new();
     let mut wrong = None;
     for_each_entry(network, head, |entry| {
-        let upstream = Upstream::of(entry);
+        let upstream = Upstream::of(network, head, entry);
         let Some(found) = weights.get(entry.path) else {
             missing.push(entry.path.to_owned());
             return;
@@ -123,7 +123,7 @@ pub fn complete(
         return Err(error);
     }
     let mut filled = Vec::new();
-    for (key, values) in never_used(network, head) {
+    for (key, values) in network.idle(head) {
         let given = others.get(&key).cloned();
         if given.is_none() {
             filled.push(key.clone());
@@ -169,30 +169,4 @@ fn for_each_entry(network: &NetworkConfig, head: Head, each: impl FnMut(Entry<'_
             entries(&ClassificationNetwork::new(network, classes, init), each);
         }
     }
-}
-
-/// The tensors that the published network of pre-training has but never uses: its decoder is that of segmentation,
-/// whose blocks for skip connections are idle.
-#[expect(clippy::expect_used, reason = "parameters are fp32")]
-fn never_used(network: &NetworkConfig, head: Head) -> Vec<(String, TensorData)> {
-    let (NetworkConfig::UniFormer(config), Head::Reconstruction) = (network, head) else { return Vec::new() };
-    let (device, mut rng) = (Device::flex(), ChaCha8Rng::seed_from_u64(0));
-    let init = &mut Init { device: &device, rng: &mut rng };
-    let decoder = SkipDecoder::new(config.widths, [config.in_channels, 1], init);
-    let mut idle = Vec::new();
-    visit(&IdleDecoder { decoder }, |entry, values| {
-        if entry.path.contains(".conv_block.") || entry.path.starts_with("decoder.proj1.") {
-            let upstream = Upstream::of(entry);
-            let values = values.as_slice::<f32>().expect("new parameters are fp32");
-            let theirs = upstream.to_upstream(values, entry.shape);
-            idle.push((upstream.key, TensorData::new(theirs, upstream.shape)));
-        }
-    });
-    idle
-}
-
-/// Gives the decoder's parameters their path.
-#[derive(Module, Debug)]
-struct IdleDecoder {
-    decoder: SkipDecoder,
 }

@@ -12,11 +12,8 @@ use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, load};
+use crate::networks::NetworkConfig;
 
-/// The paths of the networks' first layers.
-const FIRST_LAYERS: [&str; 2] = ["encoder.patch_embed1.", "encoder.conv1a."];
-/// The paths of the last layers.
-const OUTPUTS: [&str; 2] = ["decoder.out", "decoder.up1conv."];
 /// The axis of input channels in a kernel `[K, K, K, Cin, Cout]`.
 const INPUT_AXIS: usize = 3;
 
@@ -65,16 +62,17 @@ pub enum Skipped {
 }
 
 /// Takes over everything that fits from `source`, the fp32 parameters and buffers of a pre-trained network by their
-/// paths.
+/// paths. `module` is a new network of this kind, with any head.
 pub fn transfer<M: Module>(
-    network: M,
+    network: &NetworkConfig,
+    module: M,
     source: &BTreeMap<String, TensorData>,
     first_layer: FirstLayer,
 ) -> (M, Transferred) {
     let mut report = Transferred::default();
-    let loaded = load(network, |entry| {
+    let loaded = load(module, |entry| {
         let path = entry.path.to_owned();
-        Ok::<_, Infallible>(match find(entry, source, first_layer) {
+        Ok::<_, Infallible>(match find(network, entry, source, first_layer) {
             Ok(Found::Same(values)) => {
                 report.loaded.push(path);
                 Some(values)
@@ -89,13 +87,13 @@ pub fn transfer<M: Module>(
             }
         })
     });
-    let network = match loaded {
-        Ok(network) => network,
+    let module = match loaded {
+        Ok(module) => module,
         Err(never) => match never {},
     };
     let taken = |path: &String| report.loaded.contains(path) || report.fitted.contains(path);
     report.unused = source.keys().filter(|path| !taken(path)).cloned().collect();
-    (network, report)
+    (module, report)
 }
 
 enum Found {
@@ -104,15 +102,17 @@ enum Found {
 }
 
 fn find(
+    network: &NetworkConfig,
     entry: Entry<'_>,
     source: &BTreeMap<String, TensorData>,
     first_layer: FirstLayer,
 ) -> Result<Found, Skipped> {
-    let is_in = |layers: [&str; 2]| layers.iter().any(|layer| entry.path.starts_with(layer));
-    if is_in(OUTPUTS) {
+    let is_in = |layers: &[&str]| layers.iter().any(|layer| entry.path.starts_with(layer));
+    if is_in(network.outputs()) {
         return Err(Skipped::Output);
     }
-    if is_in(FIRST_LAYERS) && first_layer == FirstLayer::Drop {
+    let is_first = is_in(network.first_layers());
+    if is_first && first_layer == FirstLayer::Drop {
         return Err(Skipped::FirstLayer);
     }
     let found = source.get(entry.path).ok_or(Skipped::Absent)?;
@@ -120,7 +120,7 @@ fn find(
         return Ok(Found::Same(found.clone()));
     }
     let differs = || Skipped::Shape { expected: entry.shape.to_vec(), found: found.shape().to_vec() };
-    let fitted = if is_in(FIRST_LAYERS) { fit(found, entry.shape, first_layer) } else { None };
+    let fitted = if is_first { fit(found, entry.shape, first_layer) } else { None };
     fitted.map(Found::Fitted).ok_or_else(differs)
 }
 

@@ -1,39 +1,39 @@
-//! The names and layouts of parameters in the published state dicts.
-//!
-//! Upstream, UniFormer and the projection of its input work on the axes (z, x, y), and their kernels are
-//! `[out, in, kz, kx, ky]`; those of the decoders and of UNET3D are `[.., kx, ky, kz]`. Here kernels are in (z, y, x) with channels last.
+//! One parameter in our form and in that of the published state dicts.
 
-use super::Entry;
+use super::{Entry, Head};
+use crate::networks::NetworkConfig;
 
-/// The upstream form of one parameter or buffer.
+/// For each axis of a tensor in a published state dict, our axis; `None` for an axis of size one that does not exist here.
+pub type Axes = Vec<Option<usize>>;
+
+/// The axes of PyTorch: kernels there are `[out, in, kx, ky, kz]`. Here they are in (z, y, x), with channels last.
+pub fn published_axes(entry: Entry<'_>) -> Axes {
+    match (entry.layer(), entry.name()) {
+        ("DepthwiseConv3d", "weight") => vec![Some(3), None, Some(2), Some(1), Some(0)],
+        ("Conv3d" | "Downsample", "weight") => vec![Some(4), Some(3), Some(2), Some(1), Some(0)],
+        ("Upsample", "weight") => vec![Some(0), Some(4), Some(3), Some(2), Some(1)],
+        ("Pointwise", "weight") => vec![Some(1), Some(0), None, None, None],
+        ("Linear", "weight") => vec![Some(1), Some(0)],
+        _ => (0..entry.shape.len()).map(Some).collect(),
+    }
+}
+
+/// The published form of one parameter or buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// Its key in the state dict of the network that the parameter belongs to: that of pre-training, or of segmentation.
+    /// Its key in the state dict of the network with its head.
     pub key: String,
     /// Its shape there.
     pub shape: Vec<usize>,
-    /// For each axis there, our axis; `None` for an axis of size one that does not exist here.
-    axes: Vec<Option<usize>>,
+    axes: Axes,
 }
 
 impl Upstream {
-    /// The upstream form of `entry`.
-    pub fn of(entry: Entry<'_>) -> Self {
-        let name = entry.path.rsplit('.').next().unwrap_or_default();
-        let axes: Vec<Option<usize>> = match (entry.layer(), name) {
-            ("DepthwiseConv3d", "weight") => vec![Some(3), None, Some(0), Some(2), Some(1)],
-            ("Conv3d", "weight") if entry.within("InputProjection") => {
-                vec![Some(4), Some(3), Some(0), Some(2), Some(1)]
-            }
-            ("Conv3d", "weight") => vec![Some(4), Some(3), Some(2), Some(1), Some(0)],
-            ("Downsample", "weight") => vec![Some(4), Some(3), Some(0), Some(2), Some(1)],
-            ("Upsample", "weight") => vec![Some(0), Some(4), Some(3), Some(2), Some(1)],
-            ("Pointwise", "weight") => vec![Some(1), Some(0), None, None, None],
-            ("Linear", "weight") => vec![Some(1), Some(0)],
-            _ => (0..entry.shape.len()).map(Some).collect(),
-        };
+    /// The published form of an entry of `network` with this head.
+    pub fn of(network: &NetworkConfig, head: Head, entry: Entry<'_>) -> Self {
+        let axes = network.axes(entry);
         let shape = axes.iter().map(|axis| axis.map_or(1, |axis| entry.shape[axis])).collect();
-        Self { key: key(entry), shape, axes }
+        Self { key: network.key(head, entry), shape, axes }
     }
 
     /// Converts values from upstream's order to ours. `shape` is our shape.
@@ -96,60 +96,10 @@ fn reversed(volume: &[f32], [first, second, third]: [usize; 3]) -> Vec<f32> {
     reversed
 }
 
-/// Upstream, UNET3D is not divided into encoder and decoder; the UniFormer of pre-training is inside another module;
-/// and a decoder's convolutions are inside one or two.
-fn key(entry: Entry<'_>) -> String {
-    let path = entry.path;
-    if entry.within("Unet3dEncoder") || entry.within("Unet3dDecoder") {
-        let flat = path.strip_prefix("encoder.").or_else(|| path.strip_prefix("decoder."));
-        return flat.unwrap_or(path).to_owned();
-    }
-    if let Some(rest) = path.strip_prefix("encoder.").filter(|_| !entry.within("SegmentationNetwork")) {
-        return format!("encoder.uniformer.{rest}");
-    }
-    if let Some(rest) = path.strip_prefix("decoder.ms_out.") {
-        return format!("ms_out.{rest}");
-    }
-    match path.rsplit_once('.') {
-        Some((layer, name)) if path.starts_with("decoder.") => {
-            let wrapped = match layer.rsplit('.').next() {
-                Some("transp_conv" | "conv1" | "conv2" | "conv3") => ".conv",
-                Some("out" | "out_1") => ".conv.conv",
-                _ => "",
-            };
-            format!("{layer}{wrapped}.{name}")
-        }
-        _ => path.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_the_published_state_dicts() {
-        let key_in = |module: &str, path| key(Entry { path, modules: &[module.to_owned()], shape: &[1] });
-        for (module, path, expected) in [
-            ("BrainMvp", "encoder.blocks3.0.attn.qkv.weight", "encoder.uniformer.blocks3.0.attn.qkv.weight"),
-            ("BrainMvp", "decoder.decoder5.transp_conv.weight", "decoder.decoder5.transp_conv.conv.weight"),
-            ("BrainMvp", "decoder.out_1.bias", "decoder.out_1.conv.conv.bias"),
-            ("UniFormer", "blocks1.0.norm1.weight", "blocks1.0.norm1.weight"),
-            ("SegmentationNetwork", "encoder.patch_embed1.proj.bias", "encoder.patch_embed1.proj.bias"),
-            ("SegmentationNetwork", "decoder.proj1.proj.weight", "decoder.proj1.proj.weight"),
-            (
-                "SegmentationNetwork",
-                "decoder.decoder2.conv_block.conv3.weight",
-                "decoder.decoder2.conv_block.conv3.conv.weight",
-            ),
-            ("SegmentationNetwork", "decoder.out.weight", "decoder.out.conv.conv.weight"),
-            ("SegmentationNetwork", "decoder.ms_out.1.weight", "ms_out.1.weight"),
-            ("Unet3dEncoder", "encoder.conv4d.gn2.bias", "conv4d.gn2.bias"),
-            ("Unet3dDecoder", "decoder.up4convb.conv1.weight", "up4convb.conv1.weight"),
-        ] {
-            assert_eq!(key_in(module, path), expected);
-        }
-    }
+    use crate::networks::UniFormerConfig;
 
     #[test]
     fn templates_go_there_and_back() {
@@ -166,7 +116,8 @@ mod tests {
         let shape = [2, 2, 2, 3, 5];
         let entry =
             Entry { path: "patch_embed1.proj.weight", modules: &["Downsample".into()], shape: &shape };
-        let upstream = Upstream::of(entry);
+        let network = NetworkConfig::UniFormer(UniFormerConfig::tiny());
+        let upstream = Upstream::of(&network, Head::None, entry);
         assert_eq!(upstream.shape, [5, 3, 2, 2, 2]);
         let values: Vec<f32> = (0..120).map(|i| i as f32).collect();
         let theirs = upstream.to_upstream(&values, &shape);

@@ -1,6 +1,6 @@
 //! Fine-tuning for classification.
 
-use brainmvp_nets::layers::Linear;
+use brainmvp_nets::layers::{Linear, Pass};
 use brainmvp_nets::networks::{ClassificationNetwork, Classified, Encoder};
 use brainmvp_volume::resample::{Interpolation, onto_grid};
 use brainmvp_volume::{Affine, Grid, Modality, Volume};
@@ -143,7 +143,7 @@ impl Objective for Classifying {
         let inputs = plan.copies.tensors(&batch, plan.resized.patch, &device);
         let image = inputs.first().cloned();
         let outputs: Vec<Classified> =
-            inputs.into_iter().map(|copy| network.forward(copy, &mut Some(&mut *rng))).collect();
+            inputs.into_iter().map(|copy| network.forward(copy, &mut Pass::training(&mut *rng))).collect();
         let CopyLoss { total, parts } = classification_loss(&outputs, samples, &plan.copies.mixing);
         Evaluation {
             quality: total.clone().detach(),

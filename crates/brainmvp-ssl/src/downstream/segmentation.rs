@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use brainmvp_nets::heads::Segmented;
+use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{Encoder, Segmentation, SegmentationNetwork};
 use brainmvp_volume::Modality;
 use burn::module::Module;
@@ -182,7 +183,7 @@ impl Objective for Segmenting {
         let inputs = plan.copies.tensors(&batch, plan.patch, &device);
         let image = inputs.first().cloned();
         let outputs: Vec<Segmented> =
-            inputs.into_iter().map(|copy| network.forward(copy, &mut Some(&mut *rng))).collect();
+            inputs.into_iter().map(|copy| network.forward(copy, &mut Pass::training(&mut *rng))).collect();
         let target = target_of(samples, plan, &device);
         let CopyLoss { total, parts } = segmentation_loss(&outputs, &target, &plan.copies.mixing);
         let predicted = outputs.into_iter().next().map(|output| sigmoid(output.logits));

@@ -3,8 +3,9 @@
 use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
 use brainmvp_nets::heads::Segmented;
+use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork, UniFormerConfig};
-use brainmvp_nets::weights::{self, Upstream};
+use brainmvp_nets::weights::{self, Head, Upstream};
 use brainmvp_ssl::downstream::{CopyLoss, MixingConfig, segmentation_loss};
 use brainmvp_ssl::losses::{self, SegmentationTarget};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -15,13 +16,20 @@ use crate::{Norms, assert_close, squares};
 
 const SIZE: usize = 32;
 
+fn config() -> NetworkConfig {
+    NetworkConfig::UniFormer(UniFormerConfig { in_channels: 4, ..UniFormerConfig::small() })
+}
+
+fn upstream(entry: weights::Entry<'_>) -> Upstream {
+    Upstream::of(&config(), Head::Segmentation { classes: 3 }, entry)
+}
+
 /// The network with weights from their upstream names.
 fn network(device: &Device) -> SegmentationNetwork {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let config = NetworkConfig::UniFormer(UniFormerConfig { in_channels: 4, ..UniFormerConfig::small() });
-    let network = SegmentationNetwork::new(&config, 3, &mut Init { device, rng: &mut rng });
+    let network = SegmentationNetwork::new(&config(), 3, &mut Init { device, rng: &mut rng });
     weights::load(network, |entry| {
-        let upstream = Upstream::of(entry);
+        let upstream = upstream(entry);
         let values = brainmvp_golden::parameter(&upstream.key, &upstream.shape);
         Ok::<_, ()>(Some(TensorData::new(upstream.to_ours(&values, entry.shape), entry.shape.to_vec())))
     })
@@ -58,7 +66,7 @@ fn upstream_values(x: Tensor<5>, step: usize) -> Vec<f32> {
 fn finetune_uniunet_eval() {
     let golden = Golden::open("finetune_uniunet");
     let device = Device::flex();
-    let segmented = network(&device).forward(input("xa", &device), &mut None);
+    let segmented = network(&device).forward(input("xa", &device), &mut Pass::evaluation());
     assert!(segmented.coarse.is_empty(), "deep supervision is for training");
     let logits = upstream_values(segmented.logits, 1);
     assert_close(&logits, golden.tensor("eval_logits").1, 1e-4, "eval_logits");
@@ -72,7 +80,7 @@ fn finetune_uniunet_train() {
     let network = network(&device);
     let target: Vec<f32> = golden.tensor("y").1.iter().map(|&v| v as f32).collect();
     let target = SegmentationTarget::from(volumes(target, 3, &device));
-    let [copy, other] = ["xa", "xb"].map(|name| network.forward(input(name, &device), &mut None));
+    let [copy, other] = ["xa", "xb"].map(|name| network.forward(input(name, &device), &mut Pass::still()));
     assert_eq!((copy.coarse.len(), other.coarse.len()), (2, 2), "logits of 1/4 and of 1/2 of the size");
     for (ours, name) in [(&copy.logits, "train_full_stride2"), (&copy.coarse[0], "train_scale4_stride2")] {
         assert_close(&upstream_values(ours.clone(), 2), golden.tensor(name).1, 1e-4, name);
@@ -103,7 +111,7 @@ fn finetune_uniunet_train() {
     assert!((sum / pooled - 2.0).abs() < 0.01, "{sum} {pooled}");
     let mut norms = Norms::new(&reference);
     weights::visit_gradients(&network, &total.backward(), |entry, data| {
-        norms.assert(&Upstream::of(entry).key, squares(data.as_slice().unwrap()));
+        norms.assert(&upstream(entry).key, squares(data.as_slice().unwrap()));
     });
     norms.assert_complete();
 }

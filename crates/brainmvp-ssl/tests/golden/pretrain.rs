@@ -2,8 +2,9 @@
 
 use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
+use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
-use brainmvp_nets::weights::{self, Upstream};
+use brainmvp_nets::weights::{self, Head, Upstream};
 use brainmvp_ssl::losses::Identity;
 use brainmvp_ssl::masking::Mask;
 use brainmvp_ssl::objectives::{BrainMvp, BrainMvpConfig, BrainMvpSample, MethodPreset, Objective};
@@ -37,7 +38,7 @@ fn objective(network: &NetworkConfig, device: &Device) -> BrainMvp {
             let index: usize = index.parse().unwrap();
             x_fastest(&stacked[index * x * y * z..(index + 1) * x * y * z], TEMPLATE)
         } else {
-            let upstream = Upstream::of(entry);
+            let upstream = Upstream::of(network, Head::Reconstruction, entry);
             upstream.to_ours(&brainmvp_golden::parameter(&upstream.key, &upstream.shape), entry.shape)
         };
         Ok::<_, ()>(Some(TensorData::new(values, entry.shape.to_vec())))
@@ -119,7 +120,8 @@ fn check(name: &str, network: &NetworkConfig, deepest_axes: [isize; 5]) {
     assert_volume(cross.clone(), &golden, "input_cross");
     assert_volume(distilled.clone(), &golden, "input_distill");
     // The reference has the distilled views first in its batch.
-    let (reconstruction, deepest) = objective.reconstruct(Tensor::cat(vec![distilled, cross], 0), &mut None);
+    let (reconstruction, deepest) =
+        objective.reconstruct(Tensor::cat(vec![distilled, cross], 0), &mut Pass::still());
     assert_volume(reconstruction, &golden, "reconstruction");
     let deepest: Vec<f32> = deepest.permute(deepest_axes).into_data().try_to_vec().unwrap();
     assert_close(&deepest, golden.tensor("deepest").1, 1e-4, "deepest");
@@ -132,10 +134,11 @@ fn check(name: &str, network: &NetworkConfig, deepest_axes: [isize; 5]) {
         assert!((ours - expected).abs() <= 1e-3 * expected, "{name}: {ours}, expected {expected}");
     }
     let gradients = evaluation.total.backward();
-    assert_gradients(&objective, &gradients, &golden, &reference);
+    assert_gradients(network, &objective, &gradients, &golden, &reference);
 }
 
 fn assert_gradients(
+    network: &NetworkConfig,
     objective: &BrainMvp,
     gradients: &burn::tensor::Gradients,
     golden: &Golden,
@@ -151,7 +154,7 @@ fn assert_gradients(
             let name = format!("grad.rep_template.{modality}_stride2");
             assert_close(&every_second(values, TEMPLATE), golden.tensor(&name).1, 1e-3, &name);
         } else {
-            norms.assert(&Upstream::of(entry).key, squares(values));
+            norms.assert(&Upstream::of(network, Head::Reconstruction, entry).key, squares(values));
         }
     });
     norms.assert("rep_template", template_squares);

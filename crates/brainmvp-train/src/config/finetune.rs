@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_pre_trained_network_is_the_network() {
-        let tiny = ModelConfig::of(ModelPreset::Tiny).network;
+        let tiny = ModelConfig::of(ModelPreset::named("tiny").unwrap()).network;
         let config = FinetuneConfig::resolve("", &[], Some(&tiny)).unwrap();
         assert_eq!(config.model.network, tiny);
         let other = FinetuneConfig::resolve("", &["model.preset=unet3d".to_owned()], Some(&tiny));

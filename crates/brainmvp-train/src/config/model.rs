@@ -1,26 +1,12 @@
 //! The sections that every run has: the network, and its patches.
 
-use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
+pub use brainmvp_nets::networks::PresetName as ModelPreset;
+use brainmvp_nets::networks::{NetworkConfig, NetworkSection};
 use serde::{Deserialize, Deserializer, Serialize};
-
-/// Networks by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ModelPreset {
-    /// UniFormer-S, as in the paper.
-    #[default]
-    UniformerSmall,
-    /// A UniFormer with 0.2 M parameters for tests and first experiments.
-    Tiny,
-    /// UNET3D, the paper's second network.
-    Unet3d,
-    /// A small UNET3D for tests and first experiments.
-    Unet3dTiny,
-}
 
 /// Which network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "ModelSection", into = "ModelSection")]
+#[serde(try_from = "NetworkSection", into = "NetworkSection")]
 pub struct ModelConfig {
     /// The preset that determines the defaults of the other values.
     pub preset: ModelPreset,
@@ -28,68 +14,33 @@ pub struct ModelConfig {
     pub network: NetworkConfig,
 }
 
-/// `[model]` as written in the file.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ModelSection {
-    #[serde(default)]
-    preset: ModelPreset,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    uniformer: Option<UniFormerConfig>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    unet3d: Option<Unet3dConfig>,
-}
+impl TryFrom<NetworkSection> for ModelConfig {
+    type Error = brainmvp_nets::Error;
 
-impl TryFrom<ModelSection> for ModelConfig {
-    type Error = &'static str;
-
-    fn try_from(section: ModelSection) -> std::result::Result<Self, Self::Error> {
+    fn try_from(section: NetworkSection) -> brainmvp_nets::Result<Self> {
         let preset = section.preset;
-        let network = match (section.uniformer, section.unet3d) {
-            (None, None) => return Ok(Self::of(preset)),
-            (Some(config), None) => NetworkConfig::UniFormer(config),
-            (None, Some(config)) => NetworkConfig::Unet3d(config),
-            (Some(_), Some(_)) => {
-                return Err(
-                    "model.uniformer and model.unet3d are two networks: set the one that model.preset names",
-                );
-            }
-        };
-        Ok(Self { preset, network })
+        Ok(match section.network()? {
+            Some(network) => Self { preset, network },
+            None => Self::of(preset),
+        })
     }
 }
 
-impl From<ModelConfig> for ModelSection {
+impl From<ModelConfig> for NetworkSection {
     fn from(config: ModelConfig) -> Self {
-        let (uniformer, unet3d) = match config.network {
-            NetworkConfig::UniFormer(network) => (Some(network), None),
-            NetworkConfig::Unet3d(network) => (None, Some(network)),
-        };
-        Self { preset: config.preset, uniformer, unet3d }
+        Self::new(config.preset, config.network)
     }
 }
 
 impl ModelConfig {
     /// The numbers of a preset.
     pub fn of(preset: ModelPreset) -> Self {
-        let network = match preset {
-            ModelPreset::UniformerSmall => NetworkConfig::UniFormer(UniFormerConfig::small()),
-            ModelPreset::Tiny => NetworkConfig::UniFormer(UniFormerConfig::tiny()),
-            ModelPreset::Unet3d => NetworkConfig::Unet3d(Unet3dConfig::published()),
-            ModelPreset::Unet3dTiny => NetworkConfig::Unet3d(Unet3dConfig::tiny()),
-        };
-        Self { preset, network }
+        Self { preset, network: preset.network() }
     }
-}
 
-impl ModelConfig {
     /// An existing network, with another number of input channels.
     pub fn with(network: &NetworkConfig, in_channels: usize) -> Self {
-        let preset = match network {
-            NetworkConfig::UniFormer(_) => ModelPreset::UniformerSmall,
-            NetworkConfig::Unet3d(_) => ModelPreset::Unet3d,
-        };
-        Self { preset, network: network.with_in_channels(in_channels) }
+        Self { preset: network.published_preset(), network: network.with_in_channels(in_channels) }
     }
 }
 

@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_read_back() {
-        for preset in [ModelPreset::Tiny, ModelPreset::Unet3dTiny] {
-            let config = PretrainConfig::of(preset, MethodPreset::Released);
+        for (name, ..) in NetworkConfig::presets() {
+            let config = PretrainConfig::of(ModelPreset::named(name).unwrap(), MethodPreset::Released);
             assert_eq!(PretrainConfig::parse(&config.to_toml().unwrap()).unwrap(), config);
         }
     }
@@ -245,7 +245,7 @@ mod tests {
         assert!(message(&["train"]).contains("key=value"));
         assert!(message(&["model.uniformer.head_width=7"]).contains("head_width"));
         assert!(message(&["model.uniformer.depths=[1, 1, 1, 999]"]).contains("at most 256"));
-        assert!(message(&["model.preset=tiny", "model.unet3d.in_channels=1"]).contains("two networks"));
+        assert!(message(&["model.preset=tiny", "model.unet3d.in_channels=1"]).contains("several networks"));
         assert!(
             message(&["model.preset=unet3d", "model.unet3d.widths=[8, 8, 8, 9]"]).contains("multiples of 8")
         );

@@ -297,7 +297,8 @@ impl<P: Purpose> Start<'_, P> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.config.train.seed ^ FIRST_WEIGHTS);
         let network = network(&mut Init { device: &device, rng: &mut rng });
         let Some(pretrained) = self.pretrained else { return network };
-        let (network, report) = transfer(network, &pretrained.weights, self.config.init.first_layer);
+        let (network, report) =
+            transfer(&self.config.model.network, network, &pretrained.weights, self.config.init.first_layer);
         self.tell(&report, &pretrained.origin);
         network
     }

@@ -1,6 +1,7 @@
 //! A fine-tuned network applied to cases.
 
 use brainmvp_infer::{Blended, Error, Mirror, SlidingWindow};
+use brainmvp_nets::layers::Pass;
 use brainmvp_ssl::downstream::Resized;
 use brainmvp_ssl::patch::PatchSource;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -62,7 +63,7 @@ impl Predictor {
                 let source = CaseWindows { case, inputs: &self.model.inputs };
                 let see = |window: Tensor<5>| {
                     count(window.dims()[0])?;
-                    Ok(network.forward(window, &mut None).logits)
+                    Ok(network.forward(window, &mut Pass::evaluation()).logits)
                 };
                 let windows = &self.windows;
                 brainmvp_infer::segment(windows, &self.mirror, &source, classes, &self.device, see)
@@ -76,7 +77,7 @@ impl Predictor {
                 let data = TensorData::new(centre, [1, z, y, x, self.model.inputs.channels.len()]);
                 let see = |case: Tensor<5>| {
                     count(1)?;
-                    Ok(network.forward(case, &mut None).logits)
+                    Ok(network.forward(case, &mut Pass::evaluation()).logits)
                 };
                 brainmvp_infer::classify(&self.mirror, Tensor::from_data(data, &self.device), see)
                     .map(Prediction::Classes)
@@ -100,8 +101,7 @@ impl Predictor {
         let source = CaseWindows { case, inputs: &self.model.inputs };
         brainmvp_infer::embed(&self.windows, &source, &self.device, |window| {
             before()?;
-            let [.., deepest] = encoder.forward(window, &mut None);
-            Ok(deepest)
+            Ok(encoder.forward(window, &mut Pass::evaluation()).deepest())
         })
     }
 }

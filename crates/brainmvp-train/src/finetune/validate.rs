@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use brainmvp_infer::{Mirror, SlidingWindow, WindowSource, classify, segment};
 use brainmvp_metrics::metrics::classification::{ClassificationScores, multiclass};
 use brainmvp_metrics::{Metric, Region, RegionScores, SegmentationConfig};
+use brainmvp_nets::layers::Pass;
 use brainmvp_ssl::downstream::{Classifying, ClassifyingPlan, Inputs, Segmenting};
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::LabelMap;
@@ -63,7 +64,7 @@ impl Judge<Segmenting> for SegmentationJudge<'_> {
                 if stop.load(Ordering::Relaxed) {
                     return Err(brainmvp_infer::Error::Stopped);
                 }
-                Ok(network.forward(window, &mut None).logits)
+                Ok(network.forward(window, &mut Pass::evaluation()).logits)
             };
             let none = Mirror::default();
             let blended = match segment(self.window, &none, &windows, names.len(), self.device, network) {
@@ -124,7 +125,7 @@ impl Judge<Classifying> for ClassificationJudge<'_> {
             let inputs = &self.plan.copies.inputs;
             let centre = self.plan.resized.centre(case, inputs)?;
             let data = TensorData::new(centre, [1, z, y, x, inputs.channels.len()]);
-            let logits = |centre: Tensor<5>| Ok(network.forward(centre, &mut None).logits);
+            let logits = |centre: Tensor<5>| Ok(network.forward(centre, &mut Pass::evaluation()).logits);
             let of_classes = classify(&Mirror::default(), Tensor::from_data(data, self.device), logits)
                 .map_err(|source| Error::Judge { case: case.id().to_owned(), source })?;
             probabilities.extend(of_classes.into_iter().map(f64::from));

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_nets::weights::{Layout, StateDict, TEMPLATES, take, templates_to_ours};
 use brainmvp_volume::Modality;
 use burn::tensor::TensorData;
@@ -70,8 +69,8 @@ pub(super) fn open(mut source: impl Tensors, told: Option<Weights>, chosen: &Cho
             return Err(Error::checkpoint(path, problem));
         }
         layout.told(&about.network, about.head).map_err(wrong)?;
-    } else if let NetworkConfig::UniFormer(config) = &layout.network {
-        assumed = Some(format!("attention heads are {} channels wide", config.head_width));
+    } else {
+        assumed = layout.network.assumed();
     }
     let (mut tensors, mut templates) = (StateDict::new(), None);
     for (name, shape) in shapes {

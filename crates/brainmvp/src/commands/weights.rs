@@ -133,16 +133,8 @@ fn describe(saved: &SavedNetwork, ui: &Ui) -> anyhow::Result<()> {
 }
 
 fn network(network: &NetworkConfig) -> String {
-    let numbers = |values: &[usize]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let channels = counted(network.in_channels(), "input channel");
-    match network {
-        NetworkConfig::UniFormer(config) => format!(
-            "UniFormer, {} channels, {} blocks, {channels}",
-            numbers(&config.widths),
-            numbers(&config.depths)
-        ),
-        NetworkConfig::Unet3d(config) => format!("UNET3D, {} channels, {channels}", numbers(&config.widths)),
-    }
+    format!("{}, {}, {channels}", network.title(), network.sizes())
 }
 
 fn head(head: Head) -> String {

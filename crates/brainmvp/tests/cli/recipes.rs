@@ -63,7 +63,11 @@ fn every_task_of_the_paper_has_one() {
             let network = ModelConfig::of(network).network;
             FinetuneConfig::resolve(&text, &[], Some(&network)).unwrap().optimizer.weight_decay
         };
-        assert_eq!([ModelPreset::UniformerSmall, ModelPreset::Unet3d].map(decay), [1e-4, 1e-5], "{name}");
+        assert_eq!(
+            ["uniformer-small", "unet3d"].map(|name| decay(ModelPreset::named(name).unwrap())),
+            [1e-4, 1e-5],
+            "{name}"
+        );
     }
     let written = std::fs::read_dir(configs()).unwrap().map(|entry| entry.unwrap().file_name());
     let tasks = written.filter(|name| name.to_string_lossy().starts_with("finetune-"));

@@ -13,7 +13,7 @@ mod tests;
 mod views;
 
 use brainmvp_nets::Init;
-use brainmvp_nets::layers::Noise;
+use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{Encoder, NetworkConfig, Reconstruction};
 use brainmvp_volume::Modality;
 use burn::module::Module;
@@ -70,8 +70,8 @@ impl BrainMvp {
     }
 
     /// The reconstruction and the deepest features of `x`, `[B, D, H, W, 1]`.
-    pub fn reconstruct(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> (Tensor<5>, Tensor<5>) {
-        let [.., deepest] = self.encoder.forward(x, noise);
+    pub fn reconstruct(&self, x: Tensor<5>, pass: &mut Pass<'_>) -> (Tensor<5>, Tensor<5>) {
+        let deepest = self.encoder.forward(x, pass).deepest();
         (self.decoder.forward(deepest.clone()), deepest)
     }
 
@@ -143,7 +143,8 @@ impl Objective for BrainMvp {
 
     fn forward(&self, samples: &[BrainMvpSample], epoch: usize, rng: &mut dyn Rng) -> Evaluation {
         let seen = self.views(samples, epoch);
-        let [.., deepest] = self.encoder.forward(Tensor::cat(seen.views.clone(), 0), &mut Some(rng));
+        let views = Tensor::cat(seen.views.clone(), 0);
+        let deepest = self.encoder.forward(views, &mut Pass::training(rng)).deepest();
         let mut losses = Losses::default();
         let reconstructed = self.add_reconstructions(&mut losses, &deepest, &seen.targets);
         let quality = losses.total.clone();

@@ -160,7 +160,7 @@ fn a_task_that_is_off_shares_no_batch_statistics() {
     for (task, view) in [(Task::Cross, cross), (Task::Distill, distilled)] {
         let alone = objective(&with_tasks(&[task]), &device);
         let targets = alone.views(&samples, 0).targets;
-        let (reconstructed, _) = alone.reconstruct(view, &mut None);
+        let (reconstructed, _) = alone.reconstruct(view, &mut Pass::still());
         let expected = losses::reconstruction(reconstructed, targets, losses::ReconstructionNorm::Squared);
         let ours = alone.forward(&samples, 0, &mut ChaCha8Rng::seed_from_u64(0)).total;
         assert_eq!(ours.into_scalar::<f32>(), expected.into_scalar::<f32>(), "{task:?}");

@@ -1,6 +1,5 @@
 //! Whose settings a fine-tuning run has.
 
-use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_ssl::downstream::{AugmentationConfig, MixingConfig};
 use serde::{Deserialize, Serialize};
 
@@ -31,10 +30,8 @@ impl FinetuneConfig {
         if preset != FinetunePreset::Default {
             patch.labelled_share = 0.0;
         }
-        let weight_decay = match model.network {
-            NetworkConfig::Unet3d(_) if !released => 1e-5,
-            NetworkConfig::UniFormer(_) | NetworkConfig::Unet3d(_) => 1e-4,
-        };
+        // The released program has one value for all networks.
+        let weight_decay = if released { 1e-4 } else { model.network.weight_decay() };
         let (epochs, batch_size, accumulate) = match kind {
             TaskKind::Segment if released => (300, 2, 1),
             TaskKind::Segment => (500, 3, 1),

@@ -3,15 +3,20 @@
 //! Four stages, each starting with a 2^3 stride-2 convolution and a layer norm. The first two stages mix neighbours
 //! with depthwise convolutions, the last two mix all tokens with attention. The last stage ends with a batch norm.
 
+mod published;
+
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::MAX_WIDTH;
-use crate::Init;
+use super::network::{Encode, Features, Level, Network, Preset, assert_multiples, listed};
+use crate::heads::{ReconstructionDecoder, SkipDecoder};
 use crate::layers::{
-    Attention, BatchNorm, DepthwiseConv3d, DropPath, LayerNorm, Linear, Mlp, Noise, PatchEmbed, Pointwise,
+    Attention, BatchNorm, DepthwiseConv3d, DropPath, LayerNorm, Linear, Mlp, Pass, PatchEmbed, Pointwise,
 };
+use crate::weights::{Axes, Entry, Head, Parts};
+use crate::{Init, Result};
 
 /// Widths and depths of a [`UniFormer`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,36 +61,6 @@ impl UniFormerConfig {
         Self { widths: [16, 32, 48, 64], depths: [1, 1, 1, 1], head_width: 16, ..Self::small() }
     }
 
-    /// What is wrong with these sizes, if anything.
-    pub fn problem(&self) -> Option<String> {
-        let positive = self.in_channels > 0 && self.head_width > 0;
-        if !positive || [self.widths, self.depths, self.mlp_ratio].iter().any(|numbers| numbers.contains(&0))
-        {
-            return Some("in_channels, widths, depths, head_width and mlp_ratio must be positive".into());
-        }
-        let limits = [
-            ("widths", self.widths.into_iter().max(), MAX_WIDTH),
-            ("depths", self.depths.into_iter().max(), 256),
-            ("mlp_ratio", self.mlp_ratio.into_iter().max(), 64),
-        ];
-        if let Some((key, _, limit)) = limits.iter().find(|(_, largest, limit)| *largest > Some(*limit)) {
-            return Some(format!("{key} must be at most {limit}"));
-        }
-        if !(0.0..1.0).contains(&self.drop_path) {
-            return Some(format!("drop_path must lie in [0, 1), got {}", self.drop_path));
-        }
-        self.widths[2..].iter().find(|&&width| width % self.head_width != 0).map(|width| {
-            format!("head_width {} does not divide the attention stage's width {width}", self.head_width)
-        })
-    }
-
-    /// The projections and perceptrons of the blocks.
-    pub(super) fn parameters_at_least(&self) -> u64 {
-        let stages = self.widths.into_iter().zip(self.depths).zip(self.mlp_ratio);
-        let stage = |((width, depth), ratio)| depth as u64 * (2 + 2 * ratio as u64) * (width as u64).pow(2);
-        stages.map(stage).sum()
-    }
-
     /// A new network.
     #[expect(clippy::expect_used, reason = "as many rates are made as blocks")]
     pub fn init(&self, init: &mut Init<'_>) -> UniFormer {
@@ -112,6 +87,116 @@ impl UniFormerConfig {
                 .collect(),
             norm: BatchNorm::new(w4, init),
         }
+    }
+}
+
+impl Network for UniFormerConfig {
+    const TITLE: &'static str = "UniFormer";
+    const PRESETS: &'static [Preset<Self>] = &[
+        Preset {
+            name: "uniformer-small",
+            about: "UniFormer-S, the paper's network, 23.8 M parameters with the decoder of pre-training",
+            sizes: Self::small,
+        },
+        Preset {
+            name: "tiny",
+            about: "a UniFormer of 0.2 M parameters for tests and first tries",
+            sizes: Self::tiny,
+        },
+    ];
+    const WEIGHT_DECAY: f32 = 1e-4;
+    const OPENING: &'static str = "patch_embed1.proj.weight";
+    const PREFIXES: &'static [&'static str] = published::PREFIXES;
+    const FIRST_LAYERS: &'static [&'static str] = &["encoder.patch_embed1."];
+    const OUTPUTS: &'static [&'static str] = &["decoder.out"];
+
+    type Encoder = UniFormer;
+    type Reconstruction = ReconstructionDecoder;
+    type Segmentation = SkipDecoder;
+
+    fn problem(&self) -> Option<String> {
+        let positive = self.in_channels > 0 && self.head_width > 0;
+        if !positive || [self.widths, self.depths, self.mlp_ratio].iter().any(|numbers| numbers.contains(&0))
+        {
+            return Some("in_channels, widths, depths, head_width and mlp_ratio must be positive".into());
+        }
+        let limits = [
+            ("widths", self.widths.into_iter().max(), MAX_WIDTH),
+            ("depths", self.depths.into_iter().max(), 256),
+            ("mlp_ratio", self.mlp_ratio.into_iter().max(), 64),
+        ];
+        if let Some((key, _, limit)) = limits.iter().find(|(_, largest, limit)| *largest > Some(*limit)) {
+            return Some(format!("{key} must be at most {limit}"));
+        }
+        if !(0.0..1.0).contains(&self.drop_path) {
+            return Some(format!("drop_path must lie in [0, 1), got {}", self.drop_path));
+        }
+        self.widths[2..].iter().find(|&&width| width % self.head_width != 0).map(|width| {
+            format!("head_width {} does not divide the attention stage's width {width}", self.head_width)
+        })
+    }
+
+    fn in_channels(&self) -> usize {
+        self.in_channels
+    }
+
+    fn with_in_channels(&self, in_channels: usize) -> Self {
+        Self { in_channels, ..self.clone() }
+    }
+
+    fn levels(&self) -> Vec<Level> {
+        (0..4).map(|stage| Level { width: self.widths[stage], reduction: 2 << stage }).collect()
+    }
+
+    /// The projections and perceptrons of the blocks.
+    fn parameters_at_least(&self) -> u64 {
+        let stages = self.widths.into_iter().zip(self.depths).zip(self.mlp_ratio);
+        let stage = |((width, depth), ratio)| depth as u64 * (2 + 2 * ratio as u64) * (width as u64).pow(2);
+        stages.map(stage).sum()
+    }
+
+    fn sizes(&self) -> String {
+        format!("{} channels, {} blocks", listed(&self.widths), listed(&self.depths))
+    }
+
+    fn encoder(&self, init: &mut Init<'_>) -> UniFormer {
+        self.init(init)
+    }
+
+    fn reconstruction(&self, init: &mut Init<'_>) -> ReconstructionDecoder {
+        ReconstructionDecoder::new(self.widths, init)
+    }
+
+    fn segmentation(&self, classes: usize, init: &mut Init<'_>) -> SkipDecoder {
+        SkipDecoder::new(self.widths, [self.in_channels, classes], init)
+    }
+
+    fn recognise(parts: &Parts<'_>) -> Result<(Self, Head)> {
+        published::recognise(parts)
+    }
+
+    fn take_unseen(&mut self, told: &Self) {
+        (self.head_width, self.drop_path) = (told.head_width, told.drop_path);
+    }
+
+    fn assumed(&self) -> Option<String> {
+        Some(format!("attention heads are {} channels wide", self.head_width))
+    }
+
+    fn canonical(head: Head, name: &str) -> String {
+        published::canonical(head, name)
+    }
+
+    fn key(head: Head, entry: Entry<'_>) -> String {
+        published::key(head, entry)
+    }
+
+    fn axes(entry: Entry<'_>) -> Axes {
+        published::axes(entry)
+    }
+
+    fn idle(&self, head: Head) -> Vec<(String, TensorData)> {
+        published::idle(self, head)
     }
 }
 
@@ -163,30 +248,19 @@ pub struct UniFormer {
     pub norm: BatchNorm,
 }
 
-impl UniFormer {
-    /// Sizes along each axis must be multiples of this.
-    pub const STRIDE: usize = 16;
+/// Sizes along each axis must be multiples of this.
+const STRIDE: usize = 16;
 
-    /// The features of the four stages. `noise` is for stochastic depth.
-    ///
-    /// # Shapes
-    /// - `x`: `[B, D, H, W, in_channels]`, D, H, W multiples of [`Self::STRIDE`]
-    /// - stage s (1 to 4): `[B, D/2^s, H/2^s, W/2^s, widths[s-1]]`
-    ///
-    /// # Panics
-    /// If a size is not a multiple of the stride.
-    pub fn forward(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> [Tensor<5>; 4] {
-        let [_, d, h, w, _] = x.dims();
-        assert!(
-            [d, h, w].iter().all(|size| size % Self::STRIDE == 0),
-            "UniFormer takes sizes that are multiples of {}, got {d}x{h}x{w}",
-            Self::STRIDE
-        );
-        let x1 = self.blocks1.iter().fold(self.patch_embed1.forward(x), |x, b| b.forward(x, noise));
-        let x2 = self.blocks2.iter().fold(self.patch_embed2.forward(x1.clone()), |x, b| b.forward(x, noise));
-        let x3 = self.blocks3.iter().fold(self.patch_embed3.forward(x2.clone()), |x, b| b.forward(x, noise));
-        let x4 = self.blocks4.iter().fold(self.patch_embed4.forward(x3.clone()), |x, b| b.forward(x, noise));
-        [x1, x2, x3, self.norm.forward(x4)]
+impl Encode for UniFormer {
+    /// Stage s (1 to 4) is `[B, D/2^s, H/2^s, W/2^s, widths[s-1]]`.
+    fn forward(&self, x: Tensor<5>, pass: &mut Pass<'_>) -> Features {
+        assert_multiples(UniFormerConfig::TITLE, &x, STRIDE);
+        let start = self.patch_embed1.forward(x.clone());
+        let x1 = self.blocks1.iter().fold(start, |x, b| b.forward(x, pass));
+        let x2 = self.blocks2.iter().fold(self.patch_embed2.forward(x1.clone()), |x, b| b.forward(x, pass));
+        let x3 = self.blocks3.iter().fold(self.patch_embed3.forward(x2.clone()), |x, b| b.forward(x, pass));
+        let x4 = self.blocks4.iter().fold(self.patch_embed4.forward(x3.clone()), |x, b| b.forward(x, pass));
+        Features { input: x, levels: vec![x1, x2, x3, self.norm.forward(x4, pass)] }
     }
 }
 
@@ -227,12 +301,12 @@ impl ConvBlock {
 
     /// # Shapes
     /// `[B, D, H, W, C]` to the same.
-    pub fn forward(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> Tensor<5> {
+    pub fn forward(&self, x: Tensor<5>, pass: &mut Pass<'_>) -> Tensor<5> {
         let x = self.pos_embed.forward_residual(x);
-        let local = self.attn.forward(self.conv1.forward(self.norm1.forward(x.clone())));
-        let x = self.drop_path.add(x, noise, |x| self.conv2.forward_onto(x, local));
-        let normed = self.norm2.forward(x.clone());
-        self.drop_path.add(x, noise, |x| self.mlp.forward_onto(x, normed))
+        let local = self.attn.forward(self.conv1.forward(self.norm1.forward(x.clone(), pass)));
+        let x = self.drop_path.add(x, pass, |x| self.conv2.forward_onto(x, local));
+        let normed = self.norm2.forward(x.clone(), pass);
+        self.drop_path.add(x, pass, |x| self.mlp.forward_onto(x, normed))
     }
 }
 
@@ -267,14 +341,14 @@ impl AttentionBlock {
 
     /// # Shapes
     /// `[B, D, H, W, C]` to the same.
-    pub fn forward(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> Tensor<5> {
+    pub fn forward(&self, x: Tensor<5>, pass: &mut Pass<'_>) -> Tensor<5> {
         let shape @ [batch, d, h, w, channels] = x.dims();
         let x = self.pos_embed.forward_residual(x);
         let x = x.reshape([batch, d * h * w, channels]);
         let normed = self.norm1.forward(x.clone());
-        let x = self.drop_path.add(x, noise, |x| self.attn.forward_onto(x, normed));
+        let x = self.drop_path.add(x, pass, |x| self.attn.forward_onto(x, normed));
         let normed = self.norm2.forward(x.clone());
-        let x = self.drop_path.add(x, noise, |x| self.mlp.forward_onto(x, normed));
+        let x = self.drop_path.add(x, pass, |x| self.mlp.forward_onto(x, normed));
         x.reshape(shape)
     }
 }

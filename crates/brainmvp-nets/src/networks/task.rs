@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use super::{Encoder, NetworkConfig, Segmentation};
 use crate::Init;
 use crate::heads::Segmented;
-use crate::layers::{Linear, Noise};
+use crate::layers::{Linear, Pass};
 
 /// An encoder and a decoder that segments.
 #[derive(Module, Debug)]
@@ -23,16 +23,14 @@ impl SegmentationNetwork {
         Self { encoder: config.encoder(init), decoder: config.segmentation(classes, init) }
     }
 
-    /// `noise` is for stochastic depth.
-    ///
     /// # Shapes
     /// `[B, D, H, W, in_channels]` to logits `[B, D, H, W, classes]`
     ///
     /// # Panics
     /// If a size is not a multiple of the encoder's stride.
-    pub fn forward(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> Segmented {
-        let stages = self.encoder.forward(x.clone(), noise);
-        self.decoder.forward(x, stages)
+    pub fn forward(&self, x: Tensor<5>, pass: &mut Pass<'_>) -> Segmented {
+        let features = self.encoder.forward(x, pass);
+        self.decoder.forward(features, pass)
     }
 }
 
@@ -59,15 +57,13 @@ impl ClassificationNetwork {
         Self { encoder: config.encoder(init), head: Linear::new(config.deepest_width(), classes, init) }
     }
 
-    /// `noise` is for stochastic depth.
-    ///
     /// # Shapes
     /// `[B, D, H, W, in_channels]` to logits `[B, classes]`
     ///
     /// # Panics
     /// If a size is not a multiple of the encoder's stride.
-    pub fn forward(&self, x: Tensor<5>, noise: &mut Noise<'_>) -> Classified {
-        let [.., deepest] = self.encoder.forward(x, noise);
+    pub fn forward(&self, x: Tensor<5>, pass: &mut Pass<'_>) -> Classified {
+        let deepest = self.encoder.forward(x, pass).deepest();
         let [batch, d, h, w, width] = deepest.dims();
         let mean = deepest.clone().reshape([batch, d * h * w, width]).mean_dim(1);
         Classified { logits: self.head.forward(mean.reshape([batch, width])), deepest }
