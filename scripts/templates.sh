@@ -26,9 +26,9 @@ for kind in voxels pyramid; do
     for seed in 1 2 3; do
         factor=()
         # The factor of the learning rate that served voxels best.
-        [ $kind = voxels ] && factor=(--set templates.learning_rate_factor=2)
+        [ $kind = voxels ] && factor=(--set method.templates.learning_rate_factor=2)
         "$program" pretrain --data cache-seen --out "$kind-$seed" --config "$recipe" --resume --quiet \
-            --set templates.parametrisation=$kind "${factor[@]}" --set train.seed=$seed --set train.epochs="$epochs" \
+            --set method.templates.parametrisation=$kind "${factor[@]}" --set train.seed=$seed --set train.epochs="$epochs" \
             --set method.contrast_from_epoch=$((epochs * 3 / 5)) --set log.pictures_every_steps=0
     done
     for seed in 1 2 3; do

@@ -154,7 +154,7 @@ mod tests {
         ) {
             let device = Device::flex();
             let values: Vec<f32> = (0..size.iter().product()).map(|i: usize| scale * (i as f32).sin()).collect();
-            let mut templates = Templates::new(size, 1, 1.0, &device);
+            let mut templates = Templates::new(Grid::new(size, Affine::from_spacing([1.0; 3], [0.0; 3])), 1, 1.0, &device);
             let data = TensorData::new(values.clone(), [size[2], size[1], size[0]]);
             templates.volumes[Modality::Dwi.index()] = Param::from_tensor(Tensor::from_data(data, &device));
             let expected: Vec<f32> =

@@ -7,7 +7,9 @@
 //! No files, no optimiser, no schedule: those are in `brainmvp-train`.
 
 pub mod downstream;
+mod frame;
 mod frozen;
+pub mod limits;
 pub mod losses;
 pub mod masking;
 pub mod objectives;
@@ -15,5 +17,6 @@ pub mod patch;
 mod placement;
 pub mod templates;
 
+pub use frame::Frame;
 pub use frozen::FrozenTemplates;
 pub use placement::Placement;

@@ -7,11 +7,13 @@
 //! [`TemplateConfig::range_floor`].
 
 use brainmvp_kernels::ops::{CropOptions, coarser, expand_onto, normalized_crop};
-use brainmvp_volume::Modality;
+use brainmvp_volume::{Affine, Grid, Modality};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use crate::limits;
+use crate::objectives::Learnt;
 use crate::patch::PatchSource;
 
 /// Where templates come from.
@@ -86,6 +88,27 @@ impl Default for TemplateConfig {
 }
 
 impl TemplateConfig {
+    /// What is wrong with the numbers, if anything. `section` is where they are: `method.templates`.
+    pub fn problem(&self, section: &str) -> Option<String> {
+        let key = |name: &str| format!("{section}.{name}");
+        if !self.size.is_empty() && (self.size.len() != 3 || self.size.contains(&0)) {
+            return Some(format!(
+                "{} must be [] (taken from the data) or three positive numbers [x, y, z]",
+                key("size")
+            ));
+        }
+        let largest = self.size.iter().max().copied().unwrap_or(0) as u64;
+        limits::at_most(&[(&key("size"), largest, 1024)])
+            .or_else(|| limits::counts(&[(&key("pyramid.levels"), self.pyramid.levels as u64, 8)]))
+            .or_else(|| limits::positive(&[(&key("range_floor"), f64::from(self.range_floor))]))
+            .or_else(|| {
+                limits::not_negative(&[
+                    (&key("learning_rate_factor"), self.learning_rate_factor),
+                    (&key("pyramid.learning_rate_falloff"), self.pyramid.learning_rate_falloff),
+                ])
+            })
+    }
+
     /// Levels of each template.
     pub fn levels(&self) -> usize {
         match self.parametrisation {
@@ -114,18 +137,38 @@ pub struct Templates {
     /// Coarser levels of the pyramids, if they are such: the next finest first, each as `volumes`.
     pub coarser: Vec<Vec<Param<Tensor<3>>>>,
     #[module(skip)]
+    affine: Affine,
+    #[module(skip)]
     range_floor: f32,
 }
 
 impl Templates {
-    /// Zero templates of `size` voxels (x, y, z), each the sum of this many levels; a single level is its voxels.
-    pub fn new([x, y, z]: [usize; 3], levels: usize, range_floor: f32, device: &Device) -> Self {
+    /// Zero templates on `grid`, each the sum of this many levels; a single level is its voxels.
+    pub fn new(grid: Grid, levels: usize, range_floor: f32, device: &Device) -> Self {
+        let [x, y, z] = grid.shape;
         let level = |size: [usize; 3]| -> Vec<Param<Tensor<3>>> {
             Modality::ALL.iter().map(|_| Param::from_tensor(Tensor::zeros(size, device))).collect()
         };
         let sizes = std::iter::successors(Some([z, y, x]), |size| Some(size.map(coarser)));
         let coarser = sizes.skip(1).take(levels.saturating_sub(1)).map(level).collect();
-        Self { volumes: level([z, y, x]), coarser, range_floor }
+        Self { volumes: level([z, y, x]), coarser, affine: grid.affine, range_floor }
+    }
+
+    /// Where they are, and how they are normalised.
+    pub fn learnt(&self) -> Learnt {
+        Learnt { size: self.size(), affine: self.affine, range_floor: self.range_floor }
+    }
+
+    /// The level, the finest being 0, and the modality of a parameter by its path in this module.
+    pub fn level_of(path: &str) -> Option<(usize, Modality)> {
+        let (level, index) = match path.strip_prefix("coarser.") {
+            Some(coarser) => {
+                let (level, index) = coarser.split_once('.')?;
+                (1 + level.parse::<usize>().ok()?, index)
+            }
+            None => (0, path.strip_prefix("volumes.")?),
+        };
+        Some((level, *Modality::ALL.get(index.parse::<usize>().ok()?)?))
     }
 
     /// A whole template, `[Z, Y, X]`, not normalised.
@@ -183,6 +226,29 @@ pub fn sum_of_levels(levels: Vec<Tensor<3>>) -> Tensor<3> {
     sum.expect("a pyramid has a level")
 }
 
+/// The mean over all cases that have a modality, on `grid`, centre on centre, x fastest; `None` if none has it.
+///
+/// # Errors
+/// If a case cannot be read.
+pub fn mean_image<S: PatchSource>(
+    grid: &Grid,
+    cases: &[S],
+    modality: Modality,
+) -> Result<Option<Vec<f32>>, S::Error> {
+    let mut sum = vec![0.0; grid.len()];
+    let mut count = 0;
+    for case in cases.iter().filter(|case| case.modalities().contains(&modality)) {
+        let start = template_start(case, [0; 3], grid.shape).map(|place| -place);
+        let volume = case.patch(modality, start, grid.shape)?;
+        sum.iter_mut().zip(volume).for_each(|(sum, value)| *sum += value);
+        count += 1;
+    }
+    for value in &mut sum {
+        *value /= count.max(1) as f32;
+    }
+    Ok((count > 0).then_some(sum))
+}
+
 /// Where a patch starts in the learnable template. The centres of the registered volume and of the template are one
 /// point; a symmetric crop shares it, any other crop is followed by its offset. Spacing and space are not looked at: all
 /// cases of a pre-training must have the same. Downstream, a [`Placement`](crate::Placement) gives the position of
@@ -229,8 +295,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn at_origin(size: [usize; 3]) -> Grid {
+        Grid::new(size, Affine::from_spacing([1.0; 3], [0.0; 3]))
+    }
+
     fn ramp(size: [usize; 3], floor: f32, device: &Device) -> Templates {
-        let mut templates = Templates::new(size, 1, floor, device);
+        let mut templates = Templates::new(at_origin(size), 1, floor, device);
         let count: usize = size.iter().product();
         let values: Vec<f32> = (0..count).map(|i| i as f32).collect();
         let data = TensorData::new(values, [size[2], size[1], size[0]]);
@@ -265,7 +335,7 @@ mod tests {
     #[test]
     fn a_zero_template_has_a_gradient_of_the_images_scale() {
         let device = Device::flex().autodiff();
-        let templates = Templates::new([4, 4, 4], 1, 1.0, &device);
+        let templates = Templates::new(at_origin([4, 4, 4]), 1, 1.0, &device);
         let crop = templates.crop(Modality::T2, [0; 3], [2, 2, 2]);
         let gradients = (crop - 0.5).powi_scalar(2).sum().backward();
         let gradient = templates.volumes[Modality::T2.index()].val().grad(&gradients).unwrap();
@@ -276,7 +346,7 @@ mod tests {
     #[test]
     fn a_pyramid_is_the_sum_of_its_levels() {
         let device = Device::flex();
-        let mut templates = Templates::new([5, 6, 3], 3, 1.0, &device);
+        let mut templates = Templates::new(at_origin([5, 6, 3]), 3, 1.0, &device);
         assert_eq!(
             templates.coarser.iter().map(|level| level[0].val().dims()).collect::<Vec<_>>(),
             [[2, 3, 3], [1, 2, 2]]
@@ -299,7 +369,7 @@ mod tests {
     #[test]
     fn every_level_of_a_pyramid_is_moved_by_what_lies_below_it() {
         let device = Device::flex().autodiff();
-        let templates = Templates::new([8, 8, 8], 3, 1.0, &device);
+        let templates = Templates::new(at_origin([8, 8, 8]), 3, 1.0, &device);
         let crop = templates.crop(Modality::T2, [2, 2, 2], [4, 4, 4]);
         let gradients = crop.sum().backward();
         let sum = |level: &[Param<Tensor<3>>], modality: Modality| {

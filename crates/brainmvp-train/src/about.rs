@@ -6,6 +6,7 @@ use brainmvp_infer::SlidingWindow;
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_nets::weights::Head;
 use brainmvp_prep::Preparation;
+use brainmvp_ssl::objectives::{KeptPart, MethodName};
 use brainmvp_volume::Affine;
 use serde::{Deserialize, Serialize};
 
@@ -43,9 +44,12 @@ pub enum Kind {
     /// Pre-training.
     PreTraining {
         /// How.
-        method: Method,
+        method: MethodName,
         /// The size of its patches, in voxels along x, y and z.
         patch: [usize; 3],
+        /// The parameters that are used afterwards, which are the encoder and [`About::head`].
+        #[serde(default = "encoder_and_decoder")]
+        kept: Vec<KeptPart>,
     },
     /// A task.
     FineTuning(Box<Downstream>),
@@ -53,12 +57,9 @@ pub enum Kind {
     Unknown,
 }
 
-/// Methods of pre-training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Method {
-    /// [`brainmvp_ssl::objectives::BrainMvp`].
-    BrainMvp,
+/// What files say nothing of that were written when there was only one method.
+fn encoder_and_decoder() -> Vec<KeptPart> {
+    ["encoder.", "decoder."].map(|part| KeptPart::new(part, part)).to_vec()
 }
 
 /// What a fine-tuned network predicts, and how it is applied.

@@ -10,7 +10,7 @@ use brainmvp_ssl::downstream::{
     AugmentationConfig, CopyPlan, Inputs, LabelMeaning, Missing, MixingConfig, Segmenting, SegmentingPlan,
     SegmentingSample,
 };
-use brainmvp_ssl::objectives::Objective as _;
+use brainmvp_ssl::objectives::{Moment, Objective as _, Scene};
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_ssl::{FrozenTemplates, Placement};
 use brainmvp_volume::Modality;
@@ -59,19 +59,20 @@ impl Finetuning {
             patch: case.shape,
             labelled_share: 0.0,
         };
-        let draw = |_| match Segmenting::draw(&plan, &case, None, &mut rng) {
+        let draw = |_| match Segmenting::draw(&plan, Scene::of(&case), &mut rng) {
             Ok(sample) => sample,
             Err(never) => match never {},
         };
         let samples = (0..batch).map(draw).collect();
         let objective = Segmenting::new(network(&device.clone().autodiff()), plan);
-        Self { objective, samples, optimizer: NamedAdamW::new(&config, Vec::new()), config, rng }
+        let optimizer = NamedAdamW::of(&config, &objective);
+        Self { objective, samples, optimizer, config, rng }
     }
 
     /// One step: two copies of each case, some modalities of each replaced by templates; losses at three scales and the
     /// agreement of the deepest features (BrainMVP eqs. 6 and 7); gradients; AdamW. Returns itself and the loss.
     pub fn step(mut self) -> (Self, f32) {
-        let total = self.objective.forward(&self.samples, 0, &mut self.rng).total;
+        let total = self.objective.forward(&self.samples, Moment::default(), &mut self.rng).total;
         let gradients = GradientsParams::from_grads(total.backward(), &self.objective);
         let rate = self.config.schedule.learning_rate;
         self.objective = self.optimizer.step(self.objective, gradients, rate, 1.0);

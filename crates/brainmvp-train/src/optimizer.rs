@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use brainmvp_kernels::ops::{self, AdamWStep};
-use brainmvp_nets::weights::Place;
+use brainmvp_nets::weights::{Place, entries};
+use brainmvp_ssl::objectives::{Group, Objective};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -33,8 +34,10 @@ pub struct OptimizerConfig {
     pub kind: OptimizerKind,
     /// The learning rate over the run.
     pub schedule: ScheduleConfig,
-    /// Weight decay; templates have none.
+    /// Weight decay. What an objective exempts, such as templates, has none.
     pub weight_decay: f32,
+    /// Whether norms and biases decay too, as in PyTorch if nothing else is said.
+    pub decay_norms_and_biases: bool,
     /// Decay of the first moment.
     pub beta1: f32,
     /// Decay of the second moment.
@@ -51,6 +54,7 @@ impl Default for OptimizerConfig {
             kind: OptimizerKind::default(),
             schedule: ScheduleConfig::default(),
             weight_decay: 1e-5,
+            decay_norms_and_biases: true,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
@@ -73,27 +77,31 @@ pub struct Moments {
 /// The optimiser of a run.
 pub struct NamedAdamW {
     config: OptimizerConfig,
-    /// Learning rates of the levels of the templates, as multiples of the network's; the finest first.
-    template_rates: Vec<f64>,
+    /// How parameters are moved, by name; those that are not here as all others.
+    groups: BTreeMap<String, Group>,
     /// Moments by parameter name. A parameter that never had a gradient has none.
     pub moments: BTreeMap<String, Moments>,
 }
 
 impl NamedAdamW {
-    /// An optimiser without moments. Each level of the templates, the finest first, has its own multiple of the network's
-    /// learning rate.
-    pub fn new(config: &OptimizerConfig, template_rates: Vec<f64>) -> Self {
-        Self { config: *config, template_rates, moments: BTreeMap::new() }
+    /// An optimiser without moments that moves all parameters alike.
+    pub fn new(config: &OptimizerConfig) -> Self {
+        Self { config: *config, groups: BTreeMap::new(), moments: BTreeMap::new() }
     }
 
-    /// Learning rate of a template's parameter, as a multiple of the network's.
-    fn template_rate(&self, name: &str) -> Option<f64> {
-        let place = name.strip_prefix("templates.")?;
-        let level = match place.strip_prefix("coarser.") {
-            Some(coarser) => 1 + coarser.split('.').next()?.parse::<usize>().ok()?,
-            None => 0,
-        };
-        Some(self.template_rates.get(level).copied().unwrap_or(1.0))
+    /// An optimiser without moments that moves each parameter of `objective` as its group says.
+    pub fn of<O: Objective>(config: &OptimizerConfig, objective: &O) -> Self {
+        let mut groups = BTreeMap::new();
+        entries(objective, |entry| {
+            let group = objective.group(entry);
+            // Norms and biases are vectors.
+            let decays = group.decays && (config.decay_norms_and_biases || entry.shape.len() > 1);
+            let group = Group { decays, ..group };
+            if group != Group::default() {
+                groups.insert(entry.path.to_owned(), group);
+            }
+        });
+        Self { config: *config, groups, moments: BTreeMap::new() }
     }
 
     /// How many steps have moved each parameter that has moments.
@@ -156,10 +164,8 @@ impl ModuleMapper for Step<'_> {
         let name = self.place.path();
         let optimizer = &mut *self.optimizer;
         let OptimizerConfig { kind, weight_decay, beta1, beta2, epsilon, .. } = optimizer.config;
-        let (weight_decay, rate) = match optimizer.template_rate(&name) {
-            Some(factor) => (0.0, self.rate * factor),
-            None => (weight_decay, self.rate),
-        };
+        let group = optimizer.groups.get(&name).copied().unwrap_or_default();
+        let (weight_decay, rate) = (if group.decays { weight_decay } else { 0.0 }, self.rate * group.rate);
         let shape = gradient.dims();
         let gradient = gradient.reshape([shape.iter().product::<usize>()]);
         let Moments { updates, first, second } = optimizer.moments.remove(&name).unwrap_or_else(|| Moments {
@@ -196,33 +202,81 @@ impl ModuleMapper for Step<'_> {
 
 #[cfg(test)]
 mod tests {
+    use brainmvp_nets::weights::Entry;
+    use brainmvp_ssl::objectives::{Evaluation, Moment, Scene};
+    use brainmvp_ssl::patch::PatchSource;
     use burn::tensor::{Device, TensorData};
+    use rand::Rng;
 
     use super::*;
 
+    /// A vector and a matrix of one number each.
     #[derive(Module, Debug)]
-    struct One {
-        weight: Param<Tensor<1>>,
+    struct Two {
+        weight: Param<Tensor<2>>,
+        bias: Param<Tensor<1>>,
+        #[module(skip)]
+        of_weight: Group,
     }
 
-    /// A weight of 1 after one step of rate 0.1 with this gradient, scaled by 1/2, and a weight decay of 1.
-    fn after_one_step(kind: OptimizerKind, gradient: f32) -> f32 {
+    impl Objective for Two {
+        type Plan = ();
+        type Sample = ();
+
+        fn plan(&self) {}
+
+        fn draw<S: PatchSource>((): &(), _: Scene<'_, S>, _: &mut dyn Rng) -> Result<(), S::Error> {
+            Ok(())
+        }
+
+        fn forward(&self, _: &[()], _: Moment, _: &mut dyn Rng) -> Evaluation {
+            let total = self.weight.val().sum();
+            Evaluation { quality: total.clone(), total, parts: Vec::new(), pictures: Vec::new() }
+        }
+
+        fn group(&self, entry: Entry<'_>) -> Group {
+            if entry.path == "weight" { self.of_weight } else { Group::default() }
+        }
+    }
+
+    /// Weight and bias, of 1, after one step of rate 0.1 with this gradient, scaled by 1/2, and a weight decay of 1.
+    fn after_one_step(config: &OptimizerConfig, of_weight: Group, gradient: f32) -> [f32; 2] {
         let device = Device::flex().autodiff();
-        let tensor = |value, device| Tensor::<1>::from_data(TensorData::from([value]), device);
-        let module = One { weight: Param::from_tensor(tensor(1.0, &device)) };
+        let weight = Param::from_tensor(Tensor::from_data(TensorData::from([[1.0_f32]]), &device));
+        let bias = Param::from_tensor(Tensor::from_data(TensorData::from([1.0_f32]), &device));
+        let module = Two { weight, bias, of_weight };
         let mut gradients = GradientsParams::new();
-        gradients.register(module.weight.id, tensor(gradient, &device.clone().without_autodiff()));
-        let config = OptimizerConfig { kind, weight_decay: 1.0, ..OptimizerConfig::default() };
-        let module = NamedAdamW::new(&config, Vec::new()).step(module, gradients, 0.1, 0.5);
-        module.weight.val().into_scalar()
+        let inner = device.without_autodiff();
+        gradients.register(module.weight.id, Tensor::<2>::from_data(TensorData::from([[gradient]]), &inner));
+        gradients.register(module.bias.id, Tensor::<1>::from_data(TensorData::from([gradient]), &inner));
+        let config = OptimizerConfig { weight_decay: 1.0, ..*config };
+        let module = NamedAdamW::of(&config, &module).step(module, gradients, 0.1, 0.5);
+        [module.weight.val().into_scalar(), module.bias.val().into_scalar()]
+    }
+
+    fn assert_near(found: [f32; 2], expected: [f32; 2]) {
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}, not {expected:?}");
     }
 
     #[test]
     fn adam_decays_through_its_moments() {
+        let adamw = OptimizerConfig::default();
+        let adam = OptimizerConfig { kind: OptimizerKind::Adam, ..adamw };
         // The first step is as long as the rate, in the direction of the gradient alone, and the weight shrinks by itself.
-        assert!((after_one_step(OptimizerKind::AdamW, -1.0) - (1.0 - 0.1 + 0.1)).abs() < 1e-6);
+        assert_near(after_one_step(&adamw, Group::default(), -1.0), [1.0 - 0.1 + 0.1; 2]);
         // The gradient with the decay is -1/2 + 1.
-        assert!((after_one_step(OptimizerKind::Adam, -1.0) - (1.0 - 0.1)).abs() < 1e-6);
-        assert!((after_one_step(OptimizerKind::Adam, -3.0) - (1.0 + 0.1)).abs() < 1e-6);
+        assert_near(after_one_step(&adam, Group::default(), -1.0), [1.0 - 0.1; 2]);
+        assert_near(after_one_step(&adam, Group::default(), -3.0), [1.0 + 0.1; 2]);
+    }
+
+    #[test]
+    fn groups_have_their_own_rate_and_decay() {
+        let config = OptimizerConfig::default();
+        let slow = Group { rate: 0.5, decays: false };
+        assert_near(after_one_step(&config, slow, -1.0), [1.0 + 0.05, 1.0 - 0.1 + 0.1]);
+        let frozen = Group { rate: 0.0, decays: true };
+        assert_near(after_one_step(&config, frozen, -1.0), [1.0, 1.0]);
+        let kernels = OptimizerConfig { decay_norms_and_biases: false, ..config };
+        assert_near(after_one_step(&kernels, Group::default(), -1.0), [1.0, 1.0 + 0.1]);
     }
 }

@@ -8,21 +8,20 @@ use brainmvp_cohort::Split;
 use brainmvp_nets::Init;
 use brainmvp_nets::weights::Head;
 use brainmvp_prep::cache::Manifest;
-use brainmvp_ssl::objectives::BrainMvp;
+use brainmvp_ssl::objectives::{ForMethod, Kept, Learnt, Method, Pretraining as _, Setup};
 use brainmvp_ssl::patch::PatchSource;
-use brainmvp_ssl::templates::{TemplateSource, Templates};
-use brainmvp_volume::Modality;
+use burn::tensor::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::about::{About, Kind, Method, TemplatesAbout};
+use crate::about::{About, Kind, TemplatesAbout};
 use crate::batches::{CaseSource, Identities, open_cases};
 use crate::config::{OtherSpaces, PretrainConfig};
 use crate::placement::TemplateFrame;
 use crate::purpose::{Purpose, ToTrain};
 use crate::run::{Existing, RunFolder, RunRequest};
 use crate::seen::{Seen, Stage, overlap_line};
-use crate::templates::TemplateGrid;
+use crate::templates::{cases_elsewhere, frame};
 use crate::trainer::{Ended, Observer, Trainer};
 use crate::{Error, Result, device};
 
@@ -66,49 +65,70 @@ pub(crate) fn set_up<P: Purpose>(
         observer.warn(&format!("{line}. Scores on them are too optimistic; leave one of each pair out"));
     }
 
-    let grid = TemplateGrid::of(&config.templates.size, &cases);
     warn_of_other_places(&cases, observer);
-    let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ FIRST_WEIGHTS);
-    let mean = config.templates.source == TemplateSource::Mean;
-    let levels = if mean { 1 } else { config.templates.levels() };
-    let mut templates = Templates::new(grid.shape, levels, config.templates.range_floor, &device);
-    if mean {
-        // A run that is continued has them in its checkpoint.
-        let is_new = folder.checkpoints()?.is_empty();
-        templates = templates.fixed(if is_new { mean_images(&grid, &cases)? } else { Vec::new() });
-    }
-    let mut init = Init { device: &device, rng: &mut rng };
-    let objective =
-        BrainMvp::new(&config.method, &config.model.network, templates, config.patch.size, &mut init);
-    let templates = TemplatesAbout {
-        size: grid.shape,
-        affine: Some(grid.affine),
-        range_floor: config.templates.range_floor,
-        frame: TemplateFrame::of(&cases),
-    };
     let about = About {
-        kind: Kind::PreTraining { method: Method::BrainMvp, patch: config.patch.size },
+        kind: Kind::Unknown,
         network: config.model.network.clone(),
-        head: Head::Reconstruction,
+        head: Head::None,
         preparation: Some(preparation),
-        templates: Some(templates),
+        templates: None,
         data: Some(fingerprint(&cases, &persons)),
         parent: None,
     };
-    let trainer = Trainer {
-        train: &config.train,
-        optimizer: &config.optimizer,
-        template_rates: config.templates.learning_rates(),
-        checkpoint: &config.checkpoint,
-        log: &config.log,
-        cases: Arc::new(cases),
-        folder: &folder,
-        device,
-        stop,
-        observer,
-        about,
-    };
-    purpose.carry_out(&trainer, objective, None)
+    let start = Start { config: &config, cases, about, folder: &folder, device, stop, observer, purpose };
+    config.method.with(start)
+}
+
+/// A run that is about to start.
+struct Start<'a, P> {
+    config: &'a PretrainConfig,
+    cases: Vec<CaseSource>,
+    /// What does not depend on the method.
+    about: About,
+    folder: &'a RunFolder,
+    /// With autodiff.
+    device: Device,
+    stop: &'a AtomicBool,
+    observer: &'a dyn Observer,
+    purpose: P,
+}
+
+impl<P: Purpose> ForMethod for Start<'_, P> {
+    type Output = Result<P::Outcome>;
+
+    fn with<M: Method>(self, method: &M) -> Result<P::Outcome> {
+        let Self { config, cases, about, folder, device, stop, observer, purpose } = self;
+        let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ FIRST_WEIGHTS);
+        let setup = Setup {
+            network: &config.model.network,
+            patch: config.patch.size,
+            frame: &frame(&cases),
+            cases: &cases,
+            is_new: folder.checkpoints()?.is_empty(),
+        };
+        let objective = method.build(&setup, &mut Init { device: &device, rng: &mut rng })?;
+        let Kept { head, parts: kept } = M::Objective::kept();
+        let templates = objective.templates().map(|Learnt { size, affine, range_floor }| TemplatesAbout {
+            size,
+            affine: Some(affine.rows()),
+            range_floor,
+            frame: TemplateFrame::of(&cases),
+        });
+        let kind = Kind::PreTraining { method: config.method.name(), patch: config.patch.size, kept };
+        let trainer = Trainer {
+            train: &config.train,
+            optimizer: &config.optimizer,
+            checkpoint: &config.checkpoint,
+            log: &config.log,
+            about: About { kind, head, templates, ..about },
+            cases: Arc::new(cases),
+            folder,
+            device,
+            stop,
+            observer,
+        };
+        purpose.carry_out(&trainer, objective, None)
+    }
 }
 
 /// The network must not see the cases that it will be tested on, not even without labels.
@@ -155,18 +175,6 @@ fn with_persons(
     Ok((cases, used))
 }
 
-/// The mean image of each modality that some case has.
-fn mean_images(grid: &TemplateGrid, cases: &[CaseSource]) -> Result<Vec<(Modality, Vec<f32>)>> {
-    let mut means = Vec::new();
-    for modality in Modality::ALL {
-        let (count, mean) = grid.mean_image(cases, modality)?;
-        if count > 0 {
-            means.push((modality, mean));
-        }
-    }
-    Ok(means)
-}
-
 /// The configuration asked for, over that of the run if it is continued.
 fn resolve(request: &RunRequest, stored: Option<&PretrainConfig>) -> Result<PretrainConfig> {
     let config = PretrainConfig::resolve(&request.text(stored)?, &request.settings)?;
@@ -209,7 +217,7 @@ const NAMED: usize = 10;
 /// Warns of cases whose registered volumes are not in the same place as those of most cases: templates are placed on them
 /// centre on centre.
 fn warn_of_other_places(cases: &[CaseSource], observer: &dyn Observer) {
-    let others = TemplateGrid::cases_elsewhere(cases);
+    let others = cases_elsewhere(cases);
     if !others.is_empty() {
         let shown = others.iter().take(3).copied().collect::<Vec<_>>().join(", ");
         let more = if others.len() > 3 { ", ..." } else { "" };

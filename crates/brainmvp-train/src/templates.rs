@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_kernels::ops::coarser as coarser_size;
 use brainmvp_prep::cache::GridRecord;
-use brainmvp_ssl::FrozenTemplates;
 use brainmvp_ssl::patch::PatchSource;
-use brainmvp_ssl::templates::{sum_of_levels, template_start};
+use brainmvp_ssl::templates::{Templates, sum_of_levels};
+use brainmvp_ssl::{Frame, FrozenTemplates};
 use brainmvp_volume::{Affine, Grid, Modality, Volume, nifti};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -28,52 +28,21 @@ pub struct TemplateGrid {
     pub affine: [[f64; 4]; 3],
 }
 
-impl TemplateGrid {
-    /// The grid that the registered volumes share; `size` if it is given. Where the volumes differ in size, the templates
-    /// are as large as the largest along each axis, so that every patch is inside. The most frequent grid determines
-    /// their position.
-    pub(crate) fn of(size: &[usize], cases: &[CaseSource]) -> Self {
-        let grids = || cases.iter().map(CaseSource::registered_grid);
-        let reference = most_frequent(cases);
-        let (shape, affine) = reference.map_or(([1; 3], [[0.0; 4]; 3]), |grid| (grid.shape, grid.affine));
-        let size: [usize; 3] = size.try_into().unwrap_or_else(|_| {
-            std::array::from_fn(|axis| grids().map(|grid| grid.shape[axis]).max().unwrap_or(1))
-        });
-        let first =
-            std::array::from_fn(|axis| -((size[axis] as isize - shape[axis] as isize).div_euclid(2) as f64));
-        let affine = Affine::from_rows(affine);
-        let origin = affine.to_world(first);
-        let mut rows = affine.rows();
-        for (row, origin) in rows.iter_mut().zip(origin) {
-            row[3] = origin;
-        }
-        Self { shape: size, affine: rows }
+/// Where these cases are: of several grids, the one that most have.
+pub(crate) fn frame(cases: &[CaseSource]) -> Frame {
+    let shapes = || cases.iter().map(|case| case.registered_grid().shape);
+    let nowhere = || Grid::new([1; 3], Affine::from_spacing([1.0; 3], [0.0; 3]));
+    Frame {
+        reference: most_frequent(cases).map_or_else(nowhere, grid),
+        largest: std::array::from_fn(|axis| shapes().map(|shape| shape[axis]).max().unwrap_or(1)),
     }
 }
 
-impl TemplateGrid {
-    /// The mean over all cases that have a modality, on this grid, and how many they are.
-    pub(crate) fn mean_image(&self, cases: &[CaseSource], modality: Modality) -> Result<(usize, Vec<f32>)> {
-        let mut sum = vec![0.0; self.shape.iter().product()];
-        let mut count = 0;
-        for case in cases.iter().filter(|case| case.modalities().contains(&modality)) {
-            let start = template_start(case, [0; 3], self.shape).map(|place| -place);
-            let volume = case.patch(modality, start, self.shape)?;
-            sum.iter_mut().zip(volume).for_each(|(sum, value)| *sum += value);
-            count += 1;
-        }
-        for value in &mut sum {
-            *value /= count.max(1) as f32;
-        }
-        Ok((count, sum))
-    }
-
-    /// The names of the cases that are not where most are, within a millimetre.
-    pub(crate) fn cases_elsewhere(cases: &[CaseSource]) -> Vec<&str> {
-        let Some(reference) = most_frequent(cases).map(grid) else { return Vec::new() };
-        let elsewhere = |case: &&CaseSource| !grid(case.registered_grid()).same_place(&reference, 1.0);
-        cases.iter().filter(elsewhere).map(PatchSource::id).collect()
-    }
+/// The names of the cases that are not where most are, within a millimetre.
+pub(crate) fn cases_elsewhere(cases: &[CaseSource]) -> Vec<&str> {
+    let Some(reference) = most_frequent(cases).map(grid) else { return Vec::new() };
+    let elsewhere = |case: &&CaseSource| !grid(case.registered_grid()).same_place(&reference, 1.0);
+    cases.iter().filter(elsewhere).map(PatchSource::id).collect()
 }
 
 /// The grid that most cases are registered on; the first of several.
@@ -112,8 +81,8 @@ pub(crate) fn template_updates<'a>(
     updates: impl IntoIterator<Item = (&'a String, &'a usize)>,
 ) -> BTreeMap<Modality, usize> {
     let of_template = |(name, count): (&String, &usize)| {
-        let index: usize = name.strip_prefix("templates.volumes.")?.parse().ok()?;
-        Some((*Modality::ALL.get(index)?, *count))
+        let (level, modality) = Templates::level_of(name.strip_prefix("templates.")?)?;
+        (level == 0).then_some((modality, *count))
     };
     updates.into_iter().filter_map(of_template).collect()
 }

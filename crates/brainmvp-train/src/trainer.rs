@@ -1,12 +1,13 @@
 //! The one training loop.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use brainmvp_kernels::Precision;
 use brainmvp_nets::weights;
-use brainmvp_ssl::objectives::{Evaluation, Objective};
+use brainmvp_ssl::objectives::{Counts, Evaluation, Moment, Objective};
 use brainmvp_volume::picture::Picture;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
@@ -21,7 +22,6 @@ use crate::log::metrics::{LineWriter, StepMetrics, ValidationMetrics};
 use crate::log::tensorboard::EventWriter;
 use crate::optimizer::{NamedAdamW, OptimizerConfig, gradient_norm};
 use crate::run::RunFolder;
-use crate::templates::template_updates;
 use crate::{Error, Result};
 
 /// Separates the generators for different purposes: each is seeded with the run's seed and its own constant.
@@ -153,8 +153,6 @@ pub struct Trainer<'a> {
     pub train: &'a TrainConfig,
     /// The optimiser.
     pub optimizer: &'a OptimizerConfig,
-    /// Learning rates of the levels of the templates, the finest first, as multiples of the network's.
-    pub template_rates: Vec<f64>,
     /// What is kept.
     pub checkpoint: &'a CheckpointConfig,
     /// What is shown.
@@ -238,7 +236,7 @@ impl Trainer<'_> {
                 }
             }
             if run.state.step >= last || validation.is_some_and(|v| run.is_spent(v.config)) {
-                run.note_template_updates();
+                run.note_counts();
                 return Ok(Ended::Finished);
             }
             if self.stop.load(Ordering::Relaxed) {
@@ -285,7 +283,7 @@ impl Trainer<'_> {
 
     /// The run as its newest checkpoint left it, or a new one.
     fn start<O: Objective + 'static>(&self, mut objective: O) -> Result<Run<'_, O>> {
-        let mut optimizer = NamedAdamW::new(self.optimizer, self.template_rates.clone());
+        let mut optimizer = NamedAdamW::of(self.optimizer, &objective);
         let mut state = State::new(self.train.total_steps(self.cases.len()), self.about.clone());
         if let Some(step) = self.folder.checkpoints()?.pop() {
             let path = self.folder.checkpoint(step);
@@ -319,6 +317,7 @@ impl<O: Objective + 'static> Run<'_, O> {
         let start = Instant::now();
         let step = self.state.step;
         let epoch = trainer.train.epoch(step, trainer.cases.len());
+        let at = Moment { step, total_steps: self.state.total_steps, epoch: epoch as usize };
         let mut rng = ChaCha8Rng::seed_from_u64(trainer.train.seed ^ NETWORK_NOISE);
         rng.set_stream(step);
         let mut accumulator = GradientsAccumulator::new();
@@ -328,7 +327,7 @@ impl<O: Objective + 'static> Run<'_, O> {
         for number in 0..trainer.train.accumulate {
             let batch = loader.next_batch()?;
             self.cases.extend(batch.cases);
-            let evaluation = self.objective.forward(&batch.samples, epoch as usize, &mut rng);
+            let evaluation = self.objective.forward(&batch.samples, at, &mut rng);
             add_losses(&mut losses, &evaluation);
             quality += f64::from(evaluation.quality.into_scalar::<f32>());
             self.check(losses[0].1.is_finite(), "loss")?;
@@ -347,7 +346,7 @@ impl<O: Objective + 'static> Run<'_, O> {
             scale *= (clip / norm.max(f64::MIN_POSITIVE)).min(1.0);
         }
         let rate = trainer.optimizer.schedule.at(step, self.state.total_steps);
-        self.objective = self.optimizer.step(self.objective, gradients, rate, scale);
+        self.objective = self.optimizer.step(self.objective, gradients, rate, scale).after_step(at);
         let seconds = start.elapsed().as_secs_f64();
         for (_, loss) in &mut losses {
             *loss /= trainer.train.accumulate as f64;
@@ -365,7 +364,7 @@ impl<O: Objective + 'static> Run<'_, O> {
                 seconds,
                 samples_per_s: self.cases.len() as f64 / seconds,
                 wait_share: loader.take_waited().as_secs_f64() / seconds,
-                template_updates: template_updates(&self.optimizer.updates()),
+                counts: self.counts(),
             },
             last,
         )?;
@@ -415,13 +414,20 @@ impl<O: Objective + 'static> Run<'_, O> {
         Ok(true)
     }
 
-    /// Says how often each learnt template was moved: a rare one has hardly formed.
-    fn note_template_updates(&self) {
-        let updates = template_updates(&self.optimizer.updates());
-        let told: Vec<String> =
-            updates.iter().map(|(modality, count)| format!("{modality} {count}")).collect();
-        if !told.is_empty() {
-            self.trainer.observer.note(&format!("steps that updated each template: {}", told.join(", ")));
+    /// What is counted, by name: `template updates t1c`.
+    fn counts(&self) -> BTreeMap<String, usize> {
+        let counts = self.objective.counts(&self.optimizer.updates()).into_iter();
+        let named = counts.flat_map(|Counts { what, of }| {
+            of.into_iter().map(move |(part, count)| (format!("{what} {part}"), count))
+        });
+        named.collect()
+    }
+
+    /// Says at the end what was counted: a template that was rarely moved has hardly formed.
+    fn note_counts(&self) {
+        if let Some(Counts { what, of }) = self.objective.counts(&self.optimizer.updates()) {
+            let told: Vec<String> = of.iter().map(|(part, count)| format!("{part} {count}")).collect();
+            self.trainer.observer.note(&format!("{what}: {}", told.join(", ")));
         }
     }
 
@@ -447,8 +453,8 @@ impl<O: Objective + 'static> Run<'_, O> {
         self.events.scalar(step, "lr", metrics.lr)?;
         self.events.scalar(step, "samples_per_s", metrics.samples_per_s)?;
         self.events.scalar(step, "wait_share", metrics.wait_share)?;
-        for (modality, updates) in &metrics.template_updates {
-            self.events.scalar(step, &format!("template updates {modality}"), *updates as f64)?;
+        for (what, count) in &metrics.counts {
+            self.events.scalar(step, what, *count as f64)?;
         }
         self.events.flush()?;
         self.trainer.observer.step(&metrics, last);

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use brainmvp_prep::{PrepConfig, PrepPreset};
-use brainmvp_ssl::objectives::MethodPreset;
-use brainmvp_train::config::{ModelPreset, PretrainConfig};
+use brainmvp_ssl::objectives::{MethodName, MethodPreset};
+use brainmvp_train::config::PretrainConfig;
 use toml::{Table, Value};
 
 const PAGE: &str = include_str!("../../../docs/differences.md");
@@ -88,7 +88,7 @@ fn hold(heading: &str, presets: &[BTreeMap<String, Value>; 3], besides: &[&str])
 #[test]
 fn the_table_of_pre_training_is_what_the_presets_set() {
     let presets = [MethodPreset::Paper, MethodPreset::Released, MethodPreset::Default];
-    let presets = presets.map(|preset| flat(&PretrainConfig::of(ModelPreset::default(), preset)));
+    let presets = presets.map(|preset| flat(&PretrainConfig::of(None, MethodName::default(), preset)));
     hold("Pre-training", &presets, &["method.preset"]);
 }
 

@@ -108,8 +108,12 @@ fn stopping_and_resuming_changes_no_bit() {
             "method.contrast_from_epoch=1",
             "method.draw=modality",
         ],
-        &["templates.source=mean", "method.tasks=['cross', 'contrast']", "method.contrast_from_epoch=1"],
-        &["templates.parametrisation=pyramid"],
+        &[
+            "method.templates.source=mean",
+            "method.tasks=['cross', 'contrast']",
+            "method.contrast_from_epoch=1",
+        ],
+        &["method.templates.parametrisation=pyramid"],
     ] {
         let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
         assert_eq!(run(&whole, Existing::Refuse, 99, settings).unwrap(), Ended::Finished);
@@ -150,7 +154,7 @@ fn a_run_can_be_made_longer() {
 fn templates_form_and_are_written() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    run(&out, Existing::Refuse, 99, &["templates.learning_rate_factor=100"]).unwrap();
+    run(&out, Existing::Refuse, 99, &["method.templates.learning_rate_factor=100"]).unwrap();
     let templates = RunTemplates::load(&out).unwrap();
     let paths = templates.write(&folder.path().join("templates")).unwrap();
     assert!(!paths.is_empty());
@@ -179,7 +183,11 @@ fn templates_form_and_are_written() {
 fn a_pyramid_leaves_the_run_as_a_volume() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let settings = ["templates.parametrisation=pyramid", "templates.pyramid.levels=3", "train.max_steps=6"];
+    let settings = [
+        "method.templates.parametrisation=pyramid",
+        "method.templates.pyramid.levels=3",
+        "train.max_steps=6",
+    ];
     run(&out, Existing::Refuse, 99, &settings).unwrap();
     let path = RunFolder::open(&out).unwrap().checkpoint(6);
     // The sum of the levels, by the interpolation of the program that trained them.
@@ -217,7 +225,8 @@ fn mean_images_take_the_place_of_learnt_templates() {
     for tasks in ["['cross']", "['cross', 'distill']"] {
         let out = folder.path().join(tasks);
         let tasks = format!("method.tasks={tasks}");
-        run(&out, Existing::Refuse, 99, &["templates.source=mean", "train.max_steps=3", &tasks]).unwrap();
+        run(&out, Existing::Refuse, 99, &["method.templates.source=mean", "train.max_steps=3", &tasks])
+            .unwrap();
         let watcher = StopAfter { steps: 0, done: AtomicU64::new(0), stop: &AtomicBool::new(false) };
         let cases = open_cases(&cache(), &watcher).unwrap();
         let templates = RunTemplates::load(&out).unwrap();
@@ -243,7 +252,7 @@ fn without_distillation_no_template_is_learnt() {
     let metrics = lasting(&out);
     let terms: Vec<&str> = metrics[0].losses.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(terms, ["loss_cross", "loss_contrast"]);
-    assert!(metrics.iter().all(|step| step.template_updates.is_empty()));
+    assert!(metrics.iter().all(|step| step.counts.is_empty()));
 }
 
 #[test]
@@ -253,8 +262,9 @@ fn by_modality_every_template_is_moved_equally_often() {
         let out = folder.path().join(name);
         let draw = format!("method.draw={draw}");
         run(&out, Existing::Refuse, 99, &["train.batch_size=1", "train.epochs=4", &draw]).unwrap();
-        let updates = lasting(&out).pop().unwrap().template_updates;
-        assert_eq!(updates, RunTemplates::load(&out).unwrap().updates);
+        let updates = RunTemplates::load(&out).unwrap().updates;
+        let named = updates.iter().map(|(modality, count)| (format!("template updates {modality}"), *count));
+        assert_eq!(lasting(&out).pop().unwrap().counts, named.collect());
         updates.into_values().collect::<Vec<_>>()
     };
     // 16 steps of one case each, over 8 modalities.

@@ -3,7 +3,7 @@
 use brainmvp_nets::layers::{Linear, Pass};
 use brainmvp_nets::networks::{ClassificationNetwork, Classified, Encoder};
 use brainmvp_volume::resample::{Interpolation, onto_grid};
-use brainmvp_volume::{Affine, Grid, Modality, Volume};
+use brainmvp_volume::{Affine, Grid, Volume};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use rand::{Rng, RngExt};
@@ -11,7 +11,7 @@ use rand::{Rng, RngExt};
 use super::copies::{Copies, disagreement, shown};
 use super::{Agreement, Channel, CopyLoss, CopyPlan, Inputs, MixingConfig, interleave};
 use crate::losses;
-use crate::objectives::{Evaluation, Objective};
+use crate::objectives::{Evaluation, Moment, Objective, Scene};
 use crate::patch::PatchSource;
 
 /// The data that loader threads need to draw samples.
@@ -111,10 +111,10 @@ impl Objective for Classifying {
 
     fn draw<S: PatchSource>(
         plan: &ClassifyingPlan,
-        case: &S,
-        _target: Option<Modality>,
+        scene: Scene<'_, S>,
         rng: &mut dyn Rng,
     ) -> Result<ClassifyingSample, S::Error> {
+        let case = scene.case();
         let (inputs, resized, shape) = (&plan.copies.inputs, &plan.resized, case.shape());
         let start =
             std::array::from_fn(|axis| rng.random_range(0..=resized.whole[axis] - resized.patch[axis]));
@@ -134,7 +134,7 @@ impl Objective for Classifying {
         sample.share = share;
     }
 
-    fn forward(&self, samples: &[ClassifyingSample], _epoch: usize, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[ClassifyingSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
         let plan = &self.plan;
         #[expect(clippy::expect_used, reason = "every network has parameters")]
         let device = self.devices().into_iter().next().expect("parameters are on a device");

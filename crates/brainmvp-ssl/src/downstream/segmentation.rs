@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use brainmvp_nets::heads::Segmented;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{Encoder, Segmentation, SegmentationNetwork};
-use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -14,7 +13,7 @@ use rand::{Rng, RngExt};
 use super::copies::{Copies, disagreement, shown};
 use super::{Agreement, CopyLoss, CopyPlan, MixingConfig};
 use crate::losses::{self, SegmentationTarget};
-use crate::objectives::{Evaluation, Objective};
+use crate::objectives::{Evaluation, Moment, Objective, Scene};
 use crate::patch::{PatchSource, draw_any_start, draw_labelled_start};
 
 /// What the values of a label map mean for a segmentation.
@@ -152,10 +151,10 @@ impl Objective for Segmenting {
 
     fn draw<S: PatchSource>(
         plan: &SegmentingPlan,
-        case: &S,
-        _target: Option<Modality>,
+        scene: Scene<'_, S>,
         rng: &mut dyn Rng,
     ) -> Result<SegmentingSample, S::Error> {
+        let case = scene.case();
         let patch = plan.patch;
         let meaning = plan.labels_by_data_set.get(case.data_set()).unwrap_or(&plan.labels);
         let labelled = if rng.random_bool(plan.labelled_share) {
@@ -174,7 +173,7 @@ impl Objective for Segmenting {
         Ok(SegmentingSample { copies, members, known: known_of(&labels, &meaning.ignored) })
     }
 
-    fn forward(&self, samples: &[SegmentingSample], _epoch: usize, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[SegmentingSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
         let plan = &self.plan;
         #[expect(clippy::expect_used, reason = "every network has parameters")]
         let device = self.devices().into_iter().next().expect("parameters are on a device");

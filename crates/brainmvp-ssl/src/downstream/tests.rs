@@ -12,7 +12,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::copies::Copies;
 use super::*;
-use crate::objectives::{Evaluation, Objective};
+use crate::objectives::{Evaluation, Moment, Objective};
 
 const SIZE: usize = 16;
 const PATCH: [usize; 3] = [SIZE; 3];
@@ -58,7 +58,7 @@ fn segmenting(mixing: MixingConfig, boxes: &[&[f32]], rng: &mut dyn Rng) -> Loss
     };
     let members = (0..SIZE.pow(3)).map(|voxel| f32::from(u8::from(voxel % 3 == 0))).collect();
     let sample = SegmentingSample { copies: copies(boxes), members, known: None };
-    losses(&Segmenting::new(network, plan).forward(&[sample], 0, rng))
+    losses(&Segmenting::new(network, plan).forward(&[sample], Moment::default(), rng))
 }
 
 /// The same of one that classifies.
@@ -71,7 +71,7 @@ fn classifying(mixing: MixingConfig, boxes: &[&[f32]], rng: &mut dyn Rng) -> Los
         resized: Resized { whole: PATCH, patch: PATCH },
     };
     let sample = ClassifyingSample { copies: copies(boxes), class: Some(1), share: 1.0 };
-    losses(&Classifying::new(network, plan).forward(&[sample], 0, rng))
+    losses(&Classifying::new(network, plan).forward(&[sample], Moment::default(), rng))
 }
 
 #[test]

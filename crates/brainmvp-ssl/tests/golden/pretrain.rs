@@ -7,9 +7,9 @@ use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
 use brainmvp_nets::weights::{self, Head, Upstream};
 use brainmvp_ssl::losses::Identity;
 use brainmvp_ssl::masking::Mask;
-use brainmvp_ssl::objectives::{BrainMvp, BrainMvpConfig, BrainMvpSample, MethodPreset, Objective};
+use brainmvp_ssl::objectives::{BrainMvp, BrainMvpConfig, BrainMvpSample, MethodPreset, Moment, Objective};
 use brainmvp_ssl::templates::Templates;
-use brainmvp_volume::Modality;
+use brainmvp_volume::{Affine, Grid, Modality};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -29,7 +29,8 @@ fn objective(network: &NetworkConfig, device: &Device) -> BrainMvp {
         cross_from_epoch: 0,
         ..BrainMvpConfig::of(MethodPreset::Released)
     };
-    let templates = Templates::new(TEMPLATE, 1, 1e-9, device);
+    let grid = Grid::new(TEMPLATE, Affine::from_spacing([1.0; 3], [0.0; 3]));
+    let templates = Templates::new(grid, 1, 1e-9, device);
     let objective = BrainMvp::new(&config, network, templates, PATCH, &mut init);
     let [x, y, z] = TEMPLATE;
     let stacked = brainmvp_golden::parameter("rep_template", &[8, x, y, z]);
@@ -126,7 +127,7 @@ fn check(name: &str, network: &NetworkConfig, deepest_axes: [isize; 5]) {
     let deepest: Vec<f32> = deepest.permute(deepest_axes).into_data().try_to_vec().unwrap();
     assert_close(&deepest, golden.tensor("deepest").1, 1e-4, "deepest");
 
-    let evaluation = objective.forward(&samples, 0, &mut ChaCha8Rng::seed_from_u64(0));
+    let evaluation = objective.forward(&samples, Moment::default(), &mut ChaCha8Rng::seed_from_u64(0));
     let mut losses = vec![("loss_total", evaluation.total.clone())];
     losses.extend(evaluation.parts);
     for (name, loss) in losses {

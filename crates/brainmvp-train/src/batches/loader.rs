@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use brainmvp_ssl::objectives::Objective;
+use brainmvp_ssl::objectives::{Objective, Scene};
 use brainmvp_ssl::patch::PatchSource;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -124,11 +124,12 @@ impl<O: Objective> Draws<O> {
         let mean_weight = self.mean_weight(number, order);
         let mut batch = Batch { samples: Vec::new(), cases: Vec::new() };
         for position in number * size..(number + 1) * size {
-            let Pick { case, target } = order.at(position);
-            let case = &self.cases[case];
+            let Pick { case: index, target } = order.at(position);
+            let scene = Scene { cases: self.cases.as_slice(), index, target };
+            let case = scene.case();
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ SAMPLE_DRAWS);
             rng.set_stream(position);
-            let mut sample = O::draw(&self.plan, case, target, &mut rng)?;
+            let mut sample = O::draw(&self.plan, scene, &mut rng)?;
             O::set_share(&mut sample, O::weight(&self.plan, case) / mean_weight);
             batch.samples.push(sample);
             batch.cases.push(case.id().to_owned());

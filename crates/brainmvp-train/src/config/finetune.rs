@@ -10,11 +10,12 @@ use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_nets::weights::FirstLayer;
 use brainmvp_prep::Aspect;
 use brainmvp_ssl::downstream::{AugmentationConfig, Missing, MixWith, MixingConfig};
+use brainmvp_ssl::limits;
 use brainmvp_volume::Modality;
 use serde::{Deserialize, Serialize};
 
-use super::limits::{self, Common};
 use super::model::one_or_three;
+use super::sections::Common;
 use super::{ModelConfig, ModelPreset, RunConfig, layers};
 use crate::checkpoint::CheckpointConfig;
 use crate::optimizer::OptimizerConfig;

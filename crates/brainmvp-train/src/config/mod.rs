@@ -5,19 +5,19 @@
 
 mod finetune;
 mod layers;
-mod limits;
 mod model;
 mod pretrain;
 mod recipe;
+mod sections;
 
 pub use finetune::{
     ClassWeights, DataConfig, FinetuneConfig, FinetunePreset, FrozenTemplatesConfig, InitConfig, TaskConfig,
     TaskKind, TaskPatchConfig,
 };
-pub(crate) use limits::patch_problem;
 pub use model::{ModelConfig, ModelPreset, PatchConfig};
 pub use pretrain::{OtherSpaces, PretrainConfig, PretrainDataConfig};
 pub use recipe::Stage;
+pub(crate) use sections::patch_problem;
 
 use crate::Result;
 use crate::checkpoint::CheckpointConfig;

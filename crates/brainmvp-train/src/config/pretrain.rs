@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use brainmvp_ssl::objectives::{BrainMvpConfig, MethodPreset};
-use brainmvp_ssl::templates::TemplateConfig;
+use brainmvp_ssl::objectives::{MethodConfig, MethodName, MethodPreset, Training};
 use serde::{Deserialize, Serialize};
 
-use super::limits::{self, Common};
+use super::sections::Common;
 use super::{ModelConfig, ModelPreset, PatchConfig, RunConfig, layers};
 use crate::checkpoint::CheckpointConfig;
 use crate::optimizer::OptimizerConfig;
+use crate::schedule::ScheduleConfig;
 use crate::trainer::{LogConfig, TrainConfig};
 use crate::{Error, Result};
 
@@ -40,17 +40,15 @@ pub struct PretrainDataConfig {
 }
 
 /// Everything that determines a pre-training run, but its data and threads.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
     /// Which network.
     pub model: ModelConfig,
     /// Which method.
-    pub method: BrainMvpConfig,
+    pub method: MethodConfig,
     /// The patches.
     pub patch: PatchConfig,
-    /// The templates.
-    pub templates: TemplateConfig,
     /// Which cases.
     pub data: PretrainDataConfig,
     /// How it is moved.
@@ -63,23 +61,38 @@ pub struct PretrainConfig {
     pub log: LogConfig,
 }
 
-/// The range floor that corresponds to the formula as printed, which adds 1e-9 to the range.
-const LITERAL_RANGE_FLOOR: f32 = 1e-9;
-
 impl PretrainConfig {
-    /// The defaults of two presets.
-    pub fn of(model: ModelPreset, method: MethodPreset) -> Self {
-        let mut config =
-            Self { model: ModelConfig::of(model), method: BrainMvpConfig::of(method), ..Self::default() };
-        match method {
-            MethodPreset::Default => {}
-            // Eight devices, or four of two batches each: as many cases a step.
-            MethodPreset::Paper | MethodPreset::Released => {
-                config.train.accumulate = 8;
-                config.templates.range_floor = LITERAL_RANGE_FLOOR;
-            }
+    /// The defaults of a method; `model` is its own if none is named.
+    pub fn of(model: Option<ModelPreset>, method: MethodName, preset: MethodPreset) -> Self {
+        let method = MethodConfig::of(method, preset);
+        let Training {
+            epochs,
+            batch_size,
+            accumulate,
+            learning_rate,
+            warmup_steps,
+            weight_decay,
+            decay_norms_and_biases,
+            clip_norm,
+        } = method.training(preset);
+        let schedule = ScheduleConfig { learning_rate, warmup_steps };
+        let optimizer = OptimizerConfig::default();
+        Self {
+            model: ModelConfig::of(model.unwrap_or_else(|| method.network())),
+            method,
+            patch: PatchConfig::default(),
+            data: PretrainDataConfig::default(),
+            optimizer: OptimizerConfig {
+                schedule,
+                weight_decay,
+                decay_norms_and_biases,
+                clip_norm,
+                ..optimizer
+            },
+            train: TrainConfig { epochs, batch_size, accumulate, ..TrainConfig::default() },
+            checkpoint: CheckpointConfig::default(),
+            log: LogConfig::default(),
         }
-        config
     }
 
     /// Reads a TOML text and then `key=value` settings over the defaults of the presets that they name.
@@ -89,7 +102,7 @@ impl PretrainConfig {
     pub fn resolve(text: &str, settings: &[String]) -> Result<Self> {
         let asked = layers::asked(text, settings)?;
         let presets: Presets = layers::part(&asked)?;
-        let defaults = Self::of(presets.model.preset, presets.method.preset);
+        let defaults = Self::of(presets.model.preset, presets.method.name, presets.method.preset);
         let config = layers::over(&defaults, asked)?;
         config.check()?;
         Ok(config)
@@ -103,47 +116,8 @@ impl PretrainConfig {
             optimizer: &self.optimizer,
             checkpoint: &self.checkpoint,
         };
-        let problem = common
-            .problem()
-            .or_else(|| self.shape_problem())
-            .or_else(|| self.method.problem(self.patch.size))
-            .or_else(|| self.number_problem());
+        let problem = common.problem().or_else(|| self.method.problem(&self.model.network, self.patch.size));
         problem.map_or(Ok(()), |problem| Err(Error::Config(problem)))
-    }
-
-    fn shape_problem(&self) -> Option<String> {
-        let size = &self.templates.size;
-        if self.model.network.in_channels() != 1 {
-            let reason = "in_channels of the network must be 1: pre-training sees one modality at a time";
-            return Some(reason.to_owned());
-        }
-        if !size.is_empty() && (size.len() != 3 || size.contains(&0)) {
-            let reason =
-                "templates.size must be [] (taken from the data) or three positive numbers [x, y, z]";
-            return Some(reason.to_owned());
-        }
-        limits::at_most(&[("templates.size", size.iter().max().copied().unwrap_or(0) as u64, 1024)]).or_else(
-            || limits::counts(&[("templates.pyramid.levels", self.templates.pyramid.levels as u64, 8)]),
-        )
-    }
-
-    fn number_problem(&self) -> Option<String> {
-        limits::at_most(&[("method.queue_length", self.method.queue_length as u64, 65_536)])
-            .or_else(|| {
-                limits::positive(&[
-                    ("method.temperature", f64::from(self.method.temperature)),
-                    ("templates.range_floor", f64::from(self.templates.range_floor)),
-                ])
-            })
-            .or_else(|| {
-                limits::not_negative(&[
-                    ("method.weight_cross", f64::from(self.method.weight_cross)),
-                    ("method.weight_distill", f64::from(self.method.weight_distill)),
-                    ("method.weight_contrast", f64::from(self.method.weight_contrast)),
-                    ("templates.learning_rate_factor", self.templates.learning_rate_factor),
-                    ("templates.pyramid.learning_rate_falloff", self.templates.pyramid.learning_rate_falloff),
-                ])
-            })
     }
 }
 
@@ -161,18 +135,31 @@ impl RunConfig for PretrainConfig {
     }
 }
 
-/// The two keys that decide the defaults of the others.
+impl Default for PretrainConfig {
+    fn default() -> Self {
+        Self::of(None, MethodName::default(), MethodPreset::default())
+    }
+}
+
+/// The keys that decide the defaults of the others.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Presets {
-    model: Preset<ModelPreset>,
-    method: Preset<MethodPreset>,
+    model: AskedModel,
+    method: AskedMethod,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Preset<P> {
-    preset: P,
+struct AskedModel {
+    preset: Option<ModelPreset>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct AskedMethod {
+    name: MethodName,
+    preset: MethodPreset,
 }
 
 #[cfg(test)]
@@ -190,20 +177,22 @@ mod tests {
     fn presets_then_file_then_settings() {
         let config = resolve(
             "[method]\npreset = 'released'\nweight_contrast = 0.5\n[train]\nbatch_size = 2\n",
-            &["model.preset=tiny", "train.batch_size=4", "patch.size=32", "templates.size=[8, 9, 10]"],
+            &["model.preset=tiny", "train.batch_size=4", "patch.size=32", "method.templates.size=[8, 9, 10]"],
         )
         .unwrap();
         assert_eq!(config.model.network, NetworkConfig::UniFormer(UniFormerConfig::tiny()));
-        assert_eq!((config.method.weight_distill, config.method.weight_contrast), (10.0, 0.5));
+        let MethodConfig::BrainMvp(method) = &config.method;
+        assert_eq!((method.weight_distill, method.weight_contrast), (10.0, 0.5));
         assert_eq!((config.train.batch_size, config.train.accumulate), (4, 8));
         assert_eq!(config.patch.size, [32; 3]);
-        assert_eq!(config.templates.size, [8, 9, 10]);
+        assert_eq!(method.templates.size, [8, 9, 10]);
     }
 
     #[test]
     fn what_is_stored_is_read_back() {
         for (name, ..) in NetworkConfig::presets() {
-            let config = PretrainConfig::of(ModelPreset::named(name).unwrap(), MethodPreset::Released);
+            let config =
+                PretrainConfig::of(ModelPreset::named(name), MethodName::default(), MethodPreset::Released);
             assert_eq!(PretrainConfig::parse(&config.to_toml().unwrap()).unwrap(), config);
         }
     }
@@ -241,6 +230,8 @@ mod tests {
         assert!(message(&["patch.size=0"]).contains("patch.size"));
         assert!(message(&["method.mask.block=7"]).contains("mask.block"));
         assert!(message(&["method.preset=papper"]).contains("papper"));
+        assert!(message(&["method.name=brianmvp"]).contains("known are brainmvp"));
+        assert!(message(&["method.maks=1"]).contains("maks"));
         assert!(message(&["optimizer.beta1=1.5"]).contains("beta1"));
         assert!(message(&["train"]).contains("key=value"));
         assert!(message(&["model.uniformer.head_width=7"]).contains("head_width"));
@@ -251,11 +242,14 @@ mod tests {
         );
         assert!(message(&["patch.size=16000"]).contains("at most 512"));
         assert!(
-            message(&["templates.pyramid.levels=0"]).contains("templates.pyramid.levels must be at least 1")
+            message(&["method.templates.pyramid.levels=0"])
+                .contains("method.templates.pyramid.levels must be at least 1")
         );
-        assert!(message(&["templates.pyramid.levels=9"]).contains("at most 8"));
-        assert!(message(&["templates.pyramid.learning_rate_falloff=-1"]).contains("learning_rate_falloff"));
-        assert!(message(&["templates.parametrisation=wavelets"]).contains("wavelets"));
+        assert!(message(&["method.templates.pyramid.levels=9"]).contains("at most 8"));
+        assert!(
+            message(&["method.templates.pyramid.learning_rate_falloff=-1"]).contains("learning_rate_falloff")
+        );
+        assert!(message(&["method.templates.parametrisation=wavelets"]).contains("wavelets"));
         assert!(message(&["method.weight_cross=nan"]).contains("weight_cross"));
         let broken = resolve("[train]\nseed = 1\n[train", &[]).unwrap_err().to_string();
         assert!(broken.contains("line 3") && !broken.contains('\n'), "{broken}");

@@ -25,7 +25,8 @@ use brainmvp_ssl::downstream::{
     Classifying, ClassifyingPlan, CopyPlan, Inputs, MixWith, Resized, Segmenting, SegmentingPlan,
 };
 use brainmvp_ssl::objectives::Objective;
-use brainmvp_volume::{Affine, Modality};
+use brainmvp_ssl::templates::mean_image;
+use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::Device;
 use rand::SeedableRng as _;
@@ -43,7 +44,7 @@ use crate::pretrained::Pretrained;
 use crate::purpose::{Purpose, ToTrain};
 use crate::run::{Existing, RunFolder, RunRequest};
 use crate::seen::{Seen, Stage, overlap_line};
-use crate::templates::TemplateGrid;
+use crate::templates::frame;
 use crate::trainer::{Ended, Judge, Observer, Trainer, Validation};
 use crate::{Error, Result, device};
 
@@ -197,11 +198,13 @@ fn templates(
 
 /// The mean image of each modality over the training cases.
 fn mean_images(modalities: &[Modality], training: &[CaseSource]) -> Result<TemplateSet> {
-    let grid = TemplateGrid::of(&[], training);
-    let mean = |&modality: &Modality| Ok((modality, grid.mean_image(training, modality)?.1));
-    let means = modalities.iter().map(mean).collect::<Result<Vec<_>>>()?;
+    let grid = frame(training).grid(None);
+    let mut means = Vec::new();
+    for &modality in modalities {
+        means.extend(mean_image(&grid, training, modality)?.map(|mean| (modality, mean)));
+    }
     // As for templates: if the range of a mean is smaller than that of the images, it is not stretched.
-    let frozen = FrozenTemplates::new(grid.shape, Some(Affine::from_rows(grid.affine)), 1.0, means);
+    let frozen = FrozenTemplates::new(grid.shape, Some(grid.affine), 1.0, means);
     Ok(TemplateSet { frozen, frame: TemplateFrame::of(training) })
 }
 
@@ -342,7 +345,6 @@ impl<P: Purpose> Start<'_, P> {
         let trainer = Trainer {
             train: &self.config.train,
             optimizer: &self.config.optimizer,
-            template_rates: Vec::new(),
             checkpoint: &self.config.checkpoint,
             log: &self.config.log,
             cases: Arc::new(self.data.training.clone()),

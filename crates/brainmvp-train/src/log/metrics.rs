@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::{Modality, write_atomically};
+use brainmvp_volume::write_atomically;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -41,9 +41,9 @@ pub struct StepMetrics {
     /// The share of `seconds`, 0 to 1, spent waiting for data.
     #[serde(deserialize_with = "number_or_null")]
     pub wait_share: f64,
-    /// Of learnt templates, how many steps so far have moved each.
+    /// What the method counts, by name: how many steps so far have moved each template.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub template_updates: BTreeMap<Modality, usize>,
+    pub counts: BTreeMap<String, usize>,
 }
 
 /// The result of a validation.
@@ -252,7 +252,7 @@ mod tests {
             seconds: 1.5,
             samples_per_s: 2.0,
             wait_share: 0.01,
-            template_updates: BTreeMap::new(),
+            counts: BTreeMap::new(),
         }
     }
 
@@ -274,9 +274,9 @@ mod tests {
             "{\"step\":12,\"epoch\":1,\"loss\":1.2,\"loss_cross\":0.25,\"loss_distill\":0.125,\
              \"loss_contrast\":0.3,\"lr\":0.0003,\"seconds\":1.5,\"samples_per_s\":2.0,\"wait_share\":0.01}"
         );
-        let moved = StepMetrics { template_updates: [(Modality::T1c, 7)].into(), ..step(12) };
+        let moved = StepMetrics { counts: [("template updates t1c".to_owned(), 7)].into(), ..step(12) };
         let text = serde_json::to_string(&moved).unwrap();
-        assert!(text.ends_with("\"wait_share\":0.01,\"template_updates\":{\"t1c\":7}}"), "{text}");
+        assert!(text.ends_with("\"wait_share\":0.01,\"counts\":{\"template updates t1c\":7}}"), "{text}");
         assert_eq!(serde_json::from_str::<StepMetrics>(&text).unwrap(), moved);
     }
 

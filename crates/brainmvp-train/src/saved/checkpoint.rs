@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use brainmvp_nets::weights::StateDict;
+use brainmvp_ssl::objectives::KeptPart;
 use brainmvp_volume::Modality;
 use burn::tensor::TensorData;
 
@@ -25,12 +26,13 @@ pub(super) fn open(file: TensorFile, state: State, chosen: &Chosen) -> Result<Sa
     let templates = templates(&about, &mut checkpoint)?;
     let mut weights = BTreeMap::new();
     for name in checkpoint.names() {
-        let Some(parameter) = name.strip_prefix("model.").filter(|name| is_of_the_network(name)) else {
+        let Some(parameter) = name.strip_prefix("model.").and_then(|name| used_afterwards(&about, name))
+        else {
             continue;
         };
         let (shape, values) = checkpoint.tensor(&name)?;
-        published::refuse_odd(path, parameter, &values)?;
-        weights.insert(parameter.to_owned(), TensorData::new(values, shape));
+        published::refuse_odd(path, &parameter, &values)?;
+        weights.insert(parameter, TensorData::new(values, shape));
     }
     // Networks are allocated to be filled: a small file must not cause a large allocation.
     let elements: u64 = weights.values().map(|values| values.num_elements() as u64).sum();
@@ -52,9 +54,11 @@ pub(super) fn open(file: TensorFile, state: State, chosen: &Chosen) -> Result<Sa
     })
 }
 
-/// Whether a tensor is a part of the network, rather than a template or a feature of a past sample.
-fn is_of_the_network(name: &str) -> bool {
-    !name.starts_with("templates.") && !name.starts_with("queue.")
+/// The name under which a parameter is used after its training; `None` if it is not, as a template or the feature of a past
+/// sample.
+fn used_afterwards(about: &About, name: &str) -> Option<String> {
+    let Kind::PreTraining { kept, .. } = &about.kind else { return Some(name.to_owned()) };
+    kept.iter().find_map(|KeptPart { from, to }| Some(format!("{to}{}", name.strip_prefix(from.as_str())?)))
 }
 
 /// The templates that a pre-training has in its checkpoints.

@@ -22,7 +22,7 @@ fn adamw() {
     };
     let mut module = Parameter { weight: Param::from_tensor(tensor("opt.weight", &device)) };
     let config = OptimizerConfig::default();
-    let mut optimizer = NamedAdamW::new(&config, Vec::new());
+    let mut optimizer = NamedAdamW::new(&config);
     for (step, expected) in trajectory.chunks(20).enumerate() {
         let rate = config.schedule.at(step as u64, 20);
         assert!((rate - rates[step]).abs() < 1e-12, "learning rate of step {step}");

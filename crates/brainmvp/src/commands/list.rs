@@ -4,15 +4,17 @@ use brainmvp_cohort::SCHEMES;
 use brainmvp_cohort::layouts::LAYOUTS;
 use brainmvp_metrics::Metric;
 use brainmvp_metrics::metrics::Better;
+use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_prep::steps::registry as steps;
 use brainmvp_prep::{PrepConfig, PrepPreset};
+use brainmvp_ssl::objectives::{MethodConfig, MethodName, MethodPreset};
 use brainmvp_volume::Modality;
 use clap::Args;
 
 use super::table;
 use crate::ui::Ui;
 
-/// List the available layouts, modalities, label schemes, preprocessing steps and metrics
+/// List the available layouts, modalities, label schemes, preprocessing steps, networks, pre-training methods and metrics
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -41,6 +43,12 @@ static SECTIONS: &[Section] = &[
     },
     Section { name: "labels", title: "Label schemes (index and evaluate --label-scheme)", rows: label_rows },
     Section { name: "steps", title: "Preprocessing steps (preprocess --steps)", rows: step_rows },
+    Section { name: "networks", title: "Networks (--set model.preset=NAME)", rows: network_rows },
+    Section {
+        name: "methods",
+        title: "Pre-training methods (pretrain --set method.name=NAME)",
+        rows: method_rows,
+    },
     Section { name: "metrics", title: "Segmentation metrics (evaluate --metrics)", rows: metric_rows },
 ];
 
@@ -103,6 +111,21 @@ fn step_rows() -> String {
         })
         .collect();
     table::columns(&rows)
+}
+
+fn network_rows() -> String {
+    let row = |(name, about, network): (&str, &str, NetworkConfig)| {
+        [name.to_owned(), network.title().to_owned(), about.to_owned()]
+    };
+    table::columns(&NetworkConfig::presets().into_iter().map(row).collect::<Vec<_>>())
+}
+
+fn method_rows() -> String {
+    let row = |name: MethodName| {
+        let method = MethodConfig::of(name, MethodPreset::default());
+        [name.name().to_owned(), method.title().to_owned(), method.about().to_owned()]
+    };
+    table::columns(&MethodConfig::names().into_iter().map(row).collect::<Vec<_>>())
 }
 
 fn metric_rows() -> String {

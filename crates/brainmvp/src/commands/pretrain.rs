@@ -36,7 +36,7 @@ Examples:
 
 Settings that are often changed: train.epochs, train.max_steps, train.batch_size, patch.size,
 checkpoint.every_steps, model.preset (uniformer-small, unet3d, tiny, unet3d-tiny), method.preset (default, paper, released),
-method.tasks (cross, distill, contrast), templates.source (learnt, mean). RUN/config.toml shows all of them.")]
+method.tasks (cross, distill, contrast), method.templates.source (learnt, mean). RUN/config.toml shows all of them.")]
 pub(crate) struct Pretrain {
     /// Folder of prepared cases, made by `brainmvp preprocess`
     #[arg(long, value_name = "CACHE")]

@@ -2,22 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits;
 use crate::losses::ReconstructionNorm;
 use crate::masking::{MaskConfig, MaskKind};
-use crate::objectives::DrawBy;
-
-/// The values of the settings that are not given. `docs/differences.md` lists them side by side, which a test checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MethodPreset {
-    /// The defaults of this program.
-    #[default]
-    Default,
-    /// The paper's formulas, algorithm and numbers as printed.
-    Paper,
-    /// What the authors' released program does.
-    Released,
-}
+use crate::objectives::{DrawBy, MethodPreset};
+use crate::templates::TemplateConfig;
 
 /// A task of the method. A task that is not listed costs nothing and has no effect: no view is made for it, and no
 /// template is updated.
@@ -64,6 +53,8 @@ pub struct BrainMvpConfig {
     pub tasks: Vec<Task>,
     /// How samples are drawn.
     pub draw: DrawBy,
+    /// The templates.
+    pub templates: TemplateConfig,
     /// The masks.
     pub mask: MaskConfig,
     /// Whether two views share a mask.
@@ -90,6 +81,9 @@ pub struct BrainMvpConfig {
     pub cross_from_epoch: usize,
 }
 
+/// The range floor that corresponds to the formula as printed, which adds 1e-9 to the range.
+const LITERAL_RANGE_FLOOR: f32 = 1e-9;
+
 impl Default for BrainMvpConfig {
     fn default() -> Self {
         Self::of(MethodPreset::Default)
@@ -103,6 +97,7 @@ impl BrainMvpConfig {
             preset,
             tasks: vec![Task::Cross, Task::Distill, Task::Contrast],
             draw: DrawBy::Case,
+            templates: TemplateConfig::default(),
             mask: MaskConfig::default(),
             masks: Masks::Independent,
             reconstruction: ReconstructionNorm::Squared,
@@ -116,16 +111,22 @@ impl BrainMvpConfig {
             contrast_from_epoch: 900,
             cross_from_epoch: 0,
         };
+        let literal = || TemplateConfig { range_floor: LITERAL_RANGE_FLOOR, ..TemplateConfig::default() };
         match preset {
             MethodPreset::Default => default,
             MethodPreset::Paper => Self {
+                templates: literal(),
                 mask: MaskConfig { kind: MaskKind::Literal, ..default.mask },
                 reconstruction: ReconstructionNorm::Unsquared,
                 ..default
             },
-            MethodPreset::Released => {
-                Self { weight_distill: 10.0, contrast_from_epoch: 1000, cross_from_epoch: 300, ..default }
-            }
+            MethodPreset::Released => Self {
+                templates: literal(),
+                weight_distill: 10.0,
+                contrast_from_epoch: 1000,
+                cross_from_epoch: 300,
+                ..default
+            },
         }
     }
 
@@ -135,7 +136,7 @@ impl BrainMvpConfig {
     }
 
     /// What is wrong with these settings for patches of `patch` voxels, if anything.
-    pub fn problem(&self, patch: [usize; 3]) -> Option<String> {
+    pub fn settings_problem(&self, patch: [usize; 3]) -> Option<String> {
         let [cross, distill, contrast] =
             [Task::Cross, Task::Distill, Task::Contrast].map(|task| self.has(task));
         let repeated = self.tasks.iter().enumerate().any(|(i, task)| self.tasks[..i].contains(task));
@@ -160,7 +161,22 @@ impl BrainMvpConfig {
             ),
         ];
         let broken = rules.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule.to_owned());
-        broken.or_else(|| self.mask.problem(patch))
+        broken
+            .or_else(|| self.mask.problem(patch))
+            .or_else(|| self.templates.problem("method.templates"))
+            .or_else(|| self.number_problem())
+    }
+
+    fn number_problem(&self) -> Option<String> {
+        limits::at_most(&[("method.queue_length", self.queue_length as u64, 65_536)])
+            .or_else(|| limits::positive(&[("method.temperature", f64::from(self.temperature))]))
+            .or_else(|| {
+                limits::not_negative(&[
+                    ("method.weight_cross", f64::from(self.weight_cross)),
+                    ("method.weight_distill", f64::from(self.weight_distill)),
+                    ("method.weight_contrast", f64::from(self.weight_contrast)),
+                ])
+            })
     }
 }
 
@@ -171,12 +187,12 @@ mod tests {
     #[test]
     fn presets_are_possible_and_parts_that_do_not_fit_are_refused() {
         for preset in [MethodPreset::Default, MethodPreset::Paper, MethodPreset::Released] {
-            assert_eq!(BrainMvpConfig::of(preset).problem([96; 3]), None);
+            assert_eq!(BrainMvpConfig::of(preset).settings_problem([96; 3]), None);
         }
         let with = |change: &dyn Fn(&mut BrainMvpConfig)| {
             let mut config = BrainMvpConfig::of(MethodPreset::Released);
             change(&mut config);
-            config.problem([96; 3]).unwrap_or_default()
+            config.settings_problem([96; 3]).unwrap_or_default()
         };
         assert!(with(&|c| c.tasks.clear()).contains("at least one"));
         assert!(with(&|c| c.tasks = vec![Task::Cross, Task::Cross]).contains("twice"));

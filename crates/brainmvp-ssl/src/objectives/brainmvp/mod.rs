@@ -6,27 +6,30 @@
 //! three is a [`Task`], which can be switched off.
 
 mod config;
+mod method;
 mod queue;
 mod sample;
 #[cfg(test)]
 mod tests;
 mod views;
 
+use std::collections::BTreeMap;
+
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{Encoder, NetworkConfig, Reconstruction};
-use brainmvp_volume::Modality;
+use brainmvp_nets::weights::Entry;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use rand::Rng;
 
 use self::queue::Queue;
-use super::{DrawBy, Evaluation, Objective};
+use super::{Counts, DrawBy, Evaluation, Group, Moment, Objective, Scene};
 use crate::losses::{self, Contrast, Identity, unit_rows};
 use crate::patch::PatchSource;
 use crate::templates::Templates;
 
-pub use config::{BrainMvpConfig, Masks, MethodPreset, Negatives, Task};
+pub use config::{BrainMvpConfig, Masks, Negatives, Task};
 pub use sample::{BrainMvpPlan, BrainMvpSample};
 pub use views::Views;
 
@@ -134,14 +137,14 @@ impl Objective for BrainMvp {
 
     fn draw<S: PatchSource>(
         plan: &BrainMvpPlan,
-        case: &S,
-        target: Option<Modality>,
+        scene: Scene<'_, S>,
         rng: &mut dyn Rng,
     ) -> Result<BrainMvpSample, S::Error> {
-        plan.draw(case, target, rng)
+        plan.draw(scene.case(), scene.target, rng)
     }
 
-    fn forward(&self, samples: &[BrainMvpSample], epoch: usize, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[BrainMvpSample], at: Moment, rng: &mut dyn Rng) -> Evaluation {
+        let epoch = at.epoch;
         let seen = self.views(samples, epoch);
         let views = Tensor::cat(seen.views.clone(), 0);
         let deepest = self.encoder.forward(views, &mut Pass::training(rng)).deepest();
@@ -166,6 +169,26 @@ impl Objective for BrainMvp {
             parts: losses.parts,
             pictures: seen.pictures(reconstructed),
         }
+    }
+
+    /// Templates have no weight decay, and each of their levels has its own learning rate.
+    fn group(&self, entry: Entry<'_>) -> Group {
+        match Templates::level_of(entry.path.strip_prefix("templates.").unwrap_or_default()) {
+            Some((level, _)) => {
+                let rate = self.config.templates.learning_rates().get(level).copied().unwrap_or(1.0);
+                Group { rate, decays: false }
+            }
+            None => Group::default(),
+        }
+    }
+
+    fn counts(&self, updates: &BTreeMap<String, usize>) -> Option<Counts> {
+        let of_template = |(name, count): (&String, &usize)| {
+            let (level, modality) = Templates::level_of(name.strip_prefix("templates.")?)?;
+            (level == 0).then_some((modality.name(), *count))
+        };
+        let of: Vec<_> = updates.iter().filter_map(of_template).collect();
+        (!of.is_empty()).then_some(Counts { what: "template updates", of })
     }
 }
 

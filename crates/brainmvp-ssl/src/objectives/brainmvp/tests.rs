@@ -5,11 +5,13 @@ use std::convert::Infallible;
 
 use brainmvp_nets::networks::UniFormerConfig;
 use brainmvp_nets::weights;
+use brainmvp_volume::{Affine, Grid, Modality};
 use burn::tensor::Device;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::objectives::MethodPreset;
 
 const PATCH: [usize; 3] = [16; 3];
 const SIZE: [usize; 3] = [24; 3];
@@ -89,19 +91,20 @@ fn with_tasks(tasks: &[Task]) -> BrainMvpConfig {
         contrast_from_epoch: 0,
         ..BrainMvpConfig::of(MethodPreset::Default)
     };
-    assert_eq!(config.problem(PATCH), None);
+    assert_eq!(config.settings_problem(PATCH), None);
     config
 }
 
 fn objective(config: &BrainMvpConfig, device: &Device) -> BrainMvp {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let templates = Templates::new(SIZE, 1, 1.0, device);
+    let grid = Grid::new(SIZE, Affine::from_spacing([1.0; 3], [0.0; 3]));
+    let templates = Templates::new(grid, 1, 1.0, device);
     let network = NetworkConfig::UniFormer(UniFormerConfig::tiny());
     BrainMvp::new(config, &network, templates, PATCH, &mut Init { device, rng: &mut rng })
 }
 
 fn draw(plan: &BrainMvpPlan, case: &Case, seed: u64) -> BrainMvpSample {
-    let Ok(sample) = BrainMvp::draw(plan, case, None, &mut ChaCha8Rng::seed_from_u64(seed));
+    let Ok(sample) = BrainMvp::draw(plan, Scene::of(case), &mut ChaCha8Rng::seed_from_u64(seed));
     sample
 }
 
@@ -135,7 +138,7 @@ fn a_task_that_is_off_makes_no_view_and_moves_no_template() {
         let objective = objective(&with_tasks(tasks), &device);
         let samples = samples(&objective);
         assert_eq!(objective.views(&samples, 0).views.len(), views, "{tasks:?}");
-        let evaluation = objective.forward(&samples, 0, &mut ChaCha8Rng::seed_from_u64(0));
+        let evaluation = objective.forward(&samples, Moment::default(), &mut ChaCha8Rng::seed_from_u64(0));
         let told: Vec<&str> = evaluation.parts.iter().map(|(name, _)| *name).collect();
         assert_eq!(told, parts, "{tasks:?}");
         let (mut templates, mut decoder) = (Vec::new(), false);
@@ -162,7 +165,7 @@ fn a_task_that_is_off_shares_no_batch_statistics() {
         let targets = alone.views(&samples, 0).targets;
         let (reconstructed, _) = alone.reconstruct(view, &mut Pass::still());
         let expected = losses::reconstruction(reconstructed, targets, losses::ReconstructionNorm::Squared);
-        let ours = alone.forward(&samples, 0, &mut ChaCha8Rng::seed_from_u64(0)).total;
+        let ours = alone.forward(&samples, Moment::default(), &mut ChaCha8Rng::seed_from_u64(0)).total;
         assert_eq!(ours.into_scalar::<f32>(), expected.into_scalar::<f32>(), "{task:?}");
     }
 }
@@ -232,7 +235,7 @@ fn a_queue_takes_part_and_takes_up_what_it_has_seen() {
     let queued = BrainMvpConfig { negatives: Negatives::Queue, queue_length: 3, ..with_tasks(&all) };
     let [batch, queue] = [with_tasks(&all), queued].map(|config| objective(&config, &device));
     let contrast = |objective: &BrainMvp, samples: &[BrainMvpSample]| {
-        let evaluation = objective.forward(samples, 0, &mut ChaCha8Rng::seed_from_u64(0));
+        let evaluation = objective.forward(samples, Moment::default(), &mut ChaCha8Rng::seed_from_u64(0));
         evaluation.parts[2].1.clone().into_scalar::<f32>()
     };
     let first = samples(&batch);
@@ -257,7 +260,7 @@ fn fixed_templates_have_no_gradient_and_stay_so() {
     let fixed = BrainMvp { templates: objective.templates.clone().fixed(volumes), ..objective };
     // As a checkpoint is loaded.
     let fixed = weights::load(fixed, |_| Ok::<_, ()>(None)).unwrap();
-    let evaluation = fixed.forward(&samples(&fixed), 0, &mut ChaCha8Rng::seed_from_u64(0));
+    let evaluation = fixed.forward(&samples(&fixed), Moment::default(), &mut ChaCha8Rng::seed_from_u64(0));
     weights::visit_gradients(&fixed, &evaluation.total.backward(), |entry, _| {
         assert!(!entry.path.starts_with("templates."), "{}", entry.path);
     });

@@ -1,4 +1,6 @@
-//! The limits of numbers in a configuration.
+//! The limits of the numbers in the sections that every run has.
+
+use brainmvp_ssl::limits::{at_most, counts, not_negative, positive};
 
 use super::ModelConfig;
 use crate::checkpoint::CheckpointConfig;
@@ -63,34 +65,4 @@ pub(crate) fn patch_problem(patch: [usize; 3], stride: usize) -> Option<String> 
         return Some(format!("patch.size {patch:?}: each must be a positive multiple of {stride}"));
     }
     at_most(&[("patch.size", patch.into_iter().fold(0, usize::max) as u64, LARGEST_PATCH)])
-}
-
-/// Each from 1 to its limit.
-pub(super) fn counts(rows: &[(&str, u64, u64)]) -> Option<String> {
-    let none = rows.iter().find(|(_, value, _)| *value == 0);
-    none.map(|(key, ..)| format!("{key} must be at least 1")).or_else(|| at_most(rows))
-}
-
-/// Each up to its limit.
-pub(super) fn at_most(rows: &[(&str, u64, u64)]) -> Option<String> {
-    let wrong = rows.iter().find(|(_, value, limit)| value > limit);
-    wrong.map(|(key, _, limit)| format!("{key} must be at most {limit}"))
-}
-
-/// Each a number above 0.
-pub(super) fn positive(rows: &[(&str, f64)]) -> Option<String> {
-    let wrong = rows.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0));
-    wrong.map(|(key, value)| format!("{key} must be a positive number, got {value}"))
-}
-
-/// Each a number from 0.
-pub(super) fn not_negative(rows: &[(&str, f64)]) -> Option<String> {
-    let wrong = rows.iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0));
-    wrong.map(|(key, value)| format!("{key} must be 0 or a positive number, got {value}"))
-}
-
-/// Each a share from 0 to 1.
-pub(super) fn shares(rows: &[(&str, f64)]) -> Option<String> {
-    let wrong = rows.iter().find(|(_, value)| !(0.0..=1.0).contains(value));
-    wrong.map(|(key, value)| format!("{key} must lie in [0, 1], got {value}"))
 }

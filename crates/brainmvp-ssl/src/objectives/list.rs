@@ -1,0 +1,67 @@
+//! From the list of methods to the type that can be any of them. Nothing here knows a method.
+
+macro_rules! methods {
+    ($($name:literal, $variant:ident, $config:ty;)+) => {
+        /// A pre-training method and its settings: a section `[method]` with its `name`.
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(tag = "name")]
+        #[allow(missing_docs)]
+        pub enum MethodConfig {
+            $(#[serde(rename = $name)] $variant($config),)+
+        }
+
+        impl MethodConfig {
+            /// The names of all methods.
+            pub fn names() -> Vec<MethodName> {
+                vec![$(MethodName($name),)+]
+            }
+
+            /// The settings of a preset.
+            pub fn of(name: MethodName, preset: MethodPreset) -> Self {
+                $(if name.0 == $name {
+                    return Self::$variant(<$config as Method>::of(preset));
+                })+
+                unreachable!("a name is one of the list")
+            }
+
+            /// The name.
+            pub fn name(&self) -> MethodName {
+                match self { $(Self::$variant(_) => MethodName($name),)+ }
+            }
+
+            /// The name in print, with its authors.
+            pub fn title(&self) -> &'static str {
+                match self { $(Self::$variant(_) => <$config as Method>::TITLE,)+ }
+            }
+
+            /// What it does, in a sentence.
+            pub fn about(&self) -> &'static str {
+                match self { $(Self::$variant(_) => <$config as Method>::ABOUT,)+ }
+            }
+
+            /// The network that it is used with, if none is named.
+            pub fn network(&self) -> brainmvp_nets::networks::PresetName {
+                match self { $(Self::$variant(_) => <$config as Method>::network(),)+ }
+            }
+
+            /// How long and how fast it is trained, if nothing else is said.
+            pub fn training(&self, preset: MethodPreset) -> Training {
+                match self { $(Self::$variant(_) => <$config as Method>::training(preset),)+ }
+            }
+
+            /// See [`Method::problem`].
+            pub fn problem(
+                &self,
+                network: &brainmvp_nets::networks::NetworkConfig,
+                patch: [usize; 3],
+            ) -> Option<String> {
+                match self { $(Self::$variant(config) => config.problem(network, patch),)+ }
+            }
+
+            /// Does something with the method.
+            pub fn with<V: ForMethod>(&self, visitor: V) -> V::Output {
+                match self { $(Self::$variant(config) => visitor.with(config),)+ }
+            }
+        }
+    };
+}

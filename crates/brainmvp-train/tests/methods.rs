@@ -1,0 +1,385 @@
+//! What every pre-training method must fulfil, whichever it is. The list of methods is run through; a method that is added
+//! to it is tested here without another line.
+
+#![allow(clippy::unwrap_used)] // that is how a test fails
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use brainmvp_nets::Init;
+use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork};
+use brainmvp_nets::weights::{self, FirstLayer, Head, Skipped, transfer};
+use brainmvp_ssl::objectives::{
+    ForMethod, Kept, KeptPart, Method, MethodConfig, MethodName, MethodPreset, Moment, Objective,
+    Pretraining, Scene, Setup,
+};
+use brainmvp_ssl::patch::PatchSource;
+use brainmvp_ssl::{Frame, Placement};
+use brainmvp_train::optimizer::{NamedAdamW, OptimizerConfig};
+use brainmvp_volume::{Affine, Grid, Modality};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// A case of smooth images, all of which show the same structures in different ways.
+struct Case {
+    person: String,
+    modalities: Vec<Modality>,
+    shape: [usize; 3],
+    /// Whether all voxels are 0.
+    is_blank: bool,
+}
+
+impl Case {
+    fn new(person: &str, modalities: &[Modality], shape: [usize; 3]) -> Self {
+        Self { person: person.to_owned(), modalities: modalities.to_vec(), shape, is_blank: false }
+    }
+
+    fn value(&self, modality: Modality, [x, y, z]: [isize; 3]) -> f32 {
+        let at = [x, y, z];
+        let inside = (0..3).all(|axis| (0..self.shape[axis] as isize).contains(&at[axis]));
+        if self.is_blank || !inside {
+            return 0.0;
+        }
+        let seed = self.person.bytes().map(f32::from).sum::<f32>() + 3.0 * modality.index() as f32;
+        let wave = |axis: usize| (at[axis] as f32 * 0.35 + seed * (axis + 1) as f32).sin();
+        0.5 + 0.15 * (wave(0) + wave(1) + wave(2))
+    }
+}
+
+impl PatchSource for Case {
+    type Error = Infallible;
+
+    fn id(&self) -> &str {
+        &self.person
+    }
+
+    fn data_set(&self) -> &'static str {
+        "set"
+    }
+
+    fn person(&self) -> &str {
+        &self.person
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn registered_shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn crop_offset(&self) -> [usize; 3] {
+        [0; 3]
+    }
+
+    fn placement(&self) -> Option<Placement> {
+        None
+    }
+
+    fn modalities(&self) -> &[Modality] {
+        &self.modalities
+    }
+
+    fn patch(&self, modality: Modality, start: [isize; 3], size: [usize; 3]) -> Result<Vec<f32>, Infallible> {
+        let mut voxels = Vec::with_capacity(size.iter().product());
+        for z in 0..size[2] as isize {
+            for y in 0..size[1] as isize {
+                let row = (0..size[0] as isize).map(|x| [start[0] + x, start[1] + y, start[2] + z]);
+                voxels.extend(row.map(|at| self.value(modality, at)));
+            }
+        }
+        Ok(voxels)
+    }
+
+    fn labels(&self, _: [isize; 3], _: [usize; 3]) -> Result<Option<Vec<u16>>, Infallible> {
+        Ok(None)
+    }
+
+    fn class(&self) -> Option<&str> {
+        None
+    }
+}
+
+const FOUR: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c, Modality::T2];
+
+/// Cases with four modalities, with some of them, and with one.
+fn cases(shape: [usize; 3]) -> Vec<Case> {
+    vec![
+        Case::new("a", &FOUR, shape),
+        Case::new("b", &FOUR, shape),
+        Case::new("c", &FOUR[1..3], shape),
+        Case::new("d", &FOUR[1..2], shape),
+    ]
+}
+
+/// A method's settings, its network in its small form, and the size of its patches.
+struct Small {
+    method: MethodConfig,
+    network: NetworkConfig,
+    patch: [usize; 3],
+}
+
+/// Every method, small enough to be tested.
+fn methods() -> Vec<Small> {
+    let small = |name: MethodName| {
+        let method = MethodConfig::of(name, MethodPreset::default());
+        let title = method.network().network().title();
+        let tiny = |(preset, _, network): &(&str, &str, NetworkConfig)| {
+            preset.contains("tiny") && network.title() == title
+        };
+        let network = NetworkConfig::presets().into_iter().find(tiny).unwrap().2;
+        let patch = [2 * network.stride(); 3].map(|n| n.max(32));
+        Small { method, network, patch }
+    };
+    MethodConfig::names().into_iter().map(small).collect()
+}
+
+/// What is trained on some cases, and its samples: one of each case.
+fn begin<M: Method>(
+    method: &M,
+    small: &Small,
+    cases: &[Case],
+    device: &Device,
+) -> (M::Objective, Samples<M>) {
+    let shape = cases[0].shape;
+    let frame =
+        Frame { reference: Grid::new(shape, Affine::from_spacing([1.0; 3], [0.0; 3])), largest: shape };
+    let setup = Setup { network: &small.network, patch: small.patch, frame: &frame, cases, is_new: true };
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let Ok(objective) = method.build(&setup, &mut Init { device, rng: &mut rng });
+    let samples = samples::<M>(&objective, cases, 0);
+    (objective, samples)
+}
+
+type Samples<M> = Vec<<<M as Method>::Objective as Objective>::Sample>;
+
+fn samples<M: Method>(objective: &M::Objective, cases: &[Case], seed: u64) -> Samples<M> {
+    let plan = objective.plan();
+    let draw = |index| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(index as u64);
+        let target = cases[index].modalities[0];
+        let scene = Scene { cases, index, target: Some(target) };
+        let Ok(sample) = M::Objective::draw(&plan, scene, &mut rng);
+        sample
+    };
+    (0..cases.len()).map(draw).collect()
+}
+
+/// A moment at which all terms of a loss are on.
+const LATE: Moment = Moment { step: 900, total_steps: 1500, epoch: 10_000 };
+
+fn loss<O: Objective>(objective: &O, samples: &[O::Sample]) -> (Tensor<1>, f32) {
+    let evaluation = objective.forward(samples, LATE, &mut ChaCha8Rng::seed_from_u64(0));
+    (evaluation.total, evaluation.quality.into_scalar())
+}
+
+fn values<O: Objective>(objective: &O) -> BTreeMap<String, Vec<f32>> {
+    let mut all = BTreeMap::new();
+    weights::visit(objective, |entry, data| {
+        all.insert(entry.path.to_owned(), data.as_slice::<f32>().unwrap().to_vec());
+    });
+    all
+}
+
+/// Runs a test over all methods.
+fn for_all(test: impl Fn(&Small)) {
+    for small in methods() {
+        println!("{}", small.method.name().name());
+        test(&small);
+    }
+}
+
+/// One batch, over and over: what is minimised falls to a small part of what it was.
+struct Overfit<'a>(&'a Small);
+
+impl ForMethod for Overfit<'_> {
+    type Output = ();
+
+    fn with<M: Method>(self, method: &M) {
+        let device = Device::flex().autodiff();
+        let cases = &cases([40; 3])[..2];
+        let (mut objective, samples) = begin(method, self.0, cases, &device);
+        let config = OptimizerConfig { weight_decay: 0.0, ..OptimizerConfig::default() };
+        let mut optimizer = NamedAdamW::of(&config, &objective);
+        let mut qualities = Vec::new();
+        for step in 0..240 {
+            let (total, quality) = loss(&objective, &samples);
+            qualities.push(quality);
+            let gradients = GradientsParams::from_grads(total.backward(), &objective);
+            let rate = 3e-3 * (1.0 - f64::from(step) / 240.0);
+            let at = Moment { step: step as u64, ..LATE };
+            objective = optimizer.step(objective, gradients, rate, 1.0).after_step(at);
+        }
+        let (first, last) = (qualities[0], qualities[qualities.len() - 1]);
+        let floor = floor(self.0.method.name().name());
+        println!("  {first} to {last}");
+        assert!(last < first / 10.0 || last < floor, "{first} to {last}");
+    }
+}
+
+/// The values that a loss cannot fall below by a factor of ten: those of contrasts, with a margin.
+fn floor(_method: &str) -> f32 {
+    0.0
+}
+
+#[test]
+fn one_batch_can_be_learnt_by_heart() {
+    for_all(|small| small.method.with(Overfit(small)));
+}
+
+/// The same seed makes the same sample, another one another.
+struct Drawn<'a>(&'a Small);
+
+impl ForMethod for Drawn<'_> {
+    type Output = ();
+
+    fn with<M: Method>(self, method: &M) {
+        let device = Device::flex().autodiff();
+        let cases = cases([40; 3]);
+        let (objective, first) = begin(method, self.0, &cases, &device);
+        let of = |drawn: &Samples<M>| loss(&objective, drawn).0.into_scalar::<f32>();
+        let before = values(&objective);
+        let loss = of(&first);
+        // A buffer that a forward pass fills, such as a queue, makes the next loss another one.
+        if values(&objective) == before {
+            assert_eq!(loss, of(&samples::<M>(&objective, &cases, 0)));
+        }
+        assert_ne!(loss, of(&samples::<M>(&objective, &cases, 1)));
+    }
+}
+
+#[test]
+fn samples_depend_on_the_seed_alone() {
+    for_all(|small| small.method.with(Drawn(small)));
+}
+
+/// The loss and all gradients of these cases are finite.
+struct Finite<'a>(&'a Small, Vec<Case>);
+
+impl ForMethod for Finite<'_> {
+    type Output = ();
+
+    fn with<M: Method>(self, method: &M) {
+        let device = Device::flex().autodiff();
+        let (objective, samples) = begin(method, self.0, &self.1, &device);
+        let (total, quality) = loss(&objective, &samples);
+        assert!(total.clone().into_scalar::<f32>().is_finite() && quality.is_finite());
+        weights::visit_gradients(&objective, &total.backward(), |entry, data| {
+            let finite = data.as_slice::<f32>().unwrap().iter().all(|value| value.is_finite());
+            assert!(finite, "the gradient of {}", entry.path);
+        });
+    }
+}
+
+#[test]
+fn blank_images_have_a_finite_loss() {
+    for_all(|small| {
+        let blank = |case| Case { is_blank: true, ..case };
+        small.method.with(Finite(small, cases([40; 3]).into_iter().map(blank).collect()));
+    });
+}
+
+#[test]
+fn any_modality_may_be_missing() {
+    for_all(|small| {
+        for modality in Modality::ALL {
+            let alone = ["a", "b"].map(|person| Case::new(person, &[modality], [40; 3]));
+            small.method.with(Finite(small, alone.into_iter().collect()));
+        }
+        let all = ["a", "b"].map(|person| Case::new(person, &Modality::ALL, [40; 3]));
+        small.method.with(Finite(small, all.into_iter().collect()));
+    });
+}
+
+#[test]
+fn cases_smaller_than_a_patch_are_no_obstacle() {
+    for_all(|small| small.method.with(Finite(small, cases([20, 24, 12]))));
+}
+
+/// Everything that is said to be kept is there, and the network downstream takes it over.
+struct Transferred<'a>(&'a Small);
+
+impl ForMethod for Transferred<'_> {
+    type Output = ();
+
+    fn with<M: Method>(self, method: &M) {
+        let device = Device::flex().autodiff();
+        let (objective, _) = begin(method, self.0, &cases([40; 3]), &device);
+        let Kept { head, parts } = M::Objective::kept();
+        let mut kept = BTreeMap::new();
+        weights::visit(&objective, |entry, data| {
+            let to = |KeptPart { from, to }: &KeptPart| {
+                Some(format!("{to}{}", entry.path.strip_prefix(from.as_str())?))
+            };
+            if let Some(path) = parts.iter().find_map(to) {
+                kept.insert(path, data);
+            }
+        });
+        let network = self.0.network.with_in_channels(3);
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let mut init = Init { device: &device, rng: &mut rng };
+        let downstream = SegmentationNetwork::new(&network, 2, &mut init);
+        let (_, report) = transfer(&network, downstream, &kept, FirstLayer::Drop);
+        let decoder = head != Head::None;
+        for (path, why) in &report.skipped {
+            let explained = match why {
+                Skipped::FirstLayer | Skipped::Output => true,
+                // The decoder downstream may have more than that of pre-training.
+                Skipped::Absent => path.starts_with("decoder."),
+                Skipped::Shape { .. } => false,
+            };
+            assert!(explained, "{path}: {why:?}");
+        }
+        assert!(report.loaded.iter().any(|path| path.starts_with("encoder.")));
+        assert_eq!(report.loaded.iter().any(|path| path.starts_with("decoder.")), decoder);
+    }
+}
+
+#[test]
+fn what_is_kept_is_taken_over() {
+    for_all(|small| small.method.with(Transferred(small)));
+}
+
+/// The gradient along a random direction is the change of the loss along it.
+struct Slope<'a>(&'a Small);
+
+impl ForMethod for Slope<'_> {
+    type Output = ();
+
+    fn with<M: Method>(self, method: &M) {
+        let device = Device::flex().autodiff();
+        let (objective, samples) = begin(method, self.0, &cases([40; 3])[..2], &device);
+        let (total, _) = loss(&objective, &samples);
+        // Along the gradient itself the slope is steepest, so that rounding matters least.
+        let mut direction = BTreeMap::new();
+        weights::visit_gradients(&objective, &total.backward(), |entry, data| {
+            direction.insert(entry.path.to_owned(), data.as_slice::<f32>().unwrap().to_vec());
+        });
+        let norm = direction.values().flatten().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+        let start = values(&objective);
+        let at = |by: f64| {
+            let (fresh, _) = begin(method, self.0, &cases([40; 3])[..2], &device);
+            let moved = weights::load(fresh, |entry| {
+                Ok::<_, ()>(direction.get(entry.path).map(|gradient| {
+                    let pairs = start[entry.path].iter().zip(gradient);
+                    let moved = pairs.map(|(value, slope)| value + (by / norm) as f32 * slope);
+                    TensorData::new(moved.collect::<Vec<f32>>(), entry.shape.to_vec())
+                }))
+            });
+            f64::from(loss(&moved.unwrap(), &samples).0.into_scalar::<f32>())
+        };
+        let by = 1e-2;
+        let slope = (at(by) - at(-by)) / (2.0 * by);
+        println!("  slope {slope}, gradient {norm}");
+        assert!((slope - norm).abs() < 0.05 * norm + 1e-3, "slope {slope}, gradient {norm}");
+    }
+}
+
+#[test]
+fn gradients_are_slopes() {
+    for_all(|small| small.method.with(Slope(small)));
+}
