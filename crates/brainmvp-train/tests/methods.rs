@@ -158,7 +158,7 @@ type Samples<M> = Vec<<<M as Method>::Objective as Objective>::Sample>;
 
 fn samples<M: Method>(objective: &M::Objective, cases: &[Case], seed: u64) -> Samples<M> {
     let plan = objective.plan();
-    let draw = |index| {
+    let draw = |index: usize| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(index as u64);
         let target = cases[index].modalities[0];
