@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use brainmvp_nets::Init;
-use brainmvp_nets::networks::{ClassificationNetwork, NetworkConfig, SegmentationNetwork, UniFormerConfig};
+use brainmvp_nets::networks::{ClassificationNetwork, NetworkConfig, SegmentationNetwork, Unet3dConfig};
 use brainmvp_volume::Modality;
 use burn::tensor::Device;
 use rand::{Rng, RngExt};
@@ -40,10 +40,11 @@ fn noise(seed: u64) -> Vec<f32> {
     (0..SIZE.pow(3)).map(|_| rng.random()).collect()
 }
 
+/// Of a network without batch norm, so that a copy changes nothing for another.
 fn init<T>(make: impl FnOnce(&NetworkConfig, &mut Init<'_>) -> T) -> T {
     let device = Device::flex();
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    make(&NetworkConfig::UniFormer(UniFormerConfig::tiny()), &mut Init { device: &device, rng: &mut rng })
+    make(&NetworkConfig::Unet3d(Unet3dConfig::tiny()), &mut Init { device: &device, rng: &mut rng })
 }
 
 /// What a network that segments says of copies with these boxes.
