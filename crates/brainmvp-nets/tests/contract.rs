@@ -10,7 +10,7 @@ use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{
     ClassificationNetwork, Encoder, Level, NetworkConfig, PresetName, Reconstruction, SegmentationNetwork,
 };
-use brainmvp_nets::weights::{self, FirstLayer, Head, Skipped, Upstream};
+use brainmvp_nets::weights::{self, FirstLayer, Head, InputChannels, Skipped, Upstream};
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Gradients, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
@@ -215,8 +215,12 @@ fn pretrained_weights_are_taken_over() {
         let source = values(&pretrained(&config, 1, &device));
         let fresh = values(&segmentation(&config, 2, &device));
         for first_layer in [FirstLayer::Drop, FirstLayer::Repeat, FirstLayer::Average] {
-            let (network, report) =
-                weights::transfer(&config, segmentation(&config, 2, &device), &source, first_layer);
+            let (network, report) = weights::transfer(
+                &config,
+                segmentation(&config, 2, &device),
+                &source,
+                InputChannels::One(first_layer),
+            );
             let got = values(&network);
             let total = report.loaded.len() + report.fitted.len() + report.skipped.len();
             assert_eq!(total, got.len(), "every parameter is accounted for");

@@ -19,12 +19,13 @@ pub struct FrozenTemplates {
 }
 
 impl FrozenTemplates {
-    /// Normalises learnt volumes as [`Templates::crop`](crate::templates::Templates::crop) does at every use. A volume
-    /// of one value was never learnt and is left out; so is one that is not of `size` (x, y, z) voxels.
+    /// Normalises learnt volumes as [`Templates::crop`](crate::templates::Templates::crop) does at every use: not at all
+    /// without a range floor. A volume of one value was never learnt and is left out; so is one that is not of `size`
+    /// (x, y, z) voxels.
     pub fn new(
         size: [usize; 3],
         affine: Option<Affine>,
-        range_floor: f32,
+        range_floor: Option<f32>,
         volumes: impl IntoIterator<Item = (Modality, Vec<f32>)>,
     ) -> Self {
         let count: usize = size.iter().product();
@@ -124,12 +125,13 @@ fn contrast(volume: &Volume) -> f64 {
 }
 
 /// `None` if all values are the same.
-fn normalised(mut values: Vec<f32>, range_floor: f32) -> Option<Vec<f32>> {
+fn normalised(mut values: Vec<f32>, range_floor: Option<f32>) -> Option<Vec<f32>> {
     let extremes = |(low, high): (f32, f32), &value: &f32| (low.min(value), high.max(value));
     let (low, high) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), extremes);
     if low >= high {
         return None;
     }
+    let Some(range_floor) = range_floor else { return Some(values) };
     let range = (high - low).max(range_floor);
     for value in &mut values {
         *value = (*value - low) / range;
@@ -154,12 +156,12 @@ mod tests {
         ) {
             let device = Device::flex();
             let values: Vec<f32> = (0..size.iter().product()).map(|i: usize| scale * (i as f32).sin()).collect();
-            let mut templates = Templates::new(Grid::new(size, Affine::from_spacing([1.0; 3], [0.0; 3])), 1, 1.0, &device);
+            let mut templates = Templates::new(Grid::new(size, Affine::from_spacing([1.0; 3], [0.0; 3])), 1, Some(1.0), &device);
             let data = TensorData::new(values.clone(), [size[2], size[1], size[0]]);
             templates.volumes[Modality::Dwi.index()] = Param::from_tensor(Tensor::from_data(data, &device));
             let expected: Vec<f32> =
                 templates.crop(Modality::Dwi, start, patch).into_data().try_to_vec().unwrap();
-            let frozen = FrozenTemplates::new(size, None, 1.0, [(Modality::Dwi, values)]);
+            let frozen = FrozenTemplates::new(size, None, Some(1.0), [(Modality::Dwi, values)]);
             let ours = frozen.crop(Modality::Dwi, Placement::Shift([0; 3]), start, patch).unwrap();
             prop_assert!(ours.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6));
         }
@@ -173,7 +175,7 @@ mod tests {
             start in prop::array::uniform3(-5_isize..9), shift in prop::array::uniform3(-5_isize..6),
         ) {
             let values: Vec<f32> = (0..size.iter().product()).map(|i: usize| (i as f32).sin()).collect();
-            let frozen = FrozenTemplates::new(size, None, 1e-6, [(Modality::T1, values)]);
+            let frozen = FrozenTemplates::new(size, None, Some(1e-6), [(Modality::T1, values)]);
             let template = frozen.get(Modality::T1).unwrap();
             let crop = frozen.crop(Modality::T1, Placement::Shift(shift), start, patch).unwrap();
             for (offset, value) in crop.into_iter().enumerate() {
@@ -205,7 +207,7 @@ mod tests {
                 (0..grid.len()).map(|i| wave(place(&grid, grid.voxel(i).map(|v| v as f64))) as f32).collect();
             let low = values.iter().copied().fold(f32::INFINITY, f32::min);
             let range = values.iter().copied().fold(f32::NEG_INFINITY, f32::max) - low;
-            let frozen = FrozenTemplates::new(size, Some(grid.affine), 1e-6, [(Modality::T1, values)]);
+            let frozen = FrozenTemplates::new(size, Some(grid.affine), Some(1e-6), [(Modality::T1, values)]);
             let turned = turned(degrees, case_mm, origin);
             let case = Grid::new([12, 10, 11], turned);
             let placement = Placement::between(&case, &grid).unwrap();
@@ -255,7 +257,7 @@ mod tests {
         let frozen = FrozenTemplates::new(
             grid.shape,
             None,
-            1.0,
+            Some(1.0),
             [
                 (Modality::Flair, volume(&noise)),
                 (Modality::T1, volume(&|i| ball(i) + 0.4 * noise(i))),
@@ -270,7 +272,7 @@ mod tests {
         let frozen = FrozenTemplates::new(
             [2, 1, 1],
             None,
-            1.0,
+            Some(1.0),
             [(Modality::T1, vec![0.5, 0.5]), (Modality::T2, vec![0.0, 2.0])],
         );
         assert_eq!(frozen.modalities().collect::<Vec<_>>(), [Modality::T2]);

@@ -6,6 +6,8 @@
 //! would then keep those voxels nearly unchanged for thousands of steps. So the divisor is never less than
 //! [`TemplateConfig::range_floor`].
 
+use std::collections::BTreeMap;
+
 use brainmvp_kernels::ops::{CropOptions, coarser, expand_onto, normalized_crop};
 use brainmvp_volume::{Affine, Grid, Modality};
 use burn::module::{Module, Param};
@@ -13,7 +15,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
-use crate::objectives::Learnt;
+use crate::objectives::{Counts, Learnt};
 use crate::patch::PatchSource;
 
 /// Where templates come from.
@@ -139,12 +141,13 @@ pub struct Templates {
     #[module(skip)]
     affine: Affine,
     #[module(skip)]
-    range_floor: f32,
+    range_floor: Option<f32>,
 }
 
 impl Templates {
-    /// Zero templates on `grid`, each the sum of this many levels; a single level is its voxels.
-    pub fn new(grid: Grid, levels: usize, range_floor: f32, device: &Device) -> Self {
+    /// Zero templates on `grid`, each the sum of this many levels; a single level is its voxels. Without a range floor they
+    /// are used as they are.
+    pub fn new(grid: Grid, levels: usize, range_floor: Option<f32>, device: &Device) -> Self {
         let [x, y, z] = grid.shape;
         let level = |size: [usize; 3]| -> Vec<Param<Tensor<3>>> {
             Modality::ALL.iter().map(|_| Param::from_tensor(Tensor::zeros(size, device))).collect()
@@ -169,6 +172,16 @@ impl Templates {
             None => (0, path.strip_prefix("volumes.")?),
         };
         Some((level, *Modality::ALL.get(index.parse::<usize>().ok()?)?))
+    }
+
+    /// How often each template was moved, of the updates of all parameters by name.
+    pub fn counts(updates: &BTreeMap<String, usize>) -> Option<Counts> {
+        let of_template = |(name, count): (&String, &usize)| {
+            let (level, modality) = Self::level_of(name.strip_prefix("templates.")?)?;
+            (level == 0).then_some((modality.name(), *count))
+        };
+        let of: Vec<_> = updates.iter().filter_map(of_template).collect();
+        (!of.is_empty()).then_some(Counts { what: "template updates", of })
     }
 
     /// A whole template, `[Z, Y, X]`, not normalised.
@@ -198,19 +211,21 @@ impl Templates {
     }
 
     /// The part of a template under a patch of `size` voxels that starts at `start` (x, y, z; possibly outside, where
-    /// it is 0), normalised, `[Z, Y, X]`.
+    /// it is 0), `[Z, Y, X]`; normalised, if there is a range floor.
     pub fn crop(&self, modality: Modality, start: [isize; 3], size: [usize; 3]) -> Tensor<3> {
         let template = self.volume(modality);
         let whole = self.size();
         let [xs, ys, zs]: [Overlap; 3] =
             std::array::from_fn(|axis| Overlap::new(start[axis], size[axis], whole[axis]));
         let along = [&zs, &ys, &xs];
-        let options = CropOptions {
-            start: along.map(|overlap| overlap.in_whole),
-            size: along.map(|overlap| overlap.length),
-            range_floor: self.range_floor,
+        let inside = match self.range_floor {
+            Some(range_floor) => {
+                let start = along.map(|overlap| overlap.in_whole);
+                let size = along.map(|overlap| overlap.length);
+                normalized_crop(template, CropOptions { start, size, range_floor })
+            }
+            None => template.slice(along.map(Overlap::of_whole)),
         };
-        let inside = normalized_crop(template, options);
         if [&xs, &ys, &zs].iter().all(|overlap| overlap.length == overlap.size) {
             return inside;
         }
@@ -300,7 +315,7 @@ mod tests {
     }
 
     fn ramp(size: [usize; 3], floor: f32, device: &Device) -> Templates {
-        let mut templates = Templates::new(at_origin(size), 1, floor, device);
+        let mut templates = Templates::new(at_origin(size), 1, Some(floor), device);
         let count: usize = size.iter().product();
         let values: Vec<f32> = (0..count).map(|i| i as f32).collect();
         let data = TensorData::new(values, [size[2], size[1], size[0]]);
@@ -335,7 +350,7 @@ mod tests {
     #[test]
     fn a_zero_template_has_a_gradient_of_the_images_scale() {
         let device = Device::flex().autodiff();
-        let templates = Templates::new(at_origin([4, 4, 4]), 1, 1.0, &device);
+        let templates = Templates::new(at_origin([4, 4, 4]), 1, Some(1.0), &device);
         let crop = templates.crop(Modality::T2, [0; 3], [2, 2, 2]);
         let gradients = (crop - 0.5).powi_scalar(2).sum().backward();
         let gradient = templates.volumes[Modality::T2.index()].val().grad(&gradients).unwrap();
@@ -346,7 +361,7 @@ mod tests {
     #[test]
     fn a_pyramid_is_the_sum_of_its_levels() {
         let device = Device::flex();
-        let mut templates = Templates::new(at_origin([5, 6, 3]), 3, 1.0, &device);
+        let mut templates = Templates::new(at_origin([5, 6, 3]), 3, Some(1.0), &device);
         assert_eq!(
             templates.coarser.iter().map(|level| level[0].val().dims()).collect::<Vec<_>>(),
             [[2, 3, 3], [1, 2, 2]]
@@ -369,7 +384,7 @@ mod tests {
     #[test]
     fn every_level_of_a_pyramid_is_moved_by_what_lies_below_it() {
         let device = Device::flex().autodiff();
-        let templates = Templates::new(at_origin([8, 8, 8]), 3, 1.0, &device);
+        let templates = Templates::new(at_origin([8, 8, 8]), 3, Some(1.0), &device);
         let crop = templates.crop(Modality::T2, [2, 2, 2], [4, 4, 4]);
         let gradients = crop.sum().backward();
         let sum = |level: &[Param<Tensor<3>>], modality: Modality| {

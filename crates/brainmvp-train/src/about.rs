@@ -50,6 +50,9 @@ pub enum Kind {
         /// The parameters that are used afterwards, which are the encoder and [`About::head`].
         #[serde(default = "encoder_and_decoder")]
         kept: Vec<KeptPart>,
+        /// Whether each input channel is a modality, in the order of [`Modality::ALL`](brainmvp_volume::Modality::ALL).
+        #[serde(default)]
+        by_modality: bool,
     },
     /// A task.
     FineTuning(Box<Downstream>),
@@ -82,8 +85,9 @@ pub struct TemplatesAbout {
     pub size: [usize; 3],
     /// First three rows of the affine to RAS+ mm, if it is known.
     pub affine: Option<[[f64; 4]; 3]>,
-    /// The smallest range to divide by. See [`brainmvp_ssl::templates::TemplateConfig::range_floor`].
-    pub range_floor: f32,
+    /// The smallest range to divide by; `None` if they are used as they are. See
+    /// [`brainmvp_ssl::templates::TemplateConfig::range_floor`].
+    pub range_floor: Option<f32>,
     /// The frame that they were learnt in, if it is known.
     pub frame: Option<TemplateFrame>,
 }

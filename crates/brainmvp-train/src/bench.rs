@@ -42,7 +42,7 @@ impl Finetuning {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let case = NoiseCase { shape: [size; 3] };
         let volumes = CHANNELS.map(|modality| (modality, case.voxels(modality.index() as u64 + 8)));
-        let templates = FrozenTemplates::new(case.shape, None, 1.0, volumes);
+        let templates = FrozenTemplates::new(case.shape, None, Some(1.0), volumes);
         let inputs =
             Inputs { channels: CHANNELS.to_vec(), missing: Missing::Template, templates: Some(templates) };
         let plan = SegmentingPlan {

@@ -68,7 +68,7 @@ pub(crate) fn set_up<P: Purpose>(
     warn_of_other_places(&cases, observer);
     let about = About {
         kind: Kind::Unknown,
-        network: config.model.network.clone(),
+        network: config.method.input(&config.model.network),
         head: Head::None,
         preparation: Some(preparation),
         templates: None,
@@ -100,21 +100,22 @@ impl<P: Purpose> ForMethod for Start<'_, P> {
         let Self { config, cases, about, folder, device, stop, observer, purpose } = self;
         let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ FIRST_WEIGHTS);
         let setup = Setup {
-            network: &config.model.network,
+            network: &about.network,
             patch: config.patch.size,
             frame: &frame(&cases),
             cases: &cases,
             is_new: folder.checkpoints()?.is_empty(),
         };
         let objective = method.build(&setup, &mut Init { device: &device, rng: &mut rng })?;
-        let Kept { head, parts: kept } = M::Objective::kept();
+        let Kept { head, parts: kept, by_modality } = M::Objective::kept();
         let templates = objective.templates().map(|Learnt { size, affine, range_floor }| TemplatesAbout {
             size,
             affine: Some(affine.rows()),
             range_floor,
             frame: TemplateFrame::of(&cases),
         });
-        let kind = Kind::PreTraining { method: config.method.name(), patch: config.patch.size, kept };
+        let kind =
+            Kind::PreTraining { method: config.method.name(), patch: config.patch.size, kept, by_modality };
         let trainer = Trainer {
             train: &config.train,
             optimizer: &config.optimizer,

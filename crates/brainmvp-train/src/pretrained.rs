@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use brainmvp_volume::Modality;
 use burn::tensor::TensorData;
 
 use crate::Result;
-use crate::about::{About, Parent};
+use crate::about::{About, Kind, Parent};
 use crate::placement::TemplateSet;
 use crate::saved::{LearntTemplates, SavedNetwork};
 use crate::source::Source;
@@ -33,6 +34,12 @@ impl Pretrained {
     /// As [`SavedNetwork::open`].
     pub fn open(source: impl Into<Source>) -> Result<Self> {
         SavedNetwork::open(source).map(Self::from)
+    }
+
+    /// The input channels of its first layer for these modalities, if it has one for each modality.
+    pub fn channels_of(&self, modalities: &[Modality]) -> Option<Vec<usize>> {
+        let by_modality = matches!(self.about.kind, Kind::PreTraining { by_modality: true, .. });
+        by_modality.then(|| modalities.iter().map(|modality| modality.index()).collect())
     }
 
     /// The record of it in a run that starts from it.

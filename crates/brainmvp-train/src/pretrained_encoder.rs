@@ -4,7 +4,7 @@ use brainmvp_infer::SlidingWindow;
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{ClassificationNetwork, Encoder, NetworkConfig};
-use brainmvp_nets::weights::{FirstLayer, transfer};
+use brainmvp_nets::weights::{FirstLayer, InputChannels, transfer};
 use brainmvp_ssl::downstream::{Inputs, Missing};
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::Modality;
@@ -37,7 +37,8 @@ impl PretrainedEncoder {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         // The head is not used, but needed to build the network.
         let new = ClassificationNetwork::new(&network, 2, &mut Init { device, rng: &mut rng });
-        let (new, report) = transfer(&network, new, &pretrained.weights, FirstLayer::Repeat);
+        let (new, report) =
+            transfer(&network, new, &pretrained.weights, InputChannels::One(FirstLayer::Repeat));
         let missing = report.skipped.iter().find(|(path, _)| path.starts_with("encoder."));
         match missing {
             None => {

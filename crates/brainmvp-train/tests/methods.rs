@@ -8,7 +8,7 @@ use std::convert::Infallible;
 
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork};
-use brainmvp_nets::weights::{self, FirstLayer, Head, Skipped, transfer};
+use brainmvp_nets::weights::{self, FirstLayer, Head, InputChannels, Skipped, transfer};
 use brainmvp_ssl::objectives::{
     ForMethod, Kept, KeptPart, Method, MethodConfig, MethodName, MethodPreset, Moment, Objective,
     Pretraining, Scene, Setup,
@@ -147,7 +147,8 @@ fn begin<M: Method>(
     let shape = cases[0].shape;
     let frame =
         Frame { reference: Grid::new(shape, Affine::from_spacing([1.0; 3], [0.0; 3])), largest: shape };
-    let setup = Setup { network: &small.network, patch: small.patch, frame: &frame, cases, is_new: true };
+    let network = method.input(&small.network);
+    let setup = Setup { network: &network, patch: small.patch, frame: &frame, cases, is_new: true };
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let Ok(objective) = method.build(&setup, &mut Init { device, rng: &mut rng });
     let samples = samples::<M>(&objective, cases, 0);
@@ -309,7 +310,7 @@ impl ForMethod for Transferred<'_> {
     fn with<M: Method>(self, method: &M) {
         let device = Device::flex().autodiff();
         let (objective, _) = begin(method, self.0, &cases([40; 3]), &device);
-        let Kept { head, parts } = M::Objective::kept();
+        let Kept { head, parts, by_modality } = M::Objective::kept();
         let mut kept = BTreeMap::new();
         weights::visit(&objective, |entry, data| {
             let to = |KeptPart { from, to }: &KeptPart| {
@@ -323,7 +324,12 @@ impl ForMethod for Transferred<'_> {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let mut init = Init { device: &device, rng: &mut rng };
         let downstream = SegmentationNetwork::new(&network, 2, &mut init);
-        let (_, report) = transfer(&network, downstream, &kept, FirstLayer::Drop);
+        let channels = if by_modality {
+            InputChannels::Chosen(&[0, 2, 5])
+        } else {
+            InputChannels::One(FirstLayer::Drop)
+        };
+        let (_, report) = transfer(&network, downstream, &kept, channels);
         let decoder = head != Head::None;
         for (path, why) in &report.skipped {
             let explained = match why {

@@ -107,7 +107,9 @@ fn there_are_two_copies_only_where_something_can_be_replaced() {
         plan.inputs.templates = templates;
         plan.count()
     };
-    let of = |modality| Some(crate::FrozenTemplates::new([2, 1, 1], None, 1.0, [(modality, vec![0.0, 1.0])]));
+    let of = |modality| {
+        Some(crate::FrozenTemplates::new([2, 1, 1], None, Some(1.0), [(modality, vec![0.0, 1.0])]))
+    };
     for with in [MixWith::Templates, MixWith::Mean] {
         assert_eq!(count(with, None), 1);
         assert_eq!(count(with, of(Modality::T2)), 1, "no channel has a template");

@@ -49,6 +49,14 @@ macro_rules! methods {
                 match self { $(Self::$variant(_) => <$config as Method>::training(preset),)+ }
             }
 
+            /// The network as the method uses it.
+            pub fn input(
+                &self,
+                network: &brainmvp_nets::networks::NetworkConfig,
+            ) -> brainmvp_nets::networks::NetworkConfig {
+                match self { $(Self::$variant(config) => config.input(network),)+ }
+            }
+
             /// See [`Method::problem`].
             pub fn problem(
                 &self,

@@ -46,6 +46,11 @@ pub trait Method: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Sen
     /// How long and how fast it is trained, if nothing else is said.
     fn training(preset: MethodPreset) -> Training;
 
+    /// The network as the method uses it: with as many input channels as it sees at once.
+    fn input(&self, network: &NetworkConfig) -> NetworkConfig {
+        network.clone()
+    }
+
     /// What is wrong with the settings for this network and patches of `patch` voxels (x, y, z), if anything.
     fn problem(&self, network: &NetworkConfig, patch: [usize; 3]) -> Option<String>;
 
@@ -130,18 +135,21 @@ pub struct Kept {
     pub head: Head,
     /// Where they are.
     pub parts: Vec<KeptPart>,
+    /// Whether each input channel is a modality, in the order of [`Modality::ALL`](brainmvp_volume::Modality::ALL);
+    /// otherwise there is one, for any of them.
+    pub by_modality: bool,
 }
 
 impl Kept {
     /// The encoder alone.
     pub fn encoder() -> Self {
-        Self { head: Head::None, parts: vec![KeptPart::new("encoder.", "encoder.")] }
+        Self { head: Head::None, parts: vec![KeptPart::new("encoder.", "encoder.")], by_modality: false }
     }
 
     /// Encoder and decoder, which are `head`.
     pub fn with_decoder(head: Head) -> Self {
         let parts = ["encoder.", "decoder."].map(|part| KeptPart::new(part, part));
-        Self { head, parts: parts.to_vec() }
+        Self { head, parts: parts.to_vec(), by_modality: false }
     }
 }
 
@@ -168,8 +176,8 @@ pub struct Learnt {
     pub size: [usize; 3],
     /// To RAS+ mm.
     pub affine: Affine,
-    /// The smallest range to divide by.
-    pub range_floor: f32,
+    /// The smallest range to divide by; `None` if they are used as they are.
+    pub range_floor: Option<f32>,
 }
 
 /// Something that is done with a method, whichever it is.

@@ -4,10 +4,12 @@
 mod brainmvp;
 #[macro_use]
 mod list;
+mod m3ae;
 mod method;
 mod objective;
 
 pub use brainmvp::{BrainMvp, BrainMvpConfig, BrainMvpPlan, BrainMvpSample, Masks, Negatives, Task, Views};
+pub use m3ae::{M3ae, M3aeConfig};
 pub use method::{
     ForMethod, Kept, KeptPart, Learnt, Method, MethodName, MethodPreset, Pretraining, Setup, Training,
 };
@@ -16,4 +18,5 @@ pub use objective::{Counts, DrawBy, Evaluation, Group, Moment, Objective, Scene}
 // A new method is a line here: its name in a configuration, its variant, and its settings.
 methods! {
     "brainmvp", BrainMvp, BrainMvpConfig;
+    "m3ae", M3ae, M3aeConfig;
 }

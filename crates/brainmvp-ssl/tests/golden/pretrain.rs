@@ -30,7 +30,7 @@ fn objective(network: &NetworkConfig, device: &Device) -> BrainMvp {
         ..BrainMvpConfig::of(MethodPreset::Released)
     };
     let grid = Grid::new(TEMPLATE, Affine::from_spacing([1.0; 3], [0.0; 3]));
-    let templates = Templates::new(grid, 1, 1e-9, device);
+    let templates = Templates::new(grid, 1, Some(1e-9), device);
     let objective = BrainMvp::new(&config, network, templates, PATCH, &mut init);
     let [x, y, z] = TEMPLATE;
     let stacked = brainmvp_golden::parameter("rep_template", &[8, x, y, z]);

@@ -181,7 +181,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.model.network, NetworkConfig::UniFormer(UniFormerConfig::tiny()));
-        let MethodConfig::BrainMvp(method) = &config.method;
+        let MethodConfig::BrainMvp(method) = &config.method else { panic!("{config:?}") };
         assert_eq!((method.weight_distill, method.weight_contrast), (10.0, 0.5));
         assert_eq!((config.train.batch_size, config.train.accumulate), (4, 8));
         assert_eq!(config.patch.size, [32; 3]);

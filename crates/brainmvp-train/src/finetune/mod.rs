@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicBool;
 use brainmvp_cohort::Split;
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{ClassificationNetwork, SegmentationNetwork};
-use brainmvp_nets::weights::{Head, Skipped, Transferred, transfer};
+use brainmvp_nets::weights::{Head, InputChannels, Skipped, Transferred, transfer};
 use brainmvp_prep::Preparation;
 use brainmvp_prep::cache::Cache;
 use brainmvp_ssl::FrozenTemplates;
@@ -204,7 +204,7 @@ fn mean_images(modalities: &[Modality], training: &[CaseSource]) -> Result<Templ
         means.extend(mean_image(&grid, training, modality)?.map(|mean| (modality, mean)));
     }
     // As for templates: if the range of a mean is smaller than that of the images, it is not stretched.
-    let frozen = FrozenTemplates::new(grid.shape, Some(grid.affine), 1.0, means);
+    let frozen = FrozenTemplates::new(grid.shape, Some(grid.affine), Some(1.0), means);
     Ok(TemplateSet { frozen, frame: TemplateFrame::of(training) })
 }
 
@@ -300,8 +300,13 @@ impl<P: Purpose> Start<'_, P> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.config.train.seed ^ FIRST_WEIGHTS);
         let network = network(&mut Init { device: &device, rng: &mut rng });
         let Some(pretrained) = self.pretrained else { return network };
-        let (network, report) =
-            transfer(&self.config.model.network, network, &pretrained.weights, self.config.init.first_layer);
+        let config = self.config;
+        let chosen = pretrained.channels_of(&config.task.modalities);
+        let channels = match &chosen {
+            Some(chosen) => InputChannels::Chosen(chosen),
+            None => InputChannels::One(config.init.first_layer),
+        };
+        let (network, report) = transfer(&config.model.network, network, &pretrained.weights, channels);
         self.tell(&report, &pretrained.origin);
         network
     }

@@ -56,10 +56,10 @@ pub(super) fn load(path: &Path) -> Result<TemplateSet> {
     Ok(TemplateSet { frozen, frame: about.frame })
 }
 
-/// What is said of them. They were normalised before: their range is at most 1, and their lowest value 0.
+/// What is said of them. They were normalised before, and are used as they are.
 pub(super) fn about(set: &TemplateSet) -> TemplatesAbout {
     let affine = set.frozen.grid().map(|grid| grid.affine.rows());
-    TemplatesAbout { size: set.frozen.size(), affine, range_floor: 1.0, frame: set.frame.clone() }
+    TemplatesAbout { size: set.frozen.size(), affine, range_floor: None, frame: set.frame.clone() }
 }
 
 #[cfg(test)]

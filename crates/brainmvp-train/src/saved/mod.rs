@@ -77,8 +77,9 @@ pub struct LearntTemplates {
     pub affine: Option<Affine>,
     /// Where they were learnt, if that is known.
     pub frame: Option<TemplateFrame>,
-    /// A range below this is not divided by. See [`brainmvp_ssl::templates::TemplateConfig::range_floor`].
-    pub range_floor: f32,
+    /// A range below this is not divided by; without it, they are used as they are. See
+    /// [`brainmvp_ssl::templates::TemplateConfig::range_floor`].
+    pub range_floor: Option<f32>,
     /// One for each modality in the order of [`Modality::ALL`], x fastest.
     pub volumes: Vec<Vec<f32>>,
     /// How often each was updated; empty if that is not known.

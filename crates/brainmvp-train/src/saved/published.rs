@@ -125,7 +125,7 @@ fn learnt(
         size: [x, y, z],
         affine: about.and_then(TemplatesAbout::affine),
         frame: about.and_then(|about| about.frame.clone()),
-        range_floor: about.map_or(PUBLISHED_RANGE_FLOOR, |about| about.range_floor),
+        range_floor: about.map_or(Some(PUBLISHED_RANGE_FLOOR), |about| about.range_floor),
         volumes: templates_to_ours(values, [x, y, z]),
         updates: BTreeMap::new(),
     })

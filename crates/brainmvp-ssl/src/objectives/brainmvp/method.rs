@@ -38,7 +38,7 @@ impl Method for BrainMvpConfig {
         let grid = setup.frame.grid(self.templates.size.as_slice().try_into().ok());
         let is_mean = self.templates.source == TemplateSource::Mean;
         let levels = if is_mean { 1 } else { self.templates.levels() };
-        let mut templates = Templates::new(grid, levels, self.templates.range_floor, init.device);
+        let mut templates = Templates::new(grid, levels, Some(self.templates.range_floor), init.device);
         if is_mean {
             templates =
                 templates.fixed(if setup.is_new { mean_images(&grid, setup.cases)? } else { Vec::new() });

@@ -183,12 +183,7 @@ impl Objective for BrainMvp {
     }
 
     fn counts(&self, updates: &BTreeMap<String, usize>) -> Option<Counts> {
-        let of_template = |(name, count): (&String, &usize)| {
-            let (level, modality) = Templates::level_of(name.strip_prefix("templates.")?)?;
-            (level == 0).then_some((modality.name(), *count))
-        };
-        let of: Vec<_> = updates.iter().filter_map(of_template).collect();
-        (!of.is_empty()).then_some(Counts { what: "template updates", of })
+        Templates::counts(updates)
     }
 }
 

@@ -98,7 +98,7 @@ fn with_tasks(tasks: &[Task]) -> BrainMvpConfig {
 fn objective(config: &BrainMvpConfig, device: &Device) -> BrainMvp {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let grid = Grid::new(SIZE, Affine::from_spacing([1.0; 3], [0.0; 3]));
-    let templates = Templates::new(grid, 1, 1.0, device);
+    let templates = Templates::new(grid, 1, Some(1.0), device);
     let network = NetworkConfig::UniFormer(UniFormerConfig::tiny());
     BrainMvp::new(config, &network, templates, PATCH, &mut Init { device, rng: &mut rng })
 }
