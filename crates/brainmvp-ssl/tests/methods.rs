@@ -15,10 +15,8 @@ use brainmvp_ssl::objectives::{
 };
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_ssl::{Frame, Placement};
-use brainmvp_train::optimizer::{NamedAdamW, OptimizerConfig};
 use brainmvp_volume::{Affine, Grid, Modality};
-use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -194,6 +192,41 @@ fn for_all(test: impl Fn(&Small)) {
     }
 }
 
+/// Adam without weight decay, in the plainest form.
+#[derive(Default)]
+struct Adam {
+    moments: BTreeMap<String, Vec<[f32; 2]>>,
+    steps: i32,
+}
+
+impl Adam {
+    fn step<O: Objective>(&mut self, objective: O, gradients: &Gradients, rate: f32) -> O {
+        self.steps += 1;
+        let mut moved = values(&objective);
+        let correct = |beta: f32| 1.0 - beta.powi(self.steps);
+        weights::visit_gradients(&objective, gradients, |entry, data| {
+            let rate = rate * objective.group(entry).rate as f32;
+            let gradient = data.as_slice::<f32>().unwrap();
+            let moments = self.moments.entry(entry.path.to_owned()).or_default();
+            moments.resize(gradient.len(), [0.0; 2]);
+            let values = moved.get_mut(entry.path).unwrap();
+            for ((value, [first, second]), slope) in values.iter_mut().zip(moments).zip(gradient) {
+                *first = 0.9 * *first + 0.1 * slope;
+                *second = 0.999 * *second + 0.001 * slope * slope;
+                *value -= rate * (*first / correct(0.9)) / ((*second / correct(0.999)).sqrt() + 1e-8);
+            }
+        });
+        let moved_by = |path: &str| self.moments.contains_key(path).then(|| moved[path].clone());
+        let moved = weights::load(objective, |entry| {
+            Ok::<_, ()>(moved_by(entry.path).map(|values| TensorData::new(values, entry.shape.to_vec())))
+        });
+        moved.unwrap()
+    }
+}
+
+/// Steps of [`Overfit`].
+const STEPS: usize = 240;
+
 /// One batch, over and over: what is minimised falls to a small part of what it was.
 struct Overfit<'a>(&'a Small);
 
@@ -204,16 +237,14 @@ impl ForMethod for Overfit<'_> {
         let device = Device::flex().autodiff();
         let cases = &cases([40; 3])[..2];
         let (mut objective, samples) = begin(method, self.0, cases, &device);
-        let config = OptimizerConfig { weight_decay: 0.0, ..OptimizerConfig::default() };
-        let mut optimizer = NamedAdamW::of(&config, &objective);
+        let mut adam = Adam::default();
         let mut qualities = Vec::new();
-        for step in 0..240 {
+        for step in 0..STEPS {
             let (total, quality) = loss(&objective, &samples);
             qualities.push(quality);
-            let gradients = GradientsParams::from_grads(total.backward(), &objective);
-            let rate = 3e-3 * (1.0 - f64::from(step) / 240.0);
+            let rate = 3e-3 * (1.0 - step as f32 / STEPS as f32);
             let at = Moment { step: step as u64, ..LATE };
-            objective = optimizer.step(objective, gradients, rate, 1.0).after_step(at);
+            objective = adam.step(objective, &total.backward(), rate).after_step(at);
         }
         let (first, last) = (qualities[0], qualities[qualities.len() - 1]);
         let floor = floor(self.0.method.name().name());
