@@ -391,6 +391,7 @@ impl ForMethod for Slope<'_> {
         let device = Device::flex().autodiff();
         let (objective, samples) = begin(method, self.0, &cases([40; 3])[..2], &device);
         let (total, _) = loss(&objective, &samples);
+        let start_loss = f64::from(total.clone().into_scalar::<f32>());
         // Along the gradient itself the slope is steepest, so that rounding matters least.
         let mut direction = BTreeMap::new();
         weights::visit_gradients(&objective, &total.backward(), |entry, data| {
@@ -409,7 +410,8 @@ impl ForMethod for Slope<'_> {
             });
             f64::from(loss(&moved.unwrap(), &samples).0.into_scalar::<f32>())
         };
-        let by = 1e-2;
+        // So far that the loss changes by a five-hundredth: more than rounding, less than where it curves.
+        let by = 2e-3 * start_loss / norm;
         let slope = (at(by) - at(-by)) / (2.0 * by);
         println!("  slope {slope}, gradient {norm}");
         assert!((slope - norm).abs() < 0.05 * norm + 1e-3, "slope {slope}, gradient {norm}");

@@ -111,7 +111,8 @@ impl Contrast {
 /// The features of each sample, `[B, D, H, W, C]`, as one vector of length 1, `[B, D H W C]`.
 pub fn unit_rows(features: Tensor<5>) -> Tensor<2> {
     let rows: Tensor<2> = features.flatten(1, 4);
-    let length = (rows.clone() * rows.clone()).sum_dim(1).sqrt().clamp_min(1e-12);
+    // Below the floor, at 0 above all, the length has no slope.
+    let length = (rows.clone() * rows.clone()).sum_dim(1).clamp_min(1e-16).sqrt();
     rows / length
 }
 
