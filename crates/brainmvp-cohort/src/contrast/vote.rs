@@ -39,7 +39,7 @@ pub(crate) fn vote(image: &Sketch, choices: &[Modality], known: &[(Modality, Ske
         return Vote { left, said: "too little of a brain to compare".to_owned() };
     };
     let lean = lean(&alone);
-    let mut said = format!("skewness {lean:.2}");
+    let mut said = vec![format!("skewness {lean:.2}")];
     for (modality, other) in known.iter().filter(|(is, _)| matches!(is, Modality::T1 | Modality::T1c)) {
         let aligned = image.file_grid.same_place(&other.file_grid, TOLERANCE_MM);
         let Some([own, others]) = aligned.then(|| values([image, other])).flatten() else { continue };
@@ -51,9 +51,9 @@ pub(crate) fn vote(image: &Sketch, choices: &[Modality], known: &[(Modality, Ske
         };
         left.retain(|choice| Some(*choice) != against);
         let no = against.map_or(String::new(), |no| format!(", as no other {no} does"));
-        said += &format!("; rank correlation {rank:.2} with {modality}{no}");
+        said.push(format!("rank correlation {rank:.2} with {modality}{no}"));
     }
-    Vote { left, said }
+    Vote { left, said: said.join("; ") }
 }
 
 /// The values at the points of the brain that all images cover, if there are enough.

@@ -381,7 +381,9 @@ fn settle_all(drafts: Vec<Draft>, indexed: &mut Indexed) {
         }
         for (path, reason) in passed_over {
             let explained = indexed.explained.iter_mut().rev().find(|explained| explained.path == path);
-            explained.into_iter().for_each(|explained| explained.unused = Some(reason.clone()));
+            if let Some(explained) = explained {
+                explained.unused = Some(reason);
+            }
             variants.push(path);
         }
     }
