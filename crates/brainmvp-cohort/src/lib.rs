@@ -7,6 +7,7 @@ pub mod bids;
 mod case;
 pub mod check;
 mod cohort;
+mod contrast;
 mod data_sets;
 mod error;
 pub mod fingerprint;

@@ -17,9 +17,9 @@ pub use file::Facts;
 pub use report::{GridSummary, Kind, Problem, Report, Severity};
 pub use rules::{findings, foreign_labels};
 
+use crate::contrast::Sketch;
 use crate::fingerprint::{Fingerprint, Head, SameHead, same_heads};
 use crate::{Case, Cohort};
-use contrast::Sketch;
 
 /// The limits beyond which something counts as wrong.
 #[derive(Debug, Clone, PartialEq)]

@@ -162,14 +162,27 @@ impl Listener<'_> {
         heard(at + 1, Says::Open(Open::AfterWhat), 3)
     }
 
-    /// `T1 mit` and `T1 W` at the end, without a word for the agent.
+    /// `T1 mit` and `T1 AX W` at the end, without a word for the agent. The W after "Dixon" is water.
     fn with_nothing(&self, at: usize) -> Option<Heard> {
-        let after_t1 = at > 0 && self.means(at - 1, |m| matches!(m, Meaning::Weighting(T1, _)));
+        let t1 = |at: usize| self.means(at, |m| matches!(m, Meaning::Weighting(T1, _)));
+        let before = (self.region.start..at).rev().take_while(|before| self.words[*before].is_known());
+        let (mut apart, mut after_t1) = (false, false);
+        for before in before {
+            if t1(before) {
+                after_t1 = true;
+                break;
+            }
+            apart = true;
+            if self.words[before].text.ends_with("dixon") {
+                return None;
+            }
+        }
         if at + 1 < self.region.end || !after_t1 {
             return None;
         }
         let heard = |says, weight| Some(Heard { words: at..at + 1, says, weight });
         match self.words[at].text.as_str() {
+            "plus" if apart => None,
             "w" => heard(Says::Open(Open::Weighted), 3),
             "with" | "w/" | "mit" | "avec" | "met" | "plus" => heard(Says::Agent(true), 3),
             _ => None,

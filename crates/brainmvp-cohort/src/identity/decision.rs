@@ -73,6 +73,29 @@ impl Finding {
         Self { verdict: Verdict::Open(Doubt { choices: Vec::new(), reason }), ..self }
     }
 
+    /// Adds what the voxels say of an image whose weighting is open: `left` are the choices that they do not contradict,
+    /// `taken` what the other images of the session are. One choice is decided by it, unless it is taken; and for T1 the
+    /// agent must be told by the words, or by a T1c in the session.
+    pub(crate) fn hear_voxels(&mut self, said: &str, left: &[Modality], taken: &[Modality]) {
+        let voxels = |says| Evidence::new(Source::Voxels, said, says, BY_VOXELS);
+        let &[only] = left else { return self.evidence.push(voxels(Says::Open(Open::Voxels))) };
+        let mut evidence = self.evidence.clone();
+        evidence.push(voxels(Says::Weighting(only)));
+        let decided = Self::of(evidence);
+        let refused = match decided.modality() {
+            None => Some(Open::Voxels),
+            Some(Modality::T1) if decided.agent.is_none() && !taken.contains(&Modality::T1c) => {
+                Some(Open::AnyT1)
+            }
+            Some(modality) if taken.contains(&modality) => Some(Open::Taken),
+            Some(_) => None,
+        };
+        match refused {
+            None => *self = decided,
+            Some(open) => self.evidence.push(voxels(Says::Open(open))),
+        }
+    }
+
     /// Whether the role is stated, and not weighed.
     pub(super) fn is_decided(&self) -> bool {
         self.evidence.iter().any(|e| matches!(e.says, Says::Is(_)))
@@ -107,6 +130,9 @@ impl Finding {
         if self.evidence.is_empty() { "no word of it is known".to_owned() } else { listed(&self.evidence) }
     }
 }
+
+/// The weight of what the voxels say, which is heard only where everything else is open: more than any word.
+const BY_VOXELS: u8 = 10;
 
 /// The weight of a mask without a word for what it shows.
 pub(super) const BARE_MASK: u8 = 3;

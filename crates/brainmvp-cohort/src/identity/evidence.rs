@@ -29,6 +29,8 @@ pub enum Source {
     DataSet(&'static str),
     /// The other images of the session.
     Session,
+    /// The grey values of the image.
+    Voxels,
 }
 
 /// What evidence says.
@@ -69,6 +71,14 @@ pub enum Open {
     BValues,
     /// A word for a lesion, which may belong to the study.
     Lesion,
+    /// `T1_FLAIR` beside `T2_T1`: the first word may be a time point.
+    TimePoint,
+    /// The voxels do not tell which of the choices it is.
+    Voxels,
+    /// The voxels tell a T1, and the words nothing about the agent.
+    AnyT1,
+    /// The voxels tell what another image of the session is too.
+    Taken,
 }
 
 impl Open {
@@ -82,6 +92,10 @@ impl Open {
             Self::Mp2rage => "INV1, INV2, the uniform image or a T1 map?",
             Self::BValues => "several b-values in one file?",
             Self::Lesion => "a label map, or an image from a study of lesions?",
+            Self::TimePoint => "a weighting, or the number of a time point? Tell with --pattern",
+            Self::Voxels => "leaves open what it is",
+            Self::AnyT1 => "t1, with or without contrast agent?",
+            Self::Taken => "the same as another image of the session?",
         }
     }
 }
@@ -124,6 +138,7 @@ impl fmt::Display for Source {
             Self::User => "given by the user",
             Self::DataSet(name) => return write!(f, "in the names of {name}"),
             Self::Session => "among the images of the session",
+            Self::Voxels => "by its voxels",
         })
     }
 }
@@ -147,6 +162,9 @@ impl fmt::Display for Says {
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, text, says, .. } = self;
+        if *source == Source::Voxels {
+            return write!(f, "voxels: {text}: {says}");
+        }
         write!(f, "'{text}' {source}: {says}")
     }
 }

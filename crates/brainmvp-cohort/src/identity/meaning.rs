@@ -168,6 +168,8 @@ pub(super) enum Meaning {
     BValue(u32),
     /// An echo time in ms.
     EchoTime(u32),
+    /// SPM's letters for something that is no image, which stand before the whole name: `c1T1`, `y_sub-01_T1w`.
+    Prefix(NoImage),
     /// Known, and without a say.
     Plain,
 }
@@ -186,7 +188,8 @@ impl Meaning {
             | Self::Mask
             | Self::BrainMask
             | Self::BZero
-            | Self::BValue(_) => true,
+            | Self::BValue(_)
+            | Self::Prefix(_) => true,
             _ => false,
         }
     }

@@ -8,9 +8,12 @@ use super::evidence::{Evidence, Open, Says, Source};
 /// Settles what the other images of a session can settle: a T1 of which only the contrast agent is open is the one with
 /// it beside a T1 without, and the one without it beside a T1 with. More than one open image stay open.
 ///
+/// Where T1 and T2 are time points, all images that are named by them are refused.
+///
 /// The other way round, a T1 whose name says nothing of the agent may be the one with it, if another is stated to be
 /// without and none with. Then it is refused.
 pub fn settle(findings: &mut [&mut Finding]) {
+    doubt_time_points(findings);
     let is = |finding: &Finding, modality| finding.modality() == Some(modality);
     let t1 = findings.iter().any(|finding| is(finding, Modality::T1));
     let t1c = findings.iter().any(|finding| is(finding, Modality::T1c));
@@ -18,6 +21,46 @@ pub fn settle(findings: &mut [&mut Finding]) {
         (true, false) if !decide(findings, true) => doubt(findings),
         (false, true) => drop(decide(findings, false)),
         _ => {}
+    }
+}
+
+/// `P01_T1_FLAIR` beside `P01_T2_FLAIR` and `P01_T2_T1`: T1 and T2 are the time points, and which image is of which
+/// examination these names do not say to a reader of one session. All such images are refused.
+fn doubt_time_points(findings: &mut [&mut Finding]) {
+    const POINTS: [&str; 2] = ["t1", "t2"];
+    let words = |finding: &Finding| -> Vec<(String, Modality)> {
+        let named = finding.evidence.iter().filter(|e| e.source == Source::Name);
+        named
+            .filter_map(|e| match e.says {
+                Says::Weighting(modality) if e.weight >= 4 => Some((e.text.to_lowercase(), modality)),
+                _ => None,
+            })
+            .collect()
+    };
+    let pointed = |finding: &Finding| {
+        let words = words(finding);
+        let point = words.first().and_then(|(first, _)| POINTS.iter().find(|point| *point == first));
+        point.filter(|_| words.len() > 1).map(|point| (*point, words[1].1))
+    };
+    let found: Vec<_> = findings.iter().map(|finding| pointed(finding)).collect();
+    let both = POINTS.iter().all(|point| found.iter().flatten().any(|(first, _)| first == point));
+    // `T2_T1`: in `T1_T1_MPRAGE` beside `T2_T2_TSE`, the first word repeats the weighting.
+    let sure = found.iter().flatten().any(|(first, modality)| match modality {
+        Modality::T1 => *first == "t2",
+        Modality::T2 => *first == "t1",
+        _ => false,
+    });
+    if !both || !sure {
+        return;
+    }
+    for (finding, point) in findings.iter_mut().zip(found) {
+        let Some((point, _)) = point.filter(|_| !finding.is_decided()) else { continue };
+        let told = finding.evidence.iter().any(|e| e.says == Says::Open(Open::TimePoint));
+        if !told {
+            finding.evidence.push(Evidence::new(Source::Session, point, Says::Open(Open::TimePoint), 3));
+        }
+        let reason = finding.evidence.last().map_or(String::new(), ToString::to_string);
+        finding.verdict = Verdict::Open(Doubt { choices: Vec::new(), reason });
     }
 }
 
@@ -79,6 +122,15 @@ mod tests {
         assert_eq!(together(&["T1", "T1_W"]), ["t1", "t1c"]);
         assert_eq!(together(&["T1", "T1_with_and_without_contrast"]), ["t1", "-"]);
         assert_eq!(together(&["FLAIR", "T1-C"]), ["flair", "-"]);
+    }
+
+    #[test]
+    fn time_points_are_not_weightings() {
+        assert_eq!(together(&["P1_T1_FLAIR", "P1_T2_FLAIR", "P1_T1_T1", "P1_T2_T1"]), ["-", "-", "-", "-"]);
+        assert_eq!(together(&["P1_T1_FLAIR", "P1_T2_FLAIR", "P1_T2_T1", "P1_PD"]), ["-", "-", "-", "pd"]);
+        assert_eq!(together(&["P1_T1_FLAIR", "P1_T2_FLAIR"]), ["t1", "flair"]);
+        assert_eq!(together(&["T1", "T2", "T1_T2"]), ["t1", "t2", "-"]);
+        assert_eq!(together(&["T1_T1_MPRAGE", "T2_T2_TSE"]), ["t1", "t2"]);
     }
 
     #[test]

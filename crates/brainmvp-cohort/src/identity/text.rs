@@ -208,6 +208,7 @@ impl Listener<'_> {
                 // Two letters such as FA may be a person's, but not beside diffusion.
                 Meaning::Not(NoImage::Diffusion, 2) if dwi.is_some() => Some((NoImage::Diffusion, 4)),
                 Meaning::Not(no, weight) => Some((no, weight)),
+                Meaning::Prefix(no) => Some((no, 4)),
                 Meaning::Mpr if !self.is_mprage(at) => Some((NoImage::Reformat, 4)),
                 Meaning::T1Images if self.find(|m| m == Meaning::Mp2rage).is_some() => {
                     Some((NoImage::Map, 4))
@@ -219,6 +220,7 @@ impl Listener<'_> {
             };
             found.extend(said.map(|(no, weight)| self.says(at..at + 1, Says::Not(no), weight)));
         }
+        found.extend(self.prefix());
         found.extend(self.gradient_t2());
         if let Some(minus) = self.find(|meaning| meaning == Meaning::Minus) {
             let both = [Meaning::Before, Meaning::After].map(|wanted| self.find(move |m| m == wanted));
@@ -230,6 +232,15 @@ impl Listener<'_> {
             }
         }
         found
+    }
+
+    /// SPM's letters before a name that begins with the patient.
+    fn prefix(&self) -> Option<Evidence> {
+        let prefix = |at: usize| match self.words[at].meanings() {
+            [Meaning::Prefix(no)] => Some(self.says(at..at + 1, Says::Not(*no), 4)),
+            _ => None,
+        };
+        (0..self.region.start).find_map(prefix)
     }
 
     /// "sub" is a subject at the front, and a subtraction elsewhere.

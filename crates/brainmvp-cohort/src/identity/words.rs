@@ -74,10 +74,23 @@ pub(super) fn words(name: &str, aliases: &Aliases) -> Vec<Word> {
     }
     let mut words = phrases(&pieces, aliases);
     join_b_values(&mut words);
+    fields(&mut words);
     for at in 0..words.len() {
         words[at].sign = sign(name, &words, at);
     }
     words
+}
+
+/// SPM's `y_T1` and `iy_sub-01_T1w` are fields of deformation, and `wj_T1` is a map of its Jacobian.
+fn fields(words: &mut [Word]) {
+    const LETTERS: [&str; 3] = ["y", "iy", "wj"];
+    for at in 0..words.len().saturating_sub(1) {
+        let named = words[at + 1].is_core() || words[at + 1].text == "sub";
+        let first = !words[..at].iter().any(Word::is_core);
+        if named && first && !words[at + 1].glued && LETTERS.contains(&words[at].text.as_str()) {
+            words[at].kind = Kind::Known(vec![Meaning::Prefix(super::NoImage::Transform)]);
+        }
+    }
 }
 
 /// `b 1000` and `b=0`: the letter and the number are one word.
@@ -130,6 +143,7 @@ fn taken_apart(token: &Token) -> Vec<Piece> {
     }
     let parts =
         tissue_map(&token.text).or_else(|| split(&token.text)).or_else(|| by_capitals(&token.written));
+    let parts = parts.or_else(|| after_number(&token.text));
     let Some(parts) = parts else {
         // Any map: `zmap`, `tmaps`.
         if token.text.trim_end_matches('s').ends_with("map") {
@@ -186,7 +200,7 @@ fn tissue_map(text: &str) -> Option<Parts> {
     let known = Vocabulary::get().word(rest).map(<[Meaning]>::to_vec);
     let states = |meanings: &[Meaning]| meanings.iter().any(|meaning| meaning.states_weighting());
     let mut parts: Parts =
-        vec![(format!("{prefix}{tissue}"), vec![Meaning::Not(super::NoImage::Probability, 4)])];
+        vec![(format!("{prefix}{tissue}"), vec![Meaning::Prefix(super::NoImage::Probability)])];
     match known {
         Some(meanings) if states(&meanings) => parts.push((rest.to_owned(), meanings)),
         _ if rest == "sub" => parts.push((rest.to_owned(), Vec::new())),
@@ -196,6 +210,15 @@ fn tissue_map(text: &str) -> Option<Parts> {
         }
     }
     Some(parts)
+}
+
+/// A word of some length after a number, as ANTs writes it: `1Warp`, `1InverseWarp`.
+fn after_number(text: &str) -> Option<Parts> {
+    let word = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number = &text[..text.len() - word.len()];
+    let meanings =
+        Vocabulary::get().word(word).filter(|_| word.len() > 3 && (1..3).contains(&number.len()))?;
+    Some(vec![(number.to_owned(), vec![Meaning::Plain]), (word.to_owned(), meanings.to_vec())])
 }
 
 /// Words that other words only seem to begin with: "set1" is no spin echo.
@@ -208,6 +231,9 @@ const NEVER_NUMBERED: [&str; 10] =
 /// Letters that tools and scanners put before a name: SPM's resliced, warped, smoothed and bias-corrected images, and
 /// Philips's `sT1W` and `eT1W`.
 const PREFIX_LETTERS: [char; 5] = ['s', 'e', 'r', 'w', 'm'];
+
+/// Several such letters.
+const PREFIXES: [&str; 7] = ["sw", "wr", "sr", "sm", "rm", "swr", "wrm"];
 
 /// A token as a sequence of known words, as few as possible.
 fn split(text: &str) -> Option<Parts> {
@@ -245,12 +271,18 @@ fn split(text: &str) -> Option<Parts> {
 /// The meanings of a part of a token, if a part may stand there.
 fn part(text: &str, before: &Parts, span: Range<usize>) -> Option<Vec<Meaning>> {
     let part = &text[span.clone()];
-    if span.start == 0 && part.len() == 1 {
-        // The letter must be followed by a weighting, or by the dimension.
-        let rest = &text[1..];
+    let several = PREFIXES.contains(&part);
+    if span.start == 0 && (part.len() == 1 || several) {
+        // The letters must be followed by a weighting, or by the dimension.
+        let rest = &text[part.len()..];
         let follows =
             ["t1", "t2", "flair", "pd", "3d", "dwi", "stir"].iter().any(|word| rest.starts_with(word));
-        return (part.starts_with(PREFIX_LETTERS) && follows).then(|| vec![Meaning::Plain]);
+        if part.starts_with(PREFIX_LETTERS) && follows {
+            return Some(vec![Meaning::Plain]);
+        }
+        if !several {
+            return None;
+        }
     }
     if let Some((last, _)) = before.last() {
         let weighting = part.starts_with("t1") || part.starts_with("t2");

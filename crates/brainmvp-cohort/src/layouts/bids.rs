@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_volume::{Modality, Role};
 
-use super::{Candidate, Draft, IndexOptions, Layout, Listing, file_name, name_of};
+use super::{Candidate, Draft, Explained, IndexOptions, Layout, Listing, file_name, name_of};
 use crate::Result;
 use crate::identity::{self, Acquisition, Finding};
 
@@ -68,6 +68,10 @@ impl Layout for Bids {
         let mut cases: BTreeMap<Key, Vec<(Named, Candidate)>> = BTreeMap::new();
         let (mut elsewhere, mut series) = (0, 0);
         let mut misplaced: Vec<PathBuf> = Vec::new();
+        let mut passed_over: Vec<Explained> = Vec::new();
+        let mut pass_over = |path, finding, reason: &str| {
+            passed_over.push(Explained { path, finding, unused: Some(reason.to_owned()) });
+        };
         for path in files {
             let Some(named) = Named::of(root, &path) else {
                 listing.unknown.push((path, Some("the name does not begin with its subject".to_owned())));
@@ -77,10 +81,12 @@ impl Layout for Bids {
             let role = finding.role();
             if role == Some(Role::Image(Modality::Dwi)) && has_b_values(&path) {
                 series += 1;
+                pass_over(path, finding, "it is a 4-D diffusion series");
                 continue;
             }
             if named.pipeline.is_some() && (matches!(role, Some(Role::Image(_))) || !named.in_own_space()) {
                 elsewhere += 1;
+                pass_over(path, finding, "it is derived, or in another space");
                 continue;
             }
             if role.is_some_and(|role| is_misplaced(&path, role)) {
@@ -95,6 +101,7 @@ impl Layout for Bids {
             let key = (named.data_set.clone(), named.subject.clone(), named.session.clone());
             cases.entry(key).or_default().push((named, candidate));
         }
+        listing.passed_over = passed_over;
         if elsewhere > 0 {
             listing
                 .warnings

@@ -113,11 +113,11 @@ impl Draft {
     }
 
     /// Chooses one file for each role: of several, the one without a variant, or more generally the one whose variant
-    /// is a prefix of all others. The others go to `passed_over`.
+    /// is a prefix of all others. The others go to `passed_over`, each with the reason as a clause.
     ///
     /// # Errors
     /// Why the case cannot be used: its id, two equal candidates (both named), no image.
-    pub(super) fn settle(mut self, passed_over: &mut Vec<PathBuf>) -> Result<Case, String> {
+    pub(super) fn settle(mut self, passed_over: &mut Vec<(PathBuf, String)>) -> Result<Case, String> {
         self.tell_masks();
         let id = CaseId::new(self.id).map_err(|e| e.to_string())?;
         let mut case = Case::new(id, self.subject, self.data_set);
@@ -142,7 +142,8 @@ impl Draft {
                 Role::BrainMask => case.brain_mask = Some(first.path.clone()),
                 Role::Ignored => {}
             }
-            passed_over.extend(others.iter().map(|other| other.path.clone()));
+            let reason = format!("{} is plainer", first.path.display());
+            passed_over.extend(others.iter().map(|other| (other.path.clone(), reason.clone())));
         }
         if case.images.is_empty() {
             let some =
@@ -187,7 +188,8 @@ mod tests {
 
     fn settle(files: Vec<Candidate>) -> (Result<Case, String>, Vec<PathBuf>) {
         let mut passed_over = Vec::new();
-        (Draft { files, ..Draft::new("a", "d") }.settle(&mut passed_over), passed_over)
+        let case = Draft { files, ..Draft::new("a", "d") }.settle(&mut passed_over);
+        (case, passed_over.into_iter().map(|(path, _)| path).collect())
     }
 
     const T1: Role = Role::Image(Modality::T1);

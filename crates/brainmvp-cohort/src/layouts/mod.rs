@@ -17,6 +17,7 @@ mod nnunet;
 mod plain;
 mod public;
 mod table;
+mod voxels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -97,6 +98,8 @@ pub struct Listing {
     pub rejected: Vec<Rejected>,
     /// Volume files that the layout does not recognise, with a hint.
     pub unknown: Vec<(PathBuf, Option<String>)>,
+    /// Known files that are in no draft, and why.
+    pub passed_over: Vec<Explained>,
     /// How the layout reads the folders, where it had to guess.
     pub reading: Option<String>,
     /// Whatever else the user should know.
@@ -140,6 +143,8 @@ pub struct Explained {
     pub path: PathBuf,
     /// What it is.
     pub finding: Finding,
+    /// Why it is not used although it is known, as a clause: another file is.
+    pub unused: Option<String>,
 }
 
 /// Makes a cohort from a folder (or from a list file, for `monai`). `layout` is `auto` or the name of one.
@@ -157,7 +162,7 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
         reading: listing.reading,
         rejected: listing.rejected,
         refused: Vec::new(),
-        explained: Vec::new(),
+        explained: listing.passed_over,
         warnings: listing.warnings,
     };
     if !path.is_file() && path.join("cohort.json").is_file() {
@@ -327,7 +332,7 @@ fn contradictions(drafts: &[Draft], aliases: &Aliases) -> Option<String> {
 
 impl Explained {
     fn unknown(path: PathBuf) -> Self {
-        Self { path, finding: Finding::of(Vec::new()) }
+        Self { path, finding: Finding::of(Vec::new()), unused: None }
     }
 }
 
@@ -335,7 +340,8 @@ impl Indexed {
     /// Keeps the evidence of every file of a draft, and those files that stay open.
     fn explain(&mut self, draft: &Draft) {
         for file in &draft.files {
-            let explained = Explained { path: file.path.clone(), finding: file.finding.clone() };
+            let explained =
+                Explained { path: file.path.clone(), finding: file.finding.clone(), unused: None };
             if matches!(file.finding.verdict, Verdict::Open(_)) {
                 self.refused.push(explained.clone());
             }
@@ -347,8 +353,11 @@ impl Indexed {
 /// Turns drafts into cases; each id is used once, whether in upper or lower case.
 fn settle_all(drafts: Vec<Draft>, indexed: &mut Indexed) {
     let mut taken: BTreeMap<String, Option<Split>> = BTreeMap::new();
-    let mut passed_over = Vec::new();
+    let mut variants: Vec<PathBuf> = Vec::new();
     for mut draft in drafts {
+        let mut passed_over = Vec::new();
+        draft.settle_session();
+        voxels::ask(&mut draft);
         draft.settle_session();
         indexed.explain(&draft);
         let (id, split) = (draft.id.clone(), draft.split);
@@ -370,9 +379,16 @@ fn settle_all(drafts: Vec<Draft>, indexed: &mut Indexed) {
             }
             (_, Err(reason)) => indexed.rejected.push(Rejected { case: id, reason }),
         }
+        for (path, reason) in passed_over {
+            let explained = indexed.explained.iter_mut().rev().find(|explained| explained.path == path);
+            if let Some(explained) = explained {
+                explained.unused = Some(reason);
+            }
+            variants.push(path);
+        }
     }
-    if let Some(first) = passed_over.first() {
-        let count = passed_over.len();
+    if let Some(first) = variants.first() {
+        let count = variants.len();
         indexed.warnings.push(format!(
             "{count} variant files passed over in favour of a plainer one, e.g. {}",
             first.display()

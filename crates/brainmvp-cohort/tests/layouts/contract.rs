@@ -60,7 +60,7 @@ fn with_more(name: &str, more: &[&str]) -> Indexed {
 
 #[test]
 fn no_mask_is_taken_as_an_image() {
-    // nnU-Net reads no words: a file of imagesTr without the number of a channel is refused with its data set.
+    // nnU-Net reads no words; see below.
     for (layout, files, _) in TREES.into_iter().filter(|(layout, ..)| *layout != "nnunet") {
         let (folder, stem) =
             files[0].rsplit_once('/').map_or(("", files[0]), |(folder, name)| (folder, name));
@@ -94,6 +94,66 @@ fn no_mask_is_taken_as_an_image() {
             assert_eq!(found.cohort.cases.len(), 1, "{layout}: {file} makes no case of its own");
         }
     }
+}
+
+/// nnU-Net has no place for a mask: files are images by the number of their channel, and labels by the name of their case.
+/// What has neither is no file of a case; a mask with a channel's number contradicts its list.
+#[test]
+fn nnunet_takes_no_mask_as_an_image_in_silence() {
+    for folder in ["labelsTr", "masksTr", "."] {
+        let found = with_more("nnunet", &[&format!("{folder}/a_brain_mask.nii.gz")]);
+        let case = &found.cohort.cases[0];
+        assert_eq!((modalities(case), found.cohort.cases.len()), (vec![T1], 1), "{folder}");
+        assert!(case.label.is_none() && case.brain_mask.is_none(), "{folder}");
+    }
+    // Beside the images it makes the folder no data set of nnU-Net.
+    let (_, files, (json, text)) = TREES[0];
+    let folder = tree(&[files, &["imagesTr/a_brain_mask.nii.gz"]].concat());
+    std::fs::write(folder.path().join(json), text).unwrap();
+    index(folder.path(), "nnunet", &IndexOptions::default()).unwrap_err();
+    let found = with_more("nnunet", &["imagesTr/a_brain_mask_0000.nii.gz"]);
+    let said = found.warnings.join("; ");
+    assert!(said.contains("a_brain_mask_0000.nii.gz: t1 by the list"), "{said}");
+}
+
+#[test]
+fn what_is_passed_over_is_explained() {
+    let files = [
+        "P1/orig/T1.nii.gz",
+        "P1/orig/T1_bias.nii.gz",
+        "P1/orig/FLAIR.nii.gz",
+        "P1/skull_stripped/T1.nii.gz",
+        "P1/skull_stripped/T1_brain_mask.nii.gz",
+        "P1/skull_stripped/T1map.nii.gz",
+        "P2/T1map.nii.gz",
+    ];
+    let folder = tree(&files);
+    let found = index(folder.path(), "plain", &IndexOptions::default()).unwrap();
+    let unused = |file: &str| {
+        let is = |path: &std::path::Path| path == folder.path().join(file);
+        let all: Vec<_> = found.explained.iter().filter(|explained| is(&explained.path)).collect();
+        assert_eq!(all.len(), 1, "{file} is explained once");
+        (all[0].finding.decision(), all[0].unused.clone().unwrap_or_default())
+    };
+    assert_eq!(found.explained.len(), files.len());
+    let (decision, reason) = unused("P1/skull_stripped/T1.nii.gz");
+    assert!(
+        decision == "t1" && reason.contains("'skull_stripped', and 'orig' is used"),
+        "{decision} {reason}"
+    );
+    assert!(unused("P1/orig/T1_bias.nii.gz").1.contains("T1.nii.gz is plainer"));
+    for used in [
+        "P1/orig/T1.nii.gz",
+        "P1/orig/FLAIR.nii.gz",
+        "P1/skull_stripped/T1_brain_mask.nii.gz",
+        "P2/T1map.nii.gz",
+    ] {
+        assert_eq!(unused(used).1, "", "{used}");
+    }
+    let found = with_more("bids", &["derivatives/x/sub-a/anat/sub-a_desc-preproc_T1w.nii.gz"]);
+    let derived =
+        found.explained.iter().find(|explained| explained.path.ends_with("sub-a_desc-preproc_T1w.nii.gz"));
+    assert!(derived.unwrap().unused.as_ref().unwrap().contains("derived"));
 }
 
 #[test]

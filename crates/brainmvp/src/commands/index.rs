@@ -199,9 +199,10 @@ fn explained(root: &Path, indexed: &Indexed) -> Vec<String> {
     let mut lines: Vec<String> = indexed
         .explained
         .iter()
-        .map(|Explained { path, finding }| {
+        .map(|Explained { path, finding, unused }| {
             let shown = path.strip_prefix(root).unwrap_or(path).display();
-            format!("  {shown}: {} [{}]", finding.decision(), finding.reason())
+            let unused = unused.as_ref().map_or(String::new(), |reason| format!(", not used: {reason}"));
+            format!("  {shown}: {}{unused} [{}]", finding.decision(), finding.reason())
         })
         .collect();
     lines.sort();
@@ -214,7 +215,7 @@ fn refused(indexed: &Indexed) -> Vec<String> {
     let all = indexed.refused.iter();
     let mut lines: Vec<String> = all
         .take(SHOWN)
-        .map(|Explained { path, finding }| format!("warning: {}: {}", path.display(), finding.decision()))
+        .map(|Explained { path, finding, .. }| format!("warning: {}: {}", path.display(), finding.decision()))
         .collect();
     if let Some(more) = indexed.refused.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         lines.push(format!("warning: {more} more files are refused for such reasons; see --explain"));

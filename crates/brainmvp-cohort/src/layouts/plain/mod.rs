@@ -20,7 +20,7 @@ use self::pattern::by_pattern;
 use self::sessions::{Place, Sessions};
 use self::stage::chosen;
 use self::tree::{Tree, TreeFile};
-use super::{Draft, IndexOptions, Layout, Listing, file_name, name_of};
+use super::{Draft, Explained, IndexOptions, Layout, Listing, file_name, name_of};
 use crate::identity::Verdict;
 use crate::{Error, Result};
 
@@ -68,7 +68,12 @@ fn by_folder(root: &Path, files: &[PathBuf], options: &IndexOptions, listing: &m
     let counts = |file: &TreeFile| {
         file.candidate.role != Role::Ignored || matches!(file.candidate.finding.verdict, Verdict::Open(_))
     };
-    cases.retain(|_, files| files.iter().any(counts));
+    let unused = cases.extract_if(.., |_, files| !files.iter().any(counts));
+    listing.passed_over.extend(unused.flat_map(|(_, files)| files).map(|file| Explained {
+        path: file.candidate.path,
+        finding: file.candidate.finding,
+        unused: None,
+    }));
     let sessions = Sessions::of(&cases.keys().map(Vec::as_slice).collect::<Vec<_>>());
     let places: Vec<Place> = cases.keys().map(|case| sessions.place(case)).collect();
     let root_name = name_of(root);
@@ -86,11 +91,13 @@ fn by_folder(root: &Path, files: &[PathBuf], options: &IndexOptions, listing: &m
         let files = chosen(files, &id, &mut passed_over, &mut listing.warnings);
         listing.drafts.push(Draft { subject, files, ..Draft::new(id, root_name.clone()) });
     }
-    if let Some(first) = passed_over.first() {
-        let count = passed_over.len();
+    let is_image = |file: &&Explained| file.finding.modality().is_some();
+    if let Some(first) = passed_over.iter().find(is_image) {
+        let count = passed_over.iter().filter(is_image).count();
         listing.warnings.push(format!(
             "{count} files of other stages of processing are passed over, e.g. {}",
-            first.display()
+            first.path.display()
         ));
     }
+    listing.passed_over.extend(passed_over);
 }

@@ -2,22 +2,21 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use brainmvp_volume::Role;
 
-use super::super::Candidate;
+use super::super::{Candidate, Explained};
 use super::tree::TreeFile;
 
 /// The files of a case to use: those that lie in no folder of a stage, and those of one stage.
 ///
 /// Images of several stages are never mixed, since they may be on different grids: where there are images outside all
 /// stages, they are used, else the stage with the most modalities, and of several the one nearest to the original. A label
-/// or mask of another stage is used if it is the only one.
+/// or mask of another stage is used if it is the only one. The others go to `passed_over`.
 pub(super) fn chosen(
     files: Vec<TreeFile>,
     case: &str,
-    passed_over: &mut Vec<PathBuf>,
+    passed_over: &mut Vec<Explained>,
     warnings: &mut Vec<String>,
 ) -> Vec<Candidate> {
     let mut images: BTreeMap<(usize, &str), BTreeSet<Role>> = BTreeMap::new();
@@ -27,8 +26,9 @@ pub(super) fn chosen(
     let is_outside = images.keys().any(|(_, stage)| stage.is_empty());
     let best = images.iter().max_by_key(|(stage, roles)| (roles.len(), Reverse(*stage)));
     let best = best.filter(|_| !is_outside).map_or(String::new(), |((_, stage), _)| (*stage).to_owned());
-    let (mut kept, others): (Vec<_>, Vec<_>) =
+    let (mut kept, mut others): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|file| file.stage.is_empty() || file.stage == best);
+    let mut added: Vec<TreeFile> = Vec::new();
     for role in [Role::Label, Role::BrainMask] {
         if kept.iter().any(|file| file.candidate.role == role) {
             continue;
@@ -36,7 +36,7 @@ pub(super) fn chosen(
         let found: Vec<&TreeFile> = others.iter().filter(|file| file.candidate.role == role).collect();
         match found.as_slice() {
             [] => {}
-            [only] => kept.push((*only).clone()),
+            [only] => added.push((*only).clone()),
             [first, second, ..] => warnings.push(format!(
                 "case '{case}': {} files for {} in folders of processing, none of which is used, e.g. {} and {}",
                 found.len(),
@@ -46,8 +46,18 @@ pub(super) fn chosen(
             )),
         }
     }
-    let images = others.into_iter().filter(|file| matches!(file.candidate.role, Role::Image(_)));
-    passed_over.extend(images.map(|file| file.candidate.path));
+    others.retain(|other| added.iter().all(|file| file.candidate.path != other.candidate.path));
+    kept.extend(added);
+    let used = if best.is_empty() {
+        "the files outside of such folders are".to_owned()
+    } else {
+        format!("'{best}' is")
+    };
+    passed_over.extend(others.into_iter().map(|TreeFile { stage, candidate, .. }| Explained {
+        path: candidate.path,
+        finding: candidate.finding,
+        unused: Some(format!("it is of the stage of processing '{stage}', and {used} used")),
+    }));
     kept.into_iter().map(|file| file.candidate).collect()
 }
 
@@ -99,6 +109,6 @@ mod tests {
     #[test]
     fn of_several_labels_elsewhere_none_is_used() {
         let files = [("t1", T1), ("a/seg", Role::Label), ("b/seg", Role::Label)];
-        assert_eq!(chosen_of(&files), (vec!["t1".into()], 0, 1));
+        assert_eq!(chosen_of(&files), (vec!["t1".into()], 2, 1));
     }
 }
