@@ -7,7 +7,7 @@
 
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::{LayerNorm, Linear};
-use brainmvp_nets::networks::{NetworkConfig, PresetName, TransformerBlock, Unetr};
+use brainmvp_nets::networks::{Network as _, NetworkConfig, PresetName, TransformerBlock, Unetr};
 use brainmvp_nets::weights::Entry;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -15,7 +15,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::tokens::{
-    self, TOKEN, TokenPlan, TokenSample, choose, mask, patches, pictures, unetr, voxels_of_tokens,
+    self, TOKEN, TokenPlan, TokenSample, choose, mask, patches, pictures, unetr, units, voxels_of_tokens,
 };
 use super::{
     Evaluation, Group, Kept, Method, MethodPreset, Moment, Objective, Pretraining, Scene, Setup, Training,
@@ -51,13 +51,7 @@ pub struct Mae3dConfig {
 
 impl Default for Mae3dConfig {
     fn default() -> Self {
-        Self {
-            rate: 0.75,
-            target: Target::default(),
-            decoder_width: 512,
-            decoder_depth: 8,
-            decoder_heads: 8,
-        }
+        Self { rate: 0.75, target: Target::default(), decoder_width: 512, decoder_depth: 8, decoder_heads: 8 }
     }
 }
 
@@ -81,20 +75,27 @@ impl Method for Mae3dConfig {
 
     fn problem(&self, network: &NetworkConfig, patch: [usize; 3]) -> Option<String> {
         let (width, heads) = (self.decoder_width, self.decoder_heads);
-        tokens::problem(network, patch, self.rate, 1).or_else(|| {
-            let possible = heads > 0 && width > 0 && width <= 4096 && width.is_multiple_of(heads);
-            (!possible).then(|| format!("method.decoder_heads {heads} must divide method.decoder_width {width}, at most 4096"))
-        }).or_else(|| {
-            let possible = (1..=64).contains(&self.decoder_depth);
-            (!possible).then(|| format!("method.decoder_depth must be from 1 to 64, got {}", self.decoder_depth))
-        })
+        tokens::problem(network, patch, self.rate, 1)
+            .or_else(|| {
+                let possible = heads > 0 && width > 0 && width <= 4096 && width.is_multiple_of(heads);
+                (!possible).then(|| {
+                    format!(
+                        "method.decoder_heads {heads} must divide method.decoder_width {width}, at most 4096"
+                    )
+                })
+            })
+            .or_else(|| {
+                let possible = (1..=64).contains(&self.decoder_depth);
+                (!possible)
+                    .then(|| format!("method.decoder_depth must be from 1 to 64, got {}", self.decoder_depth))
+            })
     }
 
     fn build<S: PatchSource>(&self, setup: &Setup<'_, S>, init: &mut Init<'_>) -> Result<Mae3d, S::Error> {
         let (config, width) = (unetr(setup.network), self.decoder_width);
         let count = setup.patch.map(|n| n / TOKEN).iter().product();
         Ok(Mae3d {
-            encoder: brainmvp_nets::networks::Network::encoder(config, init),
+            encoder: config.encoder(init),
             narrow: Linear::new(config.width, width, init),
             mask_token: init.normal([1, 1, width], 0.02),
             positions: init.normal([1, count, width], 1.0),
@@ -174,7 +175,9 @@ impl Objective for Mae3d {
     type Sample = TokenSample;
 
     fn plan(&self) -> TokenPlan {
-        TokenPlan { patch: self.patch, rate: self.config.rate, unit: 1 }
+        // The small term keeps 162 of 216 from becoming 161.
+        let masked = (self.config.rate * units(self.patch, 1) as f64 + 1e-9).floor();
+        TokenPlan { patch: self.patch, unit: 1, masked: masked as usize }
     }
 
     fn draw<S: PatchSource>(
@@ -231,7 +234,7 @@ mod tests {
 
     use super::*;
     use crate::Frame;
-    use crate::patch::tests::Nowhere;
+    use crate::patch::testing::Nowhere;
 
     const PATCH: [usize; 3] = [32; 3];
 
@@ -296,6 +299,14 @@ mod tests {
         assert!((loss(&mae, sample(|_| 0.75)) - 0.75).abs() < 1e-6);
         mae.config.target = Target::Normalised;
         assert!(loss(&mae, sample(|_| 0.75)).abs() < 1e-6, "of equal voxels nothing is left");
+    }
+
+    #[test]
+    fn as_many_tokens_are_masked_as_published() {
+        let network = UnetrConfig::tiny();
+        let mut mae = objective(&tiny(), network, &Device::flex());
+        mae.patch = [96; 3];
+        assert_eq!(mae.plan().masked, 162);
     }
 
     #[test]

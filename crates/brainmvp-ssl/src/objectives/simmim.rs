@@ -14,7 +14,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::tokens::{
-    self, TOKEN, TokenPlan, TokenSample, choose, mask, patches, pictures, unetr, voxels_of_tokens,
+    self, TOKEN, TokenPlan, TokenSample, choose, mask, patches, pictures, unetr, units, voxels_of_tokens,
 };
 use super::{
     Evaluation, Group, Kept, Method, MethodPreset, Moment, Objective, Pretraining, Scene, Setup, Training,
@@ -104,7 +104,9 @@ impl Objective for SimMim {
     type Sample = TokenSample;
 
     fn plan(&self) -> TokenPlan {
-        TokenPlan { patch: self.patch, rate: self.config.rate, unit: self.config.unit }
+        let SimMimConfig { rate, unit } = self.config;
+        let masked = (rate * units(self.patch, unit) as f64 - 1e-9).ceil();
+        TokenPlan { patch: self.patch, unit, masked: masked as usize }
     }
 
     fn draw<S: PatchSource>(
@@ -154,7 +156,7 @@ mod tests {
 
     use super::*;
     use crate::Frame;
-    use crate::patch::tests::Nowhere;
+    use crate::patch::testing::Nowhere;
 
     const PATCH: [usize; 3] = [32; 3];
 
@@ -175,6 +177,16 @@ mod tests {
         let objective = objective(network, &Device::flex());
         let head = handles(&objective).into_iter().filter(|named| !named.path.starts_with("encoder."));
         assert_eq!(head.map(|named| named.shape.iter().product::<usize>()).sum::<usize>(), 3_150_592);
+    }
+
+    #[test]
+    fn as_many_tokens_are_masked_as_published() {
+        let mut objective = objective(UnetrConfig::tiny(), &Device::flex());
+        objective.patch = [96; 3];
+        for (rate, unit, expected) in [(0.75, 1, 162), (0.6, 2, 17), (0.6, 1, 130)] {
+            objective.config = SimMimConfig { rate, unit };
+            assert_eq!(objective.plan().masked, expected);
+        }
     }
 
     /// The voxels of a masked token do not change what is made of it, and those of another do.

@@ -26,10 +26,15 @@ pub struct TokenSample {
 #[derive(Debug, Clone)]
 pub struct TokenPlan {
     pub(super) patch: [usize; 3],
-    /// The share of the tokens that is masked, rounded down.
-    pub(super) rate: f64,
     /// Tokens are masked in cubes of this many along each axis.
     pub(super) unit: usize,
+    /// As many of these cubes are masked; one at least is, and one is not.
+    pub(super) masked: usize,
+}
+
+/// The number of cubes of `unit` tokens along each axis in a patch.
+pub(super) fn units(patch: [usize; 3], unit: usize) -> usize {
+    patch.map(|n| (n / TOKEN).div_ceil(unit)).iter().product()
 }
 
 impl TokenPlan {
@@ -53,10 +58,7 @@ impl TokenPlan {
         let tokens = self.tokens();
         let units = tokens.map(|n| n.div_ceil(self.unit));
         let count: usize = units.iter().product();
-        // A mask of whole tokens is rounded down, one of larger units up, as published.
-        let share = self.rate * count as f64;
-        let wanted = if self.unit == 1 { (share + 1e-9).floor() } else { (share - 1e-9).ceil() };
-        let chosen = sample(&mut *rng, count, (wanted as usize).clamp(1, count - 1)).into_vec();
+        let chosen = sample(&mut *rng, count, self.masked.clamp(1, count - 1)).into_vec();
         let mut is_masked = vec![false; count];
         chosen.into_iter().for_each(|unit| is_masked[unit] = true);
         let unit_of = |token: usize| {
@@ -69,24 +71,22 @@ impl TokenPlan {
 }
 
 /// What is wrong with a network, a patch and a share of masked tokens for these methods, if anything.
-pub(super) fn problem(
-    network: &NetworkConfig,
-    patch: [usize; 3],
-    rate: f64,
-    unit: usize,
-) -> Option<String> {
+pub(super) fn problem(network: &NetworkConfig, patch: [usize; 3], rate: f64, unit: usize) -> Option<String> {
     if !matches!(network, NetworkConfig::Unetr(_)) {
         return Some("the method trains a vision transformer: set model.preset to unetr".to_owned());
     }
     if network.in_channels() != 1 {
-        return Some("in_channels of the network must be 1: pre-training sees one modality at a time".to_owned());
+        return Some(
+            "in_channels of the network must be 1: pre-training sees one modality at a time".to_owned(),
+        );
     }
     if !(rate > 0.0 && rate < 1.0) {
         return Some(format!("method.rate must lie between 0 and 1, got {rate}"));
     }
-    let units: usize = patch.map(|n| (n / TOKEN).div_ceil(unit.max(1))).iter().product();
-    if unit == 0 || units < 2 {
-        return Some(format!("patch.size {patch:?} must have two tokens or more ({TOKEN} voxels each), or units of them"));
+    if unit == 0 || units(patch, unit) < 2 {
+        return Some(format!(
+            "patch.size {patch:?} must have two tokens or more ({TOKEN} voxels each), or units of them"
+        ));
     }
     None
 }
@@ -168,8 +168,8 @@ mod tests {
 
     use super::*;
 
-    fn counts(patch: usize, rate: f64, unit: usize, seed: u64) -> (usize, usize) {
-        let plan = TokenPlan { patch: [patch; 3], rate, unit };
+    fn counts(patch: usize, masked: usize, unit: usize, seed: u64) -> (usize, usize) {
+        let plan = TokenPlan { patch: [patch; 3], unit, masked };
         let (masked, visible) = plan.draw_mask(&mut ChaCha8Rng::seed_from_u64(seed));
         let mut all: Vec<usize> = masked.iter().chain(&visible).copied().collect();
         all.sort_unstable();
@@ -179,14 +179,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn as_many_tokens_are_masked_as_published(seed: u64) {
-            prop_assert_eq!(counts(96, 0.75, 1, seed), (162, 54));
-            prop_assert_eq!(counts(96, 0.6, 1, seed), (129, 87));
-            // 17 of 27 units of 32^3 voxels.
-            prop_assert_eq!(counts(96, 0.6, 2, seed), (17 * 8, 10 * 8));
-            // At least one is masked, and one is not.
-            prop_assert_eq!(counts(32, 0.01, 1, seed), (1, 7));
-            prop_assert_eq!(counts(32, 0.99, 1, seed), (7, 1));
+        fn as_many_tokens_are_masked_as_wanted(seed: u64) {
+            prop_assert_eq!(counts(96, 162, 1, seed), (162, 54));
+            // 17 of 27 cubes of 32^3 voxels.
+            prop_assert_eq!(counts(96, 17, 2, seed), (17 * 8, 10 * 8));
+            prop_assert_eq!(counts(32, 0, 1, seed), (1, 7));
+            prop_assert_eq!(counts(32, 8, 1, seed), (7, 1));
         }
     }
 
