@@ -41,6 +41,13 @@ fn networks_have_the_published_numbers_of_parameters() {
         ("unetr", 4, 3, 102_222_387),
         ("swin-unetr", 1, 14, 62_187_296),
         ("swin-unetr", 4, 3, 62_191_941),
+        ("unet3d-b", 1, 1, 19_073_665),
+        ("unet3d-b", 4, 3, 19_076_387),
+        // The published numbers are 23,538,144 and 23,540,736, without an output layer of 27 * 32 + 1 for each class.
+        ("unet3d-c", 1, 1, 23_538_144 + 865),
+        ("unet3d-c", 4, 3, 23_540_736 + 3 * 865),
+        ("resenc-l", 1, 3, 102_350_575),
+        ("resenc-l", 4, 3, 102_353_167),
     ] {
         let config = PresetName::named(preset).unwrap().network().with_in_channels(inputs);
         let network = SegmentationNetwork::new(&config, classes, init);

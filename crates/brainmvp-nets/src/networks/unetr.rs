@@ -161,9 +161,7 @@ impl Network for UnetrConfig {
                 positions: self.positions,
             },
             blocks: (0..self.depth)
-                .map(|_| {
-                    TransformerBlock::new([self.width, self.mlp_width], self.heads, self.qkv_bias, init)
-                })
+                .map(|_| TransformerBlock::new([self.width, self.mlp_width], self.heads, self.qkv_bias, init))
                 .collect(),
             norm: LayerNorm::new(self.width, 1e-5, init),
             skips: self.skips(),

@@ -7,7 +7,7 @@ use burn::tensor::{Device, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
-use super::{Entry, Head, Layout, Upstream, entries};
+use super::{Entry, Head, Layout, Upstream, entries, visit};
 use crate::networks::{ClassificationNetwork, Encoder, NetworkConfig, Reconstruction, SegmentationNetwork};
 use crate::{Error, Init, Result};
 
@@ -45,7 +45,7 @@ pub struct Taken {
 pub struct Completed {
     /// Every tensor of the published network.
     pub tensors: StateDict,
-    /// Names of the tensors that this network does not have: they are freshly initialised.
+    /// Names of the tensors that were not there: they are freshly initialised.
     pub filled: Vec<String>,
 }
 
@@ -95,7 +95,8 @@ pub fn take(layout: &Layout, mut tensors: StateDict) -> Result<Taken> {
 }
 
 /// The state dict of a network with these fp32 weights, by our paths. Tensors that only the published network has are
-/// taken from `others` (by published names), or freshly initialised.
+/// taken from `others` (by published names), or freshly initialised. So is the output layer of pre-training, which no other
+/// network takes over, if it is not there: some published weights come without.
 ///
 /// # Errors
 /// If a weight is missing or has another shape.
@@ -105,12 +106,16 @@ pub fn complete(
     weights: &BTreeMap<String, TensorData>,
     others: &StateDict,
 ) -> Result<Completed> {
+    let outputs = missing_outputs(network, head, weights);
+    let mut filled = Vec::new();
     let mut tensors = StateDict::new();
     let mut missing = Vec::new();
     let mut wrong = None;
     for_each_entry(network, head, |entry| {
         let upstream = Upstream::of(network, head, entry);
-        let Some(found) = weights.get(entry.path) else {
+        let fresh = outputs.get(entry.path);
+        filled.extend(fresh.map(|_| upstream.key.clone()));
+        let Some(found) = weights.get(entry.path).or(fresh) else {
             missing.push(entry.path.to_owned());
             return;
         };
@@ -131,7 +136,6 @@ pub fn complete(
     if let Some(error) = wrong {
         return Err(error);
     }
-    let mut filled = Vec::new();
     for (key, extra) in network.extras(head) {
         let values = match (extra, others.get(&key)) {
             (Extra::Constant(values), _) => values,
@@ -156,6 +160,32 @@ pub fn complete(
         tensors.insert(key, TensorData::new(vec![0_i64], [0_usize; 0]));
     }
     Ok(Completed { tensors, filled })
+}
+
+/// New values for the output layer of pre-training, where it is missing.
+fn missing_outputs(
+    network: &NetworkConfig,
+    head: Head,
+    weights: &BTreeMap<String, TensorData>,
+) -> BTreeMap<String, TensorData> {
+    let mut values = BTreeMap::new();
+    if head == Head::Reconstruction {
+        let (device, mut rng) = (Device::flex(), ChaCha8Rng::seed_from_u64(0));
+        let decoder = network.reconstruction(&mut Init { device: &device, rng: &mut rng });
+        visit(&PretrainingDecoder { decoder }, |entry, value| {
+            let is_output = network.outputs().iter().any(|output| entry.path.starts_with(output));
+            if is_output && !weights.contains_key(entry.path) {
+                values.insert(entry.path.to_owned(), value);
+            }
+        });
+    }
+    values
+}
+
+/// Gives the parameters of a decoder their path.
+#[derive(Module, Debug)]
+struct PretrainingDecoder {
+    decoder: Reconstruction,
 }
 
 /// The network of pre-training, without templates.
