@@ -35,14 +35,9 @@ Examples:
   brainmvp pretrain --data cache --out try --set model.preset=tiny --set patch.size=32 --set train.max_steps=20
 
 Settings that are often changed: train.epochs, train.max_steps, train.batch_size, patch.size,
-<<<<<<< HEAD
-checkpoint.every_steps, model.preset (uniformer-small, unet3d, tiny, unet3d-tiny), method.preset (default, paper, released),
+checkpoint.every_steps, model.preset (uniformer-small, unet3d, unetr, swin-unetr, resenc-l, ...; tiny for a first try), method.name
+(brainmvp, m3ae, mae3d, ...; `brainmvp list` has all networks and methods), method.preset (default, paper, released),
 method.tasks (cross, distill, contrast), method.templates.source (learnt, mean). RUN/config.toml shows all of them.")]
-=======
-checkpoint.every_steps, model.preset (uniformer-small, unet3d, unetr, swin-unetr, resenc-l, ...; tiny for a first try), method.preset
-(default, paper, released),
-method.tasks (cross, distill, contrast), templates.source (learnt, mean). RUN/config.toml shows all of them.")]
->>>>>>> networks
 pub(crate) struct Pretrain {
     /// Folder of prepared cases, made by `brainmvp preprocess`
     #[arg(long, value_name = "CACHE")]
