@@ -7,7 +7,8 @@
 //! crate's `files/`, where all of [`FILES`] are. `$BRAINMVP_GOLDEN_PREFIX` is put before every name of the rule: another
 //! set of numbers.
 //!
-//! For tests alone: a missing or broken file is a panic, so that no test passes without its numbers.
+//! For tests alone: a missing or broken file is a panic, so that no test passes without its numbers. Files that the
+//! repository does not hold are asked for ([`golden_data`], [`test_data`]); a test without them says that it is skipped.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -88,19 +89,51 @@ pub fn json(name: &str) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// A reference file or folder that the repository need not hold: `name` in `$BRAINMVP_GOLDEN`, otherwise in
+/// `../shared/golden` next to the repository. `None`, with a line that the test is skipped, where it is absent.
+pub fn golden_data(name: &str) -> Option<PathBuf> {
+    present("BRAINMVP_GOLDEN", "golden", name)
+}
+
+/// A real file or folder: `name` in `$BRAINMVP_TEST_DATA`, otherwise in `../shared/data` next to the repository. `None`,
+/// with a line that the test is skipped, where it is absent.
+pub fn test_data(name: &str) -> Option<PathBuf> {
+    present("BRAINMVP_TEST_DATA", "data", name)
+}
+
+#[expect(clippy::print_stderr, reason = "who runs the tests must see which were skipped")]
+fn present(variable: &str, beside: &str, name: &str) -> Option<PathBuf> {
+    let path = named_by(variable).unwrap_or_else(|| root().join("../shared").join(beside)).join(name);
+    let exists = path.exists();
+    if !exists {
+        eprintln!("skipped: {} is absent; set {variable}", path.display());
+    }
+    exists.then_some(path)
+}
+
+/// The folder that a variable names. Tests run in the folder of their crate; a relative path is meant from the root of the
+/// workspace.
+fn named_by(variable: &str) -> Option<PathBuf> {
+    let folder = root().join(std::env::var_os(variable)?);
+    assert!(folder.is_dir(), "${variable} names {}, which is no folder", folder.display());
+    Some(folder)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 /// Where a reference file is.
 ///
 /// # Panics
 /// If it is not one of [`FILES`]: it would be found next to this checkout, but be missing from a fresh clone.
 pub fn file(name: &str) -> PathBuf {
     assert!(FILES.contains(&name), "{name} is not among the reference files that the repository holds");
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    if let Some(folder) = std::env::var_os("BRAINMVP_GOLDEN") {
-        // Tests run in the folder of their crate; a relative path is meant from the root of the workspace.
-        return here.join("../..").join(folder).join(name);
+    if let Some(folder) = named_by("BRAINMVP_GOLDEN") {
+        return folder.join(name);
     }
-    let beside = here.join("../../../shared/golden").join(name);
-    if beside.exists() { beside } else { here.join("files").join(name) }
+    let beside = root().join("../shared/golden").join(name);
+    if beside.exists() { beside } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("files").join(name) }
 }
 
 /// The values of an input tensor called `name`: uniform in [0, 1).
@@ -199,6 +232,13 @@ mod tests {
     #[should_panic(expected = "not among the reference files")]
     fn other_files_are_not_opened_without_asking() {
         file("oblique.nii.gz");
+    }
+
+    #[test]
+    fn what_is_absent_is_not_found() {
+        for find in [test_data, golden_data] {
+            assert_eq!(find("a file that nobody has"), None);
+        }
     }
 
     #[test]
