@@ -25,6 +25,8 @@ pub enum Head {
         /// Its outputs.
         classes: usize,
     },
+    /// A linear layer with one output, a number: a classifier of one class, by its names and shapes.
+    Regression,
 }
 
 /// A state dict's network, and how its names differ from the published ones.
@@ -235,7 +237,11 @@ impl Parts<'_> {
     }
 
     fn classifier(&self) -> Head {
-        self.shape::<2>("head.weight").map_or(Head::None, |[classes, _]| Head::Classification { classes })
+        match self.shape::<2>("head.weight") {
+            None => Head::None,
+            Some([1, _]) => Head::Regression,
+            Some([classes, _]) => Head::Classification { classes },
+        }
     }
 }
 

@@ -11,15 +11,16 @@ mod pretrain;
 mod recipe;
 
 pub use finetune::{
-    ClassWeights, DataConfig, FinetuneConfig, FinetunePreset, FrozenTemplatesConfig, InitConfig, TaskConfig,
-    TaskKind, TaskPatchConfig,
+    DataConfig, FinetuneConfig, FinetunePreset, FrozenTemplatesConfig, InitConfig, TaskPatchConfig,
 };
+pub(crate) use finetune::repeated;
 pub(crate) use limits::patch_problem;
 pub use model::{ModelConfig, ModelPreset, PatchConfig};
 pub use pretrain::{OtherSpaces, PretrainConfig, PretrainDataConfig};
 pub use recipe::Stage;
 
 use crate::Result;
+pub use crate::finetune::{ClassWeights, TaskConfig, TaskKind};
 use crate::checkpoint::CheckpointConfig;
 use crate::trainer::{LogConfig, TrainConfig};
 

@@ -4,8 +4,9 @@ use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_ssl::downstream::{AugmentationConfig, MixingConfig};
 use serde::{Deserialize, Serialize};
 
-use super::{FinetuneConfig, FrozenTemplatesConfig, TaskConfig, TaskKind, TaskPatchConfig};
+use super::{FinetuneConfig, FrozenTemplatesConfig, TaskPatchConfig};
 use crate::config::ModelConfig;
+use crate::finetune::{Defaults, TaskConfig, TaskKind};
 use crate::optimizer::{OptimizerConfig, OptimizerKind};
 use crate::placement::PlacementRule;
 use crate::trainer::TrainConfig;
@@ -35,11 +36,7 @@ impl FinetuneConfig {
             NetworkConfig::Unet3d(_) if !released => 1e-5,
             NetworkConfig::UniFormer(_) | NetworkConfig::Unet3d(_) => 1e-4,
         };
-        let (epochs, batch_size, accumulate) = match kind {
-            TaskKind::Segment if released => (300, 2, 1),
-            TaskKind::Segment => (500, 3, 1),
-            TaskKind::Classify => (200, 4, 16),
-        };
+        let Defaults { epochs, batch_size, accumulate, .. } = kind.defaults(released);
         let placement = if released { PlacementRule::Centre } else { PlacementRule::default() };
         let optimizer = if released { OptimizerKind::Adam } else { OptimizerKind::AdamW };
         Self {
