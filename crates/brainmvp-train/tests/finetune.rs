@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use brainmvp_cohort::Cohort;
 use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
+use brainmvp_infer::Mirror;
 use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
-use brainmvp_train::checkpoint::Checkpoint;
-use brainmvp_infer::Mirror;
 use brainmvp_train::batches::CaseSource;
+use brainmvp_train::checkpoint::Checkpoint;
 use brainmvp_train::finetune::{Model, Prediction, Predictor, TaskNetwork, finetune};
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics, read_lines, read_metrics};
 use brainmvp_train::pretrain::pretrain;
@@ -243,7 +243,8 @@ fn a_regression_learns_and_says_numbers_in_their_unit() {
         let spread = high - low;
         assert!((low - 2.0 * spread..high + 2.0 * spread).contains(&said), "{said}, not {low} to {high}");
     }
-    let none = run_on(data, &place.path().join("x"), Existing::Refuse, 1, &["task.kind=regress", "task.target=age"]);
+    let none =
+        run_on(data, &place.path().join("x"), Existing::Refuse, 1, &["task.kind=regress", "task.target=age"]);
     assert!(none.ended.unwrap_err().to_string().contains("none of the 8 prepared cases has a number 'age'"));
 }
 

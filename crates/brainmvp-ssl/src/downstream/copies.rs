@@ -6,7 +6,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 
 use super::{
-    Agreement, Augmentation, AugmentationConfig, Channel, Inputs, MixWith, MixingConfig, Supervision, interleave,
+    Agreement, Augmentation, AugmentationConfig, Channel, Inputs, MixWith, MixingConfig, Supervision,
+    interleave,
 };
 use crate::objectives::Evaluation;
 use crate::patch::PatchSource;

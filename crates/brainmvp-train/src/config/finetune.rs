@@ -354,7 +354,10 @@ mod tests {
         assert!(message(&["task.modalities=['t1','t1']"]).contains("twice"));
         assert!(message(&["task.modalities=['t9']"]).contains("t9"));
         assert!(message(&["task.kind=regress"]).contains("--target"));
-        assert!(message(&["task.kind=regress", "task.target=age", "task.scale={mean=1,deviation=0}"]).contains("above 0"));
+        assert!(
+            message(&["task.kind=regress", "task.target=age", "task.scale={mean=1,deviation=0}"])
+                .contains("above 0")
+        );
         assert!(message(&["task.kind=classify", "patch.size=144"]).contains("patch.resize"));
         assert!(message(&["inference.overlap=1.0"]).contains("overlap"));
         assert!(message(&["augmentation.mirror=2"]).contains("mirror"));

@@ -10,18 +10,19 @@ mod model;
 mod pretrain;
 mod recipe;
 
+pub(crate) use finetune::repeated;
 pub use finetune::{
     DataConfig, FinetuneConfig, FinetunePreset, FrozenTemplatesConfig, InitConfig, TaskPatchConfig,
 };
-pub(crate) use finetune::repeated;
 pub(crate) use limits::patch_problem;
 pub use model::{ModelConfig, ModelPreset, PatchConfig};
 pub use pretrain::{OtherSpaces, PretrainConfig, PretrainDataConfig};
 pub use recipe::Stage;
 
 use crate::Result;
-pub use crate::finetune::{ClassWeights, TaskConfig, TaskKind};
 use crate::checkpoint::CheckpointConfig;
+pub use crate::finetune::tasks::ClassWeights;
+pub use crate::finetune::{TaskConfig, TaskKind};
 use crate::trainer::{LogConfig, TrainConfig};
 
 /// A configuration that is stored in a run folder.

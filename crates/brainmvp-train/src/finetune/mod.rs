@@ -7,7 +7,7 @@ mod predictor;
 mod regions;
 mod selection;
 mod stored_templates;
-mod tasks;
+pub mod tasks;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use brainmvp_cohort::Split;
+use brainmvp_infer::Mirror;
 use brainmvp_nets::Init;
 use brainmvp_nets::weights::{Skipped, Transferred, transfer};
 use brainmvp_prep::Preparation;
@@ -22,7 +23,6 @@ use brainmvp_prep::cache::Cache;
 use brainmvp_ssl::FrozenTemplates;
 use brainmvp_ssl::downstream::{CopyPlan, Inputs, MixWith};
 use brainmvp_volume::{Affine, Modality};
-use brainmvp_infer::Mirror;
 use burn::module::Module;
 use burn::tensor::Device;
 use rand::SeedableRng as _;
@@ -30,7 +30,7 @@ use rand_chacha::ChaCha8Rng;
 
 use self::data::Data;
 use self::placing::Placing;
-use self::tasks::{ForTask, Listed};
+use self::tasks::{Applied, ForTask, Listed};
 use self::validate::TaskJudge;
 use crate::about::{About, Downstream, Kind};
 use crate::batches::CaseSource;
@@ -44,16 +44,12 @@ use crate::seen::{Seen, Stage, overlap_line};
 use crate::source::Source;
 use crate::templates::TemplateGrid;
 use crate::trainer::{Ended, Observer, Trainer, Validation};
-use crate::{Error, Result, device};
+use crate::{Result, device};
 
 pub use model::Model;
 pub use predictor::{CasePrediction, CasePredictor, CaseWindows, Laid, Predictor};
-pub use regions::{label_decision, values_in};
-pub use tasks::{
-    Applied, Before, ClassWeights, Classification, Defaults, NoOthers, Output, PROBABILITIES, Prediction,
-    RegionProbabilities, Regression, Segmentation, Task, TaskConfig, TaskKind, TaskNetwork, TaskOption,
-    TaskSettings, Written,
-};
+pub use regions::values_in;
+pub use tasks::{Output, Prediction, TaskConfig, TaskKind, TaskNetwork, TaskSettings, Written};
 
 /// Separates the random initial weights from other random numbers with the run's seed.
 const FIRST_WEIGHTS: u64 = 0x1F83_D9AB_FB41_BD6B;

@@ -86,7 +86,11 @@ impl Predictor {
     ///
     /// # Errors
     /// As [`Self::predict`].
-    pub fn embed(&self, case: &CaseSource, before: impl Fn() -> Result<(), Error>) -> Result<Vec<f32>, Error> {
+    pub fn embed(
+        &self,
+        case: &CaseSource,
+        before: impl Fn() -> Result<(), Error>,
+    ) -> Result<Vec<f32>, Error> {
         let encoder = self.model.network.encoder();
         let source = CaseWindows { case, inputs: &self.model.inputs };
         brainmvp_infer::embed(&self.windows, &source, &self.device, |window| {
@@ -173,8 +177,7 @@ impl<'a> CasePredictor<'a> {
         let missing = self.missing(case)?;
         let mut case = NewCase::new(case, self.pipeline)?;
         let source = &mut case.source;
-        let placer =
-            self.placer.as_ref().filter(|_| self.predictor.model.inputs.fills(source.modalities()));
+        let placer = self.placer.as_ref().filter(|_| self.predictor.model.inputs.fills(source.modalities()));
         let templates = placer.map(|placer| Laid::on(source, placer)).transpose()?;
         let prediction = self.predictor.predict(&case.source, before)?;
         Ok(CasePrediction { case, missing, templates, prediction })

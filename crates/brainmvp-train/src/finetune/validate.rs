@@ -23,8 +23,7 @@ impl<T: Task> Judge<T::Objective> for TaskJudge<'_, T> {
     fn judge(&self, objective: &T::Objective, stop: &AtomicBool) -> Result<Option<Vec<(String, f64)>>> {
         let network = T::trained(objective).valid();
         let mut judged = Vec::with_capacity(self.cases.len());
-        let mut go_on =
-            |_| if stop.load(Ordering::Relaxed) { Err(Inference::Stopped) } else { Ok(()) };
+        let mut go_on = |_| if stop.load(Ordering::Relaxed) { Err(Inference::Stopped) } else { Ok(()) };
         for case in self.cases {
             let said = match T::predict(&network, self.keys, &self.how, case, &mut go_on) {
                 Err(Inference::Stopped) => return Ok(None),

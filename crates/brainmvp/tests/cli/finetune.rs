@@ -183,7 +183,9 @@ fn a_regression_is_predicted_and_scored() {
     let resumed = [&more[..], &["--set", "train.max_steps=4", "--resume"]].concat();
     finetune(&place, "regress", "run", "regressor", &resumed).succeeds();
     let predict = ["predict", "--model", "regressor", "--in", "phantom/cohort.json", "--out", "predicted"];
-    place.run(&[&predict[..], &["--probabilities"]].concat()).fails(2, &["a regression has no probabilities"]);
+    place
+        .run(&[&predict[..], &["--probabilities"]].concat())
+        .fails(2, &["a regression has no probabilities"]);
     place.run(&predict).succeeds().prints(&["phantom-0001: brain_ml ", "predictions.csv: 6 predicted"]);
     place.run(&[&predict[..], &["--resume"]].concat()).succeeds();
     let record = place.json("predicted/predictions.json");
@@ -208,13 +210,16 @@ fn a_regression_is_predicted_and_scored() {
     assert!(report["intervals"]["mae"]["low"].as_f64() <= report["scores"]["mae"].as_f64());
     // The truth in the place of the prediction is scored as perfect.
     let rows = cohort["cases"].as_array().unwrap().iter();
-    let rows: String = rows.map(|case| format!("{},{}\n", case["id"].as_str().unwrap(), truth(case))).collect();
+    let rows: String =
+        rows.map(|case| format!("{},{}\n", case["id"].as_str().unwrap(), truth(case))).collect();
     place.write("perfect.csv", &format!("case,brain_ml\n{rows}"));
     place.run(&[&["evaluate", "--pred", "perfect.csv"][..], &against].concat()).succeeds();
     let scores = &place.json("scores.json")["scores"];
     assert_eq!((&scores["mae"], &scores["r2"], &scores["spearman"]), (&0.0.into(), &1.0.into(), &1.0.into()));
     place.write("odd.csv", &format!("case,brain_ml\n{rows}").replace(".", "x"));
-    place.run(&[&["evaluate", "--pred", "odd.csv"][..], &against].concat()).fails(2, &["line", "not a number"]);
+    place
+        .run(&[&["evaluate", "--pred", "odd.csv"][..], &against].concat())
+        .fails(2, &["line", "not a number"]);
     let subsets = ["evaluate", "--model", "regressor", "--modality-subsets"];
     place.run(&[&subsets[..], &against].concat()).fails(2, &["finetune regress", "no label map"]);
 }
@@ -227,11 +232,11 @@ fn numbers_of_a_table_are_learnt_without_preparing_again() {
     place.run(&[&index[..], &["age"]].concat()).succeeds().prints(&["age", "3"]);
     place.run(&[&index[..], &["weight"]].concat()).fails(2, &["none of the columns"]);
     place.run(&[&index[..], &["age"]].concat()).succeeds();
-    place
-        .run(&["preprocess", "aged.json", "--out", "cache", "--spacing", "6"])
-        .succeeds();
+    place.run(&["preprocess", "aged.json", "--out", "cache", "--spacing", "6"]).succeeds();
     let more = ["--target", "age", "--set", "patch.resize=16", "--set", "data.validation_share=0"];
-    finetune(&place, "regress", "run", "regressor", &more)
-        .succeeds()
-        .notes(&["3 of 6 cases have no number 'age'", "age: mean 59.9167", "3 training"]);
+    finetune(&place, "regress", "run", "regressor", &more).succeeds().notes(&[
+        "3 of 6 cases have no number 'age'",
+        "age: mean 59.9167",
+        "3 training",
+    ]);
 }

@@ -79,7 +79,8 @@ fn agrees(config: &FinetuneConfig, set: &PublicDataSet) {
         Purpose::Segmentation => {
             assert_eq!((task.kind, config.train.epochs), (TaskKind::Segment, 500), "{}", set.name);
             let scheme: LabelScheme = set.label_scheme.unwrap().parse().unwrap();
-            let regions: Vec<_> = task.segment.regions.iter().map(|r| (r.name(), r.labels().clone())).collect();
+            let regions: Vec<_> =
+                task.segment.regions.iter().map(|r| (r.name(), r.labels().clone())).collect();
             assert_eq!(regions, scheme.regions(), "{}", set.name);
         }
         Purpose::Classification => {

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{FinetuneConfig, FrozenTemplatesConfig, TaskPatchConfig};
 use crate::config::ModelConfig;
-use crate::finetune::{Defaults, TaskConfig, TaskKind};
+use crate::finetune::tasks::Defaults;
+use crate::finetune::{TaskConfig, TaskKind};
 use crate::optimizer::{OptimizerConfig, OptimizerKind};
 use crate::placement::PlacementRule;
 use crate::trainer::TrainConfig;

@@ -231,9 +231,7 @@ fn weights(keys: &Keys, training: &[CaseSource]) -> Vec<f32> {
     let count = |class: &String| training.iter().filter(|case| case.class() == Some(class.as_str())).count();
     let weight = |class: &String| match keys.class_weights {
         ClassWeights::None => 1.0,
-        ClassWeights::Balanced => {
-            training.len() as f32 / (keys.classes.len() * count(class).max(1)) as f32
-        }
+        ClassWeights::Balanced => training.len() as f32 / (keys.classes.len() * count(class).max(1)) as f32,
     };
     keys.classes.iter().map(weight).collect()
 }

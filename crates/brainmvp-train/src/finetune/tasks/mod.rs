@@ -21,7 +21,6 @@ use brainmvp_nets::networks::{Encoder, NetworkConfig};
 use brainmvp_nets::weights::Head;
 use brainmvp_ssl::downstream::{CopyPlan, Inputs, Missing};
 use brainmvp_ssl::objectives::Objective;
-use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};

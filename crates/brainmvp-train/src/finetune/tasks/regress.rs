@@ -92,11 +92,16 @@ impl Task for Regression {
 
     fn problem(keys: &Keys, patch: &TaskPatchConfig) -> Option<String> {
         if keys.target.is_empty() {
-            return Some("task.target: name the column of the cohort with the numbers (--target COLUMN)".to_owned());
+            return Some(
+                "task.target: name the column of the cohort with the numbers (--target COLUMN)".to_owned(),
+            );
         }
-        let is_odd = |scale: &Scale| !(scale.mean.is_finite() && scale.deviation.is_finite() && scale.deviation > 0.0);
+        let is_odd =
+            |scale: &Scale| !(scale.mean.is_finite() && scale.deviation.is_finite() && scale.deviation > 0.0);
         if let Some(Scale { mean, deviation }) = keys.scale.filter(is_odd) {
-            return Some(format!("task.scale: a finite mean and a deviation above 0, got {mean} and {deviation}"));
+            return Some(format!(
+                "task.scale: a finite mean and a deviation above 0, got {mean} and {deviation}"
+            ));
         }
         patch.resize_problem()
     }
@@ -117,8 +122,10 @@ impl Task for Regression {
     ) -> Result<Self> {
         let numbers: Vec<f64> = data.training.iter().filter_map(|case| case.number(&keys.target)).collect();
         if keys.scale.is_none() {
-            let scale = Scale::of(&numbers).filter(|scale| scale.deviation > 0.0 && scale.deviation.is_finite());
-            let same = || Error::Config(format!("the training cases all have the same number '{}'", keys.target));
+            let scale =
+                Scale::of(&numbers).filter(|scale| scale.deviation > 0.0 && scale.deviation.is_finite());
+            let same =
+                || Error::Config(format!("the training cases all have the same number '{}'", keys.target));
             keys.scale = Some(scale.ok_or_else(same)?);
         }
         let Scale { mean, deviation } = keys.scale()?;

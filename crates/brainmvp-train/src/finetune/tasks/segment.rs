@@ -181,7 +181,7 @@ impl Task for Segmentation {
         case: &CaseSource,
         before: &mut Before<'_>,
     ) -> brainmvp_infer::Result<RegionProbabilities> {
-        let decision = decision(&keys.regions)?;
+        let decision = label_decision(&keys.regions)?;
         let source = CaseWindows { case, inputs: how.inputs };
         let see = |window: Tensor<5>| {
             before(window.dims()[0])?;
@@ -232,7 +232,9 @@ impl Task for Segmentation {
         let told = decision.indistinguishable().into_iter().map(|group| {
             let values: Vec<String> = group.iter().map(u16::to_string).collect();
             let (first, all) = (&values[0], values.join(", "));
-            format!("the regions do not distinguish the label values {all}: {first} is written for all of them")
+            format!(
+                "the regions do not distinguish the label values {all}: {first} is written for all of them"
+            )
         });
         Ok(told.collect())
     }
@@ -267,10 +269,6 @@ impl Task for Segmentation {
     fn files(written: &Written) -> Vec<&Path> {
         written.label_map.iter().chain(written.probabilities.values()).map(PathBuf::as_path).collect()
     }
-}
-
-fn decision(regions: &[Region]) -> brainmvp_infer::Result<LabelDecision> {
-    LabelDecision::new(&regions.iter().map(|region| region.labels().clone()).collect::<Vec<_>>())
 }
 
 /// A name made safe for use in a file name.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use brainmvp_train::finetune::PROBABILITIES;
+use brainmvp_train::finetune::tasks::PROBABILITIES;
 use brainmvp_volume::file::stem;
 
 use crate::failure::bad_input;
