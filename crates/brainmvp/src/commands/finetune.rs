@@ -9,6 +9,7 @@ use brainmvp_train::finetune::finetune;
 use brainmvp_train::run::RunRequest;
 use brainmvp_train::source::CheckpointChoice;
 use brainmvp_volume::Modality;
+use clap::builder::Resettable;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use super::dry_run;
@@ -57,7 +58,9 @@ impl Task {
             let own = kind.options().iter().map(|option| {
                 Arg::new(option.name).long(option.name).value_name(option.value).help(option.help)
             });
-            Options::augment_args(Command::new(kind.name()).about(kind.about()).args(own))
+            // The help of flattened options would take the place of that of the command.
+            let command = Options::augment_args(Command::new(kind.name()).args(own));
+            command.about(kind.about()).long_about(Resettable::Reset)
         })
     }
 }

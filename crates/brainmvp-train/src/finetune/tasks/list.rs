@@ -37,7 +37,8 @@ macro_rules! tasks {
             pub others: NoOthers,
         }
 
-        /// What `predictions.json` says of all predictions of a network.
+        /// What `predictions.json` says of all predictions of a network, as the last field of what holds it: other keys are
+        /// refused.
         #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
         pub struct TaskSettings {
             $(
@@ -45,9 +46,12 @@ macro_rules! tasks {
                 #[serde(flatten)]
                 pub $module: <$task as Task>::Settings,
             )+
+            #[doc(hidden)]
+            #[serde(flatten)]
+            pub others: NoOthers,
         }
 
-        /// What `predictions.json` says of the prediction for a case.
+        /// What `predictions.json` says of the prediction for a case, in the same way.
         #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
         pub struct Written {
             $(
@@ -55,6 +59,9 @@ macro_rules! tasks {
                 #[serde(flatten)]
                 pub $module: <$task as Task>::Written,
             )+
+            #[doc(hidden)]
+            #[serde(flatten)]
+            pub others: NoOthers,
         }
 
         /// A network for one of the tasks.

@@ -304,6 +304,17 @@ mod tests {
                 assert!(config.contains_key(key), "{kind:?}: there is no key {}", option.key);
             }
         }
+        // Within other keys, as in `predictions.json`.
+        #[derive(Debug, PartialEq, Deserialize, Serialize)]
+        struct Outer {
+            step: u64,
+            #[serde(flatten)]
+            task: TaskSettings,
+        }
+        let outer = Outer { step: 3, task: TaskConfig::default().settings() };
+        let text = serde_json::to_string(&outer).unwrap();
+        assert_eq!(serde_json::from_str::<Outer>(&text).unwrap(), outer);
+        assert!(serde_json::from_str::<Outer>(&text.replace('{', "{\"odd\": 1,")).is_err());
         let error = toml::from_str::<TaskConfig>("kind = 'segment'\nregion = []").unwrap_err();
         assert!(error.to_string().contains("unknown field `region`"), "{error}");
     }

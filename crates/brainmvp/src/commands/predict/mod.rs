@@ -8,7 +8,6 @@ use std::time::Instant;
 use anyhow::Context as _;
 use brainmvp_cohort::{Case, Split};
 use brainmvp_ssl::downstream::Missing;
-use brainmvp_train::finetune::tasks::NoOthers;
 use brainmvp_train::finetune::{CasePrediction, CasePredictor, Output, Predictor, TaskConfig};
 use brainmvp_train::new_case::CaseError;
 use brainmvp_train::seen::{Seen, SeenIndex};
@@ -115,7 +114,6 @@ impl Predict {
             mirror: predictor.mirror.clone(),
             precision: self.options.precision().clone(),
             probabilities: self.probabilities,
-            others: NoOthers,
         }
     }
 
@@ -226,7 +224,6 @@ impl Work<'_> {
             written: prediction.write(self.task, &output)?,
             seen: self.seen.as_ref().map(|seen| seen.find_case(&prepared.source)),
             seconds: started.elapsed().as_secs_f64(),
-            others: NoOthers,
         })
     }
 }

@@ -8,7 +8,6 @@ use anyhow::Context as _;
 use brainmvp_infer::{Mirror, SlidingWindow};
 use brainmvp_metrics::Region;
 use brainmvp_ssl::downstream::Missing;
-use brainmvp_train::finetune::tasks::NoOthers;
 use brainmvp_train::finetune::{TaskKind, TaskSettings, Written};
 use brainmvp_train::seen::Sighting;
 use brainmvp_volume::{Modality, write_atomically};
@@ -50,8 +49,6 @@ pub(super) struct Settings {
     pub(super) precision: String,
     /// Whether probabilities of regions are written.
     pub(super) probabilities: bool,
-    #[serde(flatten)]
-    pub(super) others: NoOthers,
 }
 
 /// A case that was predicted.
@@ -72,8 +69,6 @@ pub(super) struct Predicted {
     #[serde(default)]
     pub(super) seen: Option<Vec<Sighting>>,
     pub(super) seconds: f64,
-    #[serde(flatten)]
-    pub(super) others: NoOthers,
 }
 
 /// The seen cases according to `predictions.json`, by case.
