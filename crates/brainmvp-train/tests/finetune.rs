@@ -205,7 +205,9 @@ fn a_regression_learns_and_says_numbers_in_their_unit() {
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("cache");
     // One case has no number, which is another one than 0.
-    phantoms(place.path(), |cohort| drop(cohort.cases[3].numbers.remove("brain_ml")));
+    phantoms(place.path(), |cohort| {
+        cohort.cases[3].numbers.remove("brain_ml");
+    });
     let out = place.path().join("run");
     let settings = [
         "task.kind=regress",
