@@ -166,6 +166,7 @@ fn subjects(sources: Sources<'_>) -> Vec<Subject<'_>> {
             data_set: String::new(),
             site: None,
             class: None,
+            numbers: BTreeMap::new(),
             split: None,
         };
         let subject = all.entry(&quarantined.id);

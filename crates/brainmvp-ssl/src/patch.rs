@@ -44,6 +44,8 @@ pub trait PatchSource {
     fn labels(&self, start: [isize; 3], size: [usize; 3]) -> Result<Option<Vec<u16>>, Self::Error>;
     /// The class of the case, if it is known.
     fn class(&self) -> Option<&str>;
+    /// A number of the case, by the name of its column, if it is known.
+    fn number(&self, name: &str) -> Option<f64>;
 }
 
 /// How often a drawn centre is thrown away before any centre will do.
@@ -193,6 +195,10 @@ pub(crate) mod testing {
         }
 
         fn class(&self) -> Option<&str> {
+            match *self {}
+        }
+
+        fn number(&self, _: &str) -> Option<f64> {
             match *self {}
         }
     }

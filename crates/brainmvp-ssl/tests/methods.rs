@@ -99,6 +99,10 @@ impl PatchSource for Case {
     fn class(&self) -> Option<&str> {
         None
     }
+
+    fn number(&self, _: &str) -> Option<f64> {
+        None
+    }
 }
 
 const FOUR: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c, Modality::T2];

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use brainmvp_cohort::Cohort;
 use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
+use brainmvp_infer::Mirror;
 use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
+use brainmvp_train::batches::CaseSource;
 use brainmvp_train::checkpoint::Checkpoint;
-use brainmvp_train::finetune::{Model, TaskNetwork, finetune};
+use brainmvp_train::finetune::{Model, Prediction, Predictor, TaskNetwork, finetune};
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics, read_lines, read_metrics};
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::run::{Existing, RunFolder, RunRequest};
@@ -154,6 +156,7 @@ fn stopping_and_resuming_changes_no_bit() {
     for settings in [
         &["task.kind=segment", init.as_str()][..],
         &["task.kind=classify", "train.accumulate=2", "train.epochs=8", &init],
+        &["task.kind=regress", "task.target=brain_ml", &init],
     ] {
         let went = run(&whole, Existing::Refuse, 99, settings);
         assert_eq!(went.ended.unwrap(), Ended::Finished, "{}", went.told);
@@ -191,10 +194,60 @@ fn a_segmentation_learns_and_can_be_used() {
     assert_eq!(names, ["dice", "dice ET", "dice TC", "dice WT"]);
     assert_eq!(validations.len(), 4);
     let model = Model::open(&run_folder, &Device::flex()).unwrap();
-    assert!(matches!(model.network, TaskNetwork::Segmentation(_)));
+    assert!(matches!(model.network, TaskNetwork::Segment(_)));
     assert_eq!(model.preparation.config.spacing_mm, [6.0; 3]);
     let best = validations.iter().rev().find(|validation| validation.best).unwrap();
     assert_eq!(model.step, best.step);
+}
+
+#[test]
+fn a_regression_learns_and_says_numbers_in_their_unit() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("cache");
+    // One case has no number, which is another one than 0.
+    phantoms(place.path(), |cohort| {
+        cohort.cases[3].numbers.remove("brain_ml");
+    });
+    let out = place.path().join("run");
+    let settings = [
+        "task.kind=regress",
+        "task.target=brain_ml",
+        "train.epochs=30",
+        "validation.every_epochs=15",
+        "optimizer.schedule.learning_rate=3e-3",
+    ];
+    let went = run_on(data.clone(), &out, Existing::Refuse, u64::MAX, &settings);
+    assert_eq!(went.ended.unwrap(), Ended::Finished);
+    assert!(went.told.contains("1 of 8 cases have no number 'brain_ml'"), "{}", went.told);
+    assert!(went.told.contains("brain_ml: mean "), "{}", went.told);
+    let (steps, validations) = lasting(&out);
+    let mean = |steps: &[StepMetrics]| steps.iter().map(|step| step.loss).sum::<f64>() / steps.len() as f64;
+    let fifth = steps.len() / 5;
+    assert!(mean(&steps[steps.len() - fifth..]) < 0.8 * mean(&steps[..fifth]));
+    let names: Vec<&str> = validations[0].scores.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names[..3], ["minus mae", "mae", "rmse"]);
+    let model = Model::open(&out, &Device::flex()).unwrap();
+    let keys = model.config.task.regress.clone();
+    let predictor = Predictor {
+        windows: model.config.inference.clone(),
+        model,
+        mirror: Mirror::default(),
+        device: Device::flex(),
+    };
+    let cache = Cache::open(&data).unwrap();
+    let truth: Vec<f64> =
+        cache.cases().iter().filter_map(|entry| entry.case.numbers.get("brain_ml").copied()).collect();
+    let (low, high) = truth.iter().fold((f64::MAX, f64::MIN), |(l, h), x| (l.min(*x), h.max(*x)));
+    assert!(keys.scale.unwrap().mean > low && keys.scale.unwrap().mean < high);
+    for entry in cache.cases() {
+        let case = CaseSource::new(entry, cache.open_case(entry).unwrap());
+        let Prediction::Regress(said) = predictor.predict(&case, |_, _| Ok(())).unwrap() else { panic!() };
+        let spread = high - low;
+        assert!((low - 2.0 * spread..high + 2.0 * spread).contains(&said), "{said}, not {low} to {high}");
+    }
+    let none =
+        run_on(data, &place.path().join("x"), Existing::Refuse, 1, &["task.kind=regress", "task.target=age"]);
+    assert!(none.ended.unwrap_err().to_string().contains("none of the 8 prepared cases has a number 'age'"));
 }
 
 #[test]
@@ -214,8 +267,8 @@ fn what_pre_training_has_learnt_is_taken_over() {
 #[test]
 fn the_other_network_is_fine_tuned_too() {
     let place = tempfile::tempdir().unwrap();
-    for kind in ["task.kind=segment", "task.kind=classify"] {
-        let settings = [kind, "model.preset=unet3d-tiny", "train.max_steps=2"];
+    for kind in ["task.kind=segment", "task.kind=classify", "task.kind=regress"] {
+        let settings = [kind, "task.target=lesion_ml", "model.preset=unet3d-tiny", "train.max_steps=2"];
         let out = place.path().join(kind);
         assert_eq!(run(&out, Existing::Refuse, 99, &settings).ended.unwrap(), Ended::Finished);
         assert!(Model::open(&out, &Device::flex()).is_ok());

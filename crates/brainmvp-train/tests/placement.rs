@@ -84,7 +84,7 @@ fn templates(cases: &[CaseSource]) -> TemplateSet {
         mean.iter_mut().zip(whole).for_each(|(sum, value)| *sum += value / cases.len() as f32);
     }
     let grid = Grid::from(&registered);
-    let frozen = FrozenTemplates::new(grid.shape, Some(grid.affine), 1e-6, [(T1, mean)]);
+    let frozen = FrozenTemplates::new(grid.shape, Some(grid.affine), Some(1e-6), [(T1, mean)]);
     TemplateSet { frozen, frame: Some(TemplateFrame { registered, space: Some(Space::Native) }) }
 }
 

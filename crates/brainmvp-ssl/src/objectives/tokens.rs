@@ -2,7 +2,6 @@
 
 use brainmvp_nets::layers::blocks;
 use brainmvp_nets::networks::{NetworkConfig, UnetrConfig};
-use brainmvp_volume::Modality;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::Rng;
 use rand::seq::index::sample;
