@@ -1,6 +1,7 @@
 //! Reference numbers for the tests, and the rule that makes weights from names.
 //!
-//! The numbers were computed with PyTorch by the reference networks. Weights and inputs are a pure function of their
+//! The numbers were computed with PyTorch by the reference networks; `scripts/golden-networks.py` is for those that have a
+//! library or no public program. Weights and inputs are a pure function of their
 //! names ([`parameter`], [`input`]), so that a network of 34 M parameters needs no weight file.
 //!
 //! Files are looked up in `$BRAINMVP_GOLDEN`, otherwise in `../shared/golden` next to the repository, otherwise in this
@@ -16,25 +17,32 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 
 /// The reference files that tests open without checking whether they exist: those of which the repository has a copy.
-pub const FILES: [&str; 22] = [
+pub const FILES: [&str; 29] = [
     "adamw.safetensors",
     "checkpoint_keys_unet3d.json",
     "checkpoint_keys_uniformer.json",
     "checkpoint_keys_uniunet.json",
     "finetune_uniunet.json",
     "finetune_uniunet.safetensors",
+    "keys_resenc.json",
     "keys_swin_unetr.json",
+    "keys_unet3d_b.json",
+    "keys_unet3d_c.json",
     "keys_unetr.json",
     "metrics_classification.json",
     "metrics_segmentation.json",
     "metrics_segmentation.safetensors",
+    "nnssl_layout_small.pt",
     "pretrain_unet3d.json",
     "pretrain_unet3d.safetensors",
     "pretrain_uniformer.json",
     "pretrain_uniformer.safetensors",
     "released_layout_small.pt",
+    "resenc_eval.safetensors",
     "sliding_window.safetensors",
     "swin_unetr_eval.safetensors",
+    "unet3d_b_eval.safetensors",
+    "unet3d_c_eval.safetensors",
     "unetr_eval.safetensors",
     "uniformer_eval.safetensors",
     "uniformer_train.safetensors",

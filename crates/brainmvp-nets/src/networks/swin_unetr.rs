@@ -430,3 +430,31 @@ impl Segment for SwinUnetrDecoder {
         Segmented { logits, coarse: Vec::new(), deepest }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merging_takes_all_neighbours_or_those_of_the_first_version() {
+        // z, y and x are the bits 4, 2 and 1.
+        assert_eq!(Merging::Legacy.order(), [0, 1, 2, 4, 5, 2, 4, 7]);
+        assert_eq!(Merging::Fixed.order(), [0, 1, 2, 4, 3, 5, 6, 7]);
+    }
+
+    #[test]
+    fn names_of_other_programs() {
+        for (theirs, expected) in [
+            (
+                "swin_vit.layers1.0.blocks.0.mlp.fc1.weight",
+                Some("swinViT.layers1.0.blocks.0.mlp.linear1.weight"),
+            ),
+            ("encoder.layers2.0.0.blocks.1.norm1.bias", Some("swinViT.layers2.0.blocks.1.norm1.bias")),
+            ("patch_embed.proj.bias", Some("swinViT.patch_embed.proj.bias")),
+            ("encoder1.layer.conv1.conv.weight", Some("encoder1.layer.conv1.conv.weight")),
+            ("swinViT.layers1.0.blocks.0.attn.relative_position_index", None),
+        ] {
+            assert_eq!(SwinUnetrConfig::canonical(Head::None, theirs).as_deref(), expected, "{theirs}");
+        }
+    }
+}
