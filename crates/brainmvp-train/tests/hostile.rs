@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use brainmvp_nets::networks::{NetworkConfig, Unet3dConfig, UniFormerConfig};
+use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_nets::weights::Head;
 use brainmvp_train::about::About;
 use brainmvp_train::saved::{Format, SavedNetwork};
@@ -164,14 +164,8 @@ fn a_small_file_cannot_ask_for_a_large_network() {
 #[test]
 fn every_head_comes_back() {
     let folder = tempfile::tempdir().unwrap();
-    let networks = [
-        NetworkConfig::UniFormer(UniFormerConfig {
-            widths: [4, 4, 6, 6],
-            head_width: 2,
-            ..UniFormerConfig::tiny()
-        }),
-        NetworkConfig::Unet3d(Unet3dConfig { widths: [8; 4], ..Unet3dConfig::tiny() }),
-    ];
+    let presets = NetworkConfig::presets().into_iter().filter(|(name, ..)| name.contains("tiny"));
+    let networks: Vec<NetworkConfig> = presets.map(|(.., network)| network).collect();
     let heads = [
         Head::None,
         Head::Reconstruction,

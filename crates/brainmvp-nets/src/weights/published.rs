@@ -7,7 +7,7 @@ use burn::tensor::{Device, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
-use super::{Entry, Head, Layout, Upstream, entries};
+use super::{Entry, Head, Layout, Upstream, entries, visit};
 use crate::networks::{ClassificationNetwork, Encoder, NetworkConfig, Reconstruction, SegmentationNetwork};
 use crate::{Error, Init, Result};
 
@@ -19,6 +19,15 @@ pub const TEMPLATES: &str = "rep_template";
 
 /// A counter of PyTorch's batch norms, which has no effect.
 const COUNTER: &str = "num_batches_tracked";
+
+/// A tensor that only the published network has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Extra {
+    /// It is not used, and has this value in a new network.
+    Idle(TensorData),
+    /// It follows from the sizes of the network.
+    Constant(TensorData),
+}
 
 /// The contents of a state dict.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +45,7 @@ pub struct Taken {
 pub struct Completed {
     /// Every tensor of the published network.
     pub tensors: StateDict,
-    /// Names of the tensors that this network does not have: they are freshly initialised.
+    /// Names of the tensors that were not there: they are freshly initialised.
     pub filled: Vec<String>,
 }
 
@@ -86,7 +95,8 @@ pub fn take(layout: &Layout, mut tensors: StateDict) -> Result<Taken> {
 }
 
 /// The state dict of a network with these fp32 weights, by our paths. Tensors that only the published network has are
-/// taken from `others` (by published names), or freshly initialised.
+/// taken from `others` (by published names), or freshly initialised. So is the output layer of pre-training, which no other
+/// network takes over, if it is not there: some published weights come without.
 ///
 /// # Errors
 /// If a weight is missing or has another shape.
@@ -96,12 +106,16 @@ pub fn complete(
     weights: &BTreeMap<String, TensorData>,
     others: &StateDict,
 ) -> Result<Completed> {
+    let outputs = missing_outputs(network, head, weights);
+    let mut filled = Vec::new();
     let mut tensors = StateDict::new();
     let mut missing = Vec::new();
     let mut wrong = None;
     for_each_entry(network, head, |entry| {
         let upstream = Upstream::of(network, head, entry);
-        let Some(found) = weights.get(entry.path) else {
+        let fresh = outputs.get(entry.path);
+        filled.extend(fresh.map(|_| upstream.key.clone()));
+        let Some(found) = weights.get(entry.path).or(fresh) else {
             missing.push(entry.path.to_owned());
             return;
         };
@@ -122,14 +136,22 @@ pub fn complete(
     if let Some(error) = wrong {
         return Err(error);
     }
-    let mut filled = Vec::new();
-    for (key, values) in network.idle(head) {
-        let given = others.get(&key).cloned();
-        if given.is_none() {
-            filled.push(key.clone());
-        }
-        tensors.insert(key, given.unwrap_or(values));
+    for (key, extra) in network.extras(head) {
+        let values = match (extra, others.get(&key)) {
+            (Extra::Constant(values), _) => values,
+            (Extra::Idle(_), Some(given)) => given.clone(),
+            (Extra::Idle(values), None) => {
+                filled.push(key.clone());
+                values
+            }
+        };
+        tensors.insert(key, values);
     }
+    let copied = |(key, values): (&String, &TensorData)| -> Vec<(String, TensorData)> {
+        network.copies(key).into_iter().map(|copy| (copy, values.clone())).collect()
+    };
+    let copies: StateDict = tensors.iter().flat_map(copied).collect();
+    tensors.extend(copies);
     let counters: Vec<String> = tensors
         .keys()
         .filter_map(|key| Some(format!("{}{COUNTER}", key.strip_suffix("running_var")?)))
@@ -138,6 +160,32 @@ pub fn complete(
         tensors.insert(key, TensorData::new(vec![0_i64], [0_usize; 0]));
     }
     Ok(Completed { tensors, filled })
+}
+
+/// New values for the output layer of pre-training, where it is missing.
+fn missing_outputs(
+    network: &NetworkConfig,
+    head: Head,
+    weights: &BTreeMap<String, TensorData>,
+) -> BTreeMap<String, TensorData> {
+    let mut values = BTreeMap::new();
+    if head == Head::Reconstruction {
+        let (device, mut rng) = (Device::flex(), ChaCha8Rng::seed_from_u64(0));
+        let decoder = network.reconstruction(&mut Init { device: &device, rng: &mut rng });
+        visit(&PretrainingDecoder { decoder }, |entry, value| {
+            let is_output = network.outputs().iter().any(|output| entry.path.starts_with(output));
+            if is_output && !weights.contains_key(entry.path) {
+                values.insert(entry.path.to_owned(), value);
+            }
+        });
+    }
+    values
+}
+
+/// Gives the parameters of a decoder their path.
+#[derive(Module, Debug)]
+struct PretrainingDecoder {
+    decoder: Reconstruction,
 }
 
 /// The network of pre-training, without templates.

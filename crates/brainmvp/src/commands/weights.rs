@@ -17,7 +17,7 @@ use crate::ui::Ui;
 
 /// Read weights from a PyTorch checkpoint (.pt, .pth) and save them as a weights file
 ///
-/// The network is recognised by the names and shapes of its tensors: a UniFormer or a UNET3D of any widths and depths,
+/// The network is recognised by the names and shapes of its tensors: one of `model.preset`, of any widths and depths,
 /// with the decoder of pre-training, one for segmentation, a classifier, or none; with or without the prefixes that
 /// wrappers add to names. Anything else in the checkpoint (optimiser, schedule) is ignored, and no code in it is run.
 /// The weights file is a safetensors file with PyTorch's names and axes.
@@ -99,7 +99,7 @@ impl Export {
 
 fn open(source: Source) -> anyhow::Result<SavedNetwork> {
     SavedNetwork::open(source).advise(|_| {
-        "supported are the folder of a run, a weights file, and a PyTorch checkpoint of a UniFormer or UNET3D with its \
+        "supported are the folder of a run, a weights file, and a PyTorch checkpoint of a known network with its \
          state dict (torch.save(model.state_dict(), ...), or a dictionary that contains it)"
             .to_owned()
     })
@@ -171,7 +171,7 @@ fn write(saved: &SavedNetwork, out: &Path, format: Format, ui: &Ui) -> anyhow::R
     let filled = saved.write(out, format)?;
     if !filled.is_empty() {
         ui.note(format!(
-            "note: the published network has {} more, which pre-training does not use; they are freshly initialised: {}",
+            "note: the published network has {} more, which were not there; they are freshly initialised: {}",
             counted(filled.len(), "tensor"),
             listed(filled.iter())
         ));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_train::saved::{LearntTemplates, SavedNetwork};
 
 use crate::program::Place;
@@ -58,7 +59,7 @@ fn the_weights_of_a_run() {
             .run(&["export", "run", "--format", format, "--out", out])
             .succeeds()
             .prints(&["UniFormer, 16, 32, 48, 64 channels", "decoder of pre-training", "step 1", "written"])
-            .notes(&["16 tensors more, which pre-training does not use"]);
+            .notes(&["16 tensors more, which were not there"]);
     }
     let [run, pytorch, safetensors] =
         ["run", "model.pt", "model.safetensors"].map(|name| SavedNetwork::open(&place.path(name)).unwrap());
@@ -67,6 +68,33 @@ fn the_weights_of_a_run() {
     assert_eq!((&run.weights, &templates), (&pytorch.weights, &pytorch.templates));
     assert_eq!((&run.weights, &templates), (&safetensors.weights, &safetensors.templates));
     assert!(pytorch.templates.unwrap().affine.is_some(), "a file of ours tells where its templates lie");
+}
+
+/// From a run to a PyTorch file, to a weights file, and back.
+#[test]
+fn the_weights_of_every_network() {
+    let place = Place::with_phantom(2);
+    place.run(&["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "4"]).succeeds();
+    let presets = NetworkConfig::presets().into_iter().filter(|(name, ..)| name.contains("tiny"));
+    for (name, _, network) in presets {
+        let preset = format!("model.preset={name}");
+        let settings = [preset.as_str(), "patch.size=32", "train.max_steps=1", "train.batch_size=1"];
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        let pretrain: Vec<&str> =
+            ["pretrain", "--data", "cache", "--out", name].into_iter().chain(settings).collect();
+        place.run(&pretrain).succeeds();
+        let (pytorch, weights) = (format!("{name}.pt"), format!("{name}.safetensors"));
+        place
+            .run(&["export", name, "--format", "pytorch", "--out", &pytorch])
+            .succeeds()
+            .prints(&[network.title(), "decoder of pre-training"]);
+        place.run(&["import", &pytorch, "--out", &weights]).succeeds().prints(&["missing", "none"]);
+        let [run, there, back] = [name, pytorch.as_str(), weights.as_str()]
+            .map(|name| SavedNetwork::open(&place.path(name)).unwrap());
+        assert_eq!(run.about.network, network);
+        assert_eq!((&run.weights, &run.about.network), (&there.weights, &there.about.network), "{name}");
+        assert_eq!((&run.weights, &run.about.network), (&back.weights, &back.about.network), "{name}");
+    }
 }
 
 #[test]
