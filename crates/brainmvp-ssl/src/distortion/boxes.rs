@@ -25,9 +25,7 @@ impl Block {
     /// Its voxels in a patch, row by row.
     pub(super) fn rows(self, size: [usize; 3]) -> impl Iterator<Item = Range<usize>> {
         let Self { start: [x, y, z], sides } = self;
-        let first = move |row: usize| {
-            ((z + row / sides[1]) * size[1] + y + row % sides[1]) * size[0] + x
-        };
+        let first = move |row: usize| ((z + row / sides[1]) * size[1] + y + row % sides[1]) * size[0] + x;
         (0..sides[1] * sides[2]).map(move |row| first(row)..first(row) + sides[0])
     }
 }

@@ -7,6 +7,7 @@ mod boxes;
 mod elastic;
 mod intensity;
 mod paint;
+mod resize;
 mod shuffle;
 mod spatial;
 
@@ -15,6 +16,7 @@ use rand::{Rng, RngExt};
 pub use elastic::Elastic;
 pub use intensity::{Course, IntensityMap};
 pub use paint::{Paint, paint_in, paint_out};
+pub use resize::resize;
 pub use shuffle::{LocalShuffle, Sides};
 pub use spatial::{Affine, AffineRanges, Deformation, Outside};
 

@@ -126,7 +126,9 @@ mod tests {
     fn what_ten_thousand_boxes_cost() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let mut voxels = vec![0.5; 96 * 96 * 96];
-        for (name, boxes, sides) in [("up to 1/10", 10_000, Sides::UpTo(10)), ("of 1/20", 5000, Sides::Exactly(20))] {
+        for (name, boxes, sides) in
+            [("up to 1/10", 10_000, Sides::UpTo(10)), ("of 1/20", 5000, Sides::Exactly(20))]
+        {
             let begun = std::time::Instant::now();
             for _ in 0..20 {
                 LocalShuffle { boxes, sides }.apply(&mut voxels, [96; 3], &mut rng);

@@ -117,9 +117,8 @@ impl Deformation {
 fn sample(voxels: &[f32], size: [usize; 3], place: [f32; 3], outside: Outside) -> f32 {
     let low = place.map(|at| at.floor());
     let share: [f32; 3] = std::array::from_fn(|axis| place[axis] - low[axis]);
-    let ends: [[Option<usize>; 2]; 3] = std::array::from_fn(|axis| {
-        [0, 1].map(|high| index(low[axis] as isize + high, size[axis], outside))
-    });
+    let ends: [[Option<usize>; 2]; 3] =
+        std::array::from_fn(|axis| [0, 1].map(|high| index(low[axis] as isize + high, size[axis], outside)));
     let mut sum = 0.0;
     for (dz, z) in ends[2].into_iter().enumerate() {
         for (dy, y) in ends[1].into_iter().enumerate() {
