@@ -124,6 +124,7 @@ fn segmenting() {
         let network = segmentation(&config, 1, &device);
         let segmented = network.forward(volume(shape_of(&config, 2, 3), &device), &mut Pass::still());
         assert_eq!(segmented.logits.dims(), shape_of(&config, 2, 2));
+        assert_eq!(segmented.finest.dims(), shape_of(&config, 2, config.finest_width()));
         let mut loss = mean_square(segmented.logits);
         for coarse in segmented.coarse {
             assert_eq!(coarse.dims(), shape_of(&config, 2, 2));

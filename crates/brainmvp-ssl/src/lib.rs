@@ -6,6 +6,7 @@
 //!
 //! No files, no optimiser, no schedule: those are in `brainmvp-train`.
 
+pub mod distortion;
 pub mod downstream;
 mod frame;
 mod frozen;

@@ -150,7 +150,8 @@ fn begin<M: Method>(
     let frame =
         Frame { reference: Grid::new(shape, Affine::from_spacing([1.0; 3], [0.0; 3])), largest: shape };
     let network = method.input(&small.network);
-    let setup = Setup { network: &network, patch: small.patch, frame: &frame, cases, is_new: true };
+    let setup =
+        Setup { network: &network, patch: small.patch, frame: &frame, cases, is_new: true, waiting: &() };
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let Ok(objective) = method.build(&setup, &mut Init { device, rng: &mut rng });
     let samples = samples::<M>(&objective, cases, 0);

@@ -1,14 +1,15 @@
 //! A pre-training run from a configuration and a cache.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use brainmvp_cohort::Split;
 use brainmvp_nets::Init;
 use brainmvp_nets::weights::Head;
 use brainmvp_prep::cache::Manifest;
-use brainmvp_ssl::objectives::{ForMethod, Kept, Learnt, Method, Pretraining as _, Setup};
+use brainmvp_ssl::objectives::{ForMethod, Kept, Learnt, Method, Pretraining as _, Setup, Waiting};
 use brainmvp_ssl::patch::PatchSource;
 use burn::tensor::Device;
 use rand::SeedableRng;
@@ -47,6 +48,9 @@ pub(crate) fn set_up<P: Purpose>(
     let cases = of_one_space(cases, config.data.other_spaces, observer)?;
     let (cases, persons) =
         with_persons(cases, &config, stored.is_some().then_some(request.out.as_path()), observer)?;
+    if let Some(notice) = config.method.notice() {
+        observer.note(notice);
+    }
     let device = device::device(&request.device)?.autodiff();
     device::set_precision(config.train.precision, &request.device)?;
     let folder = purpose.folder(request)?;
@@ -99,14 +103,19 @@ impl<P: Purpose> ForMethod for Start<'_, P> {
     fn with<M: Method>(self, method: &M) -> Result<P::Outcome> {
         let Self { config, cases, about, folder, device, stop, observer, purpose } = self;
         let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ FIRST_WEIGHTS);
+        let waiting = Preparing { stop, observer, is_answered: Cell::new(false) };
         let setup = Setup {
             network: &about.network,
             patch: config.patch.size,
             frame: &frame(&cases),
             cases: &cases,
             is_new: folder.checkpoints()?.is_empty(),
+            waiting: &waiting,
         };
         let objective = method.build(&setup, &mut Init { device: &device, rng: &mut rng })?;
+        if waiting.is_answered.get() {
+            return purpose.stopped();
+        }
         let Kept { head, parts: kept, by_modality } = M::Objective::kept();
         let templates = objective.templates().map(|Learnt { size, affine, range_floor }| TemplatesAbout {
             size,
@@ -129,6 +138,26 @@ impl<P: Purpose> ForMethod for Start<'_, P> {
             observer,
         };
         purpose.carry_out(&trainer, objective, None)
+    }
+}
+
+/// Waits for the first step.
+struct Preparing<'a> {
+    stop: &'a AtomicBool,
+    observer: &'a dyn Observer,
+    /// Whether the method was told to stop.
+    is_answered: Cell<bool>,
+}
+
+impl Waiting for Preparing<'_> {
+    fn note(&self, text: &str) {
+        self.observer.note(text);
+    }
+
+    fn is_stopped(&self) -> bool {
+        let stopped = self.stop.load(Ordering::Relaxed);
+        self.is_answered.set(self.is_answered.get() || stopped);
+        stopped
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Segmented {
     pub coarse: Vec<Tensor<5>>,
     /// The deepest features of the encoder.
     pub deepest: Tensor<5>,
+    /// What the logits are made of, `[B, D, H, W, C]` with C as in [`Network::finest_width`](crate::networks::Network::finest_width).
+    pub finest: Tensor<5>,
 }
 
 /// From the deepest features back to the full size, concatenating the encoder's features of each size.
@@ -68,9 +70,10 @@ impl Segment for SkipDecoder {
         let full = self.decoder2.forward(half.clone(), self.proj1.forward(input));
         let coarse = self.ms_out.iter().zip([(quarter, 4), (half, 2)]).filter(|_| pass.training);
         Segmented {
-            logits: self.out.forward(full),
+            logits: self.out.forward(full.clone()),
             coarse: coarse.map(|(head, (x, factor))| trilinear_upsample(head.forward(x), factor)).collect(),
             deepest,
+            finest: full,
         }
     }
 }

@@ -94,6 +94,11 @@ macro_rules! networks {
                 match self { $(Self::$variant(config) => config.levels(),)+ }
             }
 
+            /// See [`Network::finest_width`].
+            pub fn finest_width(&self) -> usize {
+                match self { $(Self::$variant(config) => config.finest_width(),)+ }
+            }
+
             /// Channels of the input.
             pub fn in_channels(&self) -> usize {
                 match self { $(Self::$variant(config) => config.in_channels(),)+ }

@@ -56,6 +56,11 @@ pub trait Network: Clone + Debug + PartialEq + Default + Serialize + Deserialize
     /// The levels of the features, in the order in which the encoder returns them: the deepest is the last.
     fn levels(&self) -> Vec<Level>;
 
+    /// Channels of what the logits of segmentation are made of.
+    fn finest_width(&self) -> usize {
+        self.levels().first().map_or(0, |finest| finest.width)
+    }
+
     /// Sizes of the input along each axis must be multiples of this.
     fn stride(&self) -> usize {
         self.levels().last().map_or(1, |deepest| deepest.reduction)

@@ -425,6 +425,6 @@ impl Segment for ResEncDecoder {
         let heads = coarser.iter().zip(stages).enumerate().filter(|_| pass.training);
         let coarse =
             heads.map(|(stage, (head, x))| trilinear_upsample(head.forward(x), 1 << (coarser.len() - stage)));
-        Segmented { coarse: coarse.collect(), logits: last.forward(finest), deepest }
+        Segmented { coarse: coarse.collect(), logits: last.forward(finest.clone()), deepest, finest }
     }
 }

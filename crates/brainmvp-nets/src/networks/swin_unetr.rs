@@ -426,8 +426,8 @@ impl Segment for SwinUnetrDecoder {
         let eighth = self.decoder4.forward(sixteenth, self.encoder4.forward(x2));
         let quarter = self.decoder3.forward(eighth, self.encoder3.forward(x1));
         let half = self.decoder2.forward(quarter, self.encoder2.forward(x0));
-        let logits = self.out.forward(self.decoder1.forward(half, full));
-        Segmented { logits, coarse: Vec::new(), deepest }
+        let finest = self.decoder1.forward(half, full);
+        Segmented { logits: self.out.forward(finest.clone()), coarse: Vec::new(), deepest, finest }
     }
 }
 

@@ -239,35 +239,34 @@ impl Unet3dDecoder {
     /// From the deepest features alone, or with the features of the encoder's levels 3, 2 and 1 added.
     ///
     /// # Shapes
-    /// `[B, D/8, H/8, W/8, widths[3]]` to `[B, D, H, W, outputs]`.
+    /// `[B, D/8, H/8, W/8, widths[3]]` to what the output is made of, `[B, D, H, W, widths[0]]`.
     fn decode(&self, deepest: Tensor<5>, skips: [Option<Tensor<5>>; 3]) -> Tensor<5> {
         let levels = [
             (&self.up4conva, &self.up4convb),
             (&self.up3conva, &self.up3convb),
             (&self.up2conva, &self.up2convb),
         ];
-        let finest = levels.into_iter().zip(skips).fold(deepest, |x, ((narrow, block), skip)| {
+        levels.into_iter().zip(skips).fold(deepest, |x, ((narrow, block), skip)| {
             let x = nearest_upsample(narrow.forward(x));
             block.forward(match skip {
                 Some(skip) => x + skip,
                 None => x,
             })
-        });
-        self.up1conv.forward(finest)
+        })
     }
 }
 
 impl Reconstruct for Unet3dDecoder {
     fn forward(&self, deepest: Tensor<5>) -> Tensor<5> {
-        self.decode(deepest, [None, None, None])
+        self.up1conv.forward(self.decode(deepest, [None, None, None]))
     }
 }
 
 impl Segment for Unet3dDecoder {
     fn forward(&self, features: Features, _pass: &mut Pass<'_>) -> Segmented {
         let [x1, x2, x3, deepest] = features.into_levels();
-        let logits = self.decode(deepest.clone(), [x3, x2, x1].map(Some));
-        Segmented { logits, coarse: Vec::new(), deepest }
+        let finest = self.decode(deepest.clone(), [x3, x2, x1].map(Some));
+        Segmented { logits: self.up1conv.forward(finest.clone()), coarse: Vec::new(), deepest, finest }
     }
 }
 

@@ -260,26 +260,26 @@ pub struct OutputTransition {
 }
 
 impl Unet3dBDecoder {
-    /// `[B, D/8, H/8, W/8, C]` to `[B, D, H, W, outputs]`.
+    /// `[B, D/8, H/8, W/8, C]` to what the output is made of.
     fn decode(&self, deepest: Tensor<5>, skips: [Option<Tensor<5>>; 3], pass: &Pass<'_>) -> Tensor<5> {
         let levels = [&self.up_tr256, &self.up_tr128, &self.up_tr64];
-        let finest =
-            levels.into_iter().zip(skips).fold(deepest, |x, (level, skip)| level.forward(x, skip, pass));
-        self.out_tr.final_conv.forward(finest)
+        levels.into_iter().zip(skips).fold(deepest, |x, (level, skip)| level.forward(x, skip, pass))
     }
 }
 
 impl Reconstruct for Unet3dBDecoder {
     /// Values from 0 to 1. The batch norms use the statistics of the batch.
     fn forward(&self, deepest: Tensor<5>) -> Tensor<5> {
-        sigmoid(self.decode(deepest, [None, None, None], &Pass::still()))
+        let finest = self.decode(deepest, [None, None, None], &Pass::still());
+        sigmoid(self.out_tr.final_conv.forward(finest))
     }
 }
 
 impl Segment for Unet3dBDecoder {
     fn forward(&self, features: Features, pass: &mut Pass<'_>) -> Segmented {
         let [x1, x2, x3, deepest] = features.into_levels();
-        let logits = self.decode(deepest.clone(), [x3, x2, x1].map(Some), pass);
-        Segmented { logits, coarse: Vec::new(), deepest }
+        let finest = self.decode(deepest.clone(), [x3, x2, x1].map(Some), pass);
+        let logits = self.out_tr.final_conv.forward(finest.clone());
+        Segmented { logits, coarse: Vec::new(), deepest, finest }
     }
 }

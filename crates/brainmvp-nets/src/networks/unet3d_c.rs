@@ -185,7 +185,8 @@ pub struct ConvPair {
 }
 
 impl ConvPair {
-    fn new([inputs, outputs]: [usize; 2], init: &mut Init<'_>) -> Self {
+    /// From `inputs` to `outputs` channels, of which the latter are a multiple of 8.
+    pub fn new([inputs, outputs]: [usize; 2], init: &mut Init<'_>) -> Self {
         let norm =
             |init: &Init<'_>| GroupNorm::new(outputs, outputs / GROUP, Activation::LeakyRelu(SLOPE), init);
         Self {
@@ -268,24 +269,23 @@ pub struct Unet3dCDecoder {
 }
 
 impl Unet3dCDecoder {
-    /// `[B, D/16, H/16, W/16, C]` to `[B, D, H, W, outputs]`.
+    /// `[B, D/16, H/16, W/16, C]` to what the output is made of.
     fn decode(&self, deepest: Tensor<5>, skips: [Option<Tensor<5>>; 4]) -> Tensor<5> {
         let levels = [&self.up1, &self.up2, &self.up3, &self.up4];
-        let finest = levels.into_iter().zip(skips).fold(deepest, |x, (level, skip)| level.up(x, skip));
-        self.out_conv.forward(finest)
+        levels.into_iter().zip(skips).fold(deepest, |x, (level, skip)| level.up(x, skip))
     }
 }
 
 impl Reconstruct for Unet3dCDecoder {
     fn forward(&self, deepest: Tensor<5>) -> Tensor<5> {
-        self.decode(deepest, [None, None, None, None])
+        self.out_conv.forward(self.decode(deepest, [None, None, None, None]))
     }
 }
 
 impl Segment for Unet3dCDecoder {
     fn forward(&self, features: Features, _pass: &mut Pass<'_>) -> Segmented {
         let [x1, x2, x3, x4, deepest] = features.into_levels();
-        let logits = self.decode(deepest.clone(), [x4, x3, x2, x1].map(Some));
-        Segmented { logits, coarse: Vec::new(), deepest }
+        let finest = self.decode(deepest.clone(), [x4, x3, x2, x1].map(Some));
+        Segmented { logits: self.out_conv.forward(finest.clone()), coarse: Vec::new(), deepest, finest }
     }
 }

@@ -142,6 +142,10 @@ impl Network for UnetrConfig {
         vec![Level { width: self.width, reduction: PATCH }; 4]
     }
 
+    fn finest_width(&self) -> usize {
+        self.feature
+    }
+
     /// The projections and perceptrons of the blocks, and the embedding.
     fn parameters_at_least(&self) -> u64 {
         let (width, mlp) = (self.width as u64, self.mlp_width as u64);
@@ -394,8 +398,8 @@ impl Segment for UnetrDecoder {
         let eighth = self.decoder5.forward(deepest.clone(), self.encoder4.forward(third));
         let quarter = self.decoder4.forward(eighth, self.encoder3.forward(second));
         let half = self.decoder3.forward(quarter, self.encoder2.forward(first));
-        let logits = self.out.forward(self.decoder2.forward(half, full));
-        Segmented { logits, coarse: Vec::new(), deepest }
+        let finest = self.decoder2.forward(half, full);
+        Segmented { logits: self.out.forward(finest.clone()), coarse: Vec::new(), deepest, finest }
     }
 }
 

@@ -2,12 +2,14 @@
 
 mod classification;
 mod contrast;
+mod correlation;
 mod reconstruction;
 mod regression;
 mod segmentation;
 
 pub use classification::classification;
 pub use contrast::{Contrast, Identity, Past, unit_rows};
+pub use correlation::{local_correlation, roughness};
 pub use reconstruction::{ReconstructionNorm, reconstruction};
 pub use regression::{RegressionLoss, regression};
 pub use segmentation::{SegmentationTarget, cross_entropy, dice, segmentation};

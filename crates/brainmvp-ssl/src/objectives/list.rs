@@ -1,24 +1,26 @@
 //! From the list of methods to the type that can be any of them. Nothing here knows a method.
 
 macro_rules! methods {
-    ($($name:literal, $variant:ident, $config:ty;)+) => {
+    ($($(#[$when:meta])? $name:literal, $variant:ident, $config:ty;)+) => {
         /// A pre-training method and its settings: a section `[method]` with its `name`.
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(tag = "name")]
         #[allow(missing_docs)]
         pub enum MethodConfig {
-            $(#[serde(rename = $name)] $variant($config),)+
+            $($(#[$when])? #[serde(rename = $name)] $variant($config),)+
         }
 
         impl MethodConfig {
             /// The names of all methods.
             pub fn names() -> Vec<MethodName> {
-                vec![$(MethodName($name),)+]
+                let mut names = Vec::new();
+                $($(#[$when])? names.push(MethodName($name));)+
+                names
             }
 
             /// The settings of a preset.
             pub fn of(name: MethodName, preset: MethodPreset) -> Self {
-                $(if name.0 == $name {
+                $($(#[$when])? if name.0 == $name {
                     return Self::$variant(<$config as Method>::of(preset));
                 })+
                 unreachable!("a name is one of the list")
@@ -26,27 +28,32 @@ macro_rules! methods {
 
             /// The name.
             pub fn name(&self) -> MethodName {
-                match self { $(Self::$variant(_) => MethodName($name),)+ }
+                match self { $($(#[$when])? Self::$variant(_) => MethodName($name),)+ }
             }
 
             /// The name in print, with its authors.
             pub fn title(&self) -> &'static str {
-                match self { $(Self::$variant(_) => <$config as Method>::TITLE,)+ }
+                match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::TITLE,)+ }
             }
 
             /// What it does, in a sentence.
             pub fn about(&self) -> &'static str {
-                match self { $(Self::$variant(_) => <$config as Method>::ABOUT,)+ }
+                match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::ABOUT,)+ }
+            }
+
+            /// See [`Method::NOTICE`].
+            pub fn notice(&self) -> Option<&'static str> {
+                match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::NOTICE,)+ }
             }
 
             /// The network that it is used with, if none is named.
             pub fn network(&self) -> brainmvp_nets::networks::PresetName {
-                match self { $(Self::$variant(_) => <$config as Method>::network(),)+ }
+                match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::network(),)+ }
             }
 
             /// How long and how fast it is trained, if nothing else is said.
             pub fn training(&self, preset: MethodPreset) -> Training {
-                match self { $(Self::$variant(_) => <$config as Method>::training(preset),)+ }
+                match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::training(preset),)+ }
             }
 
             /// The network as the method uses it.
@@ -54,7 +61,7 @@ macro_rules! methods {
                 &self,
                 network: &brainmvp_nets::networks::NetworkConfig,
             ) -> brainmvp_nets::networks::NetworkConfig {
-                match self { $(Self::$variant(config) => config.input(network),)+ }
+                match self { $($(#[$when])? Self::$variant(config) => config.input(network),)+ }
             }
 
             /// See [`Method::problem`].
@@ -63,12 +70,12 @@ macro_rules! methods {
                 network: &brainmvp_nets::networks::NetworkConfig,
                 patch: [usize; 3],
             ) -> Option<String> {
-                match self { $(Self::$variant(config) => config.problem(network, patch),)+ }
+                match self { $($(#[$when])? Self::$variant(config) => config.problem(network, patch),)+ }
             }
 
             /// Does something with the method.
             pub fn with<V: ForMethod>(&self, visitor: V) -> V::Output {
-                match self { $(Self::$variant(config) => visitor.with(config),)+ }
+                match self { $($(#[$when])? Self::$variant(config) => visitor.with(config),)+ }
             }
         }
     };

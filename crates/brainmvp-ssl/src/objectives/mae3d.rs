@@ -243,7 +243,7 @@ mod tests {
         let frame = Frame { reference: grid, largest: PATCH };
         let network = NetworkConfig::Unetr(network);
         let setup: Setup<'_, Nowhere> =
-            Setup { network: &network, patch: PATCH, frame: &frame, cases: &[], is_new: true };
+            Setup { network: &network, patch: PATCH, frame: &frame, cases: &[], is_new: true, waiting: &() };
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let Ok(objective) = config.build(&setup, &mut Init { device, rng: &mut rng });
         objective

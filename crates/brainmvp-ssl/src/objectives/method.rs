@@ -32,6 +32,8 @@ pub trait Method: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Sen
     const TITLE: &'static str;
     /// What it does, in a sentence.
     const ABOUT: &'static str;
+    /// What a user must know before a run begins, such as that others have rights in the method.
+    const NOTICE: Option<&'static str> = None;
     /// What is trained.
     type Objective: Pretraining + 'static;
 
@@ -78,6 +80,26 @@ pub struct Setup<'a, S> {
     /// Whether the run has not reached a checkpoint yet: if it has, everything that is learnt or computed from the cases
     /// comes from there.
     pub is_new: bool,
+    /// Whoever waits for it.
+    pub waiting: &'a dyn Waiting,
+}
+
+/// Whoever waits for a run to begin: most begin at once, but some methods learn something of the cases before.
+pub trait Waiting {
+    /// Something worth a line.
+    fn note(&self, text: &str);
+
+    /// Whether not to go on. What is built after the answer was yes is thrown away, so that it need not be complete.
+    fn is_stopped(&self) -> bool;
+}
+
+/// Nobody.
+impl Waiting for () {
+    fn note(&self, _text: &str) {}
+
+    fn is_stopped(&self) -> bool {
+        false
+    }
 }
 
 /// How long and how fast a method is trained.

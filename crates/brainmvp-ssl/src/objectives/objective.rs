@@ -6,7 +6,7 @@ use brainmvp_nets::weights::Entry;
 use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::Tensor;
-use rand::Rng;
+use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::patch::PatchSource;
@@ -45,6 +45,14 @@ impl<'a, S> Scene<'a, S> {
     /// A single case, without a target.
     pub fn of(case: &'a S) -> Self {
         Self { cases: std::slice::from_ref(case), index: 0, target: None }
+    }
+}
+
+impl<S: PatchSource> Scene<'_, S> {
+    /// The target, or any modality of the case.
+    pub fn modality(&self, rng: &mut dyn Rng) -> Modality {
+        let modalities = self.case().modalities();
+        self.target.unwrap_or_else(|| modalities[rng.random_range(0..modalities.len())])
     }
 }
 
