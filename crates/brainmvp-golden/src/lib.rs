@@ -15,13 +15,15 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 
 /// The reference files that tests open without checking whether they exist: those of which the repository has a copy.
-pub const FILES: [&str; 18] = [
+pub const FILES: [&str; 22] = [
     "adamw.safetensors",
     "checkpoint_keys_unet3d.json",
     "checkpoint_keys_uniformer.json",
     "checkpoint_keys_uniunet.json",
     "finetune_uniunet.json",
     "finetune_uniunet.safetensors",
+    "keys_swin_unetr.json",
+    "keys_unetr.json",
     "metrics_classification.json",
     "metrics_segmentation.json",
     "metrics_segmentation.safetensors",
@@ -31,6 +33,8 @@ pub const FILES: [&str; 18] = [
     "pretrain_uniformer.safetensors",
     "released_layout_small.pt",
     "sliding_window.safetensors",
+    "swin_unetr_eval.safetensors",
+    "unetr_eval.safetensors",
     "uniformer_eval.safetensors",
     "uniformer_train.safetensors",
     "uniformer_train_grad_norms.json",
@@ -194,7 +198,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "not among the reference files")]
     fn other_files_are_not_opened_without_asking() {
-        file("unetr_eval.safetensors");
+        file("oblique.nii.gz");
     }
 
     #[test]

@@ -1,16 +1,18 @@
-//! UniFormer-S against the reference network: forward in evaluation, forward and gradients in training; and the names and
-//! shapes of all published networks.
+//! UniFormer-S against the reference network: forward in evaluation, forward and gradients in training.
 
 #![allow(clippy::unwrap_used)] // that is how a test fails
+
+mod reference;
 
 use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
-use brainmvp_nets::networks::{Encode as _, NetworkConfig, Unet3dConfig, UniFormer, UniFormerConfig};
-use brainmvp_nets::weights::{self, Head, Layout, StateDict, TEMPLATES, Upstream};
+use brainmvp_nets::networks::{Encode as _, NetworkConfig, UniFormer, UniFormerConfig};
+use brainmvp_nets::weights::{self, Head, Upstream};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use reference::{assert_close, input, strided};
 
 /// The published form of a parameter of the encoder alone.
 fn upstream(entry: weights::Entry<'_>) -> Upstream {
@@ -29,24 +31,12 @@ fn encoder(device: &Device) -> UniFormer {
     .unwrap()
 }
 
-/// An input stored `[B, C, X, Y, Z]` as `[B, Z, Y, X, C]`.
-fn input(name: &str, shape: [usize; 5], device: &Device) -> Tensor<5> {
-    let values = brainmvp_golden::input(name, shape.iter().product());
-    Tensor::<5>::from_data(TensorData::new(values, shape), device).permute([0, 4, 3, 2, 1])
-}
-
 /// Our `[B, Z, Y, X, C]` as the reference's `[B, C, Z, X, Y]`.
 fn assert_stage(ours: Tensor<5>, golden: &Golden, name: &str) {
     let ours = ours.permute([0, 4, 1, 3, 2]);
     let (shape, expected) = golden.tensor(name);
     assert_eq!(ours.dims(), shape, "{name}");
     assert_close(&ours.into_data().try_to_vec().unwrap(), expected, 1e-4, name);
-}
-
-fn assert_close(ours: &[f32], expected: &[f64], tolerance: f64, what: &str) {
-    let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-    let difference = ours.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
-    assert!(difference <= tolerance * largest, "{what}: {difference:e} of {largest:e}");
 }
 
 #[test]
@@ -74,31 +64,12 @@ fn uniformer_eval_on(device: &Device) {
     // The reference keeps every fourth voxel of the first stage.
     let x1 = x1.slice([0..1, 0..32, 0..24, 0..16, 0..64]);
     let (every_fourth, _) = golden.tensor("x1_stride4");
-    let x1 = strided(x1, 4, [every_fourth[2], every_fourth[4], every_fourth[3]]);
+    let x1 = strided(x1, 4);
+    assert_eq!(x1.dims()[1..4], [every_fourth[2], every_fourth[4], every_fourth[3]]);
     assert_stage(x1, &golden, "x1_stride4");
     assert_stage(x2, &golden, "x2");
     assert_stage(x3, &golden, "x3");
     assert_stage(x4, &golden, "x4");
-}
-
-fn strided(x: Tensor<5>, step: i64, expected: [usize; 3]) -> Tensor<5> {
-    let x = x.select_every(step);
-    assert_eq!(&x.dims()[1..4], expected);
-    x
-}
-
-trait SelectEvery {
-    fn select_every(self, step: i64) -> Self;
-}
-
-impl SelectEvery for Tensor<5> {
-    fn select_every(self, step: i64) -> Self {
-        let [_, d, h, w, _] = self.dims();
-        let device = self.device().without_autodiff();
-        let every =
-            |size: usize| Tensor::<1, burn::tensor::Int>::arange_step(0..size as i64, step as usize, &device);
-        self.select(1, every(d)).select(2, every(h)).select(3, every(w))
-    }
 }
 
 #[test]
@@ -174,70 +145,5 @@ fn each_upstream(mut each: impl FnMut(&Upstream, Vec<f32>)) -> impl FnMut(weight
         let upstream = upstream(entry);
         let values = upstream.to_upstream(data.as_slice().unwrap(), entry.shape);
         each(&upstream, values);
-    }
-}
-
-#[test]
-fn uniformer_small_has_the_published_number_of_parameters() {
-    let device = Device::flex();
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let mut init = Init { device: &device, rng: &mut rng };
-    let config = UniFormerConfig::small();
-    let encoder = config.init(&mut init);
-    let decoder = brainmvp_nets::heads::ReconstructionDecoder::new(config.widths, &mut init);
-    let count = |named: Vec<weights::Named>| -> usize {
-        let parameters = named.iter().filter(|named| !named.path.contains("running_"));
-        parameters.map(|named| named.shape.iter().product::<usize>()).sum()
-    };
-    let total = count(weights::handles(&encoder)) + count(weights::handles(&decoder));
-    // The published state dict has 10.5 M more, of skip connections that pre-training does not use.
-    assert_eq!(total, 23_775_233);
-}
-
-/// A published network's state dict, without templates.
-fn published(keys: &str) -> StateDict {
-    let shape = |shape: &serde_json::Value| -> Vec<usize> {
-        shape.as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).collect()
-    };
-    let keys = brainmvp_golden::json(keys);
-    let keys = keys.as_object().unwrap().iter().filter(|(key, _)| *key != TEMPLATES);
-    let tensor = |key: &str, shape: Vec<usize>| {
-        if key.ends_with("num_batches_tracked") {
-            return TensorData::new(vec![0_i64], shape);
-        }
-        TensorData::new(brainmvp_golden::parameter(key, &shape), shape)
-    };
-    keys.map(|(key, sizes)| (key.clone(), tensor(key, shape(sizes)))).collect()
-}
-
-#[test]
-fn published_networks_are_recognised_and_written_as_they_were() {
-    let small = UniFormerConfig::small();
-    let segmentation = UniFormerConfig { in_channels: 4, ..small.clone() };
-    for (keys, network, head, idle) in [
-        ("checkpoint_keys_uniformer", NetworkConfig::UniFormer(small), Head::Reconstruction, 16),
-        (
-            "checkpoint_keys_uniunet",
-            NetworkConfig::UniFormer(segmentation),
-            Head::Segmentation { classes: 3 },
-            0,
-        ),
-        ("checkpoint_keys_unet3d", NetworkConfig::Unet3d(Unet3dConfig::published()), Head::Reconstruction, 0),
-    ] {
-        let tensors = published(keys);
-        let shapes = tensors.iter().map(|(key, tensor)| (key.clone(), tensor.shape().to_vec())).collect();
-        let layout = Layout::recognise(&shapes).unwrap();
-        assert_eq!((&layout.network, layout.head), (&network, head));
-        let taken = weights::take(&layout, tensors.clone()).unwrap();
-        assert_eq!((taken.missing.len(), taken.unused.len()), (0, idle), "{keys}");
-        let whole = weights::complete(&network, head, &taken.weights, &taken.unused).unwrap();
-        assert!(whole.tensors == tensors && whole.filled.is_empty(), "{keys}");
-        // Without the idle tensors, names and shapes are still those that PyTorch expects.
-        let filled = weights::complete(&network, head, &taken.weights, &StateDict::new()).unwrap();
-        assert_eq!(filled.filled.len(), idle);
-        let shapes_of = |tensors: &StateDict| -> Vec<(String, Vec<usize>)> {
-            tensors.iter().map(|(key, tensor)| (key.clone(), tensor.shape().to_vec())).collect()
-        };
-        assert_eq!(shapes_of(&filled.tensors), shapes_of(&tensors));
     }
 }

@@ -1,4 +1,4 @@
-//! The decoder of segmentation on a UniFormer.
+//! The decoder of segmentation on a UniFormer, and its parts, which are MONAI's.
 
 use brainmvp_kernels::ops;
 use burn::module::Module;
@@ -85,7 +85,8 @@ pub struct SkipLevel {
 }
 
 impl SkipLevel {
-    fn new(inputs: usize, outputs: usize, init: &mut Init<'_>) -> Self {
+    /// From the level below with `inputs` channels, and a level of the encoder with `outputs`.
+    pub fn new(inputs: usize, outputs: usize, init: &mut Init<'_>) -> Self {
         Self {
             transp_conv: Upsample::new(inputs, outputs, init),
             conv_block: ConvResidualBlock::new(2 * outputs, outputs, init),
@@ -99,23 +100,24 @@ impl SkipLevel {
     }
 }
 
-/// Two 3^3 convolutions with instance norms, and a 1^3 one as a shortcut. LeakyReLU after the first and after the sum.
+/// Two 3^3 convolutions with instance norms, and a shortcut, which is a 1^3 one if the channels change. LeakyReLU after the first and after the sum.
 #[derive(Module, Debug)]
 pub struct ConvResidualBlock {
     /// The first.
     pub conv1: Conv3d,
     /// The second.
     pub conv2: Conv3d,
-    /// The shortcut.
-    pub conv3: Conv3d,
+    /// The shortcut, if it is not the identity.
+    pub conv3: Option<Conv3d>,
 }
 
 impl ConvResidualBlock {
-    fn new(inputs: usize, outputs: usize, init: &mut Init<'_>) -> Self {
+    /// A new block.
+    pub fn new(inputs: usize, outputs: usize, init: &mut Init<'_>) -> Self {
         Self {
             conv1: Conv3d::new([inputs, outputs], 3, init),
             conv2: Conv3d::new([outputs, outputs], 3, init),
-            conv3: Conv3d::new([inputs, outputs], 1, init),
+            conv3: (inputs != outputs).then(|| Conv3d::new([inputs, outputs], 1, init)),
         }
     }
 
@@ -126,7 +128,11 @@ impl ConvResidualBlock {
         let plain = InstanceNorm::new(Activation::None);
         // Cheap values are computed again for the gradient: at the full size an activation takes hundreds of megabytes.
         let inner = leaky.then(&self.conv2, self.conv1.forward(x.clone()));
-        ops::leaky_sum(plain.forward(inner), plain.after(&self.conv3, x), SLOPE)
+        let shortcut = match &self.conv3 {
+            Some(conv) => plain.after(conv, x),
+            None => x,
+        };
+        ops::leaky_sum(plain.forward(inner), shortcut, SLOPE)
     }
 }
 
@@ -151,5 +157,19 @@ impl InputProjection {
     /// `[B, D, H, W, Cin]` to `[B, D, H, W, Cout]`.
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
         self.norm.forward(self.proj.forward(x))
+    }
+}
+
+/// The published name of a layer of these decoders, without `decoder.`: MONAI's convolutions are inside other modules.
+pub(crate) fn wrapped(path: &str) -> String {
+    let Some((layer, name)) = path.rsplit_once('.') else { return path.to_owned() };
+    let (before, last) = layer.rsplit_once('.').unwrap_or(("", layer));
+    // A block of its own, as on the levels of an encoder, is one module deeper than those in a level of the decoder.
+    let block = if before.starts_with("encoder") && !before.contains('.') { "layer." } else { "" };
+    match last {
+        "conv1" | "conv2" | "conv3" => format!("{before}.{block}{last}.conv.{name}"),
+        "transp_conv" | "transp_conv_init" => format!("{layer}.conv.{name}"),
+        "out" | "out_1" => format!("{layer}.conv.conv.{name}"),
+        _ => path.to_owned(),
     }
 }

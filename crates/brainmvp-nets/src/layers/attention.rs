@@ -24,6 +24,11 @@ impl Attention {
         Self { qkv: Linear::new(width, 3 * width, init), proj: Linear::new(width, width, init), heads }
     }
 
+    /// Without the bias of queries, keys and values.
+    pub fn unbiased(self) -> Self {
+        Self { qkv: self.qkv.unbiased(), ..self }
+    }
+
     /// `onto` plus the attention of `x`.
     ///
     /// # Shapes

@@ -79,6 +79,13 @@ impl Conv3d {
         self.biased(ops::conv3d(x, self.weight.val(), self.stride))
     }
 
+    /// The convolution of an input whose channels from `first` on are those of `x`, and whose other channels are zero.
+    /// Shapes as in [`Conv3d::forward`], Cin that of `x`.
+    pub fn forward_part(&self, x: Tensor<5>, first: usize) -> Tensor<5> {
+        let weight = self.weight.val().narrow(3, first, x.dims()[4]);
+        self.biased(ops::conv3d(x, weight, self.stride))
+    }
+
     /// The convolution of the normalised `x`; the norm's output is not stored for the gradient. Shapes as in
     /// [`Conv3d::forward`].
     pub(crate) fn after_norm(

@@ -8,17 +8,26 @@ use burn::tensor::{Tensor, TensorData};
 /// # Shapes
 /// `[B, D, H, W, C]` to `[B, factor D, factor H, factor W, C]`
 pub fn trilinear_upsample(x: Tensor<5>, factor: usize) -> Tensor<5> {
+    let [_, d, h, w, _] = x.dims();
+    trilinear_resize(x, [factor * d, factor * h, factor * w])
+}
+
+/// Trilinear interpolation to another size; see [`trilinear_upsample`].
+///
+/// # Shapes
+/// `[B, D, H, W, C]` to `[B, size.., C]`
+pub fn trilinear_resize(x: Tensor<5>, size: [usize; 3]) -> Tensor<5> {
     // The last axis first, so that the longer products are those of small volumes.
-    [3, 2, 1].into_iter().fold(x, |x, axis| interpolate(x, axis, factor))
+    [3, 2, 1].into_iter().fold(x, |x, axis| interpolate(x, axis, size[axis - 1]))
 }
 
 /// Linear interpolation along one axis, which is a product with the matrix of its weights.
-fn interpolate(x: Tensor<5>, axis: usize, factor: usize) -> Tensor<5> {
+fn interpolate(x: Tensor<5>, axis: usize, to: usize) -> Tensor<5> {
     let mut shape = x.dims();
     let size = shape[axis];
     let (before, after) = (shape[..axis].iter().product::<usize>(), shape[axis + 1..].iter().product());
-    shape[axis] = factor * size;
-    let weights = TensorData::new(linear_weights(size, factor * size), [1, factor * size, size]);
+    shape[axis] = to;
+    let weights = TensorData::new(linear_weights(size, to), [1, to, size]);
     let weights = Tensor::<3>::from_data(weights, &x.device());
     weights.matmul(x.reshape([before, size, after])).reshape(shape)
 }

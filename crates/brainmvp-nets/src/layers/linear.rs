@@ -11,25 +11,36 @@ use crate::Init;
 pub struct Linear {
     /// `[Cin, Cout]`.
     pub weight: Param<Tensor<2>>,
-    /// `[Cout]`.
-    pub bias: Param<Tensor<1>>,
+    /// `[Cout]`, if there is one.
+    pub bias: Option<Param<Tensor<1>>>,
 }
 
 impl Linear {
     /// Normal weights with standard deviation 0.02, zero bias.
     pub fn new(inputs: usize, outputs: usize, init: &mut Init<'_>) -> Self {
-        Self { weight: init.normal([inputs, outputs], 0.02), bias: init.constant([outputs], 0.0) }
+        Self { weight: init.normal([inputs, outputs], 0.02), bias: Some(init.constant([outputs], 0.0)) }
+    }
+
+    /// Without its bias.
+    pub fn unbiased(self) -> Self {
+        Self { bias: None, ..self }
     }
 
     /// # Shapes
     /// `[.., Cin]` to `[.., Cout]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        ops::linear(x, self.weight.val(), self.bias.val())
+        ops::linear(x, self.weight.val(), self.shift())
     }
 
     /// `onto` plus [`Linear::forward`], as one operation.
     pub fn forward_onto<const D: usize>(&self, onto: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
-        ops::linear_onto(onto, x, self.weight.val(), self.bias.val())
+        ops::linear_onto(onto, x, self.weight.val(), self.shift())
+    }
+
+    /// The bias, or zeros.
+    fn shift(&self) -> Tensor<1> {
+        let weight = &self.weight;
+        self.bias.as_ref().map_or_else(|| Tensor::zeros([weight.dims()[1]], &weight.device()), Param::val)
     }
 }
 
@@ -84,7 +95,7 @@ impl Mlp<Linear> {
     /// `[.., C]` each, to the same.
     pub fn forward_onto<const D: usize>(&self, onto: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
         let (fc1, fc2) = (&self.fc1, &self.fc2);
-        ops::mlp_onto(onto, x, [fc1.weight.val(), fc2.weight.val()], [fc1.bias.val(), fc2.bias.val()])
+        ops::mlp_onto(onto, x, [fc1.weight.val(), fc2.weight.val()], [fc1.shift(), fc2.shift()])
     }
 }
 

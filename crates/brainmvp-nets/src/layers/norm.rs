@@ -104,7 +104,7 @@ impl InstanceNorm {
 }
 
 /// Batch norm over the batch and all voxels. In training it uses the statistics of the batch, and updates the running ones;
-/// otherwise it uses the running ones.
+/// otherwise it uses the running ones, unless it is [`BatchNorm::of_batch`].
 #[derive(Module, Debug)]
 pub struct BatchNorm {
     /// Scale, `[C]`.
@@ -119,6 +119,8 @@ pub struct BatchNorm {
     epsilon: f32,
     #[module(skip)]
     momentum: f32,
+    #[module(skip)]
+    of_batch: bool,
 }
 
 impl BatchNorm {
@@ -131,13 +133,25 @@ impl BatchNorm {
             running_var: RunningState::new(Tensor::ones([channels], init.device)),
             epsilon: 1e-5,
             momentum: 0.1,
+            of_batch: false,
         }
+    }
+
+    /// With the statistics of the batch in evaluation too.
+    pub fn of_batch(self, of_batch: bool) -> Self {
+        Self { of_batch, ..self }
     }
 
     /// # Shapes
     /// `[.., C]` to the same.
     pub fn forward<const D: usize>(&self, x: Tensor<D>, pass: &Pass<'_>) -> Tensor<D> {
-        if pass.training { self.forward_train(x) } else { self.forward_running(x) }
+        match (pass.training, self.of_batch) {
+            (true, _) => self.forward_train(x),
+            (false, true) => {
+                ops::batch_norm_train(x, self.weight.val(), self.bias.val(), self.epsilon).output
+            }
+            (false, false) => self.forward_running(x),
+        }
     }
 
     fn forward_train<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {

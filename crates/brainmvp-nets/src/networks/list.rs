@@ -47,6 +47,7 @@ macro_rules! networks {
             title: <$config as Network>::TITLE,
             opening: <$config as Network>::OPENING,
             prefixes: <$config as Network>::PREFIXES,
+            copied_under: <$config as Network>::COPIED_UNDER,
             recognise: |parts| {
                 let (config, head) = <$config as Network>::recognise(parts)?;
                 Ok((NetworkConfig::$variant(config), head))
@@ -128,11 +129,11 @@ macro_rules! networks {
                 match self { $(Self::$variant(config) => Segmentation::$variant(config.segmentation(classes, init)),)+ }
             }
 
-            /// The same sizes, with those of `told` that cannot be seen in the shapes of tensors.
-            pub(crate) fn with_unseen(&self, told: &Self) -> Self {
+            /// The same sizes, with those of `told` that cannot be seen in the shapes of the tensors of a network with this head.
+            pub(crate) fn with_unseen(&self, told: &Self, head: Head) -> Self {
                 match (self.clone(), told) {
                     $((Self::$variant(mut config), Self::$variant(told)) => {
-                        config.take_unseen(told);
+                        config.take_unseen(told, head);
                         Self::$variant(config)
                     })+
                     #[allow(unreachable_patterns)] // where there is one network only
@@ -145,7 +146,7 @@ macro_rules! networks {
                 match self { $(Self::$variant(config) => config.assumed(),)+ }
             }
 
-            /// Whether the decoders of pre-training and segmentation have the same parameters.
+            /// See [`Network::ONE_DECODER`].
             pub(crate) fn has_one_decoder(&self) -> bool {
                 match self { $(Self::$variant(_) => <$config as Network>::ONE_DECODER,)+ }
             }
@@ -161,13 +162,13 @@ macro_rules! networks {
             }
 
             /// See [`Network::canonical`].
-            pub(crate) fn canonical(&self, head: Head, name: &str) -> String {
+            pub(crate) fn canonical(&self, head: Head, name: &str) -> Option<String> {
                 match self { $(Self::$variant(_) => <$config as Network>::canonical(head, name),)+ }
             }
 
             /// See [`Network::key`].
             pub(crate) fn key(&self, head: Head, entry: Entry<'_>) -> String {
-                match self { $(Self::$variant(_) => <$config as Network>::key(head, entry),)+ }
+                match self { $(Self::$variant(config) => config.key(head, entry),)+ }
             }
 
             /// See [`Network::axes`].
@@ -175,9 +176,14 @@ macro_rules! networks {
                 match self { $(Self::$variant(_) => <$config as Network>::axes(entry),)+ }
             }
 
-            /// See [`Network::idle`].
-            pub(crate) fn idle(&self, head: Head) -> Vec<(String, TensorData)> {
-                match self { $(Self::$variant(config) => config.idle(head),)+ }
+            /// See [`Network::extras`].
+            pub(crate) fn extras(&self, head: Head) -> Vec<(String, Extra)> {
+                match self { $(Self::$variant(config) => config.extras(head),)+ }
+            }
+
+            /// See [`Network::copies`].
+            pub(crate) fn copies(&self, key: &str) -> Vec<String> {
+                match self { $(Self::$variant(_) => <$config as Network>::copies(key),)+ }
             }
         }
 

@@ -8,23 +8,29 @@
 mod list;
 mod network;
 mod preset;
+mod swin_unetr;
 mod task;
 mod unet3d;
+mod unetr;
 mod uniformer;
 
 use burn::module::Module;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::heads::Segmented;
 use crate::layers::Pass;
-use crate::weights::{Axes, Entry, Head, Known};
+use crate::weights::{Axes, Entry, Extra, Head, Known};
 use crate::{Error, Init, Result};
 
 pub use network::{Encode, Features, Level, Network, Preset, Reconstruct, Segment};
 pub use preset::PresetName;
+pub use swin_unetr::{
+    Embedding, Merging, PatchMerging, Swin, SwinBlock, SwinStage, SwinUnetrConfig, SwinUnetrDecoder,
+};
 pub use task::{ClassificationNetwork, Classified, SegmentationNetwork};
 pub use unet3d::{ResidualBlock, Unet3dConfig, Unet3dDecoder, Unet3dEncoder};
+pub use unetr::{Climb, ClimbStep, PatchEmbedding, TransformerBlock, Unetr, UnetrConfig, UnetrDecoder};
 pub use uniformer::{AttentionBlock, ConvBlock, UniFormer, UniFormerConfig};
 
 /// The largest number of channels of a stage; more must be a typing error.
@@ -34,6 +40,8 @@ const MAX_WIDTH: usize = 8192;
 networks! {
     UniFormer, uniformer, UniFormerConfig;
     Unet3d, unet3d, Unet3dConfig;
+    Unetr, unetr, UnetrConfig;
+    SwinUnetr, swin_unetr, SwinUnetrConfig;
 }
 
 impl NetworkConfig {

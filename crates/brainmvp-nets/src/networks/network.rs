@@ -3,13 +3,13 @@
 use std::fmt::Debug;
 
 use burn::module::Module;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::heads::Segmented;
 use crate::layers::Pass;
-use crate::weights::{Axes, Entry, Head, Parts, published_axes};
+use crate::weights::{Axes, Entry, Extra, Head, Parts, published_axes};
 use crate::{Init, Result};
 
 /// A network: its sizes, its parts, and its form in the published state dicts.
@@ -28,11 +28,13 @@ pub trait Network: Clone + Debug + PartialEq + Default + Serialize + Deserialize
     const OPENING: &'static str;
     /// What may stand before the names of the encoder in a state dict, in the order in which they are tried.
     const PREFIXES: &'static [&'static str] = &[];
+    /// What stands before the opening where a state dict holds the network a second time, as a part of its decoder.
+    const COPIED_UNDER: &'static [&'static str] = &[];
     /// The paths of the layers that see the input, in any network that contains this one.
     const FIRST_LAYERS: &'static [&'static str];
     /// The paths of the layers that make the output.
     const OUTPUTS: &'static [&'static str];
-    /// Whether the decoders of pre-training and segmentation have the same parameters.
+    /// Whether the published decoders of pre-training and of segmentation have the same tensors.
     const ONE_DECODER: bool = false;
 
     /// From a volume to features.
@@ -80,8 +82,8 @@ pub trait Network: Clone + Debug + PartialEq + Default + Serialize + Deserialize
     /// If a tensor is missing, or has another number of axes.
     fn recognise(parts: &Parts<'_>) -> Result<(Self, Head)>;
 
-    /// Takes over what cannot be seen in the shapes of tensors.
-    fn take_unseen(&mut self, _told: &Self) {}
+    /// Takes over what cannot be seen in the shapes of the tensors of a network with this head.
+    fn take_unseen(&mut self, _told: &Self, _head: Head) {}
 
     /// What could not be seen in the shapes and was assumed, in a sentence.
     fn assumed(&self) -> Option<String> {
@@ -89,21 +91,27 @@ pub trait Network: Clone + Debug + PartialEq + Default + Serialize + Deserialize
     }
 
     /// The name in the published state dict with this head, of a name that may be that of another one; without what stands
-    /// before the whole network.
-    fn canonical(_head: Head, name: &str) -> String {
-        name.to_owned()
+    /// before the whole network. `None` if nothing can be learnt from the tensor: it is a constant, or one of
+    /// [`Network::copies`].
+    fn canonical(_head: Head, name: &str) -> Option<String> {
+        Some(name.to_owned())
     }
 
     /// The name in the published state dict with this head.
-    fn key(head: Head, entry: Entry<'_>) -> String;
+    fn key(&self, head: Head, entry: Entry<'_>) -> String;
 
     /// The axes of a parameter in the published state dicts.
     fn axes(entry: Entry<'_>) -> Axes {
         published_axes(entry)
     }
 
-    /// The tensors that the published network has but never uses, by their published names.
-    fn idle(&self, _head: Head) -> Vec<(String, TensorData)> {
+    /// The tensors that only the published network has, by their published names.
+    fn extras(&self, _head: Head) -> Vec<(String, Extra)> {
+        Vec::new()
+    }
+
+    /// The other names that the published state dict has for a tensor.
+    fn copies(_key: &str) -> Vec<String> {
         Vec::new()
     }
 }

@@ -157,7 +157,7 @@ impl Network for Unet3dConfig {
     }
 
     /// The published network is not divided into encoder and decoder.
-    fn key(_head: Head, entry: Entry<'_>) -> String {
+    fn key(&self, _head: Head, entry: Entry<'_>) -> String {
         let flat = entry.path.strip_prefix("encoder.").or_else(|| entry.path.strip_prefix("decoder."));
         flat.unwrap_or(entry.path).to_owned()
     }

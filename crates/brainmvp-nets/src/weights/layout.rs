@@ -45,6 +45,8 @@ pub(crate) struct Known {
     pub(crate) opening: &'static str,
     /// See [`Network::PREFIXES`](crate::networks::Network::PREFIXES).
     pub(crate) prefixes: &'static [&'static str],
+    /// See [`Network::COPIED_UNDER`](crate::networks::Network::COPIED_UNDER).
+    pub(crate) copied_under: &'static [&'static str],
     /// The sizes and the head.
     pub(crate) recognise: fn(&Parts<'_>) -> Result<(NetworkConfig, Head)>,
 }
@@ -52,7 +54,10 @@ pub(crate) struct Known {
 impl Known {
     /// What stands before the first layer, if this is its name.
     fn before<'a>(&self, name: &'a str) -> Option<&'a str> {
-        name.strip_suffix(self.opening).filter(|before| before.is_empty() || before.ends_with('.'))
+        let before = name.strip_suffix(self.opening)?;
+        let is_copy = self.copied_under.iter().any(|copy| before.ends_with(copy));
+        let is_part = before.is_empty() || before.ends_with('.');
+        (is_part && !is_copy).then_some(before)
     }
 }
 
@@ -78,10 +83,10 @@ impl Layout {
         Ok(Self { network, head, root: root.to_owned() })
     }
 
-    /// The published name of a tensor that belongs to the network; `None` for others.
+    /// The published name of a tensor that belongs to the network; `None` for others, and for those from which nothing can
+    /// be learnt.
     pub fn published(&self, name: &str) -> Option<String> {
-        let rest = name.strip_prefix(self.root.as_str())?;
-        Some(self.network.canonical(self.head, rest))
+        self.network.canonical(self.head, name.strip_prefix(self.root.as_str())?)
     }
 
     /// Takes from `told` and `head` what cannot be seen in names and shapes.
@@ -89,7 +94,7 @@ impl Layout {
     /// # Errors
     /// If they are of another network.
     pub fn told(&mut self, told: &NetworkConfig, head: Head) -> Result<()> {
-        if self.network.with_unseen(told) != *told {
+        if self.network.with_unseen(told, self.head) != *told {
             return Err(Error::Numbers(format!(
                 "it is described as {told:?}, but its tensors are those of {:?}",
                 self.network
@@ -188,6 +193,15 @@ impl Parts<'_> {
         let names =
             self.shapes.keys().filter_map(|name| name.strip_prefix(prefix.as_str())?.split('.').next());
         names.collect::<BTreeSet<_>>().len()
+    }
+
+    /// The head of a network whose decoders are MONAI's.
+    pub fn head_of_monai(&self) -> Head {
+        if self.any_shape("out_1.conv.conv.weight").is_ok() {
+            return Head::Reconstruction;
+        }
+        let out = self.shape::<5>("out.conv.conv.weight");
+        out.map_or_else(|| self.classifier(), |[classes, ..]| Head::Segmentation { classes })
     }
 
     /// The classifier, if there is one.

@@ -20,6 +20,15 @@ pub const TEMPLATES: &str = "rep_template";
 /// A counter of PyTorch's batch norms, which has no effect.
 const COUNTER: &str = "num_batches_tracked";
 
+/// A tensor that only the published network has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Extra {
+    /// It is not used, and has this value in a new network.
+    Idle(TensorData),
+    /// It follows from the sizes of the network.
+    Constant(TensorData),
+}
+
 /// The contents of a state dict.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taken {
@@ -123,13 +132,22 @@ pub fn complete(
         return Err(error);
     }
     let mut filled = Vec::new();
-    for (key, values) in network.idle(head) {
-        let given = others.get(&key).cloned();
-        if given.is_none() {
-            filled.push(key.clone());
-        }
-        tensors.insert(key, given.unwrap_or(values));
+    for (key, extra) in network.extras(head) {
+        let values = match (extra, others.get(&key)) {
+            (Extra::Constant(values), _) => values,
+            (Extra::Idle(_), Some(given)) => given.clone(),
+            (Extra::Idle(values), None) => {
+                filled.push(key.clone());
+                values
+            }
+        };
+        tensors.insert(key, values);
     }
+    let copied = |(key, values): (&String, &TensorData)| -> Vec<(String, TensorData)> {
+        network.copies(key).into_iter().map(|copy| (copy, values.clone())).collect()
+    };
+    let copies: StateDict = tensors.iter().flat_map(copied).collect();
+    tensors.extend(copies);
     let counters: Vec<String> = tensors
         .keys()
         .filter_map(|key| Some(format!("{}{COUNTER}", key.strip_suffix("running_var")?)))

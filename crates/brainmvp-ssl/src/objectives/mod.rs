@@ -5,18 +5,26 @@ mod brainmvp;
 #[macro_use]
 mod list;
 mod m3ae;
+mod mae3d;
 mod method;
 mod objective;
+mod simmim;
+mod tokens;
 
 pub use brainmvp::{BrainMvp, BrainMvpConfig, BrainMvpPlan, BrainMvpSample, Masks, Negatives, Task, Views};
 pub use m3ae::{M3ae, M3aeConfig};
+pub use mae3d::{Mae3d, Mae3dConfig, Target};
 pub use method::{
     ForMethod, Kept, KeptPart, Learnt, Method, MethodName, MethodPreset, Pretraining, Setup, Training,
 };
 pub use objective::{Counts, DrawBy, Evaluation, Group, Moment, Objective, Scene};
+pub use simmim::{SimMim, SimMimConfig};
+pub use tokens::{TokenPlan, TokenSample};
 
 // A new method is a line here: its name in a configuration, its variant, and its settings.
 methods! {
     "brainmvp", BrainMvp, BrainMvpConfig;
     "m3ae", M3ae, M3aeConfig;
+    "mae3d", Mae3d, Mae3dConfig;
+    "simmim", SimMim, SimMimConfig;
 }

@@ -6,7 +6,7 @@
 mod published;
 
 use burn::module::Module;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_WIDTH;
@@ -15,7 +15,7 @@ use crate::heads::{ReconstructionDecoder, SkipDecoder};
 use crate::layers::{
     Attention, BatchNorm, DepthwiseConv3d, DropPath, LayerNorm, Linear, Mlp, Pass, PatchEmbed, Pointwise,
 };
-use crate::weights::{Axes, Entry, Head, Parts};
+use crate::weights::{Axes, Entry, Extra, Head, Parts};
 use crate::{Init, Result};
 
 /// Widths and depths of a [`UniFormer`].
@@ -164,7 +164,8 @@ impl Network for UniFormerConfig {
     }
 
     fn reconstruction(&self, init: &mut Init<'_>) -> ReconstructionDecoder {
-        ReconstructionDecoder::new(self.widths, init)
+        let [w1, w2, w3, w4] = self.widths;
+        ReconstructionDecoder::new([w4, w3, w2, w1, w1], None, init)
     }
 
     fn segmentation(&self, classes: usize, init: &mut Init<'_>) -> SkipDecoder {
@@ -175,7 +176,7 @@ impl Network for UniFormerConfig {
         published::recognise(parts)
     }
 
-    fn take_unseen(&mut self, told: &Self) {
+    fn take_unseen(&mut self, told: &Self, _head: Head) {
         (self.head_width, self.drop_path) = (told.head_width, told.drop_path);
     }
 
@@ -183,11 +184,11 @@ impl Network for UniFormerConfig {
         Some(format!("attention heads are {} channels wide", self.head_width))
     }
 
-    fn canonical(head: Head, name: &str) -> String {
-        published::canonical(head, name)
+    fn canonical(head: Head, name: &str) -> Option<String> {
+        Some(published::canonical(head, name))
     }
 
-    fn key(head: Head, entry: Entry<'_>) -> String {
+    fn key(&self, head: Head, entry: Entry<'_>) -> String {
         published::key(head, entry)
     }
 
@@ -195,7 +196,7 @@ impl Network for UniFormerConfig {
         published::axes(entry)
     }
 
-    fn idle(&self, head: Head) -> Vec<(String, TensorData)> {
+    fn extras(&self, head: Head) -> Vec<(String, Extra)> {
         published::idle(self, head)
     }
 }

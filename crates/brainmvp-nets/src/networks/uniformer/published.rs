@@ -10,9 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use super::UniFormerConfig;
-use crate::heads::SkipDecoder;
+use crate::heads::{SkipDecoder, wrapped};
 use crate::networks::{Network, NetworkConfig};
-use crate::weights::{Axes, Entry, Head, Parts, Upstream, published_axes, visit};
+use crate::weights::{Axes, Entry, Extra, Head, Parts, Upstream, published_axes, visit};
 use crate::{Init, Result};
 
 /// The prefixes of the names of the encoder, in the order in which they are tried.
@@ -83,17 +83,7 @@ pub(super) fn key(head: Head, entry: Entry<'_>) -> String {
     if let Some(rest) = path.strip_prefix("decoder.ms_out.") {
         return format!("ms_out.{rest}");
     }
-    match path.rsplit_once('.') {
-        Some((layer, name)) if path.starts_with("decoder.") => {
-            let wrapped = match layer.rsplit('.').next() {
-                Some("transp_conv" | "conv1" | "conv2" | "conv3") => ".conv",
-                Some("out" | "out_1") => ".conv.conv",
-                _ => "",
-            };
-            format!("{layer}{wrapped}.{name}")
-        }
-        _ => path.to_owned(),
-    }
+    if path.starts_with("decoder.") { wrapped(path) } else { path.to_owned() }
 }
 
 pub(super) fn axes(entry: Entry<'_>) -> Axes {
@@ -109,7 +99,7 @@ pub(super) fn axes(entry: Entry<'_>) -> Axes {
 
 /// The published decoder of pre-training is that of segmentation, whose blocks for skip connections are idle.
 #[expect(clippy::expect_used, reason = "parameters are fp32")]
-pub(super) fn idle(config: &UniFormerConfig, head: Head) -> Vec<(String, TensorData)> {
+pub(super) fn idle(config: &UniFormerConfig, head: Head) -> Vec<(String, Extra)> {
     if head != Head::Reconstruction {
         return Vec::new();
     }
@@ -122,7 +112,7 @@ pub(super) fn idle(config: &UniFormerConfig, head: Head) -> Vec<(String, TensorD
             let upstream = Upstream::of(&network, head, entry);
             let values = values.as_slice::<f32>().expect("new parameters are fp32");
             let theirs = upstream.to_upstream(values, entry.shape);
-            idle.push((upstream.key, TensorData::new(theirs, upstream.shape)));
+            idle.push((upstream.key, Extra::Idle(TensorData::new(theirs, upstream.shape))));
         }
     });
     idle
