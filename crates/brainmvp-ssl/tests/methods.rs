@@ -129,7 +129,8 @@ fn methods() -> Vec<Small> {
             preset.contains("tiny") && network.title() == title
         };
         let network = NetworkConfig::presets().into_iter().find(tiny).unwrap().2;
-        let patch = [2 * network.stride(); 3].map(|n| n.max(32));
+        let large_enough = |patch: &[usize; 3]| patch[0] >= 32 && method.problem(&network, *patch).is_none();
+        let patch = (1..9).map(|n| [n * network.stride(); 3]).find(large_enough).unwrap();
         Small { method, network, patch }
     };
     MethodConfig::names().into_iter().map(small).collect()

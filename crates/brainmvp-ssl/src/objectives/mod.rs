@@ -9,6 +9,8 @@ mod mae3d;
 mod method;
 mod objective;
 mod simmim;
+mod swin;
+mod swin_ssl;
 mod tokens;
 
 pub use brainmvp::{BrainMvp, BrainMvpConfig, BrainMvpPlan, BrainMvpSample, Masks, Negatives, Task, Views};
@@ -19,6 +21,7 @@ pub use method::{
 };
 pub use objective::{Counts, DrawBy, Evaluation, Group, Moment, Objective, Scene};
 pub use simmim::{SimMim, SimMimConfig};
+pub use swin_ssl::{CutOutConfig, SwinSsl, SwinSslConfig};
 pub use tokens::{TokenPlan, TokenSample};
 
 // A new method is a line here: its name in a configuration, its variant, and its settings.
@@ -27,4 +30,5 @@ methods! {
     "m3ae", M3ae, M3aeConfig;
     "mae3d", Mae3d, Mae3dConfig;
     "simmim", SimMim, SimMimConfig;
+    "swin-ssl", SwinSsl, SwinSslConfig;
 }
