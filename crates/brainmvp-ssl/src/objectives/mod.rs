@@ -2,6 +2,7 @@
 //! each, with their list.
 
 mod brainmvp;
+mod dae;
 #[macro_use]
 mod list;
 mod m3ae;
@@ -14,6 +15,7 @@ mod swin_ssl;
 mod tokens;
 
 pub use brainmvp::{BrainMvp, BrainMvpConfig, BrainMvpPlan, BrainMvpSample, Masks, Negatives, Task, Views};
+pub use dae::{Dae, DaeConfig, DaeContrast};
 pub use m3ae::{M3ae, M3aeConfig};
 pub use mae3d::{Mae3d, Mae3dConfig, Target};
 pub use method::{
@@ -31,4 +33,5 @@ methods! {
     "mae3d", Mae3d, Mae3dConfig;
     "simmim", SimMim, SimMimConfig;
     "swin-ssl", SwinSsl, SwinSslConfig;
+    "dae", Dae, DaeConfig;
 }
