@@ -13,6 +13,7 @@ mod simmim;
 mod swin;
 mod swin_ssl;
 mod tokens;
+mod voco;
 
 pub use brainmvp::{BrainMvp, BrainMvpConfig, BrainMvpPlan, BrainMvpSample, Masks, Negatives, Task, Views};
 pub use dae::{Dae, DaeConfig, DaeContrast};
@@ -25,6 +26,7 @@ pub use objective::{Counts, DrawBy, Evaluation, Group, Moment, Objective, Scene}
 pub use simmim::{SimMim, SimMimConfig};
 pub use swin_ssl::{CutOutConfig, SwinSsl, SwinSslConfig};
 pub use tokens::{TokenPlan, TokenSample};
+pub use voco::{Voco, VocoConfig};
 
 // A new method is a line here: its name in a configuration, its variant, and its settings.
 methods! {
@@ -34,4 +36,5 @@ methods! {
     "simmim", SimMim, SimMimConfig;
     "swin-ssl", SwinSsl, SwinSslConfig;
     "dae", Dae, DaeConfig;
+    "voco", Voco, VocoConfig;
 }
