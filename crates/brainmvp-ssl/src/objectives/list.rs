@@ -51,6 +51,11 @@ macro_rules! methods {
                 match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::network(),)+ }
             }
 
+            /// Voxels of a patch along x, y and z, if nothing else is said.
+            pub fn patch(&self) -> [usize; 3] {
+                match self { $(Self::$variant(_) => <$config as Method>::patch(),)+ }
+            }
+
             /// How long and how fast it is trained, if nothing else is said.
             pub fn training(&self, preset: MethodPreset) -> Training {
                 match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::training(preset),)+ }

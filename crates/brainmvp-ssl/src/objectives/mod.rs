@@ -2,6 +2,7 @@
 //! each, with their list.
 
 mod brainmvp;
+mod dae;
 mod gvsl;
 #[macro_use]
 mod list;
@@ -12,14 +13,18 @@ mod method;
 mod models_genesis;
 mod objective;
 mod simmim;
+mod swin;
+mod swin_ssl;
 mod tensors;
 #[cfg(test)]
 mod test_cases;
 mod tokens;
 #[cfg(feature = "patented-methods")]
 mod transvw;
+mod voco;
 
 pub use brainmvp::{BrainMvp, BrainMvpConfig, BrainMvpPlan, BrainMvpSample, Masks, Negatives, Task, Views};
+pub use dae::{Dae, DaeConfig, DaeContrast};
 pub use gvsl::{Gvsl, GvslConfig, GvslPlan, GvslSample};
 pub use m3ae::{M3ae, M3aeConfig};
 pub use mae3d::{Mae3d, Mae3dConfig, Target};
@@ -31,9 +36,11 @@ pub use method::{
 pub use models_genesis::{ModelsGenesis, ModelsGenesisConfig};
 pub use objective::{Counts, DrawBy, Evaluation, Group, Moment, Objective, Scene};
 pub use simmim::{SimMim, SimMimConfig};
+pub use swin_ssl::{CutOutConfig, SwinSsl, SwinSslConfig};
 pub use tokens::{TokenPlan, TokenSample};
 #[cfg(feature = "patented-methods")]
 pub use transvw::{DiscoveryConfig, Features, TransVw, TransVwConfig, Words};
+pub use voco::{Voco, VocoConfig};
 
 // A new method is a line here: its name in a configuration, its variant, and its settings. What others claim patents on is
 // only there with a feature, which is on by default.
@@ -47,4 +54,7 @@ methods! {
     "models-genesis", ModelsGenesis, ModelsGenesisConfig;
     #[cfg(feature = "patented-methods")]
     "transvw", TransVw, TransVwConfig;
+    "swin-ssl", SwinSsl, SwinSslConfig;
+    "dae", Dae, DaeConfig;
+    "voco", Voco, VocoConfig;
 }
