@@ -293,6 +293,14 @@ impl<'de> Deserialize<'de> for NoOthers {
 mod tests {
     use super::*;
 
+    /// A section with the keys of tasks among others, as in `predictions.json`.
+    #[derive(Debug, PartialEq, Deserialize, Serialize)]
+    struct Outer {
+        step: u64,
+        #[serde(flatten)]
+        task: TaskSettings,
+    }
+
     #[test]
     fn words_and_keys_are_each_tasks_own() {
         let config = toml::Table::try_from(TaskConfig::default()).unwrap();
@@ -303,13 +311,6 @@ mod tests {
                 let key = option.key.strip_prefix("task.").unwrap();
                 assert!(config.contains_key(key), "{kind:?}: there is no key {}", option.key);
             }
-        }
-        // Within other keys, as in `predictions.json`.
-        #[derive(Debug, PartialEq, Deserialize, Serialize)]
-        struct Outer {
-            step: u64,
-            #[serde(flatten)]
-            task: TaskSettings,
         }
         let outer = Outer { step: 3, task: TaskConfig::default().settings() };
         let text = serde_json::to_string(&outer).unwrap();
