@@ -4,7 +4,7 @@
 //! library or no public program. Weights and inputs are a pure function of their
 //! names ([`parameter`], [`input`]), so that a network of 34 M parameters needs no weight file.
 //!
-//! Files are looked up in `$BRAINMVP_GOLDEN`, otherwise in `../shared/golden` next to the repository, otherwise in this
+//! Each file is looked up in `$BRAINMVP_GOLDEN`, or without it in `../shared/golden` next to the repository; if it is not there, in this
 //! crate's `files/`, where all of [`FILES`] are. `$BRAINMVP_GOLDEN_PREFIX` is put before every name of the rule: another
 //! set of numbers.
 //!
@@ -137,10 +137,8 @@ fn root() -> PathBuf {
 /// If it is not one of [`FILES`]: it would be found next to this checkout, but be missing from a fresh clone.
 pub fn file(name: &str) -> PathBuf {
     assert!(FILES.contains(&name), "{name} is not among the reference files that the repository holds");
-    if let Some(folder) = named_by("BRAINMVP_GOLDEN") {
-        return folder.join(name);
-    }
-    let beside = root().join("../shared/golden").join(name);
+    let folder = named_by("BRAINMVP_GOLDEN").unwrap_or_else(|| root().join("../shared/golden"));
+    let beside = folder.join(name);
     if beside.exists() { beside } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("files").join(name) }
 }
 
