@@ -253,6 +253,200 @@ fn a_regression_learns_and_says_numbers_in_their_unit() {
     assert_eq!(errors.len(), 7);
     // Most of the cases were trained on.
     assert!(errors[3] < 0.5 * scale.deviation && scale.mean > 1000.0, "{errors:?} of {scale:?}");
+    let none =
+        run_on(data, &place.path().join("x"), Existing::Refuse, 1, &["task.kind=regress", "task.target=age"]);
+    assert!(none.ended.unwrap_err().to_string().contains("none of the 8 prepared cases has a number 'age'"));
+}
+
+#[test]
+fn what_pre_training_has_learnt_is_taken_over() {
+    let place = tempfile::tempdir().unwrap();
+    let init = from_pretraining();
+    let went = run(&place.path().join("a"), Existing::Refuse, 1, &[&init]);
+    assert!(went.ended.is_ok() && went.told.contains("tensors are from"), "{}", went.told);
+    let single = run(&place.path().join("b"), Existing::Refuse, 1, &[&init, "task.modalities=['flair']"]);
+    assert!(single.ended.is_ok(), "{}", single.told);
+    let other = run(&place.path().join("c"), Existing::Refuse, 1, &[&init, "model.preset=unet3d"]);
+    assert!(other.ended.unwrap_err().to_string().contains("another network"));
+    let nothing = run(&place.path().join("d"), Existing::Refuse, 1, &["init.source='nowhere'"]);
+    assert!(nothing.ended.unwrap_err().to_string().contains("nowhere"));
+}
+
+#[test]
+fn the_other_network_is_fine_tuned_too() {
+    let place = tempfile::tempdir().unwrap();
+    for kind in ["task.kind=segment", "task.kind=classify", "task.kind=regress"] {
+        let settings = [kind, "task.target=lesion_ml", "model.preset=unet3d-tiny", "train.max_steps=2"];
+        let out = place.path().join(kind);
+        assert_eq!(run(&out, Existing::Refuse, 99, &settings).ended.unwrap(), Ended::Finished);
+        assert!(Model::open(&out, &Device::flex()).is_ok());
+    }
+}
+
+#[test]
+fn a_run_whose_score_rises_no_more_ends() {
+    let place = tempfile::tempdir().unwrap();
+    let out = place.path().join("run");
+    let settings = ["validation.patience=2", "optimizer.schedule.learning_rate=1e-12", "train.epochs=30"];
+    let went = run(&out, Existing::Refuse, u64::MAX, &settings);
+    assert_eq!(went.ended.unwrap(), Ended::Finished);
+    assert!(went.told.contains("no better score for 2 validations"), "{}", went.told);
+    let before = lasting(&out);
+    let [.., a, b] = before.1.as_slice() else { panic!("{before:?}") };
+    assert!(before.1.len() < 30 && !a.best && !b.best, "{before:?}");
+    assert_eq!(run(&out, Existing::Resume, u64::MAX, &settings).ended.unwrap(), Ended::Finished);
+    assert_eq!(lasting(&out), before, "it stays ended");
+}
+
+#[test]
+fn missing_modalities_are_filled_or_dropped() {
+    let place = tempfile::tempdir().unwrap();
+    for (missing, channels) in [("template", 3), ("zero", 3), ("drop", 1)] {
+        let out = place.path().join(missing);
+        let setting = format!("task.missing={missing}");
+        let went = run(&out, Existing::Refuse, 1, &[&setting]);
+        assert!(went.ended.is_ok(), "{}", went.told);
+        let model = Model::open(&out, &Device::flex()).unwrap();
+        assert!(model.config.task.modalities.len() <= channels.max(2), "{:?}", model.config.task.modalities);
+        assert_eq!(model.numbers.in_channels(), model.config.task.modalities.len());
+    }
+}
+
+#[test]
+fn a_step_of_four_batches_is_a_step_of_one() {
+    let place = tempfile::tempdir().unwrap();
+    // One class is three times as frequent as the other, so that their weights differ.
+    phantoms(place.path(), |cohort| {
+        for (number, case) in cohort.cases.iter_mut().enumerate() {
+            case.class = Some(if number % 4 == 0 { "rare" } else { "frequent" }.to_owned());
+        }
+    });
+    // This network has no norm over a batch, in which the cases of one see each other.
+    let step = |name: &str, batches: &str, weights: &str| {
+        let out = place.path().join(name);
+        let settings = [
+            "task.kind=classify",
+            "model.preset=unet3d-tiny",
+            "data.validation_share=0",
+            "train.max_steps=1",
+            weights,
+        ];
+        let mut settings = settings.to_vec();
+        settings.extend(batches.split(' '));
+        let went = run_on(place.path().join("cache"), &out, Existing::Refuse, 99, &settings);
+        assert_eq!(went.ended.unwrap(), Ended::Finished, "{}", went.told);
+        let loss = lasting(&out).0[0].loss;
+        let mut checkpoint = Checkpoint::open(&RunFolder::open(&out).unwrap().checkpoint(1)).unwrap();
+        let mut names = checkpoint.names();
+        names.retain(|name| name.starts_with("moment1."));
+        names.sort();
+        // After one step the first moment is a tenth of the gradient.
+        let gradient: Vec<f32> = names.iter().flat_map(|name| checkpoint.tensor(name).unwrap().1).collect();
+        (loss, gradient.into_iter().map(|moment| 10.0 * moment).collect::<Vec<_>>())
+    };
+    let balanced = "task.class_weights=balanced";
+    // The whole cohort in a step, so that both classes are in it.
+    let whole = step("whole", "train.batch_size=8 train.accumulate=1", balanced);
+    let parts = step("parts", "train.batch_size=2 train.accumulate=4", balanced);
+    let equal = step("equal", "train.batch_size=8 train.accumulate=1", "task.class_weights=none");
+    assert!((whole.0 - equal.0).abs() > 1e-3, "the weights change nothing: {} {}", whole.0, equal.0);
+    assert!((whole.0 - parts.0).abs() < 1e-6, "{} {}", whole.0, parts.0);
+    let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let apart = apart(&whole.1, &parts.1);
+    assert!(apart < 1e-5, "{apart} apart in four batches");
+}
+
+#[test]
+fn what_replaces_modalities_can_be_chosen() {
+    let place = tempfile::tempdir().unwrap();
+    let init = from_pretraining();
+    let see = |with: &str, init: &str| {
+        let out = place.path().join(format!("{with} {}", init.len()));
+        let with = format!("mixing.with={with}");
+        let mut settings = vec![with.as_str(), "data.validation_share=0"];
+        settings.extend(Some(init).filter(|init| !init.is_empty()));
+        let went = run(&out, Existing::Refuse, 1, &settings);
+        assert!(went.ended.is_ok(), "{}", went.told);
+        let agreed = lasting(&out).0[0].losses.iter().any(|(name, _)| name == "loss_agreement");
+        (agreed, went.told.contains("each case is seen once"), out)
+    };
+    // Two copies, and whether a single one is told because it was not asked for.
+    let seen = |(agreed, told, _)| (agreed, told);
+    assert_eq!(seen(see("templates", &init)), (true, false));
+    assert_eq!(seen(see("templates", "")), (false, true), "two copies would be the same");
+    assert_eq!(seen(see("zero", "")), (true, false));
+    for init in ["", init.as_str()] {
+        assert_eq!(seen(see("none", init)), (false, false));
+    }
+    let (agreed, told, out) = see("mean", &init);
+    assert_eq!((agreed, told), (true, false));
+    mean_images_of_training_cases(&out.join("templates.safetensors"));
+}
+
+/// Holds stored templates against the mean of the prepared cases, which all lie on one grid before they are cropped.
+fn mean_images_of_training_cases(templates: &Path) {
+    let bytes = std::fs::read(templates).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let cache = Cache::open(folder().join("cache")).unwrap();
+    for (name, tensor) in file.tensors() {
+        let [nz, ny, nx] = tensor.shape().try_into().unwrap();
+        let found: Vec<f32> =
+            tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let modality: Modality = name.parse().unwrap();
+        let (mut sum, mut count) = (vec![0.0_f32; nx * ny * nz], 0.0);
+        for entry in cache.cases() {
+            let case = cache.open_case(entry).unwrap();
+            if !case.modalities().any(|found| found == modality) {
+                continue;
+            }
+            count += 1.0;
+            let (shape, offset) = (case.shape(), case.metadata().crop_offset);
+            assert_eq!(case.metadata().uncropped.shape, [nx, ny, nz]);
+            let mut voxels = vec![0.0; shape.iter().product()];
+            case.read_patch(modality, [0; 3], shape, &mut voxels).unwrap();
+            for (at, value) in voxels.into_iter().enumerate() {
+                let voxel = [at % shape[0], at / shape[0] % shape[1], at / (shape[0] * shape[1])];
+                let [x, y, z]: [usize; 3] = std::array::from_fn(|axis| voxel[axis] + offset[axis]);
+                sum[(z * ny + y) * nx + x] += value;
+            }
+        }
+        for (mean, sum) in found.iter().zip(&sum) {
+            assert!((mean - sum / count).abs() < 1e-5, "{name}: {mean}, expected {}", sum / count);
+        }
+    }
+    assert_eq!(file.len(), 3);
+}
+
+#[test]
+fn label_values_that_mean_nothing_are_named_before_training() {
+    let place = tempfile::tempdir().unwrap();
+    let raw = folder().join("raw");
+    let mut cohort = brainmvp_cohort::Cohort::load(&raw.join("cohort.json")).unwrap();
+    cohort.cases.truncate(3);
+    let path = cohort.cases[0].label.clone().unwrap();
+    let mut labels = nifti::read_labels(&path).unwrap();
+    labels.voxels_mut().iter_mut().filter(|label| **label > 0).for_each(|label| *label = 9);
+    let foreign = place.path().join("foreign.nii.gz");
+    nifti::write_labels(&foreign, &labels, "").unwrap();
+    cohort.cases[0].label = Some(foreign);
+    let id = cohort.cases[0].id.to_string();
+    let prep = PrepConfig { spacing_mm: [6.0; 3], ..PrepConfig::default() };
+    let stop = AtomicBool::new(false);
+    let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &stop };
+    let cache = place.path().join("cache");
+    // `preprocess` leaves such a case out if it knows the scheme: here it is declared afterwards.
+    let scheme = cohort.data_sets.values_mut().find_map(|data_set| data_set.label_scheme.take()).unwrap();
+    preprocess(&cohort, &cache, &prep, &options, &|_| {}).unwrap();
+    let manifest = cache.join("manifest.json");
+    let mut edited: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    edited["label_schemes"][&cohort.cases[0].data_set] = serde_json::to_value(scheme).unwrap();
+    std::fs::write(&manifest, edited.to_string()).unwrap();
+    let went =
+        run_on(cache.clone(), &place.path().join("run"), Existing::Refuse, 1, &["data.validation_share=0"]);
+    assert!(went.ended.is_ok(), "{}", went.told);
+    assert!(went.told.contains(&format!("warning: case '{id}' is left out")), "{}", went.told);
+    assert!(went.told.contains("value 9"), "{}", went.told);
+    let settings = ["task.regions=[{ name = 'odd', labels = [77] }]"];
     let none = run_on(cache, &place.path().join("other"), Existing::Refuse, 1, &settings);
     assert!(none.ended.is_ok(), "a region of the scheme's values need not be in any case: {}", none.told);
 }

@@ -64,7 +64,9 @@ impl IntensityMap {
 
     /// Maps all of these.
     pub fn apply(&self, voxels: &mut [f32]) {
-        voxels.iter_mut().for_each(|value| *value = self.at(*value));
+        for value in voxels {
+            *value = self.at(*value);
+        }
     }
 }
 

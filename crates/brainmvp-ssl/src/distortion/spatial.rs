@@ -115,7 +115,7 @@ impl Deformation {
 
 /// The value at a place between voxels.
 fn sample(voxels: &[f32], size: [usize; 3], place: [f32; 3], outside: Outside) -> f32 {
-    let low = place.map(|at| at.floor());
+    let low = place.map(f32::floor);
     let share: [f32; 3] = std::array::from_fn(|axis| place[axis] - low[axis]);
     let ends: [[Option<usize>; 2]; 3] =
         std::array::from_fn(|axis| [0, 1].map(|high| index(low[axis] as isize + high, size[axis], outside)));

@@ -196,7 +196,9 @@ impl Dae {
         let tokens = self.patch_norm.forward(self.encoder.embed(x.clone()));
         let [.., channels] = tokens.dims();
         let mut visible = vec![1.0_f32; channels];
-        masked.iter().for_each(|channel| visible[*channel] = 0.0);
+        for channel in masked {
+            visible[*channel] = 0.0;
+        }
         let visible = Tensor::<5>::from_data(TensorData::new(visible, [1, 1, 1, 1, channels]), &x.device());
         // Unlike downstream, the decoder sees the levels as they are.
         let features = Features { input: x, levels: self.encoder.levels(tokens * visible) };

@@ -12,6 +12,7 @@ macro_rules! methods {
 
         impl MethodConfig {
             /// The names of all methods.
+            #[allow(clippy::vec_init_then_push)] // some are only there with a feature
             pub fn names() -> Vec<MethodName> {
                 let mut names = Vec::new();
                 $($(#[$when])? names.push(MethodName($name));)+

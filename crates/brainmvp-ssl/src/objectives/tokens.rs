@@ -59,7 +59,9 @@ impl TokenPlan {
         let count: usize = units.iter().product();
         let chosen = sample(&mut *rng, count, self.masked.clamp(1, count - 1)).into_vec();
         let mut is_masked = vec![false; count];
-        chosen.into_iter().for_each(|unit| is_masked[unit] = true);
+        for unit in chosen {
+            is_masked[unit] = true;
+        }
         let unit_of = |token: usize| {
             let at = [token % tokens[0], token / tokens[0] % tokens[1], token / (tokens[0] * tokens[1])];
             let [x, y, z] = at.map(|place| place / self.unit);

@@ -210,13 +210,14 @@ fn a_regression_is_predicted_and_scored() {
     assert!(report["intervals"]["mae"]["low"].as_f64() <= report["scores"]["mae"].as_f64());
     // The truth in the place of the prediction is scored as perfect.
     let rows = cohort["cases"].as_array().unwrap().iter();
-    let rows: String =
-        rows.map(|case| format!("{},{}\n", case["id"].as_str().unwrap(), truth(case))).collect();
+    let rows: Vec<String> =
+        rows.map(|case| format!("{},{}", case["id"].as_str().unwrap(), truth(case))).collect();
+    let rows = rows.join("\n") + "\n";
     place.write("perfect.csv", &format!("case,brain_ml\n{rows}"));
     place.run(&[&["evaluate", "--pred", "perfect.csv"][..], &against].concat()).succeeds();
     let scores = &place.json("scores.json")["scores"];
     assert_eq!((&scores["mae"], &scores["r2"], &scores["spearman"]), (&0.0.into(), &1.0.into(), &1.0.into()));
-    place.write("odd.csv", &format!("case,brain_ml\n{rows}").replace(".", "x"));
+    place.write("odd.csv", &format!("case,brain_ml\n{rows}").replace('.', "x"));
     place
         .run(&[&["evaluate", "--pred", "odd.csv"][..], &against].concat())
         .fails(2, &["line", "not a number"]);

@@ -44,13 +44,12 @@ impl GvslPlan {
         let (case, modality) = (scene.case(), scene.modality(rng));
         let start = draw_start(case, modality, self.patch, rng)?;
         let fixed = case.patch(modality, start, self.patch)?;
-        let moving = match second(scene, modality, rng) {
-            Some(other) => other.patch(modality, same_place(case, start, other), self.patch)?,
-            None => {
-                let mut own = fixed.clone();
-                IntensityMap::draw(0.0, rng).apply(&mut own);
-                own
-            }
+        let moving = if let Some(other) = second(scene, modality, rng) {
+            other.patch(modality, same_place(case, start, other), self.patch)?
+        } else {
+            let mut own = fixed.clone();
+            IntensityMap::draw(0.0, rng).apply(&mut own);
+            own
         };
         let distorted = self.with_other_appearance(fixed.clone(), rng);
         let deformation = self.deformation(rng);

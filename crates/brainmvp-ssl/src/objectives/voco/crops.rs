@@ -83,7 +83,9 @@ impl VocoPlan {
         let moves = quarters > 0 || mirrored.contains(&true);
         let turn = Turn { mirrored, axis: Axis::Z, quarters };
         let mut voxels = if moves { turn.of(&voxels, self.patch) } else { voxels };
-        voxels.iter_mut().for_each(|voxel| *voxel += shift);
+        for voxel in &mut voxels {
+            *voxel += shift;
+        }
         voxels
     }
 }

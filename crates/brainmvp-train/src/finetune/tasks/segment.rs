@@ -11,7 +11,7 @@ use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{Encoder, NetworkConfig, SegmentationNetwork};
 use brainmvp_nets::weights::Head;
 use brainmvp_ssl::downstream::{CopyPlan, Segmenting, SegmentingPlan};
-use brainmvp_ssl::patch::PatchSource as _;
+use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::nifti::{self, WriteOptions};
 use brainmvp_volume::{Grid, LabelMap, Volume};
 use burn::tensor::Tensor;
@@ -128,7 +128,7 @@ impl Task for Segmentation {
         observer: &dyn Observer,
     ) -> Result<Self> {
         let all = data.training.iter().chain(&data.validation);
-        let data_sets: BTreeSet<&str> = all.map(|case| case.data_set()).collect();
+        let data_sets: BTreeSet<&str> = all.map(PatchSource::data_set).collect();
         let table = RegionTable::new(&keys.regions, &data_sets, schemes)?;
         keys.regions.clone_from(&table.regions);
         data.leave_out(observer, |case| table.problem(case))?;
@@ -230,7 +230,7 @@ impl Task for Segmentation {
 
     fn notes(keys: &Keys) -> Result<Vec<String>> {
         let decision = label_decision(&keys.regions)?;
-        let told = decision.indistinguishable().into_iter().map(|group| {
+        let told = decision.indistinguishable().iter().map(|group| {
             let values: Vec<String> = group.iter().map(u16::to_string).collect();
             let (first, all) = (&values[0], values.join(", "));
             format!(

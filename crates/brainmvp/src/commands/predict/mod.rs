@@ -215,7 +215,9 @@ impl Work<'_> {
             go_on()
         })?;
         let CasePrediction { case: prepared, missing, templates, prediction } = found;
-        templates.iter().for_each(|laid| tell_laid(laid, case.id.as_str(), ui));
+        for laid in &templates {
+            tell_laid(laid, case.id.as_str(), ui);
+        }
         let output = Output { id: &case.id, case: &prepared, folder: self.out, maps: self.maps };
         Ok(Predicted {
             inputs: case.images.clone(),
