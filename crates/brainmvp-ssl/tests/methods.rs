@@ -2,6 +2,7 @@
 //! to it is tested here without another line.
 
 #![allow(clippy::unwrap_used)] // that is how a test fails
+#![allow(clippy::print_stdout)] // which method is tested, and what comes out
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

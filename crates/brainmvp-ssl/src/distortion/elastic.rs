@@ -98,7 +98,7 @@ mod tests {
             // Away from the borders, where there is less to be smoothed.
             for z in 32..64 {
                 for x in 32..64 {
-                    let [dx, dy, dz] = field.at([x, (x + z) / 2, z]);
+                    let [dx, dy, dz] = field.at([x, usize::midpoint(x, z), z]);
                     assert_eq!(dz, 0.0);
                     squares += f64::from(dx * dx + dy * dy);
                     count += 2;

@@ -215,7 +215,7 @@ impl Work<'_> {
             go_on()
         })?;
         let CasePrediction { case: prepared, missing, templates, prediction } = found;
-        for laid in &templates {
+        if let Some(laid) = &templates {
             tell_laid(laid, case.id.as_str(), ui);
         }
         let output = Output { id: &case.id, case: &prepared, folder: self.out, maps: self.maps };
