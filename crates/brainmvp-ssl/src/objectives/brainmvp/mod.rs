@@ -51,7 +51,7 @@ pub struct BrainMvp {
 }
 
 impl BrainMvp {
-    /// A new network for patches of `patch` voxels (x, y, z), for numbers that [`BrainMvpConfig::problem`] accepts.
+    /// A new network for patches of `patch` voxels (x, y, z), for numbers that [`BrainMvpConfig::settings_problem`] accepts.
     pub fn new(
         config: &BrainMvpConfig,
         network: &NetworkConfig,
@@ -160,7 +160,7 @@ impl Objective for BrainMvp {
         }
         #[expect(
             clippy::expect_used,
-            reason = "a task is on in every epoch: BrainMvpConfig::problem sees to it"
+            reason = "a task is on in every epoch: BrainMvpConfig::settings_problem sees to it"
         )]
         let total = losses.total.expect("no task is on");
         Evaluation {
