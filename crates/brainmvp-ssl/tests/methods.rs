@@ -276,6 +276,7 @@ fn floor(_method: &str) -> f32 {
 }
 
 #[test]
+#[ignore = "takes more than ten minutes: scripts/methods.sh"]
 fn one_batch_can_be_learnt_by_heart() {
     for_all(|small| small.method.with(Overfit(small)));
 }
