@@ -54,7 +54,7 @@ macro_rules! methods {
 
             /// Voxels of a patch along x, y and z, if nothing else is said.
             pub fn patch(&self) -> [usize; 3] {
-                match self { $(Self::$variant(_) => <$config as Method>::patch(),)+ }
+                match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::patch(),)+ }
             }
 
             /// How long and how fast it is trained, if nothing else is said.
