@@ -203,7 +203,7 @@ impl Network for ResEncConfig {
     }
 
     fn take_unseen(&mut self, told: &Self, head: Head) {
-        if matches!(head, Head::None | Head::Classification { .. }) {
+        if matches!(head, Head::None | Head::Classification { .. } | Head::Regression) {
             self.decoder_convs = told.decoder_convs;
         }
     }

@@ -219,7 +219,7 @@ impl Network for UnetrConfig {
         if told.positions.iter().product::<usize>() == self.positions.iter().product::<usize>() {
             self.positions = told.positions;
         }
-        if matches!(head, Head::None | Head::Classification { .. }) {
+        if matches!(head, Head::None | Head::Classification { .. } | Head::Regression) {
             self.feature = told.feature;
         }
     }
