@@ -29,8 +29,6 @@ pub use objective::{Counts, DrawBy, Evaluation, Group, Moment, Objective, Scene}
 #[cfg(feature = "patented-methods")]
 pub use transvw::{DiscoveryConfig, Features, TransVw, TransVwConfig};
 
-use crate::patch::PatchSource;
-
 // A new method is a line here: its name in a configuration, its variant, and its settings. What others claim patents on is
 // only there with a feature, which is on by default.
 methods! {

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 
 use brainmvp_volume::Modality;
 
-use super::PatchSource;
 use crate::Placement;
+use crate::patch::PatchSource;
 
 /// A case whose voxels are a function of their place in the registered volume, without end.
 pub(super) struct Case {

@@ -4,7 +4,7 @@ use brainmvp_nets::Init;
 use brainmvp_nets::layers::{Activation, Conv3d, GroupNorm, Linear, Pointwise};
 use brainmvp_nets::networks::{ConvPair, NetworkConfig};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use super::warp::{positions, warp};
 
@@ -204,6 +204,7 @@ impl Restoration {
 mod tests {
     use brainmvp_nets::networks::PresetName;
     use brainmvp_nets::weights;
+    use burn::tensor::Device;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
