@@ -147,16 +147,16 @@ class Gvsl(nn.Module):
         return self.out_conv(x)
 
 
-def res_enc():
+def res_enc(inputs, classes):
     return ResidualEncoderUNet(
-        input_channels=2,
+        input_channels=inputs,
         n_stages=4,
         features_per_stage=[8, 12, 16, 16],
         conv_op=nn.Conv3d,
         kernel_sizes=3,
         strides=[1, 2, 2, 2],
         n_blocks_per_stage=[1, 2, 1, 1],
-        num_classes=3,
+        num_classes=classes,
         n_conv_per_stage_decoder=1,
         conv_bias=True,
         norm_op=nn.InstanceNorm3d,
@@ -168,11 +168,11 @@ def res_enc():
 
 
 def main(folder):
-    shape = (1, 2, 16, 32, 24)
+    shape = (1, 2, 16, 32, 48)
     # The rule's inputs are in [0, 1).
     x = torch.from_numpy(uniform("x", int(np.prod(shape))).astype(np.float32)).reshape(shape)
     networks = {
-        "resenc": res_enc(),
+        "resenc": res_enc(2, 3),
         "unet3d_b": Genesis(2, 3, 4),
         "unet3d_c": Gvsl(2, 3, [8, 16, 16, 24, 24]),
     }
@@ -189,10 +189,19 @@ def main(folder):
             else F.interpolate(output, size=shape[2:], mode="trilinear", align_corners=True)
             for place, output in enumerate(outputs)
         }
-        save_file({key: value.contiguous().numpy() for key, value in tensors.items()}, folder / f"{name}_eval.safetensors")
+        # Every second voxel along each axis.
+        halves = {key: value[:, :, ::2, ::2, ::2].contiguous().numpy() for key, value in tensors.items()}
+        save_file(halves, folder / f"{name}_eval.safetensors")
         keys = {key: list(value.shape) for key, value in network.state_dict().items()}
         (folder / f"keys_{name}.json").write_text(json.dumps(keys, indent=0) + "\n")
         print(name, len(keys), [tuple(value.shape) for value in tensors.values()])
+    # As nnssl saves them: several names for the same bytes, and things that are no tensors.
+    checkpoint = {
+        "network_weights": fill(res_enc(1, 1)).state_dict(),
+        "trainer_name": "BaseMAETrainer",
+        "nnssl_adaptation_plan": {"architecture_plans": {"arch_class_name": "ResEncL"}, "keys_to_in_proj": ("a", "b")},
+    }
+    torch.save(checkpoint, folder / "nnssl_layout_small.pt")
 
 
 if __name__ == "__main__":

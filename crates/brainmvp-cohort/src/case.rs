@@ -96,7 +96,7 @@ impl FromStr for Split {
 
 /// One examination of one subject. In memory its paths can be opened as they are; in a file they are
 /// relative to that file (see [`crate::Cohort`]).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// The name of the case.
@@ -111,6 +111,9 @@ pub struct Case {
     /// The class for classification (a grade, a diagnosis), in the words of its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
+    /// Finite numbers to be predicted by a regression, by the name of their column: an age, a volume, a score.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numbers: BTreeMap<String, f64>,
     /// The split, where the source gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
@@ -133,6 +136,7 @@ impl Case {
             data_set: data_set.into(),
             site: None,
             class: None,
+            numbers: BTreeMap::new(),
             split: None,
             images: BTreeMap::new(),
             label: None,

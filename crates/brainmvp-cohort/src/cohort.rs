@@ -22,7 +22,7 @@ pub struct DataSet {
 /// Paths in memory can be opened as they are. In `cohort.json` they are relative to the folder of that file
 /// and written with `/`, so a cohort moves with its data; a path is absolute only where no relative one exists (another
 /// drive).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Cohort {
     /// The name of the cohort.
     pub name: String,

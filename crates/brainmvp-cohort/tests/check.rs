@@ -1,14 +1,15 @@
 //! Every planted fault is found, and nothing else is.
 
 // The functions that tests share are tests too.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brainmvp_cohort::check::{CheckOptions, Kind, Report, Severity, check};
 use brainmvp_cohort::layouts::{IndexOptions, index};
 use brainmvp_cohort::{Case, CaseId, Cohort, DataSet};
+use brainmvp_golden::test_data;
 use brainmvp_volume::nifti::{WriteOptions, write};
 use brainmvp_volume::{Affine, Grid, Modality, Volume};
 
@@ -256,23 +257,13 @@ fn the_report_is_stable_and_comes_back() {
     }
 }
 
-fn real_data() -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let folder = std::env::var_os("BRAINMVP_TEST_DATA").map_or(default, PathBuf::from);
-    if !folder.is_dir() {
-        eprintln!("skipped: no real data at {}", folder.display());
-        return None;
-    }
-    Some(folder)
-}
-
 fn kinds(report: &Report, severity: Severity) -> Vec<Kind> {
     report.of(severity).map(|problem| problem.kind).collect()
 }
 
 #[test]
 fn real_cases() {
-    let Some(data) = real_data() else { return };
+    let Some(data) = test_data("") else { return };
     let open = |folder: &str, labels: &str| {
         let options = IndexOptions { label_scheme: Some(labels.parse().unwrap()), ..IndexOptions::default() };
         index(&data.join(folder), "auto", &options).unwrap().cohort

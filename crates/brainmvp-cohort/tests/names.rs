@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::identity::{Acquisition, Aliases, Finding, Verdict, of_file, of_series};
+use brainmvp_golden::test_data;
 use brainmvp_volume::Role;
 
 /// A row of a table: kind, name, TE, TR, TI (ms), ScanningSequence, ImageType, other attributes, and what is right.
@@ -114,13 +114,8 @@ fn every_answer_has_its_evidence() {
 /// The table of names that lies beside the test data (`cases/names.tsv` beside `$BRAINMVP_TEST_DATA`).
 #[test]
 fn names_of_the_shared_table() {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let data = std::env::var_os("BRAINMVP_TEST_DATA").map_or(default, PathBuf::from);
-    let path = data.join("../cases/names.tsv");
-    let Ok(table) = std::fs::read_to_string(&path) else {
-        eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", path.display());
-        return;
-    };
+    let Some(path) = test_data("../cases/names.tsv") else { return };
+    let table = std::fs::read_to_string(&path).unwrap();
     let rows = rows(&table);
     let wrong = wrong(&rows);
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), rows.len(), wrong.join("\n"));

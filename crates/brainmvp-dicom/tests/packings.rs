@@ -1,12 +1,13 @@
 //! Pixels and files compressed in every way, and damaged ones.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 
 mod handmade;
 
 use std::path::Path;
 
 use brainmvp_dicom::{Scan, Series, holds_dicom, scan};
+use brainmvp_golden::test_data;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use handmade::{SHAPE, Slices, fragments, stored, text};
@@ -194,9 +195,7 @@ fn originals() -> Vec<Vec<u8>> {
 
 /// Small real files, if they are available.
 fn real_files() -> Vec<std::path::PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let data = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, std::path::PathBuf::from);
-    let entries = std::fs::read_dir(data.join("dicom/pydicom")).into_iter().flatten().flatten();
+    let entries = test_data("dicom/pydicom").map(std::fs::read_dir).into_iter().flatten().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
 }
 

@@ -1,24 +1,12 @@
 //! Files of real scanners, compared with dcm2niix's results.
 //!
-//! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
+//! The files are those of [`test_data`].
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
-
-use std::path::{Path, PathBuf};
+#![allow(clippy::unwrap_used)]
 
 use brainmvp_dicom::{Series, scan};
+use brainmvp_golden::test_data;
 use brainmvp_volume::{Modality, Volume, nifti};
-
-/// The folder of the files, or `None` with a message if it is absent.
-fn data(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let path = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from).join("dicom").join(name);
-    if !path.exists() {
-        eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 fn only_volume(series: &Series) -> Volume<f32> {
     let mut volumes = series.volumes().unwrap();
@@ -28,7 +16,7 @@ fn only_volume(series: &Series) -> Volume<f32> {
 
 #[test]
 fn an_enhanced_adc_series_is_what_dcm2niix_makes_of_it() {
-    let Some(folder) = data("xa30-adc") else { return };
+    let Some(folder) = test_data("dicom/xa30-adc") else { return };
     let scan = scan(&folder).unwrap();
     assert_eq!((scan.series.len(), scan.refused.len(), scan.others), (1, 0, 2));
     let finding = scan.series[0].volumes().unwrap().remove(0).finding;
@@ -43,7 +31,7 @@ fn an_enhanced_adc_series_is_what_dcm2niix_makes_of_it() {
 
 #[test]
 fn one_image_in_four_encodings_is_one_image() {
-    let Some(folder) = data("pydicom") else { return };
+    let Some(folder) = test_data("dicom/pydicom") else { return };
     let read = |name: &str| only_volume(&scan(&folder.join(name)).unwrap().series[0]);
     let plain = read("MR_small.dcm");
     assert_eq!(plain.shape(), [64, 64, 1]);
@@ -56,7 +44,7 @@ fn one_image_in_four_encodings_is_one_image() {
 
 #[test]
 fn frames_without_a_place_are_refused() {
-    let Some(folder) = data("pydicom") else { return };
+    let Some(folder) = test_data("dicom/pydicom") else { return };
     for name in ["emri_small.dcm", "emri_small_RLE.dcm"] {
         let scan = scan(&folder.join(name)).unwrap();
         let message = scan.refused[0].to_string();
@@ -70,7 +58,7 @@ fn frames_without_a_place_are_refused() {
 
 #[test]
 fn a_truncated_file_is_told_so() {
-    let Some(folder) = data("pydicom") else { return };
+    let Some(folder) = test_data("dicom/pydicom") else { return };
     let scan = scan(&folder.join("MR_truncated.dcm")).unwrap();
     let message = scan.refused[0].to_string();
     assert!(scan.series.is_empty());

@@ -1,13 +1,15 @@
 //! Reference numbers for the tests, and the rule that makes weights from names.
 //!
-//! The numbers were computed with PyTorch by the reference networks. Weights and inputs are a pure function of their
+//! The numbers were computed with PyTorch by the reference networks; `scripts/golden-networks.py` is for those that have a
+//! library or no public program. Weights and inputs are a pure function of their
 //! names ([`parameter`], [`input`]), so that a network of 34 M parameters needs no weight file.
 //!
-//! Files are looked up in `$BRAINMVP_GOLDEN`, otherwise in `../shared/golden` next to the repository, otherwise in this
+//! Each file is looked up in `$BRAINMVP_GOLDEN`, or without it in `../shared/golden` next to the repository; if it is not there, in this
 //! crate's `files/`, where all of [`FILES`] are. `$BRAINMVP_GOLDEN_PREFIX` is put before every name of the rule: another
 //! set of numbers.
 //!
-//! For tests alone: a missing or broken file is a panic, so that no test passes without its numbers.
+//! For tests alone: a missing or broken file is a panic, so that no test passes without its numbers. Files that the
+//! repository does not hold are asked for ([`golden_data`], [`test_data`]); a test without them says that it is skipped.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,25 +17,32 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 
 /// The reference files that tests open without checking whether they exist: those of which the repository has a copy.
-pub const FILES: [&str; 22] = [
+pub const FILES: [&str; 29] = [
     "adamw.safetensors",
     "checkpoint_keys_unet3d.json",
     "checkpoint_keys_uniformer.json",
     "checkpoint_keys_uniunet.json",
     "finetune_uniunet.json",
     "finetune_uniunet.safetensors",
+    "keys_resenc.json",
     "keys_swin_unetr.json",
+    "keys_unet3d_b.json",
+    "keys_unet3d_c.json",
     "keys_unetr.json",
     "metrics_classification.json",
     "metrics_segmentation.json",
     "metrics_segmentation.safetensors",
+    "nnssl_layout_small.pt",
     "pretrain_unet3d.json",
     "pretrain_unet3d.safetensors",
     "pretrain_uniformer.json",
     "pretrain_uniformer.safetensors",
     "released_layout_small.pt",
+    "resenc_eval.safetensors",
     "sliding_window.safetensors",
     "swin_unetr_eval.safetensors",
+    "unet3d_b_eval.safetensors",
+    "unet3d_c_eval.safetensors",
     "unetr_eval.safetensors",
     "uniformer_eval.safetensors",
     "uniformer_train.safetensors",
@@ -88,19 +97,49 @@ pub fn json(name: &str) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// A reference file or folder that the repository need not hold: `name` in `$BRAINMVP_GOLDEN`, otherwise in
+/// `../shared/golden` next to the repository. `None`, with a line that the test is skipped, where it is absent.
+pub fn golden_data(name: &str) -> Option<PathBuf> {
+    present("BRAINMVP_GOLDEN", "golden", name)
+}
+
+/// A real file or folder: `name` in `$BRAINMVP_TEST_DATA`, otherwise in `../shared/data` next to the repository. `None`,
+/// with a line that the test is skipped, where it is absent.
+pub fn test_data(name: &str) -> Option<PathBuf> {
+    present("BRAINMVP_TEST_DATA", "data", name)
+}
+
+#[expect(clippy::print_stderr, reason = "who runs the tests must see which were skipped")]
+fn present(variable: &str, beside: &str, name: &str) -> Option<PathBuf> {
+    let path = named_by(variable).unwrap_or_else(|| root().join("../shared").join(beside)).join(name);
+    let exists = path.exists();
+    if !exists {
+        eprintln!("skipped: {} is absent; set {variable}", path.display());
+    }
+    exists.then_some(path)
+}
+
+/// The folder that a variable names. Tests run in the folder of their crate; a relative path is meant from the root of the
+/// workspace.
+fn named_by(variable: &str) -> Option<PathBuf> {
+    let folder = root().join(std::env::var_os(variable)?);
+    assert!(folder.is_dir(), "${variable} names {}, which is no folder", folder.display());
+    Some(folder)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 /// Where a reference file is.
 ///
 /// # Panics
 /// If it is not one of [`FILES`]: it would be found next to this checkout, but be missing from a fresh clone.
 pub fn file(name: &str) -> PathBuf {
     assert!(FILES.contains(&name), "{name} is not among the reference files that the repository holds");
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    if let Some(folder) = std::env::var_os("BRAINMVP_GOLDEN") {
-        // Tests run in the folder of their crate; a relative path is meant from the root of the workspace.
-        return here.join("../..").join(folder).join(name);
-    }
-    let beside = here.join("../../../shared/golden").join(name);
-    if beside.exists() { beside } else { here.join("files").join(name) }
+    let folder = named_by("BRAINMVP_GOLDEN").unwrap_or_else(|| root().join("../shared/golden"));
+    let beside = folder.join(name);
+    if beside.exists() { beside } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("files").join(name) }
 }
 
 /// The values of an input tensor called `name`: uniform in [0, 1).
@@ -199,6 +238,13 @@ mod tests {
     #[should_panic(expected = "not among the reference files")]
     fn other_files_are_not_opened_without_asking() {
         file("oblique.nii.gz");
+    }
+
+    #[test]
+    fn what_is_absent_is_not_found() {
+        for find in [test_data, golden_data] {
+            assert_eq!(find("a file that nobody has"), None);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! - [`SlidingWindow`] applies a network to a volume of any size in overlapping windows and blends the results.
 //! - [`Mirror`] averages the results of a network for a window and its mirror images.
-//! - [`segment`], [`classify`] and [`embed`] compute a network's predictions for a case.
+//! - [`segment`], [`classify`], [`regress`] and [`embed`] compute a network's predictions for a case.
 //! - [`NativeSpace`] resamples probabilities to the grid of the input, where a [`LabelDecision`] turns them into labels.
 //!
 //! The order is the usual one: `[x, y, z]` with x fastest, which is a tensor `[Z, Y, X]`; nothing is transposed.
@@ -21,6 +21,6 @@ pub use error::{Error, Result};
 pub use labels::LabelDecision;
 pub use mirror::{Axis, Mirror};
 pub use native::NativeSpace;
-pub use predict::{classify, embed, segment};
+pub use predict::{classify, embed, regress, segment};
 pub use source::{Channels, WindowSource};
 pub use window::{Blended, Blending, SlidingWindow};

@@ -39,13 +39,30 @@ pub fn classify(
 ) -> Result<Vec<f32>> {
     let probabilities =
         mirror.mean_of(case, |case| network(case).map(|logits| softmax(logits, 1)), |p, _| p)?;
-    let probabilities = values(probabilities)?;
-    if probabilities.iter().all(|p| p.is_finite()) {
-        Ok(probabilities)
-    } else {
-        let reason = "the network's result is not finite; the weights or the images contain NaN or infinity";
-        Err(Error::Predict(reason.into()))
+    finite(values(probabilities)?)
+}
+
+/// The outputs of a network for a case, averaged over mirror images.
+///
+/// # Shapes
+/// `case` is `[1, D, H, W, channels]`; `network` takes it to `[1, outputs]`.
+///
+/// # Errors
+/// [`Error::Predict`] if they are not finite; errors of `network`.
+pub fn regress(
+    mirror: &Mirror,
+    case: Tensor<5>,
+    network: impl FnMut(Tensor<5>) -> Result<Tensor<2>>,
+) -> Result<Vec<f32>> {
+    finite(values(mirror.mean_of(case, network, |outputs, _| outputs)?)?)
+}
+
+fn finite(values: Vec<f32>) -> Result<Vec<f32>> {
+    if values.iter().all(|value| value.is_finite()) {
+        return Ok(values);
     }
+    let reason = "the network's result is not finite; the weights or the images contain NaN or infinity";
+    Err(Error::Predict(reason.into()))
 }
 
 /// The mean of an encoder's deepest features over all windows of a case and all positions in them. Where windows

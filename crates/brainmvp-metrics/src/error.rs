@@ -16,8 +16,10 @@ pub enum Error {
         /// Shape and spacing of the truth.
         truth: String,
     },
-    /// A voxel size that is not a positive number.
-    #[error("voxel size {0:?} mm: distances need positive, finite sizes")]
+    /// A voxel size that is not a positive number, or axes in one plane.
+    #[error(
+        "voxel size {0:?} mm: distances need positive, finite sizes, and three axes that are not in one plane"
+    )]
     Spacing([f64; 3]),
     /// A region that cannot be scored.
     #[error("region '{name}': {reason}")]

@@ -40,7 +40,7 @@
 //! - The metrics are one list ([`Metric::all`]), with names, units and which values are better.
 //! - Where a mask is empty, [`EmptyRule`] determines the score. By default a missed structure gets the worst value, and
 //!   no case is left out; summaries always state how many masks were empty.
-//! - Classifications: [`metrics::classification`].
+//! - Classifications: [`metrics::classification`]; regressions: [`metrics::regression`].
 //! - Images of one grid: correlation and structural similarity, in [`images`].
 
 mod error;

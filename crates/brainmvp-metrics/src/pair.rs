@@ -2,9 +2,10 @@
 
 use std::sync::OnceLock;
 
+use brainmvp_volume::Affine;
 use serde::{Deserialize, Serialize};
 
-use crate::mask::distances;
+use crate::mask::{Axes, distances};
 use crate::{Error, Mask, Result};
 
 /// Which of the two masks of a pair is empty.
@@ -26,7 +27,7 @@ pub enum Emptiness {
 pub struct MaskPair {
     prediction: Mask,
     truth: Mask,
-    spacing_mm: [f64; 3],
+    axes: Axes,
     voxel_mm3: f64,
     voxels: VoxelCounts,
     surfaces: OnceLock<SurfaceDistances>,
@@ -66,32 +67,26 @@ impl Emptiness {
 }
 
 impl MaskPair {
-    /// A pair of masks with voxels of `spacing_mm` along x, y and z.
+    /// A pair of masks with voxels placed by `affine`, which may be sheared: distances are those in the world.
     ///
     /// # Errors
-    /// [`Error::Grids`] if their shapes differ, [`Error::Spacing`] if a voxel size is not a positive number.
-    pub fn new(prediction: Mask, truth: Mask, spacing_mm: [f64; 3]) -> Result<Self> {
+    /// [`Error::Grids`] if their shapes differ, [`Error::Spacing`] if the affine is not usable: a voxel size that is not a
+    /// positive number, or axes in one plane.
+    pub fn new(prediction: Mask, truth: Mask, affine: &Affine) -> Result<Self> {
         if prediction.shape() != truth.shape() {
             let shape = |mask: &Mask| format!("shape {:?}", mask.shape());
             return Err(Error::Grids { prediction: shape(&prediction), truth: shape(&truth) });
         }
-        if !spacing_mm.iter().all(|mm| mm.is_finite() && *mm > 0.0) {
-            return Err(Error::Spacing(spacing_mm));
+        if !affine.is_usable() {
+            return Err(Error::Spacing(affine.spacing_mm()));
         }
         let voxels = VoxelCounts {
             prediction: prediction.count(),
             truth: truth.count(),
             common: prediction.common(&truth),
         };
-        let voxel_mm3 = spacing_mm.iter().product();
-        Ok(Self { prediction, truth, spacing_mm, voxel_mm3, voxels, surfaces: OnceLock::new() })
-    }
-
-    /// The same with voxels of another volume than that of a box: those of a grid whose axes are not at right angles.
-    /// Distances still take the axes as being at right angles.
-    #[must_use]
-    pub fn with_voxel_mm3(self, voxel_mm3: f64) -> Self {
-        Self { voxel_mm3, ..self }
+        let (axes, voxel_mm3) = (Axes::of(affine), affine.linear().determinant().abs());
+        Ok(Self { prediction, truth, axes, voxel_mm3, voxels, surfaces: OnceLock::new() })
     }
 
     /// Which mask is empty.
@@ -114,7 +109,7 @@ impl MaskPair {
         self.surfaces.get_or_init(|| {
             let (prediction, truth) = rayon::join(|| self.prediction.surface(), || self.truth.surface());
             let sorted = |from, to| {
-                let mut distances = distances(from, to, self.spacing_mm);
+                let mut distances = distances(from, to, &self.axes);
                 distances.sort_unstable_by(f64::total_cmp);
                 distances
             };
@@ -131,7 +126,6 @@ impl MaskPair {
 
     /// The diagonal of the grid, mm. No two voxels are further apart.
     pub fn diagonal_mm(&self) -> f64 {
-        let shape = self.truth.shape();
-        (0..3).map(|axis| (shape[axis] as f64 * self.spacing_mm[axis]).powi(2)).sum::<f64>().sqrt()
+        self.axes.diagonal_mm(self.truth.shape())
     }
 }

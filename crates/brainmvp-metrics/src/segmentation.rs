@@ -115,8 +115,9 @@ impl SegmentationConfig {
         ignored: &BTreeSet<u16>,
     ) -> Result<Vec<RegionScores>> {
         self.validate()?;
-        let (spacing_mm, voxel_mm3) = (truth.grid().affine.spacing_mm(), truth.grid().voxel_mm3());
-        let tolerance_mm = PLACE_TOLERANCE_VOXELS * spacing_mm.iter().copied().fold(f64::MAX, f64::min);
+        let affine = truth.grid().affine;
+        let tolerance_mm =
+            PLACE_TOLERANCE_VOXELS * affine.spacing_mm().iter().copied().fold(f64::MAX, f64::min);
         let prediction = in_order_of(prediction, truth, tolerance_mm)?;
         let (prediction, truth) = rayon::join(
             || Labels::new(prediction.shape(), prediction.voxels()),
@@ -130,7 +131,7 @@ impl SegmentationConfig {
         let score = |(region, of_truth): &(Region, BTreeSet<u16>)| {
             let (prediction, truth) =
                 rayon::join(|| known(prediction.mask(region.labels())), || known(truth.mask(of_truth)));
-            let pair = MaskPair::new(prediction, truth, spacing_mm)?.with_voxel_mm3(voxel_mm3);
+            let pair = MaskPair::new(prediction, truth, &affine)?;
             Ok(self.score_pair(region.name(), &pair))
         };
         regions.par_iter().map(score).collect()
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn volumes_of_sheared_voxels() {
+    fn volumes_and_distances_of_sheared_voxels() {
         let (sin, cos) = 20.0_f64.to_radians().sin_cos();
         let affine =
             Affine::from_rows([[2.0, 0.0, 0.0, 0.0], [0.0, 1.0, 4.0 * sin, 0.0], [0.0, 0.0, 4.0 * cos, 0.0]]);
@@ -323,6 +324,14 @@ mod tests {
             .unwrap();
         let volume = found[0].values[&Metric::named("volume_mm3").unwrap()];
         assert!((volume.value().unwrap() - 24.0 * cos).abs() < 1e-9, "{volume:?}");
+        // One voxel each, a step along y and one along z apart: the square of their sum.
+        let grid = Grid::new([1, 2, 2], affine);
+        let voxel = |at: usize| LabelMap::new(grid, (0..4).map(|v| u16::from(v == at)).collect());
+        let found = SegmentationConfig::default()
+            .evaluate(&voxel(0), &voxel(3), &[Region::new("WT", [1]).unwrap()])
+            .unwrap();
+        let distance = found[0].values[&Metric::named("hd95_mm").unwrap()].value().unwrap();
+        assert!((distance - (1.0 + 16.0 + 8.0 * sin).sqrt()).abs() < 1e-12, "{distance}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use brainmvp_golden::{Golden, file, json};
 use brainmvp_metrics::metrics::classification;
 use brainmvp_metrics::{BothEmpty, EmptyRule, Mask, MaskPair, Metric, OneEmpty, Score, SegmentationConfig};
+use brainmvp_volume::Affine;
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-6;
@@ -46,9 +47,10 @@ fn segmentations_are_scored_as_by_monai() {
     for (key, expected) in numbers.as_object().unwrap().iter().filter(|(key, _)| key.starts_with('(')) {
         let spacing: Vec<f64> =
             key.trim_matches(['(', ')']).split(", ").map(|mm| mm.parse().unwrap()).collect();
+        let affine = Affine::from_spacing(spacing.try_into().unwrap(), [0.0; 3]);
         for class in 0..5 {
             let (prediction, truth) = (mask(&masks, "prediction", class), mask(&masks, "truth", class));
-            let pair = MaskPair::new(prediction, truth, spacing.clone().try_into().unwrap()).unwrap();
+            let pair = MaskPair::new(prediction, truth, &affine).unwrap();
             for (name, theirs) in
                 [("hd95_mm", "hd95"), ("hd_mm", "hd100"), ("assd_mm", "assd"), ("nsd", "nsd_2mm")]
             {

@@ -3,7 +3,7 @@
 //! Activations are `[B, D, H, W, C]` with D, H, W = z, y, x of the volume. Sizes are checked once per network, not in
 //! each layer. Parameters are named as in the published PyTorch state dicts; [`weights`] converts their axes.
 //!
-//! A new network is one file in `networks/` and a variant of the enums in its `mod.rs`.
+//! A new network is one file in `networks/` and a line in the list of its `mod.rs`.
 
 mod error;
 pub mod heads;

@@ -5,8 +5,9 @@
 #![allow(clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use brainmvp_golden::test_data;
 use brainmvp_prep::bias::find_bias_field;
 use brainmvp_prep::brain::{BrainPrior, find_brain};
 use brainmvp_prep::{CaseVolumes, Pipeline, PrepConfig, SkullStrip, percentiles};
@@ -19,11 +20,6 @@ const FILES: [(&str, &str); 3] = [
     ("diffusion", "isles22-0009/dwi.nii.gz"),
 ];
 
-fn data() -> PathBuf {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    std::env::var_os("BRAINMVP_TEST_DATA").map_or_else(default, PathBuf::from)
-}
-
 fn read(path: &Path) -> CaseVolumes {
     let image = nifti::read(path).expect("a readable file");
     CaseVolumes::new(BTreeMap::from([(Modality::T1c, image)]), None, None)
@@ -31,11 +27,7 @@ fn read(path: &Path) -> CaseVolumes {
 
 fn prepare(criterion: &mut Criterion) {
     for (name, file) in FILES {
-        let path = data().join(file);
-        if !path.is_file() {
-            criterion.bench_function(&format!("skipped: {name}"), |b| b.iter(|| ()));
-            continue;
-        }
+        let Some(path) = test_data(file) else { continue };
         let mut group = criterion.benchmark_group(name);
         group.sample_size(20);
         let config = PrepConfig { skull_strip: SkullStrip::None, ..PrepConfig::default() };
@@ -74,11 +66,7 @@ fn prepare(criterion: &mut Criterion) {
 
 /// What takes seconds where the rest takes milliseconds.
 fn heads(criterion: &mut Criterion) {
-    let path = data().join(FILES[0].1);
-    if !path.is_file() {
-        criterion.bench_function("skipped: heads", |b| b.iter(|| ()));
-        return;
-    }
+    let Some(path) = test_data(FILES[0].1) else { return };
     let image = nifti::read(&path).expect("a readable file");
     let prior = BrainPrior::built_in();
     let mut group = criterion.benchmark_group("heads");

@@ -116,7 +116,7 @@ pub(crate) const SAME_PLACE_MM: f64 = 0.01;
 
 impl Pipeline {
     /// The version of the behaviour of the steps. If it changes, every case is prepared again.
-    pub const VERSION: u32 = 5;
+    pub const VERSION: u32 = 6;
 
     /// The pipeline of a configuration.
     ///

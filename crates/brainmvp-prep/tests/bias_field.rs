@@ -1,12 +1,11 @@
 //! Finds and removes shading: applied to phantoms, and in a real head if its files are available.
 //!
-//! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
+//! The files are those of [`test_data`].
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
-
 use brainmvp_cohort::phantom::{PhantomConfig, draw_subject};
+use brainmvp_golden::test_data;
 use brainmvp_prep::bias::find_bias_field;
 use brainmvp_prep::{CaseVolumes, Intensity, Pipeline, PrepConfig};
 use brainmvp_volume::Modality::{Flair, T1, T2};
@@ -86,15 +85,12 @@ fn the_steps_do_what_they_are_told() {
 
 #[test]
 fn white_matter_of_a_real_head_gets_more_even() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let data = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from).join("templates");
-    let file = |name: &str| data.join(name);
-    if !file("MNI152_T1_2mm.nii.gz").is_file() {
-        eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", data.display());
+    let files = ["MNI152_T1_2mm.nii.gz", "MNI152_T1_2mm_Brain_FAST_seg.nii.gz"];
+    let [Some(image), Some(tissue)] = files.map(|name| test_data(&format!("templates/{name}"))) else {
         return;
-    }
-    let image = nifti::read(&file("MNI152_T1_2mm.nii.gz")).unwrap();
-    let tissue = nifti::read_labels(&file("MNI152_T1_2mm_Brain_FAST_seg.nii.gz")).unwrap();
+    };
+    let image = nifti::read(&image).unwrap();
+    let tissue = nifti::read_labels(&tissue).unwrap();
     let inside = |v: usize| tissue.voxels()[v] > 0;
     let variation = |image: &Volume| {
         let white: Vec<f64> = (0..tissue.voxels().len())

@@ -32,6 +32,7 @@ fn contents(shape: [usize; 3], largest_label: u16) -> CaseContents {
         data_set: "phantom".to_owned(),
         site: None,
         class: Some("HGG".to_owned()),
+        numbers: BTreeMap::new(),
         split: None,
     };
     let metadata = CaseMetadata {

@@ -94,7 +94,7 @@ fn left_out(cohort: &Cohort, out: &Path, config: &PrepConfig) -> (Option<String>
 type Change = fn(&mut Bench);
 
 /// What is done to the sound case, and a word of the reason for which it is left out.
-const BAD: [(&str, Change, &str); 25] = [
+const BAD: [(&str, Change, &str); 24] = [
     ("no image", |b| b.case.images.clear(), "no image"),
     ("a missing file", |b| std::fs::remove_file(b.path("t1")).unwrap(), "t1.nii"),
     ("a missing label map", |b| std::fs::remove_file(b.path("label")).unwrap(), "label.nii"),
@@ -120,7 +120,6 @@ const BAD: [(&str, Change, &str); 25] = [
         "more than any head",
     ),
     ("NaN", |b| b.put("t1", &image(grid(), 1).map(|v| if v == 60.0 { f32::NAN } else { v })), "NaN"),
-    ("NaN outside", |b| b.put("t1", &image(grid(), 1).map(|v| if v == 0.0 { f32::NAN } else { v })), "NaN"),
     (
         "infinity",
         |b| b.put("t1", &image(grid(), 1).map(|v| if v == 60.0 { f32::INFINITY } else { v })),
@@ -144,7 +143,7 @@ const BAD: [(&str, Change, &str); 25] = [
 type Told = Option<(Severity, &'static str)>;
 
 /// What is done to the sound case, and a word of what is told, with its severity.
-const GOOD: [(&str, Change, Told); 8] = [
+const GOOD: [(&str, Change, Told); 11] = [
     ("nothing", |_| {}, None),
     ("no label map or mask", |b| (b.case.label, b.case.brain_mask) = (None, None), None),
     ("an empty label map", |b| b.put("label", &map(grid(), 0.0)), Some((Severity::Note, "empty"))),
@@ -177,6 +176,26 @@ const GOOD: [(&str, Change, Told); 8] = [
         "a shifted qform",
         |b| b.edit("t1", |bytes| bytes[268..272].copy_from_slice(&10.0_f32.to_le_bytes())),
         Some((Severity::Note, "30.0 mm further away in the qform")),
+    ),
+    (
+        "a turned qform",
+        // quatern_b: a turn about x, here by 2 asin 0.25 = 28.96 degrees.
+        |b| b.edit("t1", |bytes| bytes[256..260].copy_from_slice(&0.25_f32.to_le_bytes())),
+        Some((Severity::Note, "turned against each other by 29.0 degrees")),
+    ),
+    (
+        "a qform of other voxels",
+        // The last of pixdim.
+        |b| b.edit("t1", |bytes| bytes[88..92].copy_from_slice(&2.5_f32.to_le_bytes())),
+        Some((
+            Severity::Note,
+            "voxels have 2.000 x 2.000 x 2.500 mm in the qform, but 2.000 x 2.000 x 2.000 mm",
+        )),
+    ),
+    (
+        "NaN outside",
+        |b| b.put("t1", &image(grid(), 1).map(|v| if v == 0.0 { f32::NAN } else { v })),
+        Some((Severity::Note, "NaN: taken as its background")),
     ),
 ];
 

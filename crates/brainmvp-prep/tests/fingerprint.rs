@@ -1,6 +1,6 @@
 //! Images are known again by their fingerprints, and different patients are not taken for each other.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use brainmvp_cohort::Case;
 use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
+use brainmvp_golden::test_data;
 use brainmvp_prep::fingerprint::{Fingerprint, Library};
 use brainmvp_prep::{Intensity, Pipeline, PrepConfig, prepare_case};
 use brainmvp_volume::resample::{Interpolation, onto_grid};
@@ -186,17 +187,6 @@ fn too_little_has_no_fingerprint() {
     }
 }
 
-/// The folder of real data, or `None` with a line where it is absent.
-fn real_data(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let folder = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from).join(name);
-    if !folder.is_dir() {
-        eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", folder.display());
-        return None;
-    }
-    Some(folder)
-}
-
 /// Nearly every image of real patients, its skull on, is found after it was moved, and hardly any other patient with it. Those
 /// of a group of numbers seem to be one person.
 fn assert_patients_differ(images: Vec<PathBuf>, groups: &[&[usize]]) {
@@ -223,7 +213,7 @@ fn assert_patients_differ(images: Vec<PathBuf>, groups: &[&[usize]]) {
 
 #[test]
 fn real_patients_differ() {
-    if let Some(folder) = real_data("nichart") {
+    if let Some(folder) = test_data("nichart") {
         for (kind, ending) in [("t1", "T1"), ("flair", "FL")] {
             assert_patients_differ(
                 (1..=23).map(|n| folder.join(kind).join(format!("Subj{n}_{ending}.nii.gz"))).collect(),
@@ -232,7 +222,7 @@ fn real_patients_differ() {
             );
         }
     }
-    if let Some(folder) = real_data("tcga-lgg") {
+    if let Some(folder) = test_data("tcga-lgg") {
         let mut names: Vec<String> = std::fs::read_dir(&folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())

@@ -1,14 +1,14 @@
 //! Every step against MONAI's results on four real files and a synthetic oblique one.
 //!
-//! The reference is read from `$BRAINMVP_GOLDEN` (default `../shared/golden` beside the repository), the real files
-//! from `$BRAINMVP_TEST_DATA` (default `../shared/data`). Copies of the oblique file and every second voxel of its
+//! The reference is that of [`golden_data`], the real files are those of [`test_data`]. Copies of the oblique file and every second voxel of its
 //! results are in `tests/golden`, so a part of this test runs everywhere.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use brainmvp_golden::{golden_data, test_data};
 use brainmvp_prep::{CaseVolumes, CropKind, Pipeline, PrepConfig};
 use brainmvp_volume::{Affine, Modality, Volume, nifti};
 use safetensors::SafeTensors;
@@ -20,18 +20,6 @@ const AFFINE_TOLERANCE: f64 = 1e-4;
 const VALUE_TOLERANCE: f64 = 1e-3;
 /// The part of the voxels that must hold it.
 const VOXELS_WITHIN: f64 = 0.999;
-
-fn folder(variable: &str, default: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    if let Some(named) = std::env::var_os(variable) {
-        // Tests run in the folder of their crate; a relative path is meant from the root of the workspace.
-        let folder = root.join(named);
-        assert!(folder.is_dir(), "${variable} names {}, which is no folder", folder.display());
-        return Some(folder);
-    }
-    let folder = root.join(default);
-    folder.is_dir().then_some(folder)
-}
 
 /// The settings that the reference was computed with; single steps are run with them.
 fn config(step: &str) -> PrepConfig {
@@ -111,7 +99,7 @@ fn check_file(path: &Path, reference: &Reference<'_>) {
     }
 }
 
-fn check_all(golden: &Path, data: Option<&Path>, wanted: impl Fn(&str) -> bool) {
+fn check_all(golden: &Path, wanted: impl Fn(&str) -> bool) {
     let facts = std::fs::read(golden.join("preprocess.json")).unwrap();
     let facts: BTreeMap<String, Value> = serde_json::from_slice(&facts).unwrap();
     let bytes = std::fs::read(golden.join("preprocess.safetensors")).unwrap();
@@ -119,30 +107,22 @@ fn check_all(golden: &Path, data: Option<&Path>, wanted: impl Fn(&str) -> bool) 
     let mut checked = 0;
     for (name, facts) in facts.iter().filter(|(name, _)| wanted(name)) {
         let file = facts["file"].as_str().unwrap();
-        let folders = [Some(golden), data];
-        let Some(path) = folders.into_iter().flatten().map(|f| f.join(file)).find(|path| path.is_file())
-        else {
-            eprintln!("skipped: {file} is absent; set BRAINMVP_TEST_DATA");
-            continue;
-        };
+        let beside = Some(golden.join(file)).filter(|path| path.is_file());
+        let Some(path) = beside.or_else(|| test_data(file)) else { continue };
         check_file(&path, &Reference { facts, name, tensors: &tensors });
         checked += 1;
     }
-    assert!(checked > 0 || data.is_none(), "nothing was checked");
+    assert!(checked > 0, "nothing was checked");
 }
 
 #[test]
 fn the_copies_in_the_repository() {
     let copies = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    check_all(&copies, None, |name| name == "oblique");
+    check_all(&copies, |name| name == "oblique");
 }
 
 #[test]
 fn all_reference_files() {
-    let Some(golden) = folder("BRAINMVP_GOLDEN", "../shared/golden") else {
-        eprintln!("skipped: no golden numbers; set BRAINMVP_GOLDEN");
-        return;
-    };
-    let data = folder("BRAINMVP_TEST_DATA", "../shared/data");
-    check_all(&golden, data.as_deref(), |_| true);
+    let Some(golden) = golden_data("") else { return };
+    check_all(&golden, |_| true);
 }

@@ -1,13 +1,14 @@
 //! Whole runs over real cases: four registered modalities, three on two grids, four of another pipeline.
 //!
-//! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
+//! The files are those of [`test_data`].
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use brainmvp_cohort::{Case, CaseId, Cohort, DataSet};
+use brainmvp_golden::test_data;
 use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_volume::Modality::{Adc, Dwi, Flair, T1, T1c, T2};
@@ -50,13 +51,11 @@ fn cohort(data: &Path) -> Cohort {
 
 #[test]
 fn real_cases_become_a_cache() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let data = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from);
-    let cohort = cohort(&data);
-    if let Some((_, path)) = cohort.cases.iter().flat_map(Case::files).find(|(_, path)| !path.is_file()) {
-        eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", path.display());
+    let needed = ["brats-gli-00001", "isles22-0009", "tcga-fg-6692/reference"];
+    let (true, Some(data)) = (needed.iter().all(|name| test_data(name).is_some()), test_data("")) else {
         return;
-    }
+    };
+    let cohort = cohort(&data);
     let out = tempfile::tempdir().unwrap();
     let stop = AtomicBool::new(false);
     let options = RunOptions { memory_bytes: 1 << 30, force: false, stop: &stop };

@@ -4,13 +4,14 @@
 //! interpolations, one of them onto the thick slices of T1c. The best that can be expected of our program is therefore
 //! what the pipeline's own transforms give with one interpolation.
 //!
-//! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
+//! The files are those of [`test_data`].
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use brainmvp_golden::test_data;
 use brainmvp_prep::{CaseVolumes, ContentFile, Pipeline, PrepConfig, RegisterKind};
 use brainmvp_registration::Transform;
 use brainmvp_volume::Modality::{Flair, T1, T1c, T2};
@@ -60,14 +61,8 @@ fn dice(a: &LabelMap, b: &LabelMap) -> f64 {
 }
 
 fn data() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let data = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from);
     let needed = ["tcga-fg-6692/reference", "templates/sri24_t1_1mm_skull_stripped.nii.gz"];
-    let absent = needed.iter().map(|name| data.join(name)).find(|path| !path.exists());
-    if let Some(path) = &absent {
-        eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", path.display());
-    }
-    absent.is_none().then_some(data)
+    needed.iter().all(|name| test_data(name).is_some()).then(|| test_data(""))?
 }
 
 #[test]

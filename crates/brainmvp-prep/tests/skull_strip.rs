@@ -1,14 +1,14 @@
 //! Brains found in whole heads: phantoms, and real heads if their files are available.
 //!
-//! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
+//! The files are those of [`test_data`].
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use brainmvp_cohort::phantom::{Head, PhantomCase, PhantomConfig, draw_subject};
+use brainmvp_golden::test_data;
 use brainmvp_prep::brain::{BrainPrior, find_brain, is_stripped};
 use brainmvp_prep::{CaseVolumes, Pipeline, PrepConfig, SkullStrip};
 use brainmvp_volume::Modality::{Adc, T1, T2};
@@ -153,8 +153,6 @@ fn a_brain_of_no_size_ends_the_case() {
 
 #[test]
 fn real_heads() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let data = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from);
     let prior = BrainPrior::built_in();
     let patient = ["t1", "t1c", "t2", "flair"].map(|series| {
         let file = |folder: &str| format!("tcga-fg-6692/{folder}/{series}.nii.gz");
@@ -164,11 +162,7 @@ fn real_heads() {
     let average = ("templates/MNI152_T1_2mm.nii.gz", "templates/MNI152_T1_2mm_Brain_Mask.nii.gz", 0.885);
     let average = (average.0.to_owned(), average.1.to_owned(), average.2);
     for (head, mask, least) in patient.into_iter().chain([average]) {
-        let [image, mask] = [head.as_str(), &mask].map(|name| data.join(name));
-        if !image.is_file() {
-            eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", image.display());
-            continue;
-        }
+        let [Some(image), Some(mask)] = [head.as_str(), &mask].map(test_data) else { continue };
         let image = nifti::read(&image).unwrap();
         let started = std::time::Instant::now();
         let found = find_brain(&[&image], &prior).unwrap();

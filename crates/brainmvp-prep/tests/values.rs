@@ -13,7 +13,7 @@ use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{Intensity, PrepConfig, RunOptions, SkullStrip, StoredType, preprocess};
 use brainmvp_volume::Modality::{Flair, T1};
 use brainmvp_volume::nifti::{self, Datatype, WriteOptions};
-use brainmvp_volume::{LabelMap, Volume};
+use brainmvp_volume::{Affine, Grid, LabelMap, Volume};
 use proptest::prelude::*;
 
 /// A phantom's T1 and FLAIR with whole numbers of at least 1 in the brain, and its mask.
@@ -138,6 +138,79 @@ proptest! {
 }
 
 #[test]
+fn nan_around_the_brain_is_as_0() {
+    let config = config(Intensity::Percentile);
+    let expected = prepared(stripped(), None, Datatype::F32, &config);
+    for change in [|v: f32| v, |v: f32| 0.01 * v - 5.0] {
+        let around = |image: &Volume| image.map(|v| if v == 0.0 { f32::NAN } else { change(v) });
+        let found = prepared(&each(stripped(), around), None, Datatype::F32, &config);
+        assert_eq!((found.shape, found.crop_offset), (expected.shape, expected.crop_offset));
+        for (found, expected) in found.images.iter().zip(&expected.images) {
+            assert!(found.iter().zip(expected).all(|(a, b)| (*a == 0.0) == (*b == 0.0)));
+            // Where NaN took the place of 0, how far the darkest tissue was above it is not known any more.
+            let alike = correlation(found, expected);
+            assert!(alike > 0.99 && (change(1.0) < 0.0 || found == expected), "correlation {alike}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn noise_around_a_brain_of_any_offset_and_type_is_0(
+        offset in prop_oneof![Just(0.0_f32), Just(1000.0), -2000.0_f32..2000.0],
+        sign in prop_oneof![Just(1.0_f32), Just(-1.0)],
+        scale in 0.1_f32..20.0,
+        share in 0.002_f32..0.02,
+        datatype in prop::sample::select(vec![Datatype::F32, Datatype::I16]),
+    ) {
+        // On the phantom's own grid, as below. Its brain stem ends at the bottom: air is added there.
+        let config = PrepConfig { spacing_mm: [4.8; 3], ..config(Intensity::Percentile) };
+        let stripped = each(stripped(), with_air_below);
+        let expected = prepared(&stripped, None, Datatype::F32, &config);
+        let noisy = |image: &Volume| {
+            let bright = image.voxels().iter().copied().fold(0.0, f32::max);
+            let noise = |v: usize| share * bright * normal(v);
+            let value = |(v, value): (usize, &f32)| {
+                let lifted = if *value > 0.0 { value + 0.3 * bright } else { 0.0 };
+                scale * (sign * (lifted + noise(v)) + offset)
+            };
+            Volume::new(*image.grid(), image.voxels().iter().enumerate().map(value).collect())
+        };
+        let found = prepared(&each(&stripped, noisy), None, datatype, &config);
+        prop_assert_eq!((found.shape, found.crop_offset), (expected.shape, expected.crop_offset));
+        for (found, expected) in found.images.iter().zip(&expected.images) {
+            let border = found.iter().zip(expected).filter(|(a, b)| (**a > 0.0) != (**b > 0.0)).count();
+            // Voxels of the darkest grey value.
+            prop_assert!(border <= found.len() / 100, "{border} of {}", found.len());
+            let alike = correlation(found, expected) * f64::from(sign);
+            prop_assert!(alike > 0.9, "correlation {alike}");
+        }
+    }
+}
+
+/// Two more slices at the bottom.
+fn with_air_below(image: &Volume) -> Volume {
+    let Grid { shape: [nx, ny, nz], affine } = *image.grid();
+    let mut rows = affine.rows();
+    rows.iter_mut().zip(affine.to_world([0.0, 0.0, -2.0])).for_each(|(row, mm)| row[3] = mm);
+    let mut voxels = vec![0.0; 2 * nx * ny];
+    voxels.extend(image.voxels());
+    Volume::new(Grid::new([nx, ny, nz + 2], Affine::from_rows(rows)), voxels)
+}
+
+/// Values of mean 0 and deviation 1, about normal: the sum of twelve uniform ones.
+fn normal(seed: usize) -> f32 {
+    let uniform = |i: usize| {
+        let mixed = ((seed * 12 + i) as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (mixed >> 40) as f32 / (1 << 24) as f32
+    };
+    (0..12).map(uniform).sum::<f32>() - 6.0
+}
+
+#[test]
 fn scores_of_the_brain_keep_their_contrast_and_their_border() {
     // On the phantom's own grid: interpolation would darken the border of either.
     let config = PrepConfig { spacing_mm: [4.8; 3], ..config(Intensity::Percentile) };
@@ -168,8 +241,9 @@ fn a_head_around_any_level_is_masked_to_0() {
     let (images, mask) = phantom(Head::Whole);
     let config = PrepConfig { skull_strip: SkullStrip::Mask, ..config(Intensity::Percentile) };
     let expected = prepared(&images, Some(&mask), Datatype::F32, &config);
+    let around = |level: f32| each(&images, |image| image.map(|v| v + level));
     for image in
-        [each(&images, |image| image.map(|v| v - 1024.0)), each(&images, |image| scores(image, 1.0, -1.5))]
+        [around(-1024.0), around(1000.0), around(4000.0), each(&images, |image| scores(image, 1.0, -1.5))]
     {
         let found = prepared(&image, Some(&mask), Datatype::F32, &config);
         assert_eq!((found.shape, found.crop_offset), (expected.shape, expected.crop_offset));

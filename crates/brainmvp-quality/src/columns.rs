@@ -109,6 +109,15 @@ pub static COLUMNS: &[Column] = &[
         text(|row| row.record.case.class.clone()),
     ),
     detail(
+        "numbers",
+        "Numbers",
+        "The numbers of the case that a regression can learn, according to the cohort.",
+        text(|row| {
+            let all = row.record.case.numbers.iter().map(|(name, number)| format!("{name} {number}"));
+            Some(all.collect::<Vec<_>>().join(", ")).filter(|all| !all.is_empty())
+        }),
+    ),
+    detail(
         "split",
         "Split",
         "The split: training, validation or test.",

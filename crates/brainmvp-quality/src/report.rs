@@ -12,7 +12,7 @@ use brainmvp_prep::cache::{Cache, CaseEntry, CaseFacts, PreparedCase};
 use brainmvp_prep::{MemoryGate, RegisterKind, Shard};
 use brainmvp_registration::Transform;
 use brainmvp_volume::picture::{Colour, Plane};
-use brainmvp_volume::{Modality, Volume, file, orientation};
+use brainmvp_volume::{Modality, Volume, file, nan_to_background, orientation};
 
 use crate::columns::short;
 use crate::draw::{
@@ -166,6 +166,7 @@ fn subjects(sources: Sources<'_>) -> Vec<Subject<'_>> {
             data_set: String::new(),
             site: None,
             class: None,
+            numbers: BTreeMap::new(),
             split: None,
         };
         let subject = all.entry(&quarantined.id);
@@ -301,7 +302,8 @@ fn image(
     };
     let mut pictures = DrawnImage { modality, before: None, after: None };
     match subject.original(modality).map(|path| (path, file::read(path))) {
-        Some((path, Ok(volume))) => {
+        Some((path, Ok(mut volume))) => {
+            nan_to_background(&mut volume);
             let part = preparation.and_then(|p| p.brain_in(modality, volume.grid()));
             let original = measure::original(path, &volume, part);
             let view = original_view(&volume, &original, modality, preparation);

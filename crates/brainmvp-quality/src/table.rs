@@ -298,6 +298,7 @@ mod tests {
                 data_set: "d".to_owned(),
                 site: None,
                 class: None,
+                numbers: BTreeMap::new(),
                 split: None,
             },
             content_hash: None,

@@ -1,25 +1,15 @@
 //! A patient's four raw series, and the atlas SRI24, compared with the transforms of a known pipeline.
 //!
-//! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
+//! The files are those of [`test_data`].
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
+use brainmvp_golden::test_data;
 use brainmvp_registration::{Motion, Options, Pyramid, Registration, Transform, register};
 use brainmvp_volume::{Volume, nifti};
-
-/// A folder of the real data, or `None` with a message if it is absent.
-fn folder(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let folder = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from).join(name);
-    if !folder.is_dir() {
-        eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", folder.display());
-        return None;
-    }
-    Some(folder)
-}
 
 /// A matrix of NiftyReg: floating mm from reference mm, RAS+.
 fn niftyreg(path: &Path) -> Transform {
@@ -64,7 +54,7 @@ fn timed(fixed: &Volume, moving: &Volume, motion: Motion) -> Registration {
 
 #[test]
 fn raw_series_agree_with_niftyreg() {
-    let Some(case) = folder("tcga-fg-6692") else { return };
+    let Some(case) = test_data("tcga-fg-6692") else { return };
     let raw = |name: &str| nifti::read(&case.join(format!("raw/{name}.nii.gz"))).unwrap();
     let surface = surface(&nifti::read(&case.join("native-masks/t1c.nii.gz")).unwrap());
     let fixed = raw("t1c");
@@ -79,7 +69,7 @@ fn raw_series_agree_with_niftyreg() {
 
 #[test]
 fn registrations_of_four_series_agree_with_each_other() {
-    let Some(case) = folder("tcga-fg-6692") else { return };
+    let Some(case) = test_data("tcga-fg-6692") else { return };
     let read = |kind: &str, name: &str| nifti::read(&case.join(format!("{kind}/{name}.nii.gz"))).unwrap();
     let names = ["t1c", "t1", "t2", "flair"];
     let series = names.map(|name| Pyramid::new(&read("raw", name)).unwrap());
@@ -102,7 +92,7 @@ fn registrations_of_four_series_agree_with_each_other() {
 
 #[test]
 fn a_raw_series_goes_to_the_atlas_as_with_niftyreg() {
-    let (Some(case), Some(templates)) = (folder("tcga-fg-6692"), folder("templates")) else { return };
+    let (Some(case), Some(templates)) = (test_data("tcga-fg-6692"), test_data("templates")) else { return };
     let moving = nifti::read(&case.join("raw/t1c.nii.gz")).unwrap();
     let fixed = nifti::read(&templates.join("sri24_t1_1mm_skull_stripped.nii.gz")).unwrap();
     let truth = niftyreg(&case.join("reference/atlas-registration/atlas__t1c.txt"));

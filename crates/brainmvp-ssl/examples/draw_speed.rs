@@ -1,4 +1,4 @@
-//! What drawing a sample costs a loader thread, for every pre-training method at patches of 96^3:
+//! What drawing a sample costs a loader thread, for every pre-training method at patches of its usual size:
 //! `cargo run --release -p brainmvp-ssl --example draw_speed`.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // that is what it is for
@@ -17,7 +17,6 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 const SHAPE: [usize; 3] = [160, 192, 160];
-const PATCH: [usize; 3] = [96; 3];
 
 /// How often each method draws.
 const DRAWS: u64 = 40;
@@ -89,6 +88,10 @@ impl PatchSource for Case {
     fn class(&self) -> Option<&str> {
         None
     }
+
+    fn number(&self, _: &str) -> Option<f64> {
+        None
+    }
 }
 
 /// The shortest and the median time of a draw.
@@ -106,7 +109,7 @@ impl ForMethod for Drawing<'_> {
         let frame = Frame { reference, largest: SHAPE };
         let setup = Setup {
             network: &network,
-            patch: PATCH,
+            patch: M::patch(),
             frame: &frame,
             cases: self.0,
             is_new: true,

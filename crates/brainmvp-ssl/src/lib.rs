@@ -17,6 +17,7 @@ pub mod objectives;
 pub mod patch;
 mod placement;
 pub mod templates;
+pub mod turn;
 
 pub use frame::Frame;
 pub use frozen::FrozenTemplates;

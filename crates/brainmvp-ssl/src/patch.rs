@@ -44,6 +44,8 @@ pub trait PatchSource {
     fn labels(&self, start: [isize; 3], size: [usize; 3]) -> Result<Option<Vec<u16>>, Self::Error>;
     /// The class of the case, if it is known.
     fn class(&self) -> Option<&str>;
+    /// A number of the case, by the name of its column, if it is known.
+    fn number(&self, name: &str) -> Option<f64>;
 }
 
 /// How often a drawn centre is thrown away before any centre will do.
@@ -71,6 +73,23 @@ pub fn draw_start<S: PatchSource>(
         }
     }
     Ok(std::array::from_fn(|axis| start_along(centre[axis], shape[axis], size[axis])))
+}
+
+/// Draws a patch of one modality: `target`, or any that the case has; centred as [`draw_start`] does. Returns the modality,
+/// where the patch starts, and its voxels, x fastest.
+///
+/// # Errors
+/// If the source cannot be read.
+pub fn draw_image<S: PatchSource>(
+    source: &S,
+    target: Option<Modality>,
+    size: [usize; 3],
+    rng: &mut dyn Rng,
+) -> Result<(Modality, [isize; 3], Vec<f32>), S::Error> {
+    let modalities = source.modalities();
+    let modality = target.unwrap_or_else(|| modalities[rng.random_range(0..modalities.len())]);
+    let start = draw_start(source, modality, size, rng)?;
+    Ok((modality, start, source.patch(modality, start, size)?))
 }
 
 /// Draws where a patch starts so that it has a voxel of a structure at its centre: a label value that the case has, all
@@ -120,6 +139,69 @@ pub fn central_start(shape: [usize; 3], size: [usize; 3]) -> [isize; 3] {
 fn start_along(centre: usize, shape: usize, size: usize) -> isize {
     let (centre, room) = (centre as isize, shape as isize - size as isize);
     if room < 0 { room.div_euclid(2) } else { (centre - size as isize / 2).clamp(0, room) }
+}
+
+/// For tests of methods that do not look at the cases of a run.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// A case that cannot be.
+    pub(crate) enum Nowhere {}
+
+    impl PatchSource for Nowhere {
+        type Error = Infallible;
+
+        fn id(&self) -> &str {
+            match *self {}
+        }
+
+        fn data_set(&self) -> &str {
+            match *self {}
+        }
+
+        fn person(&self) -> &str {
+            match *self {}
+        }
+
+        fn shape(&self) -> [usize; 3] {
+            match *self {}
+        }
+
+        fn registered_shape(&self) -> [usize; 3] {
+            match *self {}
+        }
+
+        fn crop_offset(&self) -> [usize; 3] {
+            match *self {}
+        }
+
+        fn placement(&self) -> Option<Placement> {
+            match *self {}
+        }
+
+        fn modalities(&self) -> &[Modality] {
+            match *self {}
+        }
+
+        fn patch(&self, _: Modality, _: [isize; 3], _: [usize; 3]) -> Result<Vec<f32>, Infallible> {
+            match *self {}
+        }
+
+        fn labels(&self, _: [isize; 3], _: [usize; 3]) -> Result<Option<Vec<u16>>, Infallible> {
+            match *self {}
+        }
+
+        fn class(&self) -> Option<&str> {
+            match *self {}
+        }
+
+        fn number(&self, _: &str) -> Option<f64> {
+            match *self {}
+        }
+    }
 }
 
 #[cfg(test)]

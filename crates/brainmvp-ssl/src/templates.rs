@@ -458,6 +458,10 @@ mod tests {
         fn class(&self) -> Option<&str> {
             None
         }
+
+        fn number(&self, _: &str) -> Option<f64> {
+            None
+        }
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork};
 use brainmvp_nets::weights::{self, FirstLayer, Head, InputChannels, Skipped, transfer};
 use brainmvp_ssl::objectives::{
     ForMethod, Kept, KeptPart, Method, MethodConfig, MethodName, MethodPreset, Moment, Objective,
-    Pretraining, Scene, Setup,
+    Pretraining, Scene, Setup, VocoConfig,
 };
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_ssl::{Frame, Placement};
@@ -99,6 +99,10 @@ impl PatchSource for Case {
     fn class(&self) -> Option<&str> {
         None
     }
+
+    fn number(&self, _: &str) -> Option<f64> {
+        None
+    }
 }
 
 const FOUR: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c, Modality::T2];
@@ -120,16 +124,27 @@ struct Small {
     patch: [usize; 3],
 }
 
+/// The settings of methods whose defaults take long, so that they do not.
+fn quick(method: MethodConfig) -> MethodConfig {
+    match method {
+        MethodConfig::Voco(config) => {
+            MethodConfig::Voco(VocoConfig { grid: [2, 2, 1], crops: 2, projector: 64, ..config })
+        }
+        other => other,
+    }
+}
+
 /// Every method, small enough to be tested.
 fn methods() -> Vec<Small> {
     let small = |name: MethodName| {
-        let method = MethodConfig::of(name, MethodPreset::default());
+        let method = quick(MethodConfig::of(name, MethodPreset::default()));
         let title = method.network().network().title();
         let tiny = |(preset, _, network): &(&str, &str, NetworkConfig)| {
             preset.contains("tiny") && network.title() == title
         };
         let network = NetworkConfig::presets().into_iter().find(tiny).unwrap().2;
-        let patch = [2 * network.stride(); 3].map(|n| n.max(32));
+        let large_enough = |patch: &[usize; 3]| patch[0] >= 32 && method.problem(&network, *patch).is_none();
+        let patch = (1..9).map(|n| [n * network.stride(); 3]).find(large_enough).unwrap();
         Small { method, network, patch }
     };
     MethodConfig::names().into_iter().map(small).collect()

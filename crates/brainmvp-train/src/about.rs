@@ -11,9 +11,8 @@ use brainmvp_volume::Affine;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::State;
-use crate::config::{
-    FinetuneConfig, FrozenTemplatesConfig, ModelConfig, TaskConfig, TaskPatchConfig, patch_problem,
-};
+use crate::config::{FinetuneConfig, FrozenTemplatesConfig, ModelConfig, TaskPatchConfig, patch_problem};
+use crate::finetune::TaskConfig;
 use crate::placement::TemplateFrame;
 use crate::preparation::Prepared;
 

@@ -143,6 +143,10 @@ impl PatchSource for NoiseCase {
     fn class(&self) -> Option<&str> {
         None
     }
+
+    fn number(&self, _: &str) -> Option<f64> {
+        None
+    }
 }
 
 /// UniFormer-S for segmentation, applied to one batch of windows repeatedly.

@@ -118,14 +118,14 @@ impl TrainConfig {
     }
 }
 
-/// The observer of a run.
+/// The observer of a run. By itself, it passes over all but warnings.
 pub trait Observer {
     /// A step is done; the run ends at `last`.
-    fn step(&self, metrics: &StepMetrics, last: u64);
+    fn step(&self, _metrics: &StepMetrics, _last: u64) {}
     /// A validation is done; for runs with validation.
     fn validated(&self, _validation: &ValidationMetrics) {}
     /// Something worth a line.
-    fn note(&self, text: &str);
+    fn note(&self, _text: &str) {}
     /// Something that must not be missed.
     fn warn(&self, text: &str);
 }

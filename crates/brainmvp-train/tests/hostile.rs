@@ -171,6 +171,7 @@ fn every_head_comes_back() {
         Head::Reconstruction,
         Head::Segmentation { classes: 1 },
         Head::Classification { classes: 3 },
+        Head::Regression,
     ];
     for (network, head) in networks.iter().flat_map(|network| heads.map(|head| (network, head))) {
         let weights = weights_of(network, head);
@@ -222,8 +223,9 @@ fn weights_of(network: &NetworkConfig, head: Head) -> std::collections::BTreeMap
                 add("", entry.path, values);
             });
         }
-        Head::Classification { classes } => {
-            visit(&ClassificationNetwork::new(network, classes, init), |entry, values| {
+        Head::Classification { .. } | Head::Regression => {
+            let outputs = if let Head::Classification { classes } = head { classes } else { 1 };
+            visit(&ClassificationNetwork::new(network, outputs, init), |entry, values| {
                 add("", entry.path, values);
             });
         }

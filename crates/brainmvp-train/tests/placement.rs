@@ -13,7 +13,6 @@ use brainmvp_registration::Transform;
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_ssl::{FrozenTemplates, Placement};
 use brainmvp_train::batches::{CaseSource, open_cases};
-use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::placement::{How, Placed, PlacementRule, Placer, TemplateFrame, TemplateSet};
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::pretrained::Pretrained;
@@ -41,8 +40,6 @@ static SUBJECTS: LazyLock<Vec<Volume>> = LazyLock::new(|| {
 struct Silent;
 
 impl Observer for Silent {
-    fn step(&self, _: &StepMetrics, _: u64) {}
-    fn note(&self, _: &str) {}
     fn warn(&self, text: &str) {
         panic!("{text}");
     }
@@ -87,7 +84,7 @@ fn templates(cases: &[CaseSource]) -> TemplateSet {
         mean.iter_mut().zip(whole).for_each(|(sum, value)| *sum += value / cases.len() as f32);
     }
     let grid = Grid::from(&registered);
-    let frozen = FrozenTemplates::new(grid.shape, Some(grid.affine), 1e-6, [(T1, mean)]);
+    let frozen = FrozenTemplates::new(grid.shape, Some(grid.affine), Some(1e-6), [(T1, mean)]);
     TemplateSet { frozen, frame: Some(TemplateFrame { registered, space: Some(Space::Native) }) }
 }
 
@@ -306,8 +303,6 @@ fn pre_training_takes_no_cases_of_several_spaces() {
 struct Told(Mutex<Vec<String>>);
 
 impl Observer for Told {
-    fn step(&self, _: &StepMetrics, _: u64) {}
-
     fn note(&self, text: &str) {
         self.0.lock().unwrap().push(text.to_owned());
     }

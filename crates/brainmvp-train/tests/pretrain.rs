@@ -57,8 +57,6 @@ impl Observer for StopAfter<'_> {
         }
     }
 
-    fn note(&self, _text: &str) {}
-
     fn warn(&self, text: &str) {
         panic!("{text}");
     }

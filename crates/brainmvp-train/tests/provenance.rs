@@ -12,7 +12,6 @@ use brainmvp_prep::{Intensity, PrepConfig, Preparation, RunOptions, preprocess};
 use brainmvp_train::about::Kind;
 use brainmvp_train::checkpoint::Checkpoint;
 use brainmvp_train::finetune::{Model, finetune};
-use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::pretrained::Pretrained;
 use brainmvp_train::run::{Existing, RunFolder, RunRequest};
@@ -28,8 +27,6 @@ use burn::tensor::Device;
 struct Told(Mutex<Vec<String>>);
 
 impl Observer for Told {
-    fn step(&self, _metrics: &StepMetrics, _last: u64) {}
-
     fn note(&self, text: &str) {
         self.0.lock().unwrap().push(text.to_owned());
     }

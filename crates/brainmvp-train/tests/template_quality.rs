@@ -11,7 +11,6 @@ use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_ssl::templates::template_start;
 use brainmvp_train::batches::{CaseSource, open_cases};
-use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::template_quality::{Beside, TemplateQuality, compare, write_qualities};
 use brainmvp_train::templates::{RunTemplates, TemplateGrid};
 use brainmvp_train::trainer::Observer;
@@ -20,8 +19,6 @@ use brainmvp_volume::Modality;
 struct Silent;
 
 impl Observer for Silent {
-    fn step(&self, _: &StepMetrics, _: u64) {}
-    fn note(&self, _: &str) {}
     fn warn(&self, text: &str) {
         panic!("{text}");
     }

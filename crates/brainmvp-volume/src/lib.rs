@@ -9,6 +9,7 @@
 mod affine;
 mod atomic;
 mod background;
+pub mod connected;
 mod error;
 pub mod file;
 mod grid;
@@ -24,7 +25,7 @@ mod volume;
 
 pub use affine::Affine;
 pub use atomic::write_atomically;
-pub use background::background;
+pub use background::{Noise, background, nan_to_background, noise_around};
 pub use error::{Error, Result};
 pub use grid::Grid;
 pub use modality::{Modality, Role};

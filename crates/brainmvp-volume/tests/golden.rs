@@ -1,6 +1,6 @@
 //! Reorientation and resampling against MONAI 1.6.1.
 //!
-//! Reads `$BRAINMVP_GOLDEN` (default `../shared/golden` beside the repository) and `$BRAINMVP_TEST_DATA`.
+//! The numbers are those of [`golden_data`], the files those of [`test_data`] and beside the numbers.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,8 +8,7 @@
     reason = "a failing test may panic, and a skipped one says so"
 )]
 
-use std::path::{Path, PathBuf};
-
+use brainmvp_golden::{golden_data, test_data};
 use brainmvp_volume::resample::{Interpolation, to_spacing};
 use brainmvp_volume::{Affine, Volume, nifti, orientation};
 use safetensors::SafeTensors;
@@ -18,11 +17,6 @@ use serde_json::Value;
 /// Share of voxels within 1e-3 of the value range, and the tolerance of affines.
 const SHARE: f64 = 0.999;
 const AFFINE_TOLERANCE: f64 = 1e-4;
-
-fn folder(variable: &str, default: &str) -> PathBuf {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(default);
-    std::env::var_os(variable).map_or(beside, PathBuf::from)
-}
 
 fn check_place(name: &str, volume: &Volume, expected: &Value) {
     let shape: Vec<usize> = serde_json::from_value(expected["shape"].clone()).unwrap();
@@ -64,20 +58,15 @@ fn check_voxels(name: &str, volume: &Volume, tensors: &SafeTensors<'_>) {
 
 #[test]
 fn orient_and_space_equal_monai() {
-    let (golden, data) = (folder("BRAINMVP_GOLDEN", "golden"), folder("BRAINMVP_TEST_DATA", "data"));
-    let Ok(json) = std::fs::read(golden.join("preprocess.json")) else {
-        eprintln!("skipped: no golden numbers at {}", golden.display());
-        return;
-    };
+    let Some(golden) = golden_data("") else { return };
+    let json = std::fs::read(golden.join("preprocess.json")).unwrap();
     let cases: serde_json::Map<String, Value> = serde_json::from_slice(&json).unwrap();
     let bytes = std::fs::read(golden.join("preprocess.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     for (name, case) in &cases {
-        let file = Path::new(case["file"].as_str().unwrap());
-        let Some(path) = [golden.join(file), data.join(file)].into_iter().find(|path| path.is_file()) else {
-            eprintln!("skipped: {name}: no file {}", file.display());
-            continue;
-        };
+        let file = case["file"].as_str().unwrap();
+        let beside = Some(golden.join(file)).filter(|path| path.is_file());
+        let Some(path) = beside.or_else(|| test_data(file)) else { continue };
         let loaded = nifti::read(&path).unwrap();
         check_place(&format!("{name}.load"), &loaded, &case["load"]);
         let oriented = orientation::to_ras(loaded);

@@ -1,6 +1,6 @@
 //! Unusual real files: each is read correctly or refused with the reason.
 //!
-//! Reads `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
+//! The files are those of [`test_data`].
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
+use brainmvp_golden::test_data;
 use brainmvp_volume::nifti::{self, Placement};
 use nifti::Datatype::{self, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
 use nifti_oracle::{NiftiObject, NiftiVolume, RandomAccessNiftiVolume, ReaderOptions};
@@ -71,15 +72,6 @@ const FILES: &[(&str, Expected)] = &[
     ("nifti-rs/zstat1.nii.gz", Read([64, 64, 21], F32, Qform, [-4.0, 4.0, 6.0], ZERO, 11_648.372_022)),
 ];
 
-fn data() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let folder = std::env::var_os("BRAINMVP_TEST_DATA").map_or(beside, PathBuf::from);
-    if !folder.is_dir() {
-        eprintln!("skipped: no test data at {}", folder.display());
-    }
-    folder.is_dir().then_some(folder)
-}
-
 fn files_under(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -89,7 +81,7 @@ fn files_under(folder: &Path, found: &mut Vec<PathBuf>) {
 
 #[test]
 fn every_odd_file_is_read_right_or_refused() {
-    let Some(folder) = data().map(|data| data.join("odd-nifti")) else { return };
+    let Some(folder) = test_data("odd-nifti") else { return };
     let mut found = Vec::new();
     files_under(&folder, &mut found);
     for path in &found {
@@ -130,7 +122,7 @@ fn every_odd_file_is_read_right_or_refused() {
 
 #[test]
 fn voxels_equal_those_of_an_independent_reader() {
-    let Some(folder) = data() else { return };
+    let Some(folder) = test_data("") else { return };
     let mut found = Vec::new();
     for part in ["odd-nifti", "singles", "isles22-0009", "templates", "brats-gli-00001", "tcga-fg-6692/raw"] {
         files_under(&folder.join(part), &mut found);
@@ -164,7 +156,7 @@ fn voxels_equal_those_of_an_independent_reader() {
 
 #[test]
 fn label_maps_are_told_from_images() {
-    let Some(folder) = data() else { return };
+    let Some(folder) = test_data("") else { return };
     let labels = nifti::read_labels(&folder.join("brats-gli-00001/seg-BraTS23_1.nii.gz")).unwrap();
     assert_eq!(labels.voxels().iter().max(), Some(&3));
     let image =

@@ -47,7 +47,8 @@ pub fn export(cohort: &Cohort, out: &Path, options: &ExportOptions) -> Result<Ex
         let (subject, session) = &names[&case.id];
         match write_case(cohort, case, (subject, session.as_ref()), &folder, options) {
             Ok(files) => {
-                folder.note(subject, Participant { class: case.class.clone(), site: case.site.clone() });
+                let Case { class, site, numbers, .. } = case.clone();
+                folder.note(subject, Participant { class, site, numbers });
                 done.cases += 1;
                 done.files += files;
             }

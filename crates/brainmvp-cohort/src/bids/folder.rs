@@ -1,6 +1,6 @@
 //! A data set on disk: description, participants, images with their JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -23,12 +23,14 @@ pub enum DatasetType {
 }
 
 /// What is known about a subject besides its images.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Participant {
     /// The class (a grade, a diagnosis).
     pub class: Option<String>,
     /// The hospital or scanner.
     pub site: Option<String>,
+    /// Numbers by column: an age, a score. Of several sessions, those of the first.
+    pub numbers: BTreeMap<String, f64>,
 }
 
 /// A data set being written.
@@ -90,6 +92,9 @@ impl BidsFolder {
         let known = self.participants.entry(subject.to_owned()).or_default();
         known.class = known.class.take().or(participant.class);
         known.site = known.site.take().or(participant.site);
+        for (name, number) in participant.numbers {
+            known.numbers.entry(name).or_insert(number);
+        }
     }
 
     /// Writes `participants.tsv` with its columns explained.
@@ -102,6 +107,8 @@ impl BidsFolder {
         let mut columns = vec!["participant_id"];
         columns.extend(classes.then_some("group"));
         columns.extend(sites.then_some("site"));
+        let numbers: BTreeSet<&String> = self.participants.values().flat_map(|p| p.numbers.keys()).collect();
+        columns.extend(numbers.iter().map(|name| name.as_str()));
         let mut text = columns.join("\t") + "\n";
         for (subject, participant) in &self.participants {
             let cell = |value: &Option<String>| {
@@ -110,6 +117,8 @@ impl BidsFolder {
             let mut row = vec![format!("sub-{subject}")];
             row.extend(classes.then(|| cell(&participant.class)));
             row.extend(sites.then(|| cell(&participant.site)));
+            let number = |name: &&String| cell(&participant.numbers.get(*name).map(f64::to_string));
+            row.extend(numbers.iter().map(number));
             text += &(row.join("\t") + "\n");
         }
         self.write("participants.tsv", &text)?;

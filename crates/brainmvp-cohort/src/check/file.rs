@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use brainmvp_volume::file::FileHeader;
-use brainmvp_volume::{Affine, Grid, Role, Volume, file, orientation};
+use brainmvp_volume::{Affine, Grid, Role, Volume, file, nan_to_background, orientation};
 
 use super::{CheckOptions, Kind, Problem, geometry};
 use crate::Case;
@@ -39,23 +39,27 @@ pub struct Facts {
     /// The affine of the qform beside the sform that was taken.
     passed_over: Option<Affine>,
     not_finite: usize,
+    /// Voxels that were NaN around what an image shows, and have a value now.
+    nan_around: usize,
     range: [f32; 2],
     /// Whether there are exactly two finite values.
     is_binary: bool,
 }
 
 impl Facts {
-    /// Reads the file of a case that has this role.
+    /// Reads the file of a case that has this role. Where NaN is the background of an image, the volume has a value for it
+    /// ([`nan_to_background`]).
     ///
     /// # Errors
     /// Where the file cannot be read or is no volume.
     pub fn read(role: Role, path: &Path) -> brainmvp_volume::Result<(Self, Volume)> {
         let header = file::read_header(path)?;
-        let volume = file::read(path)?;
-        Ok((Self::of(role, &header, &volume), volume))
+        let mut volume = file::read(path)?;
+        let nan_around = if matches!(role, Role::Image(_)) { nan_to_background(&mut volume) } else { 0 };
+        Ok((Self::of(role, &header, &volume, nan_around), volume))
     }
 
-    fn of(role: Role, header: &FileHeader, volume: &Volume) -> Self {
+    fn of(role: Role, header: &FileHeader, volume: &Volume, nan_around: usize) -> Self {
         let finite = || volume.voxels().iter().copied().filter(|value| value.is_finite());
         let range =
             finite().fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], v| [low.min(v), high.max(v)]);
@@ -68,6 +72,7 @@ impl Facts {
             is_placed: header.is_placed,
             passed_over: header.nifti.as_ref().and_then(|header| header.passed_over),
             not_finite: volume.voxels().len() - finite().count(),
+            nan_around,
             range,
             is_binary: range[0] < range[1] && finite().all(|value| range.contains(&value)),
         }
@@ -98,6 +103,11 @@ impl Facts {
                 Kind::NotFinite,
                 format!("{} of {total} voxels are NaN or infinite", self.not_finite),
             ));
+        }
+        if self.nan_around > 0 {
+            let message =
+                format!("{} voxels around what it shows are NaN: taken as its background", self.nan_around);
+            found.push((Kind::NanAround, message));
         }
         match role {
             Role::Image(_) if self.is_constant() => {
@@ -171,19 +181,27 @@ impl Facts {
         }
         let (a, b) = (self.grid.affine.linear(), qform.affine.linear());
         let cosine = |axis: usize| a.column(axis).dot(&b.column(axis)) / (ours[axis] * theirs[axis]);
-        let turned = (0..3).map(|axis| cosine(axis).clamp(-1.0, 1.0).acos().to_degrees()).fold(0.0, f64::max);
+        // The trace of a rotation is 1 + 2 cos of its angle.
+        let trace: f64 = (0..3).map(cosine).sum();
+        let turned = ((trace - 1.0) / 2.0).clamp(-1.0, 1.0).acos().to_degrees();
+        let sizes = |[x, y, z]: [f64; 3]| format!("{x:.3} x {y:.3} x {z:.3} mm");
         let (kind, how) = if a.determinant() * b.determinant() < 0.0 {
             (
                 Kind::FormsMirrored,
                 "are mirror images of each other: left and right may be exchanged".to_owned(),
             )
         } else if (0..3).any(|axis| (theirs[axis] / ours[axis] - 1.0).abs() > 0.01) {
-            let [x, y, z] = theirs;
-            (Kind::FormsDiffer, format!("disagree: in the qform, voxels have {x:.3} x {y:.3} x {z:.3} mm"))
+            let [qform, sform] = [theirs, ours].map(sizes);
+            (
+                Kind::FormsDiffer,
+                format!("disagree: voxels have {qform} in the qform, but {sform} in the sform"),
+            )
         } else if turned > TURNED_DEGREES {
             (
                 Kind::FormsDiffer,
-                format!("disagree: they are turned against each other by {turned:.0} degrees"),
+                format!(
+                    "disagree: they are turned against each other by {turned:.1} degrees, up to {apart:.1} mm"
+                ),
             )
         } else {
             (Kind::FormsDiffer, format!("disagree: the volume is {apart:.1} mm further away in the qform"))

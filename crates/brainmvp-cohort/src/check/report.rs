@@ -32,6 +32,8 @@ pub enum Kind {
     Unreadable,
     /// NaN or infinity among the voxels.
     NotFinite,
+    /// NaN around what an image shows, as its background.
+    NanAround,
     /// All voxels are the same.
     Constant,
     /// An image with two values: a mask under the name of a modality.
@@ -97,7 +99,8 @@ impl Kind {
             | Self::SameHead
             | Self::CopyOfOther
             | Self::FormsMirrored => Severity::Warning,
-            Self::Shear
+            Self::NanAround
+            | Self::Shear
             | Self::FormsDiffer
             | Self::NoOrientation
             | Self::GridsDiffer

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | a case | no image; two images with the same voxels; images that hardly overlap, unless they are registered | other grids |
 //! | every file | unreadable; a single slice; implausible voxel sizes; a field of view larger than any head | shear; no orientation; sform and qform that disagree |
-//! | an image | NaN or infinity; one value; two values | |
+//! | an image | NaN or infinity, but NaN as its background; one value; two values | NaN as its background |
 //! | a label map | values that are not whole; values outside the scheme; another place than the images | another grid or order of axes; empty; no scheme |
 //! | a brain mask | several values; empty; another place than the images | another grid or order of axes |
 //!

@@ -65,6 +65,8 @@ pub struct IndexOptions {
     pub channels: Vec<Modality>,
     /// A table (`.csv`, or `.tsv` with tabs) with the column `id` and any of `class`, `subject`, `site`, `split`.
     pub table: Option<PathBuf>,
+    /// Further columns of that table, or of a `participants.tsv` found with the data, which hold numbers.
+    pub numbers: Vec<String>,
     /// Ids of cases or subjects to leave out.
     pub exclude: Vec<String>,
 }
@@ -175,10 +177,15 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
     indexed.warnings.extend(contradictions(&listing.drafts, &options.aliases));
     settle_all(listing.drafts, &mut indexed);
     for table in participants(path)? {
-        indexed.warnings.extend(table::apply_own(&table, &mut indexed.cohort.cases));
+        indexed.warnings.extend(table::apply_own(&table, &options.numbers, &mut indexed.cohort.cases));
     }
     if let Some(table) = &options.table {
-        indexed.warnings.extend(table::apply(table, &mut indexed.cohort.cases)?);
+        indexed.warnings.extend(table::apply(table, &options.numbers, &mut indexed.cohort.cases)?);
+    }
+    for name in &options.numbers {
+        if !indexed.cohort.cases.iter().any(|case| case.numbers.contains_key(name)) {
+            indexed.warnings.push(format!("no case has a number '{name}': it is in no column of a table"));
+        }
     }
     exclude(&options.exclude, &mut indexed);
     keep_subjects_together(&mut indexed);

@@ -1,4 +1,4 @@
-//! The user's table of classes, subjects, sites and splits.
+//! The user's table of classes, subjects, sites, splits and numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,7 +7,7 @@ use csv::{ReaderBuilder, StringRecord};
 
 use crate::{Case, Error, Result, Split};
 
-/// The columns that are read, in the order of [`Row`], each with the titles that it has in published tables.
+/// The columns of texts that are read, in the order of [`Row::texts`], each with the titles that it has in published tables.
 const COLUMNS: [&[&str]; 4] = [
     &["class", "group", "dx_group", "dx", "diagnosis", "grade"],
     &["subject", "ptid"],
@@ -22,19 +22,32 @@ const ID_TITLES: [&str; 6] = ["id", "participant_id", "image data id", "sub_id",
 const NO_VALUE: [&str; 7] = ["n/a", "na", "nan", "pending", "-999", "-9999", "withheld"];
 
 /// The table's entry for a case or subject; an empty cell says nothing.
-type Row = [Option<String>; COLUMNS.len()];
+#[derive(Default)]
+struct Row {
+    texts: [Option<String>; COLUMNS.len()],
+    /// In the order of the columns that the user names.
+    numbers: Vec<Option<f64>>,
+}
 
-/// Applies the user's table; returns warnings about rows and cases without a match.
+/// Where the columns are that a table has.
+struct Columns {
+    id: usize,
+    texts: [Option<usize>; COLUMNS.len()],
+    numbers: Vec<Option<usize>>,
+}
+
+/// Applies the user's table, with `numbers`, the names of its columns of numbers; returns warnings about rows and cases
+/// without a match.
 ///
 /// A row belongs to the case with its id or, if there is none, to all cases of the subject with that name. Ids may
 /// differ in upper and lower case, in a leading `sub-` and in leading zeros (`sub-0026001` and 26001).
 ///
 /// # Errors
-/// [`Error::Malformed`] for a table without ids, without a known column, with an unknown split, or with two
-/// rows of one id that differ.
-pub(super) fn apply(table: &Path, cases: &mut [Case]) -> Result<Vec<String>> {
-    let rows = read(table)?;
-    let joined = join(table, &rows, cases)?;
+/// [`Error::Malformed`] for a table without ids, without a known column, with an unknown split, with a text where a
+/// number is expected, or with two rows of one id that differ.
+pub(super) fn apply(table: &Path, numbers: &[String], cases: &mut [Case]) -> Result<Vec<String>> {
+    let rows = read(table, numbers)?;
+    let joined = join(table, numbers, &rows, cases)?;
     let mut warnings = Vec::new();
     if let Some(first) = joined.unused.first() {
         warnings.push(format!(
@@ -54,8 +67,8 @@ pub(super) fn apply(table: &Path, cases: &mut [Case]) -> Result<Vec<String>> {
 }
 
 /// Applies a table found with the data (`participants.tsv`), which may have no known column and may list other cases.
-pub(super) fn apply_own(table: &Path, cases: &mut [Case]) -> Vec<String> {
-    match read(table).and_then(|rows| join(table, &rows, cases)) {
+pub(super) fn apply_own(table: &Path, numbers: &[String], cases: &mut [Case]) -> Vec<String> {
+    match read(table, numbers).and_then(|rows| join(table, numbers, &rows, cases)) {
         Ok(_) => Vec::new(),
         Err(Error::Malformed { reason, .. }) if reason.starts_with(NO_COLUMN) => Vec::new(),
         Err(error) => vec![format!("not used: {error}")],
@@ -71,7 +84,12 @@ struct Joined {
     unmatched: Vec<String>,
 }
 
-fn join(table: &Path, rows: &BTreeMap<String, Row>, cases: &mut [Case]) -> Result<Joined> {
+fn join(
+    table: &Path,
+    numbers: &[String],
+    rows: &BTreeMap<String, Row>,
+    cases: &mut [Case],
+) -> Result<Joined> {
     let mut plain: BTreeMap<String, Vec<&String>> = BTreeMap::new();
     for id in rows.keys() {
         plain.entry(plain_id(id)).or_default().push(id);
@@ -93,10 +111,12 @@ fn join(table: &Path, rows: &BTreeMap<String, Row>, cases: &mut [Case]) -> Resul
             continue;
         };
         joined.unused.remove(key);
-        let [class, subject, site, split] = row.clone();
+        let [class, subject, site, split] = row.texts.clone();
         case.class = class.or(case.class.take());
         case.subject = subject.unwrap_or_else(|| case.subject.clone());
         case.site = site.or(case.site.take());
+        let named = numbers.iter().zip(&row.numbers);
+        case.numbers.extend(named.filter_map(|(name, number)| Some((name.clone(), (*number)?))));
         if let Some(split) = split {
             let split = split.parse::<Split>();
             case.split = Some(split.map_err(|reason| Error::malformed(table, format!("{key}: {reason}")))?);
@@ -137,29 +157,59 @@ fn without_decimals(cell: &str) -> &str {
     number.map_or(cell, |(whole, _)| whole)
 }
 
-fn read(table: &Path) -> Result<BTreeMap<String, Row>> {
+/// A finite number; with a decimal comma too, where commas do not separate columns.
+fn number_of(cell: &str, delimiter: u8) -> Option<f64> {
+    let with_point = (delimiter != b',').then(|| cell.replace(',', "."));
+    let found = cell.parse().ok().or_else(|| with_point?.parse::<f64>().ok());
+    found.filter(|number| number.is_finite())
+}
+
+impl Columns {
+    fn of(header: &StringRecord, numbers: &[String]) -> std::result::Result<Self, String> {
+        let column = |titles: &[&str]| {
+            titles.iter().find_map(|name| header.iter().position(|title| title.eq_ignore_ascii_case(name)))
+        };
+        let id = column(&ID_TITLES)
+            .ok_or_else(|| format!("no column 'id' (nor any of: {})", ID_TITLES[1..].join(", ")))?;
+        let texts = COLUMNS.map(|titles| column(titles).filter(|at| *at != id));
+        let numbers: Vec<_> = numbers.iter().map(|name| column(&[name]).filter(|at| *at != id)).collect();
+        if texts.iter().chain(&numbers).all(Option::is_none) {
+            let names: Vec<_> = COLUMNS.iter().map(|titles| titles[0]).collect();
+            return Err(format!("{NO_COLUMN} {}", names.join(", ")));
+        }
+        Ok(Self { id, texts, numbers })
+    }
+}
+
+impl Row {
+    /// Adds what another row of the same id says; false if they contradict each other.
+    fn join(&mut self, other: Self) -> bool {
+        fn agree<T: PartialEq>(known: &mut Option<T>, new: Option<T>) -> bool {
+            let same = known.is_none() || new.is_none() || *known == new;
+            *known = known.take().or(new);
+            same
+        }
+        self.numbers.resize(other.numbers.len(), None);
+        let texts = self.texts.iter_mut().zip(other.texts).all(|(known, new)| agree(known, new));
+        texts & self.numbers.iter_mut().zip(other.numbers).all(|(known, new)| agree(known, new))
+    }
+}
+
+fn read(table: &Path, numbers: &[String]) -> Result<BTreeMap<String, Row>> {
     let refuse = |reason: String| Error::malformed(table, reason);
     let bytes = std::fs::read(table).map_err(|e| Error::io(table, e))?;
     // Tables of old data sets are Latin-1, whose bytes are the first 256 characters of Unicode.
     let text =
         String::from_utf8(bytes).unwrap_or_else(|e| e.into_bytes().into_iter().map(char::from).collect());
     let text = text.trim_start_matches('\u{feff}');
+    let delimiter = delimiter_of(text);
     let mut reader = ReaderBuilder::new()
-        .delimiter(delimiter_of(text))
+        .delimiter(delimiter)
         .trim(csv::Trim::All)
         .flexible(true)
         .from_reader(text.as_bytes());
     let header = reader.headers().map_err(|e| refuse(e.to_string()))?.clone();
-    let column = |titles: &[&str]| {
-        titles.iter().find_map(|name| header.iter().position(|title| title.eq_ignore_ascii_case(name)))
-    };
-    let id = column(&ID_TITLES)
-        .ok_or_else(|| refuse(format!("no column 'id' (nor any of: {})", ID_TITLES[1..].join(", "))))?;
-    let columns = COLUMNS.map(|titles| column(titles).filter(|at| *at != id));
-    if columns.iter().all(Option::is_none) {
-        let names: Vec<_> = COLUMNS.iter().map(|titles| titles[0]).collect();
-        return Err(refuse(format!("{NO_COLUMN} {}", names.join(", "))));
-    }
+    let columns = Columns::of(&header, numbers).map_err(refuse)?;
     let cell = |record: &StringRecord, at: usize| {
         let cell = record.get(at).filter(|cell| !cell.is_empty())?;
         let cell = without_decimals(cell);
@@ -168,14 +218,18 @@ fn read(table: &Path) -> Result<BTreeMap<String, Row>> {
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for record in reader.records() {
         let record = record.map_err(|e| refuse(e.to_string()))?;
-        let Some(id) = cell(&record, id) else { continue };
-        let row: Row = columns.map(|at| cell(&record, at?));
-        let known = rows.entry(id.clone()).or_default();
-        for (known, new) in known.iter_mut().zip(row) {
-            if known.is_some() && new.is_some() && *known != new {
-                return Err(refuse(format!("'{id}' has two rows that differ")));
-            }
-            *known = known.take().or(new);
+        let Some(id) = cell(&record, columns.id) else { continue };
+        let number = |(name, at): (&String, &Option<usize>)| {
+            let Some(cell) = at.and_then(|at| cell(&record, at)) else { return Ok(None) };
+            let wrong = || refuse(format!("'{id}': {name} is '{cell}', not a number"));
+            number_of(&cell, delimiter).map(Some).ok_or_else(wrong)
+        };
+        let row = Row {
+            texts: columns.texts.map(|at| cell(&record, at?)),
+            numbers: numbers.iter().zip(&columns.numbers).map(number).collect::<Result<_>>()?,
+        };
+        if !rows.entry(id.clone()).or_default().join(row) {
+            return Err(refuse(format!("'{id}' has two rows that differ")));
         }
     }
     Ok(rows)
@@ -191,10 +245,35 @@ mod tests {
     }
 
     fn apply_text(name: &str, text: &[u8], cases: &mut [Case]) -> Result<Vec<String>> {
+        apply_numbers(name, text, &[], cases)
+    }
+
+    fn apply_numbers(name: &str, text: &[u8], numbers: &[&str], cases: &mut [Case]) -> Result<Vec<String>> {
+        let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
-        apply(&path, cases)
+        apply(&path, &numbers, cases)
+    }
+
+    #[test]
+    fn columns_of_numbers_are_named_by_the_user() {
+        for (name, text) in [
+            ("t.csv", "id;Age;volume (ml)\na_1;63,5;-1,5e1\nb;n/a;2\n"),
+            ("t.tsv", "id\tage\tvolume (ml)\na_1\t63.5\t-15.0\nb\t\t2\n"),
+        ] {
+            let mut cases = cases();
+            apply_numbers(name, text.as_bytes(), &["age", "volume (ml)"], &mut cases).unwrap();
+            let of = |case: usize, name: &str| cases[case].numbers.get(name).copied();
+            assert_eq!((of(0, "age"), of(0, "volume (ml)")), (Some(63.5), Some(-15.0)), "{text}");
+            assert_eq!((of(2, "age"), of(2, "volume (ml)")), (None, Some(2.0)), "{text}");
+            assert!(cases[1].numbers.is_empty());
+        }
+        for text in ["id,age\na_1,old\n", "id,age\na_1,inf\n", "id,age\na_1,1\na_1,2\n", "id,size\na_1,1\n"] {
+            assert!(apply_numbers("t.csv", text.as_bytes(), &["age"], &mut cases()).is_err(), "{text}");
+        }
+        let wrong = apply_numbers("t.csv", b"id,age\na_1,old\n", &["age"], &mut cases()).unwrap_err();
+        assert!(wrong.to_string().contains("'a_1': age is 'old', not a number"), "{wrong}");
     }
 
     #[test]

@@ -17,7 +17,8 @@ const BYTES_PER_VOXEL: usize = 96;
 
 /// Generates the cohort in the folder `out` (created if missing): `<case>/<case>_<modality>.nii.gz` (16-bit whole
 /// numbers), `<case>/<case>_seg.nii.gz` if there is a lesion, `<case>/<case>_mask.nii.gz`, and `cohort.json`, which is
-/// also returned. `progress` is called with the number of finished cases.
+/// also returned: the grade of a glioma is its class, and the volumes of brain and lesion are numbers (`brain_ml`,
+/// `lesion_ml`). `progress` is called with the number of finished cases.
 ///
 /// The files contain the same voxels for any number of threads and on every machine.
 ///
@@ -57,6 +58,11 @@ fn write_case(subject: &Subject, out: &Path) -> Result<Case> {
     let mut case = Case::new(CaseId::new(&rendered.id)?, &rendered.id, rendered.data_set);
     case.site = Some(rendered.site);
     case.class = rendered.class;
+    for (name, map) in [("brain_ml", &rendered.brain_mask), ("lesion_ml", &rendered.label)] {
+        let voxels = map.voxels().iter().filter(|value| **value > 0).count();
+        let spacing = map.grid().affine.spacing_mm();
+        case.numbers.insert(name.to_owned(), voxels as f64 * spacing.iter().product::<f64>() / 1000.0);
+    }
     for (modality, image) in &rendered.images {
         let path = file(modality.name());
         let options = WriteOptions {

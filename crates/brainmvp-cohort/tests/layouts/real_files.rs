@@ -1,25 +1,14 @@
 //! Folders of real images, where there are any.
 
-use std::path::{Path, PathBuf};
-
 use brainmvp_cohort::layouts::{IndexOptions, index};
+use brainmvp_golden::test_data;
 use brainmvp_volume::Modality::{self, Adc, Dwi, Flair, Mra, Pd, T1};
 
 use crate::trees::{GLIOMA, case, modalities, name};
 
-fn real_data() -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let folder = std::env::var_os("BRAINMVP_TEST_DATA").map_or(default, PathBuf::from);
-    if !folder.is_dir() {
-        eprintln!("skipped: no real data at {}", folder.display());
-        return None;
-    }
-    Some(folder)
-}
-
 #[test]
 fn real_folders() {
-    let Some(data) = real_data() else { return };
+    let Some(data) = test_data("") else { return };
     let rows: [(&str, &str, &[Modality], &str); 4] = [
         ("brats-gli-00001", "brats-gli-00001", &GLIOMA, "seg-BraTS23_1.nii.gz"),
         ("isles22-0009", "isles22-0009", &[Flair, Dwi, Adc], "msk.nii.gz"),
@@ -40,7 +29,7 @@ fn real_folders() {
 
 #[test]
 fn a_real_cohort_in_folders_of_modalities() {
-    let Some(data) = real_data() else { return };
+    let Some(data) = test_data("") else { return };
     let found = index(&data.join("nichart"), "auto", &IndexOptions::default()).unwrap();
     assert_eq!(found.cohort.cases.len(), 23);
     let whole = |case: &&brainmvp_cohort::Case| modalities(case) == [Flair, T1] && case.label.is_some();

@@ -3,6 +3,7 @@
 //! With bits, counting, intersecting and finding the surface handle 64 voxels per instruction, and a mask of 240 x 240
 //! x 155 voxels takes 1.2 MB, which stays in the processor's cache.
 
+mod axes;
 mod nearest;
 mod tree;
 
@@ -10,6 +11,7 @@ use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
+pub(crate) use self::axes::Axes;
 pub(crate) use self::nearest::distances;
 
 /// Voxels per word.

@@ -1,4 +1,4 @@
-//! A k-d tree over voxels: finds the nearest of them to a point at any distance.
+//! A k-d tree over points: finds the nearest of them to another point at any distance.
 //!
 //! Our own, because thousands of voxels of a surface share a coordinate, which published trees refuse or slow down on,
 //! and because the points of a surface fill little of a cell: this tree stores their tight boxes.
@@ -27,10 +27,8 @@ struct Best {
 }
 
 impl Tree {
-    /// A tree of `voxels` of `spacing_mm`.
-    pub(super) fn new(voxels: Vec<[u32; 3]>, spacing_mm: [f64; 3]) -> Self {
-        let place = |v: [u32; 3]| std::array::from_fn(|axis| f64::from(v[axis]) * spacing_mm[axis]);
-        let mut points: Vec<[f64; 3]> = voxels.into_iter().map(place).collect();
+    /// A tree of `points` in mm.
+    pub(super) fn new(mut points: Vec<[f64; 3]>) -> Self {
         let mut boxes = vec![Bounds::default(); points.len()];
         divide(&mut points, &mut boxes);
         Self { points, boxes }

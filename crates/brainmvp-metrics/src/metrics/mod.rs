@@ -1,9 +1,10 @@
-//! A list of segmentation metrics, and metrics of classifications.
+//! A list of segmentation metrics, and metrics of classifications and regressions.
 //!
 //! To add a segmentation metric: a [`SegmentationMetric`] in one of the files here, and its line in the list below.
 
 pub mod classification;
 mod overlap;
+pub mod regression;
 mod surface;
 mod volume;
 

@@ -1,5 +1,6 @@
 //! Contracts that every metric of the list must satisfy.
 
+use brainmvp_volume::Affine;
 use proptest::prelude::*;
 
 use super::*;
@@ -10,7 +11,8 @@ use crate::{BothEmpty, EmptyRule, Mask, OneEmpty};
 const SPACING_MM: [f64; 3] = [0.9, 1.2, 5.0];
 
 fn score(metric: Metric, prediction: &Mask, truth: &Mask) -> f64 {
-    let pair = MaskPair::new(prediction.clone(), truth.clone(), SPACING_MM).unwrap();
+    let pair = MaskPair::new(prediction.clone(), truth.clone(), &Affine::from_spacing(SPACING_MM, [0.0; 3]))
+        .unwrap();
     SegmentationConfig::default().score(metric, &pair).value().unwrap()
 }
 
@@ -53,8 +55,9 @@ fn a_missed_structure_is_as_bad_as_can_be() {
 #[test]
 fn the_rule_for_empty_masks_is_followed() {
     let (none, some) = (Mask::new([2, 2, 2], &[false; 8]), Mask::new([2, 2, 2], &[true; 8]));
-    let missed = MaskPair::new(none.clone(), some, [1.0; 3]).unwrap();
-    let absent = MaskPair::new(none.clone(), none, [1.0; 3]).unwrap();
+    let millimetres = Affine::from_spacing([1.0; 3], [0.0; 3]);
+    let missed = MaskPair::new(none.clone(), some, &millimetres).unwrap();
+    let absent = MaskPair::new(none.clone(), none, &millimetres).unwrap();
     assert_eq!((missed.emptiness(), absent.emptiness()), (Emptiness::Prediction, Emptiness::Both));
     let by = |both, one, penalty_mm| SegmentationConfig {
         empty: EmptyRule { both, one, penalty_mm },

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use brainmvp_volume::Affine;
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -15,7 +16,8 @@ fn metric(name: &str) -> Metric {
 /// Scores of a row of voxels as truth and its first `found` of `there` voxels as prediction.
 fn region(config: &SegmentationConfig, name: &str, found: usize, there: usize) -> RegionScores {
     let first = |count: usize| Mask::new([10, 1, 1], &std::array::from_fn::<_, 10, _>(|x| x < count));
-    config.score_pair(name, &MaskPair::new(first(found), first(there), [1.0; 3]).unwrap())
+    let affine = Affine::from_spacing([1.0; 3], [0.0; 3]);
+    config.score_pair(name, &MaskPair::new(first(found), first(there), &affine).unwrap())
 }
 
 /// One region, a case for each pair of found and there.

@@ -103,7 +103,8 @@ impl SkipLevel {
     }
 }
 
-/// Two 3^3 convolutions with instance norms, and a shortcut, which is a 1^3 one if the channels change. LeakyReLU after the first and after the sum.
+/// Two 3^3 convolutions with instance norms, and a shortcut, which is a 1^3 one if the channels change. LeakyReLU after the
+/// first and after the sum.
 #[derive(Module, Debug)]
 pub struct ConvResidualBlock {
     /// The first.

@@ -161,7 +161,7 @@ impl Network for SwinUnetrConfig {
 
     fn encoder(&self, init: &mut Init<'_>) -> Swin {
         Swin {
-            patch_embed: Embedding { proj: Downsample::new([self.in_channels, self.feature], 2, 0.02, init) },
+            patch_embed: Embedding::new([self.in_channels, self.feature], init),
             layers: (0..4).map(|stage| SwinStage::new(self, stage, init)).collect(),
         }
     }
@@ -286,6 +286,16 @@ pub struct Embedding {
     pub proj: Downsample,
 }
 
+impl Embedding {
+    /// As convolutions are initialised in PyTorch, with a bias: without one, all layers would keep the background, which is
+    /// 0, at exactly 0, where the norms are so steep that gradients explode.
+    fn new([inputs, outputs]: [usize; 2], init: &mut Init<'_>) -> Self {
+        let deviation = (1.0 / (3 * 8 * inputs) as f32).sqrt();
+        let proj = Downsample::new([inputs, outputs], 2, deviation, init);
+        Self { proj: Downsample { bias: init.normal([outputs], deviation), ..proj } }
+    }
+}
+
 /// Blocks of one size, and the way to half of it.
 #[derive(Module, Debug)]
 pub struct SwinStage {
@@ -369,18 +379,40 @@ impl PatchMerging {
 /// Sizes along each axis must be multiples of this.
 const STRIDE: usize = 32;
 
+impl Swin {
+    /// The tokens of a volume, of half its size along each axis.
+    ///
+    /// # Shapes
+    /// `[B, D, H, W, in_channels]` to `[B, D/2, H/2, W/2, feature]`
+    ///
+    /// # Panics
+    /// If a size is not a multiple of the network's stride.
+    pub fn embed(&self, x: Tensor<5>) -> Tensor<5> {
+        assert_multiples(SwinUnetrConfig::TITLE, &x, STRIDE);
+        self.patch_embed.proj.forward(x)
+    }
+
+    /// The tokens, and what each stage makes of them: the levels of the features, which are not normalised yet.
+    ///
+    /// # Shapes
+    /// As [`Swin::embed`] returns them; level s (0 to 4) is `[B, D/2^(s+1), H/2^(s+1), W/2^(s+1), feature * 2^s]`.
+    pub fn levels(&self, tokens: Tensor<5>) -> Vec<Tensor<5>> {
+        let mut levels = vec![tokens.clone()];
+        self.layers.iter().fold(tokens, |x, stage| {
+            let x = stage.blocks.iter().fold(x, |x, block| block.forward(x));
+            let smaller = stage.downsample.forward(x);
+            levels.push(smaller.clone());
+            smaller
+        });
+        levels
+    }
+}
+
 impl Encode for Swin {
     /// Level s (0 to 4) is `[B, D/2^(s+1), H/2^(s+1), W/2^(s+1), feature * 2^s]`, normalised over its channels.
     fn forward(&self, x: Tensor<5>, _pass: &mut Pass<'_>) -> Features {
-        assert_multiples(SwinUnetrConfig::TITLE, &x, STRIDE);
-        let mut features = self.patch_embed.proj.forward(x.clone());
-        let mut levels = vec![normalised(features.clone())];
-        for stage in &self.layers {
-            features = stage.blocks.iter().fold(features, |x, block| block.forward(x));
-            features = stage.downsample.forward(features);
-            levels.push(normalised(features.clone()));
-        }
-        Features { input: x, levels }
+        let levels = self.levels(self.embed(x.clone()));
+        Features { input: x, levels: levels.into_iter().map(normalised).collect() }
     }
 }
 
@@ -428,5 +460,33 @@ impl Segment for SwinUnetrDecoder {
         let half = self.decoder2.forward(quarter, self.encoder2.forward(x0));
         let finest = self.decoder1.forward(half, full);
         Segmented { logits: self.out.forward(finest.clone()), coarse: Vec::new(), deepest, finest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merging_takes_all_neighbours_or_those_of_the_first_version() {
+        // z, y and x are the bits 4, 2 and 1.
+        assert_eq!(Merging::Legacy.order(), [0, 1, 2, 4, 5, 2, 4, 7]);
+        assert_eq!(Merging::Fixed.order(), [0, 1, 2, 4, 3, 5, 6, 7]);
+    }
+
+    #[test]
+    fn names_of_other_programs() {
+        for (theirs, expected) in [
+            (
+                "swin_vit.layers1.0.blocks.0.mlp.fc1.weight",
+                Some("swinViT.layers1.0.blocks.0.mlp.linear1.weight"),
+            ),
+            ("encoder.layers2.0.0.blocks.1.norm1.bias", Some("swinViT.layers2.0.blocks.1.norm1.bias")),
+            ("patch_embed.proj.bias", Some("swinViT.patch_embed.proj.bias")),
+            ("encoder1.layer.conv1.conv.weight", Some("encoder1.layer.conv1.conv.weight")),
+            ("swinViT.layers1.0.blocks.0.attn.relative_position_index", None),
+        ] {
+            assert_eq!(SwinUnetrConfig::canonical(Head::None, theirs).as_deref(), expected, "{theirs}");
+        }
     }
 }

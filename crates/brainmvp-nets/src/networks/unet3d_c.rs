@@ -206,13 +206,11 @@ impl ConvPair {
     /// From the level below, and the encoder's features of this one; without these, they are taken to be zero.
     fn up(&self, below: Tensor<5>, beside: Option<Tensor<5>>) -> Tensor<5> {
         let up = trilinear_upsample(below, 2);
-        match beside {
-            Some(beside) => self.forward(Tensor::cat(vec![beside, up], 4)),
-            None => {
-                let first = self.conv1.weight.dims()[3] - up.dims()[4];
-                self.rest(self.conv1.forward_part(up, first))
-            }
+        if let Some(beside) = beside {
+            return self.forward(Tensor::cat(vec![beside, up], 4));
         }
+        let first = self.conv1.weight.dims()[3] - up.dims()[4];
+        self.rest(self.conv1.forward_part(up, first))
     }
 
     /// What follows the first convolution.

@@ -164,7 +164,9 @@ impl Network for UnetrConfig {
                 position_embeddings: init.normal([1, self.positions.iter().product(), self.width], 0.02),
                 positions: self.positions,
             },
-            blocks: (0..self.depth).map(|_| TransformerBlock::new(self, init)).collect(),
+            blocks: (0..self.depth)
+                .map(|_| TransformerBlock::new([self.width, self.mlp_width], self.heads, self.qkv_bias, init))
+                .collect(),
             norm: LayerNorm::new(self.width, 1e-5, init),
             skips: self.skips(),
         }
@@ -288,16 +290,27 @@ pub struct PatchEmbedding {
 }
 
 impl PatchEmbedding {
+    /// Tokens with their positions.
+    ///
     /// # Shapes
     /// `[B, D, H, W, Cin]` to `[B, D/16, H/16, W/16, width]`.
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        let tokens = self.patch_embeddings.forward(x);
-        let [_, d, h, w, width] = tokens.dims();
-        let [x, y, z] = self.positions;
-        let positions = self.position_embeddings.val().reshape([1, x, y, z, width]).permute([0, 3, 2, 1, 4]);
-        let positions =
-            if [z, y, x] == [d, h, w] { positions } else { trilinear_resize(positions, [d, h, w]) };
-        tokens + positions
+        let tokens = self.project(x);
+        let [_, d, h, w, _] = tokens.dims();
+        tokens + self.positions([d, h, w])
+    }
+
+    /// Tokens without positions. Shapes as in [`Self::forward`].
+    pub fn project(&self, x: Tensor<5>) -> Tensor<5> {
+        self.patch_embeddings.forward(x)
+    }
+
+    /// The positions of tokens on a grid of this size (z, y, x), `[1, size.., width]`.
+    pub fn positions(&self, size: [usize; 3]) -> Tensor<5> {
+        let table = self.position_embeddings.val();
+        let ([x, y, z], width) = (self.positions, table.dims()[2]);
+        let positions = table.reshape([1, x, y, z, width]).permute([0, 3, 2, 1, 4]);
+        if [z, y, x] == size { positions } else { trilinear_resize(positions, size) }
     }
 }
 
@@ -315,13 +328,14 @@ pub struct TransformerBlock {
 }
 
 impl TransformerBlock {
-    fn new(config: &UnetrConfig, init: &mut Init<'_>) -> Self {
-        let attn = Attention::new(config.width, config.heads, init);
+    /// A block of this width, with an MLP of this width inside, and this many attention heads.
+    pub fn new([width, mlp]: [usize; 2], heads: usize, qkv_bias: bool, init: &mut Init<'_>) -> Self {
+        let attn = Attention::new(width, heads, init);
         Self {
-            norm1: LayerNorm::new(config.width, 1e-5, init),
-            attn: if config.qkv_bias { attn } else { attn.unbiased() },
-            norm2: LayerNorm::new(config.width, 1e-5, init),
-            mlp: Mlp::tokens(config.width, config.mlp_width, init),
+            norm1: LayerNorm::new(width, 1e-5, init),
+            attn: if qkv_bias { attn } else { attn.unbiased() },
+            norm2: LayerNorm::new(width, 1e-5, init),
+            mlp: Mlp::tokens(width, mlp, init),
         }
     }
 

@@ -25,6 +25,8 @@ pub enum Head {
         /// Its outputs.
         classes: usize,
     },
+    /// A linear layer with one output, a number: a classifier of one class, by its names and shapes.
+    Regression,
 }
 
 /// A state dict's network, and how its names differ from the published ones.
@@ -204,9 +206,13 @@ impl Parts<'_> {
         out.map_or_else(|| self.classifier(), |[classes, ..]| Head::Segmentation { classes })
     }
 
-    /// The classifier, if there is one.
+    /// The layer on the mean of the deepest features, if there is one.
     pub fn classifier(&self) -> Head {
-        self.shape::<2>("head.weight").map_or(Head::None, |[classes, _]| Head::Classification { classes })
+        match self.shape::<2>("head.weight") {
+            None => Head::None,
+            Some([1, _]) => Head::Regression,
+            Some([classes, _]) => Head::Classification { classes },
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Parameters and buffers by name, and their form in the published PyTorch state dicts.
 
+mod follow;
 mod layout;
 mod named;
 mod published;
 mod transfer;
 mod upstream;
 
+pub use follow::follow;
 pub(crate) use layout::Known;
 pub use layout::{Head, Layout, Parts};
 pub use named::{Entry, Named, Place, entries, handles, load, visit, visit_gradients};

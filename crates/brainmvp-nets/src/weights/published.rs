@@ -216,5 +216,6 @@ fn for_each_entry(network: &NetworkConfig, head: Head, each: impl FnMut(Entry<'_
         Head::Classification { classes } => {
             entries(&ClassificationNetwork::new(network, classes, init), each);
         }
+        Head::Regression => entries(&ClassificationNetwork::new(network, 1, init), each),
     }
 }

@@ -1,5 +1,6 @@
 //! Distances, components and holes of masks on a grid.
 
+use brainmvp_volume::connected::{face_neighbours, open_to_the_outside};
 use rayon::prelude::*;
 
 /// The distance in mm from each voxel's centre to the nearest centre of a voxel outside the mask: 0 outside, infinite
@@ -108,7 +109,7 @@ pub(crate) fn heaviest_component(
         let mut sum = 0.0;
         while let Some(voxel) = stack.pop() {
             sum += weight(voxel);
-            for neighbour in neighbours(voxel, shape) {
+            for neighbour in face_neighbours(voxel, shape) {
                 if inside[neighbour] && parts[neighbour] == 0 {
                     parts[neighbour] = part;
                     stack.push(neighbour);
@@ -124,40 +125,8 @@ pub(crate) fn heaviest_component(
 
 /// Fills the holes of the mask: voxels that are not face-connected to the border of the volume.
 pub(crate) fn fill_holes(inside: &mut [bool], shape: [usize; 3]) {
-    let mut air = vec![false; inside.len()];
-    let mut stack = Vec::new();
-    for voxel in 0..inside.len() {
-        let place = place(voxel, shape);
-        let border = (0..3).any(|axis| place[axis] == 0 || place[axis] + 1 == shape[axis]);
-        if border && !inside[voxel] && !air[voxel] {
-            air[voxel] = true;
-            stack.push(voxel);
-        }
-        while let Some(voxel) = stack.pop() {
-            for neighbour in neighbours(voxel, shape) {
-                if !inside[neighbour] && !air[neighbour] {
-                    air[neighbour] = true;
-                    stack.push(neighbour);
-                }
-            }
-        }
-    }
+    let air = open_to_the_outside(shape, |voxel| !inside[voxel]);
     inside.iter_mut().zip(air).for_each(|(inside, air)| *inside |= !air);
-}
-
-fn place(voxel: usize, [nx, ny, _]: [usize; 3]) -> [usize; 3] {
-    [voxel % nx, voxel / nx % ny, voxel / (nx * ny)]
-}
-
-/// The voxels, at most six, that share a face with a voxel.
-fn neighbours(voxel: usize, shape: [usize; 3]) -> impl Iterator<Item = usize> {
-    let place = place(voxel, shape);
-    let strides = [1, shape[0], shape[0] * shape[1]];
-    (0..3).flat_map(move |axis| {
-        let below = (place[axis] > 0).then(|| voxel - strides[axis]);
-        let above = (place[axis] + 1 < shape[axis]).then(|| voxel + strides[axis]);
-        below.into_iter().chain(above)
-    })
 }
 
 #[cfg(test)]
@@ -165,6 +134,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn place(voxel: usize, [nx, ny, _]: [usize; 3]) -> [usize; 3] {
+        [voxel % nx, voxel / nx % ny, voxel / (nx * ny)]
+    }
 
     const SHAPE: [usize; 3] = [6, 5, 4];
 

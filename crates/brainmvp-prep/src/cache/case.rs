@@ -1,4 +1,4 @@
-//! One prepared case, mapped into memory.
+//! One prepared case, mapped into memory or held there.
 
 use std::fs::File;
 use std::ops::Range;
@@ -11,14 +11,16 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
 use super::metadata::{CASE_VERSION, CaseMetadata, modalities_among, tensor};
-use super::{CaseEntry, GridRecord, refuse_other_version};
-use crate::{Error, Result};
+use super::write::encoded;
+use super::{CaseContents, CaseEntry, GridRecord, refuse_other_version};
+use crate::{Error, Result, StoredType};
 
-/// A case of a cache. Its file is mapped, not read: a patch costs the pages that it touches.
+/// A case of a cache. Its file is mapped, not read: a patch costs the pages that it touches. A case that is in no cache
+/// holds the same bytes in memory.
 #[derive(Debug)]
 pub struct PreparedCase {
     path: PathBuf,
-    map: Mmap,
+    bytes: Bytes,
     metadata: CaseMetadata,
     images: Vec<(Modality, Stored)>,
     label: Option<Stored>,
@@ -28,6 +30,23 @@ pub struct PreparedCase {
 
 // Tensors are little-endian in the file and are used in place.
 const _: () = assert!(cfg!(target_endian = "little"), "the cache needs a little-endian machine");
+
+/// The content of a file.
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    /// The content and its length; whole words, so that every type of number is aligned.
+    Held(Vec<u64>, usize),
+}
+
+impl Bytes {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Held(words, length) => &bytemuck::cast_slice(words)[..*length],
+        }
+    }
+}
 
 /// The position of a tensor in the file.
 #[derive(Debug, Clone)]
@@ -48,10 +67,27 @@ impl PreparedCase {
         // replaced by renaming a complete new file over them, which leaves the mapped one as it was.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(&path, source))?;
+        Self::new(path, Bytes::Mapped(map))
+    }
+
+    /// A case that is not stored, with the entry that it would have in a manifest. Its voxels are rounded as those of a
+    /// stored one.
+    ///
+    /// # Errors
+    /// As [`super::write_case`].
+    pub fn in_memory(contents: &CaseContents, dtype: StoredType) -> Result<(CaseEntry, Self)> {
+        let path = PathBuf::from(contents.metadata.id.as_str());
+        let (bytes, entry) = encoded(&path, contents, dtype)?;
+        let mut words = vec![0_u64; bytes.len().div_ceil(size_of::<u64>())];
+        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(&bytes);
+        Ok((entry, Self::new(path, Bytes::Held(words, bytes.len()))?))
+    }
+
+    fn new(path: PathBuf, bytes: Bytes) -> Result<Self> {
         let damaged = |reason: String| Error::cache(&path, reason);
 
         let (header, info) =
-            SafeTensors::read_metadata(&map).map_err(|e| damaged(format!("damaged: {e}")))?;
+            SafeTensors::read_metadata(bytes.as_slice()).map_err(|e| damaged(format!("damaged: {e}")))?;
         let data_start = header + size_of::<u64>();
         let text = info.metadata().as_ref().and_then(|m| m.get(tensor::METADATA_KEY));
         let text = text.ok_or_else(|| damaged("not a prepared case".to_owned()))?;
@@ -84,7 +120,7 @@ impl PreparedCase {
         let foreground_rows = find(tensor::FOREGROUND_ROWS, &[Dtype::U32], &volume[..2])?
             .ok_or_else(|| damaged(format!("'{}' is missing", tensor::FOREGROUND_ROWS)))?;
         drop(tensors);
-        let case = Self { path, map, metadata, images, label, brain_mask, foreground_rows };
+        let case = Self { path, bytes, metadata, images, label, brain_mask, foreground_rows };
         case.check_alignment()?;
         Ok(case)
     }
@@ -104,7 +140,7 @@ impl PreparedCase {
         }
     }
 
-    /// The file.
+    /// The file, or the name of a case without one.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -251,7 +287,7 @@ impl PreparedCase {
     }
 
     fn view<T: bytemuck::AnyBitPattern>(&self, stored: &Stored) -> Result<&[T]> {
-        bytemuck::try_cast_slice(&self.map[stored.bytes.clone()])
+        bytemuck::try_cast_slice(&self.bytes.as_slice()[stored.bytes.clone()])
             .map_err(|e| Error::cache(&self.path, format!("a tensor cannot be mapped: {e}")))
     }
 

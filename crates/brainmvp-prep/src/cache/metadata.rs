@@ -44,7 +44,7 @@ pub struct CaseMetadata {
 }
 
 /// What the cohort says about a case, apart from its files; see [`Case`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseFacts {
     /// The name of the case.
@@ -57,6 +57,9 @@ pub struct CaseFacts {
     pub site: Option<String>,
     /// The class for classification.
     pub class: Option<String>,
+    /// Numbers for regression, by the name of their column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numbers: BTreeMap<String, f64>,
     /// The part of the study.
     pub split: Option<Split>,
 }
@@ -69,6 +72,7 @@ impl From<&Case> for CaseFacts {
             data_set: case.data_set.clone(),
             site: case.site.clone(),
             class: case.class.clone(),
+            numbers: case.numbers.clone(),
             split: case.split,
         }
     }

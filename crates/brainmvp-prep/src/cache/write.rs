@@ -46,20 +46,30 @@ struct Encoded {
 /// [`Error::Cache`] if there is no image, a volume is not on the grid of the metadata or a modality occurs twice;
 /// [`Error::Volume`] if the file cannot be written.
 pub fn write_case(dir: &Path, contents: &CaseContents, dtype: StoredType) -> Result<CaseEntry> {
+    let path = dir.join(file_name(&contents.metadata.id));
+    let (bytes, entry) = encoded(&path, contents, dtype)?;
+    brainmvp_volume::write_atomically(&path, |file| file.write_all(&bytes))?;
+    Ok(entry)
+}
+
+/// The content of the file of a case, and its entry. Errors name `path`.
+pub(super) fn encoded(
+    path: &Path,
+    contents: &CaseContents,
+    dtype: StoredType,
+) -> Result<(Vec<u8>, CaseEntry)> {
     let metadata = &contents.metadata;
-    let path = dir.join(file_name(&metadata.id));
-    check(&path, contents)?;
+    check(path, contents)?;
     let tensors = encode(contents, dtype);
     let foreground_voxels = foreground_count(&tensors);
-    let text = serde_json::to_string(metadata).map_err(|e| Error::cache(&path, e.to_string()))?;
+    let text = serde_json::to_string(metadata).map_err(|e| Error::cache(path, e.to_string()))?;
     let header = HashMap::from([(tensor::METADATA_KEY.to_owned(), text)]);
     let bytes = safetensors::serialize(tensors.iter().map(|(name, t)| (*name, t)), Some(header))
-        .map_err(|e| Error::cache(&path, e.to_string()))?;
+        .map_err(|e| Error::cache(path, e.to_string()))?;
     drop(tensors);
-    brainmvp_volume::write_atomically(&path, |file| file.write_all(&bytes))?;
     let mut modalities: Vec<_> = contents.images.iter().map(|(modality, _)| *modality).collect();
     modalities.sort();
-    Ok(CaseEntry {
+    let entry = CaseEntry {
         case: contents.case.clone(),
         file_hash: blake3::hash(&bytes).to_hex().to_string(),
         content_hash: metadata.content_hash.clone(),
@@ -70,7 +80,8 @@ pub fn write_case(dir: &Path, contents: &CaseContents, dtype: StoredType) -> Res
         label_values: metadata.label_values.clone(),
         foreground_voxels,
         seconds: 0.0,
-    })
+    };
+    Ok((bytes, entry))
 }
 
 fn check(path: &Path, contents: &CaseContents) -> Result<()> {

@@ -1,17 +1,19 @@
 //! Makes the background of every image 0, and what an image shows brighter than that.
 
-use brainmvp_volume::{Volume, background};
+use brainmvp_volume::connected::is_on_a_face;
+use brainmvp_volume::{Noise, Volume, background, noise_around};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::Step;
-use crate::brain::morphology::fill_holes;
+use crate::brain::PLAUSIBLE_ML;
+use crate::brain::morphology::{fill_holes, heaviest_component};
 use crate::percentile::percentiles;
 use crate::{CaseVolumes, PrepConfig, Result};
 
 /// Finds the background of every image and makes it 0, by a rising line that no contrast depends on; every later step
 /// takes 0 for "nothing here" and fills with it. An image in which it is 0 already, below everything else, stays as it
-/// is.
+/// is, and so does one with a head in the noise of a magnitude image.
 ///
 /// This is the first step: between a brain of -2 to 2 and air at -1024, interpolation would make a rim of any value.
 pub(super) struct Background;
@@ -19,6 +21,10 @@ pub(super) struct Background;
 /// The background is below the tissue if it is no further above its 1st percentile than this part of the range from there
 /// to the 99th: interpolation leaves ripples below 0 around a stripped brain, and air has noise.
 const RIPPLES: f32 = 0.1;
+
+/// Noise is around a level other than 0 if that is more than so many times its spread: the level of a magnitude image's noise is
+/// twice its spread, and more if several coils were combined.
+const LEVEL_SPREADS: f32 = 4.0;
 
 /// The darkest tissue is this part of that range above a background amid the grey values.
 const STEP: f32 = 0.01;
@@ -31,20 +37,27 @@ const SAMPLES: usize = 1 << 20;
 enum Change {
     /// The background is 0 and below everything else, or there is no reason to think otherwise.
     None,
-    /// The lowest value is taken as 0: a background below everything else, or noise around a negative value.
+    /// The lowest value is taken as 0: a background below everything else, or noise around a level that is not 0.
     Lower {
         /// What is subtracted.
         by: f32,
     },
-    /// The background has a value amid those of the tissue, as 0 in z-scores: the tissue is lifted above it.
+    /// The background has a value amid those of the tissue, as 0 in z-scores, or noise: the tissue is lifted above it.
     Lift {
         /// The background.
-        background: f32,
+        around: Around,
         /// The value of the tissue that comes to lie just above 0, with everything below.
         darkest: f32,
         /// How far above 0.
         step: f32,
     },
+}
+
+/// What is around a brain without its skull.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Around {
+    Value(f32),
+    Noise(Noise),
 }
 
 impl Step for Background {
@@ -68,22 +81,53 @@ impl Change {
         let range = high - low;
         match found {
             Some(background) if background - low > RIPPLES * range => {
-                Self::Lift { background, darkest: low, step: STEP * range }
+                Self::Lift { around: Around::Value(background), darkest: low, step: STEP * range }
             }
             Some(background) if background != 0.0 => Self::Lower { by: background },
-            None if low < 0.0 => Self::Lower { by: low },
-            _ => Self::None,
+            Some(_) => Self::None,
+            None => {
+                let noise = noise_around(image).filter(|noise| noise.spread < RIPPLES * range);
+                let is_shifted = |noise: Noise| {
+                    let dark = noise.level - low <= RIPPLES * range;
+                    dark && noise.level > (RIPPLES * range).max(LEVEL_SPREADS * noise.spread)
+                };
+                match noise.and_then(|noise| Self::brain_in(noise, image)) {
+                    Some(lift) => lift,
+                    None if low < 0.0 || noise.is_some_and(is_shifted) => Self::Lower { by: low },
+                    None => Self::None,
+                }
+            }
         }
+    }
+
+    /// What is done to a brain without its skull in noise: what is out of the noise has the size of a brain and reaches no
+    /// side of the field of view, as a head does with its neck.
+    fn brain_in(noise: Noise, image: &Volume) -> Option<Self> {
+        let voxel_ml = image.grid().voxel_mm3() / 1000.0;
+        let ml = |voxels: usize| voxels as f64 * voxel_ml;
+        let out = image.voxels().par_iter().filter(|voxel| noise.excludes(**voxel)).count();
+        // Most images show heads, for which no more is needed.
+        if ml(out) > *PLAUSIBLE_ML.end() {
+            return None;
+        }
+        let around = Around::Noise(noise);
+        let brain = around.shown(image);
+        let voxels = || brain.iter().enumerate().filter(|(_, inside)| **inside).map(|(voxel, _)| voxel);
+        let floats = !voxels().any(|voxel| is_on_a_face(voxel, image.shape()));
+        let values: Vec<f32> = voxels().map(|voxel| image.voxels()[voxel]).collect();
+        let [low, high] = percentiles(&values, [1.0, 99.0]).ok()?;
+        let range = high - low;
+        let [darkest, step] =
+            if noise.level - low > RIPPLES * range { [low, STEP * range] } else { [noise.level, 0.0] };
+        (floats && PLAUSIBLE_ML.contains(&ml(values.len()))).then_some(Self::Lift { around, darkest, step })
     }
 
     fn apply(self, image: &mut Volume) {
         match self {
             Self::None => {}
             Self::Lower { by } => image.voxels_mut().par_iter_mut().for_each(|voxel| *voxel -= by),
-            Self::Lift { background, darkest, step } => {
-                // Tissue may have the value of the background; enclosed by other tissue, it is not air.
-                let mut inside: Vec<bool> = image.voxels().iter().map(|voxel| *voxel != background).collect();
-                fill_holes(&mut inside, image.shape());
+            Self::Lift { around, darkest, step } => {
+                let inside = around.shown(image);
                 let lift = |voxel: f32| (voxel - darkest).max(0.0) + step;
                 let voxels = image.voxels_mut().par_iter_mut().zip(&inside);
                 voxels.for_each(|(voxel, inside)| *voxel = if *inside { lift(*voxel) } else { 0.0 });
@@ -95,10 +139,29 @@ impl Change {
         match self {
             Self::None => Value::Null,
             Self::Lower { by } => json!({ "subtracted": by }),
-            Self::Lift { background, darkest, .. } => {
+            Self::Lift { around: Around::Value(background), darkest, .. } => {
                 json!({ "background": background, "darkest_tissue": darkest })
             }
+            Self::Lift { around: Around::Noise(noise), darkest, .. } => {
+                json!({ "noise_around": noise.level, "spread": noise.spread, "darkest_tissue": darkest })
+            }
         }
+    }
+}
+
+impl Around {
+    /// The voxels of the brain. Tissue may have the value of the background; enclosed by other tissue, it is not air.
+    fn shown(self, image: &Volume) -> Vec<bool> {
+        let shape = image.shape();
+        let mut inside: Vec<bool> = match self {
+            Self::Value(background) => image.voxels().iter().map(|voxel| *voxel != background).collect(),
+            Self::Noise(noise) => {
+                let out: Vec<bool> = image.voxels().iter().map(|voxel| noise.excludes(*voxel)).collect();
+                heaviest_component(&out, shape, |_| 1.0)
+            }
+        };
+        fill_holes(&mut inside, shape);
+        inside
     }
 }
 
@@ -219,6 +282,78 @@ mod tests {
         for (i, (found, original)) in found.voxels().iter().zip(image.voxels()).enumerate() {
             assert!((found - original - air(i)).abs() < 0.2, "{found} {original}");
         }
+    }
+
+    /// The noise of a magnitude image: a level of twice its spread.
+    fn magnitude_noise(seed: usize) -> f32 {
+        let uniform = ((seed as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / (1 << 24) as f32;
+        (-2.0 * (1.0 - uniform).ln()).sqrt()
+    }
+
+    /// A ball of 750 ml in the middle of noise, without skull and neck.
+    fn floating(noise: impl Fn(usize) -> f32) -> Volume {
+        let grid = Grid::new([20, 18, 17], Affine::from_spacing([8.0; 3], [0.0; 3]));
+        let value = |offset: usize| {
+            let [x, y, z] = grid.voxel(offset).map(|i| i as f32);
+            let inside = (x - 9.0).powi(2) + (y - 8.0).powi(2) + (z - 8.0).powi(2) < 49.0;
+            noise(offset) + if inside { 30.0 + 4.0 * x + ((offset * 7919) % 10) as f32 } else { 0.0 }
+        };
+        Volume::new(grid, (0..grid.len()).map(value).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_in_noise_around_a_far_level_comes_to_0(
+            level in prop_oneof![-1e4_f32..-20.0, 30.0_f32..1e4],
+            scale in 0.01_f32..100.0,
+        ) {
+            let image = stripped();
+            let head = (0..image.grid().len()).map(|i| image.voxels()[i] + magnitude_noise(i)).collect();
+            let head = Volume::new(*image.grid(), head);
+            prop_assert_eq!(Change::of(&head), Change::None, "around 0");
+            let found = changed(&head.map(|v| scale * (v + level)));
+            for (found, original) in found.voxels().iter().zip(head.voxels()) {
+                prop_assert!((found / scale - original).abs() < 0.5, "{found} of {original}");
+            }
+        }
+
+        #[test]
+        fn a_brain_in_noise_around_any_level_gets_0_around_it(
+            level in prop_oneof![Just(0.0_f32), -1e3_f32..1e3],
+            sign in prop_oneof![Just(1.0_f32), Just(-1.0)],
+            scale in 0.01_f32..100.0,
+            whole in any::<bool>(),
+        ) {
+            let clean = floating(|_| 0.0);
+            let noisy = floating(magnitude_noise);
+            let number = |v: f32| if whole { (100.0 * v).round() } else { scale * v };
+            let found = changed(&noisy.map(|v| number(sign * v + level)));
+            let mut dark = 0;
+            for (voxel, (found, clean)) in found.voxels().iter().zip(clean.voxels()).enumerate() {
+                if *clean == 0.0 {
+                    prop_assert_eq!(*found, 0.0, "voxel {}", voxel);
+                } else {
+                    dark += usize::from(*found <= 0.0);
+                }
+            }
+            prop_assert_eq!(dark, 0);
+        }
+    }
+
+    #[test]
+    fn what_reaches_a_side_is_a_head_in_noise() {
+        let mut head = floating(magnitude_noise);
+        let grid = *head.grid();
+        (0..9).for_each(|z| head.voxels_mut()[grid.offset([9, 8, z])] = 50.0);
+        assert_eq!(Change::of(&head), Change::None);
+        assert!(matches!(Change::of(&head.map(|v| v + 500.0)), Change::Lower { .. }));
+    }
+
+    #[test]
+    fn a_small_part_of_the_brain_without_air_stays() {
+        let grid = Grid::new([20, 18, 17], Affine::from_spacing([1.0; 3], [0.0; 3]));
+        let tissue = |v: usize| 400.0 + 20.0 * magnitude_noise(v) + ((v / 360) % 7 * 15) as f32;
+        assert_eq!(Change::of(&Volume::new(grid, (0..grid.len()).map(tissue).collect())), Change::None);
     }
 
     #[test]

@@ -1,15 +1,13 @@
 //! Fine-tuning for classification.
 
-use brainmvp_nets::layers::{Linear, Pass};
+use brainmvp_nets::layers::Linear;
 use brainmvp_nets::networks::{ClassificationNetwork, Classified, Encoder};
-use brainmvp_volume::resample::{Interpolation, onto_grid};
-use brainmvp_volume::{Affine, Grid, Volume};
 use burn::module::Module;
 use burn::tensor::Tensor;
-use rand::{Rng, RngExt};
+use rand::Rng;
 
-use super::copies::{Copies, disagreement, shown};
-use super::{Agreement, Channel, CopyLoss, CopyPlan, Inputs, MixingConfig, interleave};
+use super::copies::{Copies, agreement};
+use super::{CopyLoss, CopyPlan, MixingConfig, Resized};
 use crate::losses;
 use crate::objectives::{Evaluation, Moment, Objective, Scene};
 use crate::patch::PatchSource;
@@ -25,40 +23,6 @@ pub struct ClassifyingPlan {
     pub class_weights: Vec<f32>,
     /// How a case is brought to the size of the network's input.
     pub resized: Resized,
-}
-
-/// The size to which a whole case is resized, and the box that is cut out.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Resized {
-    /// Voxels of the resized case along x, y and z.
-    pub whole: [usize; 3],
-    /// Voxels of the box; not larger than the resized case.
-    pub patch: [usize; 3],
-}
-
-impl Resized {
-    /// The central box, channels fastest, then x: a tensor `[Z, Y, X, C]`.
-    ///
-    /// # Errors
-    /// If the case cannot be read.
-    pub fn centre<S: PatchSource>(&self, case: &S, inputs: &Inputs) -> Result<Vec<f32>, S::Error> {
-        let start = std::array::from_fn(|axis| (self.whole[axis] - self.patch[axis]) / 2);
-        let shape = case.shape();
-        let channels = inputs.read(case, [0; 3], shape)?;
-        let channels: Vec<Vec<f32>> =
-            channels.into_iter().map(|channel| self.cut(channel.voxels, shape, start)).collect();
-        Ok(interleave(&channels.iter().map(Vec::as_slice).collect::<Vec<_>>()))
-    }
-
-    /// The box at `start` of the resized case, from a volume of `shape` voxels, with trilinear interpolation. Both cover
-    /// the same field of view: along each axis the centre of voxel i of n is at (i + 1/2) / n.
-    fn cut(&self, voxels: Vec<f32>, shape: [usize; 3], start: [usize; 3]) -> Vec<f32> {
-        let spacing: [f64; 3] = std::array::from_fn(|axis| shape[axis] as f64 / self.whole[axis] as f64);
-        let origin: [f64; 3] = std::array::from_fn(|axis| (start[axis] as f64 + 0.5) * spacing[axis] - 0.5);
-        let volume = Volume::new(Grid::new(shape, Affine::from_spacing([1.0; 3], [0.0; 3])), voxels);
-        let grid = Grid::new(self.patch, Affine::from_spacing(spacing, origin));
-        onto_grid(&volume, &grid, Interpolation::Trilinear, 0.0).into_voxels()
-    }
 }
 
 /// One case.
@@ -115,14 +79,7 @@ impl Objective for Classifying {
         rng: &mut dyn Rng,
     ) -> Result<ClassifyingSample, S::Error> {
         let case = scene.case();
-        let (inputs, resized, shape) = (&plan.copies.inputs, &plan.resized, case.shape());
-        let start =
-            std::array::from_fn(|axis| rng.random_range(0..=resized.whole[axis] - resized.patch[axis]));
-        let cut = |voxels: Vec<f32>| resized.cut(voxels, shape, start);
-        let channels = inputs.read(case, [0; 3], shape)?.into_iter();
-        let channels = channels.map(|channel| Channel { voxels: cut(channel.voxels), ..channel }).collect();
-        let filling = |modality| plan.copies.filling(case, modality, [0; 3], shape).map(cut);
-        let copies = plan.copies.draw(channels, filling, resized.patch, rng);
+        let copies = plan.resized.draw(&plan.copies, case, rng)?;
         Ok(ClassifyingSample { copies, class: plan.class_of(case), share: 1.0 })
     }
 
@@ -136,21 +93,9 @@ impl Objective for Classifying {
 
     fn forward(&self, samples: &[ClassifyingSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
         let plan = &self.plan;
-        #[expect(clippy::expect_used, reason = "every network has parameters")]
-        let device = self.devices().into_iter().next().expect("parameters are on a device");
-        let network = self.network();
         let batch: Vec<&Copies> = samples.iter().map(|sample| &sample.copies).collect();
-        let inputs = plan.copies.tensors(&batch, plan.resized.patch, &device);
-        let image = inputs.first().cloned();
-        let outputs: Vec<Classified> =
-            inputs.into_iter().map(|copy| network.forward(copy, &mut Pass::training(&mut *rng))).collect();
-        let CopyLoss { total, parts } = classification_loss(&outputs, samples, &plan.copies.mixing);
-        Evaluation {
-            quality: total.clone().detach(),
-            total,
-            parts,
-            pictures: image.into_iter().map(|x| ("image", shown(x))).collect(),
-        }
+        let (outputs, image) = plan.resized.outputs(&plan.copies, &self.network(), &batch, rng);
+        classification_loss(&outputs, samples, &plan.copies.mixing).evaluation([("image", image)])
     }
 }
 
@@ -166,9 +111,6 @@ fn classification_loss(
         let logits = Tensor::cat(copies.iter().map(|output| output.logits.clone()).collect(), 0);
         losses::classification(logits, &classes.repeat(copies.len()), &shares.repeat(copies.len()))
     };
-    let disagree = |a: &Classified, b: &Classified| match mixing.agreement {
-        Agreement::Features => disagreement(a.deepest.clone(), b.deepest.clone()),
-        Agreement::Output => disagreement(a.logits.clone(), b.logits.clone()),
-    };
+    let disagree = |a: &Classified, b: &Classified| agreement(a, b, mixing.agreement);
     mixing.loss(outputs, "loss_classification", supervise, disagree)
 }

@@ -1,12 +1,15 @@
 //! The copies of a case, and their common loss.
 
+use brainmvp_nets::networks::Classified;
 use brainmvp_volume::Modality;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 
 use super::{
-    Augmentation, AugmentationConfig, Channel, Inputs, MixWith, MixingConfig, Supervision, interleave,
+    Agreement, Augmentation, AugmentationConfig, Channel, Inputs, MixWith, MixingConfig, Supervision,
+    interleave,
 };
+use crate::objectives::Evaluation;
 use crate::patch::PatchSource;
 
 /// How copies are made.
@@ -132,6 +135,29 @@ impl MixingConfig {
     }
 }
 
+impl CopyLoss {
+    /// The evaluation of a batch; of the `volumes` that there are, the first case's first channel is shown.
+    pub(super) fn evaluation<const N: usize>(
+        self,
+        volumes: [(&'static str, Option<Tensor<5>>); N],
+    ) -> Evaluation {
+        Evaluation {
+            quality: self.total.clone().detach(),
+            total: self.total,
+            parts: self.parts,
+            pictures: volumes.into_iter().filter_map(|(name, x)| Some((name, shown(x?)))).collect(),
+        }
+    }
+}
+
+/// How much the answers of a network for two copies of whole cases disagree, `[1]`.
+pub(super) fn agreement(a: &Classified, b: &Classified, at: Agreement) -> Tensor<1> {
+    match at {
+        Agreement::Features => disagreement(a.deepest.clone(), b.deepest.clone()),
+        Agreement::Output => disagreement(a.logits.clone(), b.logits.clone()),
+    }
+}
+
 /// The mean squared difference between the outputs for two copies, `[1]`.
 pub(super) fn disagreement<const D: usize>(first: Tensor<D>, second: Tensor<D>) -> Tensor<1> {
     let difference = first - second;
@@ -139,6 +165,6 @@ pub(super) fn disagreement<const D: usize>(first: Tensor<D>, second: Tensor<D>) 
 }
 
 /// The first channel of the first case, `[D, H, W]`, for display.
-pub(super) fn shown(x: Tensor<5>) -> Tensor<3> {
+fn shown(x: Tensor<5>) -> Tensor<3> {
     x.detach().narrow(0, 0, 1).narrow(4, 0, 1).squeeze_dims(&[0, 4])
 }

@@ -10,15 +10,19 @@ mod classification;
 mod copies;
 mod inputs;
 mod mixing;
+mod regression;
+mod resized;
 mod segmentation;
 #[cfg(test)]
 mod tests;
 
 pub use augmentation::{Augmentation, AugmentationConfig};
-pub use classification::{Classifying, ClassifyingPlan, ClassifyingSample, Resized};
+pub use classification::{Classifying, ClassifyingPlan, ClassifyingSample};
 pub use copies::{CopyLoss, CopyPlan};
 pub use inputs::{Channel, Inputs, Missing, interleave};
 pub use mixing::{Agreement, MixWith, MixingConfig, Supervision};
+pub use regression::{Regressing, RegressingPlan, RegressingSample, Scale};
+pub use resized::Resized;
 pub use segmentation::{
     LabelMeaning, Segmenting, SegmentingPlan, SegmentingSample, regions_of, segmentation_loss,
 };

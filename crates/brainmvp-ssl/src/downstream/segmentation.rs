@@ -10,7 +10,7 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{Rng, RngExt};
 
-use super::copies::{Copies, disagreement, shown};
+use super::copies::{Copies, disagreement};
 use super::{Agreement, CopyLoss, CopyPlan, MixingConfig};
 use crate::losses::{self, SegmentationTarget};
 use crate::objectives::{Evaluation, Moment, Objective, Scene};
@@ -184,15 +184,9 @@ impl Objective for Segmenting {
         let outputs: Vec<Segmented> =
             inputs.into_iter().map(|copy| network.forward(copy, &mut Pass::training(&mut *rng))).collect();
         let target = target_of(samples, plan, &device);
-        let CopyLoss { total, parts } = segmentation_loss(&outputs, &target, &plan.copies.mixing);
+        let loss = segmentation_loss(&outputs, &target, &plan.copies.mixing);
         let predicted = outputs.into_iter().next().map(|output| sigmoid(output.logits));
-        let pictures = [("image", image), ("target", Some(target.members)), ("prediction", predicted)];
-        Evaluation {
-            quality: total.clone().detach(),
-            total,
-            parts,
-            pictures: pictures.into_iter().filter_map(|(name, x)| Some((name, shown(x?)))).collect(),
-        }
+        loss.evaluation([("image", image), ("target", Some(target.members)), ("prediction", predicted)])
     }
 }
 

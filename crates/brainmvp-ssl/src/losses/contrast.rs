@@ -9,7 +9,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// Added to a logit, it removes the logit from a softmax.
-const LEFT_OUT: f32 = -1e9;
+pub(super) const LEFT_OUT: f32 = -1e9;
 
 /// Of whom a sample is, and from which data set: digests of the names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,11 @@ impl Contrast {
 
 /// The features of each sample, `[B, D, H, W, C]`, as one vector of length 1, `[B, D H W C]`.
 pub fn unit_rows(features: Tensor<5>) -> Tensor<2> {
-    let rows: Tensor<2> = features.flatten(1, 4);
+    unit(features.flatten(1, 4))
+}
+
+/// Each row with length 1, `[B, F]`; rows of length 0 stay 0.
+pub fn unit(rows: Tensor<2>) -> Tensor<2> {
     // Below the floor, at 0 above all, the length has no slope.
     let length = (rows.clone() * rows.clone()).sum_dim(1).clamp_min(1e-16).sqrt();
     rows / length

@@ -20,10 +20,10 @@ macro_rules! methods {
 
             /// The settings of a preset.
             pub fn of(name: MethodName, preset: MethodPreset) -> Self {
-                $($(#[$when])? if name.0 == $name {
-                    return Self::$variant(<$config as Method>::of(preset));
-                })+
-                unreachable!("a name is one of the list")
+                match name.0 {
+                    $($(#[$when])? $name => Self::$variant(<$config as Method>::of(preset)),)+
+                    _ => unreachable!("a name is one of the list"),
+                }
             }
 
             /// The name.
@@ -49,6 +49,11 @@ macro_rules! methods {
             /// The network that it is used with, if none is named.
             pub fn network(&self) -> brainmvp_nets::networks::PresetName {
                 match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::network(),)+ }
+            }
+
+            /// Voxels of a patch along x, y and z, if nothing else is said.
+            pub fn patch(&self) -> [usize; 3] {
+                match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::patch(),)+ }
             }
 
             /// How long and how fast it is trained, if nothing else is said.

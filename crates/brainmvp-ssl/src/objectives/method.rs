@@ -45,6 +45,11 @@ pub trait Method: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Sen
         PresetName::default()
     }
 
+    /// Voxels of a patch along x, y and z, if nothing else is said.
+    fn patch() -> [usize; 3] {
+        [96; 3]
+    }
+
     /// How long and how fast it is trained, if nothing else is said.
     fn training(preset: MethodPreset) -> Training;
 

@@ -65,6 +65,10 @@ impl PatchSource for Case {
         Ok(None)
     }
 
+    fn number(&self, _: &str) -> Option<f64> {
+        None
+    }
+
     fn class(&self) -> Option<&str> {
         None
     }

@@ -192,6 +192,10 @@ mod tests {
         fn class(&self) -> Option<&str> {
             None
         }
+
+        fn number(&self, _: &str) -> Option<f64> {
+            None
+        }
     }
 
     fn picks(sampler: &Sampler, positions: std::ops::Range<u64>) -> Vec<Pick> {

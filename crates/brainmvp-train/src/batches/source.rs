@@ -44,6 +44,13 @@ impl CaseSource {
         self.placement = Some(placement);
     }
 
+    /// The same case with only these of its modalities.
+    pub fn only(&self, modalities: &[Modality]) -> Self {
+        let mut few = self.clone();
+        few.modalities.retain(|modality| modalities.contains(modality));
+        few
+    }
+
     /// Changes when the case's images or their preparation change.
     pub fn content_hash(&self) -> &str {
         &self.case.metadata().content_hash
@@ -51,7 +58,7 @@ impl CaseSource {
 
     /// Adds the content of the case, and what the cohort says of it, to a hash.
     pub(crate) fn hash_into(&self, hasher: &mut blake3::Hasher) {
-        let CaseFacts { id, subject, data_set, site, class, split } = &self.facts;
+        let CaseFacts { id, subject, data_set, site, class, numbers, split } = &self.facts;
         let split = split.map(|split| format!("{split:?}"));
         let texts = [Some(id.as_str()), Some(subject.as_str()), Some(data_set.as_str())].into_iter();
         let texts = texts.chain([site.as_deref(), class.as_deref(), split.as_deref()]);
@@ -59,6 +66,9 @@ impl CaseSource {
             // Neither a missing text nor where one ends is ambiguous.
             let text = text.map_or_else(String::new, |text| format!("{}:{text}", text.len()));
             hasher.update(text.as_bytes()).update(b"\n");
+        }
+        for (name, number) in numbers {
+            hasher.update(format!("{}:{name}={number}\n", name.len()).as_bytes());
         }
     }
 
@@ -144,6 +154,10 @@ impl PatchSource for CaseSource {
 
     fn class(&self) -> Option<&str> {
         self.facts.class.as_deref()
+    }
+
+    fn number(&self, name: &str) -> Option<f64> {
+        self.facts.numbers.get(name).copied()
     }
 }
 

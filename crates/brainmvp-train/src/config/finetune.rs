@@ -2,22 +2,22 @@
 
 mod preset;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use brainmvp_infer::SlidingWindow;
-use brainmvp_metrics::Region;
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_nets::weights::FirstLayer;
 use brainmvp_prep::Aspect;
-use brainmvp_ssl::downstream::{AugmentationConfig, Missing, MixWith, MixingConfig};
+use brainmvp_ssl::downstream::{AugmentationConfig, MixWith, MixingConfig, Resized};
 use brainmvp_ssl::limits;
-use brainmvp_volume::Modality;
 use serde::{Deserialize, Serialize};
 
 use super::model::one_or_three;
 use super::sections::Common;
 use super::{ModelConfig, ModelPreset, RunConfig, layers};
 use crate::checkpoint::CheckpointConfig;
+use crate::finetune::{TaskConfig, TaskKind};
 use crate::optimizer::OptimizerConfig;
 use crate::placement::PlacementRule;
 use crate::source::{CheckpointChoice, Source};
@@ -25,47 +25,6 @@ use crate::trainer::{LogConfig, TrainConfig, ValidationConfig};
 use crate::{Error, Result};
 
 pub use preset::FinetunePreset;
-
-/// The task that a network is fine-tuned for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TaskKind {
-    /// A label for every voxel.
-    #[default]
-    Segment,
-    /// A class for every case.
-    Classify,
-}
-
-/// The weights of classes of different frequency in the loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClassWeights {
-    /// Every case counts the same.
-    #[default]
-    None,
-    /// Every class counts the same: a case is weighted by the inverse of its class's frequency among the training cases.
-    Balanced,
-}
-
-/// The task.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TaskConfig {
-    /// Segmentation or classification.
-    pub kind: TaskKind,
-    /// The modality of each channel; `[]` for all that the training cases have.
-    pub modalities: Vec<Modality>,
-    /// The substitute for a missing modality.
-    pub missing: Missing,
-    /// Segmentation: the regions, each a union of label values; they may overlap. `[]` for the regions of the label
-    /// scheme that the data sets declare.
-    pub regions: Vec<Region>,
-    /// Classification: the classes; `[]` for all that the training cases have, sorted.
-    pub classes: Vec<String>,
-    /// Classification: the weights of classes.
-    pub class_weights: ClassWeights,
-}
 
 /// The initial weights.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -100,7 +59,7 @@ pub struct TaskPatchConfig {
     pub size: [usize; 3],
     /// Segmentation: share of the patches with a labelled voxel at their centre.
     pub labelled_share: f64,
-    /// Classification: voxels along x, y and z that a whole case is resized to before a patch is taken.
+    /// Classification and regression: voxels along x, y and z that a whole case is resized to before a patch is taken.
     #[serde(deserialize_with = "one_or_three")]
     pub resize: [usize; 3],
 }
@@ -108,11 +67,22 @@ pub struct TaskPatchConfig {
 impl TaskPatchConfig {
     /// Defaults of a task.
     fn of(kind: TaskKind) -> Self {
-        let size = match kind {
-            TaskKind::Segment => [96; 3],
-            TaskKind::Classify => [96, 96, 64],
-        };
-        Self { size, labelled_share: 1.0 / 3.0, resize: [128, 128, 64] }
+        Self { size: kind.defaults(false).patch, labelled_share: 1.0 / 3.0, resize: [128, 128, 64] }
+    }
+
+    /// How whole cases are brought to the size of the network's input, for tasks with one answer for a case.
+    pub fn resized(&self) -> Resized {
+        Resized { whole: self.resize, patch: self.size }
+    }
+
+    /// Why whole cases cannot be resized in this way, if so.
+    pub(crate) fn resize_problem(&self) -> Option<String> {
+        let (size, resize) = (self.size, self.resize);
+        if (0..3).any(|axis| size[axis] > resize[axis]) {
+            return Some(format!("patch.size {size:?} must fit into patch.resize {resize:?}"));
+        }
+        let largest = resize.iter().max().copied().unwrap_or(0) as u64;
+        limits::at_most(&[("patch.resize", largest, 1024)])
     }
 }
 
@@ -292,25 +262,7 @@ impl FinetuneConfig {
                 return problem.map(|problem| problem.replace("method.mask", "mixing.mask"));
             }
         }
-        let names: Vec<&str> = match task.kind {
-            TaskKind::Segment => task.regions.iter().map(Region::name).collect(),
-            TaskKind::Classify => task.classes.iter().map(String::as_str).collect(),
-        };
-        if let Some((_, name)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
-            return Some(format!("task: '{name}' occurs twice"));
-        }
-        if task.kind == TaskKind::Classify {
-            if task.classes.len() == 1 {
-                return Some("task.classes: a classification needs two or more".to_owned());
-            }
-            if (0..3).any(|axis| self.patch.size[axis] > self.patch.resize[axis]) {
-                let (size, resize) = (self.patch.size, self.patch.resize);
-                return Some(format!("patch.size {size:?} must fit into patch.resize {resize:?}"));
-            }
-            let largest = self.patch.resize.iter().max().copied().unwrap_or(0) as u64;
-            return limits::at_most(&[("patch.resize", largest, 1024)]);
-        }
-        None
+        task.problem(&self.patch)
     }
 
     fn data_problem(&self) -> Option<String> {
@@ -332,6 +284,13 @@ impl FinetuneConfig {
                 (fold >= data.folds || data.folds < 2).then_some(problem)
             })
     }
+}
+
+/// The problem that a name occurs twice in a list of the task, if one does.
+pub(crate) fn repeated<S: AsRef<str>>(names: &[S]) -> Option<String> {
+    let mut seen = BTreeSet::new();
+    let twice = names.iter().map(AsRef::as_ref).find(|name| !seen.insert(*name));
+    twice.map(|name| format!("task: '{name}' occurs twice"))
 }
 
 impl RunConfig for FinetuneConfig {
@@ -361,6 +320,8 @@ mod tests {
     fn task_and_network_choose_the_defaults() {
         let segment = resolve("", &[]).unwrap();
         assert_eq!((segment.patch.size, segment.train.batch_size, segment.train.epochs), ([96; 3], 3, 500));
+        let regress = resolve("", &["task.kind=regress", "task.target=age"]).unwrap();
+        assert_eq!((regress.patch.size, regress.train.epochs), ([96, 96, 64], 200));
         let classify = resolve("", &["task.kind=classify", "model.preset=unet3d", "patch.size=64"]).unwrap();
         assert_eq!((classify.train.batch_size * classify.train.accumulate, classify.train.epochs), (64, 200));
         assert_eq!((classify.optimizer.weight_decay, classify.inference.size), (1e-5, [64; 3]));
@@ -393,6 +354,11 @@ mod tests {
         assert!(message(&["data.fold=5"]).contains("below data.folds"));
         assert!(message(&["task.modalities=['t1','t1']"]).contains("twice"));
         assert!(message(&["task.modalities=['t9']"]).contains("t9"));
+        assert!(message(&["task.kind=regress"]).contains("--target"));
+        assert!(
+            message(&["task.kind=regress", "task.target=age", "task.scale={mean=1,deviation=0}"])
+                .contains("above 0")
+        );
         assert!(message(&["task.kind=classify", "patch.size=144"]).contains("patch.resize"));
         assert!(message(&["inference.overlap=1.0"]).contains("overlap"));
         assert!(message(&["augmentation.mirror=2"]).contains("mirror"));

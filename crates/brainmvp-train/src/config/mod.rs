@@ -10,9 +10,9 @@ mod pretrain;
 mod recipe;
 mod sections;
 
+pub(crate) use finetune::repeated;
 pub use finetune::{
-    ClassWeights, DataConfig, FinetuneConfig, FinetunePreset, FrozenTemplatesConfig, InitConfig, TaskConfig,
-    TaskKind, TaskPatchConfig,
+    DataConfig, FinetuneConfig, FinetunePreset, FrozenTemplatesConfig, InitConfig, TaskPatchConfig,
 };
 pub use model::{ModelConfig, ModelPreset, PatchConfig};
 pub use pretrain::{OtherSpaces, PretrainConfig, PretrainDataConfig};
@@ -21,6 +21,8 @@ pub(crate) use sections::patch_problem;
 
 use crate::Result;
 use crate::checkpoint::CheckpointConfig;
+pub use crate::finetune::tasks::ClassWeights;
+pub use crate::finetune::{TaskConfig, TaskKind};
 use crate::trainer::{LogConfig, TrainConfig};
 
 /// A configuration that is stored in a run folder.

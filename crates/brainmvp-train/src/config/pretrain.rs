@@ -77,10 +77,11 @@ impl PretrainConfig {
         } = method.training(preset);
         let schedule = ScheduleConfig { learning_rate, warmup_steps };
         let optimizer = OptimizerConfig::default();
+        let patch = PatchConfig { size: method.patch() };
         Self {
             model: ModelConfig::of(model.unwrap_or_else(|| method.network())),
             method,
-            patch: PatchConfig::default(),
+            patch,
             data: PretrainDataConfig::default(),
             optimizer: OptimizerConfig {
                 schedule,

@@ -1,6 +1,6 @@
 //! Chooses the cases of a run from a cache, and completes the configuration from them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use brainmvp_cohort::LabelScheme;
 use brainmvp_prep::cache::CaseFacts;
@@ -8,43 +8,35 @@ use brainmvp_ssl::downstream::Missing;
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::Modality;
 
-use super::regions::RegionTable;
 use super::selection::{Part, parts};
+use super::tasks::{Listed, TaskConfig};
 use crate::batches::CaseSource;
-use crate::config::{ClassWeights, FinetuneConfig, TaskConfig, TaskKind};
+use crate::config::FinetuneConfig;
 use crate::trainer::Observer;
 use crate::{Error, Result};
 
 /// The cases of a run.
-pub(super) struct Data {
+pub struct Data {
     pub(super) training: Vec<CaseSource>,
     pub(super) validation: Vec<CaseSource>,
-    /// Segmentation: the meaning of label values.
-    pub(super) regions: Option<RegionTable>,
 }
 
 impl Data {
-    /// Chooses the cases, and fills in the modalities, regions or classes that the configuration leaves open. Cases
+    /// Chooses the cases, and fills in what the configuration leaves open: the modalities, and keys of the task. Cases
     /// that cannot be used are named and left out.
     ///
     /// # Errors
-    /// If no cases are left to train on, or the data do not determine the regions or classes.
-    pub(super) fn new(
+    /// If no cases are left to train on, or the data do not determine what is left open.
+    pub(super) fn new<T: Listed>(
         config: &mut FinetuneConfig,
         cases: Vec<CaseSource>,
         schemes: &BTreeMap<String, LabelScheme>,
         observer: &dyn Observer,
-    ) -> Result<Self> {
+    ) -> Result<(Self, T)> {
         let total = cases.len();
-        let known = |case: &CaseSource| match config.task.kind {
-            TaskKind::Segment => case.has_label(),
-            TaskKind::Classify => case.class().is_some(),
-        };
-        let cases: Vec<CaseSource> = cases.into_iter().filter(known).collect();
-        let wanted = match config.task.kind {
-            TaskKind::Segment => "label map",
-            TaskKind::Classify => "class",
-        };
+        let keys = T::keys(&config.task);
+        let cases: Vec<CaseSource> = cases.into_iter().filter(|case| T::is_known(keys, case)).collect();
+        let wanted = T::wanted(keys);
         if cases.is_empty() {
             return Err(Error::Config(format!("none of the {total} prepared cases has a {wanted}")));
         }
@@ -57,7 +49,7 @@ impl Data {
             let chosen = cases.iter().zip(&parts).filter(|(_, of)| **of == part);
             chosen.map(|(case, _)| case.clone()).collect::<Vec<_>>()
         };
-        let mut data = Self { training: of(Part::Training), validation: of(Part::Validation), regions: None };
+        let mut data = Self { training: of(Part::Training), validation: of(Part::Validation) };
         if data.training.is_empty() {
             let reason = format!(
                 "no case is left to train on: of {} with a {wanted}, none is a training case",
@@ -67,25 +59,12 @@ impl Data {
         }
         data.complete_modalities(&mut config.task);
         data.leave_out(observer, |case| Ok(channel_problem(&config.task, case)))?;
-        match config.task.kind {
-            TaskKind::Segment => {
-                let all = data.training.iter().chain(&data.validation);
-                let data_sets: BTreeSet<&str> = all.map(PatchSource::data_set).collect();
-                let table = RegionTable::new(&config.task.regions, &data_sets, schemes)?;
-                config.task.regions.clone_from(&table.regions);
-                data.leave_out(observer, |case| table.problem(case))?;
-                data.regions = Some(table);
-            }
-            TaskKind::Classify => {
-                data.complete_classes(&mut config.task)?;
-                data.leave_out(observer, |case| Ok(class_problem(&config.task, case)))?;
-            }
-        }
+        let task = T::new(T::keys_mut(&mut config.task), &mut data, schemes, observer)?;
         if data.training.is_empty() {
             return Err(Error::Config("no case is left to train on".to_owned()));
         }
         data.tell(&config.task, observer);
-        Ok(data)
+        Ok((data, task))
     }
 
     /// The modalities that any training case has, or those that all have if a missing one means that there is no channel.
@@ -99,22 +78,8 @@ impl Data {
         }
     }
 
-    fn complete_classes(&self, task: &mut TaskConfig) -> Result<()> {
-        if task.classes.is_empty() {
-            let classes: BTreeSet<&str> = self.training.iter().filter_map(|case| case.class()).collect();
-            task.classes = classes.into_iter().map(str::to_owned).collect();
-        }
-        if task.classes.len() < 2 {
-            let found = task.classes.join(", ");
-            return Err(Error::Config(format!(
-                "a classification needs two classes or more; the training cases have: {found}"
-            )));
-        }
-        Ok(())
-    }
-
     /// Leaves out the cases that have a problem, by name.
-    fn leave_out(
+    pub(super) fn leave_out(
         &mut self,
         observer: &dyn Observer,
         problem: impl Fn(&CaseSource) -> Result<Option<String>>,
@@ -150,19 +115,6 @@ impl Data {
         }
     }
 
-    /// The weight of each class in the loss.
-    pub(super) fn class_weights(&self, task: &TaskConfig) -> Vec<f32> {
-        let count =
-            |class: &String| self.training.iter().filter(|case| case.class() == Some(class.as_str())).count();
-        let weight = |class: &String| match task.class_weights {
-            ClassWeights::None => 1.0,
-            ClassWeights::Balanced => {
-                self.training.len() as f32 / (task.classes.len() * count(class).max(1)) as f32
-            }
-        };
-        task.classes.iter().map(weight).collect()
-    }
-
     /// Changes when the cases, their content or what the cohort says of them change.
     pub(super) fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new();
@@ -189,10 +141,4 @@ fn channel_problem(task: &TaskConfig, case: &CaseSource) -> Option<String> {
     }
     (task.missing == Missing::Drop && !lacks.is_empty())
         .then(|| format!("it lacks {}, which is not replaced (task.missing = \"drop\")", lacks.join(", ")))
-}
-
-fn class_problem(task: &TaskConfig, case: &CaseSource) -> Option<String> {
-    let class = case.class().unwrap_or_default();
-    let known = task.classes.iter().any(|known| known == class);
-    (!known).then(|| format!("its class '{class}' is not one of {}", task.classes.join(", ")))
 }

@@ -1,5 +1,4 @@
-//! A fine-tuning run from a configuration and a cache: segmentation or classification, from pre-trained or random
-//! weights.
+//! A fine-tuning run from a configuration and a cache, for any of the tasks, from pre-trained or random weights.
 
 mod data;
 mod model;
@@ -8,6 +7,7 @@ mod predictor;
 mod regions;
 mod selection;
 mod stored_templates;
+pub mod tasks;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -15,16 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use brainmvp_cohort::Split;
+use brainmvp_infer::Mirror;
 use brainmvp_nets::Init;
-use brainmvp_nets::networks::{ClassificationNetwork, SegmentationNetwork};
-use brainmvp_nets::weights::{Head, InputChannels, Skipped, Transferred, transfer};
+use brainmvp_nets::weights::{InputChannels, Skipped, Transferred, transfer};
 use brainmvp_prep::Preparation;
 use brainmvp_prep::cache::Cache;
 use brainmvp_ssl::FrozenTemplates;
-use brainmvp_ssl::downstream::{
-    Classifying, ClassifyingPlan, CopyPlan, Inputs, MixWith, Resized, Segmenting, SegmentingPlan,
-};
-use brainmvp_ssl::objectives::Objective;
+use brainmvp_ssl::downstream::{CopyPlan, Inputs, MixWith};
 use brainmvp_ssl::templates::mean_image;
 use brainmvp_volume::Modality;
 use burn::module::Module;
@@ -34,24 +31,26 @@ use rand_chacha::ChaCha8Rng;
 
 use self::data::Data;
 use self::placing::Placing;
-use self::validate::{ClassificationJudge, SegmentationJudge};
+use self::tasks::{Applied, ForTask, Listed};
+use self::validate::TaskJudge;
 use crate::about::{About, Downstream, Kind};
 use crate::batches::CaseSource;
-use crate::config::{FinetuneConfig, TaskKind};
+use crate::config::FinetuneConfig;
 use crate::placement::{Placer, TemplateFrame, TemplateSet};
 use crate::preparation::{Prepared, refuse_differences};
 use crate::pretrained::Pretrained;
 use crate::purpose::{Purpose, ToTrain};
 use crate::run::{Existing, RunFolder, RunRequest};
 use crate::seen::{Seen, Stage, overlap_line};
+use crate::source::Source;
 use crate::templates::frame;
-use crate::trainer::{Ended, Judge, Observer, Trainer, Validation};
-use crate::{Error, Result, device};
+use crate::trainer::{Ended, Observer, Trainer, Validation};
+use crate::{Result, device};
 
-pub use model::{Model, TaskNetwork};
-pub use predictor::{Prediction, Predictor};
-pub use regions::{label_decision, values_in};
-pub use validate::CaseWindows;
+pub use model::Model;
+pub use predictor::{CasePrediction, CasePredictor, CaseWindows, Laid, Predictor};
+pub use regions::values_in;
+pub use tasks::{Output, Prediction, TaskConfig, TaskKind, TaskNetwork, TaskSettings, Written};
 
 /// Separates the random initial weights from other random numbers with the run's seed.
 const FIRST_WEIGHTS: u64 = 0x1F83_D9AB_FB41_BD6B;
@@ -69,7 +68,7 @@ pub(crate) fn set_up<P: Purpose>(
     request: &RunRequest,
     stop: &AtomicBool,
     observer: &dyn Observer,
-    mut purpose: P,
+    purpose: P,
 ) -> Result<P::Outcome> {
     let cases = crate::batches::open_cases(&request.data, observer)?;
     let cache = Cache::open(&request.data)?;
@@ -81,11 +80,45 @@ pub(crate) fn set_up<P: Purpose>(
         Some(source) if stored.is_none() => Some(Pretrained::open(source.clone())?),
         _ => None,
     };
+    let network = pretrained.as_ref().map(|pretrained| &pretrained.about.network);
+    let config = FinetuneConfig::resolve(&text, &request.settings, network)?;
+    let asked = Asked { request, stop, observer, purpose, cases, cache, stored, source, pretrained, config };
+    asked.config.task.kind.run(asked)
+}
+
+/// A run as it is asked for.
+struct Asked<'a, P> {
+    request: &'a RunRequest,
+    stop: &'a AtomicBool,
+    observer: &'a dyn Observer,
+    purpose: P,
+    /// All of the cache.
+    cases: Vec<CaseSource>,
+    cache: Cache,
+    /// The configuration of the run that is continued.
+    stored: Option<FinetuneConfig>,
+    /// What the network starts from.
+    source: Option<Source>,
+    /// The same, opened, unless a run is continued.
+    pretrained: Option<Pretrained>,
+    config: FinetuneConfig,
+}
+
+impl<P: Purpose> ForTask for Asked<'_, P> {
+    type Outcome = Result<P::Outcome>;
+
+    fn run<T: Listed>(self) -> Result<P::Outcome> {
+        begin::<T, P>(self)
+    }
+}
+
+/// Chooses the cases of a run, places templates on them, prepares its folder and begins.
+fn begin<T: Listed, P: Purpose>(asked: Asked<'_, P>) -> Result<P::Outcome> {
+    let Asked { request, stop, observer, mut purpose, cases, cache, stored, source, pretrained, mut config } =
+        asked;
     let test_cases: Vec<CaseSource> =
         cases.iter().filter(|case| case.facts().split == Some(Split::Test)).cloned().collect();
-    let network = pretrained.as_ref().map(|pretrained| &pretrained.about.network);
-    let mut config = FinetuneConfig::resolve(&text, &request.settings, network)?;
-    let mut data = Data::new(&mut config, cases, &cache.manifest().label_schemes, observer)?;
+    let (mut data, task) = Data::new::<T>(&mut config, cases, &cache.manifest().label_schemes, observer)?;
     config.model.network = config.model.network.with_in_channels(config.task.modalities.len());
     stored.as_ref().map_or(Ok(()), |stored| request.refuse_change(&config, stored))?;
     if let Some(pretrained) = &pretrained {
@@ -124,8 +157,9 @@ pub(crate) fn set_up<P: Purpose>(
         stored_templates::save(templates, &folder.templates())?;
     }
     let judged = purpose.judged(&data.validation);
-    let start = Start {
+    Start {
         purpose,
+        task,
         judged,
         config: &config,
         preparation,
@@ -137,11 +171,8 @@ pub(crate) fn set_up<P: Purpose>(
         device,
         stop,
         observer,
-    };
-    match config.task.kind {
-        TaskKind::Segment => start.segment(),
-        TaskKind::Classify => start.classify(),
     }
+    .train()
 }
 
 /// Reports if each case is seen only once although two copies were requested.
@@ -239,8 +270,9 @@ fn tell_overlaps(
 }
 
 /// A run that is about to start.
-struct Start<'a, P> {
+struct Start<'a, P, T> {
     purpose: P,
+    task: T,
     /// The validation cases that judge the network.
     judged: &'a [CaseSource],
     config: &'a FinetuneConfig,
@@ -256,42 +288,35 @@ struct Start<'a, P> {
     observer: &'a dyn Observer,
 }
 
-impl<P: Purpose> Start<'_, P> {
-    fn segment(self) -> Result<P::Outcome> {
-        let Some(regions) = &self.data.regions else {
-            return Err(Error::Config("task.regions: there are none".to_owned()));
+impl<P: Purpose, T: Listed> Start<'_, P, T> {
+    fn train(&self) -> Result<P::Outcome> {
+        let (config, keys) = (self.config, T::keys(&self.config.task));
+        let network = self.begin(|init| T::network(keys, &config.model.network, init));
+        let objective = self.task.objective(network, keys, config, self.copies.clone())?;
+        let trainer = Trainer {
+            train: &config.train,
+            optimizer: &config.optimizer,
+            checkpoint: &config.checkpoint,
+            log: &config.log,
+            cases: Arc::new(self.data.training.clone()),
+            folder: self.folder,
+            device: self.device.clone().autodiff(),
+            stop: self.stop,
+            observer: self.observer,
+            about: self.about(),
         };
-        let plan = SegmentingPlan {
-            copies: self.copies.clone(),
-            labels: regions.own(),
-            labels_by_data_set: regions.by_data_set.clone(),
-            patch: self.config.patch.size,
-            labelled_share: self.config.patch.labelled_share,
-        };
-        let classes = plan.labels.regions.len();
-        let network = self.begin(|init| SegmentationNetwork::new(&self.config.model.network, classes, init));
-        let judge = SegmentationJudge {
-            cases: self.judged,
+        let mirror = Mirror::default();
+        let how = Applied {
             inputs: &self.copies.inputs,
-            regions,
-            window: &self.config.inference,
+            patch: &config.patch,
+            windows: &config.inference,
+            mirror: &mirror,
             device: &self.device,
         };
-        self.train(Segmenting::new(network, plan), &judge)
-    }
-
-    fn classify(self) -> Result<P::Outcome> {
-        let plan = ClassifyingPlan {
-            copies: self.copies.clone(),
-            classes: self.config.task.classes.clone(),
-            class_weights: self.data.class_weights(&self.config.task),
-            resized: Resized { whole: self.config.patch.resize, patch: self.config.patch.size },
-        };
-        let classes = plan.classes.len();
-        let network =
-            self.begin(|init| ClassificationNetwork::new(&self.config.model.network, classes, init));
-        let judge = ClassificationJudge { cases: self.judged, plan: &plan, device: &self.device };
-        self.train(Classifying::new(network, plan.clone()), &judge)
+        let judge = TaskJudge { task: &self.task, keys, cases: self.judged, how };
+        let validation = Validation { config: &config.validation, judge: &judge };
+        let validation = (!self.data.validation.is_empty()).then_some(&validation);
+        self.purpose.carry_out(&trainer, objective, validation)
     }
 
     /// A new network with the weights taken over from pre-training.
@@ -325,10 +350,6 @@ impl<P: Purpose> Start<'_, P> {
     /// What the network says of itself.
     fn about(&self) -> About {
         let FinetuneConfig { task, patch, inference, templates, model, .. } = self.config;
-        let head = match task.kind {
-            TaskKind::Segment => Head::Segmentation { classes: task.regions.len() },
-            TaskKind::Classify => Head::Classification { classes: task.classes.len() },
-        };
         let downstream = Downstream {
             task: task.clone(),
             patch: *patch,
@@ -338,29 +359,11 @@ impl<P: Purpose> Start<'_, P> {
         About {
             kind: Kind::FineTuning(Box::new(downstream)),
             network: model.network.clone(),
-            head,
+            head: task.head(),
             preparation: Some(self.preparation.clone()),
             templates: self.templates.as_ref().map(stored_templates::about),
             data: Some(self.data.fingerprint()),
             parent: self.pretrained.map(Pretrained::parent),
         }
-    }
-
-    fn train<O: Objective + 'static>(&self, objective: O, judge: &dyn Judge<O>) -> Result<P::Outcome> {
-        let trainer = Trainer {
-            train: &self.config.train,
-            optimizer: &self.config.optimizer,
-            checkpoint: &self.config.checkpoint,
-            log: &self.config.log,
-            cases: Arc::new(self.data.training.clone()),
-            folder: self.folder,
-            device: self.device.clone().autodiff(),
-            stop: self.stop,
-            observer: self.observer,
-            about: self.about(),
-        };
-        let validation = Validation { config: &self.config.validation, judge };
-        let validation = (!self.data.validation.is_empty()).then_some(&validation);
-        self.purpose.carry_out(&trainer, objective, validation)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use brainmvp_nets::Init;
-use brainmvp_nets::networks::{ClassificationNetwork, NetworkConfig, SegmentationNetwork};
+use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_prep::Preparation;
 use brainmvp_ssl::downstream::{Inputs, Missing};
 use burn::tensor::Device;
@@ -11,8 +11,8 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::stored_templates;
+use super::tasks::TaskNetwork;
 use crate::about::{Downstream, Kind};
-use crate::config::TaskKind;
 use crate::placement::{Placer, TemplateSet};
 use crate::run;
 use crate::saved::SavedNetwork;
@@ -37,15 +37,6 @@ pub struct Model {
     pub step: u64,
     /// Where it is from, to be shown: file and step.
     pub origin: String,
-}
-
-/// A network for one of the tasks.
-#[allow(clippy::large_enum_variant)] // a program has one of them
-pub enum TaskNetwork {
-    /// A label for every voxel: logits of `config.task.regions`, in their order.
-    Segmentation(SegmentationNetwork),
-    /// A class for every case: logits of `config.task.classes`, in their order.
-    Classification(ClassificationNetwork),
 }
 
 impl Model {
@@ -79,16 +70,7 @@ impl Model {
         let (numbers, task) = (saved.about.network.clone(), &config.task);
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut init = Init { device, rng: &mut rng };
-        let network = match task.kind {
-            TaskKind::Segment => {
-                let network = SegmentationNetwork::new(&numbers, task.regions.len(), &mut init);
-                TaskNetwork::Segmentation(saved.load(network)?)
-            }
-            TaskKind::Classify => {
-                let network = ClassificationNetwork::new(&numbers, task.classes.len(), &mut init);
-                TaskNetwork::Classification(saved.load(network)?)
-            }
-        };
+        let network = TaskNetwork::load(task, &saved, &mut init)?;
         let stored = run::templates_in(&saved.folder);
         let templates = match saved.about.templates.as_ref().filter(|_| task.missing == Missing::Template) {
             None => None,

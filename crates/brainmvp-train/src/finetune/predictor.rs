@@ -1,12 +1,19 @@
 //! A fine-tuned network applied to cases.
 
-use brainmvp_infer::{Blended, Error, Mirror, SlidingWindow};
+use brainmvp_cohort::Case;
+use brainmvp_infer::{Error, Mirror, SlidingWindow, WindowSource};
 use brainmvp_nets::layers::Pass;
-use brainmvp_ssl::downstream::Resized;
+use brainmvp_prep::Pipeline;
+use brainmvp_ssl::downstream::{Inputs, Missing};
 use brainmvp_ssl::patch::PatchSource;
-use burn::tensor::{Device, Tensor, TensorData};
+use brainmvp_volume::Modality;
+use burn::tensor::Device;
 
-use super::{CaseWindows, Model, TaskNetwork};
+use super::Model;
+use super::tasks::{Applied, Prediction};
+use crate::batches::CaseSource;
+use crate::new_case::{CaseError, NewCase};
+use crate::placement::{How, Placed, Placer};
 
 /// A fine-tuned network, and the settings for applying it.
 pub struct Predictor {
@@ -20,22 +27,41 @@ pub struct Predictor {
     pub device: Device,
 }
 
-/// The prediction for a case.
-pub enum Prediction {
-    /// Probabilities of the regions in every voxel.
-    Regions(Blended),
-    /// Probabilities of the classes.
-    Classes(Vec<f32>),
+/// The channels of a case, read window by window.
+pub struct CaseWindows<'a, S> {
+    /// The case.
+    pub case: &'a S,
+    /// The channels to read.
+    pub inputs: &'a Inputs,
+}
+
+impl<S: PatchSource> WindowSource for CaseWindows<'_, S>
+where
+    S::Error: std::error::Error + Send + Sync + 'static,
+{
+    fn shape(&self) -> [usize; 3] {
+        self.case.shape()
+    }
+
+    fn channels(&self) -> usize {
+        self.inputs.channels.len()
+    }
+
+    fn read(&self, channel: usize, start: [isize; 3], size: [usize; 3]) -> brainmvp_infer::Result<Vec<f32>> {
+        let read = self.inputs.channel(self.case, channel, start, size);
+        read.map(|channel| channel.voxels).map_err(brainmvp_infer::Error::source)
+    }
 }
 
 impl Predictor {
-    /// How often the network is applied to a case.
-    fn passes<S: PatchSource>(&self, case: &S) -> usize {
-        let windows = match self.model.network {
-            TaskNetwork::Segmentation(_) => self.windows.count(case.shape()),
-            TaskNetwork::Classification(_) => 1,
-        };
-        windows * self.mirror.passes()
+    fn how(&self) -> Applied<'_> {
+        Applied {
+            inputs: &self.model.inputs,
+            patch: &self.model.config.patch,
+            windows: &self.windows,
+            mirror: &self.mirror,
+            device: &self.device,
+        }
     }
 
     /// The prediction for a prepared case. `before` is called before each batch of windows, with the number done and
@@ -43,65 +69,136 @@ impl Predictor {
     ///
     /// # Errors
     /// If the case cannot be read or the result is not finite; errors of `before`.
-    pub fn predict<S>(
+    pub fn predict(
         &self,
-        case: &S,
+        case: &CaseSource,
         mut before: impl FnMut(usize, usize) -> Result<(), Error>,
-    ) -> Result<Prediction, Error>
-    where
-        S: PatchSource,
-        S::Error: std::error::Error + Send + Sync + 'static,
-    {
-        let (mut done, total) = (0, self.passes(case));
+    ) -> Result<Prediction, Error> {
+        let (how, network) = (self.how(), &self.model.network);
+        let (mut done, total) = (0, network.windows(&how, case) * self.mirror.passes());
         let mut count = |windows: usize| {
             done += windows;
             before(done - windows, total)
         };
-        match &self.model.network {
-            TaskNetwork::Segmentation(network) => {
-                let classes = self.model.config.task.regions.len();
-                let source = CaseWindows { case, inputs: &self.model.inputs };
-                let see = |window: Tensor<5>| {
-                    count(window.dims()[0])?;
-                    Ok(network.forward(window, &mut Pass::evaluation()).logits)
-                };
-                let windows = &self.windows;
-                brainmvp_infer::segment(windows, &self.mirror, &source, classes, &self.device, see)
-                    .map(Prediction::Regions)
-            }
-            TaskNetwork::Classification(network) => {
-                let patch = &self.model.config.patch;
-                let resized = Resized { whole: patch.resize, patch: patch.size };
-                let centre = resized.centre(case, &self.model.inputs).map_err(Error::source)?;
-                let [x, y, z] = resized.patch;
-                let data = TensorData::new(centre, [1, z, y, x, self.model.inputs.channels.len()]);
-                let see = |case: Tensor<5>| {
-                    count(1)?;
-                    Ok(network.forward(case, &mut Pass::evaluation()).logits)
-                };
-                brainmvp_infer::classify(&self.mirror, Tensor::from_data(data, &self.device), see)
-                    .map(Prediction::Classes)
-            }
-        }
+        network.predict(&self.model.config.task, &how, case, &mut count)
     }
 
     /// The features of a prepared case, all channels at once. See [`brainmvp_infer::embed`].
     ///
     /// # Errors
     /// As [`Self::predict`].
-    pub fn embed<S>(&self, case: &S, before: impl Fn() -> Result<(), Error>) -> Result<Vec<f32>, Error>
-    where
-        S: PatchSource,
-        S::Error: std::error::Error + Send + Sync + 'static,
-    {
-        let encoder = match &self.model.network {
-            TaskNetwork::Segmentation(network) => &network.encoder,
-            TaskNetwork::Classification(network) => &network.encoder,
-        };
+    pub fn embed(
+        &self,
+        case: &CaseSource,
+        before: impl Fn() -> Result<(), Error>,
+    ) -> Result<Vec<f32>, Error> {
+        let encoder = self.model.network.encoder();
         let source = CaseWindows { case, inputs: &self.model.inputs };
         brainmvp_infer::embed(&self.windows, &source, &self.device, |window| {
             before()?;
             Ok(encoder.forward(window, &mut Pass::evaluation()).deepest())
         })
+    }
+}
+
+/// A fine-tuned network for new cases, from their files to predictions.
+pub struct CasePredictor<'a> {
+    predictor: &'a Predictor,
+    pipeline: &'a Pipeline,
+    /// If there are templates.
+    placer: Option<Placer<'a>>,
+}
+
+/// What a network says of a new case. [`Prediction::write`] writes it.
+pub struct CasePrediction {
+    /// The case, prepared.
+    pub case: NewCase,
+    /// The channels that it lacks.
+    pub missing: Vec<Modality>,
+    /// How the templates that replace them were placed, if any do.
+    pub templates: Option<Laid>,
+    /// What the network says of it.
+    pub prediction: Prediction,
+}
+
+/// What came of placing templates on a case.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Laid {
+    /// They were placed.
+    At(How),
+    /// They were not, for this reason: missing modalities are replaced by 0.
+    Nowhere(String),
+}
+
+impl std::fmt::Display for Laid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(how) => how.fmt(f),
+            Self::Nowhere(reason) => write!(f, "none: {reason}"),
+        }
+    }
+}
+
+impl Laid {
+    /// Lays templates on a case, whatever modalities it has.
+    ///
+    /// # Errors
+    /// [`CaseError::Case`] if the case cannot be read, or the rule of the templates refuses it.
+    pub fn on(case: &mut CaseSource, placer: &Placer<'_>) -> Result<Self, CaseError> {
+        match placer.place(case).map_err(|e| CaseError::Case(e.to_string()))? {
+            Placed::At(placement, how) => {
+                case.place(placement);
+                Ok(Self::At(how))
+            }
+            Placed::Nowhere(reason) => Ok(Self::Nowhere(reason)),
+            Placed::Refused(reason) => {
+                Err(CaseError::Case(format!("{reason} (templates.placement = \"refuse\")")))
+            }
+        }
+    }
+}
+
+impl<'a> CasePredictor<'a> {
+    /// Cases go through `pipeline`, which is that of the network's training cases
+    /// ([`crate::finetune::Model::preparation`]).
+    pub fn new(predictor: &'a Predictor, pipeline: &'a Pipeline) -> Self {
+        Self { predictor, pipeline, placer: predictor.model.placer(None) }
+    }
+
+    /// Prepares a case and predicts it. `before` as in [`Predictor::predict`].
+    ///
+    /// # Errors
+    /// [`CaseError::Case`] if the case cannot be used; [`CaseError::Stopped`] if `before` says so.
+    pub fn predict(
+        &self,
+        case: &Case,
+        before: impl FnMut(usize, usize) -> Result<(), Error>,
+    ) -> Result<CasePrediction, CaseError> {
+        let missing = self.missing(case)?;
+        let mut case = NewCase::new(case, self.pipeline)?;
+        let source = &mut case.source;
+        let placer = self.placer.as_ref().filter(|_| self.predictor.model.inputs.fills(source.modalities()));
+        let templates = placer.map(|placer| Laid::on(source, placer)).transpose()?;
+        let prediction = self.predictor.predict(&case.source, before)?;
+        Ok(CasePrediction { case, missing, templates, prediction })
+    }
+
+    /// The channels that a case lacks; an error if it cannot be used at all.
+    fn missing(&self, case: &Case) -> Result<Vec<Modality>, CaseError> {
+        let inputs = &self.predictor.model.inputs;
+        let lacks = |modality: &Modality| !case.images.contains_key(modality);
+        let missing: Vec<Modality> = inputs.channels.iter().copied().filter(lacks).collect();
+        let names = missing.iter().map(|modality| modality.name()).collect::<Vec<_>>().join(", ");
+        if missing.len() == inputs.channels.len() {
+            let reason = format!("it has none of the modalities that the network uses: {names}");
+            return Err(CaseError::Case(reason));
+        }
+        if inputs.missing == Missing::Drop && !missing.is_empty() {
+            let reason = format!(
+                "it lacks {names}, and the run was trained without substitutes for missing modalities; see --missing"
+            );
+            return Err(CaseError::Case(reason));
+        }
+        Ok(missing)
     }
 }

@@ -39,8 +39,8 @@ pub fn values_in(region: &Region, scheme: Option<&LabelScheme>) -> BTreeSet<u16>
 ///
 /// # Errors
 /// If there is no region.
-pub fn label_decision(regions: &[Region]) -> Result<LabelDecision> {
-    Ok(LabelDecision::new(&regions.iter().map(|region| region.labels().clone()).collect::<Vec<_>>())?)
+pub(super) fn label_decision(regions: &[Region]) -> brainmvp_infer::Result<LabelDecision> {
+    LabelDecision::new(&regions.iter().map(|region| region.labels().clone()).collect::<Vec<_>>())
 }
 
 impl RegionTable {

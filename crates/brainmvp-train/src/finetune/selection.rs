@@ -127,6 +127,7 @@ mod tests {
             data_set: "d".to_owned(),
             site: None,
             class: Some(if (i / 2).is_multiple_of(3) { "LGG" } else { "HGG" }.to_owned()),
+            numbers: BTreeMap::new(),
             split: None,
         };
         (0..2 * subjects).map(case).collect()

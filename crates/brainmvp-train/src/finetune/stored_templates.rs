@@ -78,7 +78,7 @@ mod tests {
             (Modality::T1, vec![0.0, 0.1, 0.2, 0.0, 0.0, 0.0]),
         ];
         let affine = Affine::from_spacing([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
-        let frozen = FrozenTemplates::new([3, 2, 1], Some(affine), 1.0, volumes);
+        let frozen = FrozenTemplates::new([3, 2, 1], Some(affine), Some(1.0), volumes);
         let frame = Some(TemplateFrame::of_grid(&Grid::new([5; 3], affine)));
         let templates = TemplateSet { frozen, frame };
         save(&templates, &path).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use brainmvp_golden::{file, json, parameter};
-use brainmvp_nets::networks::{NetworkConfig, UniFormerConfig};
+use brainmvp_nets::networks::{NetworkConfig, ResEncConfig, UniFormerConfig};
 use brainmvp_nets::weights::{Head, TEMPLATES, complete};
 use brainmvp_train::pretrained::Pretrained;
 use brainmvp_train::saved::{Format, SavedNetwork};
@@ -52,6 +52,25 @@ fn every_value_is_read() {
         seen.insert(key);
     }
     assert_eq!(seen, keys_of_one_block());
+}
+
+/// It has up to four names for the same bytes, and an output for every stage.
+#[test]
+fn a_checkpoint_of_nnssl_is_read() {
+    let saved = SavedNetwork::open(&file("nnssl_layout_small.pt")).unwrap();
+    let expected = NetworkConfig::ResEnc(ResEncConfig::tiny());
+    assert_eq!((&saved.about.network, saved.about.head), (&expected, Head::Reconstruction));
+    assert_eq!((saved.missing.len(), saved.unused.len()), (0, 4));
+    let completed = complete(&saved.about.network, saved.about.head, &saved.weights, &saved.unused).unwrap();
+    assert!(completed.filled.is_empty(), "{:?}", completed.filled);
+    let names: BTreeSet<String> = completed.tensors.keys().cloned().collect();
+    assert_eq!(names, json("keys_resenc").as_object().unwrap().keys().cloned().collect());
+    for (key, tensor) in completed.tensors {
+        let first = key.strip_prefix("decoder.").filter(|rest| rest.starts_with("encoder.")).unwrap_or(&key);
+        let first = first.replace(".all_modules.0.", ".conv.").replace(".all_modules.1.", ".norm.");
+        let expected = parameter(&first, &tensor.shape().to_vec());
+        assert_eq!(tensor.as_slice::<f32>().unwrap(), expected, "{key}");
+    }
 }
 
 #[test]

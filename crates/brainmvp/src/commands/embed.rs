@@ -13,7 +13,8 @@ use brainmvp_ssl::patch::PatchSource;
 use brainmvp_train::about::Kind;
 use brainmvp_train::batches::CaseSource;
 use brainmvp_train::config::PatchConfig;
-use brainmvp_train::finetune::{Model, Predictor};
+use brainmvp_train::finetune::{Laid, Model, Predictor};
+use brainmvp_train::new_case::{CaseError, NewCase};
 use brainmvp_train::placement::Placer;
 use brainmvp_train::{PretrainedEncoder, device};
 use brainmvp_volume::{Modality, write_atomically};
@@ -23,11 +24,10 @@ use safetensors::tensor::TensorView;
 use serde_json::json;
 
 use super::counted;
-use super::inference::{Failure, Inputs, ModelOptions, Prepared, go_on, lay_templates, pipeline};
+use super::inference::{Inputs, ModelOptions, go_on, pipeline, reason, tell_laid};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
-use crate::scratch::Scratch;
 use crate::ui::Ui;
 
 /// Write the encoder's features for every case
@@ -106,7 +106,7 @@ impl Embed {
                 let part = |entry: &&CaseEntry| self.split.is_none() || entry.case.split == self.split;
                 let entries: Vec<&CaseEntry> = cache.cases().iter().filter(part).collect();
                 Self::each(ui, &entries, &mut failed, |entry| {
-                    let case = cache.open_case(entry).map_err(|e| Failure::Case(e.to_string()));
+                    let case = cache.open_case(entry).map_err(|e| CaseError::Case(e.to_string()));
                     let seen = case.and_then(|case| {
                         encoder.rows(CaseSource::new(entry, case), placer.as_ref(), ui, &mut rows)
                     });
@@ -117,10 +117,9 @@ impl Embed {
                 let inputs = Inputs::read(typed, self.split, ui)?;
                 failed.extend(inputs.unusable.into_iter().map(|case| (case.case, case.reason)));
                 let pipeline = encoder.pipeline(ui)?;
-                let scratch = Scratch::beside(Some(&self.out))?;
                 let placer = encoder.placer(None);
                 Self::each(ui, &inputs.cases, &mut failed, |case| {
-                    let prepared = Prepared::new(case, &pipeline, scratch.path());
+                    let prepared = NewCase::new(case, &pipeline);
                     let seen = prepared.and_then(|prepared| {
                         encoder.rows(prepared.source.clone(), placer.as_ref(), ui, &mut rows)
                     });
@@ -144,14 +143,13 @@ impl Embed {
         ui: &Ui,
         cases: &[T],
         failed: &mut Vec<(String, String)>,
-        mut work: impl FnMut(&T) -> (String, Result<(), Failure>),
+        mut work: impl FnMut(&T) -> (String, Result<(), CaseError>),
     ) -> anyhow::Result<()> {
         let progress = Progress::new(ui, "embed", "cases", cases.len());
         for (number, case) in cases.iter().enumerate() {
             match work(case) {
                 (_, Ok(())) => {}
-                (name, Err(Failure::Case(reason))) => failed.push((name, reason)),
-                (_, Err(Failure::Run(error))) => return Err(error),
+                (name, Err(error)) => failed.push((name, reason(error)?)),
             }
             progress.advance(number + 1);
         }
@@ -254,7 +252,7 @@ impl Encoder {
         placer: Option<&Placer<'_>>,
         ui: &Ui,
         rows: &mut Vec<Row>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CaseError> {
         let id = case.id().to_owned();
         let row = |modality: String, features| Row { case: id.clone(), modality, features };
         match self {
@@ -270,11 +268,11 @@ impl Encoder {
                 let names: Vec<&str> = channels.iter().filter(has).map(|modality| modality.name()).collect();
                 if names.is_empty() {
                     let reason = "it has none of the modalities that the network uses";
-                    return Err(Failure::Case(reason.to_owned()));
+                    return Err(CaseError::Case(reason.to_owned()));
                 }
                 let names = names.join("+");
                 if let Some(placer) = placer.filter(|_| predictor.model.inputs.fills(case.modalities())) {
-                    lay_templates(placer, &mut case, ui)?;
+                    tell_laid(&Laid::on(&mut case, placer)?, &id, ui);
                 }
                 rows.push(row(names, predictor.embed(&case, go_on)?));
             }

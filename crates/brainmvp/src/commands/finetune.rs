@@ -9,7 +9,8 @@ use brainmvp_train::finetune::finetune;
 use brainmvp_train::run::RunRequest;
 use brainmvp_train::source::CheckpointChoice;
 use brainmvp_volume::Modality;
-use clap::{Args, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use super::dry_run;
 use super::pretrain::{Training, refuse_missing_cache};
@@ -17,7 +18,7 @@ use crate::argument;
 use crate::failure::{Advise as _, bad_input};
 use crate::ui::Ui;
 
-/// Fine-tune a network for segmentation or classification with few labels
+/// Fine-tune a network for segmentation, classification or regression with few labels
 ///
 /// The network starts from pre-trained weights, or from random ones. Each training patch is used in two copies, in
 /// which some modalities are replaced by the templates of pre-training; cases may lack any modality. The network is
@@ -30,6 +31,7 @@ Examples:
   brainmvp finetune segment --data cache --init none --out scratch --labels-fraction 0.2
   brainmvp finetune segment --data cache --init run --out segmenter --dry-run      # how long will it take?
   brainmvp finetune classify --data cache --init run --out classifier --fold 0
+  brainmvp finetune regress --data cache --init run --out regressor --target age
   brainmvp finetune segment --data cache --init run --out stroke --config configs/finetune-isles22.toml
   brainmvp finetune segment --data cache --init run --out as-paper --set preset=paper
 
@@ -41,17 +43,63 @@ pub(crate) struct Finetune {
     task: Task,
 }
 
-#[derive(Debug, Subcommand)]
-enum Task {
-    /// Segmentation: a label for every voxel
-    Segment(Options),
-    /// Classification: a class for every case
-    Classify(Options),
+/// A subcommand for each task of the list, with the options of all tasks and its own.
+#[derive(Debug)]
+struct Task {
+    kind: TaskKind,
+    options: Options,
+    /// The settings that its own options stand for.
+    own: Vec<String>,
+}
+
+impl Task {
+    fn commands() -> impl Iterator<Item = Command> {
+        TaskKind::ALL.iter().map(|kind| {
+            let own = kind.options().iter().map(|option| {
+                Arg::new(option.name).long(option.name).value_name(option.value).help(option.help)
+            });
+            // The help of flattened options would take the place of that of the command.
+            let command = Options::augment_args(Command::new(kind.name()).args(own));
+            command.about(kind.about()).long_about(Resettable::Reset)
+        })
+    }
+}
+
+impl FromArgMatches for Task {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let missing = || clap::Error::new(clap::error::ErrorKind::MissingSubcommand);
+        let (name, matches) = matches.subcommand().ok_or_else(missing)?;
+        let kind = *TaskKind::ALL.iter().find(|kind| kind.name() == name).ok_or_else(missing)?;
+        let own = kind.options().iter().filter_map(|option| {
+            let value = argument::toml_string(matches.get_one::<String>(option.name)?);
+            Some(format!("{}={value}", option.key))
+        });
+        Ok(Self { kind, options: Options::from_arg_matches(matches)?, own: own.collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Subcommand for Task {
+    fn augment_subcommands(command: Command) -> Command {
+        command.subcommands(Self::commands()).subcommand_required(true).arg_required_else_help(true)
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        TaskKind::ALL.iter().any(|kind| kind.name() == name)
+    }
 }
 
 #[derive(Debug, Args)]
 struct Options {
-    /// Folder of prepared cases with labels or classes, made by `brainmvp preprocess`
+    /// Folder of prepared cases with labels, classes or numbers, made by `brainmvp preprocess`
     #[arg(long, value_name = "CACHE")]
     data: PathBuf,
     /// What to start from: a run of `brainmvp pretrain`, a file of weights, or none
@@ -85,13 +133,10 @@ struct Options {
 
 impl Finetune {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
-        let (kind, options) = match self.task {
-            Task::Segment(options) => (TaskKind::Segment, options),
-            Task::Classify(options) => (TaskKind::Classify, options),
-        };
+        let Task { kind, options, own } = self.task;
         refuse_missing_cache(&options.data)?;
         let dry_run = options.training.dry_run;
-        let request = options.request(kind)?;
+        let request = options.request(kind, own)?;
         if dry_run {
             return dry_run::tell(&request, estimate_finetuning, ui);
         }
@@ -111,8 +156,9 @@ impl Finetune {
 }
 
 impl Options {
-    fn request(self, kind: TaskKind) -> anyhow::Result<RunRequest> {
-        let mut settings = vec![format!("task.kind={}", word(kind))];
+    fn request(self, kind: TaskKind, own: Vec<String>) -> anyhow::Result<RunRequest> {
+        let mut settings = vec![format!("task.kind={}", kind.name())];
+        settings.extend(own);
         if self.init != "none" {
             settings.push(format!("init.source={}", argument::toml_string(&self.init)));
         } else if self.checkpoint.is_some() {
@@ -136,21 +182,13 @@ impl Options {
     }
 }
 
-/// Refuses a file for the other task, whose settings would otherwise be used for this one.
+/// Refuses a file for another task, whose settings would otherwise be used for this one.
 fn refuse_other_task(kind: TaskKind, config: Option<&str>) -> anyhow::Result<()> {
     match config.map(FinetuneConfig::kind).transpose()?.flatten() {
         Some(other) if other != kind => {
-            Err(bad_input(format!("--config: task.kind is {}, not {}", word(other), word(kind))))
-                .advise(|_| format!("`brainmvp finetune {}` takes this file", word(other)))
+            Err(bad_input(format!("--config: task.kind is {}, not {}", other.name(), kind.name())))
+                .advise(|_| format!("`brainmvp finetune {}` takes this file", other.name()))
         }
         _ => Ok(()),
-    }
-}
-
-/// The name of a task on the command line and in a configuration.
-fn word(kind: TaskKind) -> &'static str {
-    match kind {
-        TaskKind::Segment => "segment",
-        TaskKind::Classify => "classify",
     }
 }

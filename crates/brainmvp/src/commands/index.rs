@@ -30,6 +30,7 @@ Examples:
   brainmvp index ISLES-2022 IXI ADNI --out cohort.json
   brainmvp index Task01_BrainTumour/dataset.json --out cohort.json
   brainmvp index scans --alias t1gad=t1c --label-scheme 1=stroke --out cohort.json
+  brainmvp index scans --out cohort.json --table people.csv --numbers age
   brainmvp index scans --out cohort.json --explain
   brainmvp index scans --pattern '(?P<case>[^/]+)/(?P<mod>[^/]+)\\.nii' --out cohort.json")]
 pub(crate) struct Index {
@@ -77,6 +78,9 @@ pub(crate) struct Index {
     /// site, split
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
+    /// Columns of numbers in that table or in participants.tsv, e.g. age: `finetune regress` learns one of them
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    numbers: Vec<String>,
     /// Cases or subjects to leave out
     #[arg(long, value_name = "ID,...", value_delimiter = ',')]
     exclude: Vec<String>,
@@ -189,6 +193,7 @@ impl Index {
                 .collect(),
             channels: self.channels.clone(),
             table: self.table.clone(),
+            numbers: self.numbers.clone(),
             exclude,
         })
     }
@@ -283,6 +288,12 @@ fn overview(cohort: &Cohort) -> String {
             [name.to_owned(), format!("{count:>width$}", width = cases.len().to_string().len())]
         })
         .collect();
+    let numbers: BTreeSet<&String> = cases.iter().flat_map(|case| case.numbers.keys()).collect();
+    let width = cases.len().to_string().len();
+    rows.extend(numbers.into_iter().map(|name| {
+        let count = cases.iter().filter(|case| case.numbers.contains_key(name)).count();
+        [name.clone(), format!("{count:>width$}")]
+    }));
     if sets.len() > 1 {
         rows.extend(sets.iter().map(|set| {
             let count = cases.iter().filter(|case| case.data_set == **set).count();

@@ -35,8 +35,8 @@ Examples:
   brainmvp pretrain --data cache --out try --set model.preset=tiny --set patch.size=32 --set train.max_steps=20
 
 Settings that are often changed: train.epochs, train.max_steps, train.batch_size, patch.size,
-checkpoint.every_steps, model.preset (uniformer-small, unet3d, unetr, swin-unetr, resenc-l, ...; tiny for a first try), method.preset
-(default, paper, released),
+checkpoint.every_steps, model.preset (uniformer-small, unet3d, unetr, swin-unetr, resenc-l, ...; tiny for a first try), method.name
+(brainmvp, m3ae, mae3d, ...; `brainmvp list` has all networks and methods), method.preset (default, paper, released),
 method.tasks (cross, distill, contrast), method.templates.source (learnt, mean). RUN/config.toml shows all of them.")]
 pub(crate) struct Pretrain {
     /// Folder of prepared cases, made by `brainmvp preprocess`

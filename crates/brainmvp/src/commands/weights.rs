@@ -143,6 +143,7 @@ fn head(head: Head) -> String {
         Head::Reconstruction => "decoder of pre-training".to_owned(),
         Head::Segmentation { classes } => format!("segmentation, {}", counted(classes, "output channel")),
         Head::Classification { classes } => format!("classifier of {classes} classes"),
+        Head::Regression => "regression, a number".to_owned(),
     }
 }
 

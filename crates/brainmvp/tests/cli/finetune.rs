@@ -27,7 +27,7 @@ fn finetune(place: &Place, task: &str, init: &str, out: &str, more: &[&str]) -> 
 }
 
 #[test]
-fn both_tasks_from_a_run_or_nothing() {
+fn every_task_from_a_run_or_nothing() {
     let place = place();
     let more = ["--set", "patch.resize=16"];
     finetune(&place, "segment", "run", "segmenter", &more).succeeds().notes(&[
@@ -39,6 +39,10 @@ fn both_tasks_from_a_run_or_nothing() {
     let stored = std::fs::read_to_string(place.path("segmenter/config.toml")).unwrap();
     assert!(stored.contains("name = \"WT\"") && stored.contains("source = \"run\""), "{stored}");
     finetune(&place, "classify", "run", "classifier", &more).succeeds().notes(&["accuracy"]);
+    let target = [&more[..], &["--target", "lesion_ml"]].concat();
+    finetune(&place, "regress", "run", "regressor", &target)
+        .succeeds()
+        .notes(&["lesion_ml: mean", "validation at step 2: minus mae"]);
     let scratch = ["--set", "model.preset=tiny", "--labels-fraction", "0.5", "--modalities", "t1c,flair"];
     finetune(&place, "segment", "none", "scratch", &scratch).succeeds().notes(&["validation at step 2"]);
     assert!(!place.path("scratch/templates.safetensors").exists());
@@ -52,7 +56,11 @@ fn both_tasks_from_a_run_or_nothing() {
 
 /// What is exported of fine-tuned runs is what they hold, and fine-tuning starts from it too.
 fn weights_out_and_in(place: &Place) {
-    for (run, head) in [("segmenter", "segmentation, 3 output channels"), ("classifier", "classifier of")] {
+    for (run, head) in [
+        ("segmenter", "segmentation, 3 output channels"),
+        ("classifier", "classifier of"),
+        ("regressor", "regression, a number"),
+    ] {
         for (format, out) in [("pytorch", "out.pt"), ("safetensors", "out.safetensors")] {
             place.run(&["export", run, "--format", format, "--out", out]).succeeds().prints(&[head]);
             let weights = |name: &str| SavedNetwork::open(&place.path(name)).unwrap();
@@ -83,6 +91,10 @@ fn mistakes() {
         ("segment", "none", &["--labels-fraction", "2"], &["0 to 1"]),
         ("segment", "none", &["--modalities", "t9"], &["t9"]),
         ("classify", "none", &["--set", "task.classes=['LGG']"], &["two or more"]),
+        ("classify", "none", &["--target", "age"], &["--target"]),
+        ("regress", "none", &[], &["task.target", "--target COLUMN"]),
+        ("regress", "none", &["--target", "age"], &["none of the 6 prepared cases has a number 'age'"]),
+        ("regress", "none", &["--target", "brain_ml", "--set", "task.regression_loss=cubic"], &["cubic"]),
     ] {
         finetune(&place, task, init, "out", &[&tiny[..], more].concat()).fails(2, words);
     }
@@ -158,4 +170,73 @@ fn a_classification_is_predicted_and_scored() {
     place.run(&[&short[..], &["--missing", "skip"]].concat()).succeeds().prints(&["2 cases scored"]);
     place.write("odd.csv", &perfect.replace(",1", ",7"));
     place.run(&[&["evaluate", "--pred", "odd.csv"][..], &against].concat()).fails(2, &["line 2"]);
+}
+
+#[test]
+fn a_regression_is_predicted_and_scored() {
+    let place = place();
+    let more = ["--target", "brain_ml", "--set", "patch.resize=16", "--set", "data.validation_share=0"];
+    finetune(&place, "regress", "run", "regressor", &[&more[..], &["--dry-run"]].concat())
+        .succeeds()
+        .prints(&["6 (", "a step"]);
+    finetune(&place, "regress", "run", "regressor", &more).succeeds();
+    let resumed = [&more[..], &["--set", "train.max_steps=4", "--resume"]].concat();
+    finetune(&place, "regress", "run", "regressor", &resumed).succeeds();
+    let predict = ["predict", "--model", "regressor", "--in", "phantom/cohort.json", "--out", "predicted"];
+    place
+        .run(&[&predict[..], &["--probabilities"]].concat())
+        .fails(2, &["a regression has no probabilities"]);
+    place.run(&predict).succeeds().prints(&["phantom-0001: brain_ml ", "predictions.csv: 6 predicted"]);
+    place.run(&[&predict[..], &["--resume"]].concat()).succeeds();
+    let record = place.json("predicted/predictions.json");
+    assert_eq!(record["settings"]["target"], "brain_ml");
+    let number = record["cases"]["phantom-0001"]["number"].as_f64().unwrap();
+    // A step or two have changed little: predictions are in the unit of the column, near its mean.
+    let cohort = place.json("phantom/cohort.json");
+    let truth = |case: &serde_json::Value| case["numbers"]["brain_ml"].as_f64().unwrap();
+    let truths: Vec<f64> = cohort["cases"].as_array().unwrap().iter().map(truth).collect();
+    let (low, high) = truths.iter().fold((f64::MAX, f64::MIN), |(l, h), x| (l.min(*x), h.max(*x)));
+    assert!(low > 500.0 && high < 2500.0, "ml of a brain: {truths:?}");
+    assert!(number > low - 3.0 * (high - low) && number < high + 3.0 * (high - low), "{number}: {truths:?}");
+    let against = ["--truth", "phantom/cohort.json", "--out", "scores.json", "--csv", "scores.csv"];
+    place.run(&[&["evaluate", "--pred", "predicted"][..], &against].concat()).succeeds().prints(&[
+        "Mean absolute error",
+        "R2",
+        "95 % interval",
+        "6 cases scored",
+    ]);
+    let report = place.json("scores.json");
+    assert_eq!((&report["target"], &report["scores"]["cases"]), (&"brain_ml".into(), &6.into()));
+    assert!(report["intervals"]["mae"]["low"].as_f64() <= report["scores"]["mae"].as_f64());
+    // The truth in the place of the prediction is scored as perfect.
+    let rows = cohort["cases"].as_array().unwrap().iter();
+    let rows: String =
+        rows.map(|case| format!("{},{}\n", case["id"].as_str().unwrap(), truth(case))).collect();
+    place.write("perfect.csv", &format!("case,brain_ml\n{rows}"));
+    place.run(&[&["evaluate", "--pred", "perfect.csv"][..], &against].concat()).succeeds();
+    let scores = &place.json("scores.json")["scores"];
+    assert_eq!((&scores["mae"], &scores["r2"], &scores["spearman"]), (&0.0.into(), &1.0.into(), &1.0.into()));
+    place.write("odd.csv", &format!("case,brain_ml\n{rows}").replace(".", "x"));
+    place
+        .run(&[&["evaluate", "--pred", "odd.csv"][..], &against].concat())
+        .fails(2, &["line", "not a number"]);
+    let subsets = ["evaluate", "--model", "regressor", "--modality-subsets"];
+    place.run(&[&subsets[..], &against].concat()).fails(2, &["finetune regress", "no label map"]);
+}
+
+#[test]
+fn numbers_of_a_table_are_learnt_without_preparing_again() {
+    let place = place();
+    place.write("people.csv", "id;age\nphantom-0001;61,5\nphantom-0002;48\nphantom-0004;70,25\n");
+    let index = ["index", "phantom", "--out", "aged.json", "--table", "people.csv", "--numbers"];
+    place.run(&[&index[..], &["age"]].concat()).succeeds().prints(&["age", "3"]);
+    place.run(&[&index[..], &["weight"]].concat()).fails(2, &["none of the columns"]);
+    place.run(&[&index[..], &["age"]].concat()).succeeds();
+    place.run(&["preprocess", "aged.json", "--out", "cache", "--spacing", "6"]).succeeds();
+    let more = ["--target", "age", "--set", "patch.resize=16", "--set", "data.validation_share=0"];
+    finetune(&place, "regress", "run", "regressor", &more).succeeds().notes(&[
+        "3 of 6 cases have no number 'age'",
+        "age: mean 59.9167",
+        "3 training",
+    ]);
 }

@@ -1,24 +1,19 @@
 //! Real cases as they come: a glioma of BraTS, a stroke of ISLES on two grids, a glioma of another pipeline.
 //!
-//! The files are read from `$BRAINMVP_TEST_DATA` (default `../shared/data` beside the repository).
+//! The files are those of [`test_data`].
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use brainmvp_golden::test_data;
 
 use crate::program::Place;
 
 /// The folders of the three cases, below the folder of the data.
 const FOLDERS: [&str; 3] = ["brats-gli-00001", "isles22-0009", "tcga-fg-6692/reference/raw_bet"];
 
-/// The three folders, or `None` with a line where one is absent.
+/// The three folders, or `None` where one is absent.
 fn folders() -> Option<Vec<PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let data = std::env::var_os("BRAINMVP_TEST_DATA").map_or(root, PathBuf::from);
-    let folders = FOLDERS.map(|folder| data.join(folder)).to_vec();
-    if let Some(absent) = folders.iter().find(|folder| !folder.is_dir()) {
-        eprintln!("skipped: {} is absent; set BRAINMVP_TEST_DATA", absent.display());
-        return None;
-    }
-    Some(folders)
+    FOLDERS.into_iter().map(test_data).collect()
 }
 
 #[test]

@@ -83,7 +83,8 @@ fn agrees(config: &FinetuneConfig, set: &PublicDataSet) {
         Purpose::Segmentation => {
             assert_eq!((task.kind, config.train.epochs), (TaskKind::Segment, 500), "{}", set.name);
             let scheme: LabelScheme = set.label_scheme.unwrap().parse().unwrap();
-            let regions: Vec<_> = task.regions.iter().map(|r| (r.name(), r.labels().clone())).collect();
+            let regions: Vec<_> =
+                task.segment.regions.iter().map(|r| (r.name(), r.labels().clone())).collect();
             assert_eq!(regions, scheme.regions(), "{}", set.name);
         }
         Purpose::Classification => {
@@ -97,7 +98,7 @@ fn agrees(config: &FinetuneConfig, set: &PublicDataSet) {
             let mut known: BTreeSet<&str> = set.classes.iter().map(|(_, class)| *class).collect();
             // The paper tells MCI from NC.
             known.remove("AD");
-            assert_eq!(task.classes.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
+            assert_eq!(task.classify.classes.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
         }
         Purpose::Pretraining => panic!("{} is for pre-training", set.name),
     }

@@ -78,6 +78,10 @@ impl PatchSource for Case {
     fn class(&self) -> Option<&str> {
         None
     }
+
+    fn number(&self, _: &str) -> Option<f64> {
+        None
+    }
 }
 
 /// A case with two modalities and one with a single modality.

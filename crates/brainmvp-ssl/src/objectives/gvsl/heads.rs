@@ -204,9 +204,10 @@ impl Restoration {
 mod tests {
     use brainmvp_nets::networks::PresetName;
     use brainmvp_nets::weights;
-    use burn::tensor::Device;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+
+    use burn::tensor::Device;
 
     use super::*;
 

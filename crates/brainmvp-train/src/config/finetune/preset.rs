@@ -3,8 +3,10 @@
 use brainmvp_ssl::downstream::{AugmentationConfig, MixingConfig};
 use serde::{Deserialize, Serialize};
 
-use super::{FinetuneConfig, FrozenTemplatesConfig, TaskConfig, TaskKind, TaskPatchConfig};
+use super::{FinetuneConfig, FrozenTemplatesConfig, TaskPatchConfig};
 use crate::config::ModelConfig;
+use crate::finetune::tasks::Defaults;
+use crate::finetune::{TaskConfig, TaskKind};
 use crate::optimizer::{OptimizerConfig, OptimizerKind};
 use crate::placement::PlacementRule;
 use crate::trainer::TrainConfig;
@@ -32,11 +34,7 @@ impl FinetuneConfig {
         }
         // The released program has one value for all networks.
         let weight_decay = if released { 1e-4 } else { model.network.weight_decay() };
-        let (epochs, batch_size, accumulate) = match kind {
-            TaskKind::Segment if released => (300, 2, 1),
-            TaskKind::Segment => (500, 3, 1),
-            TaskKind::Classify => (200, 4, 16),
-        };
+        let Defaults { epochs, batch_size, accumulate, .. } = kind.defaults(released);
         let placement = if released { PlacementRule::Centre } else { PlacementRule::default() };
         let optimizer = if released { OptimizerKind::Adam } else { OptimizerKind::AdamW };
         Self {

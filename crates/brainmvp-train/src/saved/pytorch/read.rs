@@ -36,10 +36,10 @@ impl PytorchFile {
             Error::checkpoint(path, format!("not a PyTorch checkpoint that can be read: {e}"))
         })?;
         let tensors = reader.into_tensors();
-        // Tensors may share their bytes, but not many times over.
+        // Tensors may share their bytes, but not many times over: nnU-Net's have up to four names.
         let claimed =
             tensors.values().fold(0_u64, |sum, tensor| sum.saturating_add(tensor.byte_len() as u64));
-        if claimed > length.saturating_mul(2) {
+        if claimed > length.saturating_mul(4) {
             let reason =
                 format!("its tensors claim {claimed} bytes, but the file has {length}: damaged or malicious");
             return Err(Error::checkpoint(path, reason));

@@ -115,6 +115,7 @@ fn contents(size: usize, case: usize) -> anyhow::Result<CaseContents> {
         data_set: "noise".to_owned(),
         site: None,
         class: None,
+        numbers: BTreeMap::new(),
         split: None,
     };
     let metadata = CaseMetadata {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use brainmvp_train::finetune::tasks::PROBABILITIES;
 use brainmvp_volume::file::stem;
 
-use crate::commands::predict::PROBABILITIES;
 use crate::failure::bad_input;
 
 /// Words that may follow the case in a name.

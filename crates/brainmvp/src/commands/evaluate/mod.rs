@@ -1,7 +1,9 @@
 //! `brainmvp evaluate`
 
+mod by_case;
 mod classes;
 mod files;
+mod numbers;
 mod score;
 mod seen;
 mod subsets;
@@ -19,8 +21,10 @@ use clap::Args;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
+use self::by_case::{ByCase, Table};
 use self::classes::Classes;
 use self::files::LabelMaps;
+use self::numbers::Numbers;
 use self::score::{Pair, side_by_side};
 use self::subsets::Subsets;
 use self::truth::Truths;
@@ -33,7 +37,8 @@ use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
 use crate::ui::Ui;
 
-/// Score predictions against the truth: label maps by region (Dice, HD95 and more), classes by case (AUC, F1 and more)
+/// Score predictions against the truth: label maps by region (Dice, HD95 and more), classes (AUC,
+/// F1 and more) and numbers (mean absolute error, R2 and more) by case
 ///
 /// The prediction of a case is DIR/CASE.nii.gz or DIR/CASE_seg.nii.gz, or is in the folder DIR/CASE: under such a name,
 /// as seg.nii.gz, or as the only file. Instead of seg, the names may have pred, prediction, label, labels or
@@ -48,14 +53,15 @@ Examples:
   brainmvp evaluate --pred predictions --truth labels --label-scheme brats_2023 --out metrics.json
   brainmvp evaluate --pred predictions --truth labels --regions 'WT=1,2,4;TC=1,4;ET=4' --out metrics.json
   brainmvp evaluate --pred ours --truth cohort.json --out ours.json --compare theirs.json
+  brainmvp evaluate --pred numbers --truth cohort.json --split test --out regression.json
   brainmvp evaluate --model segmenter --modality-subsets --truth cohort.json --split test --out subsets.json
 
 Exit codes: 0 every case was scored, 2 some cases could not be scored (the others were), or bad input.")]
 pub(crate) struct Evaluate {
-    /// Folder with predicted label maps, or with the predictions.csv of a classification
+    /// Folder with predicted label maps, or with the predictions.csv of a classification or regression
     #[arg(long, value_name = "DIR", required_unless_present = "modality_subsets")]
     pred: Option<PathBuf>,
-    /// Cohort file whose cases have label maps, or a folder of label maps
+    /// Cohort file whose cases have label maps, classes or numbers, or a folder of label maps
     #[arg(long, value_name = "COHORT|DIR")]
     truth: PathBuf,
     /// File to write: the scores of every case, and their summary, as JSON
@@ -144,8 +150,8 @@ impl Evaluate {
             return Err(bad_input("--pred: give the folder with the predictions"));
         };
         let seen = seen::of_predictions(pred, ui)?;
-        if let Some(file) = classes::file(pred) {
-            return self.score_classes(&file, seen, ui);
+        if let Some(file) = by_case::file(pred) {
+            return self.score_by_case(&file, seen, ui);
         }
         let others = self.compare.as_ref().map(|path| Scores::load_json(path)).transpose()?;
         if let Some(others) = &others {
@@ -166,17 +172,17 @@ impl Evaluate {
         self.judge(&scores)
     }
 
-    /// Scores a classification.
-    fn score_classes(&self, file: &Path, seen: Option<SeenCases>, ui: &Ui) -> anyhow::Result<()> {
+    /// Scores a classification or a regression.
+    fn score_by_case(&self, file: &Path, seen: Option<SeenCases>, ui: &Ui) -> anyhow::Result<()> {
         if self.compare.is_some() {
             return Err(bad_input(
-                "--compare compares segmentations; a classification has no scores by case",
+                "--compare compares segmentations; classes and numbers have no scores by case",
             ));
         }
         for file in std::iter::once(&self.out).chain(&self.csv) {
             argument::prepare_output_file(file)?;
         }
-        let classes = Classes {
+        let by_case = ByCase {
             truth: &self.truth,
             split: self.split,
             missing: self.missing,
@@ -185,7 +191,12 @@ impl Evaluate {
             out: &self.out,
             csv: self.csv.as_deref(),
         };
-        classes.run(file, ui)
+        let table = Table::open(file)?;
+        if let Some(numbers) = table.of::<Numbers>() {
+            return by_case.run(table, &numbers, ui);
+        }
+        let classes: Classes = table.of().map_or_else(|| table.refused(), Ok)?;
+        by_case.run(table, &classes, ui)
     }
 
     fn config(&self) -> anyhow::Result<SegmentationConfig> {

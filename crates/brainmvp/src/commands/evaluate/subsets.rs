@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::path::Path;
 
 use brainmvp_cohort::{Case, Cohort, LabelScheme, Split};
-use brainmvp_infer::NativeSpace;
 use brainmvp_metrics::scores::TextTable;
 use brainmvp_metrics::statistics::BootstrapConfig;
 use brainmvp_metrics::{
@@ -13,7 +12,8 @@ use brainmvp_metrics::{
 };
 use brainmvp_prep::Pipeline;
 use brainmvp_ssl::patch::PatchSource as _;
-use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork, values_in};
+use brainmvp_train::finetune::{Laid, Prediction, Predictor, TaskKind, values_in};
+use brainmvp_train::new_case::{CaseError, NewCase};
 use brainmvp_train::placement::Placer;
 use brainmvp_train::seen::{SeenIndex, Sighting};
 use brainmvp_volume::{LabelMap, Modality, file, write_atomically};
@@ -23,11 +23,10 @@ use serde::Serialize;
 
 use super::seen;
 use crate::commands::counted;
-use crate::commands::inference::{Failure, Prepared, Seen, go_on, lay_templates};
-use crate::commands::predict::{SeenCases, decision};
+use crate::commands::inference::{go_on, reason, tell_laid};
+use crate::commands::predict::SeenCases;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
-use crate::scratch::Scratch;
 use crate::ui::Ui;
 
 /// The options of the evaluation.
@@ -79,12 +78,6 @@ struct Found {
 /// The scores with a set of modalities, given as indices of the network's channels.
 type SubsetScores = (Vec<usize>, Vec<RegionScores>);
 
-/// Folder for cases while they are predicted, and the placement of templates.
-struct Place<'a> {
-    scratch: &'a Path,
-    placer: Option<Placer<'a>>,
-}
-
 impl Subsets<'_> {
     /// Predicts every labelled case with every non-empty set of the network's modalities that it has, scores it in its own
     /// space, writes the files and prints the table. A case is prepared once, with all of its images.
@@ -96,10 +89,12 @@ impl Subsets<'_> {
         ui: &Ui,
     ) -> anyhow::Result<()> {
         let cohort = crate::commands::load_cohort(truth)?;
-        if !matches!(self.predictor.model.network, TaskNetwork::Segmentation(_)) {
-            return Err(bad_input(
-                "--modality-subsets: the run is a classification; there is no label map to score",
-            ));
+        let kind = self.predictor.model.config.task.kind;
+        if kind != TaskKind::Segment {
+            return Err(bad_input(format!(
+                "--modality-subsets: the run is of `finetune {}`; there is no label map to score",
+                kind.name()
+            )));
         }
         let chosen = |case: &&Case| case.label.is_some() && (split.is_none() || case.split == split);
         let cases: Vec<&Case> = cohort.cases.iter().filter(chosen).collect();
@@ -110,11 +105,10 @@ impl Subsets<'_> {
         let mut scores: BTreeMap<Vec<usize>, Scores> = BTreeMap::new();
         let mut quarantined = BTreeMap::new();
         let mut seen = SeenCases::new();
-        let scratch = Scratch::beside(out.or(csv))?;
         let progress = Progress::new(ui, "evaluate", "cases", cases.len());
-        let place = Place { scratch: scratch.path(), placer: self.predictor.model.placer(None) };
+        let placer = self.predictor.model.placer(None);
         for (number, case) in cases.iter().enumerate() {
-            match self.case(&cohort, case, &place, (&progress, ui)) {
+            match self.case(&cohort, case, placer.as_ref(), (&progress, ui)) {
                 Ok(found) => {
                     if !found.seen.is_empty() {
                         seen.insert(case.id.to_string(), found.seen);
@@ -125,12 +119,11 @@ impl Subsets<'_> {
                         of_subset.push(case.id.as_str(), regions)?;
                     }
                 }
-                Err(Failure::Case(reason)) => {
-                    let reason = without_error_numbers(&reason);
+                Err(error) => {
+                    let reason = without_error_numbers(&reason(error)?);
                     ui.alert(format!("warning: case '{}' is left out: {reason}", case.id));
                     quarantined.insert(case.id.to_string(), reason);
                 }
-                Err(Failure::Run(error)) => return Err(error),
             }
             progress.advance(number + 1);
         }
@@ -153,46 +146,43 @@ impl Subsets<'_> {
         &self,
         cohort: &Cohort,
         case: &Case,
-        place: &Place<'_>,
+        placer: Option<&Placer<'_>>,
         (progress, ui): (&Progress, &Ui),
-    ) -> Result<Found, Failure> {
+    ) -> Result<Found, CaseError> {
         let model = &self.predictor.model;
         #[expect(clippy::expect_used, reason = "`run` chooses cases with a label map")]
         let label = case.label.as_deref().expect("a case with a label map");
-        let truth = file::read_labels(label).map_err(|e| Failure::Case(e.to_string()))?;
-        let regions = pairs_of_regions(&model.config.task.regions, cohort, case);
+        let truth = file::read_labels(label).map_err(|e| CaseError::Case(e.to_string()))?;
+        let regions = pairs_of_regions(&model.config.task.segment.regions, cohort, case);
         let ignored = cohort.label_scheme(case).map(LabelScheme::ignored).unwrap_or_default();
-        let mut prepared = Prepared::new(case, self.pipeline, place.scratch)?;
+        let mut prepared = NewCase::new(case, self.pipeline)?;
         // Once for all sets, with all images.
-        if let Some(placer) = place.placer.as_ref().filter(|_| model.inputs.fills(&[])) {
-            lay_templates(placer, &mut prepared.source, ui)?;
+        if let Some(placer) = placer.filter(|_| model.inputs.fills(&[])) {
+            tell_laid(&Laid::on(&mut prepared.source, placer)?, case.id.as_str(), ui);
         }
-        let damaged = || Failure::Case("the record of its registration is damaged".to_owned());
+        let damaged = || CaseError::Case("the record of its registration is damaged".to_owned());
         let native = prepared.placed(truth.grid()).ok_or_else(damaged)?;
-        let decision = decision(self.predictor).map_err(Failure::Run)?;
         let has = |place: &usize| prepared.source.modalities().contains(&model.inputs.channels[*place]);
         let places: Vec<usize> = (0..model.inputs.channels.len()).filter(has).collect();
         if places.is_empty() {
-            return Err(Failure::Case("it has none of the modalities that the network uses".to_owned()));
+            return Err(CaseError::Case("it has none of the modalities that the network uses".to_owned()));
         }
         let subsets = subsets_of(&places);
         let mut found = Vec::with_capacity(subsets.len());
         for (number, subset) in subsets.iter().enumerate() {
-            let seen = Seen::new(&prepared.source, modalities(&model.inputs.channels, subset));
+            let seen = prepared.source.only(&modalities(&model.inputs.channels, subset));
             let prediction = self.predictor.predict(&seen, |done, total| {
                 let (set, sets) = (number + 1, subsets.len());
                 progress.message(format!("{}: set {set}/{sets}, window {}/{total}", case.id, done + 1));
                 go_on()
             })?;
-            let Prediction::Regions(probabilities) = prediction else {
-                unreachable!("`run` refuses classifications")
+            let Prediction::Segment(probabilities) = prediction else {
+                unreachable!("`run` refuses other tasks")
             };
-            let probabilities = prepared.volumes(probabilities);
             // Labels are decided where registration moved the voxels of the label map, and compared on its own grid.
-            let labels = NativeSpace::new(&probabilities, native)?.labels(&decision)?;
-            let labels = LabelMap::new(*truth.grid(), labels.into_voxels());
+            let labels = LabelMap::new(*truth.grid(), probabilities.labels(native)?.into_voxels());
             let scores = self.config.evaluate_as(&labels, &truth, &regions, &ignored);
-            found.push((subset.clone(), scores.map_err(|e| Failure::Case(e.to_string()))?));
+            found.push((subset.clone(), scores.map_err(|e| CaseError::Case(e.to_string()))?));
         }
         let seen = self.trained_on.as_ref().map(|index| index.find_case(&prepared.source));
         Ok(Found { subsets: found, seen: seen.unwrap_or_default() })

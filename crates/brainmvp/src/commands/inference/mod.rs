@@ -2,27 +2,21 @@
 
 mod inputs;
 mod model;
-mod prepared;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use brainmvp_cohort::Case;
 use brainmvp_infer::{Blending, Error, Mirror, SlidingWindow};
 use brainmvp_kernels::Precision;
 use brainmvp_ssl::downstream::Missing;
-use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::about::Kind;
-use brainmvp_train::batches::CaseSource;
 use brainmvp_train::device;
-use brainmvp_train::finetune::{Model, Predictor};
-use brainmvp_train::placement::{Placed, Placer};
-use brainmvp_volume::Modality;
+use brainmvp_train::finetune::{Laid, Model, Predictor};
+use brainmvp_train::new_case::CaseError;
 use clap::Args;
 
 pub(super) use inputs::Inputs;
 pub(super) use model::{ModelOptions, pipeline};
-pub(super) use prepared::{Failure, Prepared, Seen};
 
 use crate::argument;
 use crate::failure::{Advise as _, bad_input};
@@ -98,39 +92,18 @@ pub(super) fn go_on() -> Result<(), Error> {
     if interrupt::stop_flag().load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
 }
 
-/// Places the templates on a case, whatever modalities it has. Returns how they were placed, or why they were not; in the
-/// latter case the user is warned.
-pub(super) fn lay_templates(placer: &Placer<'_>, case: &mut CaseSource, ui: &Ui) -> Result<String, Failure> {
-    match placer.place(case).map_err(|e| Failure::Case(e.to_string()))? {
-        Placed::At(placement, how) => {
-            case.place(placement);
-            Ok(how.to_string())
-        }
-        Placed::Nowhere(reason) => {
-            ui.alert(format!(
-                "warning: case '{}': missing modalities are replaced by 0: {reason}",
-                case.id()
-            ));
-            Ok(format!("none: {reason}"))
-        }
-        Placed::Refused(reason) => Err(Failure::Case(format!("{reason} (templates.placement = \"refuse\")"))),
+/// Warns of a case whose missing modalities are not replaced by templates.
+pub(super) fn tell_laid(laid: &Laid, case: &str, ui: &Ui) {
+    if let Laid::Nowhere(reason) = laid {
+        ui.alert(format!("warning: case '{case}': missing modalities are replaced by 0: {reason}"));
     }
 }
 
-/// The channels that a case lacks; an error if it cannot be used at all.
-pub(super) fn missing(case: &Case, predictor: &Predictor) -> Result<Vec<Modality>, Failure> {
-    let inputs = &predictor.model.inputs;
-    let lacks = |modality: &Modality| !case.images.contains_key(modality);
-    let missing: Vec<Modality> = inputs.channels.iter().copied().filter(lacks).collect();
-    let names = missing.iter().map(|modality| modality.name()).collect::<Vec<_>>().join(", ");
-    if missing.len() == inputs.channels.len() {
-        return Err(Failure::Case(format!("it has none of the modalities that the network uses: {names}")));
+/// Why a case has no result; what affects the other cases too is the error of the command.
+pub(super) fn reason(error: CaseError) -> anyhow::Result<String> {
+    match error {
+        CaseError::Case(reason) => Ok(reason),
+        CaseError::Stopped => Err(anyhow::anyhow!("interrupted")),
+        CaseError::Run(error) => Err(error.into()),
     }
-    if inputs.missing == Missing::Drop && !missing.is_empty() {
-        let reason = format!(
-            "it lacks {names}, and the run was trained without substitutes for missing modalities; see --missing"
-        );
-        return Err(Failure::Case(reason));
-    }
-    Ok(missing)
 }

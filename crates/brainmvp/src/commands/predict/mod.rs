@@ -2,38 +2,31 @@
 
 mod record;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
 use brainmvp_cohort::{Case, Split};
-use brainmvp_infer::{LabelDecision, NativeSpace};
-use brainmvp_prep::Pipeline;
 use brainmvp_ssl::downstream::Missing;
-use brainmvp_ssl::patch::PatchSource as _;
-use brainmvp_train::finetune::{Prediction, Predictor, TaskNetwork, label_decision};
-use brainmvp_train::placement::Placer;
+use brainmvp_train::finetune::{CasePrediction, CasePredictor, Output, Predictor, TaskConfig};
+use brainmvp_train::new_case::CaseError;
 use brainmvp_train::seen::{Seen, SeenIndex};
-use brainmvp_volume::nifti::{self, WriteOptions};
-use brainmvp_volume::{LabelMap, Volume};
 use clap::Args;
 
 use self::record::{Predicted, Record, Settings};
 pub(super) use self::record::{SeenCases, Told};
 use super::counted;
-use super::inference::{Failure, Inputs, Options, Prepared, go_on, lay_templates, missing, pipeline};
+use super::inference::{Inputs, Options, go_on, pipeline, reason, tell_laid};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
-use crate::scratch::Scratch;
 use crate::ui::Ui;
 
-/// Segment or classify new cases with a fine-tuned network
+/// Apply a fine-tuned network to new cases: a label map, a class or a number for each
 ///
 /// Cases are prepared like the training cases of the run, and may lack modalities. A label map is written as
 /// DIR/CASE.nii.gz in the space of the case's own images, with their size, affine and codes (if they differ, with those
-/// of the image that preprocessing uses as the reference). Classifications are written to DIR/predictions.csv.
+/// of the image that preprocessing uses as the reference). Classes and numbers are written to DIR/predictions.csv.
 /// DIR/predictions.json records the inputs and settings. A case that cannot be predicted is named and left out.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -43,6 +36,7 @@ Examples:
   brainmvp predict --model segmenter --in t1=scan7.nii.gz --out predictions --mirror --overlap 0.75
   brainmvp predict --model segmenter --checkpoint last --in cohort.json --out predictions-last
   brainmvp predict --model classifier --in cohort.json --out classes --resume
+  brainmvp predict --model regressor --in cohort.json --out numbers
 
 Exit codes: 0 every case is predicted, 1 failed or interrupted (--resume continues), 2 some cases could not be predicted (the others were),
 or bad input.")]
@@ -72,31 +66,20 @@ pub(crate) struct Predict {
     resume: bool,
 }
 
-/// The folder of probabilities within that of the predictions, so that they are not taken for label maps.
-pub(super) const PROBABILITIES: &str = "probabilities";
-
 impl Predict {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         argument::refuse_file_as_folder(&self.out)?;
         let inputs = Inputs::read(&self.inputs, self.split, ui)?;
         let predictor = self.options.open(&self.model, self.missing, ui)?;
-        let decision = match &predictor.model.network {
-            TaskNetwork::Segmentation(_) => Some(decision(&predictor)?),
-            TaskNetwork::Classification(_) if self.probabilities => {
-                return Err(bad_input("--probabilities: a classification writes its probabilities anyway"));
-            }
-            TaskNetwork::Classification(_) => None,
-        };
+        let task = &predictor.model.config.task;
+        if let Some(reason) = task.kind.no_maps().filter(|_| self.probabilities) {
+            return Err(bad_input(format!("--probabilities: {reason}")));
+        }
+        let notes = task.notes()?;
         let pipeline = pipeline(&predictor.model.preparation, ui)?;
         std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
-        let mut record = Record::begin(&self.out, self.settings(&predictor), self.resume)?;
-        for group in decision.iter().flat_map(LabelDecision::indistinguishable) {
-            let values: Vec<String> = group.iter().map(u16::to_string).collect();
-            let (first, all) = (&values[0], values.join(", "));
-            record.notes.push(format!(
-                "the regions do not distinguish the label values {all}: {first} is written for all of them"
-            ));
-        }
+        let mut record = Record::begin(&self.out, task.kind, self.settings(&predictor), self.resume)?;
+        record.notes.extend(notes);
         for unusable in &inputs.unusable {
             record.quarantined.insert(unusable.case.clone(), unusable.reason.clone());
         }
@@ -108,19 +91,15 @@ impl Predict {
                 .push(format!("{model} does not say what it was trained on, so overlaps cannot be found"));
         }
         record.notes.iter().for_each(|note| ui.note(format!("note: {note}")));
-        let scratch = Scratch::within(&self.out)?;
         let work = Work {
             out: &self.out,
-            scratch: scratch.path(),
-            probabilities: self.probabilities,
-            predictor: &predictor,
-            pipeline,
-            placer: predictor.model.placer(None),
-            decision,
+            maps: self.probabilities,
+            task,
+            cases: CasePredictor::new(&predictor, &pipeline),
             seen: seen.as_ref().map(Seen::index),
         };
         let kept = work.all(&inputs.cases, &mut record, ui)?;
-        self.tell(&record, kept, ui)
+        self.tell(&record, task, kept, ui)
     }
 
     fn settings(&self, predictor: &Predictor) -> Settings {
@@ -130,8 +109,7 @@ impl Predict {
             step: model.step,
             modalities: model.inputs.channels.clone(),
             missing: model.inputs.missing,
-            regions: model.config.task.regions.clone(),
-            classes: model.config.task.classes.clone(),
+            task: model.config.task.settings(),
             windows: predictor.windows.clone(),
             mirror: predictor.mirror.clone(),
             precision: self.options.precision().clone(),
@@ -140,7 +118,7 @@ impl Predict {
     }
 
     /// Prints the outcome, names each case that failed, and decides whether that is a success.
-    fn tell(&self, record: &Record, kept: usize, ui: &Ui) -> anyhow::Result<()> {
+    fn tell(&self, record: &Record, task: &TaskConfig, kept: usize, ui: &Ui) -> anyhow::Result<()> {
         for (case, reason) in &record.quarantined {
             let reason = without_error_numbers(reason);
             ui.alert(format!("warning: case '{case}' is left out: {reason}"));
@@ -148,12 +126,11 @@ impl Predict {
         tell_seen(record, ui);
         let (done, failed) = (record.cases.len(), record.quarantined.len());
         let out = self.out.display();
-        if record.settings.classes.is_empty() {
+        if task.kind.columns(&record.settings.task).is_none() {
             ui.result(format!("{out}: {} predicted, {kept} kept, {failed} left out", done - kept))?;
         } else {
             for (case, predicted) in &record.cases {
-                let class = predicted.likeliest(&record.settings.classes);
-                ui.result(format!("{case}: {class} ({:.3})", predicted.classes[class]))?;
+                ui.result(format!("{case}: {}", task.kind.shown(&record.settings.task, &predicted.written)))?;
             }
             ui.result(format!("{out}/predictions.csv: {done} predicted, {failed} left out"))?;
         }
@@ -187,15 +164,10 @@ fn tell_seen(record: &Record, ui: &Ui) {
 /// The work on every case.
 struct Work<'a> {
     out: &'a Path,
-    /// Folder for cases while they are predicted.
-    scratch: &'a Path,
-    probabilities: bool,
-    predictor: &'a Predictor,
-    pipeline: Pipeline,
-    /// If there are templates.
-    placer: Option<Placer<'a>>,
-    /// Segmentation.
-    decision: Option<LabelDecision>,
+    /// Whether maps of probabilities are written.
+    maps: bool,
+    task: &'a TaskConfig,
+    cases: CasePredictor<'a>,
     /// What the network was trained on, if that is known.
     seen: Option<SeenIndex<'a>>,
 }
@@ -215,103 +187,43 @@ impl Work<'_> {
                 record.cases.remove(name);
                 match self.one(case, &progress, ui) {
                     Ok(predicted) => drop(record.cases.insert(name.to_owned(), predicted)),
-                    Err(Failure::Case(reason)) => drop(record.quarantined.insert(name.to_owned(), reason)),
-                    Err(Failure::Run(error)) => {
-                        record.save(self.out)?;
-                        return Err(error)
-                            .advise(|_| "continue with the same command and --resume".to_owned());
-                    }
+                    Err(error) => match reason(error) {
+                        Ok(reason) => drop(record.quarantined.insert(name.to_owned(), reason)),
+                        Err(error) => {
+                            record.save(self.out)?;
+                            return Err(error)
+                                .advise(|_| "continue with the same command and --resume".to_owned());
+                        }
+                    },
                 }
                 record.save(self.out)?;
             }
             progress.advance(number + 1);
         }
         record.save(self.out)?;
-        if self.decision.is_none() {
-            record.save_csv(self.out)?;
+        if let Some(columns) = self.task.kind.columns(&record.settings.task) {
+            record.save_csv(self.out, self.task.kind, columns)?;
         }
         progress.finish();
         Ok(kept)
     }
 
-    fn one(&self, case: &Case, progress: &Progress, ui: &Ui) -> Result<Predicted, Failure> {
+    fn one(&self, case: &Case, progress: &Progress, ui: &Ui) -> Result<Predicted, CaseError> {
         let started = Instant::now();
-        let missing = missing(case, self.predictor)?;
-        let mut prepared = Prepared::new(case, &self.pipeline, self.scratch)?;
-        let source = &mut prepared.source;
-        let placer = self.placer.as_ref().filter(|_| self.predictor.model.inputs.fills(source.modalities()));
-        let templates = placer.map(|placer| lay_templates(placer, source, ui)).transpose()?;
-        let prediction = self.predictor.predict(&prepared.source, |done, total| {
+        let found = self.cases.predict(case, |done, total| {
             progress.message(format!("{}: window {}/{total}", case.id, done + 1));
             go_on()
         })?;
-        let mut predicted = Predicted {
+        let CasePrediction { case: prepared, missing, templates, prediction } = found;
+        templates.iter().for_each(|laid| tell_laid(laid, case.id.as_str(), ui));
+        let output = Output { id: &case.id, case: &prepared, folder: self.out, maps: self.maps };
+        Ok(Predicted {
             inputs: case.images.clone(),
             missing,
-            templates,
-            label_map: None,
-            probabilities: BTreeMap::new(),
-            classes: BTreeMap::new(),
+            templates: templates.map(|laid| laid.to_string()),
+            written: prediction.write(self.task, &output)?,
             seen: self.seen.as_ref().map(|seen| seen.find_case(&prepared.source)),
-            seconds: 0.0,
-        };
-        match prediction {
-            Prediction::Regions(regions) => {
-                let written = self.write(case, &prepared, &prepared.volumes(regions), &mut predicted);
-                written.map_err(Failure::Run)?;
-            }
-            Prediction::Classes(probabilities) => {
-                let classes = self.predictor.model.config.task.classes.iter().cloned();
-                predicted.classes = classes.zip(probabilities).collect();
-            }
-        }
-        predicted.seconds = started.elapsed().as_secs_f64();
-        Ok(predicted)
+            seconds: started.elapsed().as_secs_f64(),
+        })
     }
-
-    /// Writes the results of a segmentation for a case, the label map last: if it exists, so does everything else.
-    fn write(
-        &self,
-        case: &Case,
-        prepared: &Prepared,
-        regions: &[Volume],
-        predicted: &mut Predicted,
-    ) -> anyhow::Result<()> {
-        let Some(decision) = &self.decision else { return Ok(()) };
-        let space = NativeSpace::new(regions, prepared.native)?;
-        let (file_grid, geometry) = (prepared.header.grid, prepared.header.geometry());
-        if self.probabilities {
-            let folder = self.out.join(PROBABILITIES);
-            std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-            for (number, region) in self.predictor.model.config.task.regions.iter().enumerate() {
-                let name = format!("{}_{}.nii.gz", case.id, file_name(region.name()));
-                let file = Path::new(PROBABILITIES).join(name);
-                let options = WriteOptions {
-                    description: format!("brainmvp: probability of {}", region.name()),
-                    geometry: geometry.cloned(),
-                    ..WriteOptions::default()
-                };
-                let probability = Volume::new(file_grid, space.probability(number).into_voxels());
-                nifti::write(&self.out.join(&file), &probability, options)?;
-                predicted.probabilities.insert(region.name().to_owned(), file);
-            }
-        }
-        // Registration has moved the voxels for the prediction; in the file they keep their positions.
-        let labels = LabelMap::new(file_grid, space.labels(decision)?.into_voxels());
-        let file = PathBuf::from(format!("{}.nii.gz", case.id));
-        nifti::write_labels_in(&self.out.join(&file), &labels, "brainmvp: predicted labels", geometry)?;
-        predicted.label_map = Some(file);
-        Ok(())
-    }
-}
-
-/// How the regions of a segmentation become the label of a voxel.
-pub(super) fn decision(predictor: &Predictor) -> anyhow::Result<LabelDecision> {
-    Ok(label_decision(&predictor.model.config.task.regions)?)
-}
-
-/// A name made safe for use in a file name.
-fn file_name(name: &str) -> String {
-    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '+') { c } else { '-' };
-    name.chars().map(plain).collect()
 }

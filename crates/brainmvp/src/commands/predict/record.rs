@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use brainmvp_infer::{Mirror, SlidingWindow};
 use brainmvp_metrics::Region;
 use brainmvp_ssl::downstream::Missing;
+use brainmvp_train::finetune::{TaskKind, TaskSettings, Written};
 use brainmvp_train::seen::Sighting;
 use brainmvp_volume::{Modality, write_atomically};
 use serde::{Deserialize, Serialize};
@@ -34,17 +35,15 @@ pub(super) struct Record {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Settings {
     pub(super) model: PathBuf,
     /// The number of steps that the weights were trained for.
     pub(super) step: u64,
     pub(super) modalities: Vec<Modality>,
     pub(super) missing: Missing,
-    /// Segmentation.
-    pub(super) regions: Vec<Region>,
-    /// Classification.
-    pub(super) classes: Vec<String>,
+    /// What the network predicts.
+    #[serde(flatten)]
+    pub(super) task: TaskSettings,
     pub(super) windows: SlidingWindow,
     pub(super) mirror: Mirror,
     pub(super) precision: String,
@@ -54,7 +53,6 @@ pub(super) struct Settings {
 
 /// A case that was predicted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Predicted {
     /// The input files.
     pub(super) inputs: BTreeMap<Modality, PathBuf>,
@@ -63,15 +61,9 @@ pub(super) struct Predicted {
     /// How the templates that replace them were placed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) templates: Option<String>,
-    /// Segmentation: the label map, in the folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) label_map: Option<PathBuf>,
-    /// Segmentation: the probabilities of each region, in the folder.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) probabilities: BTreeMap<String, PathBuf>,
-    /// Classification: the probability of each class.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) classes: BTreeMap<String, f32>,
+    /// The prediction.
+    #[serde(flatten)]
+    pub(super) written: Written,
     /// The cases that are the same as this one and that the network was trained on, or selected by; `None` if the model
     /// does not say what it has seen.
     #[serde(default)]
@@ -131,7 +123,12 @@ impl Told {
 
 impl Record {
     /// Starts a folder of predictions, or continues an existing one.
-    pub(super) fn begin(folder: &Path, settings: Settings, resume: bool) -> anyhow::Result<Self> {
+    pub(super) fn begin(
+        folder: &Path,
+        kind: TaskKind,
+        settings: Settings,
+        resume: bool,
+    ) -> anyhow::Result<Self> {
         let path = folder.join(FILE_NAME);
         let none = Self {
             version: VERSION,
@@ -156,24 +153,22 @@ impl Record {
             Ok(found) if found.version != VERSION || found.settings != none.settings => {
                 refuse("its predictions are from another model or other settings; choose another folder")
             }
-            Ok(found) if !found.has_all_classes() => {
-                refuse("one of its cases lacks the probability of a class; choose another folder")
-            }
-            Ok(found) => Ok(Self { cases: found.cases, ..none }),
+            Ok(found) => match found.lacks(kind) {
+                Some(what) => refuse(&format!("one of its cases lacks {what}; choose another folder")),
+                None => Ok(Self { cases: found.cases, ..none }),
+            },
         }
     }
 
-    /// Whether every case has a probability of every class.
-    fn has_all_classes(&self) -> bool {
-        let has =
-            |case: &Predicted| self.settings.classes.iter().all(|class| case.classes.contains_key(class));
-        self.cases.values().all(has)
+    /// What one of its cases lacks, if one does.
+    fn lacks(&self, kind: TaskKind) -> Option<&'static str> {
+        self.cases.values().find_map(|case| kind.lacks(&self.settings.task, &case.written))
     }
 
     /// Whether a case already has a complete prediction from the same files.
     pub(super) fn has(&self, folder: &Path, case: &str, inputs: &BTreeMap<Modality, PathBuf>) -> bool {
         self.cases.get(case).is_some_and(|predicted| {
-            let files = predicted.label_map.iter().chain(predicted.probabilities.values());
+            let files = predicted.written.files();
             predicted.inputs == *inputs && files.into_iter().all(|file| folder.join(file).is_file())
         })
     }
@@ -184,30 +179,15 @@ impl Record {
         Ok(write_atomically(&folder.join(FILE_NAME), |file| file.write_all(&text))?)
     }
 
-    /// `predictions.csv` of a classification: `case,class`, then the probability of each class.
-    pub(super) fn save_csv(&self, folder: &Path) -> anyhow::Result<()> {
+    /// `predictions.csv`: `case`, then these columns of the task.
+    pub(super) fn save_csv(&self, folder: &Path, kind: TaskKind, columns: Vec<String>) -> anyhow::Result<()> {
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let classes = &self.settings.classes;
-        let head = ["case", "class"].into_iter().map(str::to_owned);
-        writer.write_record(head.chain(classes.iter().map(|class| format!("p({class})"))))?;
+        writer.write_record(["case".to_owned()].into_iter().chain(columns))?;
         for (case, predicted) in &self.cases {
-            let probability = |class: &String| predicted.classes[class];
-            let mut row = vec![case.clone(), predicted.likeliest(classes).to_owned()];
-            row.extend(classes.iter().map(|class| probability(class).to_string()));
-            writer.write_record(row)?;
+            let cells = kind.cells(&self.settings.task, &predicted.written);
+            writer.write_record([case.clone()].into_iter().chain(cells))?;
         }
         let text = writer.into_inner()?;
         Ok(write_atomically(&folder.join("predictions.csv"), |file| file.write_all(&text))?)
-    }
-}
-
-impl Predicted {
-    /// The class with the highest probability, the first of equally high ones.
-    pub(super) fn likeliest<'a>(&self, classes: &'a [String]) -> &'a str {
-        let probability = |class: &str| self.classes[class];
-        let better = |best: &'a str, class: &'a String| {
-            if probability(class) > probability(best) { class.as_str() } else { best }
-        };
-        classes.iter().fold(classes.first().map_or("", String::as_str), better)
     }
 }

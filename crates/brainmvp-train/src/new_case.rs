@@ -1,78 +1,75 @@
-//! New cases, prepared like those that the network was trained on.
+//! A new case: from its files to a case that is prepared like those that a network was trained on.
 
 use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::Case;
-use brainmvp_infer::Blended;
-use brainmvp_prep::cache::{CaseMetadata, GridRecord, PreparedCase, write_case};
+use brainmvp_prep::cache::{CaseMetadata, GridRecord, PreparedCase};
 use brainmvp_prep::{Pipeline, prepare_case};
 use brainmvp_registration::Transform;
-use brainmvp_ssl::Placement;
-use brainmvp_ssl::patch::PatchSource;
-use brainmvp_train::batches::CaseSource;
 use brainmvp_volume::file::{self, FileHeader};
-use brainmvp_volume::{Grid, Modality, Volume};
-use tempfile::TempDir;
+use brainmvp_volume::{Grid, Modality};
 
-/// What a failure affects.
-pub(crate) enum Failure {
-    /// Only this case: the others are processed.
+use crate::batches::CaseSource;
+
+/// Why a case has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// Because of the case; others are not affected.
+    #[error("{0}")]
     Case(String),
-    /// The whole command.
-    Run(anyhow::Error),
+    /// The work was stopped.
+    #[error("interrupted")]
+    Stopped,
+    /// Because of something that affects all cases.
+    #[error(transparent)]
+    Run(#[from] crate::Error),
 }
 
-impl From<brainmvp_infer::Error> for Failure {
+impl From<brainmvp_infer::Error> for CaseError {
     /// An interruption ends everything; any other failure of a network belongs to the case.
     fn from(error: brainmvp_infer::Error) -> Self {
         match error {
-            brainmvp_infer::Error::Stopped => Self::Run(anyhow::anyhow!("interrupted")),
+            brainmvp_infer::Error::Stopped => Self::Stopped,
             other => Self::Case(other.to_string()),
         }
     }
 }
 
-/// A prepared case in a file of its own, mapped into memory as in training, with the header of its input.
-pub(crate) struct Prepared {
-    pub(crate) source: CaseSource,
+/// A prepared case in memory, with what is needed to bring a result back to the space of its files.
+pub struct NewCase {
+    /// The case.
+    pub source: CaseSource,
     /// The header of the image whose grid the others were resampled to.
-    pub(crate) header: FileHeader,
+    pub header: FileHeader,
     /// The grid of that image, in the space of the prepared case.
-    pub(crate) native: Grid,
+    pub native: Grid,
     /// Where registration moved the images, each with the grid of its file; empty if nothing was registered.
     moved: Vec<(Grid, Transform)>,
-    /// Deleted with the case.
-    _folder: TempDir,
 }
 
-impl Prepared {
-    /// Prepares a case; `scratch` is a temporary folder. Label maps are ignored.
-    pub(crate) fn new(case: &Case, pipeline: &Pipeline, scratch: &Path) -> Result<Self, Failure> {
+impl NewCase {
+    /// Prepares a case. Label maps are ignored.
+    ///
+    /// # Errors
+    /// [`CaseError::Case`] if it cannot be prepared.
+    pub fn new(case: &Case, pipeline: &Pipeline) -> Result<Self, CaseError> {
+        let failed = |error: brainmvp_prep::Error| CaseError::Case(error.to_string());
         let seen = Case { label: None, ..case.clone() };
-        let contents = prepare_case(&seen, None, pipeline, String::new());
-        let contents = contents.map_err(|error| Failure::Case(error.to_string()))?;
-        let (reference, header) = reference(&seen, &contents.metadata).map_err(Failure::Case)?;
-        let moved = registered(&seen, &contents.metadata).map_err(Failure::Case)?;
+        let contents = prepare_case(&seen, None, pipeline, String::new()).map_err(failed)?;
+        let (reference, header) = reference(&seen, &contents.metadata).map_err(CaseError::Case)?;
+        let moved = registered(&seen, &contents.metadata).map_err(CaseError::Case)?;
         let native = placed(&moved, &Grid::from(&contents.metadata.original));
-        let native = native.ok_or_else(|| Failure::Case(damaged(&reference)))?;
-        let store = || -> anyhow::Result<Self> {
-            let folder = tempfile::Builder::new().prefix(".partial-").tempdir_in(scratch)?;
-            let entry = write_case(folder.path(), &contents, pipeline.config().dtype)?;
-            let stored = PreparedCase::open(folder.path().join(entry.file_name()))?;
-            Ok(Self { source: CaseSource::new(&entry, stored), header, native, moved, _folder: folder })
-        };
-        store().map_err(Failure::Run)
+        let native = native.ok_or_else(|| CaseError::Case(damaged(&reference)))?;
+        let (entry, prepared) =
+            PreparedCase::in_memory(&contents, pipeline.config().dtype).map_err(failed)?;
+        Ok(Self { source: CaseSource::new(&entry, prepared), header, native, moved })
     }
 
     /// The positions of a file's voxels in the space of the prepared case: those in the file, or where registration moved
-    /// the image with the same grid, or without such an image the reference.
-    pub(crate) fn placed(&self, grid: &Grid) -> Option<Grid> {
+    /// the image with the same grid, or without such an image the reference. `None` if the record of the registration is
+    /// damaged.
+    pub fn placed(&self, grid: &Grid) -> Option<Grid> {
         placed(&self.moved, grid)
-    }
-
-    /// Probabilities of regions as volumes on the grid of the prepared case.
-    pub(crate) fn volumes(&self, regions: Blended) -> Vec<Volume> {
-        regions.classes.into_iter().map(|values| Volume::new(self.source.grid(), values)).collect()
     }
 }
 
@@ -119,71 +116,13 @@ fn placed(moved: &[(Grid, Transform)], grid: &Grid) -> Option<Grid> {
     }
 }
 
-/// A case of which only some modalities are used.
-pub(crate) struct Seen<'a, S> {
-    case: &'a S,
-    modalities: Vec<Modality>,
-}
-
-impl<'a, S: PatchSource> Seen<'a, S> {
-    pub(crate) fn new(case: &'a S, modalities: Vec<Modality>) -> Self {
-        Self { case, modalities }
-    }
-}
-
-impl<S: PatchSource> PatchSource for Seen<'_, S> {
-    type Error = S::Error;
-
-    fn id(&self) -> &str {
-        self.case.id()
-    }
-
-    fn data_set(&self) -> &str {
-        self.case.data_set()
-    }
-
-    fn person(&self) -> &str {
-        self.case.person()
-    }
-
-    fn shape(&self) -> [usize; 3] {
-        self.case.shape()
-    }
-
-    fn registered_shape(&self) -> [usize; 3] {
-        self.case.registered_shape()
-    }
-
-    fn crop_offset(&self) -> [usize; 3] {
-        self.case.crop_offset()
-    }
-
-    fn placement(&self) -> Option<Placement> {
-        self.case.placement()
-    }
-
-    fn modalities(&self) -> &[Modality] {
-        &self.modalities
-    }
-
-    fn patch(&self, modality: Modality, start: [isize; 3], size: [usize; 3]) -> Result<Vec<f32>, S::Error> {
-        self.case.patch(modality, start, size)
-    }
-
-    fn labels(&self, start: [isize; 3], size: [usize; 3]) -> Result<Option<Vec<u16>>, S::Error> {
-        self.case.labels(start, size)
-    }
-
-    fn class(&self) -> Option<&str> {
-        self.case.class()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use brainmvp_cohort::phantom::{Head, PhantomConfig, write_cohort};
     use brainmvp_infer::NativeSpace;
     use brainmvp_prep::{ContentFile, CropKind, PrepConfig, RegisterKind, SkullStrip, StoredType};
+    use brainmvp_ssl::patch::PatchSource as _;
+    use brainmvp_volume::Volume;
     use brainmvp_volume::nifti::{self, WriteOptions};
 
     use super::*;
@@ -226,9 +165,7 @@ mod tests {
             ..PrepConfig::default()
         };
         let pipeline = Pipeline::new(&preparation).unwrap();
-        let Ok(prepared) = Prepared::new(&Case { brain_mask: None, ..case }, &pipeline, folder.path()) else {
-            panic!("the case can be prepared");
-        };
+        let prepared = NewCase::new(&Case { brain_mask: None, ..case }, &pipeline).unwrap();
         let voxels = prepared.source.patch(Modality::T1, [0; 3], prepared.source.shape()).unwrap();
         let volume = [Volume::new(prepared.source.grid(), voxels)];
         let back = |grid| {

@@ -1,9 +1,6 @@
 //! UniFormer-S against the reference network: forward in evaluation, forward and gradients in training.
 
-#![allow(clippy::unwrap_used)] // that is how a test fails
-
-mod reference;
-
+use super::reference::{assert_close, input, strided};
 use brainmvp_golden::Golden;
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
@@ -12,7 +9,6 @@ use brainmvp_nets::weights::{self, Head, Upstream};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use reference::{assert_close, input, strided};
 
 /// The published form of a parameter of the encoder alone.
 fn upstream(entry: weights::Entry<'_>) -> Upstream {
