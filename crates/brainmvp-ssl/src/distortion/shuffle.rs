@@ -119,21 +119,4 @@ mod tests {
         assert_eq!(counts.len(), 6);
         assert!(counts.values().all(|count| (850..1150).contains(count)), "{counts:?}");
     }
-
-    /// Printed, not judged: the cost of a sample's shuffling (`cargo test --release -- --ignored --nocapture`).
-    #[test]
-    #[ignore = "a measurement"]
-    fn what_ten_thousand_boxes_cost() {
-        let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let mut voxels = vec![0.5; 96 * 96 * 96];
-        for (name, boxes, sides) in
-            [("up to 1/10", 10_000, Sides::UpTo(10)), ("of 1/20", 5000, Sides::Exactly(20))]
-        {
-            let begun = std::time::Instant::now();
-            for _ in 0..20 {
-                LocalShuffle { boxes, sides }.apply(&mut voxels, [96; 3], &mut rng);
-            }
-            println!("{boxes} boxes {name}: {:.2} ms", begun.elapsed().as_secs_f64() * 50.0);
-        }
-    }
 }

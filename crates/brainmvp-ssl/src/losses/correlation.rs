@@ -1,6 +1,6 @@
 //! How well two images agree, whatever their contrast; and how smooth a field of displacements is.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 /// Keeps the quotient finite where an image is constant.
 const SMALLEST_PRODUCT: f32 = 1e-5;
@@ -25,15 +25,24 @@ pub fn local_correlation(a: Tensor<5>, b: Tensor<5>, window: usize) -> Tensor<1>
 
 /// Sums over windows, which are products with a band matrix along each axis.
 fn window_sums(x: Tensor<5>, window: usize) -> Tensor<5> {
-    [3, 2, 1].into_iter().fold(x, |x, axis| {
-        let shape = x.dims();
-        let size = shape[axis];
-        let (before, after) = (shape[..axis].iter().product::<usize>(), shape[axis + 1..].iter().product());
-        let near = |i: usize| f32::from(u8::from((i / size).abs_diff(i % size) <= window / 2));
-        let band = TensorData::new((0..size * size).map(near).collect(), [1, size, size]);
-        let band = Tensor::<3>::from_data(band, &x.device());
-        band.matmul(x.reshape([before, size, after])).reshape(shape)
-    })
+    let shape = x.dims();
+    let [batch, d, h, w, _] = shape;
+    // Along the last axis the rows are many and short: they are one matrix.
+    let x: Tensor<2> = x.reshape([batch * d * h, w]);
+    let rows = band(w, window, &x.device());
+    let x = x.matmul(rows);
+    let along = |x: Tensor<3>, size| {
+        let columns: Tensor<3> = band(size, window, &x.device()).unsqueeze();
+        columns.matmul(x)
+    };
+    let x = along(x.reshape([batch * d, h, w]), h);
+    along(x.reshape([batch, d, h * w]), d).reshape(shape)
+}
+
+/// 1 where two voxels of a line are in one window, which is symmetric; `[size, size]`.
+fn band(size: usize, window: usize, device: &Device) -> Tensor<2> {
+    let near = |i: usize| f32::from(u8::from((i / size).abs_diff(i % size) <= window / 2));
+    Tensor::from_data(TensorData::new((0..size * size).map(near).collect::<Vec<f32>>(), [size, size]), device)
 }
 
 /// The mean squared change of a field from voxel to voxel: the mean over the three axes.
@@ -52,7 +61,6 @@ pub fn roughness(field: Tensor<5>) -> Tensor<1> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
 
     const SHAPE: [usize; 5] = [1, 12, 11, 10, 1];
 

@@ -21,10 +21,10 @@ macro_rules! methods {
 
             /// The settings of a preset.
             pub fn of(name: MethodName, preset: MethodPreset) -> Self {
-                $($(#[$when])? if name.0 == $name {
-                    return Self::$variant(<$config as Method>::of(preset));
-                })+
-                unreachable!("a name is one of the list")
+                match name.0 {
+                    $($(#[$when])? $name => Self::$variant(<$config as Method>::of(preset)),)+
+                    _ => unreachable!("a name is one of the list"),
+                }
             }
 
             /// The name.

@@ -39,7 +39,7 @@ pub use simmim::{SimMim, SimMimConfig};
 pub use swin_ssl::{CutOutConfig, SwinSsl, SwinSslConfig};
 pub use tokens::{TokenPlan, TokenSample};
 #[cfg(feature = "patented-methods")]
-pub use transvw::{DiscoveryConfig, Features, TransVw, TransVwConfig, Words};
+pub use transvw::{DiscoveryConfig, Features, TransVw, TransVwConfig};
 pub use voco::{Voco, VocoConfig};
 
 // A new method is a line here: its name in a configuration, its variant, and its settings. What others claim patents on is

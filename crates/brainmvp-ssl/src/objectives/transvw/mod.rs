@@ -25,6 +25,7 @@ use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::{Device, Tensor};
 use rand::{Rng, RngExt};
 
+use self::words::Words;
 use super::tensors::{picture, volumes};
 use super::{Evaluation, Kept, Moment, Objective, Pretraining, Scene};
 use crate::distortion::{
@@ -35,7 +36,6 @@ use crate::patch::{PatchSource, draw_start};
 use crate::templates::template_start;
 
 pub use config::{DiscoveryConfig, Features, TransVwConfig};
-pub use words::Words;
 
 /// One box that gives way to noise.
 const INSIDE: Paint = Paint { sure: 1, most: 1, go_on: 0.0, sides: |n| [n / 6, n / 3] };
