@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::NetworkConfig;
+use brainmvp_ssl::Frame;
 use brainmvp_ssl::objectives::{ForMethod, Method, MethodConfig, MethodPreset, Objective, Scene, Setup};
 use brainmvp_ssl::patch::PatchSource;
-use brainmvp_ssl::{Frame, Placement};
 use brainmvp_volume::{Affine, Grid, Modality};
 use burn::tensor::Device;
 use rand::SeedableRng;
@@ -53,18 +53,6 @@ impl PatchSource for Case {
         SHAPE
     }
 
-    fn registered_shape(&self) -> [usize; 3] {
-        SHAPE
-    }
-
-    fn crop_offset(&self) -> [usize; 3] {
-        [0; 3]
-    }
-
-    fn placement(&self) -> Option<Placement> {
-        None
-    }
-
     fn modalities(&self) -> &[Modality] {
         &[Modality::Flair, Modality::T1, Modality::T1c, Modality::T2]
     }
@@ -79,18 +67,6 @@ impl PatchSource for Case {
             }
         }
         Ok(patch)
-    }
-
-    fn labels(&self, _: [isize; 3], _: [usize; 3]) -> Result<Option<Vec<u16>>, Infallible> {
-        Ok(None)
-    }
-
-    fn class(&self) -> Option<&str> {
-        None
-    }
-
-    fn number(&self, _: &str) -> Option<f64> {
-        None
     }
 }
 

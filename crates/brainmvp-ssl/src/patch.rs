@@ -22,13 +22,19 @@ pub trait PatchSource {
     fn person(&self) -> &str;
     /// Voxels along x, y and z.
     fn shape(&self) -> [usize; 3];
-    /// Voxels of the registered volume that this case was cropped from.
-    fn registered_shape(&self) -> [usize; 3];
+    /// Voxels of the registered volume that this case was cropped from; its own, if it was not cropped.
+    fn registered_shape(&self) -> [usize; 3] {
+        self.shape()
+    }
     /// Where the cropped case starts in the registered volume.
-    fn crop_offset(&self) -> [usize; 3];
+    fn crop_offset(&self) -> [usize; 3] {
+        [0; 3]
+    }
     /// The position of its voxels relative to those of the frozen templates; `None` if the templates were not placed on
     /// this case, and nothing of it is replaced by them.
-    fn placement(&self) -> Option<Placement>;
+    fn placement(&self) -> Option<Placement> {
+        None
+    }
     /// What there is, at least one, in canonical order.
     fn modalities(&self) -> &[Modality];
     /// The voxels of a box that starts at `start` (possibly outside); 0 if there is no volume.
@@ -41,11 +47,17 @@ pub trait PatchSource {
     ///
     /// # Errors
     /// If its file cannot be read.
-    fn labels(&self, start: [isize; 3], size: [usize; 3]) -> Result<Option<Vec<u16>>, Self::Error>;
+    fn labels(&self, _start: [isize; 3], _size: [usize; 3]) -> Result<Option<Vec<u16>>, Self::Error> {
+        Ok(None)
+    }
     /// The class of the case, if it is known.
-    fn class(&self) -> Option<&str>;
+    fn class(&self) -> Option<&str> {
+        None
+    }
     /// A number of the case, by the name of its column, if it is known.
-    fn number(&self, name: &str) -> Option<f64>;
+    fn number(&self, _name: &str) -> Option<f64> {
+        None
+    }
 }
 
 /// How often a drawn centre is thrown away before any centre will do.
@@ -139,69 +151,6 @@ pub fn central_start(shape: [usize; 3], size: [usize; 3]) -> [isize; 3] {
 fn start_along(centre: usize, shape: usize, size: usize) -> isize {
     let (centre, room) = (centre as isize, shape as isize - size as isize);
     if room < 0 { room.div_euclid(2) } else { (centre - size as isize / 2).clamp(0, room) }
-}
-
-/// For tests of methods that do not look at the cases of a run.
-#[cfg(test)]
-pub(crate) mod testing {
-    use std::convert::Infallible;
-
-    use super::*;
-
-    /// A case that cannot be.
-    pub(crate) enum Nowhere {}
-
-    impl PatchSource for Nowhere {
-        type Error = Infallible;
-
-        fn id(&self) -> &str {
-            match *self {}
-        }
-
-        fn data_set(&self) -> &str {
-            match *self {}
-        }
-
-        fn person(&self) -> &str {
-            match *self {}
-        }
-
-        fn shape(&self) -> [usize; 3] {
-            match *self {}
-        }
-
-        fn registered_shape(&self) -> [usize; 3] {
-            match *self {}
-        }
-
-        fn crop_offset(&self) -> [usize; 3] {
-            match *self {}
-        }
-
-        fn placement(&self) -> Option<Placement> {
-            match *self {}
-        }
-
-        fn modalities(&self) -> &[Modality] {
-            match *self {}
-        }
-
-        fn patch(&self, _: Modality, _: [isize; 3], _: [usize; 3]) -> Result<Vec<f32>, Infallible> {
-            match *self {}
-        }
-
-        fn labels(&self, _: [isize; 3], _: [usize; 3]) -> Result<Option<Vec<u16>>, Infallible> {
-            match *self {}
-        }
-
-        fn class(&self) -> Option<&str> {
-            match *self {}
-        }
-
-        fn number(&self, _: &str) -> Option<f64> {
-            match *self {}
-        }
-    }
 }
 
 #[cfg(test)]

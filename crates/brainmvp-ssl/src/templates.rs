@@ -174,13 +174,19 @@ impl Templates {
         Some((level, *Modality::ALL.get(index.parse::<usize>().ok()?)?))
     }
 
-    /// How often each template was moved, of the updates of all parameters by name.
-    pub fn counts(updates: &BTreeMap<String, usize>) -> Option<Counts> {
+    /// How many steps have moved each template, of the updates of all parameters by name.
+    pub fn updates(updates: &BTreeMap<String, usize>) -> BTreeMap<Modality, usize> {
         let of_template = |(name, count): (&String, &usize)| {
             let (level, modality) = Self::level_of(name.strip_prefix("templates.")?)?;
-            (level == 0).then_some((modality.name(), *count))
+            (level == 0).then_some((modality, *count))
         };
-        let of: Vec<_> = updates.iter().filter_map(of_template).collect();
+        updates.iter().filter_map(of_template).collect()
+    }
+
+    /// The same, to be shown; `None` if no template was moved.
+    pub fn counts(updates: &BTreeMap<String, usize>) -> Option<Counts> {
+        let named = Self::updates(updates).into_iter().map(|(modality, count)| (modality.name(), count));
+        let of: Vec<_> = named.collect();
         (!of.is_empty()).then_some(Counts { what: "template updates", of })
     }
 
@@ -439,28 +445,12 @@ mod tests {
             std::array::from_fn(|axis| (self.registered[axis] - self.cropped[axis]) / 2)
         }
 
-        fn placement(&self) -> Option<crate::Placement> {
-            None
-        }
-
         fn modalities(&self) -> &[Modality] {
             &[]
         }
 
         fn patch(&self, _: Modality, _: [isize; 3], _: [usize; 3]) -> Result<Vec<f32>, ()> {
             Err(())
-        }
-
-        fn labels(&self, _: [isize; 3], _: [usize; 3]) -> Result<Option<Vec<u16>>, ()> {
-            Ok(None)
-        }
-
-        fn class(&self) -> Option<&str> {
-            None
-        }
-
-        fn number(&self, _: &str) -> Option<f64> {
-            None
         }
     }
 

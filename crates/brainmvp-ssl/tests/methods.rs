@@ -10,12 +10,12 @@ use std::convert::Infallible;
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork};
 use brainmvp_nets::weights::{self, FirstLayer, Head, InputChannels, Skipped, transfer};
+use brainmvp_ssl::Frame;
 use brainmvp_ssl::objectives::{
     ForMethod, Kept, KeptPart, Method, MethodConfig, MethodName, MethodPreset, Moment, Objective,
     Pretraining, Scene, Setup, VocoConfig,
 };
 use brainmvp_ssl::patch::PatchSource;
-use brainmvp_ssl::{Frame, Placement};
 use brainmvp_volume::{Affine, Grid, Modality};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use rand::SeedableRng;
@@ -66,18 +66,6 @@ impl PatchSource for Case {
         self.shape
     }
 
-    fn registered_shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
-    fn crop_offset(&self) -> [usize; 3] {
-        [0; 3]
-    }
-
-    fn placement(&self) -> Option<Placement> {
-        None
-    }
-
     fn modalities(&self) -> &[Modality] {
         &self.modalities
     }
@@ -91,18 +79,6 @@ impl PatchSource for Case {
             }
         }
         Ok(voxels)
-    }
-
-    fn labels(&self, _: [isize; 3], _: [usize; 3]) -> Result<Option<Vec<u16>>, Infallible> {
-        Ok(None)
-    }
-
-    fn class(&self) -> Option<&str> {
-        None
-    }
-
-    fn number(&self, _: &str) -> Option<f64> {
-        None
     }
 }
 

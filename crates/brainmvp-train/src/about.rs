@@ -6,7 +6,7 @@ use brainmvp_infer::SlidingWindow;
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_nets::weights::Head;
 use brainmvp_prep::Preparation;
-use brainmvp_ssl::objectives::{KeptPart, MethodName};
+use brainmvp_ssl::objectives::{Kept, KeptPart, MethodName};
 use brainmvp_volume::Affine;
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +61,7 @@ pub enum Kind {
 
 /// What files say nothing of that were written when there was only one method.
 fn encoder_and_decoder() -> Vec<KeptPart> {
-    ["encoder.", "decoder."].map(|part| KeptPart::new(part, part)).to_vec()
+    Kept::with_decoder(Head::Reconstruction).parts
 }
 
 /// What a fine-tuned network predicts, and how it is applied.

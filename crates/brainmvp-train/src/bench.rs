@@ -112,14 +112,6 @@ impl PatchSource for NoiseCase {
         self.shape
     }
 
-    fn registered_shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
-    fn crop_offset(&self) -> [usize; 3] {
-        [0; 3]
-    }
-
     fn placement(&self) -> Option<Placement> {
         Some(Placement::Shift([0; 3]))
     }
@@ -138,14 +130,6 @@ impl PatchSource for NoiseCase {
     fn labels(&self, _: [isize; 3], _: [usize; 3]) -> Result<Option<Vec<u16>>, Infallible> {
         let label = |value: f32| (value * (CLASSES + 1) as f32) as u16;
         Ok(Some(self.voxels(16).into_iter().map(label).collect()))
-    }
-
-    fn class(&self) -> Option<&str> {
-        None
-    }
-
-    fn number(&self, _: &str) -> Option<f64> {
-        None
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use brainmvp_kernels::ops::coarser as coarser_size;
 use brainmvp_prep::cache::GridRecord;
 use brainmvp_ssl::patch::PatchSource;
-use brainmvp_ssl::templates::{Templates, sum_of_levels};
+use brainmvp_ssl::templates::sum_of_levels;
 use brainmvp_ssl::{Frame, FrozenTemplates};
 use brainmvp_volume::{Affine, Grid, Modality, Volume, nifti};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -74,17 +74,6 @@ pub struct RunTemplates {
     pub volumes: BTreeMap<Modality, Vec<f32>>,
     /// How many steps have moved each. Mean images are not moved, and a file of weights does not tell.
     pub updates: BTreeMap<Modality, usize>,
-}
-
-/// How many steps have moved each template, of the updates of all parameters by name.
-pub(crate) fn template_updates<'a>(
-    updates: impl IntoIterator<Item = (&'a String, &'a usize)>,
-) -> BTreeMap<Modality, usize> {
-    let of_template = |(name, count): (&String, &usize)| {
-        let (level, modality) = Templates::level_of(name.strip_prefix("templates.")?)?;
-        (level == 0).then_some((modality, *count))
-    };
-    updates.into_iter().filter_map(of_template).collect()
 }
 
 impl RunTemplates {

@@ -20,6 +20,6 @@ pub use linear::{Linear, Mlp, Pointwise};
 pub use norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm};
 pub use pass::Pass;
 pub use patch::{Downsample, PatchEmbed, Upsample, blocks};
-pub use pool::{average_pool, max_pool};
+pub use pool::{average_pool, max_pool, mean_over_voxels};
 pub use window::WindowAttention;
 pub(crate) use window::published_offsets;

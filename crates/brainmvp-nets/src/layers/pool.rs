@@ -1,4 +1,4 @@
-//! Pooling of blocks of eight voxels.
+//! Pooling of blocks of eight voxels, and of all.
 
 use burn::tensor::Tensor;
 
@@ -13,6 +13,15 @@ pub fn max_pool(x: Tensor<5>) -> Tensor<5> {
 /// The mean of each block of 2^3 voxels. Shapes as in [`max_pool`].
 pub fn average_pool(x: Tensor<5>) -> Tensor<5> {
     pool(x, |pairs| pairs.mean_dim(1))
+}
+
+/// The mean over all voxels.
+///
+/// # Shapes
+/// `[B, D, H, W, C]` to `[B, C]`
+pub fn mean_over_voxels(x: Tensor<5>) -> Tensor<2> {
+    let [batch, d, h, w, channels] = x.dims();
+    x.reshape([batch, d * h * w, channels]).mean_dim(1).reshape([batch, channels])
 }
 
 /// Joins pairs of neighbours along each axis: `[n, 2, m]` to `[n, 1, m]`.

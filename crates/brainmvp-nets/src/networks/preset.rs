@@ -16,6 +16,14 @@ impl PresetName {
         presets.find(|(known, ..)| *known == name).map(|(known, ..)| Self(known))
     }
 
+    /// A preset that this program names itself.
+    ///
+    /// # Panics
+    /// If there is none of this name.
+    pub fn known(name: &str) -> Self {
+        Self::named(name).unwrap_or_else(|| panic!("no network is called '{name}'"))
+    }
+
     /// The network.
     #[expect(clippy::expect_used, reason = "the name was found in the list")]
     pub fn network(self) -> NetworkConfig {

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use super::{Encoder, NetworkConfig, Segmentation};
 use crate::Init;
 use crate::heads::Segmented;
-use crate::layers::{Linear, Pass};
+use crate::layers::{Linear, Pass, mean_over_voxels};
 
 /// An encoder and a decoder that segments.
 #[derive(Module, Debug)]
@@ -64,8 +64,6 @@ impl ClassificationNetwork {
     /// If a size is not a multiple of the encoder's stride.
     pub fn forward(&self, x: Tensor<5>, pass: &mut Pass<'_>) -> Classified {
         let deepest = self.encoder.forward(x, pass).deepest();
-        let [batch, d, h, w, width] = deepest.dims();
-        let mean = deepest.clone().reshape([batch, d * h * w, width]).mean_dim(1);
-        Classified { logits: self.head.forward(mean.reshape([batch, width])), deepest }
+        Classified { logits: self.head.forward(mean_over_voxels(deepest.clone())), deepest }
     }
 }

@@ -3,6 +3,8 @@
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
+use crate::turn::mirror;
+
 /// The ranges of the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -65,26 +67,10 @@ impl Augmentation {
     }
 
     /// Mirrors voxels of any kind in place.
-    pub fn mirror<T>(&self, voxels: &mut [T], [nx, ny, nz]: [usize; 3]) {
-        if self.mirrored[0] {
-            voxels.chunks_exact_mut(nx).for_each(<[T]>::reverse);
+    pub fn mirror<T>(&self, voxels: &mut [T], size: [usize; 3]) {
+        for axis in (0..3).filter(|axis| self.mirrored[*axis]) {
+            mirror(voxels, size, axis);
         }
-        if self.mirrored[1] {
-            for slice in voxels.chunks_exact_mut(nx * ny) {
-                mirror_chunks(slice, nx, ny);
-            }
-        }
-        if self.mirrored[2] {
-            mirror_chunks(voxels, nx * ny, nz);
-        }
-    }
-}
-
-/// Reverses the order of `count` chunks of `length`.
-fn mirror_chunks<T>(values: &mut [T], length: usize, count: usize) {
-    for low in 0..count / 2 {
-        let (before, after) = values.split_at_mut((count - 1 - low) * length);
-        before[low * length..(low + 1) * length].swap_with_slice(&mut after[..length]);
     }
 }
 

@@ -7,7 +7,7 @@
 //! it has makes no difference. A patch whose modality no other of the batch has is left out of the contrast.
 
 use brainmvp_nets::Init;
-use brainmvp_nets::layers::{LayerNorm, Pass};
+use brainmvp_nets::layers::{LayerNorm, Pass, mean_over_voxels};
 use brainmvp_nets::networks::{
     Features, Network as _, NetworkConfig, PresetName, Segment as _, Swin, SwinUnetrDecoder,
 };
@@ -20,6 +20,7 @@ use rand::seq::index::sample;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
+use super::tensors::{picture, volumes};
 use super::{
     Evaluation, Kept, Method, MethodPreset, Moment, Objective, Pretraining, Scene, Setup, Training, swin,
 };
@@ -218,7 +219,7 @@ impl Dae {
         match self.config.contrast {
             DaeContrast::Supervised => {
                 let groups: Vec<usize> = modalities.iter().map(|modality| modality.index()).collect();
-                supervised_contrast(unit(swin::pooled(deepest)), &groups, temperature)
+                supervised_contrast(unit(mean_over_voxels(deepest)), &groups, temperature)
             }
             DaeContrast::Released => released_contrast(deepest.flatten(1, 4), modalities, temperature),
         }
@@ -255,9 +256,8 @@ impl Objective for Dae {
 
     fn forward(&self, samples: &[DaeSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
         let device = self.patch_norm.weight.val().device();
-        let target = swin::batch(samples.iter().map(|sample| sample.target.as_slice()), self.patch, &device);
-        let input =
-            swin::batch(samples.iter().map(|sample| sample.disrupted.as_slice()), self.patch, &device);
+        let target = volumes(samples.iter().map(|sample| sample.target.as_slice()), self.patch, &device);
+        let input = volumes(samples.iter().map(|sample| sample.disrupted.as_slice()), self.patch, &device);
         let masked = self.draw_channels(rng);
         let (output, deepest) = self.reconstruct(input.clone(), &masked, &mut Pass::training(rng));
         let reconstruction = (output.clone() - target.clone()).abs().mean();
@@ -268,9 +268,9 @@ impl Objective for Dae {
             total: reconstruction.clone() + contrast.clone() * self.config.weight_contrast,
             parts: vec![("loss_reconstruction", reconstruction), ("loss_contrast", contrast)],
             pictures: vec![
-                ("target", swin::picture(&target, 0)),
-                ("disrupted", swin::picture(&input, 0)),
-                ("reconstruction", swin::picture(&output, 0)),
+                ("target", picture(&target, 0)),
+                ("disrupted", picture(&input, 0)),
+                ("reconstruction", picture(&output, 0)),
             ],
         }
     }

@@ -19,11 +19,13 @@ use rand::seq::index::sample;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
+use super::tensors::picture;
 use super::{
     Counts, Evaluation, Group, Kept, Learnt, Method, MethodPreset, Moment, Objective, Pretraining, Scene,
     Setup, Training,
 };
 use crate::limits;
+use crate::masking::Mask;
 use crate::patch::{PatchSource, draw_start};
 use crate::templates::{Templates, template_start};
 
@@ -72,9 +74,8 @@ impl Method for M3aeConfig {
         Self::default()
     }
 
-    #[expect(clippy::expect_used, reason = "the name is of the list of networks")]
     fn network() -> PresetName {
-        PresetName::named("unet3d").expect("a network of the list")
+        PresetName::known("unet3d")
     }
 
     fn training(_preset: MethodPreset) -> Training {
@@ -85,12 +86,7 @@ impl Method for M3aeConfig {
         network.with_in_channels(SLOTS)
     }
 
-    fn problem(&self, network: &NetworkConfig, patch: [usize; 3]) -> Option<String> {
-        if network.in_channels() != 1 {
-            return Some(
-                "in_channels of the network must be 1: the method sets it to the number of modalities".into(),
-            );
-        }
+    fn problem(&self, _network: &NetworkConfig, patch: [usize; 3]) -> Option<String> {
         if self.block == 0 || patch.iter().any(|n| n % self.block != 0) {
             return Some(format!("method.block {} must divide patch.size {patch:?}", self.block));
         }
@@ -214,9 +210,9 @@ impl Objective for M3ae {
     fn forward(&self, samples: &[M3aeSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
         let device = self.templates.volumes[0].val().device();
         let targets = self.stack(samples, &device, |sample, modality| sample.images.get(&modality).cloned());
-        let blocks = self.plan().blocks();
         let visible = self.stack(samples, &device, |sample, modality| {
-            sample.visible.get(&modality).map(|chosen| self.voxels_of(chosen, blocks))
+            let mask = Mask::keeping_blocks(self.patch, self.config.block, sample.visible.get(&modality)?);
+            Some(mask.voxels().iter().map(|masked| f32::from(u8::from(!masked))).collect())
         });
         let present = self.stack(samples, &device, |sample, modality| {
             sample.images.get(&modality).map(|voxels| vec![1.0; voxels.len()])
@@ -234,16 +230,15 @@ impl Objective for M3ae {
         let deviation = self.deviation();
         let total = reconstruction.clone() + deviation.clone() * self.config.weight_deviation;
         let shown = samples[0].images.keys().next().map_or(0, |modality| modality.index());
-        let picture =
-            |x: Tensor<5>| x.detach().narrow(0, 0, 1).narrow(4, shown, 1).squeeze_dims::<3>(&[0, 4]);
+        let show = |x: Tensor<5>| picture(&x.narrow(4, shown, 1), 0);
         Evaluation {
             quality: reconstruction.clone().detach(),
             total,
             parts: vec![("loss_reconstruction", reconstruction), ("loss_deviation", deviation)],
             pictures: vec![
-                ("target", picture(targets)),
-                ("input", picture(input)),
-                ("reconstruction", picture(output)),
+                ("target", show(targets)),
+                ("input", show(input)),
+                ("reconstruction", show(output)),
             ],
         }
     }
@@ -279,23 +274,6 @@ impl M3ae {
             Tensor::stack::<4>(Modality::ALL.into_iter().map(channel).collect(), 3)
         };
         Tensor::stack::<5>(samples.iter().map(of_sample).collect(), 0)
-    }
-
-    /// 1 in the voxels of these blocks, else 0; x fastest.
-    fn voxels_of(&self, chosen: &[usize], blocks: [usize; 3]) -> Vec<f32> {
-        let mut of_block = vec![0.0; blocks.iter().product()];
-        for &block in chosen {
-            of_block[block] = 1.0;
-        }
-        let ([nx, ny, nz], side) = (self.patch, self.config.block);
-        let mut voxels = Vec::with_capacity(nx * ny * nz);
-        for z in 0..nz {
-            for y in 0..ny {
-                let row = (z / side * blocks[1] + y / side) * blocks[0];
-                voxels.extend((0..nx).map(|x| of_block[row + x / side]));
-            }
-        }
-        voxels
     }
 
     /// The L2 norm of the learnt images' deviations from their means.

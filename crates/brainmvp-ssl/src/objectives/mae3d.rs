@@ -64,9 +64,8 @@ impl Method for Mae3dConfig {
         Self::default()
     }
 
-    #[expect(clippy::expect_used, reason = "the name is of the list of networks")]
     fn network() -> PresetName {
-        PresetName::named("unetr").expect("a network of the list")
+        PresetName::known("unetr")
     }
 
     fn training(_preset: MethodPreset) -> Training {
@@ -227,26 +226,17 @@ impl Pretraining for Mae3d {
 mod tests {
     use brainmvp_nets::networks::UnetrConfig;
     use brainmvp_nets::weights::handles;
-    use brainmvp_volume::{Affine, Grid};
     use burn::tensor::{Device, TensorData};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::Frame;
-    use crate::patch::testing::Nowhere;
+    use crate::objectives::test_cases::untrained;
 
     const PATCH: [usize; 3] = [32; 3];
 
     fn objective(config: &Mae3dConfig, network: UnetrConfig, device: &Device) -> Mae3d {
-        let grid = Grid::new(PATCH, Affine::from_spacing([1.0; 3], [0.0; 3]));
-        let frame = Frame { reference: grid, largest: PATCH };
-        let network = NetworkConfig::Unetr(network);
-        let setup: Setup<'_, Nowhere> =
-            Setup { network: &network, patch: PATCH, frame: &frame, cases: &[], is_new: true, waiting: &() };
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let Ok(objective) = config.build(&setup, &mut Init { device, rng: &mut rng });
-        objective
+        untrained(config, &NetworkConfig::Unetr(network), PATCH, device)
     }
 
     fn tiny() -> Mae3dConfig {

@@ -72,21 +72,15 @@ impl Method for ModelsGenesisConfig {
         Self::default()
     }
 
-    #[expect(clippy::expect_used, reason = "the name is of the list of networks")]
     fn network() -> PresetName {
-        PresetName::named("unet3d-b").expect("a network of the list")
+        PresetName::known("unet3d-b")
     }
 
     fn training(_preset: MethodPreset) -> Training {
         Training { batch_size: 6, learning_rate: 1e-3, weight_decay: 0.0, ..Training::default() }
     }
 
-    fn problem(&self, network: &NetworkConfig, _patch: [usize; 3]) -> Option<String> {
-        if network.in_channels() != 1 {
-            return Some(
-                "in_channels of the network must be 1: the method sees one modality at a time".into(),
-            );
-        }
+    fn problem(&self, _network: &NetworkConfig, _patch: [usize; 3]) -> Option<String> {
         limits::shares(&[
             ("method.flip", self.flip),
             ("method.shuffle", self.shuffle),
@@ -197,9 +191,9 @@ impl Objective for ModelsGenesis {
             total,
             parts: Vec::new(),
             pictures: vec![
-                ("target", picture(target)),
-                ("input", picture(input)),
-                ("restored", picture(restored)),
+                ("target", picture(&target, 0)),
+                ("input", picture(&input, 0)),
+                ("restored", picture(&restored, 0)),
             ],
         }
     }

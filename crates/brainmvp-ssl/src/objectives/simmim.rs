@@ -46,9 +46,8 @@ impl Method for SimMimConfig {
         Self::default()
     }
 
-    #[expect(clippy::expect_used, reason = "the name is of the list of networks")]
     fn network() -> PresetName {
-        PresetName::named("unetr").expect("a network of the list")
+        PresetName::known("unetr")
     }
 
     fn training(_preset: MethodPreset) -> Training {
@@ -149,26 +148,15 @@ impl Pretraining for SimMim {
 mod tests {
     use brainmvp_nets::networks::UnetrConfig;
     use brainmvp_nets::weights::handles;
-    use brainmvp_volume::{Affine, Grid};
     use burn::tensor::Device;
-    use rand::SeedableRng;
-    use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::Frame;
-    use crate::patch::testing::Nowhere;
+    use crate::objectives::test_cases::untrained;
 
     const PATCH: [usize; 3] = [32; 3];
 
     fn objective(network: UnetrConfig, device: &Device) -> SimMim {
-        let grid = Grid::new(PATCH, Affine::from_spacing([1.0; 3], [0.0; 3]));
-        let frame = Frame { reference: grid, largest: PATCH };
-        let network = NetworkConfig::Unetr(network);
-        let setup: Setup<'_, Nowhere> =
-            Setup { network: &network, patch: PATCH, frame: &frame, cases: &[], is_new: true, waiting: &() };
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let Ok(objective) = SimMimConfig::default().build(&setup, &mut Init { device, rng: &mut rng });
-        objective
+        untrained(&SimMimConfig::default(), &NetworkConfig::Unetr(network), PATCH, device)
     }
 
     #[test]

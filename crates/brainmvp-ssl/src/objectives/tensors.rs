@@ -11,13 +11,12 @@ pub(super) fn volumes<'a>(
     [x, y, z]: [usize; 3],
     device: &Device,
 ) -> Tensor<5> {
-    let mut values = Vec::new();
-    patches.for_each(|patch| values.extend_from_slice(patch));
-    let batch = values.len() / (x * y * z);
-    Tensor::from_data(TensorData::new(values, [batch, z, y, x, 1]), device)
+    let voxels: Vec<f32> = patches.flatten().copied().collect();
+    let count = voxels.len() / (x * y * z);
+    Tensor::from_data(TensorData::new(voxels, [count, z, y, x, 1]), device)
 }
 
-/// The first channel of the first case, `[D, H, W]`, detached.
-pub(super) fn picture(x: Tensor<5>) -> Tensor<3> {
-    x.detach().narrow(0, 0, 1).narrow(4, 0, 1).squeeze_dims::<3>(&[0, 4])
+/// The first channel of one patch of a batch to be shown, `[D, H, W]`, detached.
+pub(super) fn picture(x: &Tensor<5>, index: usize) -> Tensor<3> {
+    x.clone().detach().narrow(0, index, 1).narrow(4, 0, 1).squeeze_dims::<3>(&[0, 4])
 }

@@ -2,9 +2,15 @@
 
 use std::convert::Infallible;
 
-use brainmvp_volume::Modality;
+use brainmvp_nets::Init;
+use brainmvp_nets::networks::NetworkConfig;
+use brainmvp_volume::{Affine, Grid, Modality};
+use burn::tensor::Device;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
-use crate::Placement;
+use super::{Method, Setup};
+use crate::Frame;
 use crate::patch::PatchSource;
 
 /// A case whose voxels are a function of their place in the registered volume, without end.
@@ -45,10 +51,6 @@ impl PatchSource for Case {
         self.crop
     }
 
-    fn placement(&self) -> Option<Placement> {
-        None
-    }
-
     fn modalities(&self) -> &[Modality] {
         &self.modalities
     }
@@ -60,16 +62,20 @@ impl PatchSource for Case {
         };
         Ok((0..size.iter().product()).map(|i| (self.value)(registered(i))).collect())
     }
+}
 
-    fn labels(&self, _: [isize; 3], _: [usize; 3]) -> Result<Option<Vec<u16>>, Infallible> {
-        Ok(None)
-    }
-
-    fn number(&self, _: &str) -> Option<f64> {
-        None
-    }
-
-    fn class(&self) -> Option<&str> {
-        None
-    }
+/// What a method trains for patches of this size, without looking at any case.
+pub(super) fn untrained<M: Method>(
+    method: &M,
+    network: &NetworkConfig,
+    patch: [usize; 3],
+    device: &Device,
+) -> M::Objective {
+    let frame =
+        Frame { reference: Grid::new(patch, Affine::from_spacing([1.0; 3], [0.0; 3])), largest: patch };
+    let setup: Setup<'_, Case> =
+        Setup { network, patch, frame: &frame, cases: &[], is_new: true, waiting: &() };
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let Ok(objective) = method.build(&setup, &mut Init { device, rng: &mut rng });
+    objective
 }

@@ -7,6 +7,7 @@ use rand::Rng;
 use rand::seq::index::sample;
 
 use super::Scene;
+use super::tensors::{picture, volumes};
 use crate::patch::{PatchSource, draw_image};
 
 /// Voxels along each axis of a token.
@@ -76,11 +77,6 @@ pub(super) fn problem(network: &NetworkConfig, patch: [usize; 3], rate: f64, uni
     if !matches!(network, NetworkConfig::Unetr(_)) {
         return Some("the method trains a vision transformer: set model.preset to unetr".to_owned());
     }
-    if network.in_channels() != 1 {
-        return Some(
-            "in_channels of the network must be 1: pre-training sees one modality at a time".to_owned(),
-        );
-    }
     if !(rate > 0.0 && rate < 1.0) {
         return Some(format!("method.rate must lie between 0 and 1, got {rate}"));
     }
@@ -101,9 +97,8 @@ pub(super) fn unetr(network: &NetworkConfig) -> &UnetrConfig {
 }
 
 /// The patches of a batch, `[B, D, H, W, 1]`.
-pub(super) fn patches(samples: &[TokenSample], [x, y, z]: [usize; 3], device: &Device) -> Tensor<5> {
-    let voxels: Vec<f32> = samples.iter().flat_map(|sample| sample.voxels.iter().copied()).collect();
-    Tensor::from_data(TensorData::new(voxels, [samples.len(), z, y, x, 1]), device)
+pub(super) fn patches(samples: &[TokenSample], size: [usize; 3], device: &Device) -> Tensor<5> {
+    volumes(samples.iter().map(|sample| sample.voxels.as_slice()), size, device)
 }
 
 /// The voxels of each token, `[B, N, TOKEN^3]`; tokens x fastest.
@@ -150,14 +145,13 @@ pub(super) fn pictures(
     masked: Tensor<3>,
     patch: [usize; 3],
 ) -> Vec<(&'static str, Tensor<3>)> {
-    let first = |x: Tensor<5>| x.detach().narrow(0, 0, 1).squeeze_dims::<3>(&[0, 4]);
     let tokens = voxels_of_tokens(x.clone());
     let seen = tokens.clone() * (masked.clone() * -1.0 + 1.0);
     let output = seen.clone() + reconstructed * masked;
     vec![
-        ("target", first(x)),
-        ("input", first(volume_of_tokens(seen, patch))),
-        ("reconstruction", first(volume_of_tokens(output, patch))),
+        ("target", picture(&x, 0)),
+        ("input", picture(&volume_of_tokens(seen, patch), 0)),
+        ("reconstruction", picture(&volume_of_tokens(output, patch), 0)),
     ]
 }
 

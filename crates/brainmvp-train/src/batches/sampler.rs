@@ -165,36 +165,12 @@ mod tests {
             [1; 3]
         }
 
-        fn registered_shape(&self) -> [usize; 3] {
-            [1; 3]
-        }
-
-        fn crop_offset(&self) -> [usize; 3] {
-            [0; 3]
-        }
-
-        fn placement(&self) -> Option<brainmvp_ssl::Placement> {
-            None
-        }
-
         fn modalities(&self) -> &[Modality] {
             self.1
         }
 
         fn patch(&self, _: Modality, _: [isize; 3], size: [usize; 3]) -> Result<Vec<f32>, Infallible> {
             Ok(vec![0.0; size.iter().product()])
-        }
-
-        fn labels(&self, _: [isize; 3], _: [usize; 3]) -> Result<Option<Vec<u16>>, Infallible> {
-            Ok(None)
-        }
-
-        fn class(&self) -> Option<&str> {
-            None
-        }
-
-        fn number(&self, _: &str) -> Option<f64> {
-            None
         }
     }
 

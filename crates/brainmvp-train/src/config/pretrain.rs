@@ -117,7 +117,12 @@ impl PretrainConfig {
             optimizer: &self.optimizer,
             checkpoint: &self.checkpoint,
         };
-        let problem = common.problem().or_else(|| self.method.problem(&self.model.network, self.patch.size));
+        let channels = || {
+            let reason = "in_channels of the network must be 1: the method sets it to what it sees at once";
+            (self.model.network.in_channels() != 1).then(|| reason.to_owned())
+        };
+        let method = || self.method.problem(&self.model.network, self.patch.size);
+        let problem = common.problem().or_else(channels).or_else(method);
         problem.map_or(Ok(()), |problem| Err(Error::Config(problem)))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use brainmvp_nets::weights::StateDict;
 use brainmvp_ssl::objectives::KeptPart;
+use brainmvp_ssl::templates::Templates;
 use brainmvp_volume::Modality;
 use burn::tensor::TensorData;
 
@@ -11,7 +12,7 @@ use super::{LearntTemplates, SavedNetwork, published};
 use crate::about::{About, Kind};
 use crate::checkpoint::{Checkpoint, State};
 use crate::source::Chosen;
-use crate::templates::{stored_volume, template_updates};
+use crate::templates::stored_volume;
 use crate::tensor_file::TensorFile;
 use crate::{Error, Result};
 
@@ -74,6 +75,6 @@ fn templates(about: &About, checkpoint: &mut Checkpoint) -> Result<Option<Learnt
         frame: of.frame.clone(),
         range_floor: of.range_floor,
         volumes,
-        updates: template_updates(&checkpoint.state().updates),
+        updates: Templates::updates(&checkpoint.state().updates),
     }))
 }

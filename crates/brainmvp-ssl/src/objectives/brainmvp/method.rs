@@ -26,11 +26,7 @@ impl Method for BrainMvpConfig {
         Training { accumulate, ..Training::default() }
     }
 
-    fn problem(&self, network: &NetworkConfig, patch: [usize; 3]) -> Option<String> {
-        if network.in_channels() != 1 {
-            let reason = "in_channels of the network must be 1: pre-training sees one modality at a time";
-            return Some(reason.to_owned());
-        }
+    fn problem(&self, _network: &NetworkConfig, patch: [usize; 3]) -> Option<String> {
         self.settings_problem(patch)
     }
 

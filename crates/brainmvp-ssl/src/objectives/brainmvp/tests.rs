@@ -48,18 +48,6 @@ impl PatchSource for Case {
         SIZE
     }
 
-    fn registered_shape(&self) -> [usize; 3] {
-        SIZE
-    }
-
-    fn crop_offset(&self) -> [usize; 3] {
-        [0; 3]
-    }
-
-    fn placement(&self) -> Option<crate::Placement> {
-        None
-    }
-
     fn modalities(&self) -> &[Modality] {
         &self.modalities
     }
@@ -69,18 +57,6 @@ impl PatchSource for Case {
         let seed = start.iter().fold(modality.index() as u64 + 1, |seed, at| seed * 31 + *at as u64);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         Ok((0..size.iter().product()).map(|_| rng.random_range(0.1..1.0)).collect())
-    }
-
-    fn labels(&self, _: [isize; 3], _: [usize; 3]) -> Result<Option<Vec<u16>>, Infallible> {
-        Ok(None)
-    }
-
-    fn class(&self) -> Option<&str> {
-        None
-    }
-
-    fn number(&self, _: &str) -> Option<f64> {
-        None
     }
 }
 

@@ -96,21 +96,15 @@ impl Method for GvslConfig {
         Self { affine_gradient: !released, released_sampling: released, ..Self::default() }
     }
 
-    #[expect(clippy::expect_used, reason = "the name is of the list of networks")]
     fn network() -> PresetName {
-        PresetName::named("unet3d-c").expect("a network of the list")
+        PresetName::known("unet3d-c")
     }
 
     fn training(_preset: MethodPreset) -> Training {
         Training { batch_size: 2, learning_rate: 1e-4, weight_decay: 0.0, ..Training::default() }
     }
 
-    fn problem(&self, network: &NetworkConfig, _patch: [usize; 3]) -> Option<String> {
-        if network.in_channels() != 1 {
-            return Some(
-                "in_channels of the network must be 1: the method sees one modality at a time".into(),
-            );
-        }
+    fn problem(&self, _network: &NetworkConfig, _patch: [usize; 3]) -> Option<String> {
         let [least, most] = self.scale;
         if !(least > 0.0 && least <= most && most <= 10.0) {
             return Some(format!(
@@ -216,11 +210,11 @@ impl Objective for Gvsl {
                 ("loss_smoothness", smoothness),
             ],
             pictures: vec![
-                ("target", picture(fixed)),
-                ("input", picture(distorted)),
-                ("restored", picture(restored)),
-                ("other person", picture(moving)),
-                ("other person, moved", picture(matched.image)),
+                ("target", picture(&fixed, 0)),
+                ("input", picture(&distorted, 0)),
+                ("restored", picture(&restored, 0)),
+                ("other person", picture(&moving, 0)),
+                ("other person, moved", picture(&matched.image, 0)),
             ],
         }
     }

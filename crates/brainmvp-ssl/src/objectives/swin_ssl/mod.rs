@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use self::cut_out::Cut;
 use self::heads::{SwinSslHeads, TURNS};
+use super::tensors::{picture, volumes};
 use super::{
     Evaluation, Kept, Method, MethodPreset, Moment, Objective, Pretraining, Scene, Setup, Training, swin,
 };
@@ -161,7 +162,7 @@ impl SwinSslPlan {
     fn view(&self, patch: &[f32], rng: &mut dyn Rng) -> View {
         let (size, cut_out) = (self.patch, &self.config.cut_out);
         let quarters = rng.random_range(0..TURNS);
-        let turn = Turn { axis: self.config.axis, quarters, ..Turn::default() };
+        let turn = Turn { axis: self.config.axis, quarters };
         let target = turn.of(patch, size);
         let mut cut = target.clone();
         for noisy in cut_out.draw(size, rng) {
@@ -211,8 +212,8 @@ impl Objective for SwinSsl {
         let [first, second] = [of_all(0), of_all(1)];
         let seen = [View::seen(&first, self.patch), View::seen(&second, self.patch)].concat();
         let views = [first, second].concat();
-        let input = swin::batch(seen.iter().map(Vec::as_slice), self.patch, &device);
-        let target = swin::batch(views.iter().map(|view| view.target.as_slice()), self.patch, &device);
+        let input = volumes(seen.iter().map(Vec::as_slice), self.patch, &device);
+        let target = volumes(views.iter().map(|view| view.target.as_slice()), self.patch, &device);
 
         let deepest = self.encoder.forward(input.clone(), &mut Pass::training(rng)).deepest();
         let (turns, features) = self.heads.of_tokens(&deepest);
@@ -234,9 +235,9 @@ impl Objective for SwinSsl {
                 ("loss_reconstruction", reconstruction),
             ],
             pictures: vec![
-                ("target", swin::picture(&target, 0)),
-                ("view", swin::picture(&input, 0)),
-                ("reconstruction", swin::picture(&output, 0)),
+                ("target", picture(&target, 0)),
+                ("view", picture(&input, 0)),
+                ("reconstruction", picture(&output, 0)),
             ],
         }
     }

@@ -95,9 +95,8 @@ impl Method for TransVwConfig {
         Self::default()
     }
 
-    #[expect(clippy::expect_used, reason = "the name is of the list of networks")]
     fn network() -> PresetName {
-        PresetName::named("unet3d-b").expect("a network of the list")
+        PresetName::known("unet3d-b")
     }
 
     fn training(_preset: MethodPreset) -> Training {
@@ -105,11 +104,6 @@ impl Method for TransVwConfig {
     }
 
     fn problem(&self, network: &NetworkConfig, _patch: [usize; 3]) -> Option<String> {
-        if network.in_channels() != 1 {
-            return Some(
-                "in_channels of the network must be 1: the method sees one modality at a time".into(),
-            );
-        }
         let (size, stride) = (self.discovery.size, network.stride());
         if size.iter().any(|n| *n == 0 || *n > 512 || n % stride != 0) {
             return Some(format!(

@@ -221,9 +221,9 @@ impl Objective for TransVw {
             total,
             parts: vec![("loss_restoration", restoration), ("loss_classification", recognition)],
             pictures: vec![
-                ("target", picture(target)),
-                ("input", picture(input)),
-                ("restored", picture(restored)),
+                ("target", picture(&target, 0)),
+                ("input", picture(&input, 0)),
+                ("restored", picture(&restored, 0)),
             ],
         }
     }

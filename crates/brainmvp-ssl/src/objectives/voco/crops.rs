@@ -5,7 +5,7 @@ use rand::{Rng, RngExt};
 
 use super::VocoConfig;
 use crate::patch::{PatchSource, central_start};
-use crate::turn::{Axis, Turn};
+use crate::turn::{Axis, Turn, mirror};
 
 /// The data that loader threads need to draw samples.
 #[derive(Debug, Clone)]
@@ -74,15 +74,18 @@ impl VocoPlan {
     }
 
     /// The crop mirrored, turned about z, and with another brightness, each with its chance.
-    fn augment(&self, voxels: Vec<f32>, rng: &mut dyn Rng) -> Vec<f32> {
-        let VocoConfig { mirror, turn, shift_chance, shift, .. } = self.config;
-        let mirrored = [(); 3].map(|()| rng.random_bool(mirror));
+    fn augment(&self, mut voxels: Vec<f32>, rng: &mut dyn Rng) -> Vec<f32> {
+        let VocoConfig { mirror: chance, turn, shift_chance, shift, .. } = self.config;
+        let mirrored = [(); 3].map(|()| rng.random_bool(chance));
         let quarters = if rng.random_bool(turn) { rng.random_range(1..4) } else { 0 };
         let shift =
             if rng.random_bool(shift_chance) { (2.0 * rng.random::<f32>() - 1.0) * shift } else { 0.0 };
-        let moves = quarters > 0 || mirrored.contains(&true);
-        let turn = Turn { mirrored, axis: Axis::Z, quarters };
-        let mut voxels = if moves { turn.of(&voxels, self.patch) } else { voxels };
+        for axis in (0..3).filter(|axis| mirrored[*axis]) {
+            mirror(&mut voxels, self.patch, axis);
+        }
+        if quarters > 0 {
+            voxels = Turn { axis: Axis::Z, quarters }.of(&voxels, self.patch);
+        }
         for voxel in &mut voxels {
             *voxel += shift;
         }

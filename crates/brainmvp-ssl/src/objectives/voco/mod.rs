@@ -10,7 +10,7 @@ mod loss;
 
 use brainmvp_kernels::ops::batch_norm_train;
 use brainmvp_nets::Init;
-use brainmvp_nets::layers::{Linear, Pass};
+use brainmvp_nets::layers::{Linear, Pass, mean_over_voxels};
 use brainmvp_nets::networks::{Encode as _, Network as _, NetworkConfig, PresetName, Swin, SwinUnetrConfig};
 use brainmvp_nets::weights::{Head, follow};
 use burn::module::Module;
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use self::crops::{VocoPlan, VocoSample};
 use self::loss::{Terms, likeness};
+use super::tensors::{picture, volumes};
 use super::{
     Evaluation, Kept, KeptPart, Method, MethodPreset, Moment, Objective, Pretraining, Scene, Setup, Training,
     swin,
@@ -169,7 +170,7 @@ impl Branch {
 
     /// A vector of length 1 for each crop, `[N, D, H, W, 1]` to `[N, F]`.
     fn describe(&self, crops: Tensor<5>, pass: &mut Pass<'_>) -> Tensor<2> {
-        let pooled = swin::pooled(self.encoder.forward(crops, pass).deepest());
+        let pooled = mean_over_voxels(self.encoder.forward(crops, pass).deepest());
         let projected = self.projector.iter().enumerate().fold(pooled, |x, (layer, linear)| {
             linear.forward(if layer == 0 { x } else { relu(standardised(x)) })
         });
@@ -216,7 +217,7 @@ impl Objective for Voco {
     fn forward(&self, samples: &[VocoSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
         let device = self.student.projector[0].weight.val().device();
         let crops = samples.iter().flat_map(|sample| &sample.crops).map(Vec::as_slice);
-        let crops = swin::batch(crops, self.patch, &device);
+        let crops = volumes(crops, self.patch, &device);
         let pass = &mut Pass::training(rng);
         let student = self.student.describe(crops.clone(), pass);
         let teacher = self.teacher.describe(crops.clone(), pass).detach();
@@ -242,8 +243,8 @@ impl Objective for Voco {
             total,
             parts: vec![("loss_overlapping", overlapping), ("loss_apart", apart), ("loss_bases", bases)],
             pictures: vec![
-                ("crop", swin::picture(&crops, count - self.config.crops)),
-                ("base crop", swin::picture(&crops, most)),
+                ("crop", picture(&crops, count - self.config.crops)),
+                ("base crop", picture(&crops, most)),
             ],
         }
     }

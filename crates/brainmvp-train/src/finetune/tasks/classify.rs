@@ -86,7 +86,7 @@ impl Task for Classification {
     type Written = Written;
 
     fn defaults(_: bool) -> Defaults {
-        Defaults { patch: [96, 96, 64], epochs: 200, batch_size: 4, accumulate: 16 }
+        Defaults::WHOLE_CASES
     }
 
     fn problem(keys: &Keys, patch: &TaskPatchConfig) -> Option<String> {

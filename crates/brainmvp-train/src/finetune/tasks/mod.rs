@@ -219,6 +219,11 @@ pub struct Defaults {
     pub accumulate: usize,
 }
 
+impl Defaults {
+    /// For whole cases, resized (BrainMVP, appendix I).
+    const WHOLE_CASES: Self = Self { patch: [96, 96, 64], epochs: 200, batch_size: 4, accumulate: 16 };
+}
+
 /// How a network is applied to a case.
 #[derive(Clone, Copy)]
 pub struct Applied<'a> {

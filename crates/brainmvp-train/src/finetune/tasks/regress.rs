@@ -88,7 +88,7 @@ impl Task for Regression {
     type Written = Written;
 
     fn defaults(_: bool) -> Defaults {
-        Defaults { patch: [96, 96, 64], epochs: 200, batch_size: 4, accumulate: 16 }
+        Defaults::WHOLE_CASES
     }
 
     fn problem(keys: &Keys, patch: &TaskPatchConfig) -> Option<String> {
