@@ -217,10 +217,10 @@ impl Adam {
     }
 }
 
-/// Steps of [`Overfit`].
+/// The most steps of [`Overfit`].
 const STEPS: usize = 240;
 
-/// One batch, over and over: what is minimised falls to a small part of what it was.
+/// One batch, over and over: what is minimised falls to a tenth of what it was.
 struct Overfit<'a>(&'a Small);
 
 impl ForMethod for Overfit<'_> {
@@ -235,24 +235,19 @@ impl ForMethod for Overfit<'_> {
         for step in 0..STEPS {
             let (total, quality) = loss(&objective, &samples);
             qualities.push(quality);
+            if quality < qualities[0] / 10.0 {
+                println!("  {} to {quality} in {step} steps", qualities[0]);
+                return;
+            }
             let rate = 3e-3 * (1.0 - step as f32 / STEPS as f32);
             let at = Moment { step: step as u64, ..LATE };
             objective = adam.step(objective, &total.backward(), rate).after_step(at);
         }
-        let (first, last) = (qualities[0], qualities[qualities.len() - 1]);
-        let floor = floor(self.0.method.name().name());
-        println!("  {first} to {last}");
-        assert!(last < first / 10.0 || last < floor, "{first} to {last}");
+        panic!("{qualities:?}");
     }
 }
 
-/// The values that a loss cannot fall below by a factor of ten: those of contrasts, with a margin.
-fn floor(_method: &str) -> f32 {
-    0.0
-}
-
 #[test]
-#[ignore = "takes more than ten minutes: scripts/methods.sh"]
 fn one_batch_can_be_learnt_by_heart() {
     for_all(|small| small.method.with(Overfit(small)));
 }
@@ -266,15 +261,13 @@ impl ForMethod for Drawn<'_> {
     fn with<M: Method>(self, method: &M) {
         let device = Device::flex().autodiff();
         let cases = cases([40; 3]);
-        let (objective, first) = begin(method, self.0, &cases, &device);
-        let of = |drawn: &Samples<M>| loss(&objective, drawn).0.into_scalar::<f32>();
-        let before = values(&objective);
-        let loss = of(&first);
-        // A buffer that a forward pass fills, such as a queue, makes the next loss another one.
-        if values(&objective) == before {
-            assert_eq!(loss, of(&samples::<M>(&objective, &cases, 0)));
-        }
-        assert_ne!(loss, of(&samples::<M>(&objective, &cases, 1)));
+        // A forward pass may change buffers, so each loss is that of a new objective.
+        let of = |seed: u64| {
+            let (objective, _) = begin(method, self.0, &cases, &device);
+            loss(&objective, &samples::<M>(&objective, &cases, seed)).0.into_scalar::<f32>()
+        };
+        assert_eq!(of(0), of(0));
+        assert_ne!(of(0), of(1));
     }
 }
 

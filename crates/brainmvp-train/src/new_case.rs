@@ -129,12 +129,7 @@ mod tests {
 
     /// The correlation of the images over all voxels.
     fn correlation(a: &[f32], b: &[f32]) -> f64 {
-        let mean = |v: &[f32]| v.iter().map(|v| f64::from(*v)).sum::<f64>() / v.len() as f64;
-        let (a0, b0) = (mean(a), mean(b));
-        let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
-            a.iter().zip(b).map(|(a, b)| f(f64::from(*a) - a0, f64::from(*b) - b0)).sum()
-        };
-        sum(&|a, b| a * b) / (sum(&|a, _| a * a) * sum(&|_, b| b * b)).sqrt()
+        brainmvp_metrics::images::correlation(a, b, &vec![true; a.len()])
     }
 
     #[test]

@@ -44,10 +44,12 @@ pub(crate) fn vote(image: &Sketch, choices: &[Modality], known: &[(Modality, Ske
         let aligned = image.file_grid.same_place(&other.file_grid, TOLERANCE_MM);
         let Some([own, others]) = aligned.then(|| values([image, other])).flatten() else { continue };
         let rank = correlation(&ranks(&own), &ranks(&others));
-        let against = match () {
-            () if rank < AGAINST => Some(Modality::T1),
-            () if rank > ALONG && lean < DARK => Some(Modality::T2),
-            () => None,
+        let against = if rank < AGAINST {
+            Some(Modality::T1)
+        } else if rank > ALONG && lean < DARK {
+            Some(Modality::T2)
+        } else {
+            None
         };
         left.retain(|choice| Some(*choice) != against);
         let no = against.map_or(String::new(), |no| format!(", as no other {no} does"));

@@ -78,10 +78,6 @@ impl Method for DaeConfig {
     const ABOUT: &'static str = "reconstruction from noise, low resolution and masked channels";
     type Objective = Dae;
 
-    fn of(_preset: MethodPreset) -> Self {
-        Self::default()
-    }
-
     fn network() -> PresetName {
         swin::preset()
     }

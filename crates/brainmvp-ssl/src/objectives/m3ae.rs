@@ -70,10 +70,6 @@ impl Method for M3aeConfig {
         "masked reconstruction of all modalities at once, with a learnt image for what is masked";
     type Objective = M3ae;
 
-    fn of(_preset: MethodPreset) -> Self {
-        Self::default()
-    }
-
     fn network() -> PresetName {
         PresetName::known("unet3d")
     }

@@ -60,10 +60,6 @@ impl Method for Mae3dConfig {
     const ABOUT: &'static str = "masked auto-encoder: the transformer sees a quarter of the tokens";
     type Objective = Mae3d;
 
-    fn of(_preset: MethodPreset) -> Self {
-        Self::default()
-    }
-
     fn network() -> PresetName {
         PresetName::known("unetr")
     }
@@ -201,12 +197,7 @@ impl Objective for Mae3d {
                 (error.clone() * error).mean()
             }
         };
-        Evaluation {
-            quality: total.clone().detach(),
-            total,
-            parts: Vec::new(),
-            pictures: pictures(x, output, mask(samples, &device), self.patch),
-        }
+        Evaluation::of(total, pictures(x, output, mask(samples, &device), self.patch))
     }
 
     /// Tokens that stand for something else do not decay.

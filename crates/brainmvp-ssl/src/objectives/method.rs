@@ -27,7 +27,9 @@ pub enum MethodPreset {
 }
 
 /// The settings of a pre-training method, and how a run of it begins.
-pub trait Method: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait Method:
+    Clone + Debug + PartialEq + Default + Serialize + DeserializeOwned + Send + Sync + 'static
+{
     /// The name in print, with its authors.
     const TITLE: &'static str;
     /// What it does, in a sentence.
@@ -38,7 +40,9 @@ pub trait Method: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Sen
     type Objective: Pretraining + 'static;
 
     /// The settings of a preset. A method without presets of its own has its defaults in all of them.
-    fn of(preset: MethodPreset) -> Self;
+    fn of(_preset: MethodPreset) -> Self {
+        Self::default()
+    }
 
     /// The network that it is used with, if none is named.
     fn network() -> PresetName {

@@ -68,10 +68,6 @@ impl Method for ModelsGenesisConfig {
     );
     type Objective = ModelsGenesis;
 
-    fn of(_preset: MethodPreset) -> Self {
-        Self::default()
-    }
-
     fn network() -> PresetName {
         PresetName::known("unet3d-b")
     }
@@ -186,16 +182,14 @@ impl Objective for ModelsGenesis {
         let features = self.encoder.forward(input.clone(), pass);
         let restored = sigmoid(self.decoder.forward(features, pass).logits);
         let total = reconstruction(restored.clone(), target.clone(), ReconstructionNorm::Squared);
-        Evaluation {
-            quality: total.clone().detach(),
+        Evaluation::of(
             total,
-            parts: Vec::new(),
-            pictures: vec![
+            vec![
                 ("target", picture(&target, 0)),
                 ("input", picture(&input, 0)),
                 ("restored", picture(&restored, 0)),
             ],
-        }
+        )
     }
 }
 

@@ -154,6 +154,13 @@ pub trait Objective: Module {
     }
 }
 
+impl Evaluation {
+    /// That of a loss of one term.
+    pub fn of(total: Tensor<1>, pictures: Vec<(&'static str, Tensor<3>)>) -> Self {
+        Self { quality: total.clone().detach(), total, parts: Vec::new(), pictures }
+    }
+}
+
 /// The result for a batch.
 pub struct Evaluation {
     /// The loss to minimise, `[1]`.

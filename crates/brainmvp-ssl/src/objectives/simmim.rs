@@ -42,10 +42,6 @@ impl Method for SimMimConfig {
     const ABOUT: &'static str = "masked reconstruction by a single layer on the transformer";
     type Objective = SimMim;
 
-    fn of(_preset: MethodPreset) -> Self {
-        Self::default()
-    }
-
     fn network() -> PresetName {
         PresetName::known("unetr")
     }
@@ -124,12 +120,7 @@ impl Objective for SimMim {
         let chosen = || samples.iter().map(|sample| sample.masked.as_slice());
         let target = choose(voxels_of_tokens(x.clone()), chosen());
         let total = (choose(output.clone(), chosen()) - target).abs().mean();
-        Evaluation {
-            quality: total.clone().detach(),
-            total,
-            parts: Vec::new(),
-            pictures: pictures(x, output, masked, self.patch),
-        }
+        Evaluation::of(total, pictures(x, output, masked, self.patch))
     }
 
     /// A token that stands for others does not decay.

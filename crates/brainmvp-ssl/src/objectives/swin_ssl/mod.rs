@@ -65,10 +65,6 @@ impl Method for SwinSslConfig {
     const ABOUT: &'static str = "two views that are turned and cut: rotation, contrast, inpainting";
     type Objective = SwinSsl;
 
-    fn of(_preset: MethodPreset) -> Self {
-        Self::default()
-    }
-
     fn network() -> PresetName {
         swin::preset()
     }

@@ -91,10 +91,6 @@ impl Method for TransVwConfig {
     );
     type Objective = TransVw;
 
-    fn of(_preset: MethodPreset) -> Self {
-        Self::default()
-    }
-
     fn network() -> PresetName {
         PresetName::known("unet3d-b")
     }

@@ -83,10 +83,6 @@ impl Method for VocoConfig {
     const ABOUT: &'static str = "where a crop is from, told by crops of known places";
     type Objective = Voco;
 
-    fn of(_preset: MethodPreset) -> Self {
-        Self::default()
-    }
-
     fn network() -> PresetName {
         swin::preset()
     }
