@@ -1,15 +1,20 @@
 //! Whole pre-training runs on a small phantom cohort: what they leave, and that stopping them changes nothing.
 
 #![allow(clippy::unwrap_used)] // that is how a test fails
+#![allow(clippy::print_stdout)] // which method is tested
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
 use brainmvp_kernels::ops::expand_onto;
+use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
+use brainmvp_ssl::objectives::{MethodConfig, MethodPreset};
 use brainmvp_train::batches::open_cases;
 use brainmvp_train::checkpoint::Checkpoint;
+use brainmvp_train::finetune::finetune;
 use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::pretrained::Pretrained;
@@ -63,26 +68,27 @@ impl Observer for StopAfter<'_> {
 }
 
 fn run(out: &Path, existing: Existing, steps: u64, settings: &[&str]) -> brainmvp_train::Result<Ended> {
-    let mut all = vec![
-        "model.preset=tiny",
-        "patch.size=16",
-        "train.batch_size=2",
-        "train.epochs=6",
-        "checkpoint.every_steps=4",
-        "log.pictures_every_steps=5",
-        "model.uniformer.drop_path=0.1",
-    ];
-    all.extend(settings);
-    let options = RunRequest {
+    let tiny = ["model.preset=tiny", "patch.size=16", "train.epochs=6", "model.uniformer.drop_path=0.1"];
+    run_with(out, existing, steps, &[&tiny, settings].concat())
+}
+
+/// A run that says which network it is of.
+fn run_with(out: &Path, existing: Existing, steps: u64, settings: &[&str]) -> brainmvp_train::Result<Ended> {
+    let request = request(out, existing, &[&["checkpoint.every_steps=4"], settings].concat());
+    let stop = AtomicBool::new(false);
+    pretrain(&request, &stop, &StopAfter { steps, done: AtomicU64::new(0), stop: &stop })
+}
+
+fn request(out: &Path, existing: Existing, settings: &[&str]) -> RunRequest {
+    let all = ["train.batch_size=2", "log.pictures_every_steps=5"].iter().chain(settings);
+    RunRequest {
         data: cache(),
         out: out.to_owned(),
         config: None,
-        settings: all.iter().map(ToString::to_string).collect(),
+        settings: all.map(ToString::to_string).collect(),
         existing,
         device: "cpu".into(),
-    };
-    let stop = AtomicBool::new(false);
-    pretrain(&options, &stop, &StopAfter { steps, done: AtomicU64::new(0), stop: &stop })
+    }
 }
 
 /// The metrics without what depends on when and how fast a run ran.
@@ -113,24 +119,109 @@ fn stopping_and_resuming_changes_no_bit() {
         ],
         &["method.templates.parametrisation=pyramid"],
     ] {
-        let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
-        assert_eq!(run(&whole, Existing::Refuse, 99, settings).unwrap(), Ended::Finished);
-        assert_eq!(run(&parts, Existing::Refuse, 3, settings).unwrap(), Ended::Stopped);
-        // Lines after the last checkpoint, and a torn one, as a killed process leaves them.
-        let checkpoint = RunFolder::open(&parts).unwrap().checkpoints().unwrap().pop().unwrap();
-        assert_eq!(checkpoint, 3);
-        assert_eq!(run(&parts, Existing::Resume, 4, settings).unwrap(), Ended::Stopped);
-        let torn = std::fs::read_to_string(parts.join("metrics.jsonl")).unwrap() + "{\"step\":8,\"ep";
-        std::fs::write(parts.join("metrics.jsonl"), torn).unwrap();
-        assert_eq!(run(&parts, Existing::Resume, 99, settings).unwrap(), Ended::Finished);
-        assert_eq!(lasting(&whole), lasting(&parts));
-        assert_eq!(lasting(&whole).len(), 12);
-        for file in ["checkpoints/step-00000012.safetensors", "checkpoints/best.safetensors", "config.toml"] {
-            let [a, b] = [&whole, &parts].map(|run| std::fs::read(run.join(file)).unwrap());
-            assert!(a == b, "{file} differs");
+        let run = |out: &Path, existing, steps| run(out, existing, steps, settings);
+        resumes(folder.path(), run, &[3, 4], 12);
+    }
+}
+
+/// A run of `last` steps, and one that is stopped after each of these numbers of steps, leave the same.
+fn resumes(
+    folder: &Path,
+    run: impl Fn(&Path, Existing, u64) -> brainmvp_train::Result<Ended>,
+    stops: &[u64],
+    last: u64,
+) {
+    let (whole, parts) = (folder.join("whole"), folder.join("parts"));
+    assert_eq!(run(&whole, Existing::Refuse, 99).unwrap(), Ended::Finished);
+    let mut existing = Existing::Refuse;
+    for steps in stops {
+        assert_eq!(run(&parts, existing, *steps).unwrap(), Ended::Stopped);
+        existing = Existing::Resume;
+    }
+    let checkpoint = RunFolder::open(&parts).unwrap().checkpoints().unwrap().pop().unwrap();
+    assert_eq!(checkpoint, stops.iter().sum::<u64>());
+    // Lines after the last checkpoint, and a torn one, as a killed process leaves them.
+    let torn = std::fs::read_to_string(parts.join("metrics.jsonl")).unwrap() + "{\"step\":8,\"ep";
+    std::fs::write(parts.join("metrics.jsonl"), torn).unwrap();
+    assert_eq!(run(&parts, Existing::Resume, 99).unwrap(), Ended::Finished);
+    assert_eq!(lasting(&whole), lasting(&parts));
+    assert_eq!(lasting(&whole).len() as u64, last);
+    let checkpoint = format!("checkpoints/step-{last:08}.safetensors");
+    for file in [checkpoint.as_str(), "checkpoints/best.safetensors", "config.toml"] {
+        let [a, b] = [&whole, &parts].map(|run| std::fs::read(run.join(file)).unwrap());
+        assert!(a == b, "{file} differs");
+    }
+    std::fs::remove_dir_all(&whole).unwrap();
+    std::fs::remove_dir_all(&parts).unwrap();
+}
+
+/// What a run says.
+#[derive(Default)]
+struct Listener(Mutex<Vec<String>>);
+
+impl Observer for Listener {
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+
+    /// Its cases are those of the pre-training.
+    fn warn(&self, _text: &str) {}
+}
+
+/// Whichever method it is: its runs can be stopped and continued, what is kept of them is written and read, and
+/// fine-tuning begins with it.
+#[test]
+fn every_method_is_resumed_exported_and_fine_tuned() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in MethodConfig::names() {
+        println!("{}", name.name());
+        let method = MethodConfig::of(name, MethodPreset::default());
+        let title = method.network().network().title();
+        let tiny = |(preset, _, network): &(&'static str, &str, NetworkConfig)| {
+            preset.contains("tiny") && network.title() == title
+        };
+        let (preset, _, network) = NetworkConfig::presets().into_iter().find(tiny).unwrap();
+        let fits = |patch: &usize| method.problem(&network, [*patch; 3]).is_none();
+        let patch = [32, 64].into_iter().find(fits).unwrap();
+        let mut settings = vec![
+            format!("method.name={}", name.name()),
+            format!("model.preset={preset}"),
+            format!("patch.size={patch}"),
+        ];
+        let quick: &[&str] = match name.name() {
+            "voco" => &["method.grid=[2, 1, 1]", "method.crops=1", "method.projector=16"],
+            "transvw" => &[
+                "method.classes=2",
+                "method.instances=2",
+                "method.cube=12",
+                "method.discovery.features=image",
+            ],
+            _ => &[],
+        };
+        settings.extend(quick.iter().map(ToString::to_string));
+        settings.push("train.max_steps=4".to_owned());
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let run = |out: &Path, existing, steps| run_with(out, existing, steps, &settings);
+        resumes(folder.path(), run, &[1, 2], 4);
+
+        let out = folder.path().join(name.name());
+        run(&out, Existing::Refuse, 2).unwrap();
+        let saved = SavedNetwork::open(&out).unwrap();
+        let weights = folder.path().join("weights.safetensors");
+        saved.write(&weights, Format::Safetensors).unwrap();
+        assert_eq!(SavedNetwork::open(&weights).unwrap().weights, saved.weights);
+        for source in [&out, &weights] {
+            let source = format!("init.source='{}'", source.display());
+            let patch = format!("patch.size={patch}");
+            let settings = [source.as_str(), patch.as_str(), "train.max_steps=1", "data.validation_share=0"];
+            let listener = Listener::default();
+            let downstream = folder.path().join("downstream");
+            let request = request(&downstream, Existing::Refuse, &settings);
+            finetune(&request, &AtomicBool::new(false), &listener).unwrap();
+            let told = listener.0.into_inner().unwrap().join("\n");
+            assert!(told.contains("tensors are from"), "{told}");
+            std::fs::remove_dir_all(&downstream).unwrap();
         }
-        std::fs::remove_dir_all(&whole).unwrap();
-        std::fs::remove_dir_all(&parts).unwrap();
     }
 }
 
