@@ -35,7 +35,9 @@ pub struct TrainConfig {
     pub seed: u64,
     /// How often every case is used. The schedule runs over all epochs.
     pub epochs: u64,
-    /// Stop after this many steps; 0 to run all epochs. The schedule does not change: a run that stopped can be
+    /// The length of the schedule in steps, instead of in epochs; 0 for epochs.
+    pub steps: u64,
+    /// Stop after this many steps; 0 to run the whole schedule. The schedule does not change: a run that stopped can be
     /// continued with more.
     pub max_steps: u64,
     /// Cases per batch.
@@ -53,6 +55,7 @@ impl Default for TrainConfig {
         Self {
             seed: 0,
             epochs: 1500,
+            steps: 0,
             max_steps: 0,
             batch_size: 3,
             accumulate: 1,
@@ -103,6 +106,9 @@ impl ValidationConfig {
 impl TrainConfig {
     /// The number of steps of the schedule.
     pub fn total_steps(&self, cases: usize) -> u64 {
+        if self.steps > 0 {
+            return self.steps;
+        }
         self.epochs.saturating_mul(cases as u64).div_ceil((self.batch_size * self.accumulate) as u64).max(1)
     }
 

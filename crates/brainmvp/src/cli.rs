@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
     atlas, bench, check, convert, datasets, demo, embed, evaluate, finetune, index, landmarks, list, phantom,
-    predict, preprocess, pretrain, register, report, split, templates, weights,
+    predict, preprocess, pretrain, register, report, split, study, templates, weights,
 };
 use crate::failure;
 use crate::ui::Ui;
@@ -31,6 +31,7 @@ Examples:
   brainmvp finetune segment --data cache --init run --out segmenter     # with few labels
   brainmvp predict --model segmenter --in cohort.json --out predictions # label maps in the space of the images
   brainmvp evaluate --pred predictions --truth cohort.json --out metrics.json   # score label maps
+  brainmvp study --config configs/study-smoke.toml --out study           # compare methods and networks
   brainmvp embed --model run --in cache --out features.csv              # features of the encoder
   brainmvp import released.pt --out weights.safetensors                 # weights from PyTorch
   brainmvp export run --format pytorch --out model.pt                   # and back
@@ -74,6 +75,7 @@ pub(crate) enum Command {
     Finetune(finetune::Finetune),
     Predict(predict::Predict),
     Evaluate(evaluate::Evaluate),
+    Study(study::StudyCommand),
     Embed(embed::Embed),
     Import(weights::Import),
     Export(weights::Export),
@@ -101,6 +103,7 @@ impl Command {
             Self::Finetune(finetune) => finetune.run(ui),
             Self::Predict(predict) => predict.run(ui),
             Self::Evaluate(evaluate) => evaluate.run(ui),
+            Self::Study(study) => study.run(ui),
             Self::Embed(embed) => embed.run(ui),
             Self::Import(import) => import.run(ui),
             Self::Export(export) => export.run(ui),

@@ -17,6 +17,7 @@
 //! | [`infer`] | sliding windows, mirroring, predictions in the space of the input |
 //! | [`train`] | the training loop, checkpoints and run folders |
 //! | [`metrics`] | evaluation of predictions: metrics, statistics over cases, comparisons |
+//! | [`study`] | many runs compared under equal conditions: cells, tables, curves |
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;
@@ -51,5 +52,6 @@ pub use brainmvp_prep as prep;
 pub use brainmvp_quality as quality;
 pub use brainmvp_registration as registration;
 pub use brainmvp_ssl as ssl;
+pub use brainmvp_study as study;
 pub use brainmvp_train as train;
 pub use brainmvp_volume as volume;

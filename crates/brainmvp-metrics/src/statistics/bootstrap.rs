@@ -63,12 +63,32 @@ pub fn bootstrap(
     rng: &mut impl Rng,
     statistic: impl Fn(&[usize]) -> f64,
 ) -> Result<Interval> {
+    bootstrap_runs(1, cases, config, rng, |_, drawn| statistic(drawn))
+}
+
+/// The interval of a statistic over `runs` trainings and `cases` cases, both of which might have been others: each resample
+/// draws trainings and cases, with repetition, and `statistic` gets the indices of both. The cases are the same for all
+/// trainings of a resample, as the test set is. Otherwise as [`bootstrap`].
+///
+/// # Errors
+/// [`Error::Config`] if the settings allow no interval.
+pub fn bootstrap_runs(
+    runs: usize,
+    cases: usize,
+    config: &BootstrapConfig,
+    rng: &mut impl Rng,
+    statistic: impl Fn(&[usize], &[usize]) -> f64,
+) -> Result<Interval> {
     config.validate()?;
-    let mut drawn = vec![0; cases];
+    let (mut of_runs, mut of_cases) = (vec![0; runs], vec![0; cases]);
     let mut found = Vec::with_capacity(config.resamples);
-    for _ in 0..if cases == 0 { 0 } else { config.resamples } {
-        drawn.fill_with(|| rng.random_range(0..cases));
-        found.push(statistic(&drawn));
+    for _ in 0..if cases == 0 || runs == 0 { 0 } else { config.resamples } {
+        // A single training is always drawn, and takes no random number.
+        if runs > 1 {
+            of_runs.fill_with(|| rng.random_range(0..runs));
+        }
+        of_cases.fill_with(|| rng.random_range(0..cases));
+        found.push(statistic(&of_runs, &of_cases));
     }
     found.retain(|value| value.is_finite());
     found.sort_unstable_by(f64::total_cmp);
@@ -101,6 +121,22 @@ mod tests {
         assert!((high - (49.5 + 1.96 * error)).abs() < 0.15, "{high}");
         assert_eq!(of_mean(&values, 1), (low, high));
         assert_ne!(of_mean(&values, 2), (low, high));
+    }
+
+    #[test]
+    fn trainings_that_differ_widen_the_interval() {
+        let values = [[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]];
+        let of = |runs: usize| {
+            let statistic = |runs: &[usize], cases: &[usize]| {
+                let sum: f64 = runs.iter().flat_map(|run| cases.iter().map(|case| values[*run][*case])).sum();
+                sum / (runs.len() * cases.len()) as f64
+            };
+            let mut rng = ChaCha8Rng::seed_from_u64(5);
+            let found = bootstrap_runs(runs, 4, &BootstrapConfig::default(), &mut rng, statistic).unwrap();
+            found.high.value().unwrap() - found.low.value().unwrap()
+        };
+        assert!(of(2) > 1.5 * of(1), "{} {}", of(2), of(1));
+        assert!(of(0).is_nan());
     }
 
     #[test]

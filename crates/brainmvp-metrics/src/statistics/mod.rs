@@ -2,9 +2,11 @@
 
 mod bootstrap;
 mod describe;
+mod several;
 mod wilcoxon;
 
-pub use bootstrap::{BootstrapConfig, Interval, bootstrap};
+pub use bootstrap::{BootstrapConfig, Interval, bootstrap, bootstrap_runs};
 pub use describe::Description;
 pub(crate) use describe::mean;
+pub use several::{holm, ranks_of_merit};
 pub use wilcoxon::{Wilcoxon, WilcoxonMethod, ZeroRule, wilcoxon};

@@ -52,6 +52,22 @@ macro_rules! methods {
                 match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::network(),)+ }
             }
 
+            /// See [`Method::other_networks`].
+            pub fn other_networks(&self) -> Vec<brainmvp_nets::networks::PresetName> {
+                match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::other_networks(),)+ }
+            }
+
+            /// See [`Method::views`].
+            pub fn views(&self) -> usize {
+                match self { $($(#[$when])? Self::$variant(config) => config.views(),)+ }
+            }
+
+            /// See [`Method::for_epochs`].
+            #[must_use]
+            pub fn for_epochs(&self, epochs: u64) -> Self {
+                match self { $($(#[$when])? Self::$variant(config) => Self::$variant(config.for_epochs(epochs)),)+ }
+            }
+
             /// Voxels of a patch along x, y and z, if nothing else is said.
             pub fn patch(&self) -> [usize; 3] {
                 match self { $($(#[$when])? Self::$variant(_) => <$config as Method>::patch(),)+ }

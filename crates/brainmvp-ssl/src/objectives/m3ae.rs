@@ -74,6 +74,10 @@ impl Method for M3aeConfig {
         PresetName::known("unet3d")
     }
 
+    fn other_networks() -> Vec<PresetName> {
+        vec![PresetName::default()]
+    }
+
     fn training(_preset: MethodPreset) -> Training {
         Training { epochs: 600, batch_size: 2, weight_decay: 0.0, ..Training::default() }
     }

@@ -49,9 +49,26 @@ pub trait Method:
         PresetName::default()
     }
 
+    /// Further networks that it is reported with in print.
+    fn other_networks() -> Vec<PresetName> {
+        Vec::new()
+    }
+
     /// Voxels of a patch along x, y and z, if nothing else is said.
     fn patch() -> [usize; 3] {
         [96; 3]
+    }
+
+    /// The patches of each sample that the network is trained on in a step, by which the work of methods is compared.
+    fn views(&self) -> usize {
+        1
+    }
+
+    /// The settings for a run of `epochs`, as given for one of [`Training::epochs`]: what begins in the course of a run
+    /// begins after the same share of it.
+    #[must_use]
+    fn for_epochs(&self, _epochs: u64) -> Self {
+        self.clone()
     }
 
     /// How long and how fast it is trained, if nothing else is said.

@@ -64,7 +64,7 @@ fn set(table: &mut Table, setting: &str) -> Result<()> {
 }
 
 /// Puts `from` over `into`, section by section.
-fn merge(into: &mut Table, from: Table) {
+pub fn merge(into: &mut Table, from: Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
             (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),

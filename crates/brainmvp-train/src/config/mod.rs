@@ -14,6 +14,7 @@ pub(crate) use finetune::repeated;
 pub use finetune::{
     DataConfig, FinetuneConfig, FinetunePreset, FrozenTemplatesConfig, InitConfig, TaskPatchConfig,
 };
+pub use layers::merge;
 pub use model::{ModelConfig, ModelPreset, PatchConfig};
 pub use pretrain::{OtherSpaces, PretrainConfig, PretrainDataConfig};
 pub use recipe::Stage;

@@ -63,6 +63,13 @@ pub(super) fn parts(cases: &[&CaseFacts], config: &DataConfig) -> Vec<Part> {
     cases.iter().map(|case| subjects[&subject(case)]).collect()
 }
 
+/// Which cases are in a fold of a cross-validation: all of a subject are in one fold, and the folds divide each class of
+/// each data set alike. Test cases of the cohort are in none.
+pub fn in_fold(cases: &[&CaseFacts], fold: usize, folds: usize) -> Vec<bool> {
+    let config = DataConfig { folds, fold: Some(fold), ..DataConfig::default() };
+    parts(cases, &config).into_iter().map(|part| part == Part::Validation).collect()
+}
+
 fn subject(case: &CaseFacts) -> Subject<'_> {
     (&case.data_set, &case.subject)
 }

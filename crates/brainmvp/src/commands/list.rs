@@ -8,13 +8,14 @@ use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_prep::steps::registry as steps;
 use brainmvp_prep::{PrepConfig, PrepPreset};
 use brainmvp_ssl::objectives::{MethodConfig, MethodName, MethodPreset};
+use brainmvp_study::systems::System;
 use brainmvp_volume::Modality;
 use clap::Args;
 
 use super::table;
 use crate::ui::Ui;
 
-/// List the available layouts, modalities, label schemes, preprocessing steps, networks, pre-training methods and metrics
+/// List the available layouts, modalities, label schemes, preprocessing steps, networks, pre-training methods, systems and metrics
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -48,6 +49,11 @@ static SECTIONS: &[Section] = &[
         name: "methods",
         title: "Pre-training methods (pretrain --set method.name=NAME)",
         rows: method_rows,
+    },
+    Section {
+        name: "systems",
+        title: "Systems that a study compares (study: systems = [\"NAME\", ...])",
+        rows: system_rows,
     },
     Section { name: "metrics", title: "Segmentation metrics (evaluate --metrics)", rows: metric_rows },
 ];
@@ -126,6 +132,14 @@ fn method_rows() -> String {
         [name.name().to_owned(), method.title().to_owned(), method.about().to_owned()]
     };
     table::columns(&MethodConfig::names().into_iter().map(row).collect::<Vec<_>>())
+}
+
+fn system_rows() -> String {
+    let row = |system: System| {
+        let network = system.network.network();
+        [system.name.clone(), system.title(), network.title().to_owned()]
+    };
+    table::columns(&System::all().into_iter().map(row).collect::<Vec<_>>())
 }
 
 fn metric_rows() -> String {

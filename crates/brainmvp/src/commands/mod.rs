@@ -21,6 +21,7 @@ pub(crate) mod pretrain;
 pub(crate) mod register;
 pub(crate) mod report;
 pub(crate) mod split;
+pub(crate) mod study;
 mod table;
 pub(crate) mod templates;
 pub(crate) mod weights;

@@ -1,11 +1,11 @@
 //! How a run of the method begins, and what of it is used afterwards.
 
 use brainmvp_nets::Init;
-use brainmvp_nets::networks::NetworkConfig;
+use brainmvp_nets::networks::{NetworkConfig, PresetName};
 use brainmvp_nets::weights::Head;
 use brainmvp_volume::{Grid, Modality};
 
-use super::{BrainMvp, BrainMvpConfig};
+use super::{BrainMvp, BrainMvpConfig, Task};
 use crate::objectives::{Kept, Learnt, Method, MethodPreset, Pretraining, Setup, Training};
 use crate::patch::PatchSource;
 use crate::templates::{TemplateSource, Templates, mean_image};
@@ -18,6 +18,25 @@ impl Method for BrainMvpConfig {
 
     fn of(preset: MethodPreset) -> Self {
         Self::of(preset)
+    }
+
+    fn other_networks() -> Vec<PresetName> {
+        vec![PresetName::known("unet3d")]
+    }
+
+    /// One of each reconstruction; contrast compares them.
+    fn views(&self) -> usize {
+        self.tasks.iter().filter(|task| **task != Task::Contrast).count().max(1)
+    }
+
+    fn for_epochs(&self, epochs: u64) -> Self {
+        let published = Training::default().epochs as f64;
+        let scaled = |epoch: usize| (epoch as f64 * epochs as f64 / published).round() as usize;
+        Self {
+            contrast_from_epoch: scaled(self.contrast_from_epoch),
+            cross_from_epoch: scaled(self.cross_from_epoch),
+            ..self.clone()
+        }
     }
 
     fn training(preset: MethodPreset) -> Training {

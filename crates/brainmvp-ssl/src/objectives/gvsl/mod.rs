@@ -100,6 +100,11 @@ impl Method for GvslConfig {
         PresetName::known("unet3d-c")
     }
 
+    /// The two of the method.
+    fn views(&self) -> usize {
+        2
+    }
+
     fn training(_preset: MethodPreset) -> Training {
         Training { batch_size: 2, learning_rate: 1e-4, weight_decay: 0.0, ..Training::default() }
     }

@@ -69,6 +69,11 @@ impl Method for SwinSslConfig {
         swin::preset()
     }
 
+    /// The two of the method.
+    fn views(&self) -> usize {
+        2
+    }
+
     fn training(_preset: MethodPreset) -> Training {
         Training {
             batch_size: 2,

@@ -92,6 +92,11 @@ impl Method for VocoConfig {
         [64; 3]
     }
 
+    /// All base crops and random ones.
+    fn views(&self) -> usize {
+        self.grid.iter().product::<usize>() + self.crops
+    }
+
     fn training(_preset: MethodPreset) -> Training {
         Training {
             batch_size: 2,

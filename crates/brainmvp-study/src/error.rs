@@ -1,0 +1,64 @@
+//! The one error type of this crate.
+
+use std::path::{Path, PathBuf};
+
+/// The errors that can stop a study. What goes wrong in one of its cells stops that cell alone.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A study that makes no sense as it is asked for.
+    #[error("study: {0}")]
+    Config(String),
+    /// A work folder in a state that the study does not expect.
+    #[error("{path}: {reason}", path = .path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// What was found, and what to do.
+        reason: String,
+    },
+    /// The operating system refused to read or write.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A figure could not be drawn.
+    #[error("{path}: the figure could not be drawn: {reason}", path = .path.display())]
+    Figure {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The cohort cannot be read, made or divided.
+    #[error(transparent)]
+    Cohort(#[from] brainmvp_cohort::Error),
+    /// The cases cannot be prepared.
+    #[error(transparent)]
+    Preparation(#[from] brainmvp_prep::Error),
+    /// Settings or cases that no run can begin with.
+    #[error(transparent)]
+    Train(#[from] brainmvp_train::Error),
+    /// Scores that cannot be summarised.
+    #[error(transparent)]
+    Metrics(#[from] brainmvp_metrics::Error),
+    /// A file could not be written.
+    #[error(transparent)]
+    Volume(#[from] brainmvp_volume::Error),
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn folder(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Folder { path: path.to_owned(), reason: reason.into() }
+    }
+}

@@ -1,0 +1,161 @@
+//! From a cell to the runs that it consists of: their settings, in which equal work is made equal.
+
+use std::path::{Path, PathBuf};
+
+use brainmvp_cohort::Split;
+use brainmvp_prep::cache::Cache;
+use brainmvp_ssl::objectives::{MethodConfig, MethodName};
+use brainmvp_train::config::{PretrainConfig, merge};
+use brainmvp_train::run::{Existing, RunRequest};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::arms::{Arm, Beginning};
+use crate::config::{Amount, MethodKey, StudyConfig};
+use crate::plan::Cell;
+use crate::{Error, Result};
+
+/// A warm-up is at most this share of a run whose length the study decides: published ones are for far longer runs.
+const LONGEST_WARMUP: u64 = 20;
+
+/// How much a pre-training computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Steps.
+    pub steps: u64,
+    /// Patches that the network is trained on.
+    pub views: u64,
+}
+
+/// The request of a pre-training, and how much it computes.
+///
+/// # Errors
+/// If the settings make no sense or the cache cannot be read.
+pub(crate) fn pretraining(
+    config: &StudyConfig,
+    arm: &Arm,
+    seed: u64,
+    [data, out]: [&Path; 2],
+    device: &str,
+) -> Result<(RunRequest, Work)> {
+    let Beginning::Method(method, own) = &arm.beginning else {
+        return Err(Error::Config(format!("arm {} has no method", arm.name)));
+    };
+    let asked = asked(config, *method, arm, own);
+    let resolved = PretrainConfig::resolve(&text(&asked)?, &[])?;
+    let cases = Cache::open(data)?.cases().iter().filter(|c| c.case.split != Some(Split::Test)).count();
+    let samples = (resolved.train.batch_size * resolved.train.accumulate) as u64;
+    let views = samples * resolved.method.views() as u64;
+    let mut settings = vec![format!("train.seed={seed}")];
+    let (table, steps) = match config.compute.pretrain_views {
+        Amount::Recipe(_) => (asked, resolved.train.last_step(cases)),
+        Amount::Equal(all) => {
+            let steps = (all / views).max(1);
+            let epochs = (steps * samples).div_ceil(cases.max(1) as u64);
+            let warmup = resolved.optimizer.schedule.warmup_steps.min(steps / LONGEST_WARMUP);
+            settings.push(format!("train.steps={steps}"));
+            settings.push(format!("optimizer.schedule.warmup_steps={warmup}"));
+            (in_course(&asked, *method, &resolved.method, epochs)?, steps)
+        }
+    };
+    let request = request(text(&table)?, settings, [data, out], device);
+    Ok((request, Work { steps, views: steps * views }))
+}
+
+/// What the study, the method and the arm ask for.
+fn asked(config: &StudyConfig, method: MethodName, arm: &Arm, own: &Table) -> Table {
+    let mut table = config.pretrain.clone();
+    if let Some(of_method) = config.method.get(&MethodKey::of(method)) {
+        merge(&mut table, section("method", of_method.clone()));
+    }
+    merge(&mut table, own.clone());
+    merge(&mut table, section("method", [("name".to_owned(), method.name().into())].into_iter().collect()));
+    if let Some(network) = arm.network {
+        let preset: Table = [("preset".to_owned(), network.name().into())].into_iter().collect();
+        merge(&mut table, section("model", preset));
+    }
+    table
+}
+
+/// The same, where what begins in the course of a run does so in proportion to its length, unless it is asked for.
+fn in_course(asked: &Table, name: MethodName, resolved: &MethodConfig, epochs: u64) -> Result<Table> {
+    let preset = asked.get("method").and_then(|method| method.get("preset")).cloned();
+    let preset = preset.map(Value::try_into).transpose().map_err(|e| Error::Config(e.to_string()))?;
+    let published = MethodConfig::of(name, preset.unwrap_or_default());
+    let as_table = |method: &MethodConfig| {
+        Table::try_from(method).map_err(|e| Error::Config(format!("method {}: {e}", resolved.name().name())))
+    };
+    let (before, mut scaled) = (as_table(&published)?, as_table(&published.for_epochs(epochs))?);
+    scaled.retain(|key, value| before.get(key) != Some(value));
+    let mut table = section("method", scaled);
+    merge(&mut table, asked.clone());
+    Ok(table)
+}
+
+/// The request of a fine-tuning. `source` are the weights that it begins with.
+///
+/// # Errors
+/// If a number does not fit TOML's integers.
+pub(crate) fn finetuning(
+    config: &StudyConfig,
+    arm: &Arm,
+    cell: &Cell,
+    source: Option<PathBuf>,
+    [data, out]: [&Path; 2],
+    device: &str,
+) -> Result<RunRequest> {
+    let mut table = config.finetune.clone();
+    if let Some(task) = config.tasks.get(&cell.task) {
+        merge(&mut table, task.clone());
+    }
+    merge(&mut table, arm.finetune.clone());
+    let mut settings = vec![
+        format!("train.seed={}", cell.seed),
+        format!("data.labels_fraction={:?}", cell.fraction),
+        format!("data.partition={}", cell.seed),
+    ];
+    if let Amount::Equal(steps) = config.compute.finetune_steps {
+        settings.push(format!("train.steps={steps}"));
+    }
+    match source {
+        Some(path) => {
+            let init: Table =
+                [("source".to_owned(), path.display().to_string().into())].into_iter().collect();
+            merge(&mut table, section("init", init));
+        }
+        None => settings.extend(arm.network.map(|network| format!("model.preset={}", network.name()))),
+    }
+    Ok(request(text(&table)?, settings, [data, out], device))
+}
+
+fn request(config: String, settings: Vec<String>, [data, out]: [&Path; 2], device: &str) -> RunRequest {
+    RunRequest {
+        data: data.to_owned(),
+        out: out.to_owned(),
+        config: Some(config),
+        settings,
+        existing: Existing::Resume,
+        device: device.to_owned(),
+    }
+}
+
+fn section(name: &str, table: Table) -> Table {
+    [(name.to_owned(), Value::Table(table))].into_iter().collect()
+}
+
+fn text(table: &Table) -> Result<String> {
+    toml::to_string(table).map_err(|e| Error::Config(e.to_string()))
+}
+
+/// What a part was asked to do, for telling whether a result is of the same question.
+pub(crate) fn identity(requests: &[&RunRequest], more: &str) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for request in requests {
+        for text in request.config.iter().chain(&request.settings) {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+    }
+    hasher.update(more.as_bytes());
+    hasher.finalize().to_hex()[..16].to_owned()
+}

@@ -1,0 +1,401 @@
+//! Carries a study out, cell by cell.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use brainmvp_prep::Shard;
+use brainmvp_train::finetune::finetune;
+use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
+use brainmvp_train::pretrain::pretrain;
+use brainmvp_train::run::{RunFolder, RunRequest};
+use brainmvp_train::trainer::{Ended, Observer};
+use serde::{Deserialize, Serialize};
+
+use crate::arms::{Arm, Beginning};
+use crate::config::{StudyConfig, StudyKind};
+use crate::data;
+use crate::folder::{Part, State, write, write_text};
+use crate::plan::{Cell, Plan};
+use crate::requests::{self, Work};
+use crate::score::{Scored, Scoring, Unscored};
+use crate::summary::Progressed;
+use crate::{Error, Result};
+
+/// A study and its work folder.
+pub struct Study {
+    /// What is asked.
+    pub config: StudyConfig,
+    /// What there is to do.
+    pub plan: Plan,
+    folder: PathBuf,
+}
+
+/// How it is carried out.
+pub struct How<'a> {
+    /// The share of this process.
+    pub shard: Shard,
+    /// Whether what failed before is done again.
+    pub retry: bool,
+    /// One of [`brainmvp_train::device::DEVICES`].
+    pub device: &'a str,
+    /// Memory for cases prepared at the same time, in bytes.
+    pub memory_bytes: u64,
+    /// Set to stop after the current step.
+    pub stop: &'a AtomicBool,
+}
+
+/// Whoever follows a study.
+pub trait Watcher: Sync {
+    /// Cases are being prepared.
+    fn prepared(&self, done: usize, total: usize);
+    /// A part begins: its name, its number from 1 among those of this share, and how many there are.
+    fn begins(&self, part: &str, number: usize, total: usize);
+    /// A step of it is done.
+    fn step(&self, metrics: &StepMetrics, last: u64);
+    /// A part failed.
+    fn failed(&self, part: &str, reason: &str);
+    /// A part is done: the results so far may be written.
+    fn done(&self, part: &str);
+}
+
+/// What came of a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellResult {
+    /// Hash of all that decides it.
+    pub identity: String,
+    /// How much its pre-training computed, if it had one.
+    pub pretraining: Option<Work>,
+    /// Steps of fine-tuning.
+    pub finetune_steps: u64,
+    /// Seconds of its training steps and its scoring.
+    pub seconds: f64,
+    /// The scores.
+    pub scored: Vec<Scored>,
+}
+
+/// What came of a pre-training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct PretrainingResult {
+    identity: String,
+    work: Work,
+    seconds: f64,
+}
+
+/// Why a part came to nothing.
+enum Trouble {
+    Stopped,
+    /// Another process is at it.
+    Busy,
+    Failed(String),
+}
+
+impl<E: std::error::Error> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(inner) = source {
+            let text = inner.to_string();
+            if !reason.contains(&text) {
+                reason.push_str(": ");
+                reason.push_str(&text);
+            }
+            source = inner.source();
+        }
+        Self::Failed(reason)
+    }
+}
+
+impl Study {
+    /// A study in a work folder, which is made.
+    ///
+    /// # Errors
+    /// If arms cannot be made of it, or the folder is of another study.
+    pub fn new(config: StudyConfig, folder: &Path) -> Result<Self> {
+        let plan = Plan::new(&config, Arm::of(&config)?);
+        let stored = folder.join("study.toml");
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let text = config.to_toml()?;
+        if let Some(before) = Self::stored(folder)?
+            && (&before.data, &before.phantoms, &before.split, before.folds, &before.preprocess)
+                != (&config.data, &config.phantoms, &config.split, config.folds, &config.preprocess)
+        {
+            let reason = "is of a study of other cases (data, phantoms, split, folds or preprocess differ): choose \
+                          another folder";
+            return Err(Error::folder(&stored, reason));
+        }
+        write_text(&stored, &text)?;
+        Ok(Self { config, plan, folder: folder.to_owned() })
+    }
+
+    /// The study of a work folder, to look at it.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let config = Self::stored(folder)?;
+        let none = || Error::folder(folder, "is not a work folder: there is no study.toml in it");
+        let config = config.ok_or_else(none)?;
+        let plan = Plan::new(&config, Arm::of(&config)?);
+        Ok(Self { config, plan, folder: folder.to_owned() })
+    }
+
+    fn stored(folder: &Path) -> Result<Option<StudyConfig>> {
+        let path = folder.join("study.toml");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => StudyConfig::parse(&text, Path::new("")).map(Some),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io(&path, e)),
+        }
+    }
+
+    /// The work folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn part(&self, cell: &Cell) -> Part {
+        Part::new(self.folder.join(cell.folder(&self.plan.arms)))
+    }
+
+    fn part_of_pretraining(&self, number: usize) -> Part {
+        Part::new(self.folder.join(self.plan.folder_of(&self.plan.pretrainings[number])))
+    }
+
+    /// The cells with how far they are and what came of them.
+    ///
+    /// # Errors
+    /// If a result is damaged.
+    pub fn progress(&self) -> Result<Vec<Progressed<'_>>> {
+        let of = |cell| {
+            let part = self.part(cell);
+            Ok(Progressed { cell, state: part.state()?, result: part.result()? })
+        };
+        self.plan.cells.iter().map(of).collect()
+    }
+
+    /// How far the pre-trainings are, with the seconds of those that are done.
+    ///
+    /// # Errors
+    /// If a result is damaged.
+    pub fn pretrainings(&self) -> Result<Vec<(State, Option<f64>)>> {
+        let of = |number| {
+            let part = self.part_of_pretraining(number);
+            let result: Option<PretrainingResult> = part.result()?;
+            Ok((part.state()?, result.map(|result| result.seconds)))
+        };
+        (0..self.plan.pretrainings.len()).map(of).collect()
+    }
+
+    /// Does what is left of a share. What fails is recorded, and the rest goes on. Returns whether it came to the end.
+    ///
+    /// # Errors
+    /// If the cases cannot be prepared or the folder cannot be written.
+    pub fn run(&self, how: &How<'_>, watcher: &dyn Watcher) -> Result<bool> {
+        let told = |done, total| watcher.prepared(done, total);
+        let prepared = data::prepare(&self.config, &self.folder, how.memory_bytes, how.stop, &told)?;
+        let Some(cache) = prepared else { return Ok(false) };
+        let cells = self.plan.share(how.shard);
+        for (number, cell) in cells.iter().enumerate() {
+            let part = self.part(cell);
+            match part.state()? {
+                State::Running => continue,
+                State::Failed(_) if !how.retry => continue,
+                State::Failed(_) => part.forget_failure()?,
+                State::Done | State::Left => {}
+            }
+            let name = cell.folder(&self.plan.arms).display().to_string();
+            let cache = cell.fold.map_or_else(|| cache.clone(), |fold| data::fold_of(&self.folder, fold));
+            let turn =
+                Turn { study: self, how, watcher, cache: &cache, number: number + 1, total: cells.len() };
+            match turn.cell(cell, &part, &name) {
+                Ok(Ended::Finished) => watcher.done(&name),
+                Ok(Ended::Stopped) | Err(Trouble::Stopped) => return Ok(false),
+                Err(Trouble::Busy) => {}
+                Err(Trouble::Failed(reason)) => {
+                    part.fail(&reason)?;
+                    watcher.failed(&name, &reason);
+                }
+            }
+            if how.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A cell whose turn it is.
+struct Turn<'a> {
+    study: &'a Study,
+    how: &'a How<'a>,
+    watcher: &'a dyn Watcher,
+    cache: &'a Path,
+    number: usize,
+    total: usize,
+}
+
+impl Turn<'_> {
+    fn cell(&self, cell: &Cell, part: &Part, name: &str) -> std::result::Result<Ended, Trouble> {
+        let Study { config, plan, .. } = self.study;
+        let Some(_lock) = part.begin()? else { return Err(Trouble::Busy) };
+        let arm = &plan.arms[cell.arm];
+        let (source, pretraining) = match (cell.pretraining, &arm.beginning) {
+            (Some(number), _) => {
+                let (run, result) = self.pretraining(number)?;
+                (Some(run), Some(result))
+            }
+            (None, Beginning::Weights(path)) => (Some(path.clone()), None),
+            _ => (None, None),
+        };
+        let run = part.run();
+        let request = requests::finetuning(config, arm, cell, source, [self.cache, &run], self.how.device)?;
+        let parent = pretraining.as_ref().map_or("", |result| result.identity.as_str());
+        let subsets = config.kind == StudyKind::Subsets;
+        let identity = requests::identity(&[&request], &format!("{parent} {:?} {subsets}", config.metrics));
+        if let Some(result) = part.result::<CellResult>()? {
+            return same(&result.identity, &identity).map(|()| Ended::Finished);
+        }
+        self.watcher.begins(name, self.number, self.total);
+        let listener = Listener { part, watcher: self.watcher };
+        if self.train(&request, &identity, part, finetune, &listener)? == Ended::Stopped {
+            return Ok(Ended::Stopped);
+        }
+        let started = Instant::now();
+        let scoring = Scoring {
+            data: self.cache,
+            run: &run,
+            metrics: &config.metrics,
+            subsets,
+            device: self.how.device,
+            stop: self.how.stop,
+            observer: &listener,
+        };
+        let scored = scoring.run().map_err(|error| match error {
+            Unscored::Stopped => Trouble::Stopped,
+            Unscored::Failed(reason) => Trouble::Failed(reason),
+        })?;
+        let (steps, seconds) = trained(&run)?;
+        let result = CellResult {
+            identity,
+            pretraining: pretraining.map(|result| result.work),
+            finetune_steps: steps,
+            seconds: seconds + started.elapsed().as_secs_f64(),
+            scored,
+        };
+        part.finish(&result)?;
+        slim(&run)?;
+        Ok(Ended::Finished)
+    }
+
+    /// The run of a pre-training, done now unless it was before.
+    fn pretraining(&self, number: usize) -> std::result::Result<(PathBuf, PretrainingResult), Trouble> {
+        let Study { config, plan, .. } = self.study;
+        let pretraining = &plan.pretrainings[number];
+        let part = self.study.part_of_pretraining(number);
+        let Some(_lock) = part.begin()? else { return Err(Trouble::Busy) };
+        let (arm, run) = (&plan.arms[pretraining.arm], part.run());
+        let folders = [self.cache, run.as_path()];
+        let (request, work) = requests::pretraining(config, arm, pretraining.seed, folders, self.how.device)?;
+        let identity = requests::identity(&[&request], "");
+        if let Some(result) = part.result::<PretrainingResult>()? {
+            same(&result.identity, &identity)?;
+            return Ok((run, result));
+        }
+        match part.failure()? {
+            Some(reason) if !self.how.retry => {
+                return Err(Trouble::Failed(format!("its pre-training failed: {reason}")));
+            }
+            _ => part.forget_failure()?,
+        }
+        let name = plan.folder_of(pretraining).display().to_string();
+        self.watcher.begins(&name, self.number, self.total);
+        let listener = Listener { part: &part, watcher: self.watcher };
+        match self.train(&request, &identity, &part, pretrain, &listener) {
+            Ok(Ended::Finished) => {}
+            Ok(Ended::Stopped) => return Err(Trouble::Stopped),
+            Err(Trouble::Failed(reason)) => {
+                part.fail(&reason)?;
+                return Err(Trouble::Failed(format!("its pre-training failed: {reason}")));
+            }
+            Err(other) => return Err(other),
+        }
+        let (_, seconds) = trained(&run)?;
+        let result = PretrainingResult { identity, work, seconds };
+        part.finish(&result)?;
+        Ok((run, result))
+    }
+
+    /// Trains, or goes on with a run that was begun with the same settings.
+    fn train(
+        &self,
+        request: &RunRequest,
+        identity: &str,
+        part: &Part,
+        train: fn(&RunRequest, &AtomicBool, &dyn Observer) -> brainmvp_train::Result<Ended>,
+        listener: &Listener<'_>,
+    ) -> std::result::Result<Ended, Trouble> {
+        let asked = part.path().join("asked.json");
+        let begun = RunFolder::open(&request.out).and_then(|run| run.checkpoints()).unwrap_or_default();
+        let mut request = request.clone();
+        if begun.is_empty() {
+            write(&asked, &identity)?;
+        } else {
+            let text = std::fs::read_to_string(&asked).unwrap_or_default();
+            same(serde_json::from_str(&text).unwrap_or_default(), identity)?;
+            // The run has its configuration; what it began with is in its checkpoint.
+            (request.config, request.settings) = (None, Vec::new());
+        }
+        Ok(train(&request, self.how.stop, listener)?)
+    }
+}
+
+/// Refuses what was made by other settings.
+fn same(found: &str, asked: &str) -> std::result::Result<(), Trouble> {
+    if found == asked {
+        return Ok(());
+    }
+    let reason = "it was begun with other settings than the study has now; delete its folder to do it again, or choose another \
+                  work folder";
+    Err(Trouble::Failed(reason.to_owned()))
+}
+
+/// The steps of a run and the seconds that they took.
+fn trained(run: &Path) -> brainmvp_train::Result<(u64, f64)> {
+    let metrics = read_metrics(&run.join("metrics.jsonl"))?;
+    let seconds = metrics.iter().map(|step| step.seconds).filter(|seconds| seconds.is_finite()).sum();
+    Ok((metrics.last().map_or(0, |step| step.step), seconds))
+}
+
+/// Deletes the checkpoints that a run would be continued from, if there are weights to predict with.
+fn slim(run: &Path) -> std::result::Result<(), Trouble> {
+    let folder = RunFolder::open(run)?;
+    if !folder.validations().is_file() || !folder.best().is_file() {
+        return Ok(());
+    }
+    for step in folder.checkpoints()? {
+        let path = folder.checkpoint(step);
+        std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+    }
+    Ok(())
+}
+
+/// Writes what a run says into the log of its part.
+struct Listener<'a> {
+    part: &'a Part,
+    watcher: &'a dyn Watcher,
+}
+
+impl Observer for Listener<'_> {
+    fn step(&self, metrics: &StepMetrics, last: u64) {
+        self.watcher.step(metrics, last);
+    }
+
+    fn note(&self, text: &str) {
+        self.part.log(&format!("note: {text}"));
+    }
+
+    fn warn(&self, text: &str) {
+        self.part.log(&format!("warning: {text}"));
+    }
+}

@@ -1,0 +1,215 @@
+//! Scores a fine-tuned network on the test cases of a cache, in the space of the prepared cases.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use brainmvp_cohort::{LabelScheme, Split};
+use brainmvp_infer as infer;
+use brainmvp_metrics::scores::CaseScores;
+use brainmvp_metrics::{Metric, SegmentationConfig};
+use brainmvp_prep::cache::Cache;
+use brainmvp_ssl::downstream::Missing;
+use brainmvp_ssl::patch::PatchSource as _;
+use brainmvp_train::batches::{CaseSource, open_cases};
+use brainmvp_train::finetune::{Laid, Model, Prediction, Predictor, TaskKind, values_in};
+
+use brainmvp_train::trainer::Observer;
+use brainmvp_volume::{LabelMap, Modality};
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::{Classified, Outcome, Regressed};
+
+/// An outcome, and what the network was given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scored {
+    /// The modalities that it was given; `None` for all that a case has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modalities: Option<Vec<Modality>>,
+    /// What replaced the others, if it was given a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fill: Option<Missing>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// How a network is scored.
+pub(crate) struct Scoring<'a> {
+    pub(crate) data: &'a Path,
+    pub(crate) run: &'a Path,
+    pub(crate) metrics: &'a [Metric],
+    /// Whether every subset of the modalities is tried.
+    pub(crate) subsets: bool,
+    pub(crate) device: &'a str,
+    pub(crate) stop: &'a AtomicBool,
+    pub(crate) observer: &'a dyn Observer,
+}
+
+/// Why there is no score.
+pub(crate) enum Unscored {
+    /// It was interrupted.
+    Stopped,
+    /// For this reason.
+    Failed(String),
+}
+
+impl<E: std::error::Error> From<E> for Unscored {
+    fn from(error: E) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Scoring<'_> {
+    /// The outcomes: one, or one for each subset of modalities and way to fill.
+    pub(crate) fn run(&self) -> Result<Vec<Scored>, Unscored> {
+        let device = brainmvp_train::device::device(self.device)?;
+        let model = Model::open(self.run, &device)?;
+        let schemes = Cache::open(self.data)?.manifest().label_schemes.clone();
+        let windows = model.config.inference.clone();
+        let mut predictor = Predictor { model, windows, mirror: infer::Mirror::default(), device };
+        let cases = self.cases(&predictor)?;
+        if !self.subsets {
+            let outcome = self.outcome(&predictor, &cases, &schemes)?;
+            return Ok(vec![Scored { modalities: None, fill: None, outcome }]);
+        }
+        let mut scored = Vec::new();
+        let fills: &[Missing] = match predictor.model.inputs.templates {
+            Some(_) => &[Missing::Template, Missing::Zero],
+            None => &[Missing::Zero],
+        };
+        let channels = predictor.model.inputs.channels.clone();
+        for modalities in subsets_of(&channels) {
+            let has_all = |case: &&CaseSource| modalities.iter().all(|m| case.modalities().contains(m));
+            let some: Vec<CaseSource> =
+                cases.iter().filter(has_all).map(|case| case.only(&modalities)).collect();
+            if some.is_empty() {
+                continue;
+            }
+            for &fill in fills {
+                predictor.model.inputs.missing = fill;
+                let outcome = self.outcome(&predictor, &some, &schemes)?;
+                scored.push(Scored { modalities: Some(modalities.clone()), fill: Some(fill), outcome });
+            }
+        }
+        Ok(scored)
+    }
+
+    /// The test cases that the task can be scored on, by name, with the templates placed on them.
+    fn cases(&self, predictor: &Predictor) -> Result<Vec<CaseSource>, Unscored> {
+        let model = &predictor.model;
+        let placer = model.placer(Some(self.data));
+        let mut found = Vec::new();
+        for mut case in open_cases(self.data, self.observer)? {
+            let is_test = case.facts().split == Some(Split::Test);
+            let has_channel = model.inputs.channels.iter().any(|m| case.modalities().contains(m));
+            if !is_test || !self.has_truth(model, &case) || !has_channel {
+                continue;
+            }
+            if let Some(placer) =
+                placer.as_ref().filter(|_| self.subsets || model.inputs.fills(case.modalities()))
+            {
+                let laid = Laid::on(&mut case, placer).map_err(|e| in_case(&case, &e))?;
+                if let Laid::Nowhere(reason) = laid {
+                    let id = case.id();
+                    self.observer
+                        .warn(&format!("case '{id}': missing modalities are replaced by 0: {reason}"));
+                }
+            }
+            found.push(case);
+        }
+        if found.is_empty() {
+            return Err(Unscored::Failed("no test case can be scored".to_owned()));
+        }
+        found.sort_by(|a, b| a.id().cmp(b.id()));
+        Ok(found)
+    }
+
+    fn has_truth(&self, model: &Model, case: &CaseSource) -> bool {
+        let task = &model.config.task;
+        match task.kind {
+            TaskKind::Segment => case.has_label(),
+            TaskKind::Classify => {
+                task.classify.classes.iter().any(|class| Some(class.as_str()) == case.class())
+            }
+            TaskKind::Regress => case.facts().numbers.contains_key(&task.regress.target),
+        }
+    }
+
+    fn outcome(
+        &self,
+        predictor: &Predictor,
+        cases: &[CaseSource],
+        schemes: &BTreeMap<String, LabelScheme>,
+    ) -> Result<Outcome, Unscored> {
+        let task = &predictor.model.config.task;
+        let (mut rows, mut classified, mut regressed) = (Vec::new(), Vec::new(), Vec::new());
+        for case in cases {
+            let go_on = |_, _| match self.stop.load(Ordering::Relaxed) {
+                true => Err(infer::Error::Stopped),
+                false => Ok(()),
+            };
+            let said = predictor.predict(case, go_on).map_err(|error| match error {
+                infer::Error::Stopped => Unscored::Stopped,
+                other => in_case(case, &other),
+            })?;
+            let name = case.id().to_owned();
+            match said {
+                Prediction::Segment(regions) => {
+                    let labels = regions.labels(case.grid())?;
+                    rows.extend(self.regions(predictor, case, &labels, schemes.get(case.data_set()))?);
+                }
+                Prediction::Classify(probabilities) => {
+                    let class = task.classify.classes.iter().position(|c| Some(c.as_str()) == case.class());
+                    let probabilities = probabilities.into_iter().map(f64::from).collect();
+                    classified.extend(class.map(|class| Classified { case: name, probabilities, class }));
+                }
+                Prediction::Regress(predicted) => {
+                    let truth = case.facts().numbers.get(&task.regress.target);
+                    regressed.extend(truth.map(|&truth| Regressed { case: name, predicted, truth }));
+                }
+            }
+        }
+        Ok(match task.kind {
+            TaskKind::Segment => Outcome::Segment { rows },
+            TaskKind::Classify => {
+                Outcome::Classify { classes: task.classify.classes.clone(), cases: classified }
+            }
+            TaskKind::Regress => Outcome::Regress { target: task.regress.target.clone(), cases: regressed },
+        })
+    }
+
+    /// The scores of the regions of a case.
+    fn regions(
+        &self,
+        predictor: &Predictor,
+        case: &CaseSource,
+        labels: &LabelMap,
+        scheme: Option<&LabelScheme>,
+    ) -> Result<Vec<CaseScores>, Unscored> {
+        let truth = case.labels([0; 3], case.shape()).map_err(|e| in_case(case, &e))?;
+        let truth = LabelMap::new(case.grid(), truth.unwrap_or_default());
+        let regions = &predictor.model.config.task.segment.regions;
+        let pairs: Vec<_> =
+            regions.iter().map(|region| (region.clone(), values_in(region, scheme))).collect();
+        let ignored = scheme.map(LabelScheme::ignored).unwrap_or_default();
+        let config = SegmentationConfig { metrics: self.metrics.to_vec(), ..SegmentationConfig::default() };
+        let scores = config.evaluate_as(labels, &truth, &pairs, &ignored).map_err(|e| in_case(case, &e))?;
+        let row = |scores| CaseScores { case: case.id().to_owned(), scores };
+        Ok(scores.into_iter().map(row).collect())
+    }
+}
+
+fn in_case(case: &CaseSource, error: &dyn std::fmt::Display) -> Unscored {
+    Unscored::Failed(format!("test case '{}': {error}", case.id()))
+}
+
+/// All non-empty subsets of the modalities, the smallest first.
+fn subsets_of(channels: &[Modality]) -> Vec<Vec<Modality>> {
+    let chosen = |set: usize| {
+        let bits = channels.iter().enumerate().filter(move |(bit, _)| set >> bit & 1 == 1);
+        bits.map(|(_, modality)| *modality).collect::<Vec<_>>()
+    };
+    let mut sets: Vec<Vec<Modality>> = (1..1_usize << channels.len()).map(chosen).collect();
+    sets.sort_by_key(Vec::len);
+    sets
+}
