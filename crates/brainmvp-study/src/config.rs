@@ -59,8 +59,8 @@ pub enum AsRecipe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Compute {
-    /// Pre-training: patches that the network is trained on, all views of all samples counted.
-    pub pretrain_views: Amount,
+    /// Pre-training: voxels of the patches that the network is trained on, all views of all samples counted.
+    pub pretrain_voxels: Amount,
     /// Fine-tuning: steps.
     pub finetune_steps: Amount,
 }
@@ -157,9 +157,9 @@ pub struct StudyConfig {
     /// Settings of all pre-trainings.
     #[serde(default)]
     pub pretrain: Table,
-    /// Settings of a method, by its name.
+    /// Settings of the pre-trainings of a method, by its name, over those.
     #[serde(default)]
-    pub method: BTreeMap<MethodKey, Table>,
+    pub methods: BTreeMap<MethodKey, Table>,
     /// Settings of all fine-tunings.
     #[serde(default)]
     pub finetune: Table,
@@ -296,7 +296,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// The least that a study needs.
-    pub(crate) const SMALL: &str = "kind = 'comparison'\n[phantoms]\ncases = 4\n[compute]\npretrain_views = 8\n\
+    pub(crate) const SMALL: &str = "kind = 'comparison'\n[phantoms]\ncases = 4\n[compute]\npretrain_voxels = 8000\n\
                                     finetune_steps = 2\n[tasks.segmentation]\ntask.kind = 'segment'\n";
 
     fn parse(text: &str) -> Result<StudyConfig> {
@@ -306,14 +306,14 @@ pub(crate) mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let text = format!(
-            "{SMALL}[method.brainmvp]\ncontrast_from_epoch = 3\n[[arms]]\nname = 'a'\nweights = 'w.pt'\n\
+            "{SMALL}[methods.brainmvp]\nmethod.contrast_from_epoch = 3\n[[arms]]\nname = 'a'\nweights = 'w.pt'\n\
              [arms.finetune]\ntrain.batch_size = 1\n"
         );
         let config = parse(&text).unwrap();
         assert_eq!(config.arms[0].weights.as_deref(), Some(Path::new("/studies/w.pt")));
         assert_eq!(parse(&config.to_toml().unwrap()).unwrap(), config);
-        let recipe = SMALL.replace("pretrain_views = 8", "pretrain_views = 'recipe'");
-        assert_eq!(parse(&recipe).unwrap().compute.pretrain_views, Amount::Recipe(AsRecipe::Recipe));
+        let recipe = SMALL.replace("pretrain_voxels = 8000", "pretrain_voxels = 'recipe'");
+        assert_eq!(parse(&recipe).unwrap().compute.pretrain_voxels, Amount::Recipe(AsRecipe::Recipe));
     }
 
     #[test]
@@ -329,7 +329,7 @@ pub(crate) mod tests {
             ("fractions = [0.0]", "", "fractions"),
             ("folds = 1", "", "folds"),
             ("colour = 'red'", "", "colour"),
-            ("", "[method.magic]\nx = 1", "no method is called 'magic'"),
+            ("", "[methods.magic]\nx = 1", "no method is called 'magic'"),
             ("", "[[arms]]\nname = 'a b'\nmethod = 'mae3d'", "letters"),
             ("", "[[arms]]\nname = 'a'", "name its network"),
             ("", "[[arms]]\nname = 'a'\nnetwork = 'tiny'\n[arms.pretrain]\nx = 1", "needs a method"),

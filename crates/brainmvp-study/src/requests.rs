@@ -25,6 +25,8 @@ pub struct Work {
     pub steps: u64,
     /// Patches that the network is trained on.
     pub views: u64,
+    /// Voxels of these patches.
+    pub voxels: u64,
 }
 
 /// The request of a pre-training, and how much it computes.
@@ -47,10 +49,11 @@ pub(crate) fn pretraining(
     let samples = (resolved.train.batch_size * resolved.train.accumulate) as u64;
     let views = samples * resolved.method.views() as u64;
     let mut settings = vec![format!("train.seed={seed}")];
-    let (table, steps) = match config.compute.pretrain_views {
+    let voxels = views * resolved.patch.size.iter().map(|n| *n as u64).product::<u64>();
+    let (table, steps) = match config.compute.pretrain_voxels {
         Amount::Recipe(_) => (asked, resolved.train.last_step(cases)),
         Amount::Equal(all) => {
-            let steps = (all / views).max(1);
+            let steps = (all / voxels).max(1);
             let epochs = (steps * samples).div_ceil(cases.max(1) as u64);
             let warmup = resolved.optimizer.schedule.warmup_steps.min(steps / LONGEST_WARMUP);
             settings.push(format!("train.steps={steps}"));
@@ -59,14 +62,14 @@ pub(crate) fn pretraining(
         }
     };
     let request = request(text(&table)?, settings, [data, out], device);
-    Ok((request, Work { steps, views: steps * views }))
+    Ok((request, Work { steps, views: steps * views, voxels: steps * voxels }))
 }
 
 /// What the study, the method and the arm ask for.
 fn asked(config: &StudyConfig, method: MethodName, arm: &Arm, own: &Table) -> Table {
     let mut table = config.pretrain.clone();
-    if let Some(of_method) = config.method.get(&MethodKey::of(method)) {
-        merge(&mut table, section("method", of_method.clone()));
+    if let Some(of_method) = config.methods.get(&MethodKey::of(method)) {
+        merge(&mut table, of_method.clone());
     }
     merge(&mut table, own.clone());
     merge(&mut table, section("method", [("name".to_owned(), method.name().into())].into_iter().collect()));

@@ -29,7 +29,7 @@ test = 0.4
 validation = 0.0
 
 [compute]
-pretrain_views = 8
+pretrain_voxels = 32768
 finetune_steps = 2
 
 [preprocess]
@@ -136,7 +136,7 @@ fn stopping_and_sharing_change_no_result() {
     // Equal work: BrainMVP trains on two views of each sample.
     let cells = whole.progress().unwrap();
     let of_method = cells.iter().find_map(|cell| cell.result.as_ref()?.pretraining).unwrap();
-    assert_eq!((of_method.steps, of_method.views), (2, 8));
+    assert_eq!((of_method.steps, of_method.views, of_method.voxels), (2, 8, 32768));
     assert!(cells.iter().all(|cell| cell.result.as_ref().unwrap().finetune_steps == 2));
 }
 
@@ -179,10 +179,11 @@ fn what_fails_is_shown_and_may_be_done_again() {
     let changed = study(before, &changed, folder.path());
     let (_, failed) = carry_out(&changed, "1/1", usize::MAX, false);
     assert!(failed.iter().any(|reason| reason.contains("other settings")), "{failed:?}");
-    let config =
-        StudyConfig::parse(&format!("{before}\n{SMALL}").replace("= 10", "= 11"), Path::new("")).unwrap();
+    let text = format!("kind = 'ablation'\n{SMALL}").replace("= 10", "= 11");
+    let config = StudyConfig::parse(&text, Path::new("")).unwrap();
     let refused = Study::new(config, &folder.path().join("work")).map(|_| ());
-    assert!(refused.unwrap_err().to_string().contains("other cases"));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("other cases"), "{refused}");
 }
 
 #[test]
@@ -235,7 +236,7 @@ fn parts_of_the_method_and_subsets_of_modalities() {
     let all = |fill: &str| {
         let results = read(&asked, "results.csv");
         let of = results.lines().filter(|row| row.contains(&format!(",flair+t1,{fill},")));
-        of.map(|row| row.replace(fill, "")).collect::<Vec<_>>()
+        of.map(|row| row.replace(&format!(",{fill},"), "")).collect::<Vec<_>>()
     };
     assert!(!all("zero").is_empty());
     for row in all("template") {
