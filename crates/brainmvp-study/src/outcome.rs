@@ -89,6 +89,9 @@ enum What {
     Pearson,
 }
 
+/// A number over some of the cases, given by their numbers.
+pub type Statistic<'a> = Box<dyn Fn(&[usize]) -> f64 + 'a>;
+
 /// The name of the mean over all regions.
 pub const ALL_REGIONS: &str = "mean";
 
@@ -161,7 +164,7 @@ impl Outcome {
     }
 
     /// How a measure is computed over some of the cases, given by their numbers, with repetition. NaN where it has no value.
-    pub fn statistic<'a>(&'a self, measure: &'a Measure) -> Box<dyn Fn(&[usize]) -> f64 + 'a> {
+    pub fn statistic<'a>(&'a self, measure: &'a Measure) -> Statistic<'a> {
         match self {
             Self::Segment { .. } => {
                 let by_case = self.by_case(measure);

@@ -102,7 +102,7 @@ impl Scoring<'_> {
         for mut case in open_cases(self.data, self.observer)? {
             let is_test = case.facts().split == Some(Split::Test);
             let has_channel = model.inputs.channels.iter().any(|m| case.modalities().contains(m));
-            if !is_test || !self.has_truth(model, &case) || !has_channel {
+            if !is_test || !has_truth(model, &case) || !has_channel {
                 continue;
             }
             if let Some(placer) =
@@ -124,17 +124,6 @@ impl Scoring<'_> {
         Ok(found)
     }
 
-    fn has_truth(&self, model: &Model, case: &CaseSource) -> bool {
-        let task = &model.config.task;
-        match task.kind {
-            TaskKind::Segment => case.has_label(),
-            TaskKind::Classify => {
-                task.classify.classes.iter().any(|class| Some(class.as_str()) == case.class())
-            }
-            TaskKind::Regress => case.facts().numbers.contains_key(&task.regress.target),
-        }
-    }
-
     fn outcome(
         &self,
         predictor: &Predictor,
@@ -144,9 +133,8 @@ impl Scoring<'_> {
         let task = &predictor.model.config.task;
         let (mut rows, mut classified, mut regressed) = (Vec::new(), Vec::new(), Vec::new());
         for case in cases {
-            let go_on = |_, _| match self.stop.load(Ordering::Relaxed) {
-                true => Err(infer::Error::Stopped),
-                false => Ok(()),
+            let go_on = |_, _| {
+                if self.stop.load(Ordering::Relaxed) { Err(infer::Error::Stopped) } else { Ok(()) }
             };
             let said = predictor.predict(case, go_on).map_err(|error| match error {
                 infer::Error::Stopped => Unscored::Stopped,
@@ -196,6 +184,16 @@ impl Scoring<'_> {
         let scores = config.evaluate_as(labels, &truth, &pairs, &ignored).map_err(|e| in_case(case, &e))?;
         let row = |scores| CaseScores { case: case.id().to_owned(), scores };
         Ok(scores.into_iter().map(row).collect())
+    }
+}
+
+/// Whether a case has what the task is scored by.
+fn has_truth(model: &Model, case: &CaseSource) -> bool {
+    let task = &model.config.task;
+    match task.kind {
+        TaskKind::Segment => case.has_label(),
+        TaskKind::Classify => task.classify.classes.iter().any(|class| Some(class.as_str()) == case.class()),
+        TaskKind::Regress => case.facts().numbers.contains_key(&task.regress.target),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use brainmvp_metrics::Score;
 use brainmvp_metrics::statistics::{
-    BootstrapConfig, ZeroRule, bootstrap_runs, holm, ranks_of_merit, wilcoxon,
+    BootstrapConfig, ZeroRule, bootstrap_runs, holm, ranks as ranks_of, wilcoxon,
 };
 use brainmvp_ssl::downstream::Missing;
 use brainmvp_volume::Modality;
@@ -172,9 +172,10 @@ fn arm_outcomes(
 fn summaries(arms: &[ArmOutcomes], measures: &[Measure], reference: usize) -> Result<Vec<ArmSummary>> {
     let mut of_arms: Vec<ArmSummary> = Vec::new();
     for arm in arms {
-        let values: Result<Vec<Summary>> = match arm.outcomes.is_empty() {
-            true => Ok(Vec::new()),
-            false => measures.iter().map(|measure| summary(&arm.outcomes, measure)).collect(),
+        let values: Result<Vec<Summary>> = if arm.outcomes.is_empty() {
+            Ok(Vec::new())
+        } else {
+            measures.iter().map(|measure| summary(&arm.outcomes, measure)).collect()
         };
         let cases = arm.outcomes.first().map_or(0, |outcome| outcome.cases().len());
         of_arms.push(ArmSummary { arm: arm.arm, seeds: arm.seeds, cases, values: values?, rank: None });
@@ -273,10 +274,11 @@ fn ranks(arms: &[ArmOutcomes], measures: &[Measure]) -> Vec<Option<f64>> {
         for (name, _) in &of_arms[0] {
             let value = |cases: &Vec<(String, f64)>| {
                 let found = cases.iter().find(|(known, _)| known == name);
-                found.and_then(|(_, value)| better.merit(*value)).unwrap_or(f64::NAN)
+                let merit = found.and_then(|(_, value)| better.merit(*value)).filter(|merit| !merit.is_nan());
+                merit.map_or(f64::INFINITY, |merit| -merit)
             };
-            let merits: Vec<f64> = of_arms.iter().map(value).collect();
-            sums.iter_mut().zip(ranks_of_merit(&merits)).for_each(|(sum, rank)| *sum += rank);
+            let lowest_first: Vec<f64> = of_arms.iter().map(value).collect();
+            sums.iter_mut().zip(ranks_of(&lowest_first)).for_each(|(sum, rank)| *sum += rank);
             count += 1;
         }
     }

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use brainmvp_study::arms::Arm;
 use brainmvp_study::config::StudyConfig;
 use brainmvp_study::folder::State;
 use brainmvp_study::report::write_report;
 use brainmvp_study::status::{Counts, Status};
+use brainmvp_study::systems::System;
 use brainmvp_study::{How, Study, Watcher};
 use brainmvp_train::log::metrics::StepMetrics;
 
@@ -91,6 +93,26 @@ fn carry_out(study: &Study, shard: &str, steps: usize, retry: bool) -> (bool, Ve
 
 fn read(study: &Study, file: &str) -> String {
     std::fs::read_to_string(study.folder().join(file)).unwrap()
+}
+
+/// The smoke study has every system, and the examples of the documentation are read.
+#[test]
+fn studies_of_the_repository_are_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let smoke = StudyConfig::parse(&read("configs/study-smoke.toml"), Path::new("")).unwrap();
+    let names: Vec<String> = Arm::of(&smoke).unwrap().into_iter().map(|arm| arm.name).collect();
+    assert_eq!(names, System::all().into_iter().map(|system| system.name).collect::<Vec<_>>());
+    let page = read("docs/studies.md");
+    let blocks: Vec<&str> =
+        page.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [whole, arms] = blocks[..] else { panic!("two examples") };
+    let config = StudyConfig::parse(whole, Path::new("")).unwrap();
+    assert_eq!(Arm::of(&config).unwrap().len(), 2);
+    let systems = "systems = [\"scratch-unet3d\", \"brainmvp-unet3d\"]";
+    assert!(whole.contains(systems));
+    let config = StudyConfig::parse(&format!("{}{arms}", whole.replace(systems, "")), Path::new("")).unwrap();
+    assert_eq!(Arm::of(&config).unwrap().len(), 3);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::statistics::ranks;
 use crate::{Error, Result, Score};
 
 /// The scores of a regression.
@@ -79,21 +80,6 @@ fn pearson(a: &[f64], b: &[f64]) -> f64 {
     let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let spread = product(&a, &a).sqrt() * product(&b, &b).sqrt();
     if spread > 0.0 { (product(&a, &b) / spread).clamp(-1.0, 1.0) } else { f64::NAN }
-}
-
-/// The rank of each value, from 0; equal ones have their mean rank.
-fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
-    let (mut ranks, mut first) = (vec![0.0; values.len()], 0);
-    for equal in order.chunk_by(|a, b| values[*a] == values[*b]) {
-        let rank = first as f64 + (equal.len() - 1) as f64 / 2.0;
-        for place in equal {
-            ranks[*place] = rank;
-        }
-        first += equal.len();
-    }
-    ranks
 }
 
 #[cfg(test)]

@@ -8,5 +8,5 @@ mod wilcoxon;
 pub use bootstrap::{BootstrapConfig, Interval, bootstrap, bootstrap_runs};
 pub use describe::Description;
 pub(crate) use describe::mean;
-pub use several::{holm, ranks_of_merit};
+pub use several::{holm, ranks};
 pub use wilcoxon::{Wilcoxon, WilcoxonMethod, ZeroRule, wilcoxon};

@@ -14,16 +14,16 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     corrected
 }
 
-/// The rank of each value from 1, the highest first; equal ones have their mean rank. NaN is last.
-pub fn ranks_of_merit(merits: &[f64]) -> Vec<f64> {
-    let merit = |i: usize| if merits[i].is_nan() { f64::NEG_INFINITY } else { merits[i] };
-    let mut order: Vec<usize> = (0..merits.len()).collect();
-    order.sort_by(|a, b| merit(*b).total_cmp(&merit(*a)));
-    let mut ranks = vec![0.0; merits.len()];
-    let mut before = 0;
-    for equal in order.chunk_by(|a, b| merit(*a) == merit(*b)) {
-        let rank = before as f64 + (equal.len() as f64 + 1.0) / 2.0;
-        equal.iter().for_each(|i| ranks[*i] = rank);
+/// The rank of each value from 1, the lowest first; equal ones have their mean rank.
+pub fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    let (mut ranks, mut before) = (vec![0.0; values.len()], 0);
+    for equal in order.chunk_by(|a, b| values[*a] == values[*b]) {
+        let rank = before as f64 + f64::midpoint(equal.len() as f64, 1.0);
+        for place in equal {
+            ranks[*place] = rank;
+        }
         before += equal.len();
     }
     ranks
@@ -48,15 +48,15 @@ mod tests {
 
     #[test]
     fn ranks_by_hand() {
-        assert_eq!(ranks_of_merit(&[0.2, 0.9, 0.2, f64::NAN]), [2.5, 1.0, 2.5, 4.0]);
-        assert_eq!(ranks_of_merit(&[]), [0.0; 0]);
+        assert_eq!(ranks(&[0.2, 0.9, 0.2, 0.1]), [2.5, 4.0, 2.5, 1.0]);
+        assert_eq!(ranks(&[]), [0.0; 0]);
     }
 
     proptest! {
         #[test]
         fn ranks_add_up_and_corrections_never_help(values in prop::collection::vec(0.0..1.0_f64, 1..9)) {
             let n = values.len() as f64;
-            let sum: f64 = ranks_of_merit(&values).iter().sum();
+            let sum: f64 = ranks(&values).iter().sum();
             prop_assert!((sum - n * (n + 1.0) / 2.0).abs() < 1e-9);
             for (corrected, plain) in holm(&values).iter().zip(&values) {
                 prop_assert!(*corrected >= *plain - 1e-12 && *corrected <= 1.0);

@@ -124,7 +124,7 @@ fn by_subset(config: &StudyConfig, plan: &Plan, blocks: &[&Block]) -> Option<Tab
         .flat_map(|arm| [(arm, Missing::Template), (arm, Missing::Zero)])
         .filter(|(arm, fill)| has(*arm, *fill))
         .collect();
-    let mut head: Vec<String> = all.iter().map(|modality| modality.to_string()).collect();
+    let mut head: Vec<String> = all.iter().map(ToString::to_string).collect();
     head.extend(
         columns.iter().map(|(arm, fill)| format!("{}, filled with {}", plan.arms[*arm].title, filled(*fill))),
     );

@@ -21,7 +21,7 @@ pub fn write_report(study: &Study) -> Result<Vec<String>> {
     let blocks = summarise(&study.config, &study.plan, &cells)?;
     let folder = study.folder();
     write_text(&folder.join("results.csv"), &rows(study, &cells)?)?;
-    write(&folder.join("study.json"), &summary(study, &cells, &blocks)?)?;
+    write(&folder.join("study.json"), &summary(study, &cells, &blocks))?;
     let tables = layouts::tables(&study.config, &study.plan, &blocks);
     let place = folder.join("tables");
     for table in &tables {
@@ -94,7 +94,7 @@ fn rows(study: &Study, cells: &[Progressed<'_>]) -> Result<String> {
 }
 
 /// All numbers of the tables and more, and what became of every cell.
-fn summary(study: &Study, cells: &[Progressed<'_>], blocks: &[Block]) -> Result<serde_json::Value> {
+fn summary(study: &Study, cells: &[Progressed<'_>], blocks: &[Block]) -> serde_json::Value {
     let arms = &study.plan.arms;
     let of_cell = |progressed: &Progressed<'_>| {
         let (state, reason) = match &progressed.state {
@@ -134,11 +134,11 @@ fn summary(study: &Study, cells: &[Progressed<'_>], blocks: &[Block]) -> Result<
             "arms": block.arms.iter().map(of_arm).collect::<Vec<_>>(),
         })
     };
-    Ok(json!({
+    json!({
         "version": 1,
         "kind": study.config.kind,
         "title": study.config.title,
         "cells": cells.iter().map(of_cell).collect::<Vec<_>>(),
         "results": blocks.iter().map(of_block).collect::<Vec<_>>(),
-    }))
+    })
 }

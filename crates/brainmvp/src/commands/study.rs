@@ -138,7 +138,7 @@ impl StudyCommand {
 /// Writes the results so far and prints the tables.
 fn tell_tables(study: &Study, ui: &Ui) -> anyhow::Result<()> {
     for table in write_report(study)? {
-        ui.result(format!("{table}"))?;
+        ui.result(table)?;
     }
     ui.result(format!("{}: results.csv, study.json, tables, status.md", study.folder().display()))
 }

@@ -135,6 +135,15 @@ fn prepare(place: &Place, name: &str) {
             fs::create_dir_all(place.path("configs")).unwrap();
             fs::copy(repository().join(name), place.path(name)).unwrap();
         }
+        // All methods and networks, with hardly any work.
+        "configs/study-smoke.toml" => {
+            fs::create_dir_all(place.path("configs")).unwrap();
+            fs::write(place.path(name), small_study()).unwrap();
+        }
+        "study.toml" => {
+            let two = "systems = ['scratch-uniformer-small', 'brainmvp-uniformer-small']\n";
+            fs::write(place.path(name), two.to_owned() + &small_study()).unwrap();
+        }
         "released.pt" => {
             fs::copy(brainmvp_golden::file("released_layout_small.pt"), place.path(name)).unwrap();
         }
@@ -181,6 +190,21 @@ fn prepare(place: &Place, name: &str) {
         }
         _ => {}
     }
+}
+
+/// The smoke study on fewer phantoms, with one step of fine-tuning and the least of pre-training.
+fn small_study() -> String {
+    let mut text = fs::read_to_string(repository().join("configs/study-smoke.toml")).unwrap();
+    let changes = [
+        ("cases = 14", "cases = 8"),
+        ("pretrain_voxels = 2_097_152", "pretrain_voxels = 1"),
+        ("finetune_steps = 12", "finetune_steps = 1"),
+    ];
+    for (from, to) in changes {
+        assert!(text.contains(from), "the smoke study has no '{from}'");
+        text = text.replace(from, to);
+    }
+    text
 }
 
 fn run(place: &Place, words: &[String], environment: &[(&str, &str)]) -> Ended {
