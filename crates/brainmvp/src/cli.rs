@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
     atlas, bench, check, convert, datasets, demo, embed, evaluate, finetune, index, landmarks, list, phantom,
-    predict, preprocess, pretrain, register, report, split, templates, weights,
+    predict, preprocess, pretrain, probe, register, report, split, templates, weights,
 };
 use crate::failure;
 use crate::ui::Ui;
@@ -32,6 +32,7 @@ Examples:
   brainmvp predict --model segmenter --in cohort.json --out predictions # label maps in the space of the images
   brainmvp evaluate --pred predictions --truth cohort.json --out metrics.json   # score label maps
   brainmvp embed --model run --in cache --out features.csv              # features of the encoder
+  brainmvp probe --data cache --model run --target class --out probe    # what they say of cases
   brainmvp import released.pt --out weights.safetensors                 # weights from PyTorch
   brainmvp export run --format pytorch --out model.pt                   # and back
   brainmvp demo                                     # all of this at once, on a small scale
@@ -75,6 +76,7 @@ pub(crate) enum Command {
     Predict(predict::Predict),
     Evaluate(evaluate::Evaluate),
     Embed(embed::Embed),
+    Probe(probe::Probe),
     Import(weights::Import),
     Export(weights::Export),
     Phantom(phantom::Phantom),
@@ -102,6 +104,7 @@ impl Command {
             Self::Predict(predict) => predict.run(ui),
             Self::Evaluate(evaluate) => evaluate.run(ui),
             Self::Embed(embed) => embed.run(ui),
+            Self::Probe(probe) => probe.run(ui),
             Self::Import(import) => import.run(ui),
             Self::Export(export) => export.run(ui),
             Self::Phantom(phantom) => phantom.run(ui),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What each crate may use of the workspace, and whether it may use Burn.
-const ALLOWED: [(&str, &[&str], bool); 13] = [
+const ALLOWED: [(&str, &[&str], bool); 14] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
     ("registration", &["volume"], false),
@@ -21,6 +21,7 @@ const ALLOWED: [(&str, &[&str], bool); 13] = [
         true,
     ),
     ("metrics", &["volume"], false),
+    ("probe", &[], false),
     ("golden", &[], false),
 ];
 

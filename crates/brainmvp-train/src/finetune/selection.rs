@@ -9,7 +9,7 @@ use crate::config::DataConfig;
 
 /// The use of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub enum Part {
     /// For training.
     Training,
     /// For validation.
@@ -28,7 +28,7 @@ const VALIDATION: &str = "validation";
 
 /// The part of each case. All cases of a subject have the same part. Draws depend only on the names of subjects, and
 /// the shares hold within each class of each data set, so that adding cases changes little.
-pub(super) fn parts(cases: &[&CaseFacts], config: &DataConfig) -> Vec<Part> {
+pub fn parts(cases: &[&CaseFacts], config: &DataConfig) -> Vec<Part> {
     let mut subjects: BTreeMap<Subject<'_>, Part> = BTreeMap::new();
     for case in cases {
         let part = match case.split {
