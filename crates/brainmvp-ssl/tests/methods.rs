@@ -12,7 +12,7 @@ use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork};
 use brainmvp_nets::weights::{self, FirstLayer, Head, InputChannels, Skipped, transfer};
 use brainmvp_ssl::Frame;
 use brainmvp_ssl::objectives::{
-    ForMethod, Kept, KeptPart, Method, MethodConfig, MethodName, MethodPreset, Moment, Objective,
+    ForMethod, Kept, KeptPart, Method, MethodConfig, MethodName, MethodPreset, MocoConfig, Moment, Objective,
     Pretraining, Scene, Setup, VocoConfig,
 };
 use brainmvp_ssl::patch::PatchSource;
@@ -107,6 +107,7 @@ fn quick(method: MethodConfig) -> MethodConfig {
         MethodConfig::Voco(config) => {
             MethodConfig::Voco(VocoConfig { grid: [2, 2, 1], crops: 2, projector: 64, ..config })
         }
+        MethodConfig::Moco(config) => MethodConfig::Moco(MocoConfig { hidden: 64, width: 32, ..config }),
         other => other,
     }
 }

@@ -7,7 +7,8 @@ use brainmvp_cohort::phantom::write_cohort;
 use brainmvp_cohort::{Cohort, Split, SplitOptions};
 use brainmvp_prep::cache::{Cache, Manifest};
 use brainmvp_prep::{PrepConfig, PrepSettings, RunOptions, preprocess};
-use brainmvp_train::finetune::in_fold;
+use brainmvp_train::config::DataConfig;
+use brainmvp_train::finetune::{Part, parts};
 
 use crate::config::StudyConfig;
 use crate::folder::Lock;
@@ -97,13 +98,14 @@ fn leave_out(cache: &Cache, fold: usize, folds: usize, to: &Path) -> Result<()> 
     let mut manifest: Manifest = cache.manifest().clone();
     manifest.cases.retain(|entry| entry.case.split != Some(Split::Test));
     let facts: Vec<_> = manifest.cases.iter().map(|entry| &entry.case).collect();
-    let held_out = in_fold(&facts, fold, folds);
-    if !held_out.contains(&true) {
+    let division = DataConfig { folds, fold: Some(fold), ..DataConfig::default() };
+    let parts = parts(&facts, &division);
+    if !parts.contains(&Part::Validation) {
         return Err(Error::Config(format!("fold {fold} of {folds} has no case: take fewer folds")));
     }
     std::fs::create_dir_all(to).map_err(|e| Error::io(to, e))?;
-    for (entry, held_out) in manifest.cases.iter_mut().zip(held_out) {
-        entry.case.split = held_out.then_some(Split::Test);
+    for (entry, part) in manifest.cases.iter_mut().zip(parts) {
+        entry.case.split = (part == Part::Validation).then_some(Split::Test);
         share(&cache.dir().join(entry.file_name()), &to.join(entry.file_name()))?;
     }
     manifest.preparation = manifest.preparation.store(to)?;

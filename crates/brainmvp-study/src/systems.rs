@@ -56,6 +56,9 @@ mod tests {
         for name in MethodConfig::names() {
             assert!(all.iter().any(|system| system.method == Some(name)), "{}", name.name());
         }
+        if cfg!(feature = "patented-methods") {
+            assert_eq!(all.len(), 17, "the rows of Table II");
+        }
         for name in ["scratch-unetr", "brainmvp-uniformer-small", "brainmvp-unet3d", "m3ae-unet3d"] {
             assert!(names.contains(name), "{name}");
         }

@@ -205,7 +205,7 @@ impl SeenIndex<'_> {
 }
 
 /// One line about which of these cases were seen; `what` says what they are. `None` if none of them was.
-pub(crate) fn overlap_line(what: &str, cases: &[CaseSource], index: &SeenIndex<'_>) -> Option<String> {
+pub fn overlap_line(what: &str, cases: &[CaseSource], index: &SeenIndex<'_>) -> Option<String> {
     let found: Vec<(&str, Sighting)> = cases
         .iter()
         .filter_map(|case| Some((case.id(), index.find_case(case).into_iter().next()?)))

@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::about::About;
-use crate::batches::{CaseSource, Loader, LoaderConfig};
+use crate::batches::{Batch, CaseSource, Loader, LoaderConfig};
 use crate::checkpoint::{self, Checkpoint, CheckpointConfig, State};
 use crate::log::metrics::{LineWriter, StepMetrics, ValidationMetrics};
 use crate::log::tensorboard::EventWriter;
@@ -330,8 +330,9 @@ impl<O: Objective + 'static> Run<'_, O> {
         let mut losses: Vec<(&'static str, f64)> = Vec::new();
         let mut quality = 0.0;
         self.cases.clear();
+        let mut met = self.meet(loader)?.into_iter();
         for number in 0..trainer.train.accumulate {
-            let batch = loader.next_batch()?;
+            let batch = met.next().map_or_else(|| loader.next_batch(), Ok)?;
             self.cases.extend(batch.cases);
             let evaluation = self.objective.forward(&batch.samples, at, &mut rng);
             add_losses(&mut losses, &evaluation);
@@ -375,6 +376,19 @@ impl<O: Objective + 'static> Run<'_, O> {
             last,
         )?;
         Ok(self)
+    }
+
+    /// The batches of a step that must know each other before the first one is used; none if they need not.
+    fn meet(&self, loader: &mut Loader<O::Sample>) -> Result<Vec<Batch<O::Sample>>> {
+        let count = self.trainer.train.accumulate;
+        if !O::WHOLE_STEPS || count < 2 {
+            return Ok(Vec::new());
+        }
+        let mut batches = (0..count).map(|_| loader.next_batch()).collect::<Result<Vec<_>>>()?;
+        let mut samples: Vec<&mut [O::Sample]> =
+            batches.iter_mut().map(|batch| batch.samples.as_mut_slice()).collect();
+        self.objective.meet(&mut samples);
+        Ok(batches)
     }
 
     /// Whether this step should be validated and has not been.

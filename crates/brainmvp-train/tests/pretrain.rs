@@ -189,6 +189,7 @@ fn every_method_is_resumed_exported_and_fine_tuned() {
             format!("patch.size={patch}"),
         ];
         let quick: &[&str] = match name.name() {
+            "moco-v3" => &["method.hidden=64"],
             "voco" => &["method.grid=[2, 1, 1]", "method.crops=1", "method.projector=16"],
             "transvw" => &[
                 "method.classes=2",
@@ -223,6 +224,42 @@ fn every_method_is_resumed_exported_and_fine_tuned() {
             std::fs::remove_dir_all(&downstream).unwrap();
         }
     }
+}
+
+/// A method whose steps are whole: in how many batches a step is computed changes nothing but rounding, and an
+/// interruption nothing at all.
+#[test]
+fn a_whole_step_is_the_same_in_any_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, existing, steps, batches: &[&str]| {
+        let all = [
+            "method.name=moco-v3",
+            "method.hidden=16",
+            "method.width=8",
+            "model.preset=unetr-tiny",
+            "patch.size=32",
+            "train.epochs=4",
+            "optimizer.schedule.warmup_steps=0",
+        ];
+        let out = folder.path().join(name);
+        let ended = run_with(&out, existing, steps, &[&all[..], batches].concat()).unwrap();
+        (ended, lasting(&out))
+    };
+    let one = ["train.batch_size=4", "train.accumulate=1"];
+    let four = ["train.batch_size=1", "train.accumulate=4"];
+    let (_, whole) = run("whole", Existing::Refuse, 99, &one);
+    let (_, parts) = run("parts", Existing::Refuse, 99, &four);
+    assert_eq!((whole.len(), parts.len()), (4, 4));
+    for (whole, parts) in whole.iter().zip(&parts) {
+        assert!((whole.loss - parts.loss).abs() < 2e-3 * whole.loss, "{} {}", whole.loss, parts.loss);
+    }
+    assert!((whole[0].loss - parts[0].loss).abs() < 1e-5, "{} {}", whole[0].loss, parts[0].loss);
+    assert_eq!(run("again", Existing::Refuse, 2, &four).0, Ended::Stopped);
+    assert_eq!(run("again", Existing::Resume, 99, &four), (Ended::Finished, parts));
+    let [a, b] = ["parts", "again"].map(|name| {
+        std::fs::read(folder.path().join(name).join("checkpoints/step-00000004.safetensors")).unwrap()
+    });
+    assert!(a == b, "the checkpoints differ");
 }
 
 #[test]

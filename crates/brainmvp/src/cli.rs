@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
     atlas, bench, check, convert, datasets, demo, embed, evaluate, finetune, index, landmarks, list, phantom,
-    predict, preprocess, pretrain, register, report, split, study, templates, weights,
+    predict, preprocess, pretrain, probe, register, report, split, study, templates, weights,
 };
 use crate::failure;
 use crate::ui::Ui;
@@ -33,6 +33,7 @@ Examples:
   brainmvp evaluate --pred predictions --truth cohort.json --out metrics.json   # score label maps
   brainmvp study --config configs/study-smoke.toml --out study           # compare methods and networks
   brainmvp embed --model run --in cache --out features.csv              # features of the encoder
+  brainmvp probe --data cache --model run --target class --out probe    # what they say of cases
   brainmvp import released.pt --out weights.safetensors                 # weights from PyTorch
   brainmvp export run --format pytorch --out model.pt                   # and back
   brainmvp demo                                     # all of this at once, on a small scale
@@ -77,6 +78,7 @@ pub(crate) enum Command {
     Evaluate(evaluate::Evaluate),
     Study(study::StudyCommand),
     Embed(embed::Embed),
+    Probe(probe::Probe),
     Import(weights::Import),
     Export(weights::Export),
     Phantom(phantom::Phantom),
@@ -105,6 +107,7 @@ impl Command {
             Self::Evaluate(evaluate) => evaluate.run(ui),
             Self::Study(study) => study.run(ui),
             Self::Embed(embed) => embed.run(ui),
+            Self::Probe(probe) => probe.run(ui),
             Self::Import(import) => import.run(ui),
             Self::Export(export) => export.run(ui),
             Self::Phantom(phantom) => phantom.run(ui),

@@ -18,6 +18,7 @@
 //! | [`train`] | the training loop, checkpoints and run folders |
 //! | [`metrics`] | evaluation of predictions: metrics, statistics over cases, comparisons |
 //! | [`study`] | many runs compared under equal conditions: cells, tables, curves |
+//! | [`probe`] | linear models and nearest neighbours on features of cases |
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;
@@ -49,6 +50,7 @@ pub use brainmvp_kernels as kernels;
 pub use brainmvp_metrics as metrics;
 pub use brainmvp_nets as nets;
 pub use brainmvp_prep as prep;
+pub use brainmvp_probe as probe;
 pub use brainmvp_quality as quality;
 pub use brainmvp_registration as registration;
 pub use brainmvp_ssl as ssl;

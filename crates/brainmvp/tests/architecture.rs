@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What each crate may use of the workspace, and whether it may use Burn.
-const ALLOWED: [(&str, &[&str], bool); 14] = [
+const ALLOWED: [(&str, &[&str], bool); 15] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
     ("registration", &["volume"], false),
@@ -22,6 +22,7 @@ const ALLOWED: [(&str, &[&str], bool); 14] = [
     ),
     ("metrics", &["volume"], false),
     ("study", &["volume", "cohort", "prep", "nets", "ssl", "infer", "metrics", "train"], false),
+    ("probe", &[], false),
     ("golden", &[], false),
 ];
 

@@ -2,6 +2,8 @@
 
 use rand::{Rng, RngExt};
 
+use super::blur::gaussian;
+
 /// A field of displacements on a grid of every `spacing`-th voxel, linear between its nodes.
 ///
 /// The published field is noise of every voxel, smoothed by a Gaussian and multiplied by its strength. This one is noise on
@@ -51,14 +53,6 @@ impl Elastic {
         }
         sum
     }
-}
-
-/// The weights of a Gaussian up to four deviations, from the middle on; all of them together are 1.
-fn gaussian(sigma: f64) -> Vec<f64> {
-    let half: Vec<f64> =
-        (0..=(4.0 * sigma).ceil() as usize).map(|i| (-0.5 * (i as f64 / sigma).powi(2)).exp()).collect();
-    let sum = half[0] + 2.0 * half[1..].iter().sum::<f64>();
-    half.into_iter().map(|weight| weight / sum).collect()
 }
 
 /// Weighted sums along one axis; outside there is nothing.

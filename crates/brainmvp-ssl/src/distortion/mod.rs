@@ -3,6 +3,7 @@
 //! They are applied on loader threads, so that a sample holds the finished image. Voxels are x fastest, sizes and indices
 //! `[x, y, z]`, intensities in `[0, 1]`; a distortion of a blank image is finite.
 
+mod blur;
 mod boxes;
 mod elastic;
 mod intensity;
@@ -15,6 +16,7 @@ use rand::{Rng, RngExt};
 
 use crate::turn::mirror;
 
+pub use blur::blur;
 pub use elastic::Elastic;
 pub use intensity::{Course, IntensityMap};
 pub use paint::{Paint, paint_in, paint_out};
@@ -30,4 +32,12 @@ pub fn flip_repeatedly(voxels: &mut [f32], size: [usize; 3], chance: f64, rng: &
         }
         mirror(voxels, size, rng.random_range(0..3));
     }
+}
+
+/// The standard deviation of the voxels above 0; 0 if there is none.
+pub fn foreground_deviation(voxels: &[f32]) -> f32 {
+    let inside = || voxels.iter().filter(|value| **value > 0.0).map(|value| f64::from(*value));
+    let count = inside().count().max(1) as f64;
+    let mean = inside().sum::<f64>() / count;
+    (inside().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt() as f32
 }

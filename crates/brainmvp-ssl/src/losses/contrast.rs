@@ -59,27 +59,35 @@ impl Contrast {
     /// # Shapes
     /// - `views`: first and second views as [`unit_rows`], `[B, F]` each; `identities`: B; the result is `[1]`
     pub fn loss(&self, views: [Tensor<2>; 2], identities: &[Identity], past: Option<&Past>) -> Tensor<1> {
-        let device = views[0].device();
-        let batch = identities.len();
         let [first, second] = views;
+        let past_of = |view: usize| past.map(|past| (&past.views[view], past.identities.as_slice()));
+        let forth = self.towards(first.clone(), second.clone(), identities, past_of(1));
+        let back = self.towards(second, first, identities, past_of(0));
+        (forth + back) * 0.5
+    }
+
+    /// One direction of [`Contrast::loss`]: cross-entropy of the cosines between each query and all keys, its own being the
+    /// right answer. `past`: keys of other samples, and whose they are.
+    ///
+    /// # Shapes
+    /// - `queries`, `keys`: vectors of length 1, `[B, F]` each; `identities`: B; the result is `[1]`
+    pub fn towards(
+        &self,
+        queries: Tensor<2>,
+        keys: Tensor<2>,
+        identities: &[Identity],
+        past: Option<(&Tensor<2>, &[Option<Identity>])>,
+    ) -> Tensor<1> {
+        let (batch, device) = (identities.len(), queries.device());
+        let cosines = |keys: Tensor<2>| queries.clone().matmul(keys.transpose()) / self.temperature;
         let own: Vec<Option<Identity>> = identities.iter().copied().map(Some).collect();
-        let logits = first.clone().matmul(second.clone().transpose()) / self.temperature
-            + self.offsets(identities, &own, true, &device);
-        let beside_past = |queries: Tensor<2>, logits: Tensor<2>, view: usize| match past {
-            None => logits,
-            Some(past) => {
-                let others = queries.matmul(past.views[view].clone().transpose()) / self.temperature
-                    + self.offsets(identities, &past.identities, false, &device);
-                Tensor::cat(vec![logits, others], 1)
-            }
-        };
+        let mut logits = cosines(keys) + self.offsets(identities, &own, true, &device);
+        if let Some((keys, whose)) = past {
+            let others = cosines(keys.clone()) + self.offsets(identities, whose, false, &device);
+            logits = Tensor::cat(vec![logits, others], 1);
+        }
         let diagonal = Tensor::<2>::eye(batch, &device);
-        let agreement = |logits: Tensor<2>| {
-            (log_softmax(logits, 1).narrow(1, 0, batch) * diagonal.clone()).sum() / batch as f32
-        };
-        let forth = agreement(beside_past(first, logits.clone(), 1));
-        let back = agreement(beside_past(second, logits.transpose(), 0));
-        (forth + back) * -0.5
+        (log_softmax(logits, 1).narrow(1, 0, batch) * diagonal).sum() / -(batch as f32)
     }
 
     /// What leaves out the pairs that are no negatives, `[B, others]`. `paired`: the others are the samples themselves.

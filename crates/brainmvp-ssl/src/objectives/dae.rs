@@ -24,6 +24,7 @@ use super::tensors::{picture, volumes};
 use super::{
     Evaluation, Kept, Method, MethodPreset, Moment, Objective, Pretraining, Scene, Setup, Training, swin,
 };
+use crate::distortion::foreground_deviation;
 use crate::limits;
 use crate::losses::{classification, supervised_contrast, unit};
 use crate::patch::{PatchSource, draw_image};
@@ -159,7 +160,7 @@ impl DaePlan {
     /// The patch with noise, at a lower resolution: each block has the value of its first voxel.
     fn disrupt(&self, voxels: &[f32], mut rng: &mut dyn Rng) -> Vec<f32> {
         let ([nx, ny, nz], factor) = (self.patch, self.factor);
-        let deviation = self.noise * deviation(voxels);
+        let deviation = self.noise * foreground_deviation(voxels);
         let mut disrupted = vec![0.0; voxels.len()];
         for z in 0..nz {
             for y in 0..ny {
@@ -177,14 +178,6 @@ impl DaePlan {
         }
         disrupted
     }
-}
-
-/// The standard deviation of the voxels above 0; 0 if there is none.
-fn deviation(voxels: &[f32]) -> f32 {
-    let inside = || voxels.iter().filter(|value| **value > 0.0).map(|value| f64::from(*value));
-    let count = inside().count().max(1) as f64;
-    let mean = inside().sum::<f64>() / count;
-    (inside().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt() as f32
 }
 
 impl Dae {

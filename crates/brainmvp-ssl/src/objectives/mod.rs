@@ -9,6 +9,7 @@ mod list;
 mod m3ae;
 mod mae3d;
 mod method;
+mod moco;
 #[cfg(feature = "patented-methods")]
 mod models_genesis;
 mod objective;
@@ -32,6 +33,7 @@ pub use method::{
     ForMethod, Kept, KeptPart, Learnt, Method, MethodName, MethodPreset, Pretraining, Setup, Training,
     Waiting,
 };
+pub use moco::{Moco, MocoConfig, MocoFeature};
 #[cfg(feature = "patented-methods")]
 pub use models_genesis::{ModelsGenesis, ModelsGenesisConfig};
 pub use objective::{Counts, DrawBy, Evaluation, Group, Moment, Objective, Scene};
@@ -49,6 +51,7 @@ methods! {
     "m3ae", M3ae, M3aeConfig;
     "mae3d", Mae3d, Mae3dConfig;
     "simmim", SimMim, SimMimConfig;
+    "moco-v3", Moco, MocoConfig;
     "gvsl", Gvsl, GvslConfig;
     #[cfg(feature = "patented-methods")]
     "models-genesis", ModelsGenesis, ModelsGenesisConfig;

@@ -135,6 +135,14 @@ pub trait Objective: Module {
     /// of a step, so that it cannot tell by itself.
     fn set_share(_sample: &mut Self::Sample, _share: f32) {}
 
+    /// Whether the samples of a step must know each other although it consists of several batches ([`Objective::meet`]). All of
+    /// them are then in memory at once.
+    const WHOLE_STEPS: bool = false;
+
+    /// Tells the samples of a step, batch by batch, what they must know of each other. It is called before the first batch is
+    /// used if there are several.
+    fn meet(&self, _batches: &mut [&mut [Self::Sample]]) {}
+
     /// The losses of a batch. `rng` is for the network's own randomness (stochastic depth).
     fn forward(&self, samples: &[Self::Sample], at: Moment, rng: &mut dyn Rng) -> Evaluation;
 

@@ -74,8 +74,8 @@ impl TokenPlan {
 
 /// What is wrong with a network, a patch and a share of masked tokens for these methods, if anything.
 pub(super) fn problem(network: &NetworkConfig, patch: [usize; 3], rate: f64, unit: usize) -> Option<String> {
-    if !matches!(network, NetworkConfig::Unetr(_)) {
-        return Some("the method trains a vision transformer: set model.preset to unetr".to_owned());
+    if let Some(problem) = network_problem(network) {
+        return Some(problem);
     }
     if !(rate > 0.0 && rate < 1.0) {
         return Some(format!("method.rate must lie between 0 and 1, got {rate}"));
@@ -86,6 +86,12 @@ pub(super) fn problem(network: &NetworkConfig, patch: [usize; 3], rate: f64, uni
         ));
     }
     None
+}
+
+/// What is wrong with a network for these methods, if anything.
+pub(super) fn network_problem(network: &NetworkConfig) -> Option<String> {
+    let fits = matches!(network, NetworkConfig::Unetr(_));
+    (!fits).then(|| "the method trains a vision transformer: set model.preset to unetr".to_owned())
 }
 
 /// The sizes of the network that [`problem`] has accepted.

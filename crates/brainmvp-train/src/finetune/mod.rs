@@ -50,7 +50,7 @@ use crate::{Result, device};
 pub use model::Model;
 pub use predictor::{CasePrediction, CasePredictor, CaseWindows, Laid, Predictor};
 pub use regions::values_in;
-pub use selection::in_fold;
+pub use selection::{Part, parts};
 pub use tasks::{Output, Prediction, TaskConfig, TaskKind, TaskNetwork, TaskSettings, Written};
 
 /// Separates the random initial weights from other random numbers with the run's seed.

@@ -9,7 +9,7 @@ use crate::config::DataConfig;
 
 /// The use of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub enum Part {
     /// For training.
     Training,
     /// For validation.
@@ -28,7 +28,7 @@ const VALIDATION: &str = "validation";
 
 /// The part of each case. All cases of a subject have the same part. Draws depend only on the names of subjects, and
 /// the shares hold within each class of each data set, so that adding cases changes little.
-pub(super) fn parts(cases: &[&CaseFacts], config: &DataConfig) -> Vec<Part> {
+pub fn parts(cases: &[&CaseFacts], config: &DataConfig) -> Vec<Part> {
     let mut subjects: BTreeMap<Subject<'_>, Part> = BTreeMap::new();
     for case in cases {
         let part = match case.split {
@@ -61,13 +61,6 @@ pub(super) fn parts(cases: &[&CaseFacts], config: &DataConfig) -> Vec<Part> {
         }
     }
     cases.iter().map(|case| subjects[&subject(case)]).collect()
-}
-
-/// Which cases are in a fold of a cross-validation: all of a subject are in one fold, and the folds divide each class of
-/// each data set alike. Test cases of the cohort are in none.
-pub fn in_fold(cases: &[&CaseFacts], fold: usize, folds: usize) -> Vec<bool> {
-    let config = DataConfig { folds, fold: Some(fold), ..DataConfig::default() };
-    parts(cases, &config).into_iter().map(|part| part == Part::Validation).collect()
 }
 
 fn subject(case: &CaseFacts) -> Subject<'_> {

@@ -2,32 +2,23 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use brainmvp_cohort::Split;
-use brainmvp_infer::SlidingWindow;
 use brainmvp_prep::cache::{Cache, CaseEntry};
-use brainmvp_prep::{Pipeline, PrepConfig, Preparation};
-use brainmvp_ssl::patch::PatchSource;
-use brainmvp_train::about::Kind;
 use brainmvp_train::batches::CaseSource;
-use brainmvp_train::config::PatchConfig;
-use brainmvp_train::finetune::{Laid, Model, Predictor};
 use brainmvp_train::new_case::{CaseError, NewCase};
-use brainmvp_train::placement::Placer;
-use brainmvp_train::{PretrainedEncoder, device};
-use brainmvp_volume::{Modality, write_atomically};
+use brainmvp_volume::write_atomically;
 use clap::Args;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;
 
 use super::counted;
-use super::inference::{Inputs, ModelOptions, go_on, pipeline, reason, tell_laid};
+use super::inference::{Described, Encoder, EncoderOptions, Inputs, each};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
-use crate::progress::Progress;
 use crate::ui::Ui;
 
 /// Write the encoder's features for every case
@@ -45,11 +36,8 @@ CSV: case,modality,f0,f1,...  safetensors: 'features' [rows, width], and the met
 each row. Modalities that are used together are joined by +.
 Exit codes: 0 the file has every case, 1 failed or interrupted, 2 some cases could not be used (it has the others), or bad input.")]
 pub(crate) struct Embed {
-    /// Folder of a run of `pretrain` or `finetune`, or a file of pre-trained weights
-    #[arg(long, value_name = "RUN|FILE")]
-    model: PathBuf,
     #[command(flatten)]
-    options: ModelOptions,
+    encoder: EncoderOptions,
     /// Cache folder, cohort file, a folder of cases, or the images of one case: FILE, whose name contains its modality, or
     /// MODALITY=FILE
     #[arg(long = "in", value_name = "CACHE|COHORT|DIR|FILE", required = true, num_args = 1..)]
@@ -60,12 +48,6 @@ pub(crate) struct Embed {
     /// File to write: .csv or .safetensors
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Overlap of neighbouring windows, as a fraction from 0 to less than 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = argument::share)]
-    overlap: f64,
-    /// Where to compute: cpu, or a GPU that this build has: vulkan, wgpu
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: String,
 }
 
 /// How the features are written.
@@ -83,50 +65,40 @@ struct Row {
     features: Vec<f32>,
 }
 
-/// The network that computes features.
-#[allow(clippy::large_enum_variant)] // there is one of them
-enum Encoder {
-    /// Uses one modality at a time.
-    Pretrained(PretrainedEncoder, SlidingWindow),
-    /// Uses all channels at once.
-    Finetuned(Box<Predictor>),
-}
-
 impl Embed {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         let format = self.format()?;
         argument::prepare_output_file(&self.out)?;
-        let encoder = Encoder::open(&self, ui)?;
-        let (mut rows, mut failed) = (Vec::new(), Vec::new());
-        match self.inputs.as_slice() {
+        let (encoder, _) = Encoder::open(&self.encoder, ui)?;
+        let (rows, failed) = match self.inputs.as_slice() {
             [cache] if cache.join("manifest.json").is_file() => {
                 let cache = Cache::open(cache)?;
                 let placer = encoder.placer(Some(cache.dir()));
                 encoder.warn_of_differences(&cache, ui);
                 let part = |entry: &&CaseEntry| self.split.is_none() || entry.case.split == self.split;
                 let entries: Vec<&CaseEntry> = cache.cases().iter().filter(part).collect();
-                Self::each(ui, &entries, &mut failed, |entry| {
+                each(ui, "embed", &entries, |entry| {
                     let case = cache.open_case(entry).map_err(|e| CaseError::Case(e.to_string()));
-                    let seen = case.and_then(|case| {
-                        encoder.rows(CaseSource::new(entry, case), placer.as_ref(), ui, &mut rows)
-                    });
-                    (entry.case.id.to_string(), seen)
-                })?;
+                    let rows = case
+                        .and_then(|case| encoder.describe(CaseSource::new(entry, case), placer.as_ref(), ui));
+                    of_case(entry.case.id.as_str(), rows)
+                })?
             }
             typed => {
                 let inputs = Inputs::read(typed, self.split, ui)?;
-                failed.extend(inputs.unusable.into_iter().map(|case| (case.case, case.reason)));
                 let pipeline = encoder.pipeline(ui)?;
                 let placer = encoder.placer(None);
-                Self::each(ui, &inputs.cases, &mut failed, |case| {
+                let (rows, failed) = each(ui, "embed", &inputs.cases, |case| {
                     let prepared = NewCase::new(case, &pipeline);
-                    let seen = prepared.and_then(|prepared| {
-                        encoder.rows(prepared.source.clone(), placer.as_ref(), ui, &mut rows)
-                    });
-                    (case.id.to_string(), seen)
+                    let rows = prepared
+                        .and_then(|prepared| encoder.describe(prepared.source.clone(), placer.as_ref(), ui));
+                    of_case(case.id.as_str(), rows)
                 })?;
+                let unusable = inputs.unusable.into_iter().map(|case| (case.case, case.reason));
+                (rows, unusable.chain(failed).collect())
             }
-        }
+        };
+        let rows: Vec<Row> = rows.into_iter().flatten().collect();
         self.tell(&rows, &failed, format, ui)
     }
 
@@ -136,25 +108,6 @@ impl Embed {
             Some("safetensors") => Ok(Format::Safetensors),
             _ => Err(bad_input(format!("{}: name a .csv or .safetensors file", self.out.display()))),
         }
-    }
-
-    /// Does `work` for every case, and records those that failed.
-    fn each<T>(
-        ui: &Ui,
-        cases: &[T],
-        failed: &mut Vec<(String, String)>,
-        mut work: impl FnMut(&T) -> (String, Result<(), CaseError>),
-    ) -> anyhow::Result<()> {
-        let progress = Progress::new(ui, "embed", "cases", cases.len());
-        for (number, case) in cases.iter().enumerate() {
-            match work(case) {
-                (_, Ok(())) => {}
-                (name, Err(error)) => failed.push((name, reason(error)?)),
-            }
-            progress.advance(number + 1);
-        }
-        progress.finish();
-        Ok(())
     }
 
     fn tell(&self, rows: &[Row], failed: &[(String, String)], format: Format, ui: &Ui) -> anyhow::Result<()> {
@@ -177,108 +130,10 @@ impl Embed {
     }
 }
 
-impl Encoder {
-    fn open(options: &Embed, ui: &Ui) -> anyhow::Result<Self> {
-        let device = device::device(&options.device)?;
-        let seen = |size| SlidingWindow {
-            size,
-            overlap: options.overlap,
-            skip_empty: true,
-            ..SlidingWindow::default()
-        };
-        let saved = options.options.open(&options.model, ui)?;
-        let patch = match saved.about.kind {
-            Kind::FineTuning(_) => {
-                let model = Model::new(saved, &device)?;
-                let windows = seen(model.config.patch.size);
-                windows.validate(model.numbers.stride())?;
-                let mirror = brainmvp_infer::Mirror::default();
-                return Ok(Self::Finetuned(Box::new(Predictor { model, windows, mirror, device })));
-            }
-            Kind::PreTraining { patch, .. } => patch,
-            Kind::Unknown => PatchConfig::default().size,
-        };
-        let encoder = PretrainedEncoder::new(saved.into(), &device)?;
-        let windows = seen(patch);
-        windows.validate(encoder.stride())?;
-        Ok(Self::Pretrained(encoder, windows))
-    }
-
-    /// How the cases that it was trained on were prepared, if that is known.
-    fn preparation(&self) -> Option<&Preparation> {
-        match self {
-            Self::Pretrained(encoder, _) => encoder.about.preparation.as_ref(),
-            Self::Finetuned(predictor) => Some(&predictor.model.preparation),
-        }
-    }
-
-    /// Reports differences between the preparation of a cache and that of the cases that it was trained on.
-    fn warn_of_differences(&self, cache: &Cache, ui: &Ui) {
-        let Some(preparation) = self.preparation() else { return };
-        let differences = preparation.config.differences(&cache.manifest().preparation.config);
-        if !differences.is_empty() {
-            let list = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            ui.alert(format!(
-                "warning: {}: prepared in another way than the cases that the network was trained on: {list}",
-                cache.dir().display()
-            ));
-        }
-    }
-
-    /// Prepares new cases in the same way as those that it was trained on.
-    fn pipeline(&self, ui: &Ui) -> anyhow::Result<Pipeline> {
-        let Some(preparation) = self.preparation() else {
-            ui.note(
-                "note: the weights do not say how their cases were prepared; these are as `brainmvp preprocess` does by \
-                 default",
-            );
-            return Ok(Pipeline::new(&PrepConfig::default())?);
-        };
-        pipeline(preparation, ui)
-    }
-
-    /// Places templates on cases, if templates replace missing modalities.
-    fn placer(&self, cache: Option<&Path>) -> Option<Placer<'_>> {
-        match self {
-            Self::Pretrained(..) => None,
-            Self::Finetuned(predictor) => predictor.model.placer(cache),
-        }
-    }
-
-    /// Adds the features of a case.
-    fn rows(
-        &self,
-        mut case: CaseSource,
-        placer: Option<&Placer<'_>>,
-        ui: &Ui,
-        rows: &mut Vec<Row>,
-    ) -> Result<(), CaseError> {
-        let id = case.id().to_owned();
-        let row = |modality: String, features| Row { case: id.clone(), modality, features };
-        match self {
-            Self::Pretrained(encoder, windows) => {
-                for modality in case.modalities() {
-                    let features = encoder.embed(windows, &case, *modality, go_on)?;
-                    rows.push(row(modality.to_string(), features));
-                }
-            }
-            Self::Finetuned(predictor) => {
-                let channels = &predictor.model.inputs.channels;
-                let has = |modality: &&Modality| case.modalities().contains(modality);
-                let names: Vec<&str> = channels.iter().filter(has).map(|modality| modality.name()).collect();
-                if names.is_empty() {
-                    let reason = "it has none of the modalities that the network uses";
-                    return Err(CaseError::Case(reason.to_owned()));
-                }
-                let names = names.join("+");
-                if let Some(placer) = placer.filter(|_| predictor.model.inputs.fills(case.modalities())) {
-                    tell_laid(&Laid::on(&mut case, placer)?, &id, ui);
-                }
-                rows.push(row(names, predictor.embed(&case, go_on)?));
-            }
-        }
-        Ok(())
-    }
+/// The rows of a case.
+fn of_case(id: &str, described: Result<Vec<Described>, CaseError>) -> (String, Result<Vec<Row>, CaseError>) {
+    let row = |Described { modality, features }| Row { case: id.to_owned(), modality, features };
+    (id.to_owned(), described.map(|all| all.into_iter().map(row).collect()))
 }
 
 fn csv(rows: &[Row]) -> anyhow::Result<Vec<u8>> {

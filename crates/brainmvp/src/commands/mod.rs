@@ -18,6 +18,7 @@ pub(crate) mod phantom;
 pub(crate) mod predict;
 pub(crate) mod preprocess;
 pub(crate) mod pretrain;
+pub(crate) mod probe;
 pub(crate) mod register;
 pub(crate) mod report;
 pub(crate) mod split;

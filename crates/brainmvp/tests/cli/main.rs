@@ -17,6 +17,7 @@ mod mistakes;
 mod pipeline;
 mod placement;
 mod predict;
+mod probe;
 mod program;
 mod provenance;
 mod real_files;

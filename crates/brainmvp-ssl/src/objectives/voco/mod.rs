@@ -8,7 +8,6 @@
 mod crops;
 mod loss;
 
-use brainmvp_kernels::ops::batch_norm_train;
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::{Linear, Pass, mean_over_voxels};
 use brainmvp_nets::networks::{Encode as _, Network as _, NetworkConfig, PresetName, Swin, SwinUnetrConfig};
@@ -21,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use self::crops::{VocoPlan, VocoSample};
 use self::loss::{Terms, likeness};
-use super::tensors::{picture, volumes};
+use super::tensors::{picture, standardised, volumes};
 use super::{
     Evaluation, Kept, KeptPart, Method, MethodPreset, Moment, Objective, Pretraining, Scene, Setup, Training,
     swin,
@@ -177,13 +176,6 @@ impl Branch {
         });
         unit(projected)
     }
-}
-
-/// A batch norm without parameters, of the batch.
-fn standardised(x: Tensor<2>) -> Tensor<2> {
-    let (channels, device) = (x.dims()[1], x.device());
-    let (scale, shift) = (Tensor::ones([channels], &device), Tensor::zeros([channels], &device));
-    batch_norm_train(x, scale, shift, 1e-5).output
 }
 
 impl Voco {

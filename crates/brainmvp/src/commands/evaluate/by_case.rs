@@ -22,7 +22,7 @@ use crate::failure::{Advise as _, bad_input};
 use crate::ui::Ui;
 
 /// The predictions of a file, and how they are scored.
-pub(super) trait Answers: Sized {
+pub(in crate::commands) trait Answers: Sized {
     /// What the truth of a case is called.
     const TRUTH: &'static str;
     /// What the columns of such a file are.
@@ -113,10 +113,10 @@ struct SeenBefore<S> {
 
 /// The scores of some cases.
 #[derive(Serialize)]
-struct Scored<S> {
-    scores: S,
+pub(in crate::commands) struct Scored<S> {
+    pub(in crate::commands) scores: S,
     /// 95 % intervals, by bootstrap over the cases.
-    intervals: BTreeMap<&'static str, Interval>,
+    pub(in crate::commands) intervals: BTreeMap<&'static str, Interval>,
 }
 
 /// A case that was scored.
@@ -194,7 +194,7 @@ impl ByCase<'_> {
             ui.alert(format!("warning: left out: {found}"));
         }
         let all: Vec<&A::Scored> = cases.iter().map(|(_, case)| case).collect();
-        let Scored { scores, intervals } = self.scored(answers, &all)?;
+        let Scored { scores, intervals } = scored(answers, &all, self.seed)?;
         Self::print(answers, &scores, &intervals, ui)?;
         let seen = self.seen.as_ref().map(|seen| {
             let seen = seen::among(cases.iter().map(|(id, _)| id.as_str()), seen);
@@ -202,7 +202,7 @@ impl ByCase<'_> {
             let others: Vec<&A::Scored> = others.map(|(_, case)| case).collect();
             // Too few cases may be left to have scores.
             let without = (!seen.is_empty() && !others.is_empty())
-                .then(|| self.scored(answers, &others).ok())
+                .then(|| scored(answers, &others, self.seed).ok())
                 .flatten();
             SeenBefore { cases: seen, without }
         });
@@ -221,26 +221,6 @@ impl ByCase<'_> {
             write_csv(csv, &cases, answers)?;
         }
         ui.result(format!("{}: {} scored", self.out.display(), counted(cases.len(), "case")))
-    }
-
-    /// The scores of some cases, with intervals.
-    fn scored<A: Answers>(&self, answers: &A, cases: &[&A::Scored]) -> anyhow::Result<Scored<A::Scores>> {
-        let scores = answers.scores(cases)?;
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let mut intervals = BTreeMap::new();
-        for (place, (name, _, score)) in A::summary(&scores).into_iter().enumerate() {
-            if score.value().is_none() {
-                continue;
-            }
-            let statistic = |drawn: &[usize]| {
-                let drawn: Vec<&A::Scored> = drawn.iter().map(|case| cases[*case]).collect();
-                let scores = answers.scores(&drawn).ok();
-                scores.and_then(|scores| A::summary(&scores)[place].2.value()).unwrap_or(f64::NAN)
-            };
-            let config = BootstrapConfig { resamples: 2000, ..BootstrapConfig::default() };
-            intervals.insert(name, bootstrap(cases.len(), &config, &mut rng, statistic)?);
-        }
-        Ok(Scored { scores, intervals })
     }
 
     /// The cases with a truth and a prediction, and those with only a truth.
@@ -272,7 +252,6 @@ impl ByCase<'_> {
         intervals: &BTreeMap<&'static str, Interval>,
         ui: &Ui,
     ) -> anyhow::Result<()> {
-        let shown = |score: Score| score.value().map_or("-".to_owned(), |value| format!("{value:.3}"));
         let mut table = TextTable::new(1, ["Score", "Value", "95 % interval"]);
         for (name, heading, score) in A::summary(scores) {
             if let Some(Interval { low, high }) = intervals.get(name) {
@@ -283,6 +262,38 @@ impl ByCase<'_> {
         ui.result(table)?;
         answers.tell(scores, ui)
     }
+}
+
+/// The scores of some cases, with intervals.
+pub(in crate::commands) fn scored<A: Answers>(
+    answers: &A,
+    cases: &[&A::Scored],
+    seed: u64,
+) -> anyhow::Result<Scored<A::Scores>> {
+    let scores = answers.scores(cases)?;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut intervals = BTreeMap::new();
+    for (place, (name, _, score)) in A::summary(&scores).into_iter().enumerate() {
+        if score.value().is_none() {
+            continue;
+        }
+        let statistic = |drawn: &[usize]| {
+            let drawn: Vec<&A::Scored> = drawn.iter().map(|case| cases[*case]).collect();
+            let scores = answers.scores(&drawn).ok();
+            scores.and_then(|scores| A::summary(&scores)[place].2.value()).unwrap_or(f64::NAN)
+        };
+        intervals.insert(name, bootstrap(cases.len(), &RESAMPLED, &mut rng, statistic)?);
+    }
+    Ok(Scored { scores, intervals })
+}
+
+/// How intervals over cases are made.
+pub(in crate::commands) const RESAMPLED: BootstrapConfig =
+    BootstrapConfig { resamples: 2000, confidence: 0.95 };
+
+/// A score as text.
+pub(in crate::commands) fn shown(score: Score) -> String {
+    score.value().map_or("-".to_owned(), |value| format!("{value:.3}"))
 }
 
 fn write_csv<A: Answers>(path: &Path, cases: &Cases<A>, answers: &A) -> anyhow::Result<()> {

@@ -12,13 +12,13 @@ use crate::failure::{Advise as _, bad_input};
 use crate::ui::Ui;
 
 /// The classes of `case,class,p(CLASS),...`, as `brainmvp predict` writes them.
-pub(super) struct Classes {
-    classes: Vec<String>,
+pub(in crate::commands) struct Classes {
+    pub(in crate::commands) classes: Vec<String>,
 }
 
 /// A case that was scored.
 #[derive(Serialize)]
-pub(super) struct Scored {
+pub(in crate::commands) struct Scored {
     truth: String,
     predicted: String,
     probabilities: Vec<f64>,
@@ -26,8 +26,15 @@ pub(super) struct Scored {
 
 /// What the file of scores says first.
 #[derive(Serialize)]
-pub(super) struct Head<'a> {
+pub(in crate::commands) struct Head<'a> {
     classes: &'a [String],
+}
+
+impl Classes {
+    /// A case with its class, and the probability of each class.
+    pub(in crate::commands) fn scored(&self, truth: String, probabilities: Vec<f64>) -> Scored {
+        Scored { truth, predicted: self.classes[highest(&probabilities)].clone(), probabilities }
+    }
 }
 
 impl Answers for Classes {
@@ -66,11 +73,7 @@ impl Answers for Classes {
     }
 
     fn pair(&self, case: &Case, probabilities: Vec<f64>) -> Scored {
-        Scored {
-            truth: case.class.clone().unwrap_or_default(),
-            predicted: self.classes[highest(&probabilities)].clone(),
-            probabilities,
-        }
+        self.scored(case.class.clone().unwrap_or_default(), probabilities)
     }
 
     fn scores(&self, cases: &[&Scored]) -> brainmvp_metrics::Result<ClassificationScores> {

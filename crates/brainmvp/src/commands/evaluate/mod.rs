@@ -21,10 +21,11 @@ use clap::Args;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
+pub(super) use self::by_case::{Answers, RESAMPLED, Scored, scored, shown};
 use self::by_case::{ByCase, Table};
-use self::classes::Classes;
+pub(super) use self::classes::Classes;
 use self::files::LabelMaps;
-use self::numbers::Numbers;
+pub(super) use self::numbers::{Numbers, Scored as ScoredNumber};
 use self::score::{Pair, side_by_side};
 use self::subsets::Subsets;
 use self::truth::Truths;
@@ -369,7 +370,7 @@ fn cases(scores: &Scores) -> usize {
 }
 
 /// `a, b, c and 4 more`
-fn some(names: &[&str]) -> String {
+pub(super) fn some(names: &[&str]) -> String {
     let shown = names.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(NAMES_SHOWN) {
         0 => shown,

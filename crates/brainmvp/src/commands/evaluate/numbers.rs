@@ -8,20 +8,20 @@ use serde::Serialize;
 use super::by_case::Answers;
 
 /// The column of `case,COLUMN`, as `brainmvp predict` writes it: that of the cohort with the true numbers.
-pub(super) struct Numbers {
-    target: String,
+pub(in crate::commands) struct Numbers {
+    pub(in crate::commands) target: String,
 }
 
 /// A case that was scored.
 #[derive(Serialize)]
-pub(super) struct Scored {
-    truth: f64,
-    predicted: f64,
+pub(in crate::commands) struct Scored {
+    pub(in crate::commands) truth: f64,
+    pub(in crate::commands) predicted: f64,
 }
 
 /// What the file of scores says first.
 #[derive(Serialize)]
-pub(super) struct Head<'a> {
+pub(in crate::commands) struct Head<'a> {
     target: &'a str,
 }
 

@@ -1,5 +1,6 @@
 //! The shared part of commands that apply a network to new cases: the cases, their preparation, and the windows.
 
+mod encoder;
 mod inputs;
 mod model;
 
@@ -15,6 +16,7 @@ use brainmvp_train::finetune::{Laid, Model, Predictor};
 use brainmvp_train::new_case::CaseError;
 use clap::Args;
 
+pub(super) use encoder::{Described, Encoder, EncoderOptions, each};
 pub(super) use inputs::Inputs;
 pub(super) use model::{ModelOptions, pipeline};
 

@@ -1,0 +1,560 @@
+//! MoCo v3 (Chen, Xie, He, ICCV 2021) in three dimensions: two views of one case are told from those of all others.
+//!
+//! Two boxes of a case are cut, brought to the size of a patch, and changed. The transformer makes a query of one view, its
+//! teacher, which follows it, a key of the other. A query is to be like the key of its own case and unlike those of the
+//! other persons of its step. A case takes part with any of its modalities, both views with the same one; how many it has
+//! makes no difference.
+//!
+//! The negatives and the norms are those of a whole step, whatever number of batches it consists of: before the first batch is
+//! used, the features of all of them are computed without gradients ([`Objective::meet`]). In the forward pass of a batch its
+//! own features take the place of those, and the loss is that of the step. The features are scaled so that the mean of the
+//! gradients over the batches is the gradient of one batch of all samples. The price is another forward pass.
+
+mod perceptron;
+mod views;
+
+use std::f64::consts::PI;
+use std::sync::Arc;
+
+use brainmvp_nets::Init;
+use brainmvp_nets::networks::{Network as _, NetworkConfig, PresetName, Unetr, UnetrConfig};
+use brainmvp_nets::weights::{Head, follow};
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use self::perceptron::Perceptron;
+use self::views::{MocoPlan, MocoSample};
+use super::tensors::{picture, volumes};
+use super::{
+    Evaluation, Kept, KeptPart, Method, MethodPreset, Moment, Objective, Pretraining, Scene, Setup, Training,
+    tokens,
+};
+use crate::limits;
+use crate::losses::{Contrast, Identity, unit};
+use crate::patch::PatchSource;
+
+/// What of the transformer's output describes a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MocoFeature {
+    /// A token that is added for pre-training, and dropped after it.
+    #[default]
+    Token,
+    /// The mean of all tokens.
+    Mean,
+}
+
+/// The settings of the method. What has two values has one for each view.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MocoConfig {
+    /// What describes a view.
+    pub feature: MocoFeature,
+    /// Whether the layer that makes tokens of voxels stays as it was drawn.
+    pub frozen_embedding: bool,
+    /// How much of the teacher stays in the first step; it rises to 1 over the run.
+    pub momentum: f64,
+    /// Temperature of the contrast.
+    pub temperature: f32,
+    /// Channels within the projector and the predictor.
+    pub hidden: usize,
+    /// Channels of queries and keys.
+    pub width: usize,
+    /// The smallest share of a case's voxels that is cut out; the largest is 1.
+    pub smallest: f64,
+    /// Chance that a view is mirrored along an axis.
+    pub mirror: f64,
+    /// Chance that its intensities are multiplied and shifted.
+    pub intensity: f64,
+    /// The largest deviation of the factor from 1.
+    pub scale: f32,
+    /// The largest shift, as a multiple of the deviation of the view's voxels above 0.
+    pub shift: f32,
+    /// Chance that a view is blurred.
+    pub blur: [f64; 2],
+    /// The least and the largest deviation of the blur, in voxels.
+    pub blur_sigma: [f64; 2],
+    /// Chance that what is brighter than 0.5 is mirrored at it.
+    pub solarise: [f64; 2],
+}
+
+impl MocoConfig {
+    const DEFAULT: Self = Self {
+        feature: MocoFeature::Token,
+        frozen_embedding: true,
+        momentum: 0.99,
+        temperature: 0.2,
+        hidden: 4096,
+        width: 256,
+        smallest: 0.2,
+        mirror: 0.5,
+        intensity: 0.8,
+        scale: 0.4,
+        shift: 0.4,
+        blur: [1.0, 0.1],
+        blur_sigma: [0.1, 2.0],
+        solarise: [0.0, 0.2],
+    };
+
+    /// How much of the teacher stays in the step that begins now.
+    fn momentum_at(&self, at: Moment) -> f64 {
+        1.0 - (1.0 - self.momentum) * 0.5 * (1.0 + (PI * at.progress()).cos())
+    }
+}
+
+impl Default for MocoConfig {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// The most channels of projector and predictor.
+const MOST_CHANNELS: u64 = 16_384;
+
+/// The largest deviation of a blur, in voxels.
+const MOST_BLUR: f64 = 16.0;
+
+impl Method for MocoConfig {
+    const TITLE: &'static str = "MoCo v3 (Chen et al.)";
+    const ABOUT: &'static str = "two views of a case, told from those of all others";
+    type Objective = Moco;
+
+    fn network() -> PresetName {
+        PresetName::known("unetr")
+    }
+
+    /// The two that are told from all others.
+    fn views(&self) -> usize {
+        2
+    }
+
+    /// 256 cases in a step.
+    fn training(_preset: MethodPreset) -> Training {
+        Training {
+            batch_size: 8,
+            accumulate: 32,
+            learning_rate: 1.5e-4,
+            warmup_steps: 200,
+            weight_decay: 0.1,
+            ..Training::default()
+        }
+    }
+
+    fn problem(&self, network: &NetworkConfig, _patch: [usize; 3]) -> Option<String> {
+        let [least, most] = self.blur_sigma;
+        let shares = [
+            ("method.momentum", self.momentum),
+            ("method.smallest", self.smallest),
+            ("method.mirror", self.mirror),
+            ("method.intensity", self.intensity),
+            ("method.scale", f64::from(self.scale)),
+            ("method.blur", self.blur[0]),
+            ("method.blur", self.blur[1]),
+            ("method.solarise", self.solarise[0]),
+            ("method.solarise", self.solarise[1]),
+        ];
+        let positive = [
+            ("method.temperature", f64::from(self.temperature)),
+            ("method.smallest", self.smallest),
+            ("method.blur_sigma", least),
+            ("method.blur_sigma", most),
+        ];
+        let counts = [
+            ("method.hidden", self.hidden as u64, MOST_CHANNELS),
+            ("method.width", self.width as u64, MOST_CHANNELS),
+        ];
+        tokens::network_problem(network)
+            .or_else(|| limits::shares(&shares))
+            .or_else(|| limits::positive(&positive))
+            .or_else(|| limits::not_negative(&[("method.shift", f64::from(self.shift))]))
+            .or_else(|| limits::counts(&counts))
+            .or_else(|| {
+                let fits = least <= most && most <= MOST_BLUR;
+                (!fits).then(|| {
+                    format!("method.blur_sigma must be two rising numbers up to {MOST_BLUR}, got {least} and {most}")
+                })
+            })
+    }
+
+    fn build<S: PatchSource>(&self, setup: &Setup<'_, S>, init: &mut Init<'_>) -> Result<Moco, S::Error> {
+        let network = tokens::unetr(setup.network);
+        let student = Branch::new(network, self, init);
+        let teacher = follow(Branch::new(network, self, init), &student, 0.0);
+        let predictor = Perceptron::new(&[self.width, self.hidden, self.width], init);
+        Ok(Moco { student, teacher, predictor, config: *self, patch: setup.patch })
+    }
+}
+
+/// The network, its teacher, and what predicts the teacher's keys.
+#[derive(Module, Debug)]
+pub struct Moco {
+    /// What is trained; its encoder is kept after pre-training.
+    pub student: Branch,
+    /// What follows it.
+    pub teacher: Branch,
+    /// From the student's projection to a query.
+    pub predictor: Perceptron,
+    #[module(skip)]
+    config: MocoConfig,
+    #[module(skip)]
+    patch: [usize; 3],
+}
+
+/// An encoder with its projector.
+#[derive(Module, Debug)]
+pub struct Branch {
+    /// The transformer.
+    pub encoder: Unetr,
+    /// Describes the view, if its tokens do not.
+    pub token: Option<Param<Tensor<3>>>,
+    /// On the feature.
+    pub projector: Perceptron,
+    #[module(skip)]
+    frozen_embedding: bool,
+}
+
+impl Branch {
+    fn new(network: &UnetrConfig, config: &MocoConfig, init: &mut Init<'_>) -> Self {
+        let width = network.width;
+        let has_token = config.feature == MocoFeature::Token;
+        Self {
+            encoder: network.encoder(init),
+            token: has_token.then(|| init.normal([1, 1, width], 0.02)),
+            projector: Perceptron::new(&[width, config.hidden, config.hidden, config.width], init),
+            frozen_embedding: config.frozen_embedding,
+        }
+    }
+
+    /// The feature of each view, `[N, D, H, W, 1]` to `[N, C]`.
+    fn features(&self, views: Tensor<5>) -> Tensor<2> {
+        let embedding = &self.encoder.patch_embedding;
+        let tokens = embedding.project(views);
+        let [batch, d, h, w, width] = tokens.dims();
+        let tokens = if self.frozen_embedding { tokens.detach() } else { tokens };
+        let tokens: Tensor<3> = (tokens + embedding.positions([d, h, w])).reshape([batch, d * h * w, width]);
+        let encode = |tokens| self.encoder.blocks.iter().fold(tokens, |x, block| block.forward(x));
+        let describing = match &self.token {
+            Some(token) => {
+                let token = token.val().expand([batch, 1, width]);
+                encode(Tensor::cat(vec![token, tokens], 1)).narrow(1, 0, 1)
+            }
+            None => encode(tokens),
+        };
+        self.encoder.norm.forward(describing).mean_dim(1).reshape([batch, width])
+    }
+}
+
+/// What the samples of a step know of each other. Of each matrix, the rows of all first views come first.
+#[derive(Debug)]
+struct Known {
+    /// The student's features, `[2 N, C]`.
+    features: TensorData,
+    /// The teacher's keys, `[2 N, F]`.
+    keys: TensorData,
+    /// Whose the samples are, N.
+    identities: Vec<Identity>,
+}
+
+/// What is known of a step, and which of its samples a batch begins with.
+#[derive(Debug, Clone)]
+struct WholeStep {
+    known: Arc<Known>,
+    first: usize,
+}
+
+/// What a loss is computed of. Rows as in [`Known`].
+struct Compared {
+    /// `[2 N, C]`.
+    features: Tensor<2>,
+    /// `[2 N, F]`.
+    keys: Tensor<2>,
+    identities: Vec<Identity>,
+}
+
+impl WholeStep {
+    /// The step, with a batch's own features, `[2 B, C]`, in their places.
+    fn with(&self, own: Tensor<2>) -> Compared {
+        let (device, batch) = (own.device(), own.dims()[0] / 2);
+        let Known { features, keys, identities } = &*self.known;
+        let count = identities.len();
+        // Each of the count / batch batches has a gradient of its own rows alone, and their mean is taken.
+        let factor = count as f64 / batch as f64;
+        let own = own.clone() * factor - own.detach() * (factor - 1.0);
+        let known = Tensor::<2>::from_data(features.clone(), &device);
+        let before = known.clone().slice([0..self.first]);
+        let between = known.clone().slice([self.first + batch..count + self.first]);
+        let after = known.slice([count + self.first + batch..2 * count]);
+        let views = [0, batch].map(|start| own.clone().narrow(0, start, batch));
+        let [first, second] = views;
+        let parts = [before, first, between, second, after].into_iter().filter(|part| part.dims()[0] > 0);
+        Compared {
+            features: Tensor::cat(parts.collect(), 0),
+            keys: Tensor::from_data(keys.clone(), &device),
+            identities: identities.clone(),
+        }
+    }
+}
+
+/// The sum of both directions: queries of the first views and keys of the second ones, and the reverse.
+fn loss(queries: [Tensor<2>; 2], keys: [Tensor<2>; 2], of: &[Identity], temperature: f32) -> Tensor<1> {
+    let contrast = Contrast { temperature, within_data_set: true };
+    let ([first, second], [first_keys, second_keys]) = (queries, keys);
+    let forth = contrast.towards(first, second_keys, of, None);
+    let back = contrast.towards(second, first_keys, of, None);
+    (forth + back) * (2.0 * temperature)
+}
+
+/// First and second half of the rows.
+fn halves(rows: &Tensor<2>) -> [Tensor<2>; 2] {
+    let count = rows.dims()[0] / 2;
+    [0, count].map(|start| rows.clone().narrow(0, start, count))
+}
+
+impl Moco {
+    fn device(&self) -> Device {
+        self.predictor.layers[0].weight.val().device()
+    }
+
+    /// All first views of a batch, then all second ones, `[2 B, D, H, W, 1]`.
+    fn views(&self, samples: &[MocoSample]) -> Tensor<5> {
+        let of = |index: usize| samples.iter().map(move |sample| sample.views[index].as_slice());
+        volumes(of(0).chain(of(1)), self.patch, &self.device())
+    }
+
+    /// The teacher's keys of its features. They have no gradient.
+    fn keys(&self, features: Tensor<2>) -> Tensor<2> {
+        unit(self.teacher.projector.forward(features)).detach()
+    }
+}
+
+impl Objective for Moco {
+    type Plan = MocoPlan;
+    type Sample = MocoSample;
+
+    const WHOLE_STEPS: bool = true;
+
+    fn plan(&self) -> MocoPlan {
+        MocoPlan { config: self.config, patch: self.patch }
+    }
+
+    fn draw<S: PatchSource>(
+        plan: &MocoPlan,
+        scene: Scene<'_, S>,
+        rng: &mut dyn Rng,
+    ) -> Result<MocoSample, S::Error> {
+        plan.draw(scene, rng)
+    }
+
+    fn meet(&self, batches: &mut [&mut [MocoSample]]) {
+        let of_all = |branch: &Branch| -> Tensor<2> {
+            let features = batches.iter().map(|batch| halves(&branch.features(self.views(batch)).detach()));
+            let (first, second): (Vec<_>, Vec<_>) = features.map(Into::into).unzip();
+            Tensor::cat([first, second].concat(), 0)
+        };
+        let known = Arc::new(Known {
+            features: of_all(&self.student).into_data(),
+            keys: self.keys(of_all(&self.teacher)).into_data(),
+            identities: batches.iter().flat_map(|batch| batch.iter().map(|sample| sample.identity)).collect(),
+        });
+        let mut first = 0;
+        for batch in batches {
+            for sample in batch.iter_mut() {
+                sample.step = Some(WholeStep { known: Arc::clone(&known), first });
+            }
+            first += batch.len();
+        }
+    }
+
+    fn forward(&self, samples: &[MocoSample], _at: Moment, _rng: &mut dyn Rng) -> Evaluation {
+        let views = self.views(samples);
+        let own = self.student.features(views.clone());
+        let Compared { features, keys, identities } =
+            match samples.first().and_then(|sample| sample.step.as_ref()) {
+                Some(step) => step.with(own),
+                None => Compared {
+                    features: own,
+                    keys: self.keys(self.teacher.features(views.clone())),
+                    identities: samples.iter().map(|sample| sample.identity).collect(),
+                },
+            };
+        let queries = unit(self.predictor.forward(self.student.projector.forward(features)));
+        let total = loss(halves(&queries), halves(&keys), &identities, self.config.temperature);
+        let pictures =
+            vec![("first view", picture(&views, 0)), ("second view", picture(&views, samples.len()))];
+        Evaluation::of(total, pictures)
+    }
+
+    /// The teacher follows before the next step, in which it makes the keys.
+    fn after_step(self, at: Moment) -> Self {
+        let momentum = self.config.momentum_at(Moment { step: at.step + 1, ..at });
+        let teacher = follow(self.teacher, &self.student, momentum);
+        Self { teacher, ..self }
+    }
+}
+
+impl Pretraining for Moco {
+    fn kept() -> Kept {
+        Kept {
+            head: Head::None,
+            parts: vec![KeptPart::new("student.encoder.", "encoder.")],
+            by_modality: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use brainmvp_nets::weights::{entries, visit, visit_gradients};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::objectives::test_cases::untrained;
+
+    const PATCH: [usize; 3] = [32; 3];
+
+    fn moco(config: MocoConfig, device: &Device) -> Moco {
+        let config = MocoConfig { hidden: 16, width: 8, ..config };
+        untrained(&config, &NetworkConfig::Unetr(UnetrConfig::tiny()), PATCH, device)
+    }
+
+    /// Samples of as many persons.
+    fn samples(count: u64) -> Vec<MocoSample> {
+        let view = |person: u64, view: u64| {
+            let value = |i: usize| (i as f32 * 0.013 * (person + 1) as f32 + view as f32).sin();
+            (0..PATCH.iter().product()).map(value).collect()
+        };
+        let identity = |person| Identity { person, data_set: 0 };
+        (0..count)
+            .map(|n| MocoSample { views: [view(n, 0), view(n, 1)], identity: identity(n), step: None })
+            .collect()
+    }
+
+    fn values(branch: &Branch) -> Vec<f32> {
+        let mut all = Vec::new();
+        visit(branch, |_, data| all.extend_from_slice(data.as_slice().unwrap()));
+        all
+    }
+
+    /// The loss of some samples, and the gradients by name.
+    fn gradients(moco: &Moco, samples: &[MocoSample]) -> (f32, BTreeMap<String, Vec<f32>>) {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let total = moco.forward(samples, Moment::default(), &mut rng).total;
+        let (loss, slopes) = (total.clone().into_scalar(), total.backward());
+        let mut all = BTreeMap::new();
+        visit_gradients(moco, &slopes, |entry, data| {
+            all.insert(entry.path.to_owned(), data.as_slice::<f32>().unwrap().to_vec());
+        });
+        (loss, all)
+    }
+
+    #[test]
+    fn projector_and_predictor_are_as_large_as_published() {
+        let device = Device::flex();
+        let init = &mut Init { device: &device, rng: &mut ChaCha8Rng::seed_from_u64(1) };
+        let MocoConfig { hidden, width, .. } = MocoConfig::DEFAULT;
+        let count = |perceptron: &Perceptron| {
+            let mut count = 0;
+            entries(perceptron, |entry| count += entry.shape.iter().product::<usize>());
+            count
+        };
+        assert_eq!(count(&Perceptron::new(&[768, hidden, hidden, width], init)), 20_987_904);
+        assert_eq!(count(&Perceptron::new(&[width, hidden, width], init)), 2_105_344);
+    }
+
+    #[test]
+    fn two_cases_that_are_told_apart_have_the_loss_by_hand() {
+        let device = Device::flex();
+        let rows = Tensor::<2>::eye(2, &device);
+        let both = [rows.clone(), rows];
+        let of = [0, 1].map(|person| Identity { person, data_set: 0 });
+        for (temperature, expected) in [(0.2, 0.005_372_28_f32), (1.0, 1.253_046_6)] {
+            let found: f32 = loss(both.clone(), both.clone(), &of, temperature).into_scalar();
+            assert!((found - expected).abs() < 1e-6, "{found} instead of {expected}");
+        }
+        // One person has no negatives.
+        let same = [Identity { person: 0, data_set: 0 }; 2];
+        assert!(loss(both.clone(), both, &same, 0.2).into_scalar::<f32>().abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_momentum_rises_to_one() {
+        let at = |step| MocoConfig::DEFAULT.momentum_at(Moment { step, total_steps: 100, epoch: 0 });
+        for (step, expected) in [(0, 0.99), (50, 0.995), (100, 1.0)] {
+            assert!((at(step) - expected).abs() < 1e-12, "{step}");
+        }
+    }
+
+    #[test]
+    fn the_teacher_begins_as_its_student_has_no_gradient_and_follows() {
+        let device = Device::flex().autodiff();
+        let moco = moco(MocoConfig::DEFAULT, &device);
+        let start = values(&moco.student);
+        assert_eq!(values(&moco.teacher), start);
+        let (_, slopes) = gradients(&moco, &samples(3));
+        assert!(slopes.keys().any(|path| path.starts_with("student.projector.")));
+        assert!(slopes.keys().any(|path| path.starts_with("predictor.")));
+        assert!(!slopes.keys().any(|path| path.starts_with("teacher.")));
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        let mut init = Init { device: &device, rng: &mut rng };
+        let student = Branch::new(&UnetrConfig::tiny(), &moco.config, &mut init);
+        // In the middle of a run, half of the change of the start.
+        let at = Moment { step: 49, total_steps: 100, epoch: 0 };
+        let moved = Moco { student, ..moco }.after_step(at);
+        let pairs = values(&moved.teacher).into_iter().zip(start).zip(values(&moved.student));
+        for ((teacher, before), student) in pairs {
+            assert!((teacher - (0.995 * before + 0.005 * student)).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_frozen_embedding_has_no_gradient() {
+        let device = Device::flex().autodiff();
+        let embedding = "student.encoder.patch_embedding.patch_embeddings.weight";
+        for frozen_embedding in [true, false] {
+            let moco = moco(MocoConfig { frozen_embedding, ..MocoConfig::DEFAULT }, &device);
+            assert_eq!(!gradients(&moco, &samples(3)).1.contains_key(embedding), frozen_embedding);
+        }
+    }
+
+    #[test]
+    fn the_mean_of_all_tokens_needs_no_other_token() {
+        let device = Device::flex().autodiff();
+        let moco = moco(MocoConfig { feature: MocoFeature::Mean, ..MocoConfig::DEFAULT }, &device);
+        assert!(moco.student.token.is_none());
+        let (loss, slopes) = gradients(&moco, &samples(3));
+        assert!(loss > 0.0 && slopes.contains_key("student.encoder.norm.weight"));
+    }
+
+    /// A step of six cases has the loss and the gradients of one batch, in whatever batches they come.
+    #[test]
+    fn batches_that_have_met_are_one() {
+        let device = Device::flex().autodiff();
+        let moco = moco(MocoConfig { frozen_embedding: false, ..MocoConfig::DEFAULT }, &device);
+        let (whole, expected) = gradients(&moco, &samples(6));
+        let largest = |slopes: &[f32]| slopes.iter().fold(0.0_f32, |largest, slope| largest.max(slope.abs()));
+        // A shift before a batch norm has no slope but that of rounding.
+        let rounding = 1e-6 * expected.values().map(|slopes| largest(slopes)).fold(0.0, f32::max);
+        for size in [1, 2, 3] {
+            let mut samples = samples(6);
+            moco.meet(&mut samples.chunks_mut(size).collect::<Vec<_>>());
+            let parts: Vec<_> = samples.chunks(size).map(|batch| gradients(&moco, batch)).collect();
+            for (path, whole) in &expected {
+                let largest = largest(whole);
+                for (i, slope) in whole.iter().enumerate() {
+                    let mean = parts.iter().map(|(_, part)| part[path][i]).sum::<f32>() / parts.len() as f32;
+                    let near = (mean - slope).abs() < 1e-3 * largest + rounding;
+                    assert!(near, "{path}: {mean}, not {slope}");
+                }
+            }
+            assert!(parts.iter().all(|(loss, _)| (loss - whole).abs() < 1e-5), "{whole}");
+        }
+        // Without each other, their losses are others.
+        let alone = gradients(&moco, &samples(2)).0;
+        assert!((alone - whole).abs() > 1e-3);
+    }
+}
