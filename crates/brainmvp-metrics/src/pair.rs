@@ -88,6 +88,11 @@ impl MaskPair {
         [&self.prediction, &self.truth]
     }
 
+    /// The axes of their grid.
+    pub(crate) fn axes(&self) -> &Axes {
+        &self.axes
+    }
+
     /// A pair of parts of these masks, on a part of their grid.
     pub(crate) fn part(&self, [prediction, truth]: [Mask; 2]) -> Self {
         Self::on(prediction, truth, self.axes.clone(), self.voxel_mm3)

@@ -10,7 +10,9 @@
 //!   lesion and a false alarm have Dice 0 and the penalty as HD95. The score of the case is the mean over lesions and
 //!   false alarms; with neither, Dice is 1 and HD95 is 0 mm.
 //!
-//! `docs/metrics.md` compares this with the published program.
+//! This HD95 is over the area of the surface, unlike the metric `hd95_mm`. `docs/metrics.md` says more of the rule.
+
+mod surface;
 
 use std::collections::BTreeSet;
 
@@ -18,7 +20,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::mask::{Mask, Run, overlaps};
-use crate::metrics::hd95_mm;
 use crate::{Error, MaskPair, Result};
 
 /// The most dilations: far beyond what any lesion needs.
@@ -228,15 +229,10 @@ impl Lesions<'_> {
         if !lesion.is_found() {
             return self.penalty_mm;
         }
-        let all = self.pair.voxels();
-        if (lesion.predicted, lesion.voxels) == (all.prediction, all.truth) {
-            // Nothing else is there, and the distances are computed once.
-            return hd95_mm(self.pair);
-        }
         let truth: Vec<Run> = self.truth.iter().filter(|run| run.part == lesion.part).copied().collect();
         let belongs = |run: &&Run| lesion.components.contains(&run.part);
         let prediction: Vec<Run> = self.prediction.iter().filter(belongs).copied().collect();
-        hd95_mm(&self.pair.part(Mask::around([&prediction, &truth])))
+        surface::hd95_mm(&self.pair.part(Mask::around([&prediction, &truth])))
     }
 
     /// A sum over lesions and false alarms, divided by their number; `None` if there are none.

@@ -4,6 +4,7 @@
 //! x 155 voxels takes 1.2 MB, which stays in the processor's cache.
 
 mod axes;
+mod corners;
 mod dilation;
 mod nearest;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::surface::{hd95_mm, percentile};
+pub(crate) use self::surface::percentile;
 use crate::lesions::Lesions;
 use crate::{MaskPair, Score, SegmentationConfig};
 

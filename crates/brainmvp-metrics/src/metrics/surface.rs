@@ -10,7 +10,7 @@ use crate::MaskPair;
 /// product such as 20 voxels x 0.1 mm must not be decisive.
 const ROUNDING: f64 = 1e-6;
 
-/// HD95, the 95th percentile of the distances (with numpy's linear interpolation), in the direction in which it is larger.
+/// HD95, the larger of the two directions' 95th percentiles (with numpy's linear interpolation).
 pub(super) static HD95: SegmentationMetric = SegmentationMetric {
     name: "hd95_mm",
     title: "HD95",
@@ -18,7 +18,7 @@ pub(super) static HD95: SegmentationMetric = SegmentationMetric {
     better: Better::Lower,
     symmetric: true,
     when_empty: WhenEmpty::Distance,
-    formula: |pair| hd95_mm(pair),
+    formula: |pair| larger(pair, |sorted| percentile(sorted, 95.0)),
 };
 
 /// HD, the Hausdorff distance: the largest distance of either direction.
@@ -64,11 +64,6 @@ pub(super) static NSD: SegmentationMetric = SegmentationMetric {
         close as f64 / (surfaces.to_truth.len() + surfaces.to_prediction.len()) as f64
     },
 };
-
-/// The larger of the two directions' 95th percentiles, mm.
-pub(crate) fn hd95_mm(pair: &MaskPair) -> f64 {
-    larger(pair, |sorted| percentile(sorted, 95.0))
-}
 
 /// The larger value of both directions; NaN if either is.
 fn larger(pair: &MaskPair, of: impl Fn(&[f64]) -> f64) -> f64 {
