@@ -15,7 +15,8 @@ use clap::Args;
 use super::table;
 use crate::ui::Ui;
 
-/// List the available layouts, modalities, label schemes, preprocessing steps, networks, pre-training methods, metrics and rules for lesions
+/// List the available layouts, modalities, label schemes, preprocessing steps, networks, pre-training methods, metrics and
+/// rules for lesions
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

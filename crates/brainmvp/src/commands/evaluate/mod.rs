@@ -40,7 +40,7 @@ use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
 use crate::ui::Ui;
 
-/// Score predictions against the truth: label maps by region (Dice, HD95 and more), classes (AUC,
+/// Score predictions against the truth: label maps by region (Dice, HD95, lesions and more), classes (AUC,
 /// F1 and more) and numbers (mean absolute error, R2 and more) by case
 ///
 /// The prediction of a case is DIR/CASE.nii.gz or DIR/CASE_seg.nii.gz, or is in the folder DIR/CASE: under such a name,
@@ -55,6 +55,7 @@ Examples:
   brainmvp evaluate --pred predictions --truth cohort.json --split test --out metrics.json --csv results.csv
   brainmvp evaluate --pred predictions --truth labels --label-scheme brats_2023 --out metrics.json
   brainmvp evaluate --pred predictions --truth labels --regions 'WT=1,2,4;TC=1,4;ET=4' --out metrics.json
+  brainmvp evaluate --pred predictions --truth labels --label-scheme brats_2023 --lesions met --out metrics.json
   brainmvp evaluate --pred ours --truth cohort.json --out ours.json --compare theirs.json
   brainmvp evaluate --pred numbers --truth cohort.json --split test --out regression.json
   brainmvp evaluate --model segmenter --modality-subsets --truth cohort.json --split test --out subsets.json
