@@ -1,7 +1,7 @@
 //! Reference numbers for the tests, and the rule that makes weights from names.
 //!
 //! The numbers were computed with PyTorch by the reference networks; `scripts/golden-networks.py` is for those that have a
-//! library or no public program. Weights and inputs are a pure function of their
+//! library or no public program, and `scripts/golden-lesions.py` for the lesion-wise scores of BraTS 2023. Weights and inputs are a pure function of their
 //! names ([`parameter`], [`input`]), so that a network of 34 M parameters needs no weight file.
 //!
 //! Each file is looked up in `$BRAINMVP_GOLDEN`, or without it in `../shared/golden` next to the repository; if it is not there, in this
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 
 /// The reference files that tests open without checking whether they exist: those of which the repository has a copy.
-pub const FILES: [&str; 29] = [
+pub const FILES: [&str; 30] = [
     "adamw.safetensors",
     "checkpoint_keys_unet3d.json",
     "checkpoint_keys_uniformer.json",
@@ -30,6 +30,7 @@ pub const FILES: [&str; 29] = [
     "keys_unet3d_c.json",
     "keys_unetr.json",
     "metrics_classification.json",
+    "metrics_lesions.json",
     "metrics_segmentation.json",
     "metrics_segmentation.safetensors",
     "nnssl_layout_small.pt",

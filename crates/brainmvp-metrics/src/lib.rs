@@ -40,11 +40,13 @@
 //! - The metrics are one list ([`Metric::all`]), with names, units and which values are better.
 //! - Where a mask is empty, [`EmptyRule`] determines the score. By default a missed structure gets the worst value, and
 //!   no case is left out; summaries always state how many masks were empty.
+//! - Lesion-wise scores as in BraTS 2023: [`lesions`].
 //! - Classifications: [`metrics::classification`]; regressions: [`metrics::regression`].
 //! - Images of one grid: correlation and structural similarity, in [`images`].
 
 mod error;
 pub mod images;
+pub mod lesions;
 mod mask;
 pub mod metrics;
 mod pair;
@@ -55,6 +57,7 @@ mod segmentation;
 pub mod statistics;
 
 pub use error::{Error, Result};
+pub use lesions::LesionRule;
 pub use mask::Mask;
 pub use metrics::Metric;
 pub use pair::{Emptiness, MaskPair, SurfaceDistances, VoxelCounts};

@@ -80,13 +80,31 @@ impl MaskPair {
         if !affine.is_usable() {
             return Err(Error::Spacing(affine.spacing_mm()));
         }
+        Ok(Self::on(prediction, truth, Axes::of(affine), affine.linear().determinant().abs()))
+    }
+
+    /// The prediction and the truth.
+    pub(crate) fn masks(&self) -> [&Mask; 2] {
+        [&self.prediction, &self.truth]
+    }
+
+    /// The axes of their grid.
+    pub(crate) fn axes(&self) -> &Axes {
+        &self.axes
+    }
+
+    /// A pair of parts of these masks, on a part of their grid.
+    pub(crate) fn part(&self, [prediction, truth]: [Mask; 2]) -> Self {
+        Self::on(prediction, truth, self.axes.clone(), self.voxel_mm3)
+    }
+
+    fn on(prediction: Mask, truth: Mask, axes: Axes, voxel_mm3: f64) -> Self {
         let voxels = VoxelCounts {
             prediction: prediction.count(),
             truth: truth.count(),
             common: prediction.common(&truth),
         };
-        let (axes, voxel_mm3) = (Axes::of(affine), affine.linear().determinant().abs());
-        Ok(Self { prediction, truth, axes, voxel_mm3, voxels, surfaces: OnceLock::new() })
+        Self { prediction, truth, axes, voxel_mm3, voxels, surfaces: OnceLock::new() }
     }
 
     /// Which mask is empty.

@@ -8,8 +8,9 @@ use brainmvp_volume::{Grid, LabelMap};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::lesions::LesionRule;
 use crate::mask::Labels;
-use crate::metrics::WhenEmpty;
+use crate::metrics::{Measured, WhenEmpty};
 use crate::{Emptiness, Error, Mask, MaskPair, Metric, Region, Result, Score};
 
 /// How far apart the corners of equal grids may be, in voxels of the smallest size.
@@ -25,10 +26,12 @@ pub struct SegmentationConfig {
     pub nsd_tolerance_mm: f64,
     /// The rules for empty masks.
     pub empty: EmptyRule,
+    /// How lesions are told apart, for the metrics that count them.
+    pub lesions: LesionRule,
 }
 
-/// The score where a mask is empty and a metric is undefined. Volumes are always defined. By default no case is left
-/// out and a missed structure gets the worst value, so that missing it never improves a mean.
+/// The score where a mask is empty and a metric is undefined. Volumes and counts are always defined, and lesion-wise
+/// scores wherever they are not left out. By default no case is left out and a missed structure gets the worst value, so that missing it never improves a mean.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmptyRule {
@@ -81,7 +84,12 @@ pub struct RegionScores {
 
 impl Default for SegmentationConfig {
     fn default() -> Self {
-        Self { metrics: Metric::all().collect(), nsd_tolerance_mm: 2.0, empty: EmptyRule::default() }
+        Self {
+            metrics: Metric::all().collect(),
+            nsd_tolerance_mm: 2.0,
+            empty: EmptyRule::default(),
+            lesions: LesionRule::default(),
+        }
     }
 }
 
@@ -139,30 +147,34 @@ impl SegmentationConfig {
 
     /// All metrics of a pair of masks.
     pub fn score_pair(&self, region: &str, pair: &MaskPair) -> RegionScores {
-        let values = self.metrics.iter().map(|metric| (*metric, self.score(*metric, pair))).collect();
+        let measured = Measured::new(pair, self);
+        let values = self.metrics.iter().map(|metric| (*metric, self.judge(*metric, &measured))).collect();
         RegionScores { region: region.to_owned(), empty: pair.emptiness(), values }
     }
 
     /// One metric of a pair of masks.
     pub fn score(&self, metric: Metric, pair: &MaskPair) -> Score {
-        let formula = || Score::new((metric.formula)(pair, self));
-        let best = |distance: bool| Score::new(if distance { 0.0 } else { 1.0 });
-        let penalty_mm = || self.empty.penalty_mm.unwrap_or_else(|| pair.diagonal_mm());
-        let worst = |distance: bool| Score::new(if distance { penalty_mm() } else { 0.0 });
-        let distance = match metric.when_empty {
-            WhenEmpty::Defined => return formula(),
-            WhenEmpty::Distance => true,
-            WhenEmpty::Share => false,
+        self.judge(metric, &Measured::new(pair, self))
+    }
+
+    fn judge(&self, metric: Metric, pair: &Measured<'_>) -> Score {
+        let formula = || Score::new((metric.formula)(pair));
+        // The value of a share or a distance where a mask is empty.
+        let either = |share: f64, distance_mm: f64| match metric.when_empty {
+            WhenEmpty::Share => Score::new(share),
+            WhenEmpty::Distance => Score::new(distance_mm),
+            WhenEmpty::OwnRule | WhenEmpty::Defined => formula(),
         };
         match pair.emptiness() {
+            _ if metric.when_empty == WhenEmpty::Defined => formula(),
             Emptiness::Neither => formula(),
             Emptiness::Both => match self.empty.both {
-                BothEmpty::Best => best(distance),
+                BothEmpty::Best => either(1.0, 0.0),
                 BothEmpty::Excluded => Score::EXCLUDED,
                 BothEmpty::Undefined => formula(),
             },
             Emptiness::Prediction | Emptiness::Truth => match self.empty.one {
-                OneEmpty::Worst => worst(distance),
+                OneEmpty::Worst => either(0.0, self.empty.penalty_mm.unwrap_or_else(|| pair.diagonal_mm())),
                 OneEmpty::Excluded => Score::EXCLUDED,
                 OneEmpty::Undefined => formula(),
             },
@@ -193,7 +205,7 @@ impl SegmentationConfig {
                 let expected = "a distance above 0 mm; leave it out for the image's diagonal";
                 refuse("empty.penalty_mm", mm.to_string(), expected)
             }
-            _ => Ok(()),
+            _ => self.lesions.validate(),
         }
     }
 }
@@ -345,5 +357,11 @@ mod tests {
         refused(SegmentationConfig { metrics: Vec::new(), ..default() }, "metrics");
         let empty = EmptyRule { penalty_mm: Some(0.0), ..EmptyRule::default() };
         refused(SegmentationConfig { empty, ..default() }, "empty.penalty_mm");
+        let lesions = LesionRule { ignored_mm3: -1.0, ..LesionRule::default() };
+        refused(SegmentationConfig { lesions, ..default() }, "lesions.ignored_mm3");
+        let lesions = LesionRule { dilations: 101, ..LesionRule::default() };
+        refused(SegmentationConfig { lesions, ..default() }, "lesions.dilations");
+        let lesions = LesionRule { penalty_mm: f64::NAN, ..LesionRule::default() };
+        refused(SegmentationConfig { lesions, ..default() }, "lesions.penalty_mm");
     }
 }

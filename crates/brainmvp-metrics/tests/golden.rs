@@ -1,11 +1,13 @@
-//! The reference numbers: MONAI's for segmentations, scikit-learn's for classifications.
+//! The reference numbers: MONAI's for segmentations, those of BraTS 2023 for lesions, scikit-learn's for classifications.
 
 #![allow(clippy::unwrap_used)]
 
 use brainmvp_golden::{Golden, file, json};
 use brainmvp_metrics::metrics::classification;
-use brainmvp_metrics::{BothEmpty, EmptyRule, Mask, MaskPair, Metric, OneEmpty, Score, SegmentationConfig};
-use brainmvp_volume::Affine;
+use brainmvp_metrics::{
+    BothEmpty, EmptyRule, LesionRule, Mask, MaskPair, Metric, OneEmpty, Region, Score, SegmentationConfig,
+};
+use brainmvp_volume::{Affine, Grid, LabelMap};
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-6;
@@ -65,6 +67,52 @@ fn segmentations_are_scored_as_by_monai() {
         }
     }
     assert_eq!(compared, 60);
+}
+
+/// A label map of balls, each a centre, a squared radius and a label; later ones are painted over earlier ones.
+fn balls(grid: Grid, balls: &Value) -> LabelMap {
+    let balls: Vec<Vec<f64>> = balls.as_array().unwrap().iter().map(numbers).collect();
+    let label = |offset: usize| {
+        let voxel = grid.voxel(offset);
+        let inside = |ball: &&Vec<f64>| {
+            (0..3).map(|axis| (voxel[axis] as f64 - ball[axis]).powi(2)).sum::<f64>() <= ball[3]
+        };
+        balls.iter().rev().find(inside).map_or(0, |ball| ball[4] as u16)
+    };
+    LabelMap::new(grid, (0..grid.len()).map(label).collect())
+}
+
+#[test]
+fn lesions_are_scored_as_in_brats_2023() {
+    let regions = [("WT", vec![1, 2, 3]), ("TC", vec![1, 3]), ("ET", vec![3])];
+    let regions = regions.map(|(name, labels)| Region::new(name, labels).unwrap());
+    let cases = json("metrics_lesions");
+    let mut compared = 0;
+    for case in cases.as_array().unwrap() {
+        let three = |field: &str| -> [f64; 3] { numbers(&case[field]).try_into().unwrap() };
+        let grid =
+            Grid::new(three("shape").map(|n| n as usize), Affine::from_spacing(three("spacing"), [0.0; 3]));
+        let challenge = case["challenge"].as_str().unwrap().to_lowercase();
+        let lesions = LesionRule::named(&challenge).unwrap();
+        let config = SegmentationConfig { lesions, ..SegmentationConfig::default() };
+        let (prediction, truth) = (balls(grid, &case["prediction"]), balls(grid, &case["truth"]));
+        for found in config.evaluate(&prediction, &truth, &regions).unwrap() {
+            let expected = &case["regions"][&found.region];
+            for (ours, theirs) in [
+                ("lesion_tp", "tp"),
+                ("lesion_fn", "fn"),
+                ("lesion_fp", "fp"),
+                ("lesion_dice", "dice"),
+                ("lesion_hd95_mm", "hd95"),
+            ] {
+                let found = found.values[&Metric::named(ours).unwrap()];
+                let expected = Score::new(expected[theirs].as_f64().unwrap());
+                assert!(close(found, expected), "{ours}: {found}, {expected} in {case}");
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 900);
 }
 
 fn numbers(value: &Value) -> Vec<f64> {

@@ -64,45 +64,71 @@ impl Layout for Bids {
 
     fn list(&self, root: &Path, options: &IndexOptions) -> Result<Listing> {
         let (files, warnings) = file_name::volume_files(root);
-        let mut listing = Listing { warnings, ..Listing::default() };
-        let mut cases: BTreeMap<Key, Vec<(Named, Candidate)>> = BTreeMap::new();
-        let (mut elsewhere, mut series) = (0, 0);
-        let mut misplaced: Vec<PathBuf> = Vec::new();
-        let mut passed_over: Vec<Explained> = Vec::new();
-        let mut pass_over = |path, finding, reason: &str| {
-            passed_over.push(Explained { path, finding, unused: Some(reason.to_owned()) });
-        };
+        let mut sorted = Sorted { listing: Listing { warnings, ..Listing::default() }, ..Sorted::default() };
         for path in files {
-            let Some(named) = Named::of(root, &path) else {
-                listing.unknown.push((path, Some("the name does not begin with its subject".to_owned())));
-                continue;
-            };
-            let finding = named.finding(Acquisition::beside(&path).as_ref(), options);
-            let role = finding.role();
-            if role == Some(Role::Image(Modality::Dwi)) && has_b_values(&path) {
-                series += 1;
-                pass_over(path, finding, "it is a 4-D diffusion series");
-                continue;
-            }
-            if named.pipeline.is_some() && (matches!(role, Some(Role::Image(_))) || !named.in_own_space()) {
-                elsewhere += 1;
-                pass_over(path, finding, "it is derived, or in another space");
-                continue;
-            }
-            if role.is_some_and(|role| is_misplaced(&path, role)) {
-                misplaced.push(path.clone());
-            }
-            let variant: Vec<String> =
-                named.entities.iter().map(|(key, value)| format!("{key}-{value}")).collect();
-            // A mask that names a structure, unlike a bare `mask`, which might be that of the brain.
-            let word =
-                [variant.as_slice(), std::slice::from_ref(&named.suffix)].concat().join("_").to_lowercase();
-            let candidate = Candidate::found(path, finding, &word, variant);
-            let key = (named.data_set.clone(), named.subject.clone(), named.session.clone());
-            cases.entry(key).or_default().push((named, candidate));
+            sorted.take(root, path, options);
         }
-        listing.passed_over = passed_over;
-        if elsewhere > 0 {
+        sorted.warn(root);
+        let Sorted { mut listing, cases, .. } = sorted;
+        let prefixes = prefixes(cases.keys());
+        let name = options.data_set.clone().unwrap_or_else(|| name_of(root));
+        let drafts = cases.into_iter().zip(prefixes);
+        listing.drafts = drafts.map(|((key, files), prefix)| draft(&name, key, files, &prefix)).collect();
+        Ok(listing)
+    }
+}
+
+/// The files of a folder, sorted into cases.
+#[derive(Default)]
+struct Sorted {
+    /// Without its cases.
+    listing: Listing,
+    cases: BTreeMap<Key, Vec<(Named, Candidate)>>,
+    /// How many files are derived or in another space.
+    elsewhere: usize,
+    /// How many files are 4-D diffusion series.
+    series: usize,
+    misplaced: Vec<PathBuf>,
+}
+
+impl Sorted {
+    /// Puts a file into its case, or to those that are not used.
+    fn take(&mut self, root: &Path, path: PathBuf, options: &IndexOptions) {
+        let Some(named) = Named::of(root, &path) else {
+            let reason = "the name does not begin with its subject".to_owned();
+            return self.listing.unknown.push((path, Some(reason)));
+        };
+        let finding = named.finding(Acquisition::beside(&path).as_ref(), options);
+        let role = finding.role();
+        if role == Some(Role::Image(Modality::Dwi)) && has_b_values(&path) {
+            self.series += 1;
+            return self.pass_over(path, finding, "it is a 4-D diffusion series");
+        }
+        if named.pipeline.is_some() && (matches!(role, Some(Role::Image(_))) || !named.in_own_space()) {
+            self.elsewhere += 1;
+            return self.pass_over(path, finding, "it is derived, or in another space");
+        }
+        if role.is_some_and(|role| is_misplaced(&path, role)) {
+            self.misplaced.push(path.clone());
+        }
+        let variant: Vec<String> =
+            named.entities.iter().map(|(key, value)| format!("{key}-{value}")).collect();
+        // A mask that names a structure, unlike a bare `mask`, which might be that of the brain.
+        let word =
+            [variant.as_slice(), std::slice::from_ref(&named.suffix)].concat().join("_").to_lowercase();
+        let candidate = Candidate::found(path, finding, &word, variant);
+        let key = (named.data_set.clone(), named.subject.clone(), named.session.clone());
+        self.cases.entry(key).or_default().push((named, candidate));
+    }
+
+    fn pass_over(&mut self, path: PathBuf, finding: Finding, reason: &str) {
+        self.listing.passed_over.push(Explained { path, finding, unused: Some(reason.to_owned()) });
+    }
+
+    /// Says what is not used, and what is believed.
+    fn warn(&mut self, root: &Path) {
+        let Self { listing, elsewhere, series, misplaced, .. } = self;
+        if *elsewhere > 0 {
             listing
                 .warnings
                 .push(format!("{elsewhere} derived images, or masks in other spaces, are not used"));
@@ -114,26 +140,30 @@ impl Layout for Bids {
                 first.strip_prefix(root).unwrap_or(first).display()
             ));
         }
-        if series > 0 {
+        if *series > 0 {
             listing.warnings.push(format!(
                 "{series} 4-D diffusion series (with .bval) are not used; give their trace and ADC images"
             ));
         }
-        let prefixes = prefixes(cases.keys());
-        for (((data_set, subject, session), files), prefix) in cases.into_iter().zip(prefixes) {
-            let name = options.data_set.clone().unwrap_or_else(|| name_of(root));
-            let subject = format!("{prefix}{subject}");
-            let id = session.map_or_else(|| subject.clone(), |session| format!("{subject}_{session}"));
-            let site = data_set.rsplit('/').next().filter(|site| !site.is_empty()).map(str::to_owned);
-            let mut draft = Draft { subject, site, ..Draft::new(id, name) };
-            let ranks: BTreeMap<PathBuf, _> =
-                files.iter().map(|(named, file)| (file.path.clone(), named.rank(file.role))).collect();
-            draft.files = files.into_iter().map(|(_, file)| file).collect();
-            draft.prefer(|file| ranks.get(&file.path).cloned());
-            listing.drafts.push(draft);
-        }
-        Ok(listing)
     }
+}
+
+/// A case of the data set `name` with its files. Its subject begins with `prefix`.
+fn draft(
+    name: &str,
+    (data_set, subject, session): Key,
+    files: Vec<(Named, Candidate)>,
+    prefix: &str,
+) -> Draft {
+    let subject = format!("{prefix}{subject}");
+    let id = session.map_or_else(|| subject.clone(), |session| format!("{subject}_{session}"));
+    let site = data_set.rsplit('/').next().filter(|site| !site.is_empty()).map(str::to_owned);
+    let mut draft = Draft { subject, site, ..Draft::new(id, name) };
+    let ranks: BTreeMap<PathBuf, _> =
+        files.iter().map(|(named, file)| (file.path.clone(), named.rank(file.role))).collect();
+    draft.files = files.into_iter().map(|(_, file)| file).collect();
+    draft.prefer(|file| ranks.get(&file.path).cloned());
+    draft
 }
 
 /// Whether an image lies in a folder of BIDS that is for others, such as a `T1w` in `dwi/`.

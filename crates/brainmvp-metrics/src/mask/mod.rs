@@ -4,7 +4,12 @@
 //! x 155 voxels takes 1.2 MB, which stays in the processor's cache.
 
 mod axes;
+mod corners;
+mod dilation;
 mod nearest;
+#[cfg(test)]
+pub(crate) mod plain;
+mod runs;
 mod tree;
 
 use std::collections::BTreeSet;
@@ -13,6 +18,7 @@ use rayon::prelude::*;
 
 pub(crate) use self::axes::Axes;
 pub(crate) use self::nearest::distances;
+pub(crate) use self::runs::{Run, overlaps};
 
 /// Voxels per word.
 const BITS: usize = u64::BITS as usize;
@@ -200,7 +206,7 @@ pub(crate) mod tests {
         })
     }
 
-    fn all_voxels([nx, ny, nz]: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
+    pub(crate) fn all_voxels([nx, ny, nz]: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
         (0..nz).flat_map(move |z| (0..ny).flat_map(move |y| (0..nx).map(move |x| [x, y, z])))
     }
 

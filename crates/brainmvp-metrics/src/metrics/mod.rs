@@ -3,6 +3,7 @@
 //! To add a segmentation metric: a [`SegmentationMetric`] in one of the files here, and its line in the list below.
 
 pub mod classification;
+mod lesions;
 mod overlap;
 pub mod regression;
 mod surface;
@@ -10,14 +11,16 @@ mod volume;
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::surface::percentile;
+use crate::lesions::Lesions;
 use crate::{MaskPair, Score, SegmentationConfig};
 
 /// All segmentation metrics, in the order of tables.
-static METRICS: [&SegmentationMetric; 10] = [
+static METRICS: [&SegmentationMetric; 18] = [
     &overlap::DICE,
     &surface::HD95,
     &surface::HD,
@@ -28,6 +31,14 @@ static METRICS: [&SegmentationMetric; 10] = [
     &volume::VOLUME,
     &volume::TRUTH_VOLUME,
     &volume::VOLUME_DIFFERENCE,
+    &lesions::DICE,
+    &lesions::HD95,
+    &lesions::F1,
+    &lesions::SENSITIVITY,
+    &lesions::PRECISION,
+    &lesions::FOUND,
+    &lesions::MISSED,
+    &lesions::FALSE,
 ];
 
 /// The definition of a metric.
@@ -46,7 +57,15 @@ pub struct SegmentationMetric {
     /// Its values where a mask is empty.
     pub when_empty: WhenEmpty,
     /// Its value by definition; where a mask is empty it may be NaN or infinite, as MONAI's are.
-    pub(crate) formula: fn(&MaskPair, &SegmentationConfig) -> f64,
+    pub(crate) formula: fn(&Measured<'_>) -> f64,
+}
+
+/// A pair of masks with the settings to score it by. What several metrics need is computed once.
+#[derive(Debug)]
+pub(crate) struct Measured<'a> {
+    pair: &'a MaskPair,
+    config: &'a SegmentationConfig,
+    lesions: OnceLock<Lesions<'a>>,
 }
 
 /// The unit of a metric's values.
@@ -58,6 +77,8 @@ pub enum Unit {
     Millimetre,
     /// Cubic millimetres; tables show millilitres.
     CubicMillimetre,
+    /// A number of things.
+    Count,
 }
 
 /// Which values are better.
@@ -80,6 +101,9 @@ pub enum WhenEmpty {
     Share,
     /// Best 0 mm, worst a penalty in mm.
     Distance,
+    /// As the formula gives them, which says itself what an absent or missed structure is worth. Only leaving out is left
+    /// to the rule for empty masks.
+    OwnRule,
     /// As the formula gives them.
     Defined,
 }
@@ -118,6 +142,25 @@ impl Metric {
     }
 }
 
+impl<'a> Measured<'a> {
+    pub(crate) fn new(pair: &'a MaskPair, config: &'a SegmentationConfig) -> Self {
+        Self { pair, config, lesions: OnceLock::new() }
+    }
+
+    /// The lesions by the rule of the settings.
+    fn lesions(&self) -> &Lesions<'a> {
+        self.lesions.get_or_init(|| self.config.lesions.find(self.pair))
+    }
+}
+
+impl Deref for Measured<'_> {
+    type Target = MaskPair;
+
+    fn deref(&self) -> &MaskPair {
+        self.pair
+    }
+}
+
 impl Deref for Metric {
     type Target = SegmentationMetric;
 
@@ -151,7 +194,7 @@ impl Unit {
     /// The unit used in tables, and how many of this one it contains.
     pub fn shown(self) -> (&'static str, f64) {
         match self {
-            Self::Share => ("", 1.0),
+            Self::Share | Self::Count => ("", 1.0),
             Self::Millimetre => ("mm", 1.0),
             Self::CubicMillimetre => ("ml", 1000.0),
         }

@@ -10,7 +10,7 @@ pub(super) static DICE: SegmentationMetric = SegmentationMetric {
     better: Better::Higher,
     symmetric: true,
     when_empty: WhenEmpty::Share,
-    formula: |pair, _| {
+    formula: |pair| {
         let voxels = pair.voxels();
         2.0 * voxels.common as f64 / (voxels.prediction + voxels.truth) as f64
     },
@@ -24,7 +24,7 @@ pub(super) static SENSITIVITY: SegmentationMetric = SegmentationMetric {
     better: Better::Higher,
     symmetric: false,
     when_empty: WhenEmpty::Share,
-    formula: |pair, _| pair.voxels().common as f64 / pair.voxels().truth as f64,
+    formula: |pair| pair.voxels().common as f64 / pair.voxels().truth as f64,
 };
 
 /// Precision, the share of the prediction that is correct: |P and T| / |P|.
@@ -35,5 +35,5 @@ pub(super) static PRECISION: SegmentationMetric = SegmentationMetric {
     better: Better::Higher,
     symmetric: false,
     when_empty: WhenEmpty::Share,
-    formula: |pair, _| pair.voxels().common as f64 / pair.voxels().prediction as f64,
+    formula: |pair| pair.voxels().common as f64 / pair.voxels().prediction as f64,
 };

@@ -18,7 +18,7 @@ pub(super) static HD95: SegmentationMetric = SegmentationMetric {
     better: Better::Lower,
     symmetric: true,
     when_empty: WhenEmpty::Distance,
-    formula: |pair, _| larger(pair, |sorted| percentile(sorted, 95.0)),
+    formula: |pair| larger(pair, |sorted| percentile(sorted, 95.0)),
 };
 
 /// HD, the Hausdorff distance: the largest distance of either direction.
@@ -29,7 +29,7 @@ pub(super) static HD: SegmentationMetric = SegmentationMetric {
     better: Better::Lower,
     symmetric: true,
     when_empty: WhenEmpty::Distance,
-    formula: |pair, _| larger(pair, |sorted| sorted.last().copied().unwrap_or(f64::NAN)),
+    formula: |pair| larger(pair, |sorted| sorted.last().copied().unwrap_or(f64::NAN)),
 };
 
 /// ASSD, the average symmetric surface distance: the mean over the distances of both directions together.
@@ -40,7 +40,7 @@ pub(super) static ASSD: SegmentationMetric = SegmentationMetric {
     better: Better::Lower,
     symmetric: true,
     when_empty: WhenEmpty::Distance,
-    formula: |pair, _| {
+    formula: |pair| {
         let surfaces = pair.surface_distances();
         let sum = surfaces.to_truth.iter().sum::<f64>() + surfaces.to_prediction.iter().sum::<f64>();
         sum / (surfaces.to_truth.len() + surfaces.to_prediction.len()) as f64
@@ -56,8 +56,8 @@ pub(super) static NSD: SegmentationMetric = SegmentationMetric {
     better: Better::Higher,
     symmetric: true,
     when_empty: WhenEmpty::Share,
-    formula: |pair, config| {
-        let tolerance_mm = config.nsd_tolerance_mm * (1.0 + ROUNDING);
+    formula: |pair| {
+        let tolerance_mm = pair.config.nsd_tolerance_mm * (1.0 + ROUNDING);
         let surfaces = pair.surface_distances();
         let within = |sorted: &[f64]| sorted.partition_point(|mm| *mm <= tolerance_mm);
         let close = within(&surfaces.to_truth) + within(&surfaces.to_prediction);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::Emptiness;
 use crate::mask::tests::{mask, mask_of, shape};
-use crate::{BothEmpty, EmptyRule, Mask, OneEmpty};
+use crate::{BothEmpty, EmptyRule, LesionRule, Mask, OneEmpty};
 
 const SPACING_MM: [f64; 3] = [0.9, 1.2, 5.0];
 
@@ -40,10 +40,11 @@ fn a_missed_structure_is_as_bad_as_can_be() {
     let (none, all) = (Mask::new(shape, &[false; 210]), Mask::new(shape, &[true; 210]));
     for metric in Metric::all() {
         let worst = match metric.when_empty {
-            WhenEmpty::Share => 0.0,
             WhenEmpty::Distance => {
                 (0..3).map(|i| (shape[i] as f64 * SPACING_MM[i]).powi(2)).sum::<f64>().sqrt()
             }
+            WhenEmpty::OwnRule if metric.unit == Unit::Millimetre => LesionRule::default().penalty_mm,
+            WhenEmpty::Share | WhenEmpty::OwnRule => 0.0,
             WhenEmpty::Defined => continue,
         };
         assert_eq!(score(metric, &none, &all), worst, "{metric:?}");
@@ -61,6 +62,7 @@ fn the_rule_for_empty_masks_is_followed() {
     assert_eq!((missed.emptiness(), absent.emptiness()), (Emptiness::Prediction, Emptiness::Both));
     let by = |both, one, penalty_mm| SegmentationConfig {
         empty: EmptyRule { both, one, penalty_mm },
+        lesions: LesionRule { ignored_mm3: 0.0, ..LesionRule::default() },
         ..SegmentationConfig::default()
     };
     let (hd95, dice) = (Metric::named("hd95_mm").unwrap(), Metric::named("dice").unwrap());
@@ -68,8 +70,12 @@ fn the_rule_for_empty_masks_is_followed() {
     assert_eq!(penalty.score(hd95, &missed).value(), Some(373.0));
     assert_eq!(penalty.score(dice, &missed).value(), Some(0.0));
     assert_eq!(penalty.score(hd95, &absent).value(), None);
+    let lesion_hd95 = Metric::named("lesion_hd95_mm").unwrap();
+    assert_eq!(penalty.score(lesion_hd95, &missed).value(), Some(374.0));
+    assert_eq!(penalty.score(lesion_hd95, &absent).value(), None);
     let excluded = by(BothEmpty::Best, OneEmpty::Excluded, None);
     assert_eq!(excluded.score(dice, &missed).value(), None);
+    assert_eq!(excluded.score(lesion_hd95, &missed).value(), None);
     assert_eq!(excluded.score(dice, &absent).value(), Some(1.0));
     let undefined = by(BothEmpty::Undefined, OneEmpty::Undefined, None);
     assert!(undefined.score(dice, &absent).value().unwrap().is_nan());

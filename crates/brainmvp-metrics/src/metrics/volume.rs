@@ -10,7 +10,7 @@ pub(super) static VOLUME: SegmentationMetric = SegmentationMetric {
     better: Better::Neither,
     symmetric: false,
     when_empty: WhenEmpty::Defined,
-    formula: |pair, _| pair.voxels().prediction as f64 * pair.voxel_mm3(),
+    formula: |pair| pair.voxels().prediction as f64 * pair.voxel_mm3(),
 };
 
 /// The true volume.
@@ -21,7 +21,7 @@ pub(super) static TRUTH_VOLUME: SegmentationMetric = SegmentationMetric {
     better: Better::Neither,
     symmetric: false,
     when_empty: WhenEmpty::Defined,
-    formula: |pair, _| pair.voxels().truth as f64 * pair.voxel_mm3(),
+    formula: |pair| pair.voxels().truth as f64 * pair.voxel_mm3(),
 };
 
 /// The predicted volume minus the true one. Its mean is the bias.
@@ -32,5 +32,5 @@ pub(super) static VOLUME_DIFFERENCE: SegmentationMetric = SegmentationMetric {
     better: Better::NearZero,
     symmetric: false,
     when_empty: WhenEmpty::Defined,
-    formula: |pair, _| (pair.voxels().prediction as f64 - pair.voxels().truth as f64) * pair.voxel_mm3(),
+    formula: |pair| (pair.voxels().prediction as f64 - pair.voxels().truth as f64) * pair.voxel_mm3(),
 };

@@ -102,6 +102,9 @@ impl Comparison {
         if first.empty != second.empty {
             return refuse("their rules for empty masks differ");
         }
+        if first.lesions != second.lesions {
+            return refuse("their rules for lesions differ");
+        }
         Ok(())
     }
 

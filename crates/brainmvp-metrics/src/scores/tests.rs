@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::statistics::{BootstrapConfig, ZeroRule};
-use crate::{Emptiness, EmptyRule, Mask, MaskPair, Metric, Score};
+use crate::{Emptiness, EmptyRule, LesionRule, Mask, MaskPair, Metric, Score};
 
 fn metric(name: &str) -> Metric {
     Metric::named(name).unwrap()
@@ -130,6 +130,9 @@ fn sets_are_compared_case_by_case() {
     assert!(found.table().to_string().contains("0.0625"));
     assert!(Comparison::new(&better, &scores(undefined(), &[(1, 2)]), ZeroRule::Pratt).is_err());
     assert!(Comparison::new(&better, &Scores::new(config()), ZeroRule::Pratt).is_err());
+    let met = SegmentationConfig { lesions: LesionRule::named("met").unwrap(), ..config() };
+    let error = Comparison::new(&better, &scores(met, &[(1, 10)]), ZeroRule::Pratt).unwrap_err();
+    assert!(error.to_string().contains("lesions"), "{error}");
 }
 
 fn any_scores() -> impl Strategy<Value = RegionScores> {

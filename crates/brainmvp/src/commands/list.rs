@@ -3,6 +3,7 @@
 use brainmvp_cohort::SCHEMES;
 use brainmvp_cohort::layouts::LAYOUTS;
 use brainmvp_metrics::Metric;
+use brainmvp_metrics::lesions::LESION_RULES;
 use brainmvp_metrics::metrics::Better;
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_prep::steps::registry as steps;
@@ -15,7 +16,8 @@ use clap::Args;
 use super::table;
 use crate::ui::Ui;
 
-/// List the available layouts, modalities, label schemes, preprocessing steps, networks, pre-training methods, systems and metrics
+/// List the available layouts, modalities, label schemes, preprocessing steps, networks, pre-training methods, systems,
+/// metrics and rules for lesions
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -56,6 +58,7 @@ static SECTIONS: &[Section] = &[
         rows: system_rows,
     },
     Section { name: "metrics", title: "Segmentation metrics (evaluate --metrics)", rows: metric_rows },
+    Section { name: "lesions", title: "Rules for lesions (evaluate --lesions)", rows: lesion_rows },
 ];
 
 impl List {
@@ -155,6 +158,17 @@ fn metric_rows() -> String {
         })
         .collect();
     table::columns(&rows)
+}
+
+fn lesion_rows() -> String {
+    let rows = LESION_RULES.iter().map(|named| {
+        let rule = named.rule;
+        let dilations = format!("dilations={}", rule.dilations);
+        let ignored = format!("ignored_mm3={}", rule.ignored_mm3);
+        let penalty = format!("penalty_mm={}", rule.penalty_mm);
+        [named.name.to_owned(), dilations, ignored, penalty, named.about.to_owned()]
+    });
+    table::columns(&rows.collect::<Vec<_>>())
 }
 
 #[cfg(test)]

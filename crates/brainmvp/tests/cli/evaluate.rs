@@ -88,6 +88,38 @@ fn a_shift_lowers_dice_by_as_much_as_it_moves() {
 }
 
 #[test]
+fn lesions_are_counted() {
+    let place = gliomas(2);
+    // A corner of the first image is a false alarm; all of the second case's tumour is missed.
+    change(&place, 1, |labels| {
+        let mut voxels = labels.voxels().to_vec();
+        voxels[0] = 2;
+        LabelMap::new(*labels.grid(), voxels)
+    });
+    change(&place, 2, |labels| labels.map(|_| 0));
+    evaluate(&place, &["--metrics", "lesion_dice,lesion_hd95_mm,lesion_tp,lesion_fn,lesion_fp"])
+        .succeeds()
+        .prints(&["Lesion Dice", "Lesion HD95 [mm]", "False lesions"]);
+    let json = place.json("metrics.json");
+    let of = |number: usize| {
+        let rows = json["scores"].as_array().unwrap();
+        let case = format!("phantom-{number:04}");
+        let values = &rows.iter().find(|row| row["case"] == case && row["region"] == "WT").unwrap()["values"];
+        let names = ["lesion_dice", "lesion_hd95_mm", "lesion_tp", "lesion_fn", "lesion_fp"];
+        names.map(|name| values[name].as_f64().unwrap())
+    };
+    assert_eq!(of(1), [0.5, 187.0, 1.0, 0.0, 1.0]);
+    assert_eq!(of(2), [0.0, 374.0, 0.0, 1.0, 0.0]);
+    assert_eq!(mean(&json, "WT", "lesion_dice"), 0.25);
+    fs::rename(place.path("metrics.json"), place.path("gli.json")).unwrap();
+    let met = ["--lesions", "met,penalty_mm=100", "--metrics", "lesion_hd95_mm"];
+    evaluate(&place, &met).succeeds();
+    assert_eq!(mean(&place.json("metrics.json"), "WT", "lesion_hd95_mm"), 75.0);
+    evaluate(&place, &["--compare", "gli.json", "--lesions", "met"]).fails(2, &["lesions differ"]);
+    evaluate(&place, &["--compare", "gli.json"]).succeeds().prints(&["Lesion Dice"]);
+}
+
+#[test]
 fn a_missing_prediction_does_not_improve_the_mean() {
     let place = gliomas(4);
     fs::remove_file(prediction(&place, 2)).unwrap();
@@ -234,6 +266,8 @@ fn options_that_cannot_be_followed() {
         (&["--empty", "both=worst"], "unknown variant"),
         (&["--empty", "one=excluded,penalty_mm=-1"], "penalty_mm"),
         (&["--nsd-tolerance=-1"], "nsd_tolerance_mm"),
+        (&["--lesions", "glioma"], "known: gli ssa men ped met"),
+        (&["--lesions", "gli,dilations=200"], "lesions.dilations"),
         (&["--metrics", "dise"], "unknown metric 'dise'"),
         (&["--metrics", "dice,dice"], "each once"),
         (&["--regions", "WT=0"], "background"),

@@ -14,12 +14,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brainmvp_cohort::{LabelScheme, Split};
+use brainmvp_metrics::lesions::LESION_RULES;
 use brainmvp_metrics::statistics::{BootstrapConfig, ZeroRule};
-use brainmvp_metrics::{Comparison, EmptyRule, Metric, Region, Scores, SegmentationConfig};
+use brainmvp_metrics::{Comparison, EmptyRule, LesionRule, Metric, Region, Scores, SegmentationConfig};
 use brainmvp_train::seen::Seen;
 use clap::Args;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 pub(super) use self::by_case::{Answers, RESAMPLED, Scored, scored, shown};
 use self::by_case::{ByCase, Table};
@@ -38,7 +41,7 @@ use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::progress::Progress;
 use crate::ui::Ui;
 
-/// Score predictions against the truth: label maps by region (Dice, HD95 and more), classes (AUC,
+/// Score predictions against the truth: label maps by region (Dice, HD95, lesions and more), classes (AUC,
 /// F1 and more) and numbers (mean absolute error, R2 and more) by case
 ///
 /// The prediction of a case is DIR/CASE.nii.gz or DIR/CASE_seg.nii.gz, or is in the folder DIR/CASE: under such a name,
@@ -53,6 +56,7 @@ Examples:
   brainmvp evaluate --pred predictions --truth cohort.json --split test --out metrics.json --csv results.csv
   brainmvp evaluate --pred predictions --truth labels --label-scheme brats_2023 --out metrics.json
   brainmvp evaluate --pred predictions --truth labels --regions 'WT=1,2,4;TC=1,4;ET=4' --out metrics.json
+  brainmvp evaluate --pred predictions --truth labels --label-scheme brats_2023 --lesions met --out metrics.json
   brainmvp evaluate --pred ours --truth cohort.json --out ours.json --compare theirs.json
   brainmvp evaluate --pred numbers --truth cohort.json --split test --out regression.json
   brainmvp evaluate --model segmenter --modality-subsets --truth cohort.json --split test --out subsets.json
@@ -92,6 +96,10 @@ pub(crate) struct Evaluate {
     /// penalty_mm=MM, the worst distance [default: both=best,one=worst, the diagonal of the image]
     #[arg(long, value_name = "RULE=...,...", value_parser = empty_rule)]
     empty: Option<EmptyRule>,
+    /// How the lesion-wise metrics tell lesions apart: a rule (`brainmvp list lesions`), and what is different from it:
+    /// dilations=N (voxels), ignored_mm3=VOLUME and penalty_mm=MM, e.g. met,ignored_mm3=5 [default: gli]
+    #[arg(long, value_name = "RULE,...", value_parser = lesion_rule)]
+    lesions: Option<LesionRule>,
     /// Cases without a prediction: score them as if it were empty, in the regions that the truth has, so that a missing
     /// file never improves a mean; leave them out; or stop
     #[arg(long, default_value = "empty", value_parser = argument::choice(
@@ -206,6 +214,7 @@ impl Evaluate {
             metrics: if self.metrics.is_empty() { default.metrics } else { self.metrics.clone() },
             nsd_tolerance_mm: self.nsd_tolerance,
             empty: self.empty.unwrap_or_default(),
+            lesions: self.lesions.unwrap_or_default(),
         };
         config.validate()?;
         let names: BTreeSet<&str> = self.regions.iter().map(Region::name).collect();
@@ -394,16 +403,36 @@ fn region(text: &str) -> Result<Region, String> {
     Region::new(name.trim(), values).map_err(|error| error.to_string())
 }
 
-/// `both=...,one=...,penalty_mm=...` of `--empty`, with the names used in files.
+/// `both=...,one=...,penalty_mm=...` of `--empty`.
 fn empty_rule(text: &str) -> Result<EmptyRule, String> {
-    let mut rule = serde_json::Map::new();
-    for item in text.split(',') {
-        let (field, value) = item.split_once('=').ok_or("write e.g. both=excluded,one=worst")?;
-        let value = value.trim();
-        let value = value.parse::<f64>().map_or_else(|_| value.into(), serde_json::Value::from);
-        rule.insert(field.trim().to_owned(), value);
+    changed(EmptyRule::default(), text.split(','), "both=excluded,one=worst")
+}
+
+/// `NAME,dilations=...,ignored_mm3=...,penalty_mm=...` of `--lesions`.
+fn lesion_rule(text: &str) -> Result<LesionRule, String> {
+    let (first, others) = text.split_once(',').unwrap_or((text, ""));
+    if first.contains('=') {
+        return changed(LesionRule::default(), text.split(','), "dilations=1,ignored_mm3=5");
     }
-    serde_json::from_value(rule.into()).map_err(|error| error.to_string())
+    let names = || LESION_RULES.iter().map(|named| named.name).collect::<Vec<_>>().join(" ");
+    let rule = LesionRule::named(first.trim());
+    let rule = rule.ok_or_else(|| format!("unknown rule '{}' (known: {})", first.trim(), names()))?;
+    changed(rule, others.split(',').filter(|other| !other.is_empty()), "ignored_mm3=5")
+}
+
+/// A rule with some of its fields changed, each `FIELD=VALUE` with the names used in files.
+fn changed<'a, T: Serialize + DeserializeOwned>(
+    rule: T,
+    changes: impl Iterator<Item = &'a str>,
+    example: &str,
+) -> Result<T, String> {
+    let mut rule = serde_json::to_value(rule).map_err(|error| error.to_string())?;
+    for change in changes {
+        let (field, value) = change.split_once('=').ok_or_else(|| format!("write e.g. {example}"))?;
+        let value = value.trim();
+        rule[field.trim()] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    }
+    serde_json::from_value(rule).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -420,6 +449,15 @@ mod tests {
         assert!(empty_rule("both=worst").unwrap_err().contains("excluded"));
         assert!(empty_rule("all=best").unwrap_err().contains("penalty_mm"));
         assert!(empty_rule("best").is_err() && empty_rule("penalty_mm=far").is_err());
+        let met = LesionRule::named("met").unwrap();
+        assert_eq!(lesion_rule(" met ").unwrap(), met);
+        assert_eq!(lesion_rule("met, ignored_mm3=5").unwrap(), LesionRule { ignored_mm3: 5.0, ..met });
+        let own = lesion_rule("dilations=2,penalty_mm=99.5").unwrap();
+        assert_eq!(own, LesionRule { dilations: 2, penalty_mm: 99.5, ..LesionRule::default() });
+        assert!(lesion_rule("glioma").unwrap_err().contains("known: gli ssa men ped met"));
+        assert!(lesion_rule("gli,met").unwrap_err().contains("ignored_mm3=5"));
+        assert!(lesion_rule("dilations=1.5").unwrap_err().contains("1.5"));
+        assert!(lesion_rule("dilation=1").unwrap_err().contains("dilations"));
         assert_eq!(region("WT = 1, 2").unwrap(), Region::new("WT", [1, 2]).unwrap());
         for bad in ["WT", "WT=", "=1", "WT=x", "WT=0"] {
             assert!(region(bad).is_err(), "{bad}");
