@@ -8,6 +8,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Device, Distribution, Tensor};
 
 use crate::VolumeOps;
+use crate::ops::WindowOptions;
 
 const EPSILON: f32 = 1e-5;
 /// The channels of the stages; each stage has half as many voxels along an axis as the previous one.
@@ -58,6 +59,7 @@ pub fn bench(config: &BenchConfig, told: &mut dyn FnMut(Timing) -> ControlFlow<(
     bench.linear()?;
     bench.norms()?;
     bench.attention()?;
+    bench.windows()?;
     bench.patches()?;
     bench.dense()
 }
@@ -188,6 +190,37 @@ impl Bench<'_> {
         ControlFlow::Continue(())
     }
 
+    /// The first two stages of Swin-UNETR.
+    fn windows(&mut self) -> ControlFlow<()> {
+        let options = WindowOptions { window: [7; 3], shift: [3; 3] };
+        for stage in [0, 1] {
+            let (batch, size, heads) = (self.config.batch, self.config.size >> (stage + 1), 3 << stage);
+            let (channels, tokens) = (16 * heads, options.tokens());
+            let qkv = self.random([batch, size, size, size, 3 * channels]);
+            let gradient = self.random([batch, size, size, size, channels]);
+            let (outside, bias) = (self.random([3 * channels]), self.random([heads, tokens, tokens]));
+            let inputs = || (qkv.clone(), outside.clone(), bias.clone());
+            let attend = || {
+                let (qkv, outside, bias) = inputs();
+                Dispatch::window_attention(qkv, outside, bias, options)
+            };
+            let (output, log_sums) = attend();
+            let windows = size.div_ceil(7).pow(3);
+            self.measure(&Case {
+                name: format!("attention in {windows} windows of {tokens} tokens, {heads} heads"),
+                flop: 4 * batch * windows * tokens * tokens * channels,
+                forward: attend,
+                backward: || {
+                    let ((qkv, outside, bias), gradient) = (inputs(), gradient.clone());
+                    let (output, log_sums) = (output.clone(), log_sums.clone());
+                    let of = (output, log_sums, gradient);
+                    Dispatch::window_attention_backward(qkv, outside, bias, of.0, of.1, of.2, options)
+                },
+            })?;
+        }
+        ControlFlow::Continue(())
+    }
+
     fn patches(&mut self) -> ControlFlow<()> {
         for stage in 0..WIDTHS.len() {
             let small @ [batch, size, _, _, outputs] = self.stage(stage);
@@ -298,7 +331,7 @@ mod tests {
         let mut unique = names.clone();
         unique.sort_unstable();
         unique.dedup();
-        assert_eq!((unique.len(), names.len()), (46, 46), "{names:?}");
+        assert_eq!((unique.len(), names.len()), (48, 48), "{names:?}");
 
         let mut heard = 0;
         let ended = bench(&config, &mut |_| {

@@ -3,8 +3,8 @@
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
 use crate::ops::{
-    AdamWStep, CropOptions, GroupNormOptions, adamw, attention, conv, crop, depthwise, expand, group_norm,
-    linear, mlp, norm, patch, residual,
+    AdamWStep, CropOptions, GroupNormOptions, WindowOptions, adamw, attention, conv, crop, depthwise, expand,
+    group_norm, linear, mlp, norm, patch, residual, window,
 };
 
 /// The operations of channels-last 3-D networks, on the primitives of a backend, and their gradients.
@@ -236,6 +236,31 @@ pub trait VolumeOps: Backend {
         heads: usize,
     ) -> FloatTensor<Self> {
         attention::reference_backward::<Self>(qkv, [output, log_sums], gradient, heads)
+    }
+
+    /// See [`crate::ops::window_attention`]: output, and the logarithm of each softmax's sum, `[B windows, heads, N]`.
+    /// Gradients flow through the output only.
+    fn window_attention(
+        qkv: FloatTensor<Self>,
+        outside: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: WindowOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        window::reference::<Self>(qkv, outside, bias, options)
+    }
+
+    /// Gradients of [`VolumeOps::window_attention`]'s output for its three inputs, given its results.
+    fn window_attention_backward(
+        qkv: FloatTensor<Self>,
+        outside: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        log_sums: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        options: WindowOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let inputs = [qkv, outside, bias];
+        window::reference_backward::<Self>(inputs, [output, log_sums], gradient, options).into()
     }
 
     /// See [`crate::ops::normalized_crop`].

@@ -5,7 +5,8 @@ use std::convert::Infallible;
 
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
-use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork, UniFormerConfig};
+use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork};
+use brainmvp_nets::weights::entries;
 use brainmvp_ssl::downstream::{
     AugmentationConfig, CopyPlan, Inputs, LabelMeaning, Missing, MixingConfig, Segmenting, SegmentingPlan,
     SegmentingSample,
@@ -14,6 +15,7 @@ use brainmvp_ssl::objectives::{Moment, Objective as _, Scene};
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_ssl::{FrozenTemplates, Placement};
 use brainmvp_volume::Modality;
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Tensor};
 use rand::{RngExt, SeedableRng};
@@ -26,7 +28,7 @@ const CHANNELS: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c, M
 const MODALITIES: usize = CHANNELS.len();
 const CLASSES: usize = 3;
 
-/// UniFormer-S for segmentation, fine-tuned on one batch repeatedly, as in `finetune`.
+/// A network for segmentation, fine-tuned on one batch repeatedly, as in `finetune`.
 pub struct Finetuning {
     objective: Segmenting,
     samples: Vec<SegmentingSample>,
@@ -36,9 +38,12 @@ pub struct Finetuning {
 }
 
 impl Finetuning {
-    /// Cases of `size` voxels along each axis.
-    pub fn new(size: usize, batch: usize, device: &Device) -> Self {
-        let config = OptimizerConfig { weight_decay: 1e-4, ..OptimizerConfig::default() };
+    /// A network of these sizes, and cases of four modalities and `size` voxels along each axis.
+    ///
+    /// # Panics
+    /// If the size is not a multiple of the network's stride.
+    pub fn new(network: &NetworkConfig, size: usize, batch: usize, device: &Device) -> Self {
+        let config = OptimizerConfig { weight_decay: network.weight_decay(), ..OptimizerConfig::default() };
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let case = NoiseCase { shape: [size; 3] };
         let volumes = CHANNELS.map(|modality| (modality, case.voxels(modality.index() as u64 + 8)));
@@ -64,12 +69,17 @@ impl Finetuning {
             Err(never) => match never {},
         };
         let samples = (0..batch).map(draw).collect();
-        let objective = Segmenting::new(network(&device.clone().autodiff()), plan);
+        let objective = Segmenting::new(segmenter(network, &device.clone().autodiff()), plan);
         let optimizer = NamedAdamW::of(&config, &objective);
         Self { objective, samples, optimizer, config, rng }
     }
 
-    /// One step: two copies of each case, some modalities of each replaced by templates; losses at three scales and the
+    /// Parameters of the network.
+    pub fn parameters(&self) -> u64 {
+        parameters(&self.objective)
+    }
+
+    /// One step: two copies of each case, some modalities of each replaced by templates; losses at each scale and the
     /// agreement of the deepest features (BrainMVP eqs. 6 and 7); gradients; AdamW. Returns itself and the loss.
     pub fn step(mut self) -> (Self, f32) {
         let total = self.objective.forward(&self.samples, Moment::default(), &mut self.rng).total;
@@ -133,18 +143,23 @@ impl PatchSource for NoiseCase {
     }
 }
 
-/// UniFormer-S for segmentation, applied to one batch of windows repeatedly.
+/// A network for segmentation, applied to one batch of windows repeatedly.
 pub struct Inference {
     network: SegmentationNetwork,
     windows: Tensor<5>,
 }
 
 impl Inference {
-    /// Windows of `size` voxels along each axis.
-    pub fn new(size: usize, batch: usize, device: &Device) -> Self {
+    /// A network of these sizes, and windows of four modalities and `size` voxels along each axis.
+    pub fn new(network: &NetworkConfig, size: usize, batch: usize, device: &Device) -> Self {
         let shape = [batch, size, size, size, MODALITIES];
         let windows = Tensor::random(shape, Distribution::Uniform(0.0, 1.0), device);
-        Self { network: network(device), windows }
+        Self { network: segmenter(network, device), windows }
+    }
+
+    /// Parameters of the network.
+    pub fn parameters(&self) -> u64 {
+        parameters(&self.network)
     }
 
     /// Computes the logits, and returns their mean, so that they are really computed.
@@ -153,19 +168,40 @@ impl Inference {
     }
 }
 
-fn network(device: &Device) -> SegmentationNetwork {
-    let config = NetworkConfig::UniFormer(UniFormerConfig::small()).with_in_channels(MODALITIES);
+fn segmenter(network: &NetworkConfig, device: &Device) -> SegmentationNetwork {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    SegmentationNetwork::new(&config, CLASSES, &mut Init { device, rng: &mut rng })
+    let init = &mut Init { device, rng: &mut rng };
+    SegmentationNetwork::new(&network.with_in_channels(MODALITIES), CLASSES, init)
+}
+
+/// Parameters of a network that reconstructs.
+pub fn pretraining_parameters(network: &NetworkConfig, device: &Device) -> u64 {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let init = &mut Init { device, rng: &mut rng };
+    parameters(&network.encoder(init)) + parameters(&network.reconstruction(init))
+}
+
+/// Without the statistics of batch norms.
+fn parameters(module: &impl Module) -> u64 {
+    let mut total = 0;
+    entries(module, |entry| {
+        if !entry.path.contains("running_") {
+            total += entry.shape.iter().product::<usize>() as u64;
+        }
+    });
+    total
 }
 
 #[cfg(test)]
 mod tests {
+    use brainmvp_nets::networks::PresetName;
+
     use super::*;
 
     #[test]
     fn steps_lower_the_loss() {
-        let mut finetuning = Finetuning::new(16, 1, &Device::flex());
+        let network = PresetName::known("tiny").network();
+        let mut finetuning = Finetuning::new(&network, 16, 1, &Device::flex());
         let mut losses = Vec::new();
         for _ in 0..6 {
             let (next, loss) = finetuning.step();
@@ -173,6 +209,13 @@ mod tests {
             losses.push(loss);
         }
         assert!(losses.iter().all(|loss| loss.is_finite()) && losses[5] < losses[0], "{losses:?}");
-        assert!(Inference::new(16, 2, &Device::flex()).run().is_finite());
+        assert!(Inference::new(&network, 16, 2, &Device::flex()).run().is_finite());
+    }
+
+    #[test]
+    fn parameters_are_those_of_the_published_network() {
+        let (network, device) = (PresetName::default().network(), Device::flex());
+        assert_eq!(Inference::new(&network, 16, 1, &device).parameters(), 34_323_593);
+        assert_eq!(pretraining_parameters(&network, &device), 23_775_233);
     }
 }

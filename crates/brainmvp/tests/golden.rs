@@ -18,9 +18,15 @@ fn the_peer_is_the_reference_network() {
         Command::new(python).arg(peer).arg("--check").arg(golden.parent().unwrap()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let worst: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    for what in
-        ["uniformer_eval x4", "pretrain reconstruction", "finetune eval logits", "finetune gradient norms"]
-    {
+    for what in [
+        "uniformer_eval x4",
+        "pretrain_uniformer reconstruction",
+        "pretrain_unet3d reconstruction",
+        "finetune eval logits",
+        "finetune gradient norms",
+        "unetr_eval logits",
+        "swin_unetr_eval logits",
+    ] {
         assert!(worst[what].as_f64().unwrap() < 1e-3, "{worst}");
     }
 }

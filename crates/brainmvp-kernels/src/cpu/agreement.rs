@@ -4,12 +4,13 @@
 use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 
+use super::attention::window;
 use super::simd::InstructionSet;
 use super::{
     activation, adamw, attention, batch_norm, conv, depthwise, few_channels, group_norm, layer_norm, linear,
     mlp, patch, winograd,
 };
-use crate::ops::{Activation, AdamWStep, GroupNormOptions};
+use crate::ops::{Activation, AdamWStep, GroupNormOptions, WindowOptions};
 
 fn values(count: usize, salt: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 37 + salt * 17) % 101) as f32 / 50.0 - 1.0).collect()
@@ -181,6 +182,17 @@ fn patches(sizes: patch::Sizes, others: usize) -> Vec<Vec<f32>> {
     ]
 }
 
+fn windows(sizes: window::WindowSizes) -> Vec<Vec<f32>> {
+    let channels = sizes.heads * sizes.width;
+    let (qkv, outside) = (values(3 * sizes.len(), 1), values(3 * channels, 2));
+    let bias = values(sizes.heads * sizes.options.tokens().pow(2), 3);
+    let (output, log_sums) = window::forward(&qkv, &outside, &bias, sizes);
+    let (qkv, outside, bias) = (&qkv, &outside, &bias);
+    let of = window::WindowAttended { qkv, outside, bias, output: &output, log_sums: &log_sums };
+    let gradients = window::backward(of, &values(sizes.len(), 4), sizes);
+    vec![output, log_sums, gradients.qkv, gradients.outside, gradients.bias]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
@@ -209,6 +221,16 @@ proptest! {
             let gradient = attention::backward(&qkv, [&output, &log_sums], &values(sizes.len(), 2), sizes);
             vec![output, log_sums, gradient]
         });
+    }
+
+    #[test]
+    fn attentions_in_windows(
+        (batch, depth, height, width) in (0usize..3, 1usize..8, 1usize..8, 1usize..12),
+        (extent, shift, heads, head_width) in (1usize..6, 0usize..5, 1usize..4, 1usize..20),
+    ) {
+        let options = WindowOptions { window: [extent; 3], shift: [0, shift % extent, shift % extent] };
+        let size = [depth, height, width];
+        assert_agree(|| windows(window::WindowSizes { batch, size, heads, width: head_width, options }));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 
 use crate::VolumeOps;
-use crate::ops::{CropOptions, GroupNormOptions};
+use crate::ops::{CropOptions, GroupNormOptions, WindowOptions};
 
 /// Turns the gradient of an operation's output into those of its `N` inputs, from what the operation saved. Only inputs
 /// that need a gradient get one.
@@ -274,6 +274,24 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         let output = record::<B, C, _, 1>([node], output, kept, |kept, gradient, _| {
             let (qkv, output, log_sums, heads) = kept;
             all([B::token_attention_backward(qkv, output, log_sums, gradient, heads)])
+        });
+        (output, FloatTensor::<Self>::new(log_sums))
+    }
+
+    fn window_attention(
+        qkv: FloatTensor<Self>,
+        outside: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: WindowOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let ((qkv, qkv_node), (outside, outside_node), (bias, bias_node)) =
+            (qkv.into_parts(), outside.into_parts(), bias.into_parts());
+        let (output, log_sums) = B::window_attention(qkv.clone(), outside.clone(), bias.clone(), options);
+        let kept = (qkv, outside, bias, output.clone(), log_sums.clone(), options);
+        let inputs = [qkv_node, outside_node, bias_node];
+        let output = record::<B, C, _, 3>(inputs, output, kept, |kept, gradient, _| {
+            let (qkv, outside, bias, output, log_sums, options) = kept;
+            all(B::window_attention_backward(qkv, outside, bias, output, log_sums, gradient, options))
         });
         (output, FloatTensor::<Self>::new(log_sums))
     }

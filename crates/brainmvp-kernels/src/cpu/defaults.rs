@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use crate::VolumeOps;
 use crate::ops::{
-    Activation, AdamWStep, CropOptions, GroupNormOptions, adamw, attention, conv, crop, depthwise, expand,
-    group_norm, linear, mlp, norm, patch, residual,
+    Activation, AdamWStep, CropOptions, GroupNormOptions, WindowOptions, adamw, attention, conv, crop,
+    depthwise, expand, group_norm, linear, mlp, norm, patch, residual, window,
 };
 
 type Primitive = FloatTensor<Flex>;
@@ -151,6 +151,27 @@ fn attentions(tokens: usize, heads: usize, width: usize) {
     );
 }
 
+fn attentions_in_windows([d, h, w]: [usize; 3], heads: usize, width: usize) {
+    let options = WindowOptions { window: [2, 2, 3], shift: [0, 1, 1] };
+    let (channels, tokens) = (heads * width, options.tokens());
+    let (qkv, outside) = (tensor([2, d, h, w, 3 * channels], 1), tensor([3 * channels], 2));
+    let (bias, gradient) = (tensor([heads, tokens, tokens], 3), tensor([2, d, h, w, channels], 4));
+    let inputs = || (qkv.clone(), outside.clone(), bias.clone());
+    let (q, o, b) = inputs();
+    let (output, log_sums) = window::reference::<Flex>(q, o, b, options);
+    let (q, o, b) = inputs();
+    let ours = Flex::window_attention(q, o, b, options);
+    assert_same("window attention", [output.clone(), log_sums.clone()], [ours.0.clone(), ours.1.clone()]);
+    let (q, o, b) = inputs();
+    let kernels = Flex::window_attention_backward(q, o, b, ours.0, ours.1, gradient.clone(), options);
+    let (q, o, b) = inputs();
+    assert_same(
+        "gradients of window attention",
+        window::reference_backward::<Flex>([q, o, b], [output, log_sums], gradient, options),
+        kernels.into(),
+    );
+}
+
 fn crops(size: [usize; 3], part: [usize; 3], range_floor: f32) {
     let options = CropOptions {
         start: std::array::from_fn(|axis| part[axis] % size[axis]),
@@ -239,6 +260,7 @@ proptest! {
         elementwise(rows * inputs);
         norms(rows + 1, groups, inputs);
         attentions(rows, groups, inputs);
+        attentions_in_windows(size.into(), groups, inputs);
         neighbourhoods(size.into(), inputs, outputs);
         dense(size.into(), inputs, outputs, stride);
     }

@@ -7,12 +7,13 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
+use super::attention::window;
 use super::{
     activation, adamw, attention, batch_norm, conv, crop, depthwise, expand, few_channels, group_norm,
     layer_norm, linear, mlp, patch, winograd,
 };
 use crate::VolumeOps;
-use crate::ops::{self, AdamWStep, CropOptions, GroupNormOptions};
+use crate::ops::{self, AdamWStep, CropOptions, GroupNormOptions, WindowOptions};
 
 type Primitive = FloatTensor<Flex>;
 
@@ -292,6 +293,46 @@ impl VolumeOps for Flex {
         ops::attention::reference_backward::<Flex>(qkv, [output, log_sums], gradient, heads)
     }
 
+    fn window_attention(
+        qkv: Primitive,
+        outside: Primitive,
+        bias: Primitive,
+        options: WindowOptions,
+    ) -> (Primitive, Primitive) {
+        if let (Some(v), Some(o), Some(b)) = (floats(&qkv), floats(&outside), floats(&bias)) {
+            let sizes = window_sizes(&qkv, &bias, options);
+            let window::WindowSizes { batch, size: [depth, height, width], .. } = sizes;
+            let (output, log_sums) = window::forward(&v, &o, &b, sizes);
+            let shape = [batch, depth, height, width, sizes.heads * sizes.width];
+            return (primitive(output, shape), primitive(log_sums, sizes.log_sums()));
+        }
+        ops::window::reference::<Flex>(qkv, outside, bias, options)
+    }
+
+    fn window_attention_backward(
+        qkv: Primitive,
+        outside: Primitive,
+        bias: Primitive,
+        output: Primitive,
+        log_sums: Primitive,
+        gradient: Primitive,
+        options: WindowOptions,
+    ) -> (Primitive, Primitive, Primitive) {
+        let tensors = [&qkv, &outside, &bias, &output, &log_sums, &gradient].map(floats);
+        if let [Some(v), Some(o), Some(b), Some(out), Some(log_sums), Some(g)] = &tensors {
+            let of = window::WindowAttended { qkv: v, outside: o, bias: b, output: out, log_sums };
+            let gradients = window::backward(of, g, window_sizes(&qkv, &bias, options));
+            return (
+                primitive(gradients.qkv, qkv.shape()),
+                primitive(gradients.outside, outside.shape()),
+                primitive(gradients.bias, bias.shape()),
+            );
+        }
+        drop(tensors);
+        let inputs = [qkv, outside, bias];
+        ops::window::reference_backward::<Flex>(inputs, [output, log_sums], gradient, options).into()
+    }
+
     fn normalized_crop(x: Primitive, options: CropOptions) -> Primitive {
         match floats(&x) {
             Some(values) => primitive(crop::forward(&values, volume(&x), options), options.size),
@@ -476,6 +517,12 @@ fn linear_gradients(
 fn attention_sizes(qkv: &Primitive, heads: usize) -> attention::Sizes {
     let [batch, tokens, channels] = [qkv.shape()[0], qkv.shape()[1], qkv.shape()[2] / 3];
     attention::Sizes { batch, tokens, heads, width: channels / heads }
+}
+
+fn window_sizes(qkv: &Primitive, bias: &Primitive, options: WindowOptions) -> window::WindowSizes {
+    let (shape, heads) = (qkv.shape(), bias.shape()[0]);
+    let size = [shape[1], shape[2], shape[3]];
+    window::WindowSizes { batch: shape[0], size, heads, width: shape[4] / (3 * heads), options }
 }
 
 /// Sizes of an activation of whole blocks.

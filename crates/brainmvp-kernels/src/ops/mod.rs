@@ -11,6 +11,7 @@ pub use adamw::AdamWStep;
 pub use crop::CropOptions;
 pub use expand::coarser;
 pub use group_norm::{Activation, GroupNormOptions};
+pub use window::WindowOptions;
 
 pub(crate) mod adamw;
 pub(crate) mod attention;
@@ -24,6 +25,7 @@ pub(crate) mod mlp;
 pub(crate) mod norm;
 pub(crate) mod patch;
 pub(crate) mod residual;
+pub(crate) mod window;
 
 /// Depthwise convolution, stride 1, zero-padded so that the size stays.
 ///
@@ -286,6 +288,30 @@ pub fn expand_onto(fine: Tensor<3>, coarse: Tensor<3>) -> Tensor<3> {
 pub fn attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
     assert_eq!(qkv.dims()[2] % (3 * heads), 0, "channels divide into three times the heads");
     Tensor::from_dispatch(Dispatch::token_attention(qkv.into_dispatch(), heads).0)
+}
+
+/// Multi-head self-attention within windows of a volume, scaled by `head_width^-0.5`, without the projections around it.
+/// To the scores of a window a bias is added, and -100 to those of two tokens that are in one window only because voxels
+/// before the shift went to the end (Liu et al. 2021, "Swin Transformer").
+///
+/// # Shapes
+/// - `qkv`: `[B, D, H, W, 3 C]`, the queries of all heads first, then keys, then values
+/// - `outside`: `[3 C]`, the same for voxels beyond the end
+/// - `bias`: `[heads, N, N]`, from each of the N tokens of a window to each, x fastest
+/// - output: `[B, D, H, W, C]`
+pub fn window_attention(
+    qkv: Tensor<5>,
+    outside: Tensor<1>,
+    bias: Tensor<3>,
+    options: WindowOptions,
+) -> Tensor<5> {
+    let ([heads, from, to], channels) = (bias.dims(), qkv.dims()[4]);
+    assert!(channels.is_multiple_of(3 * heads), "channels divide into three times the heads");
+    assert_eq!(outside.dims(), [channels], "channels within and outside");
+    assert_eq!([from, to], [options.tokens(); 2], "tokens of a window");
+    assert!((0..3).all(|axis| options.shift[axis] < options.window[axis]), "{options:?}");
+    let (qkv, outside, bias) = (qkv.into_dispatch(), outside.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::window_attention(qkv, outside, bias, options).0)
 }
 
 /// Convolution with kernel 2^3 and stride 2: each block of eight voxels becomes one.

@@ -14,6 +14,7 @@ mod linear;
 mod mlp;
 mod norm;
 mod patch;
+mod window;
 
 /// Values in [-1, 1) that depend only on the index.
 fn values(count: usize, salt: usize) -> Vec<f32> {

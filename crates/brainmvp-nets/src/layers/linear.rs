@@ -38,7 +38,7 @@ impl Linear {
     }
 
     /// The bias, or zeros.
-    fn shift(&self) -> Tensor<1> {
+    pub(super) fn shift(&self) -> Tensor<1> {
         let weight = &self.weight;
         self.bias.as_ref().map_or_else(|| Tensor::zeros([weight.dims()[1]], &weight.device()), Param::val)
     }

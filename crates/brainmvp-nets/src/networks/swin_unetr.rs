@@ -344,7 +344,8 @@ impl SwinBlock {
     /// # Shapes
     /// `[B, D, H, W, C]` to the same.
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        let x = x.clone() + self.attn.forward(self.norm1.forward(x));
+        let normed = self.norm1.forward(x.clone());
+        let x = self.attn.forward_onto(x, normed);
         let normed = self.norm2.forward(x.clone());
         self.mlp.forward_onto(x, normed)
     }

@@ -70,6 +70,34 @@ fn everything() {
     }
 }
 
+/// Each network in a process of its own; a peer with other parameters is no peer.
+#[cfg(unix)]
+#[test]
+fn several_networks_are_one_table() {
+    let place = Place::new();
+    let script = "case \"$*\" in
+  *--version*) echo '{\"version\": \"9.8.7\", \"models\": {\"inference\": [\"unet3d-tiny\"]}}';;
+  *) echo '{\"seconds\": [3.0], \"peak_memory_bytes\": 7000000000, \"parameters\": 12}';;
+esac";
+    let python = stand_in(&place, "python", script);
+    let measured = ["bench", "inference", "--model", "tiny,unet3d-tiny", "--json", "made.json"];
+    place
+        .run(&[&measured, &["--precision", "fp32", "--peers", &python], &SMALL[..]].concat())
+        .succeeds()
+        .prints(&["network", "parameters", "unet3d-tiny", "skipped"])
+        .notes(&[
+            "tiny, PyTorch 9.8.7, plain, fp32: skipped: there is no such network",
+            "12 parameters, ours",
+        ]);
+    let found = place.json("made.json");
+    for (model, outcome) in [("tiny", "skipped"), ("unet3d-tiny", "error")] {
+        let found = &found[model];
+        assert!(found["seconds_per_window"].as_f64().unwrap() > 0.0, "{found}");
+        assert!(found["parameters"].as_u64().unwrap() > 100_000 && found["model"] == model, "{found}");
+        assert!(found["peers"]["pytorch_fp32"][outcome].is_string(), "{found}");
+    }
+}
+
 #[test]
 fn peers_that_cannot_work() {
     let place = Place::new();
@@ -185,6 +213,36 @@ fn monai_does_the_same_work() {
     for part in ["clinical", "registered"] {
         let peer = &place.json("made.json")[part]["peers"]["monai"];
         assert!(peer["voxels_alike"].as_f64().unwrap() > 0.999, "{part}: {peer}");
+    }
+}
+
+/// The same networks, where `$BRAINMVP_PEER_PYTHON` names a Python with torch: the numbers of parameters are compared.
+#[test]
+fn pytorch_has_the_networks_of_the_paper() {
+    let Some(python) = std::env::var_os("BRAINMVP_PEER_PYTHON") else {
+        eprintln!("skipped: set BRAINMVP_PEER_PYTHON to a Python with torch");
+        return;
+    };
+    let (place, python) = (Place::new(), python.to_str().unwrap());
+    for (work, models, size) in [
+        ("step", "unet3d", "32"),
+        ("finetune", "unet3d,unetr", "32"),
+        ("inference", "swin-unetr,unetr", "64"),
+    ] {
+        let measured = ["bench", work, "--model", models, "--size", size, "--repetitions", "1"];
+        place
+            .run(
+                &[&measured, &["--precision", "fp32", "--json", "made.json", "--peers", python][..]].concat(),
+            )
+            .succeeds();
+        let found = place.json("made.json");
+        for model in models.split(',') {
+            let found = if models.contains(',') { &found[model] } else { &found };
+            for peer in ["pytorch_fp32", "pytorch_fp32_best"] {
+                let time = &found["peers"][peer]["time_ratio"];
+                assert!(time.as_f64().is_some_and(|ratio| ratio > 0.0), "{work}, {model}, {peer}: {found}");
+            }
+        }
     }
 }
 

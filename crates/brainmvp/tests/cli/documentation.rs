@@ -102,7 +102,14 @@ fn smaller(words: &[String]) -> Vec<String> {
     match words[0].as_str() {
         "phantom" => put_all(&mut words, &[("--size", "32"), ("--cases", "6")]),
         "demo" => put_all(&mut words, &[("--size", "48"), ("--cases", "3"), ("--steps", "4")]),
-        "bench" => put_all(&mut words, &[("--size", "16"), ("--repetitions", "1")]),
+        "bench" => {
+            let models = words.iter().any(|word| word == "--model");
+            let small = ("--size", if models { "32" } else { "16" });
+            put_all(&mut words, &[small, ("--repetitions", "1")]);
+            if models {
+                put(&mut words, "--model", "unet3d-tiny,swin-unetr-tiny");
+            }
+        }
         "atlas" => put_all(&mut words, &[("--spacing", "6"), ("--rounds", "1")]),
         "preprocess" if !words.iter().any(|word| word == "--atlas") => put(&mut words, "--spacing", "6"),
         "pretrain" | "finetune" => {

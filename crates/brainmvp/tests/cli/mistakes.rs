@@ -24,6 +24,12 @@ fn mistyped_command_lines() {
         (&["bench", "speed"], &["speed", "kernels, step, finetune, inference, preprocess, all"]),
         (&["bench", "--size", "20"], &["--size", "multiple of 16"]),
         (&["bench", "--repetitions", "0"], &["--repetitions"]),
+        (&["bench", "step", "--model", "unet"], &["unet", "swin-unetr", "all"]),
+        (
+            &["bench", "finetune", "--size", "48", "--model", "tiny,swin-unetr"],
+            &["--size 48", "multiples of 32"],
+        ),
+        (&["bench", "kernels", "--model", "unetr"], &["--model", "step, finetune and inference"]),
         (&["list", "nothing"], &["nothing", "layouts"]),
     ] {
         place.run(arguments).fails(2, words);

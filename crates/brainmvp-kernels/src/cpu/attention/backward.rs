@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::added::{Added, Pairs, add_gradient};
 use super::softmax::{SoftmaxRow, probabilities_with_gradient_on};
 use super::{Head, KEYS, LeftTokens, Sizes, Tokens, blocks};
 use crate::cpu::buffer::{Shared, add, build_scattered, build_scattered_into};
@@ -34,23 +35,23 @@ pub(crate) fn backward(
     let key_blocks = sizes.tokens.div_ceil(KEYS);
     let groups = TASKS.div_ceil(heads.len().max(1)).min(key_blocks).max(1);
     let fill = |to: Shared| {
-        let work = |scratch: &mut Scratch, task: usize| {
+        let work = |scratch: &mut BackwardScratch, task: usize| {
             let (head, group) = (&heads[task / groups], task % groups);
             let keys = group * key_blocks / groups..(group + 1) * key_blocks / groups;
             // SAFETY: no other task has these keys of this head, and of its queries each group has its own sums.
             unsafe {
                 if group == 0 {
                     let queries = (to.at(sizes.part(head.head, 0)), 3 * sizes.channels());
-                    head.add(keys, scratch, to, queries);
+                    head.add(keys, scratch, to, queries, None);
                     return Vec::new();
                 }
                 build_scattered(sizes.tokens * sizes.width, |sums| {
-                    head.add(keys, scratch, to, (sums.at(0), sizes.width));
+                    head.add(keys, scratch, to, (sums.at(0), sizes.width), None);
                 })
             }
         };
         let sums: Vec<Vec<f32>> =
-            (0..heads.len() * groups).into_par_iter().map_init(Scratch::default, work).collect();
+            (0..heads.len() * groups).into_par_iter().map_init(BackwardScratch::default, work).collect();
         heads.par_iter().zip(sums.par_chunks(groups)).for_each(|(head, sums)| {
             // SAFETY: the first group wrote the gradient for the queries, and no other task has this head.
             unsafe { add_sums(&sums[1..], to.at(sizes.part(head.head, 0)), sizes) };
@@ -76,7 +77,7 @@ unsafe fn add_sums(sums: &[Vec<f32>], to: *mut f32, sizes: Sizes) {
 }
 
 /// The working memory of a task.
-struct Scratch {
+pub(super) struct BackwardScratch {
     /// `[QUERIES, KEYS]`
     scores: Vec<f32>,
     gradient: Vec<f32>,
@@ -84,15 +85,21 @@ struct Scratch {
     sums: [Vec<f32>; 2],
 }
 
-impl Default for Scratch {
+impl Default for BackwardScratch {
     fn default() -> Self {
         let block = || vec![0.0; QUERIES * KEYS];
         Self { scores: block(), gradient: block(), sums: Default::default() }
     }
 }
 
+/// What was added to the scores, and the sums of its gradient, `[tokens, tokens]`.
+pub(super) struct BiasGradient<'a> {
+    pub(super) added: Added<'a>,
+    pub(super) sums: &'a mut [f32],
+}
+
 /// The data that all blocks of a head share.
-struct BackwardHead {
+pub(super) struct BackwardHead {
     set: InstructionSet,
     sizes: Sizes,
     head: Head,
@@ -110,7 +117,7 @@ struct BackwardHead {
 }
 
 impl BackwardHead {
-    fn new(
+    pub(super) fn new(
         set: InstructionSet,
         qkv: &[f32],
         [output, log_sums, gradient]: [&[f32]; 3],
@@ -142,23 +149,24 @@ impl BackwardHead {
     ///
     /// # Safety
     /// `to` is a gradient for the input, and no other task writes these keys and values, nor the queries.
-    unsafe fn add(
+    pub(super) unsafe fn add(
         &self,
         key_blocks: Range<usize>,
-        scratch: &mut Scratch,
+        scratch: &mut BackwardScratch,
         to: Shared,
         (queries, stride): (*mut f32, usize),
+        mut bias: Option<&mut BiasGradient<'_>>,
     ) {
         let Sizes { width, .. } = self.sizes;
         let start = key_blocks.start;
         for block in key_blocks {
             let count = self.keys[block].rows();
-            let Scratch { scores, gradient, sums } = scratch;
+            let BackwardScratch { scores, gradient, sums } = scratch;
             for (index, (first, rows)) in blocks(self.sizes.tokens, QUERIES).enumerate() {
                 // SAFETY: the queries are there, and the caller's promise.
                 let to = unsafe { queries.add(first * stride) };
                 let onto = (block > start).then_some(to.cast_const());
-                self.scores((first, rows), block, [&mut *scores, &mut *gradient]);
+                self.scores((first, rows), block, [&mut *scores, &mut *gradient], bias.as_deref_mut());
                 let [left, right] = [&*scores, &*gradient].map(|values| Matrix::new(values, KEYS));
                 // SAFETY: the scores have a row for each query of the block, and `count` columns.
                 unsafe {
@@ -190,7 +198,13 @@ impl BackwardHead {
     }
 
     /// The probabilities of a block of queries and keys, and the gradient for the products of these.
-    fn scores(&self, (first, rows): (usize, usize), block: usize, [scores, gradient]: [&mut [f32]; 2]) {
+    fn scores(
+        &self,
+        (first, rows): (usize, usize),
+        block: usize,
+        [scores, gradient]: [&mut [f32]; 2],
+        bias: Option<&mut BiasGradient<'_>>,
+    ) {
         // SAFETY: both have room for the block; queries and gradient have the rows.
         unsafe {
             for (left, right, to) in [
@@ -205,6 +219,11 @@ impl BackwardHead {
             }
         }
         let (count, scale) = (self.keys[block].rows(), self.sizes.scale());
+        let pairs = Pairs::of_block((first, rows), block, self.sizes.tokens);
+        if let Some(bias) = &bias {
+            // SAFETY: the block has room for the rows.
+            unsafe { bias.added.add_to(self.set, (scores.as_mut_ptr(), KEYS), pairs, scale) };
+        }
         let [scores, gradient] = [scores, gradient].map(|block| &mut block[..rows * KEYS]);
         probabilities_with_gradient_on(
             self.set,
@@ -214,6 +233,10 @@ impl BackwardHead {
             scale,
             &self.rows[first..first + rows],
         );
+        if let Some(bias) = bias {
+            // SAFETY: the block has the rows, and the sums all pairs.
+            unsafe { add_gradient(self.set, (bias.sums, self.sizes.tokens), gradient, pairs, scale) };
+        }
     }
 
     /// Adds the product of some weights, turned, and a block of vectors to the sums of a block of keys; with the first

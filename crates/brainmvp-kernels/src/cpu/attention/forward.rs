@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::added::{Added, Pairs};
 use super::softmax::{SoftmaxSum, exponentials_on, scale_rows_on};
 use super::{Head, KEYS, LeftTokens, Sizes, Tokens, blocks};
 use crate::cpu::buffer::{Shared, build_scattered};
@@ -10,7 +11,7 @@ use crate::cpu::product::{Matrix, Product, multiply, multiply_lanes};
 use crate::cpu::simd::{InstructionSet, WIDEST_LANES};
 
 /// Queries per block: a multiple of every tile's rows.
-const QUERIES: usize = 48;
+pub(super) const QUERIES: usize = 48;
 
 /// The attention of `qkv`, `[batch, tokens, 3, heads, width]`: `[batch, tokens, heads, width]`; and the logarithm of
 /// each softmax's sum, `[batch, heads, tokens]`.
@@ -30,7 +31,7 @@ pub(crate) fn forward(qkv: &[f32], sizes: Sizes) -> (Vec<f32>, Vec<f32>) {
             unsafe {
                 let to = to.at(sizes.output(head.head) + block.0 * sizes.channels());
                 let log_sums = log_sums_to.at(sizes.row(head.head) + block.0);
-                for (row, sum) in head.attend(block, scores, to)[..block.1].iter().enumerate() {
+                for (row, sum) in head.attend(block, scores, to, None)[..block.1].iter().enumerate() {
                     *log_sums.add(row) = sum.log();
                 }
             }
@@ -42,7 +43,7 @@ pub(crate) fn forward(qkv: &[f32], sizes: Sizes) -> (Vec<f32>, Vec<f32>) {
 }
 
 /// The data that all blocks of a head's queries share.
-struct ForwardHead {
+pub(super) struct ForwardHead {
     set: InstructionSet,
     sizes: Sizes,
     head: Head,
@@ -53,7 +54,7 @@ struct ForwardHead {
 }
 
 impl ForwardHead {
-    fn new(set: InstructionSet, qkv: &[f32], (sizes, head): (Sizes, Head)) -> Self {
+    pub(super) fn new(set: InstructionSet, qkv: &[f32], (sizes, head): (Sizes, Head)) -> Self {
         let part = |part| Tokens::part(set, qkv, (sizes, head), part);
         Self {
             set,
@@ -65,15 +66,17 @@ impl ForwardHead {
         }
     }
 
-    /// Writes the output for a block of queries. Returns the sums of the queries' softmaxes.
+    /// Writes the output for a block of queries, with something added to the scores if need be. Returns the sums of the
+    /// queries' softmaxes.
     ///
     /// # Safety
     /// `to` is where the block is in an output, and no other task writes it.
-    unsafe fn attend(
+    pub(super) unsafe fn attend(
         &self,
         (first, rows): (usize, usize),
         scores: &mut [f32],
         to: *mut f32,
+        added: Option<&Added<'_>>,
     ) -> [SoftmaxSum; QUERIES] {
         let Sizes { tokens, width, .. } = self.sizes;
         let (set, row, stride) = (self.set, tokens.next_multiple_of(WIDEST_LANES), self.sizes.channels());
@@ -83,6 +86,10 @@ impl ForwardHead {
             let (left, output) = (self.queries.from(first), scores.as_mut_ptr());
             let right = &self.turned_keys;
             multiply_lanes(set, &Product { left, rows, right, output, output_stride: row, onto: None });
+            if let Some(added) = added {
+                let pairs = Pairs::of_all_keys((first, rows), tokens);
+                added.add_to(set, (scores.as_mut_ptr(), row), pairs, self.sizes.scale());
+            }
             exponentials_on(set, &mut scores[..rows * row], tokens, self.sizes.scale(), &mut sums);
             for (index, right) in self.values.iter().enumerate() {
                 let left = Matrix::new(scores, row).at(0, index * KEYS);

@@ -5,9 +5,11 @@
 //! "FlashAttention"). Matrices that are multiplied many times are packed once for all blocks. The partition of the work
 //! depends only on the sizes, so results are the same for every number of threads.
 
+mod added;
 mod backward;
 mod forward;
 mod softmax;
+pub(super) mod window;
 
 use rayon::prelude::*;
 

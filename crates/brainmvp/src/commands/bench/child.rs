@@ -15,12 +15,15 @@ use super::{Shape, Work};
 use crate::interrupt;
 
 /// The measurements of a process.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sample {
     /// The time of each repetition.
     pub(super) seconds: Vec<f64>,
     /// `None` if the system does not report it.
     pub(super) peak_memory_bytes: Option<u64>,
+    /// Of the network, if the work has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) parameters: Option<u64>,
     /// The share of voxels equal to those of our own result, if a peer compares them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) voxels_alike: Option<f64>,
@@ -72,6 +75,9 @@ pub(super) fn with_arguments<'a>(command: &'a mut Command, shape: &Shape) -> &'a
         ("--threads", rayon::current_num_threads()),
     ];
     command.args(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]));
+    if let Some(model) = shape.model {
+        command.args(["--model", model.name()]);
+    }
     match &shape.file {
         Some(file) => command.arg("--file").arg(file),
         None => command,
@@ -131,7 +137,7 @@ mod tests {
     #[test]
     fn the_last_line_is_the_answer() {
         let sample = shell("echo loading; echo '{\"seconds\": [1.5], \"peak_memory_bytes\": null}'");
-        assert_eq!(sample, Ok(Sample { seconds: vec![1.5], peak_memory_bytes: None, voxels_alike: None }));
+        assert_eq!(sample, Ok(Sample { seconds: vec![1.5], ..Sample::default() }));
     }
 
     #[test]

@@ -12,21 +12,28 @@ use super::machine::peak_memory_bytes;
 
 /// Steps of fine-tuning.
 pub(super) fn finetune(shape: &Shape, _: &Path) -> anyhow::Result<Sample> {
-    let state = Finetuning::new(shape.size, shape.batch, &device("cpu")?);
-    measure(shape, state, Finetuning::step)
+    let state = Finetuning::new(&shape.network(), shape.size, shape.batch, &device("cpu")?);
+    let parameters = state.parameters();
+    measure(shape, state, parameters, Finetuning::step)
 }
 
 /// Windows of inference.
 pub(super) fn inference(shape: &Shape, _: &Path) -> anyhow::Result<Sample> {
-    let state = Inference::new(shape.size, shape.batch, &device("cpu")?);
-    measure(shape, state, |state| {
+    let state = Inference::new(&shape.network(), shape.size, shape.batch, &device("cpu")?);
+    let parameters = state.parameters();
+    measure(shape, state, parameters, |state| {
         let result = state.run();
         (state, result)
     })
 }
 
 /// Times a piece of work repeatedly. The first time is a warm-up.
-fn measure<T>(shape: &Shape, mut state: T, run: impl Fn(T) -> (T, f32)) -> anyhow::Result<Sample> {
+fn measure<T>(
+    shape: &Shape,
+    mut state: T,
+    parameters: u64,
+    run: impl Fn(T) -> (T, f32),
+) -> anyhow::Result<Sample> {
     let mut seconds = Vec::new();
     for _ in 0..=shape.repetitions {
         let begun = Instant::now();
@@ -35,5 +42,10 @@ fn measure<T>(shape: &Shape, mut state: T, run: impl Fn(T) -> (T, f32)) -> anyho
         anyhow::ensure!(result.is_finite(), "the result is not finite");
         state = next;
     }
-    Ok(Sample { seconds: seconds.split_off(1), peak_memory_bytes: peak_memory_bytes(), voxels_alike: None })
+    Ok(Sample {
+        seconds: seconds.split_off(1),
+        peak_memory_bytes: peak_memory_bytes(),
+        parameters: Some(parameters),
+        voxels_alike: None,
+    })
 }

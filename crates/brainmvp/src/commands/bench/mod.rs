@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use brainmvp_kernels::{NoBf16, Precision, set_precision};
+use brainmvp_nets::networks::{NetworkConfig, PresetName};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use serde_json::{Map, Value};
@@ -41,23 +42,28 @@ Examples:
   brainmvp bench
   brainmvp bench step --size 32
   brainmvp bench step --peers venv/bin/python --json step.json
+  brainmvp bench finetune --model unetr,swin-unetr,unet3d
 
 What is measured:
   kernels    every operation of the networks, forward and backward, as a share of this machine's peak
-  step       one step of pre-training: UniFormer-S, two views of each case, forward, backward, AdamW
-  finetune   one step of fine-tuning: UniFormer-S for segmentation, two copies of each case, deep supervision
+  step       one step of pre-training by BrainMVP: two views of each case, forward, backward, AdamW
+  finetune   one step of fine-tuning for segmentation: two copies of each case, losses at all scales, AdamW
   inference  one window through the same network
   preprocess one volume from its file to [0, 1]: RAS, 1 mm, percentiles, crop; of a raw clinical
              series (256x224x26) and of a registered one (240x240x155), or of --file
 
+--model names the networks of the three: UniFormer-S if it is not given; `brainmvp list networks` shows all. Each is
+measured in a process of its own, with four modalities and three regions (pre-training: one modality).
+
 --peers does the same work in PyTorch: plain fp32, fp32 at its best (channels last, fused attention
-and optimiser), and the latter with bf16 autocast, if the processor supports bf16 products;
+and optimiser), and the latter with bf16 autocast, if the processor supports bf16 products, for uniformer-small, unetr,
+swin-unetr and unet3d (pre-training: uniformer-small and unet3d); the numbers of parameters must be ours;
 preprocess is done in MONAI, whose voxels are compared with ours. The Python needs these packages:
   python3 -m venv venv && venv/bin/pip install torch monai nibabel
 
 --json: `step` and `finetune` write seconds_per_step, peak_memory_gb, precision, threads, cpu,
 version and peers, `inference` seconds_per_window and the like, `preprocess` seconds_per_volume for each, `kernels` a list of operations;
-`all` writes all of them, under their names.")]
+`all` writes all of them, under their names. If several networks are measured, each has such an object under its name.")]
 pub(crate) struct Bench {
     /// What to measure
     #[arg(value_name = "WHAT", default_value = ALL, value_parser = choices())]
@@ -68,6 +74,9 @@ pub(crate) struct Bench {
     /// Also measure PyTorch and MONAI, with this Python
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
+    /// Networks to measure, or `all` published sizes: step, finetune, inference [default: uniformer-small]
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',', value_parser = models())]
+    model: Vec<String>,
     /// Voxels along an axis of a patch; volumes and templates grow with it
     #[arg(long, visible_alias = "crop", value_name = "N", default_value_t = 96, value_parser = size)]
     size: usize,
@@ -187,6 +196,8 @@ const GIVEN: &str = "given";
 /// The amount of work.
 #[derive(Debug, Clone)]
 struct Shape {
+    /// The network, if the work has one.
+    model: Option<PresetName>,
     /// Voxels along an axis of a patch.
     size: usize,
     /// Cases of a batch.
@@ -195,6 +206,13 @@ struct Shape {
     repetitions: usize,
     /// The file that is prepared.
     file: Option<PathBuf>,
+}
+
+impl Shape {
+    /// The network, for one modality.
+    fn network(&self) -> NetworkConfig {
+        self.model.unwrap_or_default().network()
+    }
 }
 
 /// The precisions of our own program, in the order of measuring.
@@ -235,7 +253,11 @@ impl Bench {
                 shape.file = Some(file);
             }
             let peer = peers.iter().find(|peer| std::ptr::eq(peer.program, work.peer));
-            let rows = self.rows(work, &shape, &precisions, peer, scratch.path(), ui)?;
+            let mut rows = Vec::new();
+            for model in self.models(work) {
+                let shape = Shape { model, ..shape.clone() };
+                rows.extend(self.rows(work, &shape, &precisions, peer, scratch.path(), ui)?);
+            }
             let input = (work.input)(&shape);
             ui.result(format!("\n{}: {input}\n{}", work.title, report::table(work, &rows)))?;
             let json = report::json(work, &machine, &rows);
@@ -247,7 +269,8 @@ impl Bench {
                 }
             }
             stop_if_asked()?;
-            if let Some(Err(reason)) = rows.first().map(|row| &row.outcome) {
+            let mut ours = rows.iter().filter(|row| row.peer.is_none());
+            if let Some(reason) = ours.find_map(|row| row.outcome.as_ref().err()) {
                 anyhow::bail!("{} could not be measured: {reason}", work.title);
             }
         }
@@ -267,7 +290,9 @@ impl Bench {
         let work = work.ok_or_else(|| bad_input("--measure takes one work"))?;
         let (_, precision) = self.precisions()?[0];
         set_precision(precision).map_err(|NoBf16| no_bf16())?;
-        let sample = (work.measure)(&self.shape(work.repetitions[0]), folder)?;
+        let model = self.models(work).into_iter().next().flatten();
+        let shape = Shape { model, ..self.shape(work.repetitions[0]) };
+        let sample = (work.measure)(&shape, folder)?;
         ui.result(serde_json::to_string(&sample)?)
     }
 
@@ -282,6 +307,8 @@ impl Bench {
         ui: &Ui,
     ) -> anyhow::Result<Vec<Row>> {
         let mut rows = Vec::new();
+        let mut parameters = None;
+        let name = ours.model.map_or_else(String::new, |model| format!("{}, ", model.name()));
         let prepared = scratch.join(preprocess::PREPARED);
         let mut add = |key: Option<&'static str>,
                        program: String,
@@ -290,16 +317,20 @@ impl Bench {
             if interrupt::stop_flag().load(Ordering::Relaxed) {
                 return anyhow::Ok(());
             }
-            ui.note(format!("measuring {}: {program}, {precision}", work.title));
+            ui.note(format!("measuring {}: {name}{program}, {precision}", work.title));
             let folder = scratch.join(work.what);
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-            let outcome = measure(&folder).map(|sample| Measured::of(&sample));
+            let outcome = measure(&folder).and_then(|sample| {
+                parameters = parameters.or(sample.parameters);
+                same_network(&sample, parameters)?;
+                Ok(Measured::of(&sample))
+            });
             match &outcome {
                 Ok(_) => {}
                 Err(skipped @ Failure::Skipped(_)) => {
-                    ui.note(format!("{program}, {precision}: {skipped}"));
+                    ui.note(format!("{name}{program}, {precision}: {skipped}"));
                 }
-                Err(failure) => ui.alert(format!("warning: {program}, {precision}: {failure}")),
+                Err(failure) => ui.alert(format!("warning: {name}{program}, {precision}: {failure}")),
             }
             if key.is_none() {
                 // There is none if the work has no files.
@@ -307,7 +338,7 @@ impl Bench {
             }
             // A work may leave large files.
             drop(std::fs::remove_dir_all(&folder));
-            rows.push(Row { peer: key, program, precision, outcome });
+            rows.push(Row { peer: key, model: ours.model, program, precision, outcome });
             Ok(())
         };
         for (name, _) in precisions.iter().filter(|(_, p)| work.products || *p == Precision::Fp32) {
@@ -335,6 +366,25 @@ impl Bench {
         Ok(PRECISIONS.iter().filter(wanted).copied().collect())
     }
 
+    /// The networks to measure a work with, or none if it has none.
+    fn models(&self, work: &Work) -> Vec<Option<PresetName>> {
+        if !work.products {
+            return vec![None];
+        }
+        let mut wanted = Vec::new();
+        for name in &self.model {
+            let named = NetworkConfig::presets().into_iter().filter(|(known, _, network)| {
+                if name == ALL { network.published_preset().name() == *known } else { name == known }
+            });
+            wanted.extend(named.filter_map(|(known, ..)| PresetName::named(known)));
+        }
+        if self.model.is_empty() {
+            wanted.push(PresetName::default());
+        }
+        wanted.dedup();
+        wanted.into_iter().map(Some).collect()
+    }
+
     fn wants(&self, name: &str) -> bool {
         self.what == ALL || self.what == name
     }
@@ -352,6 +402,16 @@ impl Bench {
         const PREPROCESS: &str = PREPARATION.what;
         if self.file.is_some() && !self.wants(PREPROCESS) {
             return Err(bad_input("--file: only `bench preprocess` reads a file"));
+        }
+        if !self.model.is_empty() && !self.works().any(|work| work.products) {
+            return Err(bad_input("--model: only step, finetune and inference have a network"));
+        }
+        for model in self.works().flat_map(|work| self.models(work)).flatten() {
+            let stride = model.network().stride();
+            if !self.size.is_multiple_of(stride) {
+                let (size, name) = (self.size, model.name());
+                return Err(bad_input(format!("--size {size}: {name} takes multiples of {stride}")));
+            }
         }
         if let Some(file) = &self.file {
             brainmvp_volume::nifti::read_header(file)?;
@@ -375,7 +435,7 @@ impl Bench {
 
     fn shape(&self, repetitions: usize) -> Shape {
         let repetitions = self.repetitions.unwrap_or(repetitions);
-        Shape { size: self.size, batch: self.batch, repetitions, file: self.file.clone() }
+        Shape { model: None, size: self.size, batch: self.batch, repetitions, file: self.file.clone() }
     }
 }
 
@@ -391,6 +451,22 @@ fn choices() -> PossibleValuesParser {
     let mut works: Vec<_> = WORKS.iter().map(|work| work.what).collect();
     works.dedup();
     PossibleValuesParser::new([KERNELS].into_iter().chain(works).chain([ALL]))
+}
+
+/// The words for networks.
+fn models() -> PossibleValuesParser {
+    let presets = NetworkConfig::presets().into_iter().map(|(name, ..)| name);
+    PossibleValuesParser::new(presets.chain([ALL]))
+}
+
+/// Whether the network of a sample has this many parameters, as far as both are known.
+fn same_network(sample: &Sample, parameters: Option<u64>) -> Result<(), Failure> {
+    match sample.parameters.zip(parameters) {
+        Some((found, ours)) if found != ours => {
+            Err(Failure::Run(format!("its network has {found} parameters, ours {ours}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Voxels that the network can take.

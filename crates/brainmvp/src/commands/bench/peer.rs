@@ -1,5 +1,6 @@
 //! Other programs that do the same work.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,7 +16,8 @@ pub(super) struct Program {
     name: &'static str,
     /// The packages that it needs.
     packages: &'static str,
-    script: &'static str,
+    /// The file that is run, and the modules that it needs: names and contents.
+    scripts: &'static [(&'static str, &'static str)],
     pub(super) settings: &'static [Setting],
 }
 
@@ -34,7 +36,12 @@ pub(super) struct Setting {
 pub(super) static PYTORCH: Program = Program {
     name: "PyTorch",
     packages: "torch",
-    script: include_str!("peer.py"),
+    scripts: &[
+        ("peer.py", include_str!("peer.py")),
+        ("peer_layers.py", include_str!("peer_layers.py")),
+        ("peer_networks.py", include_str!("peer_networks.py")),
+        ("peer_swin.py", include_str!("peer_swin.py")),
+    ],
     settings: &[
         Setting { key: "pytorch_fp32", name: "plain", what: ", plain", precision: "fp32" },
         Setting { key: "pytorch_fp32_best", name: "best", what: ", channels last, fused", precision: "fp32" },
@@ -46,7 +53,7 @@ pub(super) static PYTORCH: Program = Program {
 pub(super) static MONAI: Program = Program {
     name: "MONAI",
     packages: "torch monai nibabel",
-    script: include_str!("peer_monai.py"),
+    scripts: &[("peer_monai.py", include_str!("peer_monai.py"))],
     settings: &[Setting { key: "monai", name: "plain", what: "", precision: "fp32" }],
 };
 
@@ -55,15 +62,18 @@ pub(super) struct Peer {
     pub(super) program: &'static Program,
     python: PathBuf,
     script: PathBuf,
-    version: String,
+    versions: Versions,
     /// Whether this machine multiplies bfloat16 numbers.
     bf16: bool,
 }
 
 /// The script's report about itself.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Versions {
     version: String,
+    /// The networks that it has for each work. A work that is not named needs none.
+    #[serde(default)]
+    models: BTreeMap<String, Vec<String>>,
 }
 
 impl Peer {
@@ -77,15 +87,16 @@ impl Peer {
         scratch: &Path,
         bf16: bool,
     ) -> anyhow::Result<Self> {
-        let script = scratch.join(format!("peer_{}.py", program.name));
-        std::fs::write(&script, program.script).with_context(|| script.display().to_string())?;
+        for (name, script) in program.scripts {
+            let path = scratch.join(name);
+            std::fs::write(&path, script).with_context(|| path.display().to_string())?;
+        }
+        let script = scratch.join(program.scripts[0].0);
         let found = answer::<Versions>(Command::new(python).arg(&script).arg("--version"), scratch);
         let wrong = |reason: String| bad_input(format!("--peers {}: {reason}", python.display()));
         let packages = program.packages;
         match found {
-            Ok(Versions { version }) => {
-                Ok(Self { program, python: python.to_owned(), script, version, bf16 })
-            }
+            Ok(versions) => Ok(Self { program, python: python.to_owned(), script, versions, bf16 }),
             Err(failure @ Failure::Start(_)) => Err(wrong(failure.to_string()))
                 .advise(|_| format!("give the path of a Python that has {packages}, e.g. venv/bin/python")),
             Err(failure) => Err(wrong(failure.to_string()))
@@ -95,7 +106,7 @@ impl Peer {
 
     /// As shown in tables.
     pub(super) fn title(&self, setting: &Setting) -> String {
-        let version = self.version.split('+').next().unwrap_or_default();
+        let version = self.versions.version.split('+').next().unwrap_or_default();
         format!("{} {version}{}", self.program.name, setting.what)
     }
 
@@ -112,7 +123,14 @@ impl Peer {
         if setting.precision == "bf16" && !self.bf16 {
             return Err(Failure::Skipped("this processor has no bfloat16 instructions (AVX-512 BF16)"));
         }
+        if let (Some(model), Some(known)) = (shape.model, self.versions.models.get(work.what))
+            && !known.iter().any(|known| known == model.name())
+        {
+            return Err(Failure::Skipped("there is no such network in our scripts for it"));
+        }
         let mut command = Command::new(&self.python);
+        // Compiled modules would be left in the folder.
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
         command.arg(&self.script).args(["--work", work.what, "--setting", setting.name]);
         command.env("OMP_NUM_THREADS", rayon::current_num_threads().to_string());
         if let Some(ours) = ours {
@@ -124,17 +142,44 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
+    use brainmvp_nets::networks::PresetName;
+
     use super::super::WORKS;
     use super::*;
+
+    const SHAPE: Shape = Shape { model: None, size: 16, batch: 1, repetitions: 1, file: None };
+
+    #[test]
+    fn networks_that_it_does_not_have_are_skipped() {
+        let models = BTreeMap::from([("step".to_owned(), vec!["unet3d".to_owned()])]);
+        let versions = Versions { models, ..Versions::default() };
+        let (python, script) = ("/absent".into(), "absent.py".into());
+        let peer = Peer { program: &PYTORCH, python, script, versions, bf16: false };
+        let folder = tempfile::tempdir().unwrap();
+        let measure = |what: &str, model: &str| {
+            let work = WORKS.iter().find(|work| work.what == what).unwrap();
+            let shape = Shape { model: Some(PresetName::known(model)), ..SHAPE };
+            peer.measure(work, &PYTORCH.settings[0], &shape, None, folder.path()).unwrap_err()
+        };
+        assert!(matches!(measure("step", "unetr"), Failure::Skipped(_)));
+        for (what, model) in [("step", "unet3d"), ("finetune", "unetr")] {
+            assert!(matches!(measure(what, model), Failure::Start(_)), "{what} {model}");
+        }
+    }
 
     #[test]
     fn bf16_is_measured_only_where_the_processor_has_it() {
         let folder = tempfile::tempdir().unwrap();
-        let shape = Shape { size: 16, batch: 1, repetitions: 1, file: None };
+        let shape = Shape { model: Some(PresetName::known("unetr")), ..SHAPE };
         let measure = |bf16: bool, key: &str| {
             let script = folder.path().join("absent.py");
-            let peer =
-                Peer { program: &PYTORCH, python: "/absent".into(), script, version: String::new(), bf16 };
+            let peer = Peer {
+                program: &PYTORCH,
+                python: "/absent".into(),
+                script,
+                versions: Versions::default(),
+                bf16,
+            };
             let setting = PYTORCH.settings.iter().find(|setting| setting.key == key).unwrap();
             peer.measure(&WORKS[0], setting, &shape, None, folder.path()).unwrap_err()
         };

@@ -102,7 +102,7 @@ pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
     }
     let peak_memory_bytes = peak_memory_bytes();
     nifti::write(&folder.join(PREPARED), &prepare(file, &pipeline)?, WriteOptions::default())?;
-    Ok(Sample { seconds: seconds.split_off(1), peak_memory_bytes, voxels_alike: None })
+    Ok(Sample { seconds: seconds.split_off(1), peak_memory_bytes, ..Sample::default() })
 }
 
 /// The name of the result.

@@ -1,5 +1,6 @@
 //! Measurements as a table and as JSON.
 
+use brainmvp_nets::networks::PresetName;
 use serde_json::{Map, Value, json};
 
 use super::Work;
@@ -11,6 +12,8 @@ use crate::commands::table;
 pub(super) struct Row {
     /// Its name in JSON, if it is a peer.
     pub(super) peer: Option<&'static str>,
+    /// The network, if the work has one.
+    pub(super) model: Option<PresetName>,
     pub(super) program: String,
     pub(super) precision: &'static str,
     /// The measurements, or why there are none.
@@ -24,6 +27,7 @@ pub(super) struct Measured {
     slowest: f64,
     /// In units of 10^9 bytes.
     memory_gb: Option<f64>,
+    pub(super) parameters: Option<u64>,
     /// The share of voxels equal to those of our own result.
     pub(super) voxels_alike: Option<f64>,
 }
@@ -39,6 +43,7 @@ impl Measured {
             fastest: at(0),
             slowest: at(last),
             memory_gb: sample.peak_memory_bytes.map(|bytes| bytes as f64 / 1e9),
+            parameters: sample.parameters,
             voxels_alike: sample.voxels_alike,
         }
     }
@@ -50,10 +55,11 @@ impl Measured {
     }
 }
 
-/// Each row is given as a multiple of ours in the same precision, or of our first if there is none.
-fn ours<'a>(rows: &'a [Row], precision: &str) -> Option<(&'static str, &'a Measured)> {
-    let mut measured = rows.iter().filter(|row| row.peer.is_none());
-    let mut found = measured.clone().filter(|row| row.precision == precision);
+/// Each row is given as a multiple of ours of the same network in the same precision, or of our first of it if there is
+/// none.
+fn ours<'a>(rows: &'a [Row], of: &Row) -> Option<(&'static str, &'a Measured)> {
+    let mut measured = rows.iter().filter(|row| row.peer.is_none() && row.model == of.model);
+    let mut found = measured.clone().filter(|row| row.precision == of.precision);
     let row = found.next().or_else(|| measured.next())?;
     row.outcome.as_ref().ok().map(|outcome| (row.precision, outcome))
 }
@@ -61,13 +67,30 @@ fn ours<'a>(rows: &'a [Row], precision: &str) -> Option<(&'static str, &'a Measu
 pub(super) fn table(work: &Work, rows: &[Row]) -> String {
     let unit = format!("s/{}", work.unit);
     let title = ["", "precision", &unit, "range", "peak memory", "time / ours", "memory / ours"];
-    let lines = rows.iter().map(|row| cells(row, ours(rows, row.precision).map(|(_, ours)| ours)));
-    let lines: Vec<_> = std::iter::once(title.map(str::to_owned)).chain(lines).collect();
+    let lines = rows.iter().map(|row| (network(row), cells(row, ours(rows, row).map(|(_, ours)| ours))));
+    let title = (["network", "parameters"].map(str::to_owned), title.map(str::to_owned));
+    let has_networks = rows.iter().any(|row| row.model.is_some());
+    let lines: Vec<Vec<String>> = std::iter::once(title)
+        .chain(lines)
+        .map(|(network, cells)| {
+            let network = network.into_iter().filter(|_| has_networks);
+            network.chain(cells).collect()
+        })
+        .collect();
     let alike = rows.iter().filter_map(|row| {
         let part = row.outcome.as_ref().ok()?.voxels_alike? * 100.0;
         Some(format!("\n{part:.3} % of the voxels of {} agree with ours within 0.001", row.program))
     });
     table::columns(&lines) + &alike.collect::<String>()
+}
+
+/// The network of a row, and its parameters.
+fn network(row: &Row) -> [String; 2] {
+    let parameters = row.outcome.as_ref().ok().and_then(|measured| measured.parameters);
+    [
+        row.model.map_or_else(String::new, |model| model.name().to_owned()),
+        parameters.map_or_else(String::new, |count| count.to_string()),
+    ]
 }
 
 fn cells(row: &Row, ours: Option<&Measured>) -> [String; 7] {
@@ -99,8 +122,21 @@ fn seconds(value: f64) -> String {
     if value < 0.1 { format!("{value:.4}") } else { format!("{value:.3}") }
 }
 
-/// Our first precision at the top level, the next under its name, the others under `peers`.
+/// The measurements of a work: those of its network, or if there are several, under their names.
 pub(super) fn json(work: &Work, machine: &Machine, rows: &[Row]) -> Value {
+    let networks: Vec<&[Row]> = rows.chunk_by(|one, next| one.model == next.model).collect();
+    if let [one] = networks[..] {
+        return json_of_one(work, machine, one);
+    }
+    let named = |rows: &&[Row]| {
+        let model = rows.first().and_then(|row| row.model)?;
+        Some((model.name().to_owned(), json_of_one(work, machine, rows)))
+    };
+    networks.iter().filter_map(named).collect::<Map<_, _>>().into()
+}
+
+/// Our first precision at the top level, the next under its name, the others under `peers`.
+fn json_of_one(work: &Work, machine: &Machine, rows: &[Row]) -> Value {
     let mut found = Map::new();
     let mut peers = Map::new();
     for row in rows {
@@ -108,6 +144,7 @@ pub(super) fn json(work: &Work, machine: &Machine, rows: &[Row]) -> Value {
             Some(key) => drop(peers.insert(key.to_owned(), peer(work, row, rows))),
             None if found.is_empty() => {
                 found = machine.facts(row.precision);
+                found.extend(row.model.map(|model| ("model".to_owned(), model.name().into())));
                 found.extend(numbers(work, &row.outcome));
             }
             None => drop(found.insert(row.precision.to_owned(), numbers(work, &row.outcome).into())),
@@ -125,7 +162,7 @@ fn peer(work: &Work, row: &Row, rows: &[Row]) -> Value {
         ("precision".to_owned(), row.precision.into()),
     ]);
     found.extend(numbers(work, &row.outcome));
-    if let (Ok(measured), Some((precision, ours))) = (&row.outcome, ours(rows, row.precision)) {
+    if let (Ok(measured), Some((precision, ours))) = (&row.outcome, ours(rows, row)) {
         let (time, memory) = measured.over(ours);
         found.insert("ratio_to_our".to_owned(), precision.into());
         found.insert("time_ratio".to_owned(), rounded(time).into());
@@ -147,7 +184,10 @@ fn numbers(work: &Work, outcome: &Result<Measured, Failure>) -> Map<String, Valu
             (format!("fastest_{}", key("seconds")), rounded(measured.fastest).into()),
             (format!("slowest_{}", key("seconds")), rounded(measured.slowest).into()),
             ("peak_memory_gb".to_owned(), measured.memory_gb.map(rounded).into()),
-        ]),
+        ])
+        .into_iter()
+        .chain(measured.parameters.map(|count| ("parameters".to_owned(), count.into())))
+        .collect(),
     }
 }
 
@@ -156,8 +196,8 @@ mod tests {
     use super::*;
 
     fn row(peer: Option<&'static str>, precision: &'static str, seconds: &[f64], bytes: Option<u64>) -> Row {
-        let sample = Sample { seconds: seconds.to_vec(), peak_memory_bytes: bytes, voxels_alike: None };
-        Row { peer, program: "it".to_owned(), precision, outcome: Ok(Measured::of(&sample)) }
+        let sample = Sample { seconds: seconds.to_vec(), peak_memory_bytes: bytes, ..Sample::default() };
+        Row { peer, model: None, program: "it".to_owned(), precision, outcome: Ok(Measured::of(&sample)) }
     }
 
     fn work() -> &'static Work {
@@ -199,6 +239,34 @@ mod tests {
         let found = json(work(), &Machine::measured(), &[fp32, bf16]);
         assert_eq!(found["peers"]["pytorch_bf16"]["time_ratio"], 3.0);
         assert_eq!(found["peers"]["pytorch_bf16"]["ratio_to_our"], "fp32");
+    }
+
+    #[test]
+    fn each_network_is_compared_with_itself() {
+        let of = |name: &str, peer, seconds: f64, parameters| {
+            let sample = Sample { seconds: vec![seconds], parameters, ..Sample::default() };
+            let model = PresetName::named(name);
+            Row { model, outcome: Ok(Measured::of(&sample)), ..row(peer, "fp32", &[], None) }
+        };
+        let rows = [
+            of("unetr", None, 1.0, Some(12_345)),
+            of("unetr", Some("pytorch_fp32"), 2.0, None),
+            of("swin-unetr", None, 2.0, None),
+            of("swin-unetr", Some("pytorch_fp32"), 6.0, None),
+        ];
+        let found = json(work(), &Machine::measured(), &rows);
+        assert_eq!(found["unetr"]["peers"]["pytorch_fp32"]["time_ratio"], 2.0);
+        assert_eq!(found["swin-unetr"]["peers"]["pytorch_fp32"]["time_ratio"], 3.0);
+        assert_eq!(
+            (&found["unetr"]["parameters"], &found["unetr"]["model"]),
+            (&json!(12_345), &json!("unetr"))
+        );
+        let alone = json(work(), &Machine::measured(), &rows[2..]);
+        assert_eq!((&alone["model"], &alone["seconds_per_step"]), (&json!("swin-unetr"), &json!(2.0)));
+        let table = table(work(), &rows);
+        for cell in ["network", "parameters", "12345", "swin-unetr", "3.00"] {
+            assert!(table.contains(cell), "{table}");
+        }
     }
 
     #[test]

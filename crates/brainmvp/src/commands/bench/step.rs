@@ -11,6 +11,8 @@ use brainmvp_prep::cache::{
     CASE_VERSION, CaseContents, CaseFacts, CaseMetadata, GridRecord, Manifest, write_case,
 };
 use brainmvp_prep::{PrepConfig, Space, StoredType};
+use brainmvp_train::bench::pretraining_parameters;
+use brainmvp_train::device::device;
 use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::run::{Existing, RunRequest};
@@ -53,7 +55,9 @@ pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
     // The trainer is not waited for; it ends with this process.
     let peak_memory_bytes = measured.last().and_then(|step| step.peak_memory_bytes);
     let seconds = measured[1..].iter().map(|step| step.seconds).collect();
-    Ok(Sample { seconds, peak_memory_bytes, voxels_alike: None })
+    // Not before the peak of memory was read: it makes the network again.
+    let parameters = Some(pretraining_parameters(&shape.network(), &device("cpu")?));
+    Ok(Sample { seconds, peak_memory_bytes, parameters, voxels_alike: None })
 }
 
 /// The defaults with all three losses, and with more steps than are measured, so that none of them writes a checkpoint.
@@ -63,6 +67,7 @@ fn settings(shape: &Shape) -> Vec<String> {
     vec![
         // The settings of the child process.
         format!("train.precision={}", precision()),
+        format!("model.preset={}", shape.model.unwrap_or_default().name()),
         format!("patch.size={size}"),
         format!("train.batch_size={batch}"),
         format!("train.max_steps={steps}"),
