@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::phantom::PhantomConfig;
-use brainmvp_metrics::Metric;
+use brainmvp_metrics::{LesionRule, Metric, SegmentationConfig};
 use brainmvp_nets::networks::PresetName;
 use brainmvp_ssl::objectives::{MethodConfig, MethodName};
 use serde::{Deserialize, Serialize};
@@ -143,6 +143,9 @@ pub struct StudyConfig {
     /// The metrics of segmentations.
     #[serde(default = "dice_and_hd95")]
     pub metrics: Vec<Metric>,
+    /// What a lesion is, for metrics by lesion.
+    #[serde(default)]
+    pub lesions: LesionRule,
     /// Phantoms to make, instead of data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phantoms: Option<PhantomConfig>,
@@ -228,6 +231,12 @@ impl StudyConfig {
             Some(problem) => Err(Error::Config(problem)),
             None => Ok(config),
         }
+    }
+
+    /// How segmentations are scored.
+    pub fn scoring(&self) -> SegmentationConfig {
+        let (metrics, lesions) = (self.metrics.clone(), self.lesions);
+        SegmentationConfig { metrics, lesions, ..SegmentationConfig::default() }
     }
 
     /// Writes it, with every key.

@@ -252,7 +252,8 @@ impl Turn<'_> {
         let request = requests::finetuning(config, arm, cell, source, [self.cache, &run], self.how.device)?;
         let parent = pretraining.as_ref().map_or("", |result| result.identity.as_str());
         let subsets = config.kind == StudyKind::Subsets;
-        let identity = requests::identity(&[&request], &format!("{parent} {:?} {subsets}", config.metrics));
+        let scored_by = config.scoring();
+        let identity = requests::identity(&[&request], &format!("{parent} {scored_by:?} {subsets}"));
         if let Some(result) = part.result::<CellResult>()? {
             return same(&result.identity, &identity).map(|()| Ended::Finished);
         }
@@ -265,7 +266,7 @@ impl Turn<'_> {
         let scoring = Scoring {
             data: self.cache,
             run: &run,
-            metrics: &config.metrics,
+            rules: &scored_by,
             subsets,
             device: self.how.device,
             stop: self.how.stop,

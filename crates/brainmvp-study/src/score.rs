@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use brainmvp_cohort::{LabelScheme, Split};
 use brainmvp_infer as infer;
+use brainmvp_metrics::SegmentationConfig;
 use brainmvp_metrics::scores::CaseScores;
-use brainmvp_metrics::{Metric, SegmentationConfig};
 use brainmvp_prep::cache::Cache;
 use brainmvp_ssl::downstream::Missing;
 use brainmvp_ssl::patch::PatchSource as _;
@@ -37,7 +37,7 @@ pub struct Scored {
 pub(crate) struct Scoring<'a> {
     pub(crate) data: &'a Path,
     pub(crate) run: &'a Path,
-    pub(crate) metrics: &'a [Metric],
+    pub(crate) rules: &'a SegmentationConfig,
     /// Whether every subset of the modalities is tried.
     pub(crate) subsets: bool,
     pub(crate) device: &'a str,
@@ -180,8 +180,8 @@ impl Scoring<'_> {
         let pairs: Vec<_> =
             regions.iter().map(|region| (region.clone(), values_in(region, scheme))).collect();
         let ignored = scheme.map(LabelScheme::ignored).unwrap_or_default();
-        let config = SegmentationConfig { metrics: self.metrics.to_vec(), ..SegmentationConfig::default() };
-        let scores = config.evaluate_as(labels, &truth, &pairs, &ignored).map_err(|e| in_case(case, &e))?;
+        let scores =
+            self.rules.evaluate_as(labels, &truth, &pairs, &ignored).map_err(|e| in_case(case, &e))?;
         let row = |scores| CaseScores { case: case.id().to_owned(), scores };
         Ok(scores.into_iter().map(row).collect())
     }

@@ -283,14 +283,18 @@ impl WholeStep {
         let factor = count as f64 / batch as f64;
         let own = own.clone() * factor - own.detach() * (factor - 1.0);
         let known = Tensor::<2>::from_data(features.clone(), &device);
-        let before = known.clone().slice([0..self.first]);
-        let between = known.clone().slice([self.first + batch..count + self.first]);
-        let after = known.slice([count + self.first + batch..2 * count]);
-        let views = [0, batch].map(|start| own.clone().narrow(0, start, batch));
-        let [first, second] = views;
-        let parts = [before, first, between, second, after].into_iter().filter(|part| part.dims()[0] > 0);
+        let others =
+            |start: usize, end: usize| (end > start).then(|| known.clone().narrow(0, start, end - start));
+        let [first, second] = [0, batch].map(|start| own.clone().narrow(0, start, batch));
+        let parts = [
+            others(0, self.first),
+            Some(first),
+            others(self.first + batch, count + self.first),
+            Some(second),
+            others(count + self.first + batch, 2 * count),
+        ];
         Compared {
-            features: Tensor::cat(parts.collect(), 0),
+            features: Tensor::cat(parts.into_iter().flatten().collect(), 0),
             keys: Tensor::from_data(keys.clone(), &device),
             identities: identities.clone(),
         }
