@@ -351,9 +351,7 @@ impl Run<'_> {
         self.pool.install(|| {
             let contents = prepare_case(case, scheme, &self.pipeline, hash).map_err(Failure::Case)?;
             let entry = write_case(self.out, &contents, self.config.dtype).map_err(Failure::Run)?;
-            let warnings =
-                contents.metadata.provenance.iter().filter_map(|record| record.did["warning"].as_str());
-            let warnings = warnings.map(|warning| (case.id.clone(), warning.to_owned()));
+            let warnings = entry.warnings.iter().map(|warning| (case.id.clone(), warning.clone()));
             self.state().warnings.extend(warnings);
             Ok(Treated::Prepared(CaseEntry { seconds: started.elapsed().as_secs_f64(), ..entry }))
         })

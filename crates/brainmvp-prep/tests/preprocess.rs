@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use brainmvp_cohort::{Case, CaseId, Cohort, DataSet, Split};
-use brainmvp_prep::cache::{Cache, CaseEntry, PreparedCase};
+use brainmvp_prep::cache::{Cache, CaseEntry, Manifest, PreparedCase};
 use brainmvp_prep::{
     AtlasSpace, ContentFile, CropKind, Error, Outcome, Pipeline, PrepConfig, Progress, RegisterKind,
     RunOptions, Shard, SkullStrip, Space, StoredType, Summary, larger_than, preprocess, preprocess_shard,
@@ -336,10 +336,21 @@ fn the_brain_mask_cuts_the_rest_away() {
     let path = dir.path().join("mask.nii.gz");
     nifti::write_labels(&path, &mask, "test").unwrap();
     cohort.cases[0].brain_mask = Some(path);
+    let label = dir.path().join("label.nii.gz");
+    nifti::write_labels(&label, &image.map(|value| u16::from(value > 0.0)), "test").unwrap();
+    cohort.cases[0].label = Some(label);
     let config = PrepConfig { crop: CropKind::BoundingBox, ..PrepConfig::default() };
-    run(&cohort, &out, &config);
+    let summary = run(&cohort, &out, &config);
     let case = PreparedCase::open(out.join("case-0.safetensors")).unwrap();
     assert!(case.has_brain_mask());
+    // The label is larger than this mask: said on the screen, and in the manifest.
+    let (id, warning) = summary.warnings.iter().find(|(_, warning)| warning.contains("label 1")).unwrap();
+    assert!(
+        warning.contains(" % of label 1 (") && warning.contains("ml) lies outside the brain mask"),
+        "{warning}"
+    );
+    let manifest = Manifest::load(&out).unwrap();
+    assert!(manifest.case(id).unwrap().warnings.contains(warning));
     assert!(case.shape().iter().all(|s| (6..=9).contains(s)), "{:?}", case.shape());
 }
 

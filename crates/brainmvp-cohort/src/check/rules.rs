@@ -9,8 +9,8 @@
 //! | a label map | values that are not whole; values outside the scheme; another place than the images | another grid or order of axes; empty; no scheme |
 //! | a brain mask | several values; empty; another place than the images | another grid or order of axes |
 //!
-//! What only the preparation can find is a matter of its steps: no head or a brain of no plausible size, a registration
-//! that fails, no range of grey values within the brain.
+//! What only the preparation can find is a matter of its steps: no head or a brain of no plausible size, a label outside
+//! the brain, a registration that fails, no range of grey values within the brain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

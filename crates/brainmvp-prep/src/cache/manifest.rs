@@ -55,6 +55,9 @@ pub struct CaseEntry {
     pub label_values: BTreeSet<u16>,
     /// How many voxels are above 0 in any image.
     pub foreground_voxels: u64,
+    /// What its preparation warned of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// How long its preparation took.
     pub seconds: f64,
 }

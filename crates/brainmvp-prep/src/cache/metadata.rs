@@ -78,6 +78,13 @@ impl From<&Case> for CaseFacts {
     }
 }
 
+impl CaseMetadata {
+    /// What the steps warned of, in their order.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.provenance.iter().filter_map(|record| record.did["warning"].as_str())
+    }
+}
+
 /// What one step did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

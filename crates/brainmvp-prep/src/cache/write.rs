@@ -79,6 +79,7 @@ pub(super) fn encoded(
         has_label: contents.label.is_some(),
         label_values: metadata.label_values.clone(),
         foreground_voxels,
+        warnings: metadata.warnings().map(str::to_owned).collect(),
         seconds: 0.0,
     };
     Ok((bytes, entry))
