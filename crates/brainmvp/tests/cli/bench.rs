@@ -82,7 +82,7 @@ esac";
     let python = stand_in(&place, "python", script);
     let measured = ["bench", "inference", "--model", "tiny,unet3d-tiny", "--json", "made.json"];
     place
-        .run(&[&measured, &["--precision", "fp32", "--peers", &python], &SMALL[..]].concat())
+        .run(&[&measured[..], &["--precision", "fp32", "--peers", &python], &SMALL[..]].concat())
         .succeeds()
         .prints(&["network", "parameters", "unet3d-tiny", "skipped"])
         .notes(&[
