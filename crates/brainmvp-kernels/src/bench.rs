@@ -258,6 +258,8 @@ impl Bench<'_> {
             (whole, 1, 64, 64),
             (whole, 1, 1, 32),
             (whole, 1, 4, 64),
+            (whole, 1, 16, 16),
+            (whole, 1, 32, 32),
             (whole / 2, 2, 64, 128),
         ] {
             let small = size / stride;
@@ -331,7 +333,7 @@ mod tests {
         let mut unique = names.clone();
         unique.sort_unstable();
         unique.dedup();
-        assert_eq!((unique.len(), names.len()), (48, 48), "{names:?}");
+        assert_eq!((unique.len(), names.len()), (50, 50), "{names:?}");
 
         let mut heard = 0;
         let ended = bench(&config, &mut |_| {

@@ -246,7 +246,7 @@ proptest! {
         }
         let sizes = conv::Sizes { batch, size, inputs: channels, outputs, kernel: 3, stride: 1 };
         assert_agree(|| conv_by_winograd(sizes));
-        let sizes = conv::Sizes { inputs: channels.clamp(1, 8), ..sizes };
+        let sizes = conv::Sizes { inputs: channels.max(1), ..sizes };
         assert_agree(|| conv_of_few_channels(sizes));
     }
 }

@@ -1,10 +1,10 @@
-//! Dense convolutions with few input channels and stride 1, such as the first layers of networks.
+//! Dense convolutions with few channels and stride 1, such as the first layers of networks and the last of decoders.
 //!
-//! Gathering all that a row of voxels sees would take many short copies. If channels are stored separately and the
-//! volume is padded with zeros, a row sees, through each tap and channel, another row of the same length. The matrix is
-//! then already in the padded volume, with each column at an offset of its own. So nothing is gathered, and weight
-//! gradients read the same matrix transposed. Products are in fp32: there are too few to be worth rounding. The
-//! partition of the work depends only on the sizes, so results are the same for every number of threads.
+//! Gathering all that a row of voxels sees would take many short copies. If the volume is padded with zeros, each voxel of a
+//! row sees, through each tap and channel, what is at the same offset from it. The matrix is then already in the padded
+//! volume, with each row and each column at an offset of its own. So nothing is gathered, and weight gradients read the same
+//! matrix transposed. Products are in fp32: there are too few to be worth rounding. The partition of the work depends only on
+//! the sizes, so results are the same for every number of threads.
 
 use rayon::prelude::*;
 
@@ -14,16 +14,25 @@ use super::panels::Panels;
 use super::product::{Gathered, Matrix, Product, multiply, multiply_gathered};
 use super::simd::InstructionSet;
 
+/// With no more input channels than this, the input's gradient is computed slice by slice of the kernel.
+const VERY_FEW: usize = 8;
+
 /// Whether this way is used for so many channels.
 pub(crate) fn suits(sizes: Sizes) -> bool {
-    sizes.stride == 1 && sizes.kernel > 1 && (1..=8).contains(&sizes.inputs)
+    /// Of the input or the output. With this many or more of both, Winograd's method is faster.
+    const FEW: usize = 32;
+    /// Of the other. With more than this, a weight is too large for the first-level cache.
+    const MANY: usize = 64;
+    let (least, most) = (sizes.inputs.min(sizes.outputs), sizes.inputs.max(sizes.outputs));
+    let few = (1..=VERY_FEW).contains(&sizes.inputs) || (1..FEW).contains(&least) && most <= MANY;
+    sizes.stride == 1 && sizes.kernel > 1 && few
 }
 
 /// The convolution: `weight` is `[K, K, K, inputs, outputs]`.
 pub(crate) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let set = InstructionSet::detect().in_fp32();
     let padded = Padded::of(x, sizes);
-    let (columns, rows): (Vec<usize>, Vec<usize>) = (padded.offsets(), (0..sizes.size[2]).collect());
+    let (columns, rows) = (padded.offsets(), padded.voxels());
     assert_eq!(weight.len(), columns.len() * sizes.outputs);
     let shape = (columns.len(), sizes.outputs);
     // SAFETY: the weight has these sizes.
@@ -44,9 +53,23 @@ pub(crate) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     unsafe { build_scattered(padded.rows() * row, fill) }
 }
 
-/// The gradient for the input, given that for the output: a row of the latter contributes to a row of the input through
-/// each tap.
+/// The gradient for the input, given that for the output: a convolution with the weight reversed and transposed.
 pub(crate) fn backward_input(gradient: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
+    let Sizes { inputs, outputs, .. } = sizes;
+    if inputs <= VERY_FEW {
+        return backward_of_very_few(gradient, weight, sizes);
+    }
+    let turned: Vec<f32> = weight
+        .chunks_exact((inputs * outputs).max(1))
+        .rev()
+        .flat_map(|tap| (0..outputs * inputs).map(|at| tap[at % inputs * outputs + at / inputs]))
+        .collect();
+    forward(gradient, &turned, Sizes { inputs: outputs, outputs: inputs, ..sizes })
+}
+
+/// The same where a row of voxels of the input is narrower than a vector: a row of the gradient contributes to a row of the
+/// input through each tap.
+fn backward_of_very_few(gradient: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let Sizes { batch, size: [depth, height, width], inputs, outputs, kernel, .. } = sizes;
     let set = InstructionSet::detect().in_fp32();
     let slice = kernel * kernel * inputs;
@@ -108,7 +131,7 @@ pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<
     const TASKS: usize = 32;
     let set = InstructionSet::detect().in_fp32();
     let padded = Padded::of(x, sizes);
-    let (rows, columns): (Vec<usize>, Vec<usize>) = (padded.offsets(), (0..sizes.size[2]).collect());
+    let (rows, columns) = (padded.offsets(), padded.voxels());
     let (width, outputs) = (sizes.size[2], sizes.outputs);
     assert_eq!(gradient.len(), padded.rows() * width * outputs);
     let tasks = TASKS.min(padded.rows());
@@ -135,7 +158,7 @@ pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<
     total
 }
 
-/// A volume with separate channels and zeros around it: `[B, C, D + 2 p, H + 2 p, W + 2 p]`.
+/// A volume with zeros around it: `[B, D + 2 p, H + 2 p, W + 2 p, C]`.
 struct Padded {
     values: Vec<f32>,
     sizes: Sizes,
@@ -147,24 +170,23 @@ impl Padded {
         assert_eq!(x.len(), batch * depth * height * width * inputs);
         let margin = kernel / 2;
         let [padded_depth, padded_height, padded_width] = Self::size(sizes);
-        let plane = padded_height * padded_width;
+        let row = padded_width * inputs;
+        let plane = padded_height * row;
         let fill = |index: usize, [to]: [*mut f32; 1], count: usize| {
             // SAFETY: the plane is this task's, and every float of it is written here.
             let to = unsafe {
                 to.write_bytes(0, count);
                 std::slice::from_raw_parts_mut(to, count)
             };
-            let (volume, d) = (index / padded_depth, index % padded_depth);
+            let (batch, d) = (index / padded_depth, index % padded_depth);
             let Some(d) = d.checked_sub(margin).filter(|&d| d < depth && width > 0) else { return };
-            let (batch, channel) = (volume / inputs, volume % inputs);
-            for (h, to) in to.chunks_exact_mut(padded_width).skip(margin).take(height).enumerate() {
-                let from = &x[((batch * depth + d) * height + h) * width * inputs + channel..];
-                let to = &mut to[margin..margin + width];
-                to.iter_mut().zip(from.iter().step_by(inputs)).for_each(|(to, from)| *to = *from);
+            for (h, to) in to.chunks_exact_mut(row.max(1)).skip(margin).take(height).enumerate() {
+                let from = &x[((batch * depth + d) * height + h) * width * inputs..];
+                to[margin * inputs..][..width * inputs].copy_from_slice(&from[..width * inputs]);
             }
         };
         // SAFETY: every plane is written.
-        let [values] = unsafe { build(batch * inputs * padded_depth * plane, plane, fill) };
+        let [values] = unsafe { build(batch * padded_depth * plane, plane, fill) };
         Self { values, sizes }
     }
 
@@ -178,22 +200,28 @@ impl Padded {
         self.sizes.batch * self.sizes.size[0] * self.sizes.size[1] * usize::from(self.sizes.size[2] > 0)
     }
 
+    /// The offset of each voxel of a row.
+    fn voxels(&self) -> Vec<usize> {
+        (0..self.sizes.size[2]).map(|voxel| voxel * self.sizes.inputs).collect()
+    }
+
     /// The voxels that a row sees through the first tap, and everything after them.
     fn row(&self, index: usize) -> &[f32] {
         let Sizes { size: [depth, height, _], inputs, .. } = self.sizes;
         let (slab, h) = (index / height, index % height);
         let (batch, d) = (slab / depth, slab % depth);
         let [padded_depth, padded_height, padded_width] = Self::size(self.sizes);
-        &self.values[((batch * inputs * padded_depth + d) * padded_height + h) * padded_width..]
+        &self.values[((batch * padded_depth + d) * padded_height + h) * padded_width * inputs..]
     }
 
-    /// The offset of what a row sees through each tap and channel, relative to the first tap.
+    /// The offset of what a voxel sees through each tap and channel, relative to the first of both.
     fn offsets(&self) -> Vec<usize> {
         let Sizes { inputs, kernel, .. } = self.sizes;
-        let [depth, height, width] = Self::size(self.sizes);
+        let [_, height, width] = Self::size(self.sizes);
         let taps =
             (0..kernel.pow(3)).map(|tap| [tap / (kernel * kernel), tap / kernel % kernel, tap % kernel]);
-        let offset = |[d, h, w]: [usize; 3], channel: usize| ((channel * depth + d) * height + h) * width + w;
+        let offset =
+            |[d, h, w]: [usize; 3], channel: usize| ((d * height + h) * width + w) * inputs + channel;
         taps.flat_map(|tap| (0..inputs).map(move |channel| offset(tap, channel))).collect()
     }
 }

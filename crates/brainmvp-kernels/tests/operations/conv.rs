@@ -50,6 +50,9 @@ fn matches_burn_where_channels_are_few() {
     check([2, 7, 9, 18, 1], 32, 3, 1);
     check([1, 5, 6, 35, 4], 64, 3, 1);
     check([1, 6, 5, 7, 2], 3, 5, 1);
+    check([1, 6, 5, 17, 16], 16, 3, 1);
+    check([2, 5, 6, 13, 40], 16, 3, 1);
+    check([1, 5, 4, 14, 9], 33, 5, 1);
 }
 
 /// Enough channels and tiles for the kernel by Winograd.

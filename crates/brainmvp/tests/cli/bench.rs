@@ -11,7 +11,7 @@ fn a_step() {
         .run(&[&["bench", "step", "--json", "made/step.json", "--threads", "2"], &SMALL[..]].concat())
         .succeeds()
         .prints(&["threads 2", "pre-training step: cases 1, two 16^3 views", "s/step", "brainmvp"])
-        .notes(&["measuring pre-training step: brainmvp, fp32"]);
+        .notes(&["measuring pre-training step: uniformer-small, brainmvp, fp32"]);
     let found = place.json("made/step.json");
     let seconds = found["seconds_per_step"].as_f64().unwrap();
     assert!(seconds > 0.0 && found["fastest_seconds_per_step"].as_f64().unwrap() <= seconds, "{found}");
@@ -139,7 +139,7 @@ esac";
         .run(&[&["bench", "step", "--json", "step.json", "--peers", &python], &SMALL[..]].concat())
         .succeeds()
         .prints(&["PyTorch 9.8.7, plain", "3.500", "7.00 GB", "failed"])
-        .notes(&["warning: PyTorch 9.8.7, channels last, fused, fp32: ended by signal: 9"]);
+        .notes(&["warning: uniformer-small, PyTorch 9.8.7, channels last, fused, fp32: ended by signal: 9"]);
     let found = place.json("step.json");
     let (seconds, peers) = (found["seconds_per_step"].as_f64().unwrap(), &found["peers"]);
     let ratio = peers["pytorch_fp32"]["time_ratio"].as_f64().unwrap();

@@ -255,7 +255,7 @@ impl Bench {
             let peer = peers.iter().find(|peer| std::ptr::eq(peer.program, work.peer));
             let mut rows = Vec::new();
             for model in self.models(work) {
-                let shape = Shape { model, ..shape.clone() };
+                shape.model = model;
                 rows.extend(self.rows(work, &shape, &precisions, peer, scratch.path(), ui)?);
             }
             let input = (work.input)(&shape);
@@ -269,10 +269,7 @@ impl Bench {
                 }
             }
             stop_if_asked()?;
-            let mut ours = rows.iter().filter(|row| row.peer.is_none());
-            if let Some(reason) = ours.find_map(|row| row.outcome.as_ref().err()) {
-                anyhow::bail!("{} could not be measured: {reason}", work.title);
-            }
+            refuse_unmeasured(work, &rows)?;
         }
         let Some(json) = &self.json else { return Ok(()) };
         let found = if self.what == ALL { Some(found.into()) } else { found.remove(&self.what) };
@@ -473,6 +470,17 @@ fn same_network(sample: &Sample, parameters: Option<u64>) -> Result<(), Failure>
 fn size(text: &str) -> Result<usize, String> {
     let size = text.parse().ok().filter(|size| (16..=512).contains(size) && size % 16 == 0);
     size.ok_or_else(|| "must be a multiple of 16 from 16 to 512".to_owned())
+}
+
+/// Refuses rows of ours that are failures.
+fn refuse_unmeasured(work: &Work, rows: &[Row]) -> anyhow::Result<()> {
+    for row in rows.iter().filter(|row| row.peer.is_none()) {
+        if let Err(reason) = &row.outcome {
+            let name = row.model.map_or_else(String::new, |model| format!(" of {}", model.name()));
+            anyhow::bail!("{}{name} could not be measured: {reason}", work.title);
+        }
+    }
+    Ok(())
 }
 
 fn stop_if_asked() -> anyhow::Result<()> {
