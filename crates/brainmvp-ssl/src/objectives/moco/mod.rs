@@ -278,11 +278,12 @@ impl WholeStep {
         let factor = count as f64 / batch as f64;
         let own = own.clone() * factor - own.detach() * (factor - 1.0);
         let known = Tensor::<2>::from_data(features.clone(), &device);
-        let before = known.clone().slice([0..self.first]);
-        let between = known.clone().slice([self.first + batch..count + self.first]);
-        let after = known.slice([count + self.first + batch..2 * count]);
-        let views = [0, batch].map(|start| own.clone().narrow(0, start, batch));
-        let [first, second] = views;
+        let width = own.dims()[1];
+        let part = |from: usize, to: usize| known.clone().slice([from..to, 0..width]);
+        let before = part(0, self.first);
+        let between = part(self.first + batch, count + self.first);
+        let after = part(count + self.first + batch, 2 * count);
+        let [first, second] = halves(&own);
         let parts = [before, first, between, second, after].into_iter().filter(|part| part.dims()[0] > 0);
         Compared {
             features: Tensor::cat(parts.collect(), 0),

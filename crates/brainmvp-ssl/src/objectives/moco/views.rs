@@ -79,7 +79,9 @@ impl MocoPlan {
         let (factor, shift) = (1.0 + within(self.config.scale), within(self.config.shift));
         if rng.random_bool(self.config.intensity) {
             let shift = shift * foreground_deviation(voxels);
-            voxels.iter_mut().for_each(|voxel| *voxel = *voxel * factor + shift);
+            for voxel in voxels {
+                *voxel = *voxel * factor + shift;
+            }
         }
     }
 }

@@ -163,13 +163,16 @@ impl Encoder {
     }
 }
 
+/// Cases without a result, each with the reason.
+pub(crate) type Failed = Vec<(String, String)>;
+
 /// Does `work` for every case, and returns what came of it and the cases that failed, each with the reason.
 pub(crate) fn each<T, R>(
     ui: &Ui,
     what: &'static str,
     cases: &[T],
     mut work: impl FnMut(&T) -> (String, Result<R, CaseError>),
-) -> anyhow::Result<(Vec<R>, Vec<(String, String)>)> {
+) -> anyhow::Result<(Vec<R>, Failed)> {
     let progress = Progress::new(ui, what, "cases", cases.len());
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     for (number, case) in cases.iter().enumerate() {
