@@ -125,11 +125,6 @@ impl Method for MocoConfig {
         PresetName::known("unetr")
     }
 
-    /// The two that are told from all others.
-    fn views(&self) -> usize {
-        2
-    }
-
     /// 256 cases in a step.
     fn training(_preset: MethodPreset) -> Training {
         Training {
@@ -283,18 +278,15 @@ impl WholeStep {
         let factor = count as f64 / batch as f64;
         let own = own.clone() * factor - own.detach() * (factor - 1.0);
         let known = Tensor::<2>::from_data(features.clone(), &device);
-        let others =
-            |start: usize, end: usize| (end > start).then(|| known.clone().narrow(0, start, end - start));
-        let [first, second] = [0, batch].map(|start| own.clone().narrow(0, start, batch));
-        let parts = [
-            others(0, self.first),
-            Some(first),
-            others(self.first + batch, count + self.first),
-            Some(second),
-            others(count + self.first + batch, 2 * count),
-        ];
+        let width = own.dims()[1];
+        let part = |from: usize, to: usize| known.clone().slice([from..to, 0..width]);
+        let before = part(0, self.first);
+        let between = part(self.first + batch, count + self.first);
+        let after = part(count + self.first + batch, 2 * count);
+        let [first, second] = halves(&own);
+        let parts = [before, first, between, second, after].into_iter().filter(|part| part.dims()[0] > 0);
         Compared {
-            features: Tensor::cat(parts.into_iter().flatten().collect(), 0),
+            features: Tensor::cat(parts.collect(), 0),
             keys: Tensor::from_data(keys.clone(), &device),
             identities: identities.clone(),
         }

@@ -163,7 +163,7 @@ impl Encoder {
     }
 }
 
-/// The names of cases, each with the reason why there is nothing of it.
+/// Cases without a result, each with the reason.
 pub(crate) type Failed = Vec<(String, String)>;
 
 /// Does `work` for every case, and returns what came of it and the cases that failed, each with the reason.

@@ -16,7 +16,7 @@ use brainmvp_train::finetune::{Laid, Model, Predictor};
 use brainmvp_train::new_case::CaseError;
 use clap::Args;
 
-pub(super) use encoder::{Described, Encoder, EncoderOptions, each};
+pub(super) use encoder::{Described, Encoder, EncoderOptions, Failed, each};
 pub(super) use inputs::Inputs;
 pub(super) use model::{ModelOptions, pipeline};
 

@@ -18,7 +18,7 @@ use self::cases::{Case, Parts, Role, Target};
 use self::report::{Predicted, Report};
 use super::counted;
 use super::evaluate::{Classes, Numbers, ScoredNumber};
-use super::inference::{Described, Encoder, EncoderOptions, each};
+use super::inference::{Described, Encoder, EncoderOptions, Failed, each};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::ui::Ui;
@@ -112,14 +112,13 @@ impl Probe {
     }
 
     /// The features of the chosen cases, and the cases that have none, each with the reason.
-    #[allow(clippy::type_complexity, reason = "the cases, and names with reasons")]
     fn describe<'a>(
         &self,
         cache: &'a Cache,
         encoder: &Encoder,
         chosen: &[(Role, &'a CaseEntry)],
         ui: &Ui,
-    ) -> anyhow::Result<(Vec<(Role, Case<'a>)>, Vec<(String, String)>)> {
+    ) -> anyhow::Result<(Vec<(Role, Case<'a>)>, Failed)> {
         let placer = encoder.placer(Some(cache.dir()));
         let has_test = chosen.iter().any(|(role, _)| *role == Role::Test);
         let to_score = if has_test { Role::Test } else { Role::Validation };
