@@ -125,6 +125,11 @@ impl Method for MocoConfig {
         PresetName::known("unetr")
     }
 
+    /// The two that are told from all others.
+    fn views(&self) -> usize {
+        2
+    }
+
     /// 256 cases in a step.
     fn training(_preset: MethodPreset) -> Training {
         Training {
