@@ -49,7 +49,8 @@ pub(crate) fn prepare(
     let cases = Cache::open(&cache)?;
     let has_test = cases.cases().iter().any(|entry| entry.case.split == Some(Split::Test));
     if config.folds == 0 && !has_test {
-        let reason = "has no test cases: divide the cohort with `brainmvp split`, or set folds";
+        let reason =
+            "has no test cases: divide the cohort with `brainmvp split`, raise split.test, or set folds";
         return Err(Error::folder(&cache, reason));
     }
     for fold in 0..config.folds {

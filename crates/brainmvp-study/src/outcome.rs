@@ -63,6 +63,8 @@ pub struct Measure {
     pub name: String,
     /// Its name in tables.
     pub heading: String,
+    /// What each case contributes to tests of pairs, in words.
+    pub of_case: String,
     /// How many of its unit are one of the table's.
     pub per_shown: f64,
     /// Decimal places in tables.
@@ -150,7 +152,14 @@ impl Outcome {
                 ("balanced_accuracy", "Balanced accuracy", What::BalancedAccuracy),
                 ("f1_macro", "F1", What::F1),
             ]
-            .map(|(name, heading, what)| Measure::of_cases(name, heading, 4, Better::Higher, what))
+            .map(|(name, heading, what)| {
+                Measure::of_cases(
+                    [name, heading, "the probability of the true class"],
+                    4,
+                    Better::Higher,
+                    what,
+                )
+            })
             .to_vec(),
             Self::Regress { .. } => [
                 ("mae", "MAE", Better::Lower, What::Mae),
@@ -158,7 +167,9 @@ impl Outcome {
                 ("r2", "R2", Better::Higher, What::R2),
                 ("pearson", "Pearson's r", Better::Higher, What::Pearson),
             ]
-            .map(|(name, heading, better, what)| Measure::of_cases(name, heading, 3, better, what))
+            .map(|(name, heading, better, what)| {
+                Measure::of_cases([name, heading, "the absolute error"], 3, better, what)
+            })
             .to_vec(),
         }
     }
@@ -265,11 +276,12 @@ impl Outcome {
 }
 
 impl Measure {
-    fn of_cases(name: &str, heading: &str, digits: usize, better: Better, what: What) -> Self {
+    fn of_cases([name, heading, of_case]: [&str; 3], digits: usize, better: Better, what: What) -> Self {
         Self {
             region: String::new(),
             name: name.to_owned(),
             heading: heading.to_owned(),
+            of_case: of_case.to_owned(),
             per_shown: 1.0,
             digits,
             better,
@@ -305,6 +317,7 @@ fn of_regions(rows: &[CaseScores]) -> Vec<Measure> {
                 region: (*region).to_owned(),
                 name: metric.name.to_owned(),
                 heading: format!("{region} {}", metric.heading()),
+                of_case: format!("{region} {}", metric.title),
                 per_shown: metric.unit.shown().1,
                 digits: if metric.unit.shown().0.is_empty() { 4 } else { 2 },
                 better: metric.better,

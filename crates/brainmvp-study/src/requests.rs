@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use brainmvp_cohort::Split;
 use brainmvp_prep::cache::Cache;
 use brainmvp_ssl::objectives::{MethodConfig, MethodName};
-use brainmvp_train::config::{PretrainConfig, merge};
+use brainmvp_train::config::{FinetuneConfig, PretrainConfig, merge};
 use brainmvp_train::run::{Existing, RunRequest};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -95,6 +95,40 @@ fn in_course(asked: &Table, name: MethodName, resolved: &MethodConfig, epochs: u
     Ok(table)
 }
 
+/// What the study, the task and the arm ask of a fine-tuning.
+fn of_task(config: &StudyConfig, arm: &Arm, task: &str) -> Table {
+    let mut table = config.finetune.clone();
+    if let Some(task) = config.tasks.get(task) {
+        merge(&mut table, task.clone());
+    }
+    merge(&mut table, arm.finetune.clone());
+    table
+}
+
+/// Whether the settings of an arm make sense, as far as they are known before anything is computed: those of given weights
+/// are not.
+///
+/// # Errors
+/// If they do not.
+pub(crate) fn check(config: &StudyConfig, arm: &Arm) -> Result<()> {
+    let wrong = |stage: &str, e: brainmvp_train::Error| {
+        let reason = e.to_string();
+        let reason = reason.strip_prefix("configuration: ").unwrap_or(&reason);
+        Error::Config(format!("arm {}: {stage}: {reason}", arm.name))
+    };
+    if let Beginning::Method(method, own) = &arm.beginning {
+        let table = asked(config, *method, arm, own);
+        PretrainConfig::resolve(&text(&table)?, &[]).map_err(|e| wrong("pre-training", e))?;
+    }
+    let Some(network) = arm.network else { return Ok(()) };
+    for task in config.tasks.keys() {
+        let preset = [format!("model.preset={}", network.name())];
+        FinetuneConfig::resolve(&text(&of_task(config, arm, task))?, &preset, None)
+            .map_err(|e| wrong(&format!("task {task}"), e))?;
+    }
+    Ok(())
+}
+
 /// The request of a fine-tuning. `source` are the weights that it begins with.
 ///
 /// # Errors
@@ -107,11 +141,7 @@ pub(crate) fn finetuning(
     [data, out]: [&Path; 2],
     device: &str,
 ) -> Result<RunRequest> {
-    let mut table = config.finetune.clone();
-    if let Some(task) = config.tasks.get(&cell.task) {
-        merge(&mut table, task.clone());
-    }
-    merge(&mut table, arm.finetune.clone());
+    let mut table = of_task(config, arm, &cell.task);
     let mut settings = vec![
         format!("train.seed={}", cell.seed),
         format!("data.labels_fraction={:?}", cell.fraction),

@@ -110,13 +110,15 @@ impl Study {
     /// A study in a work folder, which is made.
     ///
     /// # Errors
-    /// If arms cannot be made of it, or the folder is of another study.
+    /// If arms cannot be made of it, the settings of an arm make no sense, or the folder is of a study of other cases.
     pub fn new(config: StudyConfig, folder: &Path) -> Result<Self> {
         let plan = Plan::new(&config, Arm::of(&config)?);
+        plan.arms.iter().try_for_each(|arm| requests::check(&config, arm))?;
         let stored = folder.join("study.toml");
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let text = config.to_toml()?;
-        if let Some(before) = Self::stored(folder)?
+        let is_begun = ["phantoms", "pretraining", "cells"].iter().any(|part| folder.join(part).exists());
+        if let Some(before) = Self::stored(folder)?.filter(|_| is_begun)
             && (&before.data, &before.phantoms, &before.split, before.folds, &before.preprocess)
                 != (&config.data, &config.phantoms, &config.split, config.folds, &config.preprocess)
         {

@@ -140,6 +140,7 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
     use brainmvp_metrics::Error as Metrics;
     use brainmvp_prep::Error as Prep;
     use brainmvp_registration::Error as Registration;
+    use brainmvp_study::Error as Study;
     use brainmvp_train::Error as Train;
     use brainmvp_volume::Error as Volume;
 
@@ -197,6 +198,17 @@ fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
             | Train::Table { .. }
             | Train::Device { .. }
             | Train::Log(brainmvp_train::log::Error::Line { .. }) => true,
+            _ => false,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<Study>() {
+        return match error {
+            Study::Config(_) | Study::Folder { .. } => true,
+            Study::Cohort(error) => is_bad_input(error),
+            Study::Preparation(error) => is_bad_input(error),
+            Study::Train(error) => is_bad_input(error),
+            Study::Metrics(error) => is_bad_input(error),
+            Study::Volume(error) => is_bad_input(error),
             _ => false,
         };
     }

@@ -73,7 +73,7 @@ fn comparison(config: &StudyConfig, plan: &Plan, block: &Block) -> Table {
             titled(config, &block.task),
             cases,
             percent(block.fraction),
-            block.measures.get(main).map_or("", |measure| measure.heading.as_str()),
+            block.measures.get(main).map_or("", |measure| measure.of_case.as_str()),
             reference.name,
         ),
         words,
