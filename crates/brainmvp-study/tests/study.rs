@@ -215,9 +215,9 @@ fn mistakes_of_arms_are_told_at_once() {
         let config = StudyConfig::parse(&text, Path::new("")).unwrap();
         Study::new(config, &folder.path().join("work")).map(|_| ()).unwrap_err().to_string()
     };
-    let arm = "[[arms]]\nname = 'a'\nmethod = 'mae3d'\n";
-    let said = refused(&format!("{arm}pretrain.method.rate = 7.0"));
-    assert!(said.contains("arm a: pre-training") && said.contains("rate"), "{said}");
+    let arm = "[[arms]]\nname = 'a'\nmethod = 'brainmvp'\n";
+    let said = refused(&format!("{arm}pretrain.method.temperature = -1.0"));
+    assert!(said.contains("arm a: pre-training") && said.contains("temperature"), "{said}");
     let said = refused(&format!("{arm}[tasks.odd]\ntask.kind = 'fly'"));
     assert!(said.contains("task odd") && said.contains("fly"), "{said}");
     assert!(!folder.path().join("work").exists());
