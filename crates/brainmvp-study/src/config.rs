@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use brainmvp_cohort::phantom::PhantomConfig;
 use brainmvp_metrics::{LesionRule, Metric, SegmentationConfig};
 use brainmvp_nets::networks::PresetName;
-use brainmvp_ssl::objectives::{MethodConfig, MethodName};
+use brainmvp_ssl::objectives::MethodName;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -162,7 +162,7 @@ pub struct StudyConfig {
     pub pretrain: Table,
     /// Settings of the pre-trainings of a method, by its name, over those.
     #[serde(default)]
-    pub methods: BTreeMap<MethodKey, Table>,
+    pub methods: BTreeMap<MethodName, Table>,
     /// Settings of all fine-tunings.
     #[serde(default)]
     pub finetune: Table,
@@ -171,36 +171,6 @@ pub struct StudyConfig {
     /// The arms, if they are not those of the kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arms: Vec<ArmConfig>,
-}
-
-/// The name of a method as a key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct MethodKey(String);
-
-impl MethodKey {
-    /// That of a method.
-    pub fn of(method: MethodName) -> Self {
-        Self(method.name().to_owned())
-    }
-}
-
-impl TryFrom<String> for MethodKey {
-    type Error = String;
-
-    fn try_from(name: String) -> std::result::Result<Self, String> {
-        if MethodName::named(&name).is_some() {
-            return Ok(Self(name));
-        }
-        let known: Vec<&str> = MethodConfig::names().into_iter().map(MethodName::name).collect();
-        Err(format!("no method is called '{name}'; known are {}", known.join(", ")))
-    }
-}
-
-impl From<MethodKey> for String {
-    fn from(key: MethodKey) -> Self {
-        key.0
-    }
 }
 
 fn one_seed() -> Vec<u64> {
@@ -270,10 +240,9 @@ impl StudyConfig {
             let twice = values.windows(2).find(|pair| pair[0] == pair[1])?;
             Some(format!("{what} {} is given twice", twice[0]))
         };
-        let texts = |values: Vec<String>, what| repeated(values, what);
-        texts(self.seeds.iter().map(u64::to_string).collect(), "seed")
-            .or_else(|| texts(self.fractions.iter().map(f64::to_string).collect(), "fraction"))
-            .or_else(|| texts(self.arms.iter().map(|arm| arm.name.clone()).collect(), "arm"))
+        repeated(self.seeds.iter().map(u64::to_string).collect(), "seed")
+            .or_else(|| repeated(self.fractions.iter().map(f64::to_string).collect(), "fraction"))
+            .or_else(|| repeated(self.arms.iter().map(|arm| arm.name.clone()).collect(), "arm"))
             .or_else(|| self.tasks.keys().find_map(|name| name_problem("task", name)))
     }
 }

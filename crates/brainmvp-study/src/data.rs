@@ -12,6 +12,7 @@ use brainmvp_train::finetune::{Part, parts};
 
 use crate::config::StudyConfig;
 use crate::folder::Lock;
+use crate::run::Watcher;
 use crate::{Error, Result};
 
 /// Prepares the cases in the work folder, unless they are there. Another process that does so is waited for.
@@ -23,7 +24,7 @@ pub(crate) fn prepare(
     folder: &Path,
     memory_bytes: u64,
     stop: &AtomicBool,
-    told: &(dyn Fn(usize, usize) + Sync),
+    watcher: &dyn Watcher,
 ) -> Result<Option<PathBuf>> {
     let _lock = Lock::wait(&folder.join("data.lock"))?;
     let given = config.data.as_deref();
@@ -38,8 +39,15 @@ pub(crate) fn prepare(
             let prep: PrepConfig = settings.config()?;
             let options = RunOptions { memory_bytes, force: false, stop };
             let total = cohort.cases.len();
-            let summary =
-                preprocess(&cohort, &cache, &prep, &options, &|progress| told(progress.finished, total))?;
+            let summary = preprocess(&cohort, &cache, &prep, &options, &|progress| {
+                watcher.prepared(progress.finished, total);
+            })?;
+            for case in &summary.quarantined {
+                watcher.warn(&format!("case '{}' is left out: {}", case.id, case.reason));
+            }
+            for (case, warning) in &summary.warnings {
+                watcher.warn(&format!("case '{case}': {warning}"));
+            }
             if summary.not_begun > 0 {
                 return Ok(None);
             }
@@ -57,6 +65,12 @@ pub(crate) fn prepare(
         leave_out(&cases, fold, config.folds, &fold_of(folder, fold))?;
     }
     Ok(Some(cache))
+}
+
+/// How many cases of a cache are not for testing.
+pub(crate) fn to_learn_from(cache: &Path) -> Result<usize> {
+    let cases = Cache::open(cache)?;
+    Ok(cases.cases().iter().filter(|entry| entry.case.split != Some(Split::Test)).count())
 }
 
 /// The cache in which a fold is the test set.

@@ -7,6 +7,7 @@
 //! DIR/cells/TASK/ARM/labels-1/seed-0/run          a run of `brainmvp finetune`
 //! DIR/cells/TASK/ARM/labels-1/seed-0/result.json  what came of it, once it is scored
 //! DIR/cells/TASK/ARM/labels-1/seed-0/failed.json  why nothing came of it
+//! DIR/cells/TASK/ARM/labels-1/seed-0/asked.json   by which settings it was begun
 //! DIR/cells/TASK/ARM/labels-1/seed-0/log.txt      what the runs said
 //! DIR/status.md                         what is done, running, failed and left
 //! DIR/results.csv, study.json, tables/, curves/   the results so far
@@ -60,18 +61,13 @@ impl Part {
         self.0.join("run")
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
     pub(crate) fn state(&self) -> Result<State> {
-        if self.0.join(RESULT).is_file() {
-            return Ok(State::Done);
-        }
         if Lock::is_held(&self.0.join(LOCK)) {
             return Ok(State::Running);
         }
-        Ok(self.failure()?.map_or(State::Left, State::Failed))
+        let otherwise = if self.0.join(RESULT).is_file() { State::Done } else { State::Left };
+        // A result that has failed is one of other settings.
+        Ok(self.failure()?.map_or(otherwise, State::Failed))
     }
 
     /// Why it failed, if it did.
@@ -105,6 +101,16 @@ impl Part {
 
     pub(crate) fn result<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         read(&self.0.join(RESULT))
+    }
+
+    /// Notes by which question its run is begun.
+    pub(crate) fn ask(&self, identity: &str) -> Result<()> {
+        write(&self.0.join("asked.json"), &identity)
+    }
+
+    /// By which question it was.
+    pub(crate) fn asked(&self) -> Result<Option<String>> {
+        read(&self.0.join("asked.json"))
     }
 
     /// A line for `log.txt`. A log that cannot be written stops nothing.
@@ -195,7 +201,10 @@ mod tests {
         part.finish(&3).unwrap();
         assert_eq!(part.state().unwrap(), State::Done);
         assert_eq!(part.result::<u32>().unwrap(), Some(3));
-        std::fs::write(part.path().join(RESULT), "{").unwrap();
+        part.fail("of other settings").unwrap();
+        assert_eq!(part.state().unwrap(), State::Failed("of other settings".to_owned()));
+        part.forget_failure().unwrap();
+        std::fs::write(folder.path().join("a/b").join(RESULT), "{").unwrap();
         assert!(part.result::<u32>().unwrap_err().to_string().contains("delete it"));
     }
 }

@@ -7,6 +7,7 @@ use brainmvp_ssl::objectives::MethodName;
 
 use crate::arms::{Arm, Beginning};
 use crate::config::StudyConfig;
+use crate::{Result, requests};
 
 /// A pre-training that cells begin with. Arms that differ only in fine-tuning share one.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +49,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a study with these arms.
-    pub fn new(config: &StudyConfig, arms: Vec<Arm>) -> Self {
+    /// The plan of a study.
+    ///
+    /// # Errors
+    /// If its arms cannot be made, or the settings of one make no sense.
+    pub fn of(config: &StudyConfig) -> Result<Self> {
+        let arms = Arm::of(config)?;
+        arms.iter().try_for_each(|arm| requests::check(config, arm))?;
+        Ok(Self::new(config, arms))
+    }
+
+    fn new(config: &StudyConfig, arms: Vec<Arm>) -> Self {
         let mut pretrainings: Vec<Pretraining> = Vec::new();
         let mut cells = Vec::new();
         let folds: Vec<Option<usize>> =

@@ -1,9 +1,7 @@
 //! From a cell to the runs that it consists of: their settings, in which equal work is made equal.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use brainmvp_cohort::Split;
-use brainmvp_prep::cache::Cache;
 use brainmvp_ssl::objectives::{MethodConfig, MethodName};
 use brainmvp_train::config::{FinetuneConfig, PretrainConfig, merge};
 use brainmvp_train::run::{Existing, RunRequest};
@@ -11,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::arms::{Arm, Beginning};
-use crate::config::{Amount, MethodKey, StudyConfig};
+use crate::config::{Amount, StudyConfig};
 use crate::plan::Cell;
 use crate::{Error, Result};
 
@@ -29,23 +27,21 @@ pub struct Work {
     pub voxels: u64,
 }
 
-/// The request of a pre-training, and how much it computes.
+/// The settings of a pre-training on this number of cases, and how much it computes.
 ///
 /// # Errors
-/// If the settings make no sense or the cache cannot be read.
+/// If the settings make no sense.
 pub(crate) fn pretraining(
     config: &StudyConfig,
     arm: &Arm,
     seed: u64,
-    [data, out]: [&Path; 2],
-    device: &str,
-) -> Result<(RunRequest, Work)> {
+    cases: usize,
+) -> Result<(Settings, Work)> {
     let Beginning::Method(method, own) = &arm.beginning else {
         return Err(Error::Config(format!("arm {} has no method", arm.name)));
     };
     let asked = asked(config, *method, arm, own);
     let resolved = PretrainConfig::resolve(&text(&asked)?, &[])?;
-    let cases = Cache::open(data)?.cases().iter().filter(|c| c.case.split != Some(Split::Test)).count();
     let samples = (resolved.train.batch_size * resolved.train.accumulate) as u64;
     let views = samples * resolved.method.views() as u64;
     let mut settings = vec![format!("train.seed={seed}")];
@@ -61,14 +57,14 @@ pub(crate) fn pretraining(
             (in_course(&asked, *method, &resolved.method, epochs)?, steps)
         }
     };
-    let request = request(text(&table)?, settings, [data, out], device);
-    Ok((request, Work { steps, views: steps * views, voxels: steps * voxels }))
+    let settings = Settings { text: text(&table)?, more: settings };
+    Ok((settings, Work { steps, views: steps * views, voxels: steps * voxels }))
 }
 
 /// What the study, the method and the arm ask for.
 fn asked(config: &StudyConfig, method: MethodName, arm: &Arm, own: &Table) -> Table {
     let mut table = config.pretrain.clone();
-    if let Some(of_method) = config.methods.get(&MethodKey::of(method)) {
+    if let Some(of_method) = config.methods.get(&method) {
         merge(&mut table, of_method.clone());
     }
     merge(&mut table, own.clone());
@@ -129,19 +125,12 @@ pub(crate) fn check(config: &StudyConfig, arm: &Arm) -> Result<()> {
     Ok(())
 }
 
-/// The request of a fine-tuning. `source` are the weights that it begins with.
+/// The settings of a fine-tuning, but for what it begins with.
 ///
 /// # Errors
 /// If a number does not fit TOML's integers.
-pub(crate) fn finetuning(
-    config: &StudyConfig,
-    arm: &Arm,
-    cell: &Cell,
-    source: Option<PathBuf>,
-    [data, out]: [&Path; 2],
-    device: &str,
-) -> Result<RunRequest> {
-    let mut table = of_task(config, arm, &cell.task);
+pub(crate) fn finetuning(config: &StudyConfig, arm: &Arm, cell: &Cell) -> Result<Settings> {
+    let table = of_task(config, arm, &cell.task);
     let mut settings = vec![
         format!("train.seed={}", cell.seed),
         format!("data.labels_fraction={:?}", cell.fraction),
@@ -150,25 +139,43 @@ pub(crate) fn finetuning(
     if let Amount::Equal(steps) = config.compute.finetune_steps {
         settings.push(format!("train.steps={steps}"));
     }
-    match source {
-        Some(path) => {
-            let init: Table =
-                [("source".to_owned(), path.display().to_string().into())].into_iter().collect();
-            merge(&mut table, section("init", init));
-        }
-        None => settings.extend(arm.network.map(|network| format!("model.preset={}", network.name()))),
+    // Weights bring their network with them.
+    if arm.beginning == Beginning::Random {
+        settings.extend(arm.network.map(|network| format!("model.preset={}", network.name())));
     }
-    Ok(request(text(&table)?, settings, [data, out], device))
+    Ok(Settings { text: text(&table)?, more: settings })
 }
 
-fn request(config: String, settings: Vec<String>, [data, out]: [&Path; 2], device: &str) -> RunRequest {
-    RunRequest {
-        data: data.to_owned(),
-        out: out.to_owned(),
-        config: Some(config),
-        settings,
-        existing: Existing::Resume,
-        device: device.to_owned(),
+/// What a run is asked to do, wherever its files are.
+pub(crate) struct Settings {
+    text: String,
+    /// `key=value` over it.
+    more: Vec<String>,
+}
+
+impl Settings {
+    /// The run in a folder, on the cases of a cache, which begins with these weights.
+    pub(crate) fn request(&self, source: Option<&Path>, [data, out]: [&Path; 2], device: &str) -> RunRequest {
+        let source = source.map(|path| format!("init.source={}", Value::String(path.display().to_string())));
+        RunRequest {
+            data: data.to_owned(),
+            out: out.to_owned(),
+            config: Some(self.text.clone()),
+            settings: self.more.iter().cloned().chain(source).collect(),
+            existing: Existing::Resume,
+            device: device.to_owned(),
+        }
+    }
+
+    /// By which it is told whether a result is of the same question: a hash of the settings and of `more`.
+    pub(crate) fn identity(&self, more: &str) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for text in [&self.text].into_iter().chain(&self.more) {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        hasher.update(more.as_bytes());
+        hasher.finalize().to_hex()[..16].to_owned()
     }
 }
 
@@ -178,17 +185,4 @@ fn section(name: &str, table: Table) -> Table {
 
 fn text(table: &Table) -> Result<String> {
     toml::to_string(table).map_err(|e| Error::Config(e.to_string()))
-}
-
-/// What a part was asked to do, for telling whether a result is of the same question.
-pub(crate) fn identity(requests: &[&RunRequest], more: &str) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for request in requests {
-        for text in request.config.iter().chain(&request.settings) {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
-        }
-    }
-    hasher.update(more.as_bytes());
-    hasher.finalize().to_hex()[..16].to_owned()
 }

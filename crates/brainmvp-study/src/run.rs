@@ -1,5 +1,7 @@
 //! Carries a study out, cell by cell.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -12,10 +14,10 @@ use brainmvp_train::run::{RunFolder, RunRequest};
 use brainmvp_train::trainer::{Ended, Observer};
 use serde::{Deserialize, Serialize};
 
-use crate::arms::{Arm, Beginning};
+use crate::arms::Beginning;
 use crate::config::{StudyConfig, StudyKind};
 use crate::data;
-use crate::folder::{Part, State, write, write_text};
+use crate::folder::{Part, State, write_text};
 use crate::plan::{Cell, Plan};
 use crate::requests::{self, Work};
 use crate::score::{Scored, Scoring, Unscored};
@@ -49,6 +51,8 @@ pub struct How<'a> {
 pub trait Watcher: Sync {
     /// Cases are being prepared.
     fn prepared(&self, done: usize, total: usize);
+    /// Something about the cases that must not be missed: one that is left out.
+    fn warn(&self, text: &str);
     /// A part begins: its name, its number from 1 among those of this share, and how many there are.
     fn begins(&self, part: &str, number: usize, total: usize);
     /// A step of it is done.
@@ -112,8 +116,7 @@ impl Study {
     /// # Errors
     /// If arms cannot be made of it, the settings of an arm make no sense, or the folder is of a study of other cases.
     pub fn new(config: StudyConfig, folder: &Path) -> Result<Self> {
-        let plan = Plan::new(&config, Arm::of(&config)?);
-        plan.arms.iter().try_for_each(|arm| requests::check(&config, arm))?;
+        let plan = Plan::of(&config)?;
         let stored = folder.join("study.toml");
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let text = config.to_toml()?;
@@ -138,7 +141,7 @@ impl Study {
         let config = Self::stored(folder)?;
         let none = || Error::folder(folder, "is not a work folder: there is no study.toml in it");
         let config = config.ok_or_else(none)?;
-        let plan = Plan::new(&config, Arm::of(&config)?);
+        let plan = Plan::of(&config)?;
         Ok(Self { config, plan, folder: folder.to_owned() })
     }
 
@@ -171,7 +174,10 @@ impl Study {
     pub fn progress(&self) -> Result<Vec<Progressed<'_>>> {
         let of = |cell| {
             let part = self.part(cell);
-            Ok(Progressed { cell, state: part.state()?, result: part.result()? })
+            let state = part.state()?;
+            // A result of other settings is none.
+            let result = if matches!(state, State::Failed(_)) { None } else { part.result()? };
+            Ok(Progressed { cell, state, result })
         };
         self.plan.cells.iter().map(of).collect()
     }
@@ -194,25 +200,48 @@ impl Study {
     /// # Errors
     /// If the cases cannot be prepared or the folder cannot be written.
     pub fn run(&self, how: &How<'_>, watcher: &dyn Watcher) -> Result<bool> {
-        let told = |done, total| watcher.prepared(done, total);
-        let prepared = data::prepare(&self.config, &self.folder, how.memory_bytes, how.stop, &told)?;
+        let prepared = data::prepare(&self.config, &self.folder, how.memory_bytes, how.stop, watcher)?;
         let Some(cache) = prepared else { return Ok(false) };
         let cells = self.plan.share(how.shard);
-        for (number, cell) in cells.iter().enumerate() {
-            let part = self.part(cell);
-            match part.state()? {
-                State::Running => continue,
-                State::Failed(_) if !how.retry => continue,
-                State::Failed(_) => part.forget_failure()?,
-                State::Done | State::Left => {}
+        let mut turns = Vec::with_capacity(cells.len());
+        let mut places: BTreeMap<Option<usize>, Place> = BTreeMap::new();
+        for (number, &cell) in cells.iter().enumerate() {
+            if let Entry::Vacant(free) = places.entry(cell.fold) {
+                let data = cell.fold.map_or_else(|| cache.clone(), |fold| data::fold_of(&self.folder, fold));
+                free.insert(Place { cases: data::to_learn_from(&data)?, data });
             }
+            turns.push((number + 1, cell));
+        }
+        let turn = |(number, cell): (usize, &'_ Cell)| Turn {
+            study: self,
+            how,
+            watcher,
+            place: &places[&cell.fold],
+            number,
+            total: cells.len(),
+        };
+        // Results of other questions are found before anything is computed: they must not stand in a table meanwhile.
+        for &(number, cell) in &turns {
+            let part = self.part(cell);
+            if let Some(result) = part.result::<CellResult>()? {
+                match turn((number, cell)).identity(cell) {
+                    Ok(identity) if identity == result.identity => part.forget_failure()?,
+                    Ok(_) => part.fail(OTHER_SETTINGS)?,
+                    Err(error) => part.fail(&error.to_string())?,
+                }
+            }
+        }
+        for &(number, cell) in &turns {
+            let part = self.part(cell);
             let name = cell.folder(&self.plan.arms).display().to_string();
-            let cache = cell.fold.map_or_else(|| cache.clone(), |fold| data::fold_of(&self.folder, fold));
-            let turn =
-                Turn { study: self, how, watcher, cache: &cache, number: number + 1, total: cells.len() };
-            match turn.cell(cell, &part, &name) {
-                Ok(Ended::Finished) => watcher.done(&name),
-                Ok(Ended::Stopped) | Err(Trouble::Stopped) => return Ok(false),
+            match part.state()? {
+                State::Done | State::Running => continue,
+                State::Failed(_) if !how.retry && part.result::<CellResult>()?.is_none() => continue,
+                State::Failed(_) | State::Left => {}
+            }
+            match turn((number, cell)).cell(cell, &part, &name) {
+                Ok(()) => watcher.done(&name),
+                Err(Trouble::Stopped) => return Ok(false),
                 Err(Trouble::Busy) => {}
                 Err(Trouble::Failed(reason)) => {
                     part.fail(&reason)?;
@@ -227,20 +256,46 @@ impl Study {
     }
 }
 
+/// Prepared cases.
+struct Place {
+    data: PathBuf,
+    /// How many of them may be learnt from.
+    cases: usize,
+}
+
 /// A cell whose turn it is.
 struct Turn<'a> {
     study: &'a Study,
     how: &'a How<'a>,
     watcher: &'a dyn Watcher,
-    cache: &'a Path,
+    place: &'a Place,
     number: usize,
     total: usize,
 }
 
 impl Turn<'_> {
-    fn cell(&self, cell: &Cell, part: &Part, name: &str) -> std::result::Result<Ended, Trouble> {
+    /// By which the result of a cell is told from those of other questions. Where the work folder is plays no part.
+    fn identity(&self, cell: &Cell) -> Result<String> {
+        let Study { config, plan, .. } = self.study;
+        let arm = &plan.arms[cell.arm];
+        let beginning = match (cell.pretraining, &arm.beginning) {
+            (Some(_), _) => requests::pretraining(config, arm, cell.seed, self.place.cases)?.0.identity(""),
+            (None, Beginning::Weights(path)) => path.display().to_string(),
+            _ => String::new(),
+        };
+        let subsets = config.kind == StudyKind::Subsets;
+        let more = format!("{beginning} {:?} {subsets}", config.scoring());
+        Ok(requests::finetuning(config, arm, cell)?.identity(&more))
+    }
+
+    fn cell(&self, cell: &Cell, part: &Part, name: &str) -> std::result::Result<(), Trouble> {
         let Study { config, plan, .. } = self.study;
         let Some(_lock) = part.begin()? else { return Err(Trouble::Busy) };
+        let identity = self.identity(cell)?;
+        if part.result::<CellResult>()?.is_some() {
+            // Those of this question are done, and have no turn.
+            return Err(Trouble::Failed(OTHER_SETTINGS.to_owned()));
+        }
         let arm = &plan.arms[cell.arm];
         let (source, pretraining) = match (cell.pretraining, &arm.beginning) {
             (Some(number), _) => {
@@ -250,27 +305,20 @@ impl Turn<'_> {
             (None, Beginning::Weights(path)) => (Some(path.clone()), None),
             _ => (None, None),
         };
-        let run = part.run();
-        let request = requests::finetuning(config, arm, cell, source, [self.cache, &run], self.how.device)?;
-        let parent = pretraining.as_ref().map_or("", |result| result.identity.as_str());
-        let subsets = config.kind == StudyKind::Subsets;
-        let scored_by = config.scoring();
-        let identity = requests::identity(&[&request], &format!("{parent} {scored_by:?} {subsets}"));
-        if let Some(result) = part.result::<CellResult>()? {
-            return same(&result.identity, &identity).map(|()| Ended::Finished);
-        }
+        part.forget_failure()?;
         self.watcher.begins(name, self.number, self.total);
+        let (run, device) = (part.run(), self.how.device);
+        let settings = requests::finetuning(config, arm, cell)?;
+        let request = settings.request(source.as_deref(), [&self.place.data, &run], device);
         let listener = Listener { part, watcher: self.watcher };
-        if self.train(&request, &identity, part, finetune, &listener)? == Ended::Stopped {
-            return Ok(Ended::Stopped);
-        }
+        self.train(&request, &identity, part, finetune, &listener)?;
         let started = Instant::now();
         let scoring = Scoring {
-            data: self.cache,
+            data: &self.place.data,
             run: &run,
-            rules: &scored_by,
-            subsets,
-            device: self.how.device,
+            rules: &config.scoring(),
+            subsets: config.kind == StudyKind::Subsets,
+            device,
             stop: self.how.stop,
             observer: &listener,
         };
@@ -279,16 +327,14 @@ impl Turn<'_> {
             Unscored::Failed(reason) => Trouble::Failed(reason),
         })?;
         let (steps, seconds) = trained(&run)?;
-        let result = CellResult {
+        part.finish(&CellResult {
             identity,
             pretraining: pretraining.map(|result| result.work),
             finetune_steps: steps,
             seconds: seconds + started.elapsed().as_secs_f64(),
             scored,
-        };
-        part.finish(&result)?;
-        slim(&run)?;
-        Ok(Ended::Finished)
+        })?;
+        slim(&run)
     }
 
     /// The run of a pre-training, done now unless it was before.
@@ -298,30 +344,27 @@ impl Turn<'_> {
         let part = self.study.part_of_pretraining(number);
         let Some(_lock) = part.begin()? else { return Err(Trouble::Busy) };
         let (arm, run) = (&plan.arms[pretraining.arm], part.run());
-        let folders = [self.cache, run.as_path()];
-        let (request, work) = requests::pretraining(config, arm, pretraining.seed, folders, self.how.device)?;
-        let identity = requests::identity(&[&request], "");
+        let (settings, work) = requests::pretraining(config, arm, pretraining.seed, self.place.cases)?;
+        let identity = settings.identity("");
         if let Some(result) = part.result::<PretrainingResult>()? {
             same(&result.identity, &identity)?;
             return Ok((run, result));
         }
+        let failed = |reason: &str| Trouble::Failed(format!("its pre-training failed: {reason}"));
         match part.failure()? {
-            Some(reason) if !self.how.retry => {
-                return Err(Trouble::Failed(format!("its pre-training failed: {reason}")));
-            }
+            Some(reason) if !self.how.retry => return Err(failed(&reason)),
             _ => part.forget_failure()?,
         }
         let name = plan.folder_of(pretraining).display().to_string();
         self.watcher.begins(&name, self.number, self.total);
+        let request = settings.request(None, [&self.place.data, &run], self.how.device);
         let listener = Listener { part: &part, watcher: self.watcher };
         match self.train(&request, &identity, &part, pretrain, &listener) {
-            Ok(Ended::Finished) => {}
-            Ok(Ended::Stopped) => return Err(Trouble::Stopped),
             Err(Trouble::Failed(reason)) => {
                 part.fail(&reason)?;
-                return Err(Trouble::Failed(format!("its pre-training failed: {reason}")));
+                return Err(failed(&reason));
             }
-            Err(other) => return Err(other),
+            other => other?,
         }
         let (_, seconds) = trained(&run)?;
         let result = PretrainingResult { identity, work, seconds };
@@ -329,7 +372,7 @@ impl Turn<'_> {
         Ok((run, result))
     }
 
-    /// Trains, or goes on with a run that was begun with the same settings.
+    /// Trains to the end, or goes on with a run that was begun with the same settings.
     fn train(
         &self,
         request: &RunRequest,
@@ -337,30 +380,30 @@ impl Turn<'_> {
         part: &Part,
         train: fn(&RunRequest, &AtomicBool, &dyn Observer) -> brainmvp_train::Result<Ended>,
         listener: &Listener<'_>,
-    ) -> std::result::Result<Ended, Trouble> {
-        let asked = part.path().join("asked.json");
-        let begun = RunFolder::open(&request.out).and_then(|run| run.checkpoints()).unwrap_or_default();
+    ) -> std::result::Result<(), Trouble> {
         let mut request = request.clone();
-        if begun.is_empty() {
-            write(&asked, &identity)?;
-        } else {
-            let text = std::fs::read_to_string(&asked).unwrap_or_default();
-            same(serde_json::from_str(&text).unwrap_or_default(), identity)?;
+        let begun = request.out.join("config.toml").is_file()
+            && !RunFolder::open(&request.out)?.checkpoints()?.is_empty();
+        if begun {
+            same(&part.asked()?.unwrap_or_default(), identity)?;
             // The run has its configuration; what it began with is in its checkpoint.
             (request.config, request.settings) = (None, Vec::new());
+        } else {
+            part.ask(identity)?;
         }
-        Ok(train(&request, self.how.stop, listener)?)
+        match train(&request, self.how.stop, listener)? {
+            Ended::Finished => Ok(()),
+            Ended::Stopped => Err(Trouble::Stopped),
+        }
     }
 }
 
+const OTHER_SETTINGS: &str = "it was begun with other settings than the study has now; delete its folder to do it again, or \
+                              choose another work folder";
+
 /// Refuses what was made by other settings.
 fn same(found: &str, asked: &str) -> std::result::Result<(), Trouble> {
-    if found == asked {
-        return Ok(());
-    }
-    let reason = "it was begun with other settings than the study has now; delete its folder to do it again, or choose another \
-                  work folder";
-    Err(Trouble::Failed(reason.to_owned()))
+    if found == asked { Ok(()) } else { Err(Trouble::Failed(OTHER_SETTINGS.to_owned())) }
 }
 
 /// The steps of a run and the seconds that they took.

@@ -12,7 +12,7 @@ use brainmvp_prep::cache::Cache;
 use brainmvp_ssl::downstream::Missing;
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::batches::{CaseSource, open_cases};
-use brainmvp_train::finetune::{Laid, Model, Prediction, Predictor, TaskKind, values_in};
+use brainmvp_train::finetune::{Laid, Model, Prediction, Predictor, TaskKind, with_values_in};
 
 use brainmvp_train::trainer::Observer;
 use brainmvp_volume::{LabelMap, Modality};
@@ -78,7 +78,7 @@ impl Scoring<'_> {
             None => &[Missing::Zero],
         };
         let channels = predictor.model.inputs.channels.clone();
-        for modalities in subsets_of(&channels) {
+        for modalities in Modality::subsets(&channels) {
             let has_all = |case: &&CaseSource| modalities.iter().all(|m| case.modalities().contains(m));
             let some: Vec<CaseSource> =
                 cases.iter().filter(has_all).map(|case| case.only(&modalities)).collect();
@@ -100,9 +100,14 @@ impl Scoring<'_> {
         let placer = model.placer(Some(self.data));
         let mut found = Vec::new();
         for mut case in open_cases(self.data, self.observer)? {
-            let is_test = case.facts().split == Some(Split::Test);
+            if case.facts().split != Some(Split::Test) {
+                continue;
+            }
             let has_channel = model.inputs.channels.iter().any(|m| case.modalities().contains(m));
-            if !is_test || !has_truth(model, &case) || !has_channel {
+            if let Some(lacks) =
+                truth_lacking(model, &case).or((!has_channel).then_some("modality of the network"))
+            {
+                self.observer.warn(&format!("test case '{}' is not scored: it has no {lacks}", case.id()));
                 continue;
             }
             if let Some(placer) =
@@ -177,8 +182,7 @@ impl Scoring<'_> {
         let truth = case.labels([0; 3], case.shape()).map_err(|e| in_case(case, &e))?;
         let truth = LabelMap::new(case.grid(), truth.unwrap_or_default());
         let regions = &predictor.model.config.task.segment.regions;
-        let pairs: Vec<_> =
-            regions.iter().map(|region| (region.clone(), values_in(region, scheme))).collect();
+        let pairs = with_values_in(regions, scheme);
         let ignored = scheme.map(LabelScheme::ignored).unwrap_or_default();
         let scores =
             self.rules.evaluate_as(labels, &truth, &pairs, &ignored).map_err(|e| in_case(case, &e))?;
@@ -187,27 +191,22 @@ impl Scoring<'_> {
     }
 }
 
-/// Whether a case has what the task is scored by.
-fn has_truth(model: &Model, case: &CaseSource) -> bool {
+/// What the task is scored by, if a case lacks it.
+fn truth_lacking(model: &Model, case: &CaseSource) -> Option<&'static str> {
     let task = &model.config.task;
-    match task.kind {
-        TaskKind::Segment => case.has_label(),
-        TaskKind::Classify => task.classify.classes.iter().any(|class| Some(class.as_str()) == case.class()),
-        TaskKind::Regress => case.facts().numbers.contains_key(&task.regress.target),
-    }
+    let (has, what) = match task.kind {
+        TaskKind::Segment => (case.has_label(), "label map"),
+        TaskKind::Classify => {
+            let known = task.classify.classes.iter().any(|class| Some(class.as_str()) == case.class());
+            (known, "class that the network knows")
+        }
+        TaskKind::Regress => {
+            (case.facts().numbers.contains_key(&task.regress.target), "number to compare with")
+        }
+    };
+    (!has).then_some(what)
 }
 
 fn in_case(case: &CaseSource, error: &dyn std::fmt::Display) -> Unscored {
     Unscored::Failed(format!("test case '{}': {error}", case.id()))
-}
-
-/// All non-empty subsets of the modalities, the smallest first.
-fn subsets_of(channels: &[Modality]) -> Vec<Vec<Modality>> {
-    let chosen = |set: usize| {
-        let bits = channels.iter().enumerate().filter(move |(bit, _)| set >> bit & 1 == 1);
-        bits.map(|(_, modality)| *modality).collect::<Vec<_>>()
-    };
-    let mut sets: Vec<Vec<Modality>> = (1..1_usize << channels.len()).map(chosen).collect();
-    sets.sort_by_key(Vec::len);
-    sets
 }

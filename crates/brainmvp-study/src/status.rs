@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use crate::Result;
 use crate::folder::State;
 use crate::run::Study;
+use crate::summary::Progressed;
 
 /// How far a study is.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,11 +53,11 @@ impl Counts {
 }
 
 impl Status {
-    /// That of a study.
+    /// That of a study with these cells.
     ///
     /// # Errors
     /// If a result is damaged.
-    pub fn of(study: &Study) -> Result<Self> {
+    pub fn of(study: &Study, cells: &[Progressed<'_>]) -> Result<Self> {
         let mut status = Self {
             pretrainings: Counts::default(),
             cells: Counts::default(),
@@ -72,13 +73,12 @@ impl Status {
             status.pretrainings.add(&state);
             status.note(plan.folder_of(pretraining).display().to_string(), state);
         }
-        for progressed in study.progress()? {
-            let (cell, state) = (progressed.cell, progressed.state);
+        for Progressed { cell, state, result } in cells {
             let arm = &plan.arms[cell.arm];
-            let seconds = progressed.result.map(|result| result.seconds);
-            times.add(format!("{} {:?}", cell.task, arm.network), "cell", seconds, &state);
-            status.cells.add(&state);
-            status.note(cell.folder(&plan.arms).display().to_string(), state);
+            let seconds = result.as_ref().map(|result| result.seconds);
+            times.add(format!("{} {:?}", cell.task, arm.network), "cell", seconds, state);
+            status.cells.add(state);
+            status.note(cell.folder(&plan.arms).display().to_string(), state.clone());
         }
         status.seconds_left = times.left();
         Ok(status)
@@ -102,7 +102,7 @@ impl Status {
             let _ = writeln!(text, "| {what} | {done} | {running} | {failed} | {left} |");
         }
         if let Some(seconds) = self.seconds_left.filter(|seconds| *seconds > 0.0) {
-            let _ = writeln!(text, "\nAbout {} of one process are left.", duration(seconds));
+            let _ = writeln!(text, "\nAbout {:.1} hours of one process are left.", seconds / 3600.0);
         }
         for name in &self.running {
             let _ = writeln!(text, "\nrunning: {name}");
@@ -111,15 +111,6 @@ impl Status {
             let _ = writeln!(text, "\nfailed: {name}: {reason}");
         }
         text
-    }
-}
-
-/// `2 h 05 min`
-fn duration(seconds: f64) -> String {
-    let minutes = (seconds / 60.0).ceil() as u64;
-    match minutes {
-        0..60 => format!("{minutes} min"),
-        _ => format!("{} h {:02} min", minutes / 60, minutes % 60),
     }
 }
 
@@ -175,6 +166,5 @@ mod tests {
         assert_eq!(times.left(), Some(10.0 + 20.0));
         times.add("p".to_owned(), "pretraining", None, &State::Left);
         assert_eq!(times.left(), None, "no pre-training is done yet");
-        assert_eq!((duration(61.0), duration(3600.0 * 2.0 + 240.0)), ("2 min".into(), "2 h 04 min".into()));
     }
 }

@@ -2,7 +2,7 @@
 
 use brainmvp_metrics::Score;
 use brainmvp_metrics::statistics::{
-    BootstrapConfig, ZeroRule, bootstrap_runs, holm, ranks as ranks_of, wilcoxon,
+    BootstrapConfig, ZeroRule, bootstrap_runs, holm, ranks as ranks_of, standard_deviation, wilcoxon,
 };
 use brainmvp_ssl::downstream::Missing;
 use brainmvp_volume::Modality;
@@ -200,14 +200,12 @@ fn summaries(arms: &[ArmOutcomes], measures: &[Measure], reference: usize) -> Re
 
 /// A measure over the seeds of an arm.
 fn summary(outcomes: &[Outcome], measure: &Measure) -> Result<Summary> {
-    let values: Vec<f64> = outcomes.iter().map(|outcome| outcome.value(measure)).collect();
+    let values = outcomes.iter().map(|outcome| outcome.value(measure));
+    let values: Vec<f64> = values.filter(|value| !value.is_nan()).collect();
     let average = mean(values.iter().copied());
     let deviation = match values.len() {
         0 | 1 => Score::EXCLUDED,
-        n => {
-            let squares: f64 = values.iter().map(|value| (value - average).powi(2)).sum();
-            Score::new((squares / (n as f64 - 1.0)).sqrt())
-        }
+        _ => Score::new(standard_deviation(&values)),
     };
     let names = outcomes[0].cases();
     let alike: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.cases() == names).collect();

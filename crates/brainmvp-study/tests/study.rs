@@ -62,6 +62,10 @@ struct Stopper<'a> {
 impl Watcher for Stopper<'_> {
     fn prepared(&self, _: usize, _: usize) {}
 
+    fn warn(&self, text: &str) {
+        panic!("{text}");
+    }
+
     fn begins(&self, _: &str, _: usize, _: usize) {}
 
     fn step(&self, _: &StepMetrics, _: u64) {
@@ -89,6 +93,10 @@ fn carry_out(study: &Study, shard: &str, steps: usize, retry: bool) -> (bool, Ve
     let how = How { shard: shard.parse().unwrap(), retry, device: "cpu", memory_bytes: 1 << 30, stop: &stop };
     let came_to_end = study.run(&how, &stopper).unwrap();
     (came_to_end, stopper.failed.into_inner().unwrap())
+}
+
+fn status_of(study: &Study) -> Status {
+    Status::of(study, &study.progress().unwrap()).unwrap()
 }
 
 fn read(study: &Study, file: &str) -> String {
@@ -129,13 +137,13 @@ fn stopping_and_sharing_change_no_result() {
     }
     assert!(rounds > 4);
     assert!(carry_out(&shared, "2/2", usize::MAX, false).0);
-    let status = Status::of(&shared).unwrap();
+    let status = status_of(&shared);
     assert!(status.cells.done > 0 && status.cells.left > 0 && status.seconds_left.unwrap() > 0.0);
     assert!(carry_out(&shared, "1/2", usize::MAX, false).0);
     for study in [&whole, &parts, &shared] {
         let tables = write_report(study).unwrap();
         assert_eq!(tables.len(), 3, "one for each share of the labels, and one over them");
-        let status = Status::of(study).unwrap();
+        let status = status_of(study);
         assert_eq!(status.cells, Counts { done: 8, ..Counts::default() });
         assert_eq!(status.pretrainings.done, 2);
         assert_eq!(status.seconds_left, Some(0.0));
@@ -177,7 +185,7 @@ fn what_fails_is_shown_and_may_be_done_again() {
     let line = |name: &str| tables[0].lines().find(|line| line.contains(name)).unwrap().to_owned();
     assert!(line("Imported weights").contains("failed") && line("Imported weights").contains("0 of 1"));
     assert!(line("| scratch").contains("1 of 1"));
-    let status = Status::of(&asked).unwrap();
+    let status = status_of(&asked);
     assert_eq!((status.cells.done, status.cells.failed), (1, 1));
     assert!(status.markdown().contains("failed: cells/segmentation/imported/labels-1/seed-0: "));
     assert!(carry_out(&asked, "1/1", usize::MAX, false).1.is_empty(), "it is not tried again unasked");
@@ -192,13 +200,27 @@ fn what_fails_is_shown_and_may_be_done_again() {
     let weights = folder.path().join("weights.safetensors");
     saved.write(&weights, brainmvp_train::saved::Format::Safetensors).unwrap();
     assert!(carry_out(&asked, "1/1", usize::MAX, true).1.is_empty());
-    assert_eq!(Status::of(&asked).unwrap().cells.done, 2);
+    assert_eq!(status_of(&asked).cells.done, 2);
 
     // Results of other settings are not taken for these.
     let changed = arms.replace("'tiny'", "'tiny'\nfinetune.train.batch_size = 1");
     let changed = study(before, &changed, folder.path());
     let (_, failed) = carry_out(&changed, "1/1", usize::MAX, false);
     assert!(failed.iter().any(|reason| reason.contains("other settings")), "{failed:?}");
+    let tables = write_report(&changed).unwrap();
+    assert!(
+        tables[0].lines().any(|line| line.contains("| scratch") && line.contains("failed")),
+        "{}",
+        tables[0]
+    );
+    // Asked again, they are what they were; a work folder is the same by any path.
+    let moved = folder.path().join("elsewhere");
+    std::fs::rename(folder.path().join("work"), &moved).unwrap();
+    let before = format!("{before}\n{SMALL}\n{arms}");
+    let again = Study::new(StudyConfig::parse(&before, folder.path()).unwrap(), &moved).unwrap();
+    assert_eq!(carry_out(&again, "1/1", usize::MAX, false), (true, Vec::new()));
+    assert_eq!(status_of(&again).cells.done, 2);
+    std::fs::rename(&moved, folder.path().join("work")).unwrap();
     let text = format!("kind = 'ablation'\n{SMALL}").replace("= 10", "= 11");
     let config = StudyConfig::parse(&text, Path::new("")).unwrap();
     let refused = Study::new(config, &folder.path().join("work")).map(|_| ());
@@ -255,7 +277,7 @@ fn parts_of_the_method_and_subsets_of_modalities() {
     let table = write_report(&asked).unwrap().remove(0);
     assert!(table.contains("| Method | Network | CMR | MD | MCL | Mixing |"), "{table}");
     assert!(table.contains("| CMR + MD, mixing | UniFormer | ✓ | ✓ |  | ✓ |"), "{table}");
-    assert_eq!(Status::of(&asked).unwrap().pretrainings.done, 3);
+    assert_eq!(status_of(&asked).pretrainings.done, 3);
 
     let folder = tempfile::tempdir().unwrap();
     let asked = study("kind = 'subsets'", "", folder.path());

@@ -32,6 +32,15 @@ impl Modality {
     pub const ALL: [Self; 8] =
         [Self::Flair, Self::T1, Self::T1c, Self::T2, Self::Mra, Self::Pd, Self::Dwi, Self::Adc];
 
+    /// All non-empty subsets of some modalities, the smallest first, each in the order given.
+    pub fn subsets(of: &[Self]) -> Vec<Vec<Self>> {
+        let chosen = |set: usize| of.iter().enumerate().filter(move |(bit, _)| set >> bit & 1 == 1);
+        let all = 1..1_usize << of.len();
+        let mut subsets: Vec<Vec<Self>> = all.map(|set| chosen(set).map(|(_, one)| *one).collect()).collect();
+        subsets.sort_by_key(Vec::len);
+        subsets
+    }
+
     /// The canonical lower-case name.
     pub fn name(self) -> &'static str {
         match self {
@@ -87,6 +96,16 @@ pub enum Role {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_subset_is_there_once() {
+        use Modality::{Flair, T1, T2};
+        assert_eq!(Modality::subsets(&[T1]), [[T1]]);
+        let subsets = Modality::subsets(&[T2, Flair, T1]);
+        assert_eq!(subsets.len(), 7);
+        assert_eq!((&subsets[0][..], &subsets[6][..]), (&[T2][..], &[T2, Flair, T1][..]));
+        assert!(subsets.contains(&vec![T2, T1]) && Modality::subsets(&[]).is_empty());
+    }
 
     #[test]
     fn names_are_read_back_in_any_case_and_indices_follow_the_list() {

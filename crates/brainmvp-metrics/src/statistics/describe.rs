@@ -30,9 +30,7 @@ impl Description {
     /// # Errors
     /// [`crate::Error::Config`] if the settings of the bootstrap allow no interval.
     pub fn of(values: &[f64], config: &BootstrapConfig, rng: &mut impl Rng) -> Result<Self> {
-        let mean = mean(values);
-        let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-        let std = (squares / (values.len() as f64 - 1.0).max(0.0)).sqrt();
+        let (mean, std) = (mean(values), standard_deviation(values));
         let mut sorted = values.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
         let median =
@@ -47,6 +45,13 @@ impl Description {
         let [mean, std, median] = [mean, std, median].map(Score::new);
         Ok(Self { n: values.len(), mean, std, median, interval })
     }
+}
+
+/// That of a sample (n - 1); NaN for fewer than two values.
+pub fn standard_deviation(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    (squares / (values.len() as f64 - 1.0).max(0.0)).sqrt()
 }
 
 /// NaN for no values.

@@ -6,7 +6,7 @@ mod several;
 mod wilcoxon;
 
 pub use bootstrap::{BootstrapConfig, Interval, bootstrap, bootstrap_runs};
-pub use describe::Description;
 pub(crate) use describe::mean;
+pub use describe::{Description, standard_deviation};
 pub use several::{holm, ranks};
 pub use wilcoxon::{Wilcoxon, WilcoxonMethod, ZeroRule, wilcoxon};

@@ -238,7 +238,7 @@ pub trait ForMethod {
 }
 
 /// The name of a method: one of [`MethodConfig::names`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MethodName(pub(super) &'static str);
 
 impl MethodName {

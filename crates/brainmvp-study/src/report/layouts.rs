@@ -8,7 +8,7 @@ use super::table::{Entry, Mark, Table};
 use crate::config::{StudyConfig, StudyKind};
 use crate::outcome::Measure;
 use crate::plan::Plan;
-use crate::summary::{ArmSummary, Block, Summary};
+use crate::summary::{ArmSummary, Block, Seeds, Summary};
 
 /// The tables of a study.
 pub(super) fn tables(config: &StudyConfig, plan: &Plan, blocks: &[Block]) -> Vec<Table> {
@@ -113,8 +113,8 @@ fn by_subset(config: &StudyConfig, plan: &Plan, blocks: &[&Block]) -> Option<Tab
         .collect();
     let (first, ..) = given.first()?;
     let all = given.iter().map(|(modalities, ..)| *modalities).max_by_key(|set| set.len()).unwrap_or(first);
-    let mut subsets: Vec<&[Modality]> = given.iter().map(|(modalities, ..)| *modalities).collect();
-    subsets.dedup();
+    let subsets = Modality::subsets(all);
+    let known = |subset: &&Vec<Modality>| given.iter().any(|(modalities, ..)| modalities == subset);
     let has = |arm: usize, fill: Missing| {
         given.iter().any(|(_, found, block)| {
             *found == fill && block.arms.iter().any(|a| a.arm == arm && a.seeds.done > 0)
@@ -128,13 +128,13 @@ fn by_subset(config: &StudyConfig, plan: &Plan, blocks: &[&Block]) -> Option<Tab
     head.extend(
         columns.iter().map(|(arm, fill)| format!("{}, filled with {}", plan.arms[*arm].title, filled(*fill))),
     );
-    let row = |subset: &&[Modality]| {
+    let row = |subset: &Vec<Modality>| {
         let dots = all.iter().map(|m| Entry::from(if subset.contains(m) { "●" } else { "○" }));
         let mut row: Vec<Entry> = dots.collect();
         let values: Vec<Entry> = columns
             .iter()
             .map(|(arm, fill)| {
-                let block = given.iter().find(|(set, found, _)| set == subset && found == fill);
+                let block = given.iter().find(|(set, found, _)| *set == subset && found == fill);
                 block.map_or_else(Entry::default, |(_, _, block)| Entry::from(main_text(block, *arm)))
             })
             .collect();
@@ -151,7 +151,7 @@ fn by_subset(config: &StudyConfig, plan: &Plan, blocks: &[&Block]) -> Option<Tab
             percent(block.fraction),
         ),
         words: all.len(),
-        rows: subsets.iter().map(row).collect(),
+        rows: subsets.iter().filter(known).map(row).collect(),
         head,
     })
 }
@@ -179,9 +179,10 @@ pub(super) fn main_of(block: &Block) -> Option<&Measure> {
 fn main_text(block: &Block, arm: usize) -> String {
     let number = block.measures.iter().position(|measure| measure.is_main).unwrap_or(0);
     let found = block.arms.iter().find(|found| found.arm == arm);
-    found
-        .zip(block.measures.get(number))
-        .map_or_else(String::new, |(arm, measure)| shown(arm, number, measure))
+    let Some((arm, measure)) = found.zip(block.measures.get(number)) else { return String::new() };
+    let (text, Seeds { done, failed, left }) = (shown(arm, number, measure), arm.seeds);
+    // What is missing is told where no column has the number of seeds.
+    if done > 0 && failed + left > 0 { format!("{text} ({done} of {})", done + failed + left) } else { text }
 }
 
 fn main_entry(block: &Block, arm: usize) -> Entry {

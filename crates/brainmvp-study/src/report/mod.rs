@@ -38,7 +38,7 @@ pub fn write_report(study: &Study) -> Result<Vec<String>> {
             curves::draw(&path, &study.config, &study.plan, task, &of_task)?;
         }
     }
-    write_text(&folder.join("status.md"), &Status::of(study)?.markdown())?;
+    write_text(&folder.join("status.md"), &Status::of(study, &cells)?.markdown())?;
     Ok(tables.iter().map(table::Table::markdown).collect())
 }
 

@@ -37,7 +37,12 @@ impl Common<'_> {
                     ("checkpoint.keep_last", checkpoint.keep_last as u64, u64::MAX),
                 ])
             })
-            .or_else(|| at_most(&[("train.workers", train.workers as u64, 1024)]))
+            .or_else(|| {
+                at_most(&[
+                    ("train.workers", train.workers as u64, 1024),
+                    ("train.steps", train.steps, 1_000_000_000),
+                ])
+            })
             .or_else(|| {
                 positive(&[
                     ("optimizer.schedule.learning_rate", optimizer.schedule.learning_rate),

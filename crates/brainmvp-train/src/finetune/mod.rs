@@ -49,7 +49,7 @@ use crate::{Result, device};
 
 pub use model::Model;
 pub use predictor::{CasePrediction, CasePredictor, CaseWindows, Laid, Predictor};
-pub use regions::values_in;
+pub use regions::with_values_in;
 pub use selection::{Part, parts};
 pub use tasks::{Output, Prediction, TaskConfig, TaskKind, TaskNetwork, TaskSettings, Written};
 

@@ -26,9 +26,13 @@ pub(super) struct RegionTable {
     declared: BTreeMap<String, BTreeSet<u16>>,
 }
 
-/// The label values that a region has where labels are numbered by `scheme`: those of the scheme's region of the same
-/// name, else the region's own.
-pub fn values_in(region: &Region, scheme: Option<&LabelScheme>) -> BTreeSet<u16> {
+/// Regions, each with the label values that it has where labels are numbered by `scheme`: those of the scheme's region of the
+/// same name, else the region's own.
+pub fn with_values_in(regions: &[Region], scheme: Option<&LabelScheme>) -> Vec<(Region, BTreeSet<u16>)> {
+    regions.iter().map(|region| (region.clone(), values_in(region, scheme))).collect()
+}
+
+fn values_in(region: &Region, scheme: Option<&LabelScheme>) -> BTreeSet<u16> {
     let regions = scheme.map(LabelScheme::regions).unwrap_or_default();
     let own = regions.into_iter().find(|(name, _)| *name == region.name());
     own.map_or_else(|| region.labels().clone(), |(_, values)| values)

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Context as _;
 use brainmvp_prep::Shard;
 use brainmvp_study::config::StudyConfig;
+use brainmvp_study::plan::Plan;
 use brainmvp_study::report::write_report;
 use brainmvp_study::status::Status;
 use brainmvp_study::{How, Study, Watcher};
@@ -75,7 +76,8 @@ impl StudyCommand {
             return self.tell_plan(ui);
         }
         if self.status {
-            return ui.result(Status::of(&Study::open(&self.out)?)?.markdown().trim_end());
+            let study = Study::open(&self.out)?;
+            return ui.result(Status::of(&study, &study.progress()?)?.markdown().trim_end());
         }
         if self.report {
             return tell_tables(&Study::open(&self.out)?, ui);
@@ -120,8 +122,7 @@ impl StudyCommand {
             Some(config) => config,
             None => Study::open(&self.out)?.config,
         };
-        let arms = brainmvp_study::arms::Arm::of(&config)?;
-        let plan = brainmvp_study::plan::Plan::new(&config, arms);
+        let plan = Plan::of(&config)?;
         let cells = plan.share(self.shard.unwrap_or(Shard::WHOLE));
         for cell in &cells {
             ui.result(cell.folder(&plan.arms).display())?;
@@ -145,7 +146,7 @@ fn tell_tables(study: &Study, ui: &Ui) -> anyhow::Result<()> {
 
 /// Whether every cell of the study came to something.
 fn judge(study: &Study, out: &Path) -> anyhow::Result<()> {
-    let status = Status::of(study)?;
+    let status = Status::of(study, &study.progress()?)?;
     if status.cells.failed == 0 {
         return Ok(());
     }
@@ -187,6 +188,10 @@ impl Watcher for Follower<'_> {
         let mut shown = self.shown();
         let new = || Progress::new(self.ui, "preprocess", "cases", total);
         shown.preparing.get_or_insert_with(new).advance(done);
+    }
+
+    fn warn(&self, text: &str) {
+        self.ui.alert(format!("warning: {text}"));
     }
 
     fn begins(&self, part: &str, number: usize, total: usize) {

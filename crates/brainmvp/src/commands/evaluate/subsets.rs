@@ -7,12 +7,10 @@ use std::path::Path;
 use brainmvp_cohort::{Case, Cohort, LabelScheme, Split};
 use brainmvp_metrics::scores::TextTable;
 use brainmvp_metrics::statistics::BootstrapConfig;
-use brainmvp_metrics::{
-    Metric, Region, RegionScores, Score, Scores, SeenBefore, SegmentationConfig, Summary,
-};
+use brainmvp_metrics::{Metric, RegionScores, Score, Scores, SeenBefore, SegmentationConfig, Summary};
 use brainmvp_prep::Pipeline;
 use brainmvp_ssl::patch::PatchSource as _;
-use brainmvp_train::finetune::{Laid, Prediction, Predictor, TaskKind, values_in};
+use brainmvp_train::finetune::{Laid, Prediction, Predictor, TaskKind, with_values_in};
 use brainmvp_train::new_case::{CaseError, NewCase};
 use brainmvp_train::placement::Placer;
 use brainmvp_train::seen::{SeenIndex, Sighting};
@@ -75,8 +73,8 @@ struct Found {
     seen: Vec<Sighting>,
 }
 
-/// The scores with a set of modalities, given as indices of the network's channels.
-type SubsetScores = (Vec<usize>, Vec<RegionScores>);
+/// The scores with a set of modalities.
+type SubsetScores = (Vec<Modality>, Vec<RegionScores>);
 
 impl Subsets<'_> {
     /// Predicts every labelled case with every non-empty set of the network's modalities that it has, scores it in its own
@@ -102,7 +100,7 @@ impl Subsets<'_> {
             let which = if split.is_some() { " of this split" } else { "" };
             return Err(bad_input(format!("{}: no case{which} has a label map", truth.display())));
         }
-        let mut scores: BTreeMap<Vec<usize>, Scores> = BTreeMap::new();
+        let mut scores: BTreeMap<Vec<Modality>, Scores> = BTreeMap::new();
         let mut quarantined = BTreeMap::new();
         let mut seen = SeenCases::new();
         let progress = Progress::new(ui, "evaluate", "cases", cases.len());
@@ -141,7 +139,7 @@ impl Subsets<'_> {
         .advise(|_| "fix the files named above".to_owned())
     }
 
-    /// The scores of a case with every set of its modalities, given as indices of the network's channels.
+    /// The scores of a case with every set of its modalities.
     fn case(
         &self,
         cohort: &Cohort,
@@ -153,8 +151,9 @@ impl Subsets<'_> {
         #[expect(clippy::expect_used, reason = "`run` chooses cases with a label map")]
         let label = case.label.as_deref().expect("a case with a label map");
         let truth = file::read_labels(label).map_err(|e| CaseError::Case(e.to_string()))?;
-        let regions = pairs_of_regions(&model.config.task.segment.regions, cohort, case);
-        let ignored = cohort.label_scheme(case).map(LabelScheme::ignored).unwrap_or_default();
+        let scheme = cohort.label_scheme(case);
+        let regions = with_values_in(&model.config.task.segment.regions, scheme);
+        let ignored = scheme.map(LabelScheme::ignored).unwrap_or_default();
         let mut prepared = NewCase::new(case, self.pipeline)?;
         // Once for all sets, with all images.
         if let Some(placer) = placer.filter(|_| model.inputs.fills(&[])) {
@@ -162,15 +161,15 @@ impl Subsets<'_> {
         }
         let damaged = || CaseError::Case("the record of its registration is damaged".to_owned());
         let native = prepared.placed(truth.grid()).ok_or_else(damaged)?;
-        let has = |place: &usize| prepared.source.modalities().contains(&model.inputs.channels[*place]);
-        let places: Vec<usize> = (0..model.inputs.channels.len()).filter(has).collect();
-        if places.is_empty() {
+        let has = |modality: &Modality| prepared.source.modalities().contains(modality);
+        let present: Vec<Modality> = model.inputs.channels.iter().copied().filter(has).collect();
+        if present.is_empty() {
             return Err(CaseError::Case("it has none of the modalities that the network uses".to_owned()));
         }
-        let subsets = subsets_of(&places);
+        let subsets = Modality::subsets(&present);
         let mut found = Vec::with_capacity(subsets.len());
         for (number, subset) in subsets.iter().enumerate() {
-            let seen = prepared.source.only(&modalities(&model.inputs.channels, subset));
+            let seen = prepared.source.only(subset);
             let prediction = self.predictor.predict(&seen, |done, total| {
                 let (set, sets) = (number + 1, subsets.len());
                 progress.message(format!("{}: set {set}/{sets}, window {}/{total}", case.id, done + 1));
@@ -190,7 +189,7 @@ impl Subsets<'_> {
 
     fn tell(
         &self,
-        scores: BTreeMap<Vec<usize>, Scores>,
+        scores: BTreeMap<Vec<Modality>, Scores>,
         seen: Option<&SeenCases>,
         quarantined: &BTreeMap<String, String>,
         [out, csv]: [Option<&Path>; 2],
@@ -201,13 +200,13 @@ impl Subsets<'_> {
         }
         let channels = &self.predictor.model.inputs.channels;
         let mut subsets = Vec::new();
-        for (subset, scores) in scores {
+        for (modalities, scores) in scores {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             let summary = scores.summary(&BootstrapConfig::default(), &mut rng)?;
             let seen = seen.map(|seen| seen::without(&scores, seen, self.seed)).transpose()?;
-            subsets.push(Subset { modalities: modalities(channels, &subset), scores, summary, seen });
+            subsets.push(Subset { modalities, scores, summary, seen });
         }
-        // The fewest modalities first; ties in the order of the channels.
+        // The fewest modalities first.
         subsets.sort_by_key(|subset| subset.modalities.len());
         if let Some(out) = out {
             let written = Written {
@@ -306,34 +305,4 @@ fn mean(summary: &Summary, region: &str, metric: Metric) -> Score {
     let region = summary.regions.iter().find(|found| found.region == region);
     let found = region.and_then(|region| region.metrics.get(&metric));
     found.map_or(Score::EXCLUDED, |metric| metric.values.mean)
-}
-
-/// The regions of the network with their values in the truth of a case: those of its data set's scheme if that has
-/// regions of the same names, otherwise the network's own.
-fn pairs_of_regions(regions: &[Region], cohort: &Cohort, case: &Case) -> Vec<(Region, BTreeSet<u16>)> {
-    let scheme = cohort.label_scheme(case);
-    regions.iter().map(|region| (region.clone(), values_in(region, scheme))).collect()
-}
-
-/// All non-empty sets.
-fn subsets_of(places: &[usize]) -> Vec<Vec<usize>> {
-    let chosen = |set: usize| places.iter().enumerate().filter(move |(bit, _)| set >> bit & 1 == 1);
-    (1..1_usize << places.len()).map(|set| chosen(set).map(|(_, place)| *place).collect()).collect()
-}
-
-fn modalities(channels: &[Modality], places: &[usize]) -> Vec<Modality> {
-    places.iter().map(|place| channels[*place]).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_set_is_there_once() {
-        assert_eq!(subsets_of(&[0]), [[0]]);
-        let sets: BTreeSet<Vec<usize>> = subsets_of(&[0, 2, 3]).into_iter().collect();
-        assert_eq!(sets.len(), 7);
-        assert!(sets.contains(&vec![0, 3]) && sets.contains(&vec![0, 2, 3]));
-    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::{LabelScheme, OwnScheme, Split};
 use brainmvp_metrics::Region;
-use brainmvp_train::finetune::values_in;
+use brainmvp_train::finetune::with_values_in;
 use brainmvp_volume::file;
 
 use super::files::LabelMaps;
@@ -163,8 +163,7 @@ impl Target {
 
     /// The regions of a network, with its own values in its predictions and those of the data set in the truth.
     fn of_network(predicted: &[Region], declared: Option<&LabelScheme>) -> Self {
-        let regions: Vec<(Region, BTreeSet<u16>)> =
-            predicted.iter().map(|region| (region.clone(), values_in(region, declared))).collect();
+        let regions = with_values_in(predicted, declared);
         let in_truth = || regions.iter().flat_map(|(_, values)| values.iter().copied()).collect();
         let ignored = declared.map(LabelScheme::ignored).unwrap_or_default();
         let known = declared.map_or_else(in_truth, |scheme| scheme.values().into_keys().collect());
