@@ -22,8 +22,8 @@ pub struct SplitOptions {
 type Subject = (String, String);
 
 impl Cohort {
-    /// Gives every case a split. Cases of one subject stay together. Each class of each data set is divided separately,
-    /// so that the shares hold within each class as far as its number of subjects allows. A subject that already has a
+    /// Gives every case a split. Cases of one subject stay together. Each class of each site of each data set is
+    /// divided separately, so that the shares hold there as far as the number of subjects allows. A subject that already has a
     /// split keeps it and counts towards the shares.
     ///
     /// # Errors
@@ -38,22 +38,16 @@ impl Cohort {
         }
         let persons = Persons::of(&self.cases, same_heads);
         let mut drawn: BTreeMap<Subject, Split> = BTreeMap::new();
+        // Shares are rounded over all strata so far: many small ones have theirs together.
+        let mut places = [Places::new(Split::Test, test), Places::new(Split::Validation, validation)];
         for mut subjects in self.strata(&persons)?.into_values() {
             subjects.sort_by_key(|(subject, _)| place_in_draw(seed, subject));
-            let share = |share: f64| (share * subjects.len() as f64).round() as usize;
-            let taken = |split: Split| subjects.iter().filter(|(_, given)| *given == Some(split)).count();
-            let mut open = [
-                (Split::Test, share(test).saturating_sub(taken(Split::Test))),
-                (Split::Validation, share(validation).saturating_sub(taken(Split::Validation))),
-            ];
+            for places in &mut places {
+                places.open_for(&subjects);
+            }
             for (subject, given) in subjects {
-                let split = given.unwrap_or_else(|| match open.iter_mut().find(|(_, places)| *places > 0) {
-                    Some((split, places)) => {
-                        *places -= 1;
-                        *split
-                    }
-                    None => Split::Training,
-                });
+                let split = given
+                    .unwrap_or_else(|| places.iter_mut().find_map(Places::take).unwrap_or(Split::Training));
                 drawn.insert(subject, split);
             }
         }
@@ -63,12 +57,12 @@ impl Cohort {
         Ok(())
     }
 
-    /// The subjects of each data set and class (that of their first case), with the split that they already have.
+    /// The subjects of each data set, site and class (those of their first case), with the split that they already have.
     #[allow(clippy::type_complexity, reason = "a map of lists, named by the function")]
     fn strata(
         &self,
         persons: &Persons,
-    ) -> Result<BTreeMap<(&str, Option<&str>), Vec<(Subject, Option<Split>)>>> {
+    ) -> Result<BTreeMap<(&str, Option<&str>, Option<&str>), Vec<(Subject, Option<Split>)>>> {
         let mut subjects: BTreeMap<Subject, (&Case, Option<Split>)> = BTreeMap::new();
         for case in &self.cases {
             let (first, given) = subjects.entry(persons.person(case)).or_insert((case, case.split));
@@ -92,9 +86,40 @@ impl Cohort {
         }
         let mut strata: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (subject, (case, given)) in subjects {
-            strata.entry((case.data_set.as_str(), case.class.as_deref())).or_default().push((subject, given));
+            let stratum = (case.data_set.as_str(), case.class.as_deref(), case.site.as_deref());
+            strata.entry(stratum).or_default().push((subject, given));
         }
         Ok(strata)
+    }
+}
+
+/// The places of a split, stratum by stratum.
+struct Places {
+    split: Split,
+    share: f64,
+    subjects: usize,
+    taken: usize,
+}
+
+impl Places {
+    fn new(split: Split, share: f64) -> Self {
+        Self { split, share, subjects: 0, taken: 0 }
+    }
+
+    /// Begins with a stratum. Subjects that have this split already have taken their places.
+    fn open_for(&mut self, subjects: &[(Subject, Option<Split>)]) {
+        self.subjects += subjects.len();
+        self.taken += subjects.iter().filter(|(_, given)| *given == Some(self.split)).count();
+    }
+
+    /// This split, if there is a place.
+    fn take(&mut self) -> Option<Split> {
+        let places = (self.share * self.subjects as f64).round() as usize;
+        if self.taken >= places {
+            return None;
+        }
+        self.taken += 1;
+        Some(self.split)
     }
 }
 
@@ -196,6 +221,19 @@ mod tests {
             assert_eq!(count(&cohort, class, Split::Test), cases / 5);
             assert_eq!(count(&cohort, class, Split::Validation), cases / 10);
             assert_eq!(count(&cohort, class, Split::Training), cases * 7 / 10);
+        }
+    }
+
+    #[test]
+    fn shares_hold_over_many_small_sites() {
+        let mut cohort = cohort(60);
+        for (place, case) in cohort.cases.iter_mut().enumerate() {
+            case.site = Some(format!("site-{}", place / 4));
+        }
+        cohort.split(&OPTIONS).unwrap();
+        for (class, cases) in [("LGG", 40), ("HGG", 80)] {
+            assert_eq!(count(&cohort, class, Split::Test), cases / 5);
+            assert_eq!(count(&cohort, class, Split::Validation), cases / 10);
         }
     }
 

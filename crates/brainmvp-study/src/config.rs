@@ -61,12 +61,16 @@ pub enum AsRecipe {
 pub struct Compute {
     /// Pre-training: voxels of the patches that the network is trained on, all views of all samples counted.
     pub pretrain_voxels: Amount,
-    /// Fine-tuning: steps.
+    /// Fine-tuning: steps. An arm whose settings have `train.steps` has its own.
     pub finetune_steps: Amount,
+    /// Fine-tuning: patches that the network sees in a step, with both copies of those that are mixed; the batch follows.
+    /// If it is left out, every arm has the batch of its settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finetune_views: Option<usize>,
 }
 
 /// How a cohort without test cases is divided.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shares {
     /// Share of the subjects for testing, 0 to 1.
@@ -75,11 +79,13 @@ pub struct Shares {
     pub validation: f64,
     /// Seed of the draw.
     pub seed: u64,
+    /// Sites whose cases are all of the test cases, instead of a share: what is learnt at some sites is tested at others.
+    pub test_sites: Vec<String>,
 }
 
 impl Default for Shares {
     fn default() -> Self {
-        Self { test: 0.2, validation: 0.1, seed: 0 }
+        Self { test: 0.2, validation: 0.1, seed: 0, test_sites: Vec::new() }
     }
 }
 
@@ -113,6 +119,9 @@ pub struct ArmConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StudyConfig {
+    /// Its name among the parts of a file; none if it is the only one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// Its question.
     pub kind: StudyKind,
     /// Its title in tables.
@@ -131,6 +140,9 @@ pub struct StudyConfig {
     /// the cohort.
     #[serde(default)]
     pub folds: usize,
+    /// The folds that are tested on, from 0; all if there are none here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only_folds: Vec<usize>,
     /// The sizes of the networks.
     #[serde(default)]
     pub scale: Scale,
@@ -191,8 +203,18 @@ impl StudyConfig {
     /// # Errors
     /// If a key is unknown, a value has the wrong type, or the whole makes no sense.
     pub fn parse(text: &str, folder: &Path) -> Result<Self> {
-        let mut config: Self =
-            toml::from_str(text).map_err(|e| Error::Config(e.to_string().trim().to_owned()))?;
+        toml::from_str(text).map_err(|e| not_a_study(&e)).and_then(|config: Self| config.placed(folder))
+    }
+
+    /// That of a table.
+    pub(crate) fn of(table: Table, folder: &Path) -> Result<Self> {
+        let config: Self = table.try_into().map_err(|e| not_a_study(&e))?;
+        config.placed(folder)
+    }
+
+    /// With paths that were relative to a folder, if it makes sense.
+    fn placed(self, folder: &Path) -> Result<Self> {
+        let mut config = self;
         let weights = config.arms.iter_mut().filter_map(|arm| arm.weights.as_mut());
         for path in config.data.iter_mut().chain(weights) {
             *path = folder.join(&*path);
@@ -200,6 +222,15 @@ impl StudyConfig {
         match config.problem() {
             Some(problem) => Err(Error::Config(problem)),
             None => Ok(config),
+        }
+    }
+
+    /// The folds that are tested on; one without a number if there are none.
+    pub fn tested_folds(&self) -> Vec<Option<usize>> {
+        match (self.folds, &self.only_folds[..]) {
+            (0, _) => vec![None],
+            (all, []) => (0..all).map(Some).collect(),
+            (_, some) => some.iter().copied().map(Some).collect(),
         }
     }
 
@@ -224,7 +255,16 @@ impl StudyConfig {
             (self.fractions.is_empty(), "fractions must have at least one share"),
             (self.tasks.is_empty(), "there is no task: give at least one, such as [tasks.segmentation]"),
             (self.metrics.is_empty(), "metrics must have at least one name"),
+            (
+                self.compute.finetune_views.is_some_and(|views| views == 0 || views % 2 == 1),
+                "compute.finetune_views must be even",
+            ),
             (self.folds == 1, "folds must be 0, or 2 and more"),
+            (
+                self.only_folds.iter().any(|fold| *fold >= self.folds),
+                "only_folds: numbers from 0, less than folds",
+            ),
+            (self.folds > 0 && !self.split.test_sites.is_empty(), "give folds or split.test_sites, not both"),
             (!self.systems.is_empty() && !self.arms.is_empty(), "give systems or arms, not both"),
         ];
         let broken = rules.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule.to_owned());
@@ -240,11 +280,17 @@ impl StudyConfig {
             let twice = values.windows(2).find(|pair| pair[0] == pair[1])?;
             Some(format!("{what} {} is given twice", twice[0]))
         };
+        let folds = self.only_folds.iter().map(usize::to_string).collect();
         repeated(self.seeds.iter().map(u64::to_string).collect(), "seed")
+            .or_else(|| repeated(folds, "fold"))
             .or_else(|| repeated(self.fractions.iter().map(f64::to_string).collect(), "fraction"))
             .or_else(|| repeated(self.arms.iter().map(|arm| arm.name.clone()).collect(), "arm"))
             .or_else(|| self.tasks.keys().find_map(|name| name_problem("task", name)))
     }
+}
+
+fn not_a_study(error: &toml::de::Error) -> Error {
+    Error::Config(error.to_string().trim().to_owned())
 }
 
 fn arm_problem(arm: &ArmConfig) -> Option<String> {
@@ -263,7 +309,7 @@ fn arm_problem(arm: &ArmConfig) -> Option<String> {
 }
 
 /// Names become those of folders.
-fn name_problem(what: &str, name: &str) -> Option<String> {
+pub(crate) fn name_problem(what: &str, name: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+');
     (name.is_empty() || !name.chars().all(plain))
         .then(|| format!("{what} '{name}': names have letters, digits, - _ and + only"))
@@ -306,6 +352,10 @@ pub(crate) mod tests {
             ("seeds = [1, 1]", "", "seed 1 is given twice"),
             ("fractions = [0.0]", "", "fractions"),
             ("folds = 1", "", "folds"),
+            ("compute.finetune_views = 3", "", "compute"),
+            ("folds = 2\nonly_folds = [2]", "", "only_folds"),
+            ("folds = 2\nonly_folds = [0, 0]", "", "fold 0 is given twice"),
+            ("folds = 2", "[split]\ntest_sites = ['A']", "not both"),
             ("colour = 'red'", "", "colour"),
             ("", "[methods.magic]\nx = 1", "no method is called 'magic'"),
             ("", "[[arms]]\nname = 'a b'\nmethod = 'mae3d'", "letters"),

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! DIR/study.toml                        what is asked
-//! DIR/cache, DIR/cache-fold-0, ...      the prepared cases
-//! DIR/pretraining/ARM/seed-0/run        a run of `brainmvp pretrain`
+//! DIR/cases/HASH/cache, fold-0-of-5, ...          the prepared cases, by what decides them
+//! DIR/pretraining/METHOD-NETWORK-HASH/seed-0/run  a run of `brainmvp pretrain`, likewise
 //! DIR/cells/TASK/ARM/labels-1/seed-0/run          a run of `brainmvp finetune`
 //! DIR/cells/TASK/ARM/labels-1/seed-0/result.json  what came of it, once it is scored
 //! DIR/cells/TASK/ARM/labels-1/seed-0/failed.json  why nothing came of it
@@ -11,6 +11,7 @@
 //! DIR/cells/TASK/ARM/labels-1/seed-0/log.txt      what the runs said
 //! DIR/status.md                         what is done, running, failed and left
 //! DIR/results.csv, study.json, tables/, curves/   the results so far
+//! DIR/PART/cells, tables, ...           the same for each part of a study that has parts
 //! ```
 
 use std::fs::File;

@@ -17,6 +17,7 @@ mod requests;
 pub mod run;
 mod score;
 pub mod status;
+pub mod studies;
 pub mod summary;
 pub mod systems;
 

@@ -18,6 +18,8 @@ pub struct Pretraining {
     pub fold: Option<usize>,
     /// Its seed.
     pub seed: u64,
+    /// Its folder, among those of all pre-trainings.
+    pub folder: PathBuf,
 }
 
 /// A cell: a network that is fine-tuned and scored.
@@ -56,25 +58,26 @@ impl Plan {
     pub fn of(config: &StudyConfig) -> Result<Self> {
         let arms = Arm::of(config)?;
         arms.iter().try_for_each(|arm| requests::check(config, arm))?;
-        Ok(Self::new(config, arms))
+        let name = |arm: &Arm| match arm.beginning {
+            Beginning::Method(..) => requests::name_of_pretraining(config, arm).map(Some),
+            _ => Ok(None),
+        };
+        let names = arms.iter().map(name).collect::<Result<Vec<_>>>()?;
+        Ok(Self::new(config, arms, &names))
     }
 
-    fn new(config: &StudyConfig, arms: Vec<Arm>) -> Self {
+    /// `pretrained` are the names of the pre-trainings, for the arms that begin with one.
+    fn new(config: &StudyConfig, arms: Vec<Arm>, pretrained: &[Option<String>]) -> Self {
         let mut pretrainings: Vec<Pretraining> = Vec::new();
         let mut cells = Vec::new();
-        let folds: Vec<Option<usize>> =
-            if config.folds == 0 { vec![None] } else { (0..config.folds).map(Some).collect() };
         for &seed in &config.seeds {
-            for &fold in &folds {
-                for (arm, of) in arms.iter().enumerate() {
-                    let pretraining = matches!(of.beginning, Beginning::Method(..)).then(|| {
-                        let same = |known: &Pretraining| {
-                            let other = &arms[known.arm];
-                            (known.seed, known.fold) == (seed, fold)
-                                && (&other.beginning, other.network) == (&of.beginning, of.network)
-                        };
+            for fold in config.tested_folds() {
+                for (arm, name) in pretrained.iter().enumerate() {
+                    let pretraining = name.as_ref().map(|name| {
+                        let folder = fold_and_seed(PathBuf::from(name), fold, seed);
+                        let same = |known: &Pretraining| known.folder == folder;
                         pretrainings.iter().position(same).unwrap_or_else(|| {
-                            pretrainings.push(Pretraining { arm, fold, seed });
+                            pretrainings.push(Pretraining { arm, fold, seed, folder });
                             pretrainings.len() - 1
                         })
                     });
@@ -120,12 +123,6 @@ impl Plan {
         let place = |wanted: &dyn Fn(&Arm) -> bool| self.arms.iter().position(wanted);
         place(&named).or_else(|| place(&ours)).unwrap_or(0)
     }
-
-    /// The folder of a pre-training in the work folder.
-    pub fn folder_of(&self, pretraining: &Pretraining) -> PathBuf {
-        let arm = Path::new("pretraining").join(&self.arms[pretraining.arm].name);
-        fold_and_seed(arm, pretraining.fold, pretraining.seed)
-    }
 }
 
 impl Cell {
@@ -151,9 +148,7 @@ mod tests {
 
     fn plan(before: &str, kind: &str) -> Plan {
         let text = format!("{before}\n{}", SMALL.replace("comparison", kind));
-        let config = StudyConfig::parse(&text, Path::new(".")).unwrap();
-        let arms = Arm::of(&config).unwrap();
-        Plan::new(&config, arms)
+        Plan::of(&StudyConfig::parse(&text, Path::new(".")).unwrap()).unwrap()
     }
 
     #[test]

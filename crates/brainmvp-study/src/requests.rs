@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
+use brainmvp_nets::networks::PresetName;
+use brainmvp_ssl::downstream::MixWith;
 use brainmvp_ssl::objectives::{MethodConfig, MethodName};
-use brainmvp_train::config::{FinetuneConfig, PretrainConfig, merge};
+use brainmvp_train::config::{FinetuneConfig, PretrainConfig, RunConfig as _, merge};
 use brainmvp_train::run::{Existing, RunRequest};
+use brainmvp_train::saved::SavedNetwork;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::arms::{Arm, Beginning};
 use crate::config::{Amount, StudyConfig};
 use crate::plan::Cell;
-use crate::{Error, Result};
+use crate::{Error, Result, data};
 
 /// A warm-up is at most this share of a run whose length the study decides: published ones are for far longer runs.
 const LONGEST_WARMUP: u64 = 20;
@@ -40,7 +43,7 @@ pub(crate) fn pretraining(
     let Beginning::Method(method, own) = &arm.beginning else {
         return Err(Error::Config(format!("arm {} has no method", arm.name)));
     };
-    let asked = asked(config, *method, arm, own);
+    let asked = asked_of_method(config, *method, arm, own);
     let resolved = PretrainConfig::resolve(&text(&asked)?, &[])?;
     let samples = (resolved.train.batch_size * resolved.train.accumulate) as u64;
     let views = samples * resolved.method.views() as u64;
@@ -57,12 +60,34 @@ pub(crate) fn pretraining(
             (in_course(&asked, *method, &resolved.method, epochs)?, steps)
         }
     };
-    let settings = Settings { text: text(&table)?, more: settings };
+    // Written out whole: arms whose settings come to the same share a pre-training, whatever they say of it.
+    let settings = Settings { text: whole(&table, &settings)?, more: Vec::new() };
     Ok((settings, Work { steps, views: steps * views, voxels: steps * voxels }))
 }
 
+/// The name of the folder of a pre-training: its method and network, and a hash of all that decides it but fold and seed.
+///
+/// # Errors
+/// If the settings make no sense.
+pub(crate) fn name_of_pretraining(config: &StudyConfig, arm: &Arm) -> Result<String> {
+    let Beginning::Method(method, own) = &arm.beginning else {
+        return Err(Error::Config(format!("arm {} has no method", arm.name)));
+    };
+    let settings =
+        Settings { text: whole(&asked_of_method(config, *method, arm, own), &[])?, more: Vec::new() };
+    let identity =
+        settings.identity(&format!("{:?} {}", config.compute.pretrain_voxels, data::identity(config)?));
+    let network = arm.network.map_or("", PresetName::name);
+    Ok(format!("{}-{network}-{}", method.name(), &identity[..8]))
+}
+
+/// The settings of a pre-training, every key with its value.
+fn whole(table: &Table, settings: &[String]) -> Result<String> {
+    Ok(PretrainConfig::resolve(&text(table)?, settings)?.to_toml()?)
+}
+
 /// What the study, the method and the arm ask for.
-fn asked(config: &StudyConfig, method: MethodName, arm: &Arm, own: &Table) -> Table {
+fn asked_of_method(config: &StudyConfig, method: MethodName, arm: &Arm, own: &Table) -> Table {
     let mut table = config.pretrain.clone();
     if let Some(of_method) = config.methods.get(&method) {
         merge(&mut table, of_method.clone());
@@ -113,7 +138,7 @@ pub(crate) fn check(config: &StudyConfig, arm: &Arm) -> Result<()> {
         Error::Config(format!("arm {}: {stage}: {reason}", arm.name))
     };
     if let Beginning::Method(method, own) = &arm.beginning {
-        let table = asked(config, *method, arm, own);
+        let table = asked_of_method(config, *method, arm, own);
         PretrainConfig::resolve(&text(&table)?, &[]).map_err(|e| wrong("pre-training", e))?;
     }
     let Some(network) = arm.network else { return Ok(()) };
@@ -136,14 +161,41 @@ pub(crate) fn finetuning(config: &StudyConfig, arm: &Arm, cell: &Cell) -> Result
         format!("data.labels_fraction={:?}", cell.fraction),
         format!("data.partition={}", cell.seed),
     ];
-    if let Amount::Equal(steps) = config.compute.finetune_steps {
+    let has_steps = arm.finetune.get("train").is_some_and(|train| train.get("steps").is_some());
+    if let Amount::Equal(steps) = config.compute.finetune_steps
+        && !has_steps
+    {
         settings.push(format!("train.steps={steps}"));
+    }
+    if let Some(views) = config.compute.finetune_views {
+        settings.push(format!("train.batch_size={}", views / copies(config, arm, &table)?));
     }
     // Weights bring their network with them.
     if arm.beginning == Beginning::Random {
         settings.extend(arm.network.map(|network| format!("model.preset={}", network.name())));
     }
     Ok(Settings { text: text(&table)?, more: settings })
+}
+
+/// The copies of each patch that a fine-tuning sees.
+fn copies(config: &StudyConfig, arm: &Arm, finetune: &Table) -> Result<usize> {
+    let asked = finetune.get("mixing").and_then(|mixing| mixing.get("with")).cloned();
+    let with: MixWith = match asked {
+        Some(with) => with.try_into().map_err(|e: toml::de::Error| Error::Config(e.to_string()))?,
+        None => MixWith::default(),
+    };
+    Ok(match (with, &arm.beginning) {
+        (MixWith::None, _) | (MixWith::Templates, Beginning::Random) => 1,
+        (MixWith::Zero | MixWith::Mean, _) => 2,
+        (MixWith::Templates, Beginning::Method(method, own)) => {
+            let asked = asked_of_method(config, *method, arm, own);
+            let resolved = PretrainConfig::resolve(&text(&asked)?, &[])?;
+            1 + usize::from(resolved.method.learns_templates())
+        }
+        (MixWith::Templates, Beginning::Weights(path)) => {
+            1 + usize::from(SavedNetwork::open(path.as_path())?.templates.is_some())
+        }
+    })
 }
 
 /// What a run is asked to do, wherever its files are.

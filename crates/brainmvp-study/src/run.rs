@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use brainmvp_prep::Shard;
 use brainmvp_train::finetune::finetune;
@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::arms::Beginning;
 use crate::config::{StudyConfig, StudyKind};
-use crate::data;
-use crate::folder::{Part, State, write_text};
-use crate::plan::{Cell, Plan};
+use crate::data::{self, Cases};
+use crate::folder::{Part, State};
+use crate::plan::{Cell, Plan, Pretraining};
 use crate::requests::{self, Work};
 use crate::score::{Scored, Scoring, Unscored};
 use crate::summary::Progressed;
@@ -30,7 +30,10 @@ pub struct Study {
     pub config: StudyConfig,
     /// What there is to do.
     pub plan: Plan,
+    /// The folder of its cells and results.
     folder: PathBuf,
+    /// The folder of cases and pre-trainings, which the parts of a file share.
+    shared: PathBuf,
 }
 
 /// How it is carried out.
@@ -111,52 +114,29 @@ impl<E: std::error::Error> From<E> for Trouble {
 }
 
 impl Study {
-    /// A study in a work folder, which is made.
+    /// A study in a work folder; if it has a name, its cells and results are in a folder of that name there.
     ///
     /// # Errors
-    /// If arms cannot be made of it, the settings of an arm make no sense, or the folder is of a study of other cases.
-    pub fn new(config: StudyConfig, folder: &Path) -> Result<Self> {
+    /// If arms cannot be made of it, or the settings of an arm make no sense.
+    pub(crate) fn new(config: StudyConfig, work: &Path) -> Result<Self> {
         let plan = Plan::of(&config)?;
-        let stored = folder.join("study.toml");
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        let text = config.to_toml()?;
-        let is_begun = ["phantoms", "pretraining", "cells"].iter().any(|part| folder.join(part).exists());
-        if let Some(before) = Self::stored(folder)?.filter(|_| is_begun)
-            && (&before.data, &before.phantoms, &before.split, before.folds, &before.preprocess)
-                != (&config.data, &config.phantoms, &config.split, config.folds, &config.preprocess)
-        {
-            let reason = "is of a study of other cases (data, phantoms, split, folds or preprocess differ): choose \
-                          another folder";
-            return Err(Error::folder(&stored, reason));
-        }
-        write_text(&stored, &text)?;
-        Ok(Self { config, plan, folder: folder.to_owned() })
+        let folder = if config.name.is_empty() { work.to_owned() } else { work.join(&config.name) };
+        Ok(Self { config, plan, folder, shared: work.to_owned() })
     }
 
-    /// The study of a work folder, to look at it.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn open(folder: &Path) -> Result<Self> {
-        let config = Self::stored(folder)?;
-        let none = || Error::folder(folder, "is not a work folder: there is no study.toml in it");
-        let config = config.ok_or_else(none)?;
-        let plan = Plan::of(&config)?;
-        Ok(Self { config, plan, folder: folder.to_owned() })
-    }
-
-    fn stored(folder: &Path) -> Result<Option<StudyConfig>> {
-        let path = folder.join("study.toml");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => StudyConfig::parse(&text, Path::new("")).map(Some),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io(&path, e)),
-        }
-    }
-
-    /// The work folder.
+    /// The folder of its results.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The name of a cell: its folder in the work folder.
+    pub fn name_of(&self, cell: &Cell) -> String {
+        Path::new(&self.config.name).join(cell.folder(&self.plan.arms)).display().to_string()
+    }
+
+    /// The name of a pre-training: its folder in the work folder.
+    pub fn name_of_pretraining(&self, pretraining: &Pretraining) -> String {
+        Path::new("pretraining").join(&pretraining.folder).display().to_string()
     }
 
     fn part(&self, cell: &Cell) -> Part {
@@ -164,7 +144,7 @@ impl Study {
     }
 
     fn part_of_pretraining(&self, number: usize) -> Part {
-        Part::new(self.folder.join(self.plan.folder_of(&self.plan.pretrainings[number])))
+        Part::new(self.shared.join("pretraining").join(&self.plan.pretrainings[number].folder))
     }
 
     /// The cells with how far they are and what came of them.
@@ -200,14 +180,14 @@ impl Study {
     /// # Errors
     /// If the cases cannot be prepared or the folder cannot be written.
     pub fn run(&self, how: &How<'_>, watcher: &dyn Watcher) -> Result<bool> {
-        let prepared = data::prepare(&self.config, &self.folder, how.memory_bytes, how.stop, watcher)?;
-        let Some(cache) = prepared else { return Ok(false) };
+        let prepared = Cases::prepare(&self.config, &self.shared, how.memory_bytes, how.stop, watcher)?;
+        let Some(prepared) = prepared else { return Ok(false) };
         let cells = self.plan.share(how.shard);
         let mut turns = Vec::with_capacity(cells.len());
         let mut places: BTreeMap<Option<usize>, Place> = BTreeMap::new();
         for (number, &cell) in cells.iter().enumerate() {
             if let Entry::Vacant(free) = places.entry(cell.fold) {
-                let data = cell.fold.map_or_else(|| cache.clone(), |fold| data::fold_of(&self.folder, fold));
+                let data = prepared.without(cell.fold);
                 free.insert(Place { cases: data::to_learn_from(&data)?, data });
             }
             turns.push((number + 1, cell));
@@ -233,7 +213,7 @@ impl Study {
         }
         for &(number, cell) in &turns {
             let part = self.part(cell);
-            let name = cell.folder(&self.plan.arms).display().to_string();
+            let name = self.name_of(cell);
             match part.state()? {
                 State::Done | State::Running => continue,
                 State::Failed(_) if !how.retry && part.result::<CellResult>()?.is_none() => continue,
@@ -284,7 +264,8 @@ impl Turn<'_> {
             _ => String::new(),
         };
         let subsets = config.kind == StudyKind::Subsets;
-        let more = format!("{beginning} {:?} {subsets}", config.scoring());
+        let cases = data::identity(config)?;
+        let more = format!("{cases} {beginning} {:?} {subsets}", config.scoring());
         Ok(requests::finetuning(config, arm, cell)?.identity(&more))
     }
 
@@ -342,10 +323,17 @@ impl Turn<'_> {
         let Study { config, plan, .. } = self.study;
         let pretraining = &plan.pretrainings[number];
         let part = self.study.part_of_pretraining(number);
-        let Some(_lock) = part.begin()? else { return Err(Trouble::Busy) };
+        // Another part of the study, in another process, may be at it.
+        let _lock = loop {
+            match part.begin()? {
+                Some(lock) => break lock,
+                None if self.how.stop.load(Ordering::Relaxed) => return Err(Trouble::Stopped),
+                None => std::thread::sleep(BETWEEN_LOOKS),
+            }
+        };
         let (arm, run) = (&plan.arms[pretraining.arm], part.run());
         let (settings, work) = requests::pretraining(config, arm, pretraining.seed, self.place.cases)?;
-        let identity = settings.identity("");
+        let identity = settings.identity(&data::identity(config)?);
         if let Some(result) = part.result::<PretrainingResult>()? {
             same(&result.identity, &identity)?;
             return Ok((run, result));
@@ -355,7 +343,7 @@ impl Turn<'_> {
             Some(reason) if !self.how.retry => return Err(failed(&reason)),
             _ => part.forget_failure()?,
         }
-        let name = plan.folder_of(pretraining).display().to_string();
+        let name = self.study.name_of_pretraining(pretraining);
         self.watcher.begins(&name, self.number, self.total);
         let request = settings.request(None, [&self.place.data, &run], self.how.device);
         let listener = Listener { part: &part, watcher: self.watcher };
@@ -397,6 +385,9 @@ impl Turn<'_> {
         }
     }
 }
+
+/// How often it is looked whether another process has finished a pre-training.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 const OTHER_SETTINGS: &str = "it was begun with other settings than the study has now; delete its folder to do it again, or \
                               choose another work folder";

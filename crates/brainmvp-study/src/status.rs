@@ -71,14 +71,14 @@ impl Status {
             // The same method and network takes the same time with every seed.
             times.add(format!("{:?} {:?}", arm.beginning, arm.network), "pretraining", seconds, &state);
             status.pretrainings.add(&state);
-            status.note(plan.folder_of(pretraining).display().to_string(), state);
+            status.note(study.name_of_pretraining(pretraining), state);
         }
         for Progressed { cell, state, result } in cells {
             let arm = &plan.arms[cell.arm];
             let seconds = result.as_ref().map(|result| result.seconds);
             times.add(format!("{} {:?}", cell.task, arm.network), "cell", seconds, state);
             status.cells.add(state);
-            status.note(cell.folder(&plan.arms).display().to_string(), state.clone());
+            status.note(study.name_of(cell), state.clone());
         }
         status.seconds_left = times.left();
         Ok(status)

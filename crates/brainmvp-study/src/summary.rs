@@ -2,7 +2,8 @@
 
 use brainmvp_metrics::Score;
 use brainmvp_metrics::statistics::{
-    BootstrapConfig, ZeroRule, bootstrap_runs, holm, ranks as ranks_of, standard_deviation, wilcoxon,
+    BootstrapConfig, Interval, ZeroRule, bootstrap_runs, holm, ranks as ranks_of, standard_deviation,
+    wilcoxon,
 };
 use brainmvp_ssl::downstream::Missing;
 use brainmvp_volume::Modality;
@@ -79,15 +80,35 @@ pub struct Summary {
     pub low: Score,
     /// The upper end.
     pub high: Score,
+    /// How much larger it is than that of the reference, over the seeds and cases that both have; left out for the reference.
+    pub difference: Difference,
     /// The p-value against the reference, corrected for the number of arms (paired Wilcoxon test over cases, Holm); left out
     /// for the reference.
     pub p_value: Score,
+}
+
+/// A measure of an arm minus that of the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Difference {
+    /// The mean over seeds.
+    pub mean: Score,
+    /// The ends of the 95 % interval over seeds and cases, which are drawn together for both arms.
+    pub low: Score,
+    /// The upper end.
+    pub high: Score,
+}
+
+impl Difference {
+    const NONE: Self = Self { mean: Score::EXCLUDED, low: Score::EXCLUDED, high: Score::EXCLUDED };
 }
 
 /// The outcomes of an arm, one for each seed that is done.
 struct ArmOutcomes {
     arm: usize,
     seeds: Seeds,
+    /// The seeds that are done.
+    done: Vec<u64>,
+    /// The outcome of each.
     outcomes: Vec<Outcome>,
 }
 
@@ -135,7 +156,7 @@ fn arm_outcomes(
     cells: &[&Progressed<'_>],
     given: Option<&(Vec<Modality>, Missing)>,
 ) -> ArmOutcomes {
-    let mut found = ArmOutcomes { arm, seeds: Seeds::default(), outcomes: Vec::new() };
+    let mut found = ArmOutcomes { arm, seeds: Seeds::default(), done: Vec::new(), outcomes: Vec::new() };
     for &seed in &config.seeds {
         let folds = cells.iter().filter(|c| c.cell.arm == arm && c.cell.seed == seed);
         let (mut joined, mut failed, mut left) = (None::<Outcome>, false, false);
@@ -160,6 +181,7 @@ fn arm_outcomes(
             (_, true, _) => found.seeds.left += 1,
             (_, _, Some(outcome)) => {
                 found.seeds.done += 1;
+                found.done.push(seed);
                 found.outcomes.push(outcome);
             }
             // It is done, but was not given this: there were no templates to fill with.
@@ -179,6 +201,13 @@ fn summaries(arms: &[ArmOutcomes], measures: &[Measure], reference: usize) -> Re
         };
         let cases = arm.outcomes.first().map_or(0, |outcome| outcome.cases().len());
         of_arms.push(ArmSummary { arm: arm.arm, seeds: arm.seeds, cases, values: values?, rank: None });
+    }
+    let other = arms.iter().find(|other| other.arm == reference);
+    for (arm, of_arm) in arms.iter().zip(&mut of_arms).filter(|(arm, _)| arm.arm != reference) {
+        for (summary, measure) in of_arm.values.iter_mut().zip(measures) {
+            summary.difference =
+                other.map_or(Ok(Difference::NONE), |other| difference(arm, other, measure))?;
+        }
     }
     for (number, measure) in measures.iter().enumerate() {
         let tested = |arm: &ArmOutcomes| match arms.iter().find(|other| other.arm == reference) {
@@ -211,16 +240,47 @@ fn summary(outcomes: &[Outcome], measure: &Measure) -> Result<Summary> {
     let alike: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.cases() == names).collect();
     let statistics: Vec<_> = alike.iter().map(|outcome| outcome.statistic(measure)).collect();
     let statistic = |runs: &[usize], cases: &[usize]| mean(runs.iter().map(|run| statistics[*run](cases)));
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let config = BootstrapConfig { resamples: RESAMPLES, ..BootstrapConfig::default() };
-    let interval = bootstrap_runs(alike.len(), names.len(), &config, &mut rng, statistic)?;
+    let interval = interval(alike.len(), names.len(), statistic)?;
     Ok(Summary {
         mean: Score::new(average),
         deviation,
         low: interval.low,
         high: interval.high,
+        difference: Difference::NONE,
         p_value: Score::EXCLUDED,
     })
+}
+
+/// A measure of an arm minus that of the reference, by the seeds that both have and on whose cases both were scored.
+fn difference(arm: &ArmOutcomes, other: &ArmOutcomes, measure: &Measure) -> Result<Difference> {
+    let pair = |(seed, outcome)| {
+        let place = other.done.iter().position(|known| known == seed)?;
+        Some((outcome, &other.outcomes[place]))
+    };
+    let pairs: Vec<(&Outcome, &Outcome)> = arm.done.iter().zip(&arm.outcomes).filter_map(pair).collect();
+    let Some(names) = pairs.first().map(|(ours, _)| ours.cases()) else { return Ok(Difference::NONE) };
+    let alike = pairs.iter().filter(|(ours, theirs)| ours.cases() == names && theirs.cases() == names);
+    let statistics: Vec<_> =
+        alike.map(|(ours, theirs)| (ours.statistic(measure), theirs.statistic(measure))).collect();
+    if statistics.is_empty() {
+        return Ok(Difference::NONE);
+    }
+    let statistic = |runs: &[usize], cases: &[usize]| {
+        mean(runs.iter().map(|run| statistics[*run].0(cases) - statistics[*run].1(cases)))
+    };
+    let (runs, cases): (Vec<usize>, Vec<usize>) =
+        ((0..statistics.len()).collect(), (0..names.len()).collect());
+    let interval = interval(runs.len(), cases.len(), statistic)?;
+    let average = statistic(&runs, &cases);
+    let average = if average.is_nan() { Score::EXCLUDED } else { Score::new(average) };
+    Ok(Difference { mean: average, low: interval.low, high: interval.high })
+}
+
+/// The 95 % interval of a statistic of runs and cases.
+fn interval(runs: usize, cases: usize, statistic: impl Fn(&[usize], &[usize]) -> f64) -> Result<Interval> {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let config = BootstrapConfig { resamples: RESAMPLES, ..BootstrapConfig::default() };
+    Ok(bootstrap_runs(runs, cases, &config, &mut rng, statistic)?)
 }
 
 /// Enough for ends of intervals to two digits, and quick enough for a table after each cell.
@@ -294,7 +354,7 @@ mod tests {
 
     fn arm(arm: usize, outcomes: Vec<Outcome>) -> ArmOutcomes {
         let seeds = Seeds { done: outcomes.len(), ..Seeds::default() };
-        ArmOutcomes { arm, seeds, outcomes }
+        ArmOutcomes { arm, seeds, done: (0..outcomes.len() as u64).collect(), outcomes }
     }
 
     /// Ten cases with about this Dice score in both regions.
@@ -324,6 +384,10 @@ mod tests {
         assert!((mean - 0.845).abs() < 1e-9);
         let (low, high) = (ours.low.value().unwrap(), ours.high.value().unwrap());
         assert!(low < mean && mean < high && high - low < 0.1);
+        let Difference { mean, low, high } = ours.difference;
+        let [mean, low, high] = [mean, low, high].map(|score| score.value().unwrap());
+        assert!((mean - 0.3).abs() < 1e-9 && low > 0.25 && high < 0.35, "{mean} ({low} to {high})");
+        assert_eq!(reference.difference, Difference::NONE);
         assert!(ours.deviation.value().unwrap() < 1e-9, "the means of both seeds are equal");
         assert_eq!(summary(&[about(0.5, 1)], &measures[0]).unwrap().deviation, Score::EXCLUDED);
     }

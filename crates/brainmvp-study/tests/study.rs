@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // that is how a test fails
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -11,6 +11,7 @@ use brainmvp_study::config::StudyConfig;
 use brainmvp_study::folder::State;
 use brainmvp_study::report::write_report;
 use brainmvp_study::status::{Counts, Status};
+use brainmvp_study::studies::{Studies, StudyFile};
 use brainmvp_study::systems::System;
 use brainmvp_study::{How, Study, Watcher};
 use brainmvp_train::log::metrics::StepMetrics;
@@ -81,9 +82,21 @@ impl Watcher for Stopper<'_> {
     fn done(&self, _: &str) {}
 }
 
+fn studies(before: &str, after: &str, folder: &Path) -> Vec<Study> {
+    let file = StudyFile::parse(&format!("{before}\n{SMALL}\n{after}"), folder).unwrap();
+    Studies::new(file, &folder.join("work")).unwrap().all
+}
+
 fn study(before: &str, after: &str, folder: &Path) -> Study {
-    let config = StudyConfig::parse(&format!("{before}\n{SMALL}\n{after}"), folder).unwrap();
-    Study::new(config, &folder.join("work")).unwrap()
+    studies(before, after, folder).remove(0)
+}
+
+/// The folders of the pre-trainings of a work folder, by method, network and settings.
+fn pretrainings(work: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(work.join("pretraining")).unwrap();
+    let mut found: Vec<PathBuf> = folders.map(|folder| folder.unwrap().path()).collect();
+    found.sort();
+    found
 }
 
 /// Carries a share out for so many steps; whether it came to the end, and what failed.
@@ -114,7 +127,9 @@ fn studies_of_the_repository_are_read() {
     let page = read("docs/studies.md");
     let blocks: Vec<&str> =
         page.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    let [whole, arms] = blocks[..] else { panic!("two examples") };
+    let [whole, arms, parts] = blocks[..] else { panic!("three examples") };
+    let file = StudyFile::parse(parts, Path::new("")).unwrap();
+    assert_eq!(file.0.iter().map(|part| part.seeds.len()).collect::<Vec<_>>(), [3, 3]);
     let config = StudyConfig::parse(whole, Path::new("")).unwrap();
     assert_eq!(Arm::of(&config).unwrap().len(), 2);
     let systems = "systems = [\"scratch-unet3d\", \"brainmvp-unet3d\"]";
@@ -195,7 +210,7 @@ fn what_fails_is_shown_and_may_be_done_again() {
     let other = tempfile::tempdir().unwrap();
     let pretrained = study("kind = 'comparison'\nsystems = ['brainmvp-uniformer-small']", "", other.path());
     assert!(carry_out(&pretrained, "1/1", usize::MAX, false).0);
-    let run = pretrained.folder().join("pretraining/brainmvp-uniformer-small/seed-0/run");
+    let run = pretrainings(&other.path().join("work")).remove(0).join("seed-0/run");
     let saved = brainmvp_train::saved::SavedNetwork::open(run.as_path()).unwrap();
     let weights = folder.path().join("weights.safetensors");
     saved.write(&weights, brainmvp_train::saved::Format::Safetensors).unwrap();
@@ -216,16 +231,17 @@ fn what_fails_is_shown_and_may_be_done_again() {
     // Asked again, they are what they were; a work folder is the same by any path.
     let moved = folder.path().join("elsewhere");
     std::fs::rename(folder.path().join("work"), &moved).unwrap();
-    let before = format!("{before}\n{SMALL}\n{arms}");
-    let again = Study::new(StudyConfig::parse(&before, folder.path()).unwrap(), &moved).unwrap();
+    let text = format!("{before}\n{SMALL}\n{arms}");
+    let of = |text: &str, place: &Path| {
+        Studies::new(StudyFile::parse(text, folder.path()).unwrap(), place).unwrap().all.remove(0)
+    };
+    let again = of(&text, &moved);
     assert_eq!(carry_out(&again, "1/1", usize::MAX, false), (true, Vec::new()));
     assert_eq!(status_of(&again).cells.done, 2);
     std::fs::rename(&moved, folder.path().join("work")).unwrap();
-    let text = format!("kind = 'ablation'\n{SMALL}").replace("= 10", "= 11");
-    let config = StudyConfig::parse(&text, Path::new("")).unwrap();
-    let refused = Study::new(config, &folder.path().join("work")).map(|_| ());
-    let refused = refused.unwrap_err().to_string();
-    assert!(refused.contains("other cases"), "{refused}");
+    let other_cases = of(&text.replace("cases = 10", "cases = 11"), &folder.path().join("work"));
+    let (_, failed) = carry_out(&other_cases, "1/1", usize::MAX, false);
+    assert!(failed.len() == 2 && failed[0].contains("other settings"), "{failed:?}");
 }
 
 /// What cannot work is told before anything is computed.
@@ -234,8 +250,8 @@ fn mistakes_of_arms_are_told_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |after: &str| {
         let text = format!("kind = 'comparison'\n{SMALL}\n{after}");
-        let config = StudyConfig::parse(&text, Path::new("")).unwrap();
-        Study::new(config, &folder.path().join("work")).map(|_| ()).unwrap_err().to_string()
+        let file = StudyFile::parse(&text, Path::new("")).unwrap();
+        Studies::new(file, &folder.path().join("work")).map(|_| ()).unwrap_err().to_string()
     };
     let arm = "[[arms]]\nname = 'a'\nmethod = 'brainmvp'\n";
     let said = refused(&format!("{arm}pretrain.method.temperature = -1.0"));
@@ -261,12 +277,40 @@ fn every_fold_is_the_test_set_once() {
         assert_eq!(rows.count(), 3 * 2 + 2 * 2, "each region and metric once, each class once");
     }
     // What is tested on was not seen in pre-training either.
-    let seen = asked.folder().join("pretraining/brainmvp-uniformer-small/fold-0/seed-0/run/seen.json");
+    let seen = pretrainings(asked.folder()).remove(0).join("fold-0/seed-0/run/seen.json");
     let seen = std::fs::read_to_string(seen).unwrap();
     let of_fold = |row: &&str| row.starts_with("segmentation,") && row.contains(",1,0,0,");
     let mut tested = results.lines().filter(of_fold).map(|row| row.split(',').nth(9).unwrap()).peekable();
     assert!(tested.peek().is_some());
     assert!(tested.all(|case| !seen.contains(case)));
+}
+
+#[test]
+fn parts_of_a_study_share_cases_and_pre_trainings() {
+    let folder = tempfile::tempdir().unwrap();
+    let parts = "[[parts]]\nname = 'ablation'\nkind = 'ablation'\n\
+                 [[parts]]\nname = 'methods'\nkind = 'comparison'\nsystems = ['brainmvp-uniformer-small']\n\
+                 [[parts]]\nname = 'folds'\nkind = 'comparison'\nsystems = ['scratch-uniformer-small']\n\
+                 folds = 3\nonly_folds = [1]\n";
+    let asked = studies("", parts, folder.path());
+    for study in &asked {
+        assert_eq!(carry_out(study, "1/1", usize::MAX, false), (true, Vec::new()));
+    }
+    let work = folder.path().join("work");
+    let names: Vec<String> = pretrainings(&work)
+        .iter()
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(names.len(), 3, "the whole method is one of the parts: {names:?}");
+    assert!(names.iter().all(|name| name.starts_with("brainmvp-tiny-")), "{names:?}");
+    assert_eq!(std::fs::read_dir(work.join("cases")).unwrap().count(), 1);
+    assert_eq!(asked[1].folder(), work.join("methods"));
+    assert_eq!(write_report(&asked[1]).unwrap().len(), 1);
+    // Ten subjects in three folds, one of which is tested.
+    assert!(write_report(&asked[2]).unwrap()[0].contains("3 test cases"));
+    let again = Studies::open(&work).unwrap().all;
+    let status = |study: &Study| status_of(study).cells.done;
+    assert_eq!(again.iter().map(status).collect::<Vec<_>>(), [6, 1, 1]);
 }
 
 #[test]

@@ -62,6 +62,11 @@ macro_rules! methods {
                 match self { $($(#[$when])? Self::$variant(config) => config.views(),)+ }
             }
 
+            /// See [`Method::learns_templates`].
+            pub fn learns_templates(&self) -> bool {
+                match self { $($(#[$when])? Self::$variant(config) => config.learns_templates(),)+ }
+            }
+
             /// See [`Method::for_epochs`].
             #[must_use]
             pub fn for_epochs(&self, epochs: u64) -> Self {

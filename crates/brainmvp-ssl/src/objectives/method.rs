@@ -64,6 +64,11 @@ pub trait Method:
         1
     }
 
+    /// Whether templates are learnt with it, so that fine-tuning can mix with them.
+    fn learns_templates(&self) -> bool {
+        false
+    }
+
     /// The settings for a run of `epochs`, as given for one of [`Training::epochs`]: what begins in the course of a run
     /// begins after the same share of it.
     #[must_use]

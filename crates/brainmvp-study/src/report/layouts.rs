@@ -8,7 +8,7 @@ use super::table::{Entry, Mark, Table};
 use crate::config::{StudyConfig, StudyKind};
 use crate::outcome::Measure;
 use crate::plan::Plan;
-use crate::summary::{ArmSummary, Block, Seeds, Summary};
+use crate::summary::{ArmSummary, Block, Difference, Seeds, Summary};
 
 /// The tables of a study.
 pub(super) fn tables(config: &StudyConfig, plan: &Plan, blocks: &[Block]) -> Vec<Table> {
@@ -42,7 +42,7 @@ fn comparison(config: &StudyConfig, plan: &Plan, block: &Block) -> Table {
     head.extend(parts.iter().map(|part| (*part).to_owned()));
     let words = head.len();
     head.extend(block.measures.iter().map(|measure| measure.heading.clone()));
-    head.extend(["p", "Rank", "Seeds"].map(str::to_owned));
+    head.extend(["95 %", "Difference (95 %)", "p", "Rank", "Seeds"].map(str::to_owned));
     let main = block.measures.iter().position(|measure| measure.is_main).unwrap_or(0);
     let row = |of: &ArmSummary| {
         let arm = &plan.arms[of.arm];
@@ -54,6 +54,15 @@ fn comparison(config: &StudyConfig, plan: &Plan, block: &Block) -> Table {
                 mark: mark(&block.arms, of, number, measure),
             });
         }
+        let of_main = of.values.get(main).zip(block.measures.get(main));
+        row.push(
+            of_main
+                .map_or("–".to_owned(), |(summary, measure)| ends(summary.low, summary.high, measure))
+                .into(),
+        );
+        row.push(
+            of_main.map_or("–".to_owned(), |(summary, measure)| against(&summary.difference, measure)).into(),
+        );
         let p = of.values.get(main).and_then(|summary| summary.p_value.value());
         row.push(
             p.map_or("–".to_owned(), |p| if p < 5e-4 { "<0.001".to_owned() } else { format!("{p:.3}") })
@@ -68,11 +77,14 @@ fn comparison(config: &StudyConfig, plan: &Plan, block: &Block) -> Table {
     Table {
         name: format!("{}-labels-{}", block.task, block.fraction),
         caption: format!(
-            "{}: {} test cases, {} of the labels. Mean and standard deviation over seeds. p: paired Wilcoxon test of \
-             {} against {}, corrected by Holm's method. Rank: mean over cases, regions and metrics.",
+            "{}: {} test cases, {} of the labels. Mean and standard deviation over seeds. 95 %: interval of {} over seeds \
+             and cases; difference: from {}. p: paired Wilcoxon test of {} against {}, corrected by Holm's method. Rank: \
+             mean over cases, regions and metrics.",
             titled(config, &block.task),
             cases,
             percent(block.fraction),
+            block.measures.get(main).map_or("", |measure| measure.heading.as_str()),
+            reference.name,
             block.measures.get(main).map_or("", |measure| measure.of_case.as_str()),
             reference.name,
         ),
@@ -95,7 +107,7 @@ fn by_fraction(config: &StudyConfig, plan: &Plan, task: &str, blocks: &[&Block])
     Table {
         name: format!("{task}-by-labels"),
         caption: format!(
-            "{}: {} by share of the labels.",
+            "{}: {} by share of the labels, with 95 % intervals over seeds and cases.",
             titled(config, task),
             blocks.first().and_then(|block| main_of(block)).map_or("", |measure| &measure.heading)
         ),
@@ -145,7 +157,7 @@ fn by_subset(config: &StudyConfig, plan: &Plan, blocks: &[&Block]) -> Option<Tab
     Some(Table {
         name: format!("{}-labels-{}-subsets", block.task, block.fraction),
         caption: format!(
-            "{}: {} with each subset of the modalities, {} of the labels.",
+            "{}: {} with each subset of the modalities, {} of the labels, with 95 % intervals over seeds and cases.",
             titled(config, &block.task),
             main_of(block).map_or("", |measure| measure.heading.as_str()),
             percent(block.fraction),
@@ -180,7 +192,13 @@ fn main_text(block: &Block, arm: usize) -> String {
     let number = block.measures.iter().position(|measure| measure.is_main).unwrap_or(0);
     let found = block.arms.iter().find(|found| found.arm == arm);
     let Some((arm, measure)) = found.zip(block.measures.get(number)) else { return String::new() };
-    let (text, Seeds { done, failed, left }) = (shown(arm, number, measure), arm.seeds);
+    let text = match arm.values.get(number) {
+        Some(summary) if summary.low.value().is_some() => {
+            format!("{} ({})", rounded(summary, measure), ends(summary.low, summary.high, measure))
+        }
+        _ => shown(arm, number, measure),
+    };
+    let Seeds { done, failed, left } = arm.seeds;
     // What is missing is told where no column has the number of seeds.
     if done > 0 && failed + left > 0 { format!("{text} ({done} of {})", done + failed + left) } else { text }
 }
@@ -203,6 +221,20 @@ fn shown(of: &ArmSummary, number: usize, measure: &Measure) -> String {
         Some(deviation) => format!("{mean} ± {}", measure.shown(deviation)),
         None => mean,
     }
+}
+
+/// The ends of an interval.
+fn ends(low: Score, high: Score, measure: &Measure) -> String {
+    let ends = low.value().zip(high.value());
+    ends.map_or("–".to_owned(), |(low, high)| format!("{} to {}", measure.shown(low), measure.shown(high)))
+}
+
+/// How much larger than that of the reference.
+fn against(difference: &Difference, measure: &Measure) -> String {
+    difference.mean.value().map_or("–".to_owned(), |mean| {
+        let sign = if mean > 0.0 { "+" } else { "" };
+        format!("{sign}{} ({})", measure.shown(mean), ends(difference.low, difference.high, measure))
+    })
 }
 
 fn rounded(summary: &Summary, measure: &Measure) -> String {

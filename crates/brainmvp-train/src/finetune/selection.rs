@@ -21,13 +21,16 @@ pub enum Part {
 /// A person within a data set.
 type Subject<'a> = (&'a str, &'a str);
 
+/// A data set, and a class and a site in it.
+type Stratum<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+
 /// The purposes of random draws, which are separate.
 const PARTITION: &str = "partition";
 const FOLD: &str = "fold";
 const VALIDATION: &str = "validation";
 
 /// The part of each case. All cases of a subject have the same part. Draws depend only on the names of subjects, and
-/// the shares hold within each class of each data set, so that adding cases changes little.
+/// the shares hold within each class of each site of each data set, so that adding cases changes little.
 pub fn parts(cases: &[&CaseFacts], config: &DataConfig) -> Vec<Part> {
     let mut subjects: BTreeMap<Subject<'_>, Part> = BTreeMap::new();
     for case in cases {
@@ -44,8 +47,9 @@ pub fn parts(cases: &[&CaseFacts], config: &DataConfig) -> Vec<Part> {
     }
     let has_validation = subjects.values().any(|part| *part == Part::Validation);
     if let Some(fold) = config.fold {
-        for (rank, _, subject) in ranked(cases, &subjects, FOLD, 0) {
-            if rank % config.folds == fold {
+        // Dealt out over all strata one after the other, so that folds are of one size also if strata are small.
+        for (number, (_, subject)) in ranked(cases, &subjects, FOLD, 0).into_iter().enumerate() {
+            if number % config.folds == fold {
                 subjects.insert(subject, Part::Validation);
             }
         }
@@ -55,7 +59,7 @@ pub fn parts(cases: &[&CaseFacts], config: &DataConfig) -> Vec<Part> {
     }
     let order = ranked(cases, &subjects, PARTITION, config.partition);
     let kept = chosen(&order, config.labels_fraction);
-    for (_, _, subject) in order {
+    for (_, subject) in order {
         if !kept.contains(&subject) {
             subjects.insert(subject, Part::Unused);
         }
@@ -67,41 +71,52 @@ fn subject(case: &CaseFacts) -> Subject<'_> {
     (&case.data_set, &case.subject)
 }
 
-/// The training subjects so far, each with its random rank within its class of its data set, and the number of subjects
-/// there.
+/// The training subjects so far, stratum by stratum (a class at a site of a data set), in random order there. Each has a
+/// place from 0 to 1: those of a stratum are evenly spaced, behind a random first one.
 fn ranked<'a>(
     cases: &[&'a CaseFacts],
     parts: &BTreeMap<Subject<'a>, Part>,
     purpose: &str,
     number: u64,
-) -> Vec<(usize, usize, Subject<'a>)> {
-    let mut strata: BTreeMap<(&str, Option<&str>), Vec<Subject<'a>>> = BTreeMap::new();
+) -> Vec<(f64, Subject<'a>)> {
+    let mut strata: BTreeMap<Stratum<'_>, Vec<Subject<'a>>> = BTreeMap::new();
     let mut seen = std::collections::BTreeSet::new();
     for case in cases {
         let subject = subject(case);
         if parts.get(&subject) == Some(&Part::Training) && seen.insert(subject) {
-            strata.entry((&case.data_set, case.class.as_deref())).or_default().push(subject);
+            let stratum = (case.data_set.as_str(), case.class.as_deref(), case.site.as_deref());
+            strata.entry(stratum).or_default().push(subject);
         }
     }
     let mut ranked = Vec::new();
     for mut subjects in strata.into_values() {
         subjects.sort_by_key(|subject| place_in_draw(purpose, number, *subject));
-        let count = subjects.len();
-        ranked.extend(subjects.into_iter().enumerate().map(|(rank, subject)| (rank, count, subject)));
+        let count = subjects.len() as f64;
+        // Of many strata of one subject, a small share is to have some, and not always the same kind.
+        let first = share_in_draw(purpose, number, subjects[0]);
+        ranked.extend(
+            subjects.into_iter().enumerate().map(|(rank, subject)| ((rank as f64 + first) / count, subject)),
+        );
     }
     ranked
 }
 
-/// The subjects of a share of each stratum: those of a smaller share are among those of a larger one. At least one if
-/// the share is above 0.
-fn chosen<'a>(ranked: &[(usize, usize, Subject<'a>)], share: f64) -> Vec<Subject<'a>> {
-    let place = |(rank, count, _): &(usize, usize, Subject<'a>)| (*rank as f64 + 0.5) / *count as f64;
-    let chosen: Vec<_> = ranked.iter().filter(|row| place(row) < share).map(|(_, _, s)| *s).collect();
-    let first = ranked.iter().min_by(|a, b| place(a).total_cmp(&place(b)).then(a.2.cmp(&b.2)));
-    match first {
-        Some((_, _, subject)) if chosen.is_empty() && share > 0.0 => vec![*subject],
-        _ => chosen,
-    }
+/// The subjects of a share, which holds in each stratum as far as their numbers allow, and over all: those of a smaller share
+/// are among those of a larger one. At least one if the share is above 0.
+fn chosen<'a>(ranked: &[(f64, Subject<'a>)], share: f64) -> Vec<Subject<'a>> {
+    let mut order = ranked.to_vec();
+    order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let wanted = (share * order.len() as f64).round() as usize;
+    let at_least = usize::from(share > 0.0);
+    order.into_iter().take(wanted.max(at_least)).map(|(_, subject)| subject).collect()
+}
+
+/// A number from 0 to 1 that a subject draws.
+fn share_in_draw(purpose: &str, number: u64, subject: Subject<'_>) -> f64 {
+    let drawn = place_in_draw(purpose, number, subject);
+    // The end of the hash: the beginning orders the subjects.
+    let [.., a, b, c, d] = drawn;
+    f64::from(u32::from_le_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0)
 }
 
 fn place_in_draw(purpose: &str, number: u64, (data_set, subject): Subject<'_>) -> [u8; 32] {
@@ -178,6 +193,44 @@ mod tests {
             }
         }
         assert!(validated.iter().all(|&times| times == 1));
+    }
+
+    #[test]
+    fn folds_are_of_one_size_over_many_small_sites() {
+        let mut cases = cohort(24);
+        for (place, case) in cases.iter_mut().enumerate() {
+            case.site = Some(format!("site-{}", place / 2 % 8));
+        }
+        for fold in 0..4 {
+            let parts = of(&cases, &DataConfig { folds: 4, fold: Some(fold), ..DataConfig::default() });
+            assert_eq!(places(&parts, Part::Validation).len(), 2 * 24 / 4);
+        }
+        // Every site is in every fold as far as it has subjects.
+        for case in &mut cases {
+            case.site = case.site.take().filter(|site| site == "site-1");
+        }
+        let sites = (0..3).map(|fold| {
+            let parts = of(&cases, &DataConfig { folds: 3, fold: Some(fold), ..DataConfig::default() });
+            places(&parts, Part::Validation).iter().filter(|case| cases[**case].site.is_some()).count()
+        });
+        assert_eq!(sites.collect::<Vec<_>>(), [2, 2, 2]);
+    }
+
+    #[test]
+    fn shares_hold_over_many_small_sites() {
+        let mut cases = cohort(40);
+        for (place, case) in cases.iter_mut().enumerate() {
+            case.site = Some(format!("site-{}", place / 2));
+        }
+        for partition in 0..5 {
+            let config = DataConfig {
+                labels_fraction: 0.25,
+                partition,
+                validation_share: 0.0,
+                ..DataConfig::default()
+            };
+            assert_eq!(places(&of(&cases, &config), Part::Training).len(), 2 * 10);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::ui::Ui;
 
 /// Divide the cases of a cohort into training, validation and test
 ///
-/// All cases of a subject stay together, and every class of every data set is divided separately. A case that already
+/// All cases of a subject stay together, and every class of every site of a data set is divided separately. A case that already
 /// has a split keeps it. With the same seed, a subject keeps its rank in the random order whatever other cases there
 /// are. Neither pre-training nor fine-tuning uses test cases.
 #[derive(Debug, Args)]

@@ -1,14 +1,15 @@
 //! `brainmvp study`
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use brainmvp_prep::Shard;
-use brainmvp_study::config::StudyConfig;
 use brainmvp_study::plan::Plan;
 use brainmvp_study::report::write_report;
 use brainmvp_study::status::Status;
+use brainmvp_study::studies::{Studies, StudyFile};
 use brainmvp_study::{How, Study, Watcher};
 use brainmvp_train::log::metrics::StepMetrics;
 use clap::Args;
@@ -76,15 +77,14 @@ impl StudyCommand {
             return self.tell_plan(ui);
         }
         if self.status {
-            let study = Study::open(&self.out)?;
-            return ui.result(Status::of(&study, &study.progress()?)?.markdown().trim_end());
+            return tell_status(&Studies::open(&self.out)?, ui);
         }
         if self.report {
-            return tell_tables(&Study::open(&self.out)?, ui);
+            return tell_tables(&Studies::open(&self.out)?, ui);
         }
-        let study = match self.config()? {
-            Some(config) => Study::new(config, &self.out)?,
-            None => Study::open(&self.out).advise(|_| "name a TOML file with --config".to_owned())?,
+        let studies = match self.file()? {
+            Some(file) => Studies::new(file, &self.out)?,
+            None => Studies::open(&self.out).advise(|_| "name a TOML file with --config".to_owned())?,
         };
         brainmvp_train::device::device(&self.device)?;
         let how = How {
@@ -94,65 +94,89 @@ impl StudyCommand {
             memory_bytes: self.memory.unwrap_or_else(half_of_free_memory),
             stop: interrupt::stop_flag(),
         };
-        let follower = Follower { ui, study: &study, shown: Mutex::default() };
-        let came_to_end = study.run(&how, &follower)?;
-        follower.finish();
-        if !came_to_end {
-            return Err(anyhow::anyhow!("interrupted; the state is saved in {}", self.out.display()))
-                .advise(|_| "continue with the same command".to_owned());
+        for study in &studies.all {
+            let follower = Follower { ui, study, shown: Mutex::default() };
+            let came_to_end = study.run(&how, &follower)?;
+            follower.finish();
+            if !came_to_end {
+                return Err(anyhow::anyhow!("interrupted; the state is saved in {}", self.out.display()))
+                    .advise(|_| "continue with the same command".to_owned());
+            }
         }
-        tell_tables(&study, ui)?;
-        judge(&study, &self.out)
+        tell_tables(&studies, ui)?;
+        judge(&studies)
     }
 
-    /// The configuration of `--config`.
-    fn config(&self) -> anyhow::Result<Option<StudyConfig>> {
+    /// The studies of `--config`.
+    fn file(&self) -> anyhow::Result<Option<StudyFile>> {
         let Some(path) = &self.config else { return Ok(None) };
         let text = argument::read_text(path)?;
         let folder = std::path::absolute(path).with_context(|| path.display().to_string())?;
         let folder = folder.parent().unwrap_or(Path::new(""));
-        let config =
-            StudyConfig::parse(&text, folder).map_err(|e| bad_input(format!("{}: {e}", path.display())))?;
-        Ok(Some(config))
+        let file =
+            StudyFile::parse(&text, folder).map_err(|e| bad_input(format!("{}: {e}", path.display())))?;
+        Ok(Some(file))
     }
 
     /// Prints what would be done, without touching the work folder.
     fn tell_plan(&self, ui: &Ui) -> anyhow::Result<()> {
-        let config = match self.config()? {
-            Some(config) => config,
-            None => Study::open(&self.out)?.config,
+        let configs = match self.file()? {
+            Some(file) => file.0,
+            None => Studies::open(&self.out)?.all.into_iter().map(|study| study.config).collect(),
         };
-        let plan = Plan::of(&config)?;
-        let cells = plan.share(self.shard.unwrap_or(Shard::WHOLE));
-        for cell in &cells {
-            ui.result(cell.folder(&plan.arms).display())?;
+        let (mut asked, mut all, mut pretrainings) = (0, 0, BTreeSet::new());
+        for config in &configs {
+            let plan = Plan::of(config)?;
+            let cells = plan.share(self.shard.unwrap_or(Shard::WHOLE));
+            for cell in &cells {
+                ui.result(Path::new(&config.name).join(cell.folder(&plan.arms)).display())?;
+            }
+            (asked, all) = (asked + cells.len(), all + plan.cells.len());
+            pretrainings.extend(plan.pretrainings.into_iter().map(|pretraining| pretraining.folder));
         }
         ui.result(format!(
-            "{} of {}; {} in all",
-            counted(cells.len(), "cell"),
-            plan.cells.len(),
-            counted(plan.pretrainings.len(), "pre-training")
+            "{} of {all}; {} in all",
+            counted(asked, "cell"),
+            counted(pretrainings.len(), "pre-training")
         ))
     }
 }
 
-/// Writes the results so far and prints the tables.
-fn tell_tables(study: &Study, ui: &Ui) -> anyhow::Result<()> {
-    for table in write_report(study)? {
-        ui.result(table)?;
+/// Prints how far the studies are.
+fn tell_status(studies: &Studies, ui: &Ui) -> anyhow::Result<()> {
+    for study in &studies.all {
+        if !study.config.name.is_empty() {
+            ui.result(format!("## {}\n", study.config.name))?;
+        }
+        ui.result(Status::of(study, &study.progress()?)?.markdown())?;
     }
-    ui.result(format!("{}: results.csv, study.json, tables, status.md", study.folder().display()))
+    Ok(())
 }
 
-/// Whether every cell of the study came to something.
-fn judge(study: &Study, out: &Path) -> anyhow::Result<()> {
-    let status = Status::of(study, &study.progress()?)?;
-    if status.cells.failed == 0 {
+/// Writes the results so far and prints the tables.
+fn tell_tables(studies: &Studies, ui: &Ui) -> anyhow::Result<()> {
+    for study in &studies.all {
+        for table in write_report(study)? {
+            ui.result(table)?;
+        }
+        ui.result(format!("{}: results.csv, study.json, tables, status.md", study.folder().display()))?;
+    }
+    Ok(())
+}
+
+/// Whether every cell came to something.
+fn judge(studies: &Studies) -> anyhow::Result<()> {
+    let (mut failed, mut total) = (0, 0);
+    for study in &studies.all {
+        let status = Status::of(study, &study.progress()?)?;
+        (failed, total) = (failed + status.cells.failed, total + status.cells.total());
+    }
+    if failed == 0 {
         return Ok(());
     }
-    let (failed, total) = (status.cells.failed, status.cells.total());
     Err(anyhow::anyhow!("{failed} of {} failed", counted(total, "cell"))).advise(|_| {
-        format!("`brainmvp study --out {} --status` says why; --retry does them again", out.display())
+        let out = studies.folder().display();
+        format!("`brainmvp study --out {out} --status` says why; --retry does them again")
     })
 }
 

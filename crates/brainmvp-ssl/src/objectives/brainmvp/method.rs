@@ -29,6 +29,10 @@ impl Method for BrainMvpConfig {
         self.tasks.iter().filter(|task| **task != Task::Contrast).count().max(1)
     }
 
+    fn learns_templates(&self) -> bool {
+        self.tasks.contains(&Task::Distill)
+    }
+
     fn for_epochs(&self, epochs: u64) -> Self {
         let published = Training::default().epochs as f64;
         let scaled = |epoch: usize| (epoch as f64 * epochs as f64 / published).round() as usize;
