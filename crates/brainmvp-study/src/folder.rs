@@ -9,6 +9,7 @@
 //! DIR/cells/TASK/ARM/labels-1/seed-0/failed.json  why nothing came of it
 //! DIR/cells/TASK/ARM/labels-1/seed-0/asked.json   by which settings it was begun
 //! DIR/cells/TASK/ARM/labels-1/seed-0/log.txt      what the runs said
+//! DIR/done/IDENTITY.json                in which folder a cell is, for other parts that ask the same
 //! DIR/status.md                         what is done, running, failed and left
 //! DIR/results.csv, study.json, tables/, curves/   the results so far
 //! DIR/PART/cells, tables, ...           the same for each part of a study that has parts
@@ -171,7 +172,8 @@ pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
     Ok(write_atomically(path, |file| file.write_all(text.as_bytes()))?)
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+/// Reads a value, if there is a file.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -60,8 +60,7 @@ pub(crate) fn pretraining(
             (in_course(&asked, *method, &resolved.method, epochs)?, steps)
         }
     };
-    // Written out whole: arms whose settings come to the same share a pre-training, whatever they say of it.
-    let settings = Settings { text: whole(&table, &settings)?, more: Vec::new() };
+    let settings = Settings::whole(whole(&table, &settings)?);
     Ok((settings, Work { steps, views: steps * views, voxels: steps * voxels }))
 }
 
@@ -73,8 +72,7 @@ pub(crate) fn name_of_pretraining(config: &StudyConfig, arm: &Arm) -> Result<Str
     let Beginning::Method(method, own) = &arm.beginning else {
         return Err(Error::Config(format!("arm {} has no method", arm.name)));
     };
-    let settings =
-        Settings { text: whole(&asked_of_method(config, *method, arm, own), &[])?, more: Vec::new() };
+    let settings = Settings::whole(whole(&asked_of_method(config, *method, arm, own), &[])?);
     let identity =
         settings.identity(&format!("{:?} {}", config.compute.pretrain_voxels, data::identity(config)?));
     let network = arm.network.map_or("", PresetName::name);
@@ -170,11 +168,17 @@ pub(crate) fn finetuning(config: &StudyConfig, arm: &Arm, cell: &Cell) -> Result
     if let Some(views) = config.compute.finetune_views {
         settings.push(format!("train.batch_size={}", views / copies(config, arm, &table)?));
     }
+    let text = text(&table)?;
+    let network = arm.network.map(|network| format!("model.preset={}", network.name()));
+    let with_network: Vec<String> = settings.iter().chain(&network).cloned().collect();
+    let whole = match network {
+        Some(_) => FinetuneConfig::resolve(&text, &with_network, None)?.to_toml()?,
+        // That of given weights is not known here.
+        None => format!("{text}\n{settings:?}"),
+    };
     // Weights bring their network with them.
-    if arm.beginning == Beginning::Random {
-        settings.extend(arm.network.map(|network| format!("model.preset={}", network.name())));
-    }
-    Ok(Settings { text: text(&table)?, more: settings })
+    let more = if arm.beginning == Beginning::Random { with_network } else { settings };
+    Ok(Settings { text, more, whole })
 }
 
 /// The copies of each patch that a fine-tuning sees.
@@ -203,9 +207,16 @@ pub(crate) struct Settings {
     text: String,
     /// `key=value` over it.
     more: Vec<String>,
+    /// What they come to, every key with its value: runs that ask the same are the same, whatever they say of it.
+    whole: String,
 }
 
 impl Settings {
+    /// Those of a text with every key.
+    fn whole(text: String) -> Self {
+        Self { text: text.clone(), more: Vec::new(), whole: text }
+    }
+
     /// The run in a folder, on the cases of a cache, which begins with these weights.
     pub(crate) fn request(&self, source: Option<&Path>, [data, out]: [&Path; 2], device: &str) -> RunRequest {
         let source = source.map(|path| format!("init.source={}", Value::String(path.display().to_string())));
@@ -222,10 +233,8 @@ impl Settings {
     /// By which it is told whether a result is of the same question: a hash of the settings and of `more`.
     pub(crate) fn identity(&self, more: &str) -> String {
         let mut hasher = blake3::Hasher::new();
-        for text in [&self.text].into_iter().chain(&self.more) {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
-        }
+        hasher.update(&(self.whole.len() as u64).to_le_bytes());
+        hasher.update(self.whole.as_bytes());
         hasher.update(more.as_bytes());
         hasher.finalize().to_hex()[..16].to_owned()
     }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::arms::Beginning;
 use crate::config::{StudyConfig, StudyKind};
 use crate::data::{self, Cases};
-use crate::folder::{Part, State};
+use crate::folder::{Part, State, read, write};
 use crate::plan::{Cell, Plan, Pretraining};
 use crate::requests::{self, Work};
 use crate::score::{Scored, Scoring, Unscored};
@@ -137,6 +137,22 @@ impl Study {
     /// The name of a pre-training: its folder in the work folder.
     pub fn name_of_pretraining(&self, pretraining: &Pretraining) -> String {
         Path::new("pretraining").join(&pretraining.folder).display().to_string()
+    }
+
+    /// A cell of another part that asks the same, with its result.
+    fn twin(&self, identity: &str) -> Result<Option<(PathBuf, CellResult)>> {
+        let Some(folder) = read::<PathBuf>(&self.place_of_twin(identity))? else { return Ok(None) };
+        let result: Option<CellResult> = Part::new(self.shared.join(&folder)).result()?;
+        Ok(result.filter(|result| result.identity == identity).map(|result| (folder, result)))
+    }
+
+    /// Lets other parts find a cell.
+    fn note_twin(&self, identity: &str, cell: &Cell) -> Result<()> {
+        write(&self.place_of_twin(identity), &self.name_of(cell))
+    }
+
+    fn place_of_twin(&self, identity: &str) -> PathBuf {
+        self.shared.join("done").join(format!("{identity}.json"))
     }
 
     fn part(&self, cell: &Cell) -> Part {
@@ -265,7 +281,7 @@ impl Turn<'_> {
         };
         let subsets = config.kind == StudyKind::Subsets;
         let cases = data::identity(config)?;
-        let more = format!("{cases} {beginning} {:?} {subsets}", config.scoring());
+        let more = format!("{cases} {:?} {beginning} {:?} {subsets}", cell.fold, config.scoring());
         Ok(requests::finetuning(config, arm, cell)?.identity(&more))
     }
 
@@ -276,6 +292,11 @@ impl Turn<'_> {
         if part.result::<CellResult>()?.is_some() {
             // Those of this question are done, and have no turn.
             return Err(Trouble::Failed(OTHER_SETTINGS.to_owned()));
+        }
+        if let Some((twin, result)) = self.study.twin(&identity)? {
+            part.log(&format!("the same as {}, whose result is taken", twin.display()));
+            part.finish(&result)?;
+            return Ok(());
         }
         let arm = &plan.arms[cell.arm];
         let (source, pretraining) = match (cell.pretraining, &arm.beginning) {
@@ -308,6 +329,7 @@ impl Turn<'_> {
             Unscored::Failed(reason) => Trouble::Failed(reason),
         })?;
         let (steps, seconds) = trained(&run)?;
+        self.study.note_twin(&identity, cell)?;
         part.finish(&CellResult {
             identity,
             pretraining: pretraining.map(|result| result.work),

@@ -306,6 +306,12 @@ fn parts_of_a_study_share_cases_and_pre_trainings() {
     assert_eq!(std::fs::read_dir(work.join("cases")).unwrap().count(), 1);
     assert_eq!(asked[1].folder(), work.join("methods"));
     assert_eq!(write_report(&asked[1]).unwrap().len(), 1);
+    // A cell that two parts ask for is done once.
+    let log = read(&asked[1], "cells/segmentation/brainmvp-uniformer-small/labels-1/seed-0/log.txt");
+    assert!(
+        log.contains("the same as ablation/cells/segmentation/cmr+md+mcl+mixing/labels-1/seed-0"),
+        "{log}"
+    );
     // Ten subjects in three folds, one of which is tested.
     assert!(write_report(&asked[2]).unwrap()[0].contains("3 test cases"));
     let again = Studies::open(&work).unwrap().all;
