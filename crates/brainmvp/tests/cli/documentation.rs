@@ -13,7 +13,7 @@ use crate::handmade::Slices;
 use crate::program::{Ended, Place};
 
 /// Document, beginning of the lines, and why they do not run here.
-const ELSEWHERE: [(&str, &str, &str); 4] = [
+const ELSEWHERE: [(&str, &str, &str); 5] = [
     ("README.md", "cargo test", "it runs this test"),
     (
         "fine-tuning.md",
@@ -26,6 +26,7 @@ const ELSEWHERE: [(&str, &str, &str); 4] = [
         "the phantoms of this page are gliomas; tests/cli/recipes.rs reads the recipe",
     ),
     ("measurements.md", "", "the images are those of patients, and the runs take hours"),
+    ("study.md", "", "the images are those of patients, and the runs take hours"),
 ];
 
 /// Every document, with its name.
