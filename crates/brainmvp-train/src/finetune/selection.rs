@@ -207,6 +207,7 @@ mod tests {
         }
         // Every site is in every fold as far as it has subjects.
         for case in &mut cases {
+            case.class = None;
             case.site = case.site.take().filter(|site| site == "site-1");
         }
         let sites = (0..3).map(|fold| {
