@@ -79,6 +79,19 @@ impl Cases {
         Ok(Some(found))
     }
 
+    /// Those that were prepared before.
+    ///
+    /// # Errors
+    /// If a setting cannot be written.
+    pub(crate) fn open(config: &StudyConfig, shared: &Path) -> Result<Self> {
+        let folder = shared.join("cases").join(key(config)?);
+        let prepared =
+            config.data.clone().filter(|path| path.is_dir()).unwrap_or_else(|| folder.join("cache"));
+        let split = split_in(&folder, &config.split)?;
+        let whole = if config.folds == 0 && split.is_dir() { split } else { prepared };
+        Ok(Self { folder, folds: config.folds, whole })
+    }
+
     /// The cache in which a fold is the test set; without folds, that with the test cases of the cohort.
     pub(crate) fn without(&self, fold: Option<usize>) -> PathBuf {
         fold.map_or_else(
@@ -159,9 +172,14 @@ fn divided(cache: &Cache, shares: &Shares, folder: &Path) -> Result<PathBuf> {
     for (entry, case) in manifest.cases.iter_mut().zip(&cohort.cases) {
         entry.case.split = case.split;
     }
-    let to = folder.join(format!("split-{}", hash(shares)?));
+    let to = split_in(folder, shares)?;
     write(cache, manifest, &to)?;
     Ok(to)
+}
+
+/// The folder of a division.
+fn split_in(folder: &Path, shares: &Shares) -> Result<PathBuf> {
+    Ok(folder.join(format!("split-{}", hash(shares)?)))
 }
 
 /// What is said of the cases of a cache, without their files.

@@ -6,12 +6,13 @@
 //! DIR/pretraining/METHOD-NETWORK-HASH/seed-0/run  a run of `brainmvp pretrain`, likewise
 //! DIR/cells/TASK/ARM/labels-1/seed-0/run          a run of `brainmvp finetune`
 //! DIR/cells/TASK/ARM/labels-1/seed-0/result.json  what came of it, once it is scored
+//! DIR/cells/TASK/ARM/labels-1/seed-0/predictions  the label maps of the test cases, in the space of the prepared cases
 //! DIR/cells/TASK/ARM/labels-1/seed-0/failed.json  why nothing came of it
 //! DIR/cells/TASK/ARM/labels-1/seed-0/asked.json   by which settings it was begun
 //! DIR/cells/TASK/ARM/labels-1/seed-0/log.txt      what the runs said
 //! DIR/done/IDENTITY.json                in which folder a cell is, for other parts that ask the same
 //! DIR/status.md                         what is done, running, failed and left
-//! DIR/results.csv, study.json, tables/, curves/   the results so far
+//! DIR/results.csv, study.json, tables/, curves/, pictures/   the results so far
 //! DIR/PART/cells, tables, ...           the same for each part of a study that has parts
 //! ```
 

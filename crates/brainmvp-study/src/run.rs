@@ -139,6 +139,16 @@ impl Study {
         Path::new("pretraining").join(&pretraining.folder).display().to_string()
     }
 
+    /// The cache whose test cases a cell was scored on.
+    pub(crate) fn data_of(&self, cell: &Cell) -> Result<PathBuf> {
+        Ok(Cases::open(&self.config, &self.shared)?.without(cell.fold))
+    }
+
+    /// The folder of a cell's label maps of the test cases.
+    pub(crate) fn predictions_of(&self, cell: &Cell) -> PathBuf {
+        self.folder.join(cell.folder(&self.plan.arms)).join("predictions")
+    }
+
     /// A cell of another part that asks the same, with its result.
     fn twin(&self, identity: &str) -> Result<Option<(PathBuf, CellResult)>> {
         let Some(folder) = read::<PathBuf>(&self.place_of_twin(identity))? else { return Ok(None) };
@@ -318,6 +328,7 @@ impl Turn<'_> {
         let scoring = Scoring {
             data: &self.place.data,
             run: &run,
+            predictions: &self.study.predictions_of(cell),
             rules: &config.scoring(),
             subsets: config.kind == StudyKind::Subsets,
             device,

@@ -37,6 +37,8 @@ pub struct Scored {
 pub(crate) struct Scoring<'a> {
     pub(crate) data: &'a Path,
     pub(crate) run: &'a Path,
+    /// Where label maps are kept, if there is one for each case.
+    pub(crate) predictions: &'a Path,
     pub(crate) rules: &'a SegmentationConfig,
     /// Whether every subset of the modalities is tried.
     pub(crate) subsets: bool,
@@ -149,6 +151,9 @@ impl Scoring<'_> {
             match said {
                 Prediction::Segment(regions) => {
                     let labels = regions.labels(case.grid())?;
+                    if !self.subsets {
+                        self.keep(&name, &labels).map_err(|e| in_case(case, &e))?;
+                    }
                     rows.extend(self.regions(predictor, case, &labels, schemes.get(case.data_set()))?);
                 }
                 Prediction::Classify(probabilities) => {
@@ -169,6 +174,17 @@ impl Scoring<'_> {
             }
             TaskKind::Regress => Outcome::Regress { target: task.regress.target.clone(), cases: regressed },
         })
+    }
+
+    /// Writes a label map, for pictures of it.
+    fn keep(&self, case: &str, labels: &LabelMap) -> crate::Result<()> {
+        std::fs::create_dir_all(self.predictions).map_err(|e| crate::Error::io(self.predictions, e))?;
+        let path = self.predictions.join(format!("{case}.nii.gz"));
+        Ok(brainmvp_volume::nifti::write_labels(
+            &path,
+            labels,
+            "prediction, in the space of the prepared case",
+        )?)
     }
 
     /// The scores of the regions of a case.

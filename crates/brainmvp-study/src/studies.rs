@@ -13,7 +13,7 @@ use crate::{Error, Result};
 const PARTS: &str = "parts";
 
 /// What a work folder has besides parts.
-const OTHER_FOLDERS: [&str; 6] = ["cases", "pretraining", "cells", "done", "tables", "curves"];
+const OTHER_FOLDERS: [&str; 7] = ["cases", "pretraining", "cells", "done", "tables", "curves", "pictures"];
 
 /// The studies of a file, in its order: one without a name, or several parts.
 #[derive(Debug, Clone, PartialEq)]

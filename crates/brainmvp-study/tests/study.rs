@@ -178,6 +178,11 @@ fn stopping_and_sharing_change_no_result() {
     same("tables/segmentation-by-labels.md");
     same("tables/segmentation-labels-1.tex");
     same("curves/segmentation.svg");
+    // The label maps are kept, and the best, median and worst drawn.
+    let kept = "cells/segmentation/brainmvp-uniformer-small/labels-1/seed-1/predictions";
+    assert_eq!(std::fs::read_dir(whole.folder().join(kept)).unwrap().count(), 4);
+    let picture = std::fs::read(whole.folder().join("pictures/segmentation-labels-1.png")).unwrap();
+    assert!(picture.starts_with(b"\x89PNG") && picture.len() > 2000);
     // Equal work: BrainMVP trains on two views of each sample.
     let cells = whole.progress().unwrap();
     let of_method = cells.iter().find_map(|cell| cell.result.as_ref()?.pretraining).unwrap();

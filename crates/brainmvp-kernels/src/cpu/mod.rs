@@ -27,6 +27,7 @@ mod patch;
 mod peak;
 mod product;
 mod simd;
+mod sliding;
 mod tile;
 mod weight_sums;
 mod winograd;

@@ -40,51 +40,6 @@ impl Matrix {
     }
 }
 
-/// A left-hand matrix as the register kernel reads it.
-pub(crate) trait Left: Copy {
-    /// Where the row starts.
-    ///
-    /// # Safety
-    /// There is such a row.
-    unsafe fn row(self, row: usize) -> *const f32;
-    /// How far a column is from the start of every row.
-    fn column(self, column: usize) -> usize;
-}
-
-impl Left for Matrix {
-    #[inline(always)]
-    unsafe fn row(self, row: usize) -> *const f32 {
-        // SAFETY: the caller's promise.
-        unsafe { self.values.add(row * self.row_stride) }
-    }
-
-    #[inline(always)]
-    fn column(self, column: usize) -> usize {
-        column * self.column_stride
-    }
-}
-
-/// A matrix whose elements are at the sum of an offset for the row and one for the column.
-#[derive(Clone, Copy)]
-pub(crate) struct Gathered<'a> {
-    pub(crate) values: *const f32,
-    pub(crate) rows: &'a [usize],
-    pub(crate) columns: &'a [usize],
-}
-
-impl Left for Gathered<'_> {
-    #[inline(always)]
-    unsafe fn row(self, row: usize) -> *const f32 {
-        // SAFETY: the caller's promise.
-        unsafe { self.values.add(self.rows[row]) }
-    }
-
-    #[inline(always)]
-    fn column(self, column: usize) -> usize {
-        self.columns[column]
-    }
-}
-
 /// The contents of the lanes of a product's operands, and how they are multiplied.
 pub(crate) trait Operand<L: Lanes> {
     /// The bits of a lane.
@@ -111,9 +66,9 @@ impl<L: Lanes> Operand<L> for Floats {
 
 /// `output = onto + bias + left right`, where the panels have the bias.
 #[derive(Clone, Copy)]
-pub(crate) struct Product<'a, F = Matrix> {
+pub(crate) struct Product<'a> {
     /// `[rows, depth]`
-    pub(crate) left: F,
+    pub(crate) left: Matrix,
     pub(crate) rows: usize,
     pub(crate) right: &'a Panels,
     /// `[rows, columns]`, rows this many floats apart.
@@ -175,15 +130,10 @@ dispatch! {
     unsafe fn multiply_floats(product: &Product<'_>) = multiply_panels_of_floats
 }
 
-dispatch! {
-    /// Runs a product of floats whose left-hand matrix is gathered, of panels that were packed for the set.
-    unsafe fn multiply_gathered(product: &Product<'_, Gathered<'_>>) = multiply_panels_of_floats
-}
-
 #[inline(always)]
-unsafe fn multiply_panels_of_floats<L: Lanes>(product: &Product<'_, impl Left>) {
+unsafe fn multiply_panels_of_floats<L: Lanes>(product: &Product<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { multiply_panels::<L, Floats, _>(product) }
+    unsafe { multiply_panels::<L, Floats>(product) }
 }
 
 /// Runs a product whose left-hand matrix is of pairs too.
@@ -194,21 +144,21 @@ unsafe fn multiply_panels_of_floats<L: Lanes>(product: &Product<'_, impl Left>) 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn multiply_pairs(product: &Product<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { multiply_panels::<std::arch::x86_64::__m512, super::bf16::Pairs, _>(product) }
+    unsafe { multiply_panels::<std::arch::x86_64::__m512, super::bf16::Pairs>(product) }
 }
 
 #[inline(always)]
-unsafe fn multiply_panels<L: Lanes, O: Operand<L>, F: Left>(product: &Product<'_, F>) {
+unsafe fn multiply_panels<L: Lanes, O: Operand<L>>(product: &Product<'_>) {
     for index in 0..product.right.count() {
         let panel = product.right.at(index);
         // SAFETY: the caller's promise; rows times registers of a tile are what the register file holds.
         unsafe {
             match panel.width / L::N {
-                4 if L::PANEL == 4 => multiply_rows::<L, O, F, 6, 4>(product, panel),
-                3 if L::PANEL == 4 => multiply_rows::<L, O, F, 8, 3>(product, panel),
-                2 if L::PANEL == 4 => multiply_rows::<L, O, F, 12, 2>(product, panel),
-                2 => multiply_rows::<L, O, F, 6, 2>(product, panel),
-                _ => multiply_rows::<L, O, F, 12, 1>(product, panel),
+                4 if L::PANEL == 4 => multiply_rows::<L, O, 6, 4>(product, panel),
+                3 if L::PANEL == 4 => multiply_rows::<L, O, 8, 3>(product, panel),
+                2 if L::PANEL == 4 => multiply_rows::<L, O, 12, 2>(product, panel),
+                2 => multiply_rows::<L, O, 6, 2>(product, panel),
+                _ => multiply_rows::<L, O, 12, 1>(product, panel),
             }
         }
     }
@@ -216,8 +166,8 @@ unsafe fn multiply_panels<L: Lanes, O: Operand<L>, F: Left>(product: &Product<'_
 
 /// All rows times one panel, in tiles of `R` rows. The last tile repeats a row where there are too few.
 #[inline(always)]
-unsafe fn multiply_rows<L: Lanes, O: Operand<L>, F: Left, const R: usize, const V: usize>(
-    product: &Product<'_, F>,
+unsafe fn multiply_rows<L: Lanes, O: Operand<L>, const R: usize, const V: usize>(
+    product: &Product<'_>,
     panel: Panel,
 ) {
     // SAFETY: rows, depth and columns lie in the matrices by the caller's promise.
@@ -228,12 +178,12 @@ unsafe fn multiply_rows<L: Lanes, O: Operand<L>, F: Left, const R: usize, const 
             let place = first * product.output_stride + panel.column;
             let mut rows = [std::ptr::null(); R];
             for r in 0..R {
-                rows[r] = product.left.row(first + r.min(count - 1));
+                rows[r] = product.left.values.add((first + r.min(count - 1)) * product.left.row_stride);
             }
             let mut sums = load_row::<L, R, V>(right);
-            multiply_tile::<L, O, F, R, V>(
+            multiply_tile::<L, O, R, V>(
                 &mut sums,
-                (rows, product.left),
+                (rows, product.left.column_stride),
                 right.add(V * L::N),
                 product.right.depth,
             );
@@ -273,9 +223,9 @@ unsafe fn load_row<L: Lanes, const R: usize, const V: usize>(from: *const f32) -
 /// # Safety
 /// Each row has `depth` columns, the panel `depth * V` vectors.
 #[inline(always)]
-unsafe fn multiply_tile<L: Lanes, O: Operand<L>, F: Left, const R: usize, const V: usize>(
+unsafe fn multiply_tile<L: Lanes, O: Operand<L>, const R: usize, const V: usize>(
     sums: &mut [[L; V]; R],
-    (rows, left): ([*const f32; R], F),
+    (rows, column_stride): ([*const f32; R], usize),
     panel: *const f32,
     depth: usize,
 ) {
@@ -286,7 +236,7 @@ unsafe fn multiply_tile<L: Lanes, O: Operand<L>, F: Left, const R: usize, const 
             for v in 0..V {
                 right[v] = L::load(panel.add((k * V + v) * L::N));
             }
-            let column = left.column(k);
+            let column = k * column_stride;
             for r in 0..R {
                 let left = L::splat(*rows[r].add(column));
                 for v in 0..V {

@@ -2,6 +2,7 @@
 
 mod curves;
 mod layouts;
+mod pictures;
 mod table;
 
 use serde_json::json;
@@ -12,7 +13,7 @@ use crate::run::Study;
 use crate::status::Status;
 use crate::summary::{Block, Progressed, summarise};
 
-/// Writes `results.csv`, `study.json`, tables, curves and `status.md`. Returns the tables of the main results as Markdown.
+/// Writes `results.csv`, `study.json`, tables, curves, pictures and `status.md`. Returns the tables of the main results as Markdown.
 ///
 /// # Errors
 /// If a result is damaged or a file cannot be written.
@@ -38,6 +39,7 @@ pub fn write_report(study: &Study) -> Result<Vec<String>> {
             curves::draw(&path, &study.config, &study.plan, task, &of_task)?;
         }
     }
+    pictures::draw(study, &cells)?;
     write_text(&folder.join("status.md"), &Status::of(study, &cells)?.markdown())?;
     Ok(tables.iter().map(table::Table::markdown).collect())
 }
