@@ -134,6 +134,10 @@ pub struct Indexed {
     pub refused: Vec<Explained>,
     /// Every file that was looked at, with the evidence.
     pub explained: Vec<Explained>,
+    /// Ids of rows of the user's table that belong to no case here.
+    pub unused_rows: Vec<String>,
+    /// Ids to leave out that nothing here has.
+    pub unused_exclusions: Vec<String>,
     /// Anything else that the user should know, one line each.
     pub warnings: Vec<String>,
 }
@@ -165,6 +169,8 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
         rejected: listing.rejected,
         refused: Vec::new(),
         explained: listing.passed_over,
+        unused_rows: Vec::new(),
+        unused_exclusions: Vec::new(),
         warnings: listing.warnings,
     };
     if !path.is_file() && path.join("cohort.json").is_file() {
@@ -180,7 +186,9 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
         indexed.warnings.extend(table::apply_own(&table, &options.numbers, &mut indexed.cohort.cases));
     }
     if let Some(table) = &options.table {
-        indexed.warnings.extend(table::apply(table, &options.numbers, &mut indexed.cohort.cases)?);
+        let (unused, warning) = table::apply(table, &options.numbers, &mut indexed.cohort.cases)?;
+        indexed.unused_rows = unused;
+        indexed.warnings.extend(warning);
     }
     for name in &options.numbers {
         if !indexed.cohort.cases.iter().any(|case| case.numbers.contains_key(name)) {
@@ -435,10 +443,7 @@ fn exclude(ids: &[String], indexed: &mut Indexed) {
     indexed
         .rejected
         .retain(|rejected| !unused.remove(rejected.case.as_str()) && !ids.contains(&rejected.case));
-    if let Some(first) = unused.first() {
-        let count = unused.len();
-        indexed.warnings.push(format!("{count} excluded ids match no case or subject, e.g. {first}"));
-    }
+    indexed.unused_exclusions = unused.into_iter().map(str::to_owned).collect();
 }
 
 fn apply_options(options: &IndexOptions, schemes: &BTreeMap<String, LabelScheme>, cohort: &mut Cohort) {

@@ -36,8 +36,8 @@ struct Columns {
     numbers: Vec<Option<usize>>,
 }
 
-/// Applies the user's table, with `numbers`, the names of its columns of numbers; returns warnings about rows and cases
-/// without a match.
+/// Applies the user's table, with `numbers`, the names of its columns of numbers; returns the ids of rows without a case, and
+/// a warning about cases without a row.
 ///
 /// A row belongs to the case with its id or, if there is none, to all cases of the subject with that name. Ids may
 /// differ in upper and lower case, in a leading `sub-` and in leading zeros (`sub-0026001` and 26001).
@@ -45,25 +45,17 @@ struct Columns {
 /// # Errors
 /// [`Error::Malformed`] for a table without ids, without a known column, with an unknown split, with a text where a
 /// number is expected, or with two rows of one id that differ.
-pub(super) fn apply(table: &Path, numbers: &[String], cases: &mut [Case]) -> Result<Vec<String>> {
+pub(super) fn apply(
+    table: &Path,
+    numbers: &[String],
+    cases: &mut [Case],
+) -> Result<(Vec<String>, Option<String>)> {
     let rows = read(table, numbers)?;
     let joined = join(table, numbers, &rows, cases)?;
-    let mut warnings = Vec::new();
-    if let Some(first) = joined.unused.first() {
-        warnings.push(format!(
-            "{} rows of {} match no case, e.g. {first}",
-            joined.unused.len(),
-            table.display()
-        ));
-    }
-    if let Some(first) = joined.unmatched.first() {
-        warnings.push(format!(
-            "{} cases are not in {}, e.g. {first}",
-            joined.unmatched.len(),
-            table.display()
-        ));
-    }
-    Ok(warnings)
+    let warning = joined.unmatched.first().map(|first| {
+        format!("{} cases are not in {}, e.g. {first}", joined.unmatched.len(), table.display())
+    });
+    Ok((joined.unused.into_iter().collect(), warning))
 }
 
 /// Applies a table found with the data (`participants.tsv`), which may have no known column and may list other cases.
@@ -244,11 +236,13 @@ mod tests {
         ["a_1", "a_2", "b"].map(|id| Case::new(CaseId::new(id).unwrap(), &id[..1], "d")).into()
     }
 
-    fn apply_text(name: &str, text: &[u8], cases: &mut [Case]) -> Result<Vec<String>> {
+    type Applied = (Vec<String>, Option<String>);
+
+    fn apply_text(name: &str, text: &[u8], cases: &mut [Case]) -> Result<Applied> {
         apply_numbers(name, text, &[], cases)
     }
 
-    fn apply_numbers(name: &str, text: &[u8], numbers: &[&str], cases: &mut [Case]) -> Result<Vec<String>> {
+    fn apply_numbers(name: &str, text: &[u8], numbers: &[&str], cases: &mut [Case]) -> Result<Applied> {
         let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
@@ -280,14 +274,14 @@ mod tests {
     fn rows_join_by_case_then_subject() {
         let mut cases = cases();
         let text = b"ID,Class,site,split\na,HGG,\"Z\xfcrich, CH\",train\na_2,LGG,,\nc,LGG,,\n";
-        let warnings = apply_text("t.csv", text, &mut cases).unwrap();
+        let (unused, warning) = apply_text("t.csv", text, &mut cases).unwrap();
         assert_eq!(cases[0].class.as_deref(), Some("HGG"));
         assert_eq!(cases[0].site.as_deref(), Some("Zürich, CH"));
         assert_eq!(cases[0].split, Some(Split::Training));
         assert_eq!(cases[1].class.as_deref(), Some("LGG"));
         assert_eq!(cases[2].class, None);
-        assert_eq!(warnings.len(), 2, "{warnings:?}");
-        assert!(warnings[0].contains("e.g. c") && warnings[1].contains("e.g. b"), "{warnings:?}");
+        assert_eq!(unused, ["c"]);
+        assert!(warning.is_some_and(|warning| warning.contains("e.g. b")));
     }
 
     #[test]

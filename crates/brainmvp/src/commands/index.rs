@@ -120,7 +120,7 @@ impl Index {
             }
             found.push(indexed);
         }
-        for warning in found.iter().flat_map(|indexed| &indexed.warnings) {
+        for warning in found.iter().flat_map(|indexed| &indexed.warnings).chain(&self.unused(&found)) {
             ui.note(format!("warning: {warning}"));
         }
         let rejected: Vec<Rejected> = found.iter().flat_map(|indexed| indexed.rejected.clone()).collect();
@@ -136,6 +136,26 @@ impl Index {
         ui.result(format!("written to {}", self.out.display()))?;
         ui.note(format!("next: brainmvp check {}", self.out.display()));
         Ok(())
+    }
+
+    /// Warnings about rows of the table and ids to leave out that no folder has anything of.
+    fn unused(&self, found: &[Indexed]) -> Vec<String> {
+        let everywhere = |of: &dyn Fn(&Indexed) -> &[String]| -> Vec<String> {
+            let Some((first, others)) = found.split_first() else { return Vec::new() };
+            let unused = of(first).iter().filter(|id| others.iter().all(|other| of(other).contains(id)));
+            unused.cloned().collect()
+        };
+        let (rows, exclusions) = (everywhere(&|i| &i.unused_rows), everywhere(&|i| &i.unused_exclusions));
+        let mut warnings = Vec::new();
+        if let (Some(first), Some(table)) = (rows.first(), &self.table) {
+            let rows = counted(rows.len(), "row");
+            warnings.push(format!("{rows} of {} without a case, e.g. {first}", table.display()));
+        }
+        if let Some(first) = exclusions.first() {
+            let ids = counted(exclusions.len(), "excluded id");
+            warnings.push(format!("{ids} without a case or subject, e.g. {first}"));
+        }
+        warnings
     }
 
     /// The folder that DICOM files of a source were converted into; `None` for other sources.
