@@ -1,10 +1,12 @@
 //! Volumes that are no NIfTI files, as NIfTI in memory.
 
+use std::path::PathBuf;
+
 use brainmvp_prep::cache::{Cache, PreparedCase};
 use brainmvp_volume::nifti::{Datatype, encode};
 use brainmvp_volume::{Grid, LabelMap, Volume, file};
 
-use crate::items::{Item, Part};
+use crate::items::{Inside, Item, Part};
 use crate::{Error, Result};
 
 /// How far two grids may be apart and still count as one.
@@ -14,7 +16,7 @@ const SAME_PLACE_MM: f64 = 0.1;
 pub(crate) fn nifti(item: &Item) -> Result<Vec<u8>> {
     match item {
         Item::Listed(path) => Ok(encode(&file::read(path)?, Datatype::F32, "")),
-        Item::Inside(inside) => Ok(encode(&file::read(inside.known())?, Datatype::F32, "")),
+        Item::Inside(inside) => Ok(encode(&file::read(&still(inside)?)?, Datatype::F32, "")),
         Item::Prepared { cache, case, part } => {
             let opened = Cache::open(cache)?;
             let entry = opened.manifest().case(case);
@@ -50,10 +52,15 @@ fn prepared(case: &PreparedCase, part: Part) -> Result<Vec<u8>> {
     })
 }
 
+/// Where a file below a folder is, if it still is there.
+fn still(inside: &Inside) -> Result<PathBuf> {
+    inside.path().ok_or_else(|| Error::content(inside.known(), "is not in its folder any more"))
+}
+
 fn labels(item: &Item) -> Result<LabelMap> {
     match item {
         Item::Listed(path) => Ok(file::read_labels(path)?),
-        Item::Inside(inside) => Ok(file::read_labels(inside.known())?),
+        Item::Inside(inside) => Ok(file::read_labels(&still(inside)?)?),
         Item::Prepared { cache: path, .. } => Err(Error::content(path, "is not compared with predictions")),
         Item::Difference { .. } | Item::Logged { .. } => Err(Error::System("not a label map".to_owned())),
     }

@@ -1,8 +1,6 @@
 //! The server as a browser or an attacker sees it: requests over a socket, answered from phantoms.
 
-mod place;
-
-use place::{Answer, Place};
+use crate::place::{self, Answer, Place};
 
 #[test]
 fn pages_and_lists_are_there() {
