@@ -1,7 +1,7 @@
 // The list of cases: filters, worst first.
 
 import { ask, start } from './api.js';
-import { distinct, element, options, shortNumber } from './elements.js';
+import { byName, distinct, element, options, shortNumber } from './elements.js';
 
 const ROWS = 300;
 
@@ -40,7 +40,7 @@ function trouble(row) {
 function worst(a, b) {
     const [x, y] = [diceOf(a), diceOf(b)];
     if (x !== y) return (x ?? Infinity) - (y ?? Infinity);
-    return trouble(a) - trouble(b) || a.id.localeCompare(b.id, 'en', { numeric: true });
+    return trouble(a) - trouble(b) || byName(a.id, b.id);
 }
 
 function compare(a, b) {
@@ -48,7 +48,7 @@ function compare(a, b) {
     const { value } = COLUMNS.find(({ name }) => name === sorting.column);
     const [x, y] = [value(a), value(b)];
     if (x === null || y === null) return (x === null) - (y === null);
-    const order = typeof x === 'number' ? x - y : x.localeCompare(y, 'en', { numeric: true });
+    const order = typeof x === 'number' ? x - y : byName(x, y);
     return (sorting.descending ? -order : order) || worst(a, b);
 }
 

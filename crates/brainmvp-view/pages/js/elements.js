@@ -14,10 +14,25 @@ export function options(select, entries, chosen = '') {
     select.replaceChildren(...entries.map(([value, text]) => new Option(text, value, false, value === chosen)));
 }
 
+// Names in order, numbers in them by their value: `labels-0.25` before `labels-0.5` before `labels-1`.
+export function byName(a, b) {
+    const [x, y] = [a, b].map((name) => String(name).split(/(\d+(?:\.\d+)?)/));
+    for (let at = 0; at < Math.min(x.length, y.length); at += 1) {
+        const order = at % 2 ? Number(x[at]) - Number(y[at]) : x[at].localeCompare(y[at], 'en');
+        if (order) return order;
+    }
+    return x.length - y.length;
+}
+
+// A name that may be broken after each slash.
+export function breakable(name) {
+    return name.split(/(?<=\/)/).flatMap((part) => [part, element('wbr')]);
+}
+
 // The values that rows have, each once, sorted.
 export function distinct(values) {
     const known = values.filter((value) => value !== null && value !== undefined);
-    return [...new Set(known)].sort((a, b) => String(a).localeCompare(String(b), 'en', { numeric: true }));
+    return [...new Set(known)].sort(byName);
 }
 
 export function shortNumber(value) {

@@ -2,7 +2,7 @@
 
 import { ask, showProblem, start } from './api.js';
 import { Chart } from './chart.js';
-import { element, options, shortNumber, table } from './elements.js';
+import { breakable, element, options, shortNumber, table } from './elements.js';
 
 const EVERY_MS = 2000;
 const MOST_RUNS = 8;
@@ -72,7 +72,7 @@ function drawRuns() {
             onchange: () => choose(run.number, box.checked).catch(showProblem),
         });
         const steps = run.steps ? `${run.step ?? 0} of ${run.steps}` : String(run.step ?? 0);
-        return element('tr', {}, element('td', {}, box), element('td', {}, run.name),
+        return element('tr', {}, element('td', {}, box), element('td', {}, breakable(run.name)),
             element('td', {}, run.kind),
             element('td', {}, element('span', { className: `chip ${STATES[run.state]}` }, run.state)),
             element('td', { className: 'number' }, steps),

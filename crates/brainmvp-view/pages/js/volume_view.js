@@ -25,9 +25,9 @@ const OPTIONS = {
     loadingText: '',
     logLevel: 'error',
     // The page has keys of its own.
-    viewModeHotKey: '',
-    clipPlaneHotKey: '',
-    cycleClipPlaneHotKey: '',
+    viewModeHotKey: 'None',
+    clipPlaneHotKey: 'None',
+    cycleClipPlaneHotKey: 'None',
 };
 
 // Tells values of label maps apart; as far as possible also for people who do not see red and green.
@@ -64,6 +64,9 @@ export class VolumeView {
         const view = new VolumeView();
         view.#viewer = new Niivue(OPTIONS);
         await view.#viewer.attachToCanvas(canvas, false);
+        for (const type of ['keydown', 'keyup']) {
+            canvas.parentElement.addEventListener(type, (event) => event.stopPropagation(), { capture: true });
+        }
         view.#viewer.onLocationChange = ({ mm, values }) => {
             view.value = values[0]?.value;
             if (!view.#isMoved) view.onMove([...mm].slice(0, 3), view.value);
