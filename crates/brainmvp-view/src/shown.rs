@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use brainmvp_cohort::{LabelScheme, Split};
+use brainmvp_volume::Modality;
 use serde::Serialize;
 
 use crate::items::{Item, Items};
@@ -118,6 +119,16 @@ impl Collection {
         self.cases.entry(id.to_owned()).or_default()
     }
 
+    /// The case of this name in a data set. If another data set has a case of this name, it is called after its data set too.
+    pub(crate) fn case_of(&mut self, data_set: &str, id: &str) -> &mut Case {
+        let is_taken = self.cases.get(id).and_then(|case| case.data_set.as_ref());
+        let is_taken = is_taken.is_some_and(|other| other != data_set);
+        let name = if is_taken { format!("{id} ({data_set})") } else { id.to_owned() };
+        let case = self.cases.entry(name).or_default();
+        case.data_set.get_or_insert_with(|| data_set.to_owned());
+        case
+    }
+
     /// Adds the differences between predictions and labels, once both are known.
     pub(crate) fn compare(&mut self, items: &Items) {
         for case in self.cases.values_mut() {
@@ -166,6 +177,8 @@ impl Case {
     /// The modalities of its images.
     pub(crate) fn modalities(&self) -> BTreeSet<&str> {
         let volumes = self.groups.iter().flat_map(|group| &group.volumes);
-        volumes.filter(|volume| volume.role == Role::Image).map(|volume| volume.name.as_str()).collect()
+        let images = volumes.filter(|volume| volume.role == Role::Image).map(|volume| volume.name.as_str());
+        // Files that belong to no cohort are called otherwise.
+        images.filter(|name| name.parse::<Modality>().is_ok()).collect()
     }
 }

@@ -8,12 +8,13 @@ import { PLANES, VolumeView, colourOf } from './volume_view.js';
 // A browser draws in about 16 canvases at once.
 const MOST_VIEWS = 6;
 
-const STAGES = { original: 'Original', prepared: 'Prepared', both: 'Both' };
+const STAGES = { original: 'Original', prepared: 'Prepared', prediction: 'Prediction' };
 
 const DIFFERENCES = { 1: ['missed', [86, 180, 233]], 2: ['added', [230, 159, 0]], 3: ['another value', [204, 121, 167]] };
 
 const state = {
-    stage: 'original',
+    // The groups whose images are shown, by their number.
+    sources: [],
     plane: 'planes',
     images: new Set(),
     overlays: new Set(),
@@ -34,25 +35,29 @@ function content(volume) {
 
 const nameOf = (volume) => volume.address.split('/').pop();
 
-// Volumes of a stage; predictions are on the grid of the original images.
-function volumesOf(stage) {
-    const wanted = stage === 'original' ? ['original', 'prediction'] : [stage];
-    return shownCase.groups.filter((group) => wanted.includes(group.stage))
-        .flatMap((group) => group.volumes.map((volume) => ({ ...volume, group })));
+// Groups with images, and what each is called. Predictions alone are shown by themselves.
+function sources() {
+    const known = shownCase.groups.map((group, number) => ({ ...group, number }));
+    const shown = known.filter(({ stage }) => stage !== 'prediction');
+    const found = (shown.length ? shown : known).filter((source) => imagesOf(source).length);
+    const isOne = ({ stage }) => found.filter((other) => other.stage === stage).length === 1;
+    return found.map((source) => ({ ...source,
+        name: isOne(source) ? STAGES[source.stage] : `${STAGES[source.stage]} (${source.title})` }));
 }
 
-function stagesShown() {
-    return state.stage === 'both' ? ['original', 'prepared'] : [state.stage];
-}
+const sourcesShown = () => sources().filter(({ number }) => state.sources.includes(number));
 
-function imagesOf(stage) {
-    const volumes = volumesOf(stage);
+function imagesOf({ volumes }) {
     const images = volumes.filter(({ role }) => role === 'image');
     return images.length ? images : volumes.filter(({ role }) => role === 'label').slice(0, 1);
 }
 
-function overlaysOf(stage) {
-    return volumesOf(stage).filter(({ role }) => role !== 'image');
+// Predictions are on the grid of the original images.
+function overlaysOf(source) {
+    const predictions = shownCase.groups.filter(({ stage }) => stage === 'prediction' && source.stage === 'original');
+    const groups = [source, ...predictions];
+    return groups.flatMap((group) => group.volumes.map((volume) => ({ ...volume, group })))
+        .filter(({ role }) => role !== 'image');
 }
 
 // Overlays of several predictions are told apart by where they come from.
@@ -65,19 +70,25 @@ function keyOf(volume) {
 const distinctNames = (volumes, name) => [...new Set(volumes.map(name))];
 
 function drawTools() {
-    const known = ['original', 'prepared'].filter((stage) => imagesOf(stage).length);
-    const stages = known.length === 2 ? [...known, 'both'] : known;
-    if (!stages.includes(state.stage)) [state.stage] = stages;
+    const known = sources();
+    const all = known.map(({ number }) => number);
+    if (!state.sources.length) state.sources = all.slice(0, 1);
+    const several = known.length === 2 ? 'Both' : 'All';
+    const stages = [...known.map(({ name, number }) => [name, [number]]), ...(known.length > 1 ? [[several, all]] : [])];
     const pressed = (chosen, text, press) =>
         element('button', { type: 'button', 'aria-pressed': String(chosen), onclick: press }, text);
-    by('#stages').replaceChildren(element('legend', {}, 'Stage'), ...stages.map((stage) =>
-        pressed(stage === state.stage, STAGES[stage], () => { state.stage = stage; drawTools(); drawViews(); })));
+    by('#stages').replaceChildren(element('legend', {}, 'Stage'), ...stages.map(([name, numbers]) =>
+        pressed(String(numbers) === String(state.sources), name, () => {
+            state.sources = numbers;
+            drawTools();
+            drawViews();
+        })));
     by('#planes').replaceChildren(element('legend', {}, 'View'), ...Object.entries(PLANES).map(([plane, { title }]) =>
         pressed(plane === state.plane, title, () => choosePlane(plane))));
-    const images = distinctNames(stagesShown().flatMap(imagesOf), ({ name }) => name);
+    const images = distinctNames(sourcesShown().flatMap(imagesOf), ({ name }) => name);
     by('#images').replaceChildren(element('legend', {}, 'Images'), ...images.map((name) =>
         check(name, state.images, () => drawViews())));
-    const overlays = distinctNames(stagesShown().flatMap(overlaysOf), keyOf);
+    const overlays = distinctNames(sourcesShown().flatMap(overlaysOf), keyOf);
     by('#overlays').replaceChildren(element('legend', {}, 'Overlays'), ...overlays.map((key) =>
         check(key, state.overlays, () => showOverlays())));
     by('#overlays').hidden = overlays.length === 0;
@@ -101,27 +112,31 @@ function choosePlane(plane) {
 
 async function drawViews() {
     state.views.forEach(({ view }) => view.close());
-    const tiles = stagesShown().flatMap((stage) => imagesOf(stage)
+    const shown = sourcesShown();
+    const tiles = shown.flatMap((source) => imagesOf(source)
         .filter(({ name }) => state.images.has(name))
-        .map((image) => ({ stage, image })))
+        .map((image) => ({ source, image })))
         .slice(0, 2 * MOST_VIEWS);
+    // Sources below each other, the same image in the same column where there is room.
+    by('#views').classList.toggle('rows', shown.length > 1 && tiles.length === shown.length * state.images.size);
+    by('#views').style.setProperty('--images', state.images.size);
     const views = [];
     state.views = views;
-    const figures = tiles.map(({ stage, image }) => {
-        const title = state.stage === 'both' ? `${image.name}, ${STAGES[stage].toLowerCase()}` : image.name;
+    const figures = tiles.map(({ source, image }) => {
+        const title = shown.length > 1 ? `${image.name}, ${source.name.toLowerCase()}` : image.name;
         const canvas = element('canvas', { tabIndex: 0, role: 'img', 'aria-label': `${title}; arrow keys move the cross-hair` });
-        return { stage, image, title, canvas, figure: element('figure', {}, element('figcaption', {}, title), canvas) };
+        return { source, image, title, canvas, figure: element('figure', {}, element('figcaption', {}, title), canvas) };
     });
     by('#views').classList.toggle('single', figures.length === 1);
     by('#views').replaceChildren(...figures.map(({ figure }) => figure));
-    await Promise.all(figures.map(async ({ stage, image, title, canvas, figure }) => {
+    await Promise.all(figures.map(async ({ source, image, title, canvas, figure }) => {
         try {
             const view = await VolumeView.on(canvas);
             await view.show(await content(image), nameOf(image));
             // Another choice was made in the meantime.
             if (state.views !== views) return view.close();
             view.setPlane(state.plane);
-            views.push({ view, stage, title, figure, canvas });
+            views.push({ view, source, title, figure });
             link(view);
         } catch (error) {
             showProblem(error, figure);
@@ -152,8 +167,8 @@ const number = (value) => (value === undefined ? '–' : String(Number(value.toP
 
 async function showOverlays() {
     const opacity = Number(by('#opacity').value) / 100;
-    await Promise.all(state.views.map(async ({ view, stage, figure }) => {
-        for (const volume of overlaysOf(stage)) {
+    await Promise.all(state.views.map(async ({ view, source, figure }) => {
+        for (const volume of overlaysOf(source)) {
             const key = keyOf(volume);
             if (state.overlays.has(key) && !view.hasOverlay(key)) {
                 try {
@@ -185,7 +200,7 @@ function drawLegend() {
         svg.append(square);
         return svg;
     };
-    const shown = stagesShown().flatMap(overlaysOf).filter((volume) => state.overlays.has(keyOf(volume)));
+    const shown = sourcesShown().flatMap(overlaysOf).filter((volume) => state.overlays.has(keyOf(volume)));
     const roles = new Set(shown.map(({ role }) => role));
     const entries = [];
     if (roles.has('label')) {
@@ -247,8 +262,9 @@ function toggle(start) {
 
 function swapStage() {
     const buttons = [...document.querySelectorAll('#stages button')];
-    const other = buttons.find((button) => button.textContent !== STAGES[state.stage] && button.textContent !== 'Both');
-    other?.click();
+    const at = buttons.findIndex((button) => button.getAttribute('aria-pressed') === 'true');
+    const ways = sources().length;
+    buttons[at < ways ? (at + 1) % ways : 0]?.click();
 }
 
 function keys() {
@@ -281,7 +297,7 @@ start(async () => {
     neighbours(number);
     by('#facts').append(...facts(shownCase));
     keys();
-    const images = distinctNames(['original', 'prepared'].flatMap(imagesOf), ({ name }) => name);
+    const images = distinctNames(sources().flatMap(imagesOf), ({ name }) => name);
     if (!images.length) {
         by('#tools').hidden = true;
         by('#views').append(element('p', { className: 'muted' }, 'No volume of this case is known here.'));

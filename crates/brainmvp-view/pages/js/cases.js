@@ -1,7 +1,7 @@
 // The list of cases: filters, worst first.
 
 import { ask, start } from './api.js';
-import { byName, distinct, element, options, shortNumber } from './elements.js';
+import { byName, distinct, element, options } from './elements.js';
 
 const ROWS = 300;
 
@@ -19,6 +19,7 @@ const COLUMNS = [
 
 let rows = [];
 let modalities = [];
+const known = new Map();
 let shown = ROWS;
 let sorting = { column: 'worst', descending: false };
 
@@ -71,6 +72,14 @@ function state(row) {
     return [part('bad', 'left out', row.quarantined), part('warn', 'flagged', row.flags)];
 }
 
+// The modalities that cases of the same data set have.
+function others({ data_set: dataSet }) {
+    if (!known.has(dataSet)) {
+        known.set(dataSet, new Set(rows.filter((row) => row.data_set === dataSet).flatMap((row) => row.modalities)));
+    }
+    return known.get(dataSet);
+}
+
 function line(row) {
     const dice = diceOf(row);
     return element('tr', {},
@@ -78,9 +87,9 @@ function line(row) {
         [row.data_set, row.site, row.class, row.split].map((text) => element('td', {}, text ?? '')),
         element('td', {}, modalities.map((name) => (row.modalities.includes(name)
             ? element('span', { className: 'chip' }, name)
-            : element('span', { className: 'chip absent', title: `${name} is missing` }, `no ${name}`)))),
+            : others(row).has(name) ? element('span', { className: 'chip absent' }, `no ${name}`) : null))),
         element('td', {}, row.has_label ? 'yes' : ''),
-        element('td', { className: 'number' }, dice === null ? '' : shortNumber(dice)),
+        element('td', { className: 'number' }, dice === null ? '' : dice.toFixed(3)),
         element('td', { className: 'state' }, state(row)));
 }
 
@@ -127,8 +136,6 @@ function choices() {
 start(async () => {
     ({ cases: rows } = await ask('api/cases'));
     modalities = distinct(rows.flatMap((row) => row.modalities));
-    // Files that belong to no cohort have names of their own instead.
-    if (modalities.length > 12) modalities = [];
     choices();
     heads();
     form.addEventListener('input', () => { shown = ROWS; draw(); });

@@ -4,20 +4,18 @@ use std::path::Path;
 
 use brainmvp_prep::cache::{Cache, CaseEntry};
 
-use super::title_of;
 use crate::Result;
 use crate::items::{Item, Items, Part};
 use crate::shown::{Collection, Group, Role, Shown, Stage};
 
-pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) -> Result<()> {
+pub(super) fn open(path: &Path, title: &str, into: &mut Collection, items: &Items) -> Result<()> {
     let cache = Cache::open(path)?;
     into.witnesses.push(path.join("manifest.json"));
     let steps = &cache.manifest().preparation.config.steps;
     let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
     for entry in cache.cases() {
         let facts = &entry.case;
-        let shown = into.case(facts.id.as_str());
-        shown.data_set.get_or_insert_with(|| facts.data_set.clone());
+        let shown = into.case_of(&facts.data_set, facts.id.as_str());
         shown.subject.get_or_insert_with(|| facts.subject.clone());
         shown.site = shown.site.take().or_else(|| facts.site.clone());
         shown.class = shown.class.take().or_else(|| facts.class.clone());
@@ -25,7 +23,7 @@ pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) -> Result<
         shown.name_labels(cache.manifest().label_schemes.get(&facts.data_set));
         shown.flags.extend(entry.warnings.iter().cloned());
         shown.groups.push(Group {
-            title: title_of(path),
+            title: title.to_owned(),
             stage: Stage::Prepared,
             volumes: volumes(&cache, entry, items),
             steps: steps.clone(),

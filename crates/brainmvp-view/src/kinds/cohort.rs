@@ -14,8 +14,7 @@ pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) -> Result<
     let cohort = Cohort::load(path)?;
     into.witnesses.push(path.to_owned());
     for case in &cohort.cases {
-        let shown = into.case(case.id.as_str());
-        shown.data_set.get_or_insert_with(|| case.data_set.clone());
+        let shown = into.case_of(&case.data_set, case.id.as_str());
         shown.subject.get_or_insert_with(|| case.subject.clone());
         shown.site = shown.site.take().or_else(|| case.site.clone());
         shown.class = shown.class.take().or_else(|| case.class.clone());

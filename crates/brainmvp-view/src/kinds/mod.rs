@@ -21,8 +21,8 @@ use crate::{Error, Result};
 /// runs and predictions.
 const DEPTH: usize = 2;
 
-/// What a path is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a path is, in the order in which things are opened: the cohort says first what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// `cohort.json`.
     Cohort,
@@ -98,7 +98,7 @@ impl Kind {
     fn open(self, path: &Path, into: &mut Collection, items: &Items) -> Result<()> {
         match self {
             Self::Cohort => cohort::open(path, into, items),
-            Self::Cache => cache::open(path, into, items),
+            Self::Cache => cache::open(path, &title_of(path), into, items),
             Self::Run => run::open(path, into),
             Self::Predictions => predictions::open(path, into, items),
             Self::Scores => scores::open(path, into),
@@ -113,8 +113,9 @@ impl Kind {
 /// Opens what was named. A path that is nothing, or is damaged, is noted in the collection.
 pub(crate) fn open_all(paths: &[PathBuf], items: &Items) -> Collection {
     let mut collection = Collection::default();
+    let mut all = Vec::new();
     for path in paths {
-        let found = contents(path, DEPTH);
+        let mut found = contents(path, DEPTH);
         if found.is_empty() {
             let problem = if path.exists() {
                 "is nothing that can be shown: a cohort, cache, run, prediction, study, report or volume is needed"
@@ -123,10 +124,12 @@ pub(crate) fn open_all(paths: &[PathBuf], items: &Items) -> Collection {
             };
             collection.note("unknown", path, Some(problem.to_owned()));
         }
-        for (kind, path) in found {
-            let problem = kind.open(&path, &mut collection, items).err().map(|error| error.to_string());
-            collection.note(kind.name(), &path, problem);
-        }
+        all.append(&mut found);
+    }
+    all.sort_by_key(|(kind, _)| *kind);
+    for (kind, path) in all {
+        let problem = kind.open(&path, &mut collection, items).err().map(|error| error.to_string());
+        collection.note(kind.name(), &path, problem);
     }
     collection.compare(items);
     collection

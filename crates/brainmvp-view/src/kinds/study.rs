@@ -30,7 +30,7 @@ pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) -> Result<
     let own = std::iter::once(path.join("cache"));
     let parts = entries(&path.join("cases")).into_iter().map(|part| part.join("cache"));
     for folder in own.chain(parts).filter(|folder| Kind::of(folder) == Some(Kind::Cache)) {
-        cache::open(&folder, into, items)?;
+        cache::open(&folder, &title, into, items)?;
     }
     scores(path, into)
 }
