@@ -27,8 +27,8 @@ fn page(name: &str, headers: &HeaderMap) -> Response {
     let Some((file, media)) = Pages::get(name).zip(media_type(name)) else {
         return (StatusCode::NOT_FOUND, "there is no such page\n").into_response();
     };
-    let hash = file.metadata.sha256_hash();
-    let tag = format!("\"{}\"", hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>());
+    let hash = blake3::Hash::from_bytes(file.metadata.sha256_hash()).to_hex();
+    let tag = format!("\"{}\"", &hash.as_str()[..32]);
     let kept = [(ETAG, tag.clone()), (CACHE_CONTROL, "private, no-cache".to_owned())];
     if headers.get(IF_NONE_MATCH).is_some_and(|asked| matches(asked, &tag)) {
         return (StatusCode::NOT_MODIFIED, kept).into_response();

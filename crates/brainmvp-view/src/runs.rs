@@ -28,7 +28,7 @@ pub(crate) struct Summary {
     name: String,
     /// The task or the method.
     kind: String,
-    /// `running`, `done` or `stopped`.
+    /// `running`, `done`, `stopped` before its end, or `ended` where its configuration does not say how many steps it takes.
     state: &'static str,
     step: Option<u64>,
     /// The steps that it is to take, where its configuration says so.
@@ -70,8 +70,11 @@ fn below(folder: &Path, depth: usize) -> Vec<PathBuf> {
 fn summary(folder: &Path, name: String, number: usize) -> Summary {
     let config = config(folder).unwrap_or_default();
     let text = |section: &str, key: &str| Some(config.get(section)?.get(key)?.as_str()?.to_owned());
-    let steps = config.get("train").and_then(|train| train.get("steps")?.as_integer());
-    let steps = steps.and_then(|steps| u64::try_from(steps).ok()).filter(|steps| *steps > 0);
+    let count = |key: &str| {
+        let count = config.get("train")?.get(key)?.as_integer()?;
+        u64::try_from(count).ok().filter(|count| *count > 0)
+    };
+    let steps = count("max_steps").into_iter().chain(count("steps")).min();
     let metrics = folder.join("metrics.jsonl");
     let last = last_line(&metrics);
     let number_of = |key: &str| last.as_ref()?.get(key)?.as_f64();
@@ -85,6 +88,7 @@ fn summary(folder: &Path, name: String, number: usize) -> Summary {
         state: match (step, steps) {
             (Some(step), Some(steps)) if step >= steps => "done",
             _ if silent_seconds <= SILENT_SECONDS => "running",
+            (Some(_), None) => "ended",
             _ => "stopped",
         },
         step,
@@ -169,7 +173,7 @@ fn pictures(folder: &Path, items: &Items) -> Vec<Series> {
 
 /// The lines of a record from some byte on, as columns.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Columns {
+pub(crate) struct Added {
     /// From where to ask for more.
     next: u64,
     /// Whether the record is shorter than it was, and these are its lines from the start.
@@ -180,11 +184,11 @@ pub(crate) struct Columns {
 }
 
 /// Reads the complete lines of a record from byte `from` on. A record that is not there has no lines yet.
-pub(crate) fn columns(path: &Path, from: u64) -> Result<Columns> {
+pub(crate) fn columns(path: &Path, from: u64) -> Result<Added> {
     let fail = |source| Error::io(path, source);
     let mut file = match File::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Columns { begins: true, ..Columns::default() });
+            return Ok(Added { begins: true, ..Added::default() });
         }
         opened => opened.map_err(fail)?,
     };
@@ -208,8 +212,10 @@ pub(crate) fn columns(path: &Path, from: u64) -> Result<Columns> {
         }
         rows += 1;
     }
-    columns.values_mut().for_each(|column| column.resize(rows, None));
-    Ok(Columns { next: from + complete as u64, begins: from == 0, lines: lines.len(), columns })
+    for column in columns.values_mut() {
+        column.resize(rows, None);
+    }
+    Ok(Added { next: from + complete as u64, begins: from == 0, lines: lines.len(), columns })
 }
 
 /// The numbers of a line; those of its scores by their own names.
@@ -252,8 +258,8 @@ mod tests {
     fn long_records_are_thinned_and_keep_their_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        let text: String = (1..=10_001).map(|step| format!("{{\"step\":{step}}}\n")).collect();
-        std::fs::write(&path, text).unwrap();
+        let lines: Vec<String> = (1..=10_001).map(|step| format!("{{\"step\":{step}}}\n")).collect();
+        std::fs::write(&path, lines.concat()).unwrap();
         let steps = &columns(&path, 0).unwrap().columns["step"];
         assert!(steps.len() <= MOST_POINTS && steps.last() == Some(&Some(10_001.0)), "{}", steps.len());
     }

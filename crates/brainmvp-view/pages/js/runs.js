@@ -62,7 +62,7 @@ function join(columns, more) {
     }
 }
 
-const STATES = { running: 'good', done: '', stopped: 'warn' };
+const STATES = { running: 'good', done: '', ended: '', stopped: 'warn' };
 
 function drawRuns() {
     const wanted = by('#name').value.trim().toLowerCase();
@@ -134,7 +134,7 @@ function drawPictures() {
     const figures = [...chosen].flatMap(([number, { detail }]) => detail.pictures.map(({ tag, pictures }) => {
         const steps = Object.keys(pictures).map(Number).sort((a, b) => a - b);
         const image = element('img', { alt: '' });
-        const slider = element('input', { type: 'range', min: 0, max: steps.length - 1, value: steps.length - 1 });
+        const slider = element('input', { type: 'range', min: 0, max: steps.length - 1, value: steps.length - 1, hidden: steps.length < 2 });
         const caption = element('figcaption', {});
         const title = chosen.size > 1 ? `${tag}, ${nameOf(number)}` : tag;
         const draw = () => {

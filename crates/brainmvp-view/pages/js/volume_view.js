@@ -17,6 +17,7 @@ const OPTIONS = {
     backColor: [0, 0, 0, 1],
     crosshairColor: [0.45, 0.8, 1, 0.9],
     crosshairWidth: 1,
+    crosshairWidthUnit: 'mm',
     multiplanarShowRender: SHOW_RENDER.ALWAYS,
     isCornerOrientationText: true,
     show3Dcrosshair: true,

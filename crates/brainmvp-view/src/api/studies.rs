@@ -24,7 +24,8 @@ struct Study {
 #[derive(Deserialize, Serialize)]
 struct Cell {
     /// Its folder: task, arm, labels, fold, seed.
-    cell: String,
+    #[serde(rename = "cell")]
+    folder: String,
     state: String,
     reason: Option<String>,
     seconds: Option<f64>,
@@ -75,13 +76,13 @@ pub(super) async fn one(State(app): State<Arc<App>>, Number(number): Number<usiz
 /// The cells as planned, with their state as it is now: `study.json` is older.
 fn cells(folder: &Path, planned: Vec<Cell>, app: &App) -> Vec<Cell> {
     let mut cells: BTreeMap<String, Cell> =
-        planned.into_iter().map(|cell| (cell.cell.clone(), cell)).collect();
+        planned.into_iter().map(|cell| (cell.folder.clone(), cell)).collect();
     for begun in begun(folder) {
         let path = folder.join(&begun);
         let run = path.join("run");
         let is_done = path.join("result.json").is_file();
         let cell = cells.entry(begun.clone()).or_insert_with(|| Cell {
-            cell: begun,
+            folder: begun,
             state: "left".to_owned(),
             reason: None,
             seconds: None,
