@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use brainmvp_study::arms::Arm;
 use brainmvp_study::config::StudyConfig;
 use brainmvp_study::folder::State;
+use brainmvp_study::plan::Plan;
 use brainmvp_study::report::write_report;
 use brainmvp_study::status::{Counts, Status};
 use brainmvp_study::studies::{Studies, StudyFile};
@@ -124,6 +125,8 @@ fn studies_of_the_repository_are_read() {
     let smoke = StudyConfig::parse(&read("configs/study-smoke.toml"), Path::new("")).unwrap();
     let names: Vec<String> = Arm::of(&smoke).unwrap().into_iter().map(|arm| arm.name).collect();
     assert_eq!(names, System::all().into_iter().map(|system| system.name).collect::<Vec<_>>());
+    let lgg = StudyFile::parse(&read("configs/study-lgg.toml"), Path::new("")).unwrap();
+    assert!(lgg.0.iter().all(|part| !Plan::of(part).unwrap().cells.is_empty()));
     let page = read("docs/studies.md");
     let blocks: Vec<&str> =
         page.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();

@@ -56,4 +56,5 @@ pub use brainmvp_registration as registration;
 pub use brainmvp_ssl as ssl;
 pub use brainmvp_study as study;
 pub use brainmvp_train as train;
+pub use brainmvp_view as view;
 pub use brainmvp_volume as volume;

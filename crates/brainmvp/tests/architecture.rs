@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What each crate may use of the workspace, and whether it may use Burn.
-const ALLOWED: [(&str, &[&str], bool); 15] = [
+const ALLOWED: [(&str, &[&str], bool); 16] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
     ("registration", &["volume"], false),
@@ -23,6 +23,7 @@ const ALLOWED: [(&str, &[&str], bool); 15] = [
     ("metrics", &["volume"], false),
     ("study", &["volume", "cohort", "prep", "nets", "ssl", "infer", "metrics", "train"], false),
     ("probe", &[], false),
+    ("view", &["volume", "cohort", "prep"], false),
     ("golden", &[], false),
 ];
 

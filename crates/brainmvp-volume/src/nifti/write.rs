@@ -47,6 +47,15 @@ pub fn write(path: &Path, volume: &Volume<f32>, options: WriteOptions) -> Result
     store(path, form, volume.grid(), &options, (values, scaling))
 }
 
+/// A volume as the content of a `.nii` file, one number a voxel with the affine of its grid: for a reader that is given
+/// no file.
+pub fn encode<T: Copy + Into<f64>>(volume: &Volume<T>, datatype: Datatype, description: &str) -> Vec<u8> {
+    let options = WriteOptions { datatype, description: description.to_owned(), geometry: None };
+    let mut bytes = header_bytes(volume.grid(), &options, (1.0, 0.0), false);
+    datatype.encode(volume.voxels().iter().map(|value| (*value).into()), &mut bytes);
+    bytes
+}
+
 /// Writes a label map as the smallest unsigned type that holds it; otherwise as [`write`](fn@write).
 ///
 /// # Errors

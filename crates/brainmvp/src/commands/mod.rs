@@ -25,6 +25,7 @@ pub(crate) mod split;
 pub(crate) mod study;
 mod table;
 pub(crate) mod templates;
+pub(crate) mod view;
 pub(crate) mod weights;
 
 use std::path::Path;

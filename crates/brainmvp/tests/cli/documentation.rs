@@ -13,8 +13,10 @@ use crate::handmade::Slices;
 use crate::program::{Ended, Place};
 
 /// Document, beginning of the lines, and why they do not run here.
-const ELSEWHERE: [(&str, &str, &str); 5] = [
+const ELSEWHERE: [(&str, &str, &str); 7] = [
     ("README.md", "cargo test", "it runs this test"),
+    ("README.md", "brainmvp view", "it serves until it is ended"),
+    ("viewer.md", "brainmvp view", "it serves until it is ended"),
     (
         "fine-tuning.md",
         "brainmvp preprocess cohort.json --out cache --config configs/finetune-isles22.toml",

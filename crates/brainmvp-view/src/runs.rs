@@ -1,0 +1,266 @@
+//! Runs, read anew whenever they are asked for: they may be training.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::items::{Inside, Item, Items, Numbered};
+use crate::shown::RunPlace;
+use crate::{Error, Result, events};
+
+/// How deep runs lie below a folder of a study: task, arm, labels, fold, seed, run.
+const DEPTH: usize = 7;
+/// As many points of a curve as a screen can show, and then some; of longer runs, every n-th step is sent.
+const MOST_POINTS: usize = 4000;
+/// A run that has written nothing for so long, and has not reached its end, has been stopped.
+const SILENT_SECONDS: u64 = 120;
+/// Where the last line of a record is looked for.
+const TAIL_BYTES: u64 = 1 << 16;
+
+/// A run at a glance.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    number: usize,
+    name: String,
+    /// The task or the method.
+    kind: String,
+    /// `running`, `done`, `stopped` before its end, or `ended` where its configuration does not say how many steps it takes.
+    state: &'static str,
+    step: Option<u64>,
+    /// The steps that it is to take, where its configuration says so.
+    steps: Option<u64>,
+    loss: Option<f64>,
+    /// The best of its validations.
+    score: Option<f64>,
+    silent_seconds: u64,
+}
+
+/// All runs at some places, by name.
+pub(crate) fn list(places: &[RunPlace], numbers: &Numbered<PathBuf>) -> Vec<Summary> {
+    let mut found = Vec::new();
+    for place in places {
+        for folder in below(&place.folder, DEPTH) {
+            let within = folder.strip_prefix(&place.folder).unwrap_or(&folder);
+            let within = within.to_string_lossy();
+            let within = within.strip_suffix("/run").unwrap_or(&within);
+            let name =
+                if within.is_empty() { place.title.clone() } else { format!("{}: {within}", place.title) };
+            found.push(summary(&folder, name, numbers.number(folder.clone())));
+        }
+    }
+    found
+}
+
+/// The folders of runs at or below a folder, sorted; links are not followed.
+fn below(folder: &Path, depth: usize) -> Vec<PathBuf> {
+    if folder.join("config.toml").is_file() {
+        return vec![folder.to_owned()];
+    }
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
+    folders.sort();
+    folders.iter().filter(|_| depth > 0).flat_map(|folder| below(folder, depth - 1)).collect()
+}
+
+fn summary(folder: &Path, name: String, number: usize) -> Summary {
+    let config = config(folder).unwrap_or_default();
+    let text = |section: &str, key: &str| Some(config.get(section)?.get(key)?.as_str()?.to_owned());
+    let count = |key: &str| {
+        let count = config.get("train")?.get(key)?.as_integer()?;
+        u64::try_from(count).ok().filter(|count| *count > 0)
+    };
+    let steps = count("max_steps").into_iter().chain(count("steps")).min();
+    let metrics = folder.join("metrics.jsonl");
+    let last = last_line(&metrics);
+    let number_of = |key: &str| last.as_ref()?.get(key)?.as_f64();
+    let step = number_of("step").map(|step| step as u64);
+    let silent_seconds =
+        silence(&metrics).or_else(|| silence(&folder.join("config.toml"))).unwrap_or(u64::MAX);
+    Summary {
+        number,
+        name,
+        kind: text("task", "kind").or_else(|| text("method", "name")).unwrap_or_else(|| "run".to_owned()),
+        state: match (step, steps) {
+            (Some(step), Some(steps)) if step >= steps => "done",
+            _ if silent_seconds <= SILENT_SECONDS => "running",
+            (Some(_), None) => "ended",
+            _ => "stopped",
+        },
+        step,
+        steps,
+        loss: number_of("loss"),
+        score: last_line(&folder.join("validation.jsonl")).and_then(|line| first_score(&line)),
+        silent_seconds,
+    }
+}
+
+fn first_score(line: &Value) -> Option<f64> {
+    line.get("scores")?.as_object()?.values().next()?.as_f64()
+}
+
+fn silence(path: &Path) -> Option<u64> {
+    let changed = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    Some(changed.elapsed().map_or(0, |elapsed| elapsed.as_secs()))
+}
+
+/// The last complete line of a record.
+fn last_line(path: &Path) -> Option<Value> {
+    let mut file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES))).ok()?;
+    let mut tail = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut tail).ok()?;
+    tail.split(|byte| *byte == b'\n').rev().find_map(|line| serde_json::from_slice(line).ok())
+}
+
+fn config(folder: &Path) -> Option<toml::Table> {
+    std::fs::read_to_string(folder.join("config.toml")).ok()?.parse().ok()
+}
+
+/// What a run consists of, besides its numbers.
+#[derive(Debug, Serialize)]
+pub(crate) struct Detail {
+    /// Its configuration, by dotted key.
+    config: BTreeMap<String, String>,
+    pictures: Vec<Series>,
+}
+
+/// Pictures of one thing over the steps.
+#[derive(Debug, Serialize)]
+struct Series {
+    tag: String,
+    /// Step and address.
+    pictures: BTreeMap<u64, String>,
+}
+
+pub(crate) fn detail(folder: &Path, items: &Items) -> Detail {
+    let mut flat = BTreeMap::new();
+    for (key, value) in config(folder).unwrap_or_default() {
+        flatten(key, &value, &mut flat);
+    }
+    Detail { config: flat, pictures: pictures(folder, items) }
+}
+
+fn flatten(key: String, value: &toml::Value, into: &mut BTreeMap<String, String>) {
+    match value {
+        toml::Value::Table(table) => {
+            table.iter().for_each(|(inner, value)| flatten(format!("{key}.{inner}"), value, into));
+        }
+        other => drop(into.insert(key, other.to_string())),
+    }
+}
+
+fn pictures(folder: &Path, items: &Items) -> Vec<Series> {
+    let mut series: BTreeMap<String, BTreeMap<u64, String>> = BTreeMap::new();
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+    // The files of a run that was resumed follow each other by name; later ones replace the steps that they repeat.
+    names.sort();
+    for name in names.iter().filter(|name| name.to_string_lossy().starts_with("events.out.tfevents")) {
+        let Some(file) = Inside::new(folder, name) else { continue };
+        for logged in events::pictures(file.known()).unwrap_or_default() {
+            let item = Item::Logged { file: file.clone(), offset: logged.offset, length: logged.length };
+            series.entry(logged.tag).or_default().insert(logged.step, items.address(item));
+        }
+    }
+    series.into_iter().map(|(tag, pictures)| Series { tag, pictures }).collect()
+}
+
+/// The lines of a record from some byte on, as columns.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Added {
+    /// From where to ask for more.
+    next: u64,
+    /// Whether the record is shorter than it was, and these are its lines from the start.
+    begins: bool,
+    /// How many lines there were; of many, every n-th is given.
+    lines: usize,
+    columns: BTreeMap<String, Vec<Option<f64>>>,
+}
+
+/// Reads the complete lines of a record from byte `from` on. A record that is not there has no lines yet.
+pub(crate) fn columns(path: &Path, from: u64) -> Result<Added> {
+    let fail = |source| Error::io(path, source);
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Added { begins: true, ..Added::default() });
+        }
+        opened => opened.map_err(fail)?,
+    };
+    let from = if file.metadata().map_err(fail)?.len() < from { 0 } else { from };
+    file.seek(SeekFrom::Start(from)).map_err(fail)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(fail)?;
+    let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let lines: Vec<&[u8]> =
+        bytes[..complete].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let every = lines.len().div_ceil(MOST_POINTS).max(1);
+    let mut columns: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
+    let mut rows = 0;
+    // The last line is always among them.
+    for line in lines.iter().rev().step_by(every).rev() {
+        let Ok(Value::Object(line)) = serde_json::from_slice(line) else { continue };
+        for (key, value) in numbers(line) {
+            let column = columns.entry(key).or_default();
+            column.resize(rows, None);
+            column.push(value);
+        }
+        rows += 1;
+    }
+    for column in columns.values_mut() {
+        column.resize(rows, None);
+    }
+    Ok(Added { next: from + complete as u64, begins: from == 0, lines: lines.len(), columns })
+}
+
+/// The numbers of a line; those of its scores by their own names.
+fn numbers(line: serde_json::Map<String, Value>) -> impl Iterator<Item = (String, Option<f64>)> {
+    line.into_iter().flat_map(|(key, value)| match value {
+        Value::Number(number) => vec![(key, number.as_f64())],
+        // What is not finite is written as null.
+        Value::Null => vec![(key, None)],
+        Value::Object(scores) if key == "scores" => {
+            scores.into_iter().map(|(name, value)| (name, value.as_f64())).collect()
+        }
+        _ => Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_read_from_where_the_last_reading_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        assert!(columns(&path, 7).unwrap().begins);
+        let first = "{\"step\":1,\"loss\":2.5}\n{\"step\":2,\"loss\":null}\n";
+        std::fs::write(&path, format!("{first}{{\"step\":3,")).unwrap();
+        let read = columns(&path, 0).unwrap();
+        assert_eq!((read.next, read.lines, read.begins), (first.len() as u64, 2, true));
+        assert_eq!(read.columns["loss"], [Some(2.5), None]);
+        std::fs::write(&path, format!("{first}{{\"step\":3,\"scores\":{{\"dice\":0.5}}}}\n")).unwrap();
+        let more = columns(&path, read.next).unwrap();
+        assert_eq!((more.lines, more.begins), (1, false));
+        assert_eq!(more.columns["dice"], [Some(0.5)]);
+        // Resumed from an earlier step: the record is shorter.
+        std::fs::write(&path, "{\"step\":1,\"loss\":2.5}\n").unwrap();
+        assert!(columns(&path, more.next).unwrap().begins);
+    }
+
+    #[test]
+    fn long_records_are_thinned_and_keep_their_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let lines: Vec<String> = (1..=10_001).map(|step| format!("{{\"step\":{step}}}\n")).collect();
+        std::fs::write(&path, lines.concat()).unwrap();
+        let steps = &columns(&path, 0).unwrap().columns["step"];
+        assert!(steps.len() <= MOST_POINTS && steps.last() == Some(&Some(10_001.0)), "{}", steps.len());
+    }
+}

@@ -1,0 +1,32 @@
+//! The pages in headless Chromium, by `scripts/view-tests.mjs`.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::place::Place;
+
+/// Debian calls it `chromium`.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+fn is_there(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+#[test]
+fn pages_work_in_a_browser() {
+    let browser = BROWSERS.into_iter().find(|browser| is_there(browser));
+    let Some(browser) = browser.filter(|_| is_there("node")) else {
+        println!("skipped: node and Chromium are needed (Debian: apt-get install nodejs chromium)");
+        return;
+    };
+    let place = Place::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/view-tests.mjs");
+    let mut command = Command::new("node");
+    command.arg(script).arg(format!("http://127.0.0.1:{}/{}/", place.port, place.token));
+    let output = command.arg("--run").arg(place.path("run")).env("CHROMIUM", browser).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    println!("{}", text(&output.stdout));
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
