@@ -48,7 +48,9 @@ impl View {
         if server.is_empty() {
             return Err(bad_input(problems.join("\n")));
         }
-        problems.iter().for_each(|problem| ui.alert(format!("warning: {problem}")));
+        for problem in problems {
+            ui.alert(format!("warning: {problem}"));
+        }
         ui.result(server.address())?;
         ui.note("open this address in a browser on this computer; Ctrl-C ends the viewer");
         if self.open {
