@@ -103,7 +103,9 @@ impl Place {
     pub(crate) fn with_host(&self, method: &str, path: &str, host: &str, headers: &[(&str, &str)]) -> Answer {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
-        headers.iter().for_each(|(name, value)| request += &format!("{name}: {value}\r\n"));
+        for (name, value) in headers {
+            request.extend([*name, ": ", *value, "\r\n"]);
+        }
         stream.write_all((request + "\r\n").as_bytes()).unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();

@@ -155,7 +155,7 @@ fn prepared_images_are_nifti_with_their_own_grid() {
         brainmvp_volume::nifti::read(&path).unwrap()
     };
     let image = read(place.get(&place::volume(&case, "prepared", "image")));
-    let prepared = place.prepared(&place::id(&case));
+    let prepared = place.prepared(place::id(&case));
     let grid = brainmvp_volume::Grid::from(prepared.grid());
     assert!(image.grid().same_place(&grid, 1e-3), "{:?} {grid:?}", image.grid());
     let mut voxels = vec![0.0; grid.len()];
