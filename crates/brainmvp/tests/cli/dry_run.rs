@@ -114,7 +114,7 @@ fn finetuning_is_estimated() {
         ["finetune", "segment", "--data", "cache", "--init", "none", "--set", "model.preset=tiny", "--set"];
     let more = ["train.batch_size=2", "--set", "train.accumulate=1", "--set", "validation.every_epochs=4"];
     let told = compare(&place, &[&command[..], &more].concat(), "segmenter");
-    assert!(told["validation"].starts_with("2 times 2 cases, "), "{told:?}");
+    assert!(told["validation"].starts_with("2 times 1 case, "), "{told:?}");
     place
         .run(&["finetune", "segment", "--data", "cache", "--init", "absent", "--out", "x", "--dry-run"])
         .fails(2, &["absent"]);
