@@ -284,8 +284,9 @@ fn every_sequence_of_the_documentation_runs() {
             let listed =
                 ELSEWHERE.iter().find(|(document, begin, _)| *document == name && line.starts_with(begin));
             unused.retain(|entry| Some(entry) != listed);
+            // With nothing there: what serves or trains for long ends at once.
             let tried =
-                if listed.is_some() { try_usage(&place, &line) } else { try_line(&place, &line, &[]) };
+                if listed.is_some() { try_usage(&Place::new(), &line) } else { try_line(&place, &line, &[]) };
             if let Err(reason) = tried {
                 wrong.push(format!("{name}: `{line}`\n  {reason}"));
             }
