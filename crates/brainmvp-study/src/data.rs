@@ -13,7 +13,7 @@ use brainmvp_train::finetune::{Part, parts};
 use serde::Serialize;
 
 use crate::config::{Shares, StudyConfig};
-use crate::folder::Lock;
+use crate::folder::{Lock, share};
 use crate::run::Watcher;
 use crate::{Error, Result};
 
@@ -241,14 +241,6 @@ fn write(cache: &Cache, mut manifest: Manifest, to: &Path) -> Result<()> {
     }
     manifest.preparation = manifest.preparation.store(to)?;
     Ok(manifest.save(to)?)
-}
-
-/// One file under two names; a copy where the file system cannot do that.
-fn share(from: &Path, to: &Path) -> Result<()> {
-    if to.exists() {
-        return Ok(());
-    }
-    std::fs::hard_link(from, to).or_else(|_| std::fs::copy(from, to).map(drop)).map_err(|e| Error::io(to, e))
 }
 
 #[cfg(test)]

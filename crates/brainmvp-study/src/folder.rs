@@ -173,6 +173,29 @@ pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
     Ok(write_atomically(path, |file| file.write_all(text.as_bytes()))?)
 }
 
+/// One file under two names; a copy where the file system cannot do that.
+pub(crate) fn share(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        return Ok(());
+    }
+    std::fs::hard_link(from, to).or_else(|_| std::fs::copy(from, to).map(drop)).map_err(|e| Error::io(to, e))
+}
+
+/// The files of a folder under second names in another one, if there is such a folder.
+pub(crate) fn share_all(from: &Path, to: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(from) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io(from, e)),
+    };
+    std::fs::create_dir_all(to).map_err(|e| Error::io(to, e))?;
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io(from, e))?;
+        share(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
 /// Reads a value, if there is a file.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let text = match std::fs::read_to_string(path) {

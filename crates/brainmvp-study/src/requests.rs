@@ -4,7 +4,7 @@ use std::path::Path;
 
 use brainmvp_nets::networks::PresetName;
 use brainmvp_ssl::downstream::MixWith;
-use brainmvp_ssl::objectives::{MethodConfig, MethodName};
+use brainmvp_ssl::objectives::MethodConfig;
 use brainmvp_train::config::{FinetuneConfig, PretrainConfig, RunConfig as _, merge};
 use brainmvp_train::run::{Existing, RunRequest};
 use brainmvp_train::saved::SavedNetwork;
@@ -40,10 +40,7 @@ pub(crate) fn pretraining(
     seed: u64,
     cases: usize,
 ) -> Result<(Settings, Work)> {
-    let Beginning::Method(method, own) = &arm.beginning else {
-        return Err(Error::Config(format!("arm {} has no method", arm.name)));
-    };
-    let asked = asked_of_method(config, *method, arm, own);
+    let asked = asked(config, arm)?;
     let resolved = PretrainConfig::resolve(&text(&asked)?, &[])?;
     let samples = (resolved.train.batch_size * resolved.train.accumulate) as u64;
     let views = samples * resolved.method.views() as u64;
@@ -57,10 +54,10 @@ pub(crate) fn pretraining(
             let warmup = resolved.optimizer.schedule.warmup_steps.min(steps / LONGEST_WARMUP);
             settings.push(format!("train.steps={steps}"));
             settings.push(format!("optimizer.schedule.warmup_steps={warmup}"));
-            (in_course(&asked, *method, &resolved.method, epochs)?, steps)
+            (in_course(&asked, &resolved.method, epochs)?, steps)
         }
     };
-    let settings = Settings::whole(whole(&table, &settings)?);
+    let settings = Settings::whole(PretrainConfig::resolve(&text(&table)?, &settings)?.to_toml()?);
     Ok((settings, Work { steps, views: steps * views, voxels: steps * voxels }))
 }
 
@@ -69,25 +66,21 @@ pub(crate) fn pretraining(
 /// # Errors
 /// If the settings make no sense.
 pub(crate) fn name_of_pretraining(config: &StudyConfig, arm: &Arm) -> Result<String> {
-    let Beginning::Method(method, own) = &arm.beginning else {
-        return Err(Error::Config(format!("arm {} has no method", arm.name)));
-    };
-    let settings = Settings::whole(whole(&asked_of_method(config, *method, arm, own), &[])?);
+    let resolved = PretrainConfig::resolve(&text(&asked(config, arm)?)?, &[])?;
+    let (method, settings) = (resolved.method.name(), Settings::whole(resolved.to_toml()?));
     let identity =
         settings.identity(&format!("{:?} {}", config.compute.pretrain_voxels, data::identity(config)?));
     let network = arm.network.map_or("", PresetName::name);
     Ok(format!("{}-{network}-{}", method.name(), &identity[..8]))
 }
 
-/// The settings of a pre-training, every key with its value.
-fn whole(table: &Table, settings: &[String]) -> Result<String> {
-    Ok(PretrainConfig::resolve(&text(table)?, settings)?.to_toml()?)
-}
-
-/// What the study, the method and the arm ask for.
-fn asked_of_method(config: &StudyConfig, method: MethodName, arm: &Arm, own: &Table) -> Table {
+/// What the study, the method and the arm ask of a pre-training.
+fn asked(config: &StudyConfig, arm: &Arm) -> Result<Table> {
+    let Beginning::Method(method, own) = &arm.beginning else {
+        return Err(Error::Config(format!("arm {} has no method", arm.name)));
+    };
     let mut table = config.pretrain.clone();
-    if let Some(of_method) = config.methods.get(&method) {
+    if let Some(of_method) = config.methods.get(method) {
         merge(&mut table, of_method.clone());
     }
     merge(&mut table, own.clone());
@@ -96,14 +89,14 @@ fn asked_of_method(config: &StudyConfig, method: MethodName, arm: &Arm, own: &Ta
         let preset: Table = [("preset".to_owned(), network.name().into())].into_iter().collect();
         merge(&mut table, section("model", preset));
     }
-    table
+    Ok(table)
 }
 
 /// The same, where what begins in the course of a run does so in proportion to its length, unless it is asked for.
-fn in_course(asked: &Table, name: MethodName, resolved: &MethodConfig, epochs: u64) -> Result<Table> {
+fn in_course(asked: &Table, resolved: &MethodConfig, epochs: u64) -> Result<Table> {
     let preset = asked.get("method").and_then(|method| method.get("preset")).cloned();
     let preset = preset.map(Value::try_into).transpose().map_err(|e| Error::Config(e.to_string()))?;
-    let published = MethodConfig::of(name, preset.unwrap_or_default());
+    let published = MethodConfig::of(resolved.name(), preset.unwrap_or_default());
     let as_table = |method: &MethodConfig| {
         Table::try_from(method).map_err(|e| Error::Config(format!("method {}: {e}", resolved.name().name())))
     };
@@ -135,8 +128,8 @@ pub(crate) fn check(config: &StudyConfig, arm: &Arm) -> Result<()> {
         let reason = reason.strip_prefix("configuration: ").unwrap_or(&reason);
         Error::Config(format!("arm {}: {stage}: {reason}", arm.name))
     };
-    if let Beginning::Method(method, own) = &arm.beginning {
-        let table = asked_of_method(config, *method, arm, own);
+    if matches!(arm.beginning, Beginning::Method(..)) {
+        let table = asked(config, arm)?;
         PretrainConfig::resolve(&text(&table)?, &[]).map_err(|e| wrong("pre-training", e))?;
     }
     let Some(network) = arm.network else { return Ok(()) };
@@ -181,19 +174,23 @@ pub(crate) fn finetuning(config: &StudyConfig, arm: &Arm, cell: &Cell) -> Result
     Ok(Settings { text, more, whole })
 }
 
+/// What a fine-tuning mixes with.
+///
+/// # Errors
+/// If that is none of the ways.
+pub(crate) fn mixing(finetune: &Table) -> Result<MixWith> {
+    let asked = finetune.get("mixing").and_then(|mixing| mixing.get("with")).cloned();
+    let with = asked.map(Value::try_into).transpose().map_err(|e| Error::Config(e.to_string()))?;
+    Ok(with.unwrap_or_default())
+}
+
 /// The copies of each patch that a fine-tuning sees.
 fn copies(config: &StudyConfig, arm: &Arm, finetune: &Table) -> Result<usize> {
-    let asked = finetune.get("mixing").and_then(|mixing| mixing.get("with")).cloned();
-    let with: MixWith = match asked {
-        Some(with) => with.try_into().map_err(|e: toml::de::Error| Error::Config(e.to_string()))?,
-        None => MixWith::default(),
-    };
-    Ok(match (with, &arm.beginning) {
+    Ok(match (mixing(finetune)?, &arm.beginning) {
         (MixWith::None, _) | (MixWith::Templates, Beginning::Random) => 1,
         (MixWith::Zero | MixWith::Mean, _) => 2,
-        (MixWith::Templates, Beginning::Method(method, own)) => {
-            let asked = asked_of_method(config, *method, arm, own);
-            let resolved = PretrainConfig::resolve(&text(&asked)?, &[])?;
+        (MixWith::Templates, Beginning::Method(..)) => {
+            let resolved = PretrainConfig::resolve(&text(&asked(config, arm)?)?, &[])?;
             1 + usize::from(resolved.method.learns_templates())
         }
         (MixWith::Templates, Beginning::Weights(path)) => {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::arms::Beginning;
 use crate::config::{StudyConfig, StudyKind};
 use crate::data::{self, Cases};
-use crate::folder::{Part, State, read, write};
+use crate::folder::{Part, State, read, share_all, write};
 use crate::plan::{Cell, Plan, Pretraining};
 use crate::requests::{self, Work};
 use crate::score::{Scored, Scoring, Unscored};
@@ -146,7 +146,7 @@ impl Study {
 
     /// The folder of a cell's label maps of the test cases.
     pub(crate) fn predictions_of(&self, cell: &Cell) -> PathBuf {
-        self.folder.join(cell.folder(&self.plan.arms)).join("predictions")
+        self.folder.join(cell.folder(&self.plan.arms)).join(PREDICTIONS)
     }
 
     /// A cell of another part that asks the same, with its result.
@@ -305,6 +305,8 @@ impl Turn<'_> {
         }
         if let Some((twin, result)) = self.study.twin(&identity)? {
             part.log(&format!("the same as {}, whose result is taken", twin.display()));
+            let kept = self.study.shared.join(&twin).join(PREDICTIONS);
+            share_all(&kept, &self.study.predictions_of(cell))?;
             part.finish(&result)?;
             return Ok(());
         }
@@ -418,6 +420,9 @@ impl Turn<'_> {
         }
     }
 }
+
+/// The folder of a cell with the label maps of the test cases.
+const PREDICTIONS: &str = "predictions";
 
 /// How often it is looked whether another process has finished a pre-training.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);

@@ -125,8 +125,10 @@ fn studies_of_the_repository_are_read() {
     let smoke = StudyConfig::parse(&read("configs/study-smoke.toml"), Path::new("")).unwrap();
     let names: Vec<String> = Arm::of(&smoke).unwrap().into_iter().map(|arm| arm.name).collect();
     assert_eq!(names, System::all().into_iter().map(|system| system.name).collect::<Vec<_>>());
-    let lgg = StudyFile::parse(&read("configs/study-lgg.toml"), Path::new("")).unwrap();
-    assert!(lgg.0.iter().all(|part| !Plan::of(part).unwrap().cells.is_empty()));
+    for file in ["study-lgg", "study-lgg-sizing"] {
+        let file = StudyFile::parse(&read(&format!("configs/{file}.toml")), Path::new("")).unwrap();
+        assert!(file.0.iter().all(|part| !Plan::of(part).unwrap().cells.is_empty()));
+    }
     let page = read("docs/studies.md");
     let blocks: Vec<&str> =
         page.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
@@ -347,6 +349,7 @@ fn parts_of_the_method_and_subsets_of_modalities() {
     }
     assert!(table.contains("Mixing with templates, filled with templates"));
     assert!(table.contains("Mixing with templates, filled with 0"));
+    assert!(table.contains("Mixing with mean images, filled with mean images"));
     let states = asked.progress().unwrap();
     assert!(states.iter().all(|cell| cell.state == State::Done));
     // Nothing is filled where nothing is missing.

@@ -36,6 +36,7 @@ impl Made {
 
     fn keep(&self, tag: &str, bytes: &Bytes) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(of, _)| of != tag);
         kept.push((tag.to_owned(), bytes.clone()));
         while kept.len() > 1 && kept.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > KEPT_BYTES {
             kept.remove(0);

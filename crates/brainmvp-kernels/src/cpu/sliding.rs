@@ -5,6 +5,9 @@
 //! float is loaded once and multiplied by the weights of up to three taps. So there are fewer loads than products, and all
 //! addresses in a tile are at fixed distances from one pointer.
 
+use rayon::prelude::*;
+
+use super::buffer::add;
 use super::conv::Sizes;
 use super::simd::{Lanes, dispatch};
 use super::tile::Tile;
@@ -24,7 +27,6 @@ pub(crate) struct Padded {
 
 impl Padded {
     pub(crate) fn of(x: &[f32], sizes: Sizes) -> Self {
-        use rayon::prelude::*;
         let Sizes { batch, size: [depth, height, width], inputs, .. } = sizes;
         assert_eq!(x.len(), batch * depth * height * width * inputs);
         let mut padded = Self { values: Vec::new(), sizes };
@@ -92,7 +94,6 @@ fn vectors<L: Lanes>(outputs: usize) -> usize {
 }
 
 /// Weights or their gradients, `[panels, 3 (D), 3 (H), C, 3 (W), panel]`, where a panel is some vectors of output channels.
-#[derive(Clone)]
 pub(crate) struct Packed {
     values: Vec<f32>,
     inputs: usize,
@@ -102,7 +103,7 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Zeros, for lanes of `lanes` floats of which `vectors` are computed at a time.
+    /// Zeros, in panels of so many output channels.
     pub(crate) fn zeros(inputs: usize, outputs: usize, panel: usize) -> Self {
         let len = outputs.div_ceil(panel) * PLANES * inputs * TAPS * panel;
         Self { values: vec![0.0; len], inputs, outputs, panel }
@@ -128,7 +129,7 @@ impl Packed {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        super::buffer::add(&mut self.values, &other.values);
+        add(&mut self.values, &other.values);
     }
 }
 

@@ -1,13 +1,15 @@
 //! From summaries to the tables of each kind of study.
 
 use brainmvp_metrics::Score;
-use brainmvp_ssl::downstream::Missing;
+use brainmvp_ssl::downstream::{Missing, MixWith};
 use brainmvp_volume::Modality;
 
 use super::table::{Entry, Mark, Table};
+use crate::arms::Arm;
 use crate::config::{StudyConfig, StudyKind};
 use crate::outcome::Measure;
 use crate::plan::Plan;
+use crate::requests::mixing;
 use crate::summary::{ArmSummary, Block, Difference, Seeds, Summary};
 
 /// The tables of a study.
@@ -137,9 +139,9 @@ fn by_subset(config: &StudyConfig, plan: &Plan, blocks: &[&Block]) -> Option<Tab
         .filter(|(arm, fill)| has(*arm, *fill))
         .collect();
     let mut head: Vec<String> = all.iter().map(ToString::to_string).collect();
-    head.extend(
-        columns.iter().map(|(arm, fill)| format!("{}, filled with {}", plan.arms[*arm].title, filled(*fill))),
-    );
+    head.extend(columns.iter().map(|(arm, fill)| {
+        format!("{}, filled with {}", plan.arms[*arm].title, filled(*fill, &plan.arms[*arm]))
+    }));
     let row = |subset: &Vec<Modality>| {
         let dots = all.iter().map(|m| Entry::from(if subset.contains(m) { "●" } else { "○" }));
         let mut row: Vec<Entry> = dots.collect();
@@ -168,9 +170,10 @@ fn by_subset(config: &StudyConfig, plan: &Plan, blocks: &[&Block]) -> Option<Tab
     })
 }
 
-/// What replaced modalities, in words. Templates may be those of pre-training or mean images: the arm says which.
-fn filled(fill: Missing) -> &'static str {
+/// What replaced modalities, in words.
+fn filled(fill: Missing, arm: &Arm) -> &'static str {
     match fill {
+        Missing::Template if mixing(&arm.finetune).is_ok_and(|with| with == MixWith::Mean) => "mean images",
         Missing::Template => "templates",
         Missing::Zero | Missing::Drop => "0",
     }

@@ -8,6 +8,12 @@ fn pages_and_lists_are_there() {
     let page = place.get("");
     assert_eq!(page.status, 200);
     assert!(page.header("content-type").starts_with("text/html"));
+    for name in ["", "case.html", "runs.html", "study.html"] {
+        let text = String::from_utf8(place.get(name).body).unwrap();
+        assert!(text.starts_with("<!doctype html>") && text.ends_with("</html>\n"), "{name}");
+        assert!(text.contains("<title>") && text.contains("<nav") && text.contains("</main>"), "{name}");
+        assert!(!text.contains("<!--"), "{name}: a place of the frame is open");
+    }
     let cases = place.json("api/cases");
     assert_eq!(cases["cases"].as_array().unwrap().len(), place::CASES);
     let row = &cases["cases"][0];
@@ -17,7 +23,9 @@ fn pages_and_lists_are_there() {
     let left_out = &cases["cases"].as_array().unwrap().last().unwrap()["quarantined"];
     assert_eq!(left_out, &serde_json::json!(["its label is empty"]));
     assert_eq!(place.json("api/overview")["cases"], place::CASES);
-    for missing in ["api/cases/999", "api/runs/999", "file/999.nii", "file/x", "none.html", "pages.rs"] {
+    for missing in
+        ["api/cases/999", "api/runs/999", "file/999.nii", "file/x", "none.html", "frame.html", "pages.rs"]
+    {
         assert_eq!(place.get(missing).status, 404, "{missing}");
     }
 }
