@@ -37,7 +37,7 @@ fn the_user_has_the_last_word() {
     );
     assert_eq!((found.cohort.name.as_str(), only.data_set.as_str()), ("mine", "vsseg"));
     assert_eq!(found.cohort.label_scheme(only).unwrap().to_string(), "binary");
-    assert!(found.warnings.iter().any(|w| w.contains("nobody")), "{:?}", found.warnings);
+    assert_eq!(found.unused_exclusions, ["nobody"]);
 }
 
 #[test]
