@@ -11,7 +11,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
-const PATIENCE_MS = 90_000;
+// Without a graphics card, a busy processor takes long to draw.
+const PATIENCE_MS = 180_000;
 
 const { values: given, positionals: [address] } = parseArgs({
     allowPositionals: true,

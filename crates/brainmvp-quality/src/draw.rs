@@ -1,22 +1,14 @@
 //! Pictures of a case: each image in three planes, original and prepared.
 
 use brainmvp_registration::Transform;
-use brainmvp_volume::orientation::Reorientation;
-use brainmvp_volume::picture::{Colour, Picture, Plane};
-use brainmvp_volume::resample::{Interpolation, onto_grid};
-use brainmvp_volume::{Affine, Grid, Modality, Volume};
+use brainmvp_volume::picture::{Colour, Picture, Plane, Slice};
+use brainmvp_volume::{Modality, Volume};
 
 pub(crate) const BRAIN_COLOUR: Colour = [40, 230, 100];
 pub(crate) const ATLAS_COLOUR: Colour = [255, 80, 220];
-pub(crate) const LABEL_COLOUR: Colour = [255, 190, 30];
 pub(crate) const LEFT_OUT_COLOUR: Colour = [255, 120, 90];
 const DIM: Colour = [150; 3];
 const WHITE: Colour = [255; 3];
-
-/// The width of a pixel, unless the image is much larger or smaller than a head.
-const PIXEL_MM: f64 = 1.0;
-/// The bounds of a picture's longer side, in pixels.
-const SIDE: [f64; 2] = [48.0, 320.0];
 
 /// The outlines on every image: volumes in the space of the prepared case, above 0 inside.
 pub(crate) type Outlines<'a> = Vec<(&'a Volume<u8>, Colour)>;
@@ -43,42 +35,15 @@ impl View<'_> {
 
     /// One plane along the axes of the image that are nearest to those of the body.
     pub(crate) fn plane(&self, plane: Plane, outlines: &Outlines<'_>) -> Picture {
-        let Some(slice) = self.slice(plane) else { return Picture::black(1, 1) };
-        let pixels = onto_grid(self.image, &slice, Interpolation::Trilinear, 0.0);
-        // In memory the slice is laid out like an axial one.
-        let mut picture = Picture::slice(pixels.voxels(), slice.shape, Plane::Axial, 0, self.window);
+        let centre_mm = self.transform.apply(self.centre_mm);
+        let slice = Slice::through(self.image.grid(), plane, centre_mm, self.margin_mm);
+        let Some(slice) = slice else { return Picture::black(1, 1) };
+        let mut picture = slice.picture(self.image, self.window);
         for (volume, colour) in outlines {
-            let Some(seen) = self.transform.moved(&slice) else { continue };
-            let inside = onto_grid(volume, &seen, Interpolation::Nearest, 0);
-            // A picture starts at the far end of both axes.
-            let inside: Vec<bool> = inside.voxels().iter().rev().map(|v| *v > 0).collect();
-            picture.outline(&inside, *colour);
+            let Some(grid) = self.transform.moved(&slice.grid) else { continue };
+            Slice { grid }.outline(&mut picture, volume, *colour);
         }
         picture
-    }
-
-    /// The grid of the pixels: one voxel thick, in the space of the image.
-    fn slice(&self, plane: Plane) -> Option<Grid> {
-        let grid = Reorientation::to_ras(&self.image.grid().affine).grid(self.image.grid());
-        let spacing = grid.affine.spacing_mm();
-        let length = |axis: usize| grid.shape[axis] as f64 * spacing[axis] + 2.0 * self.margin_mm;
-        let longest = (0..3).map(length).fold(0.0, f64::max);
-        let pixel_mm = PIXEL_MM.clamp(longest / SIDE[1], longest / SIDE[0]);
-        let centre = grid.affine.inverse()?.to_world(self.transform.apply(self.centre_mm));
-        let [across, up, through] = plane.axes();
-        let mut first = [0.0; 3];
-        for axis in [across, up] {
-            first[axis] = -0.5 + (0.5 * pixel_mm - self.margin_mm) / spacing[axis];
-        }
-        let last = grid.shape[through].saturating_sub(1) as f64;
-        first[through] = centre[through].round().clamp(0.0, last);
-        let origin = grid.affine.to_world(first);
-        let linear = grid.affine.linear();
-        let step = |axis: usize| linear.column(axis) * (pixel_mm / spacing[axis]);
-        let steps = [step(across), step(up), linear.column(through).into_owned()];
-        let rows = std::array::from_fn(|r| [steps[0][r], steps[1][r], steps[2][r], origin[r]]);
-        let pixels = |axis: usize| ((length(axis) / pixel_mm).round() as usize).max(1);
-        Some(Grid::new([pixels(across), pixels(up), 1], Affine::from_rows(rows)))
     }
 }
 
@@ -124,6 +89,8 @@ fn cell(drawn: Option<&(Picture, String)>) -> Picture {
 
 #[cfg(test)]
 mod tests {
+    use brainmvp_volume::{Affine, Grid};
+
     use super::*;
 
     const CENTRE: [f64; 3] = [10.0, 20.0, 30.0];

@@ -11,13 +11,11 @@ use brainmvp_prep::brain::{BrainPrior, find_brain, is_stripped};
 use brainmvp_prep::cache::{Cache, CaseEntry, CaseFacts, PreparedCase};
 use brainmvp_prep::{MemoryGate, RegisterKind, Shard};
 use brainmvp_registration::Transform;
-use brainmvp_volume::picture::{Colour, Plane};
+use brainmvp_volume::picture::{Colour, LABEL_COLOUR, Plane};
 use brainmvp_volume::{Modality, Volume, file, nan_to_background, orientation};
 
 use crate::columns::short;
-use crate::draw::{
-    ATLAS_COLOUR, BRAIN_COLOUR, DrawnImage, LABEL_COLOUR, LEFT_OUT_COLOUR, Outlines, View, case_picture,
-};
+use crate::draw::{ATLAS_COLOUR, BRAIN_COLOUR, DrawnImage, LEFT_OUT_COLOUR, Outlines, View, case_picture};
 use crate::foreground::foreground;
 use crate::measure;
 use crate::prepared::Preparation;

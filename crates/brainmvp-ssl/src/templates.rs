@@ -196,6 +196,11 @@ impl Templates {
         sum_of_levels(levels.map(|level| level[modality.index()].val()).collect())
     }
 
+    /// All of them by modality, as in [`Self::volume`], without gradients.
+    pub fn images(&self) -> Vec<(&'static str, Tensor<3>)> {
+        Modality::ALL.into_iter().map(|modality| (modality.name(), self.volume(modality).detach())).collect()
+    }
+
     /// These volumes (x fastest) instead of learnt ones; they are not trained.
     ///
     /// # Panics

@@ -27,6 +27,9 @@ use crate::{Error, Result};
 /// Separates the generators for different purposes: each is seeded with the run's seed and its own constant.
 const NETWORK_NOISE: u64 = 0x0D12_0995_2B1A_77E3;
 
+/// The width of the three planes of a learnt image, in pixels.
+const LEARNT_SIDE: usize = 400;
+
 /// How long, and with which batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -488,12 +491,23 @@ impl<O: Objective + 'static> Run<'_, O> {
             return Ok(());
         }
         for (name, volume) in volumes {
-            let [z, y, x] = volume.dims();
-            let voxels = volume.to_data().try_to_vec::<f32>().map_err(|e| Error::Config(format!("{e:?}")))?;
-            let picture = Picture::three_planes(&voxels, [x, y, z], (0.0, 1.0));
-            self.events.image(self.state.step + 1, name, &picture)?;
+            self.events.image(self.state.step + 1, name, &planes(volume)?)?;
         }
         Ok(())
+    }
+
+    /// Writes a picture of the images that are learnt themselves, one below the other, unless there are to be no pictures.
+    fn show_learnt(&mut self) -> Result<()> {
+        let images = self.objective.learnt_images();
+        if self.trainer.log.pictures_every_steps == 0 || images.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<(&str, [Picture; 1])> = images
+            .iter()
+            .map(|(name, image)| Ok((*name, [planes(image)?.shrunk(LEARNT_SIDE)])))
+            .collect::<Result<_>>()?;
+        let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
+        self.events.image(self.state.step, "templates", &Picture::montage(&rows))
     }
 
     /// Writes checkpoints when they are due. At regular intervals the mean loss since the last one is compared, and the
@@ -501,6 +515,7 @@ impl<O: Objective + 'static> Run<'_, O> {
     fn save_at(&mut self, occasion: Occasion) -> Result<()> {
         let folder = self.trainer.folder;
         self.check(self.is_finite(), "weights")?;
+        self.show_learnt()?;
         if occasion == Occasion::Regular {
             let mean = self.state.loss_sum / self.state.loss_count as f64;
             (self.state.loss_sum, self.state.loss_count) = (0.0, 0);
@@ -562,4 +577,11 @@ fn add_losses(sums: &mut Vec<(&'static str, f64)>, evaluation: &Evaluation) {
             None => sums.push((name, value)),
         }
     }
+}
+
+/// The middle planes of an image with values from 0 to 1, `[Z, Y, X]`.
+fn planes(image: &Tensor<3>) -> Result<Picture> {
+    let [z, y, x] = image.dims();
+    let voxels = image.to_data().try_to_vec::<f32>().map_err(|e| Error::Config(format!("{e:?}")))?;
+    Ok(Picture::three_planes(&voxels, [x, y, z], (0.0, 1.0)))
 }

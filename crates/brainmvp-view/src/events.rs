@@ -5,7 +5,7 @@
 //! Checksums are not compared: a picture that is damaged is not shown by the browser.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
 /// The longest record that is looked into.
@@ -48,6 +48,15 @@ pub(crate) fn pictures(path: &Path) -> std::io::Result<Vec<Logged>> {
         position = start + whole;
     }
     Ok(found)
+}
+
+/// The bytes of a picture; `None` if the file has been replaced by a shorter one.
+pub(crate) fn png(path: &Path, logged: &Logged) -> Option<Vec<u8>> {
+    let mut file = File::open(path).ok()?;
+    file.seek(SeekFrom::Start(logged.offset)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(logged.length).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 == logged.length).then_some(bytes)
 }
 
 /// The pictures of an event, with offsets in it.

@@ -1,6 +1,6 @@
-//! A viewer in the browser: cohorts, prepared cases, runs, predictions, studies and volumes.
+//! Shows what the other stages write: cohorts, prepared cases, runs, predictions, studies and volumes.
 //!
-//! [`Server::open`] looks at what it is given and binds a port of this computer; [`Server::run`] serves until it is told to
+//! As one page that needs nothing else and prints: [`report`]. And as a viewer in the browser: [`Server::open`] looks at what it is given and binds a port of this computer; [`Server::run`] serves until it is told to
 //! stop. Everything is read from the files that the other stages write. Nothing is written, and pages and libraries are
 //! part of the program.
 //!
@@ -16,10 +16,13 @@ mod api;
 mod deliver;
 mod error;
 mod events;
+mod files;
 mod guard;
 mod items;
+mod kind;
 mod kinds;
 mod pages;
+pub mod report;
 mod runs;
 mod server;
 mod shown;

@@ -139,11 +139,26 @@ struct Series {
 }
 
 pub(crate) fn detail(folder: &Path, items: &Items) -> Detail {
+    Detail { config: configuration(folder), pictures: pictures(folder, items) }
+}
+
+/// The configuration of a run, by dotted key.
+pub(crate) fn configuration(folder: &Path) -> BTreeMap<String, String> {
     let mut flat = BTreeMap::new();
     for (key, value) in config(folder).unwrap_or_default() {
         flatten(key, &value, &mut flat);
     }
-    Detail { config: flat, pictures: pictures(folder, items) }
+    flat
+}
+
+/// The event files of a run, in the order of their making: later ones replace the steps that they repeat.
+pub(crate) fn event_files(folder: &Path) -> Vec<Inside> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name());
+    let mut names: Vec<_> =
+        names.filter(|name| name.to_string_lossy().starts_with("events.out.tfevents")).collect();
+    names.sort();
+    names.into_iter().filter_map(|name| Inside::new(folder, name)).collect()
 }
 
 fn flatten(key: String, value: &toml::Value, into: &mut BTreeMap<String, String>) {
@@ -157,12 +172,7 @@ fn flatten(key: String, value: &toml::Value, into: &mut BTreeMap<String, String>
 
 fn pictures(folder: &Path, items: &Items) -> Vec<Series> {
     let mut series: BTreeMap<String, BTreeMap<u64, String>> = BTreeMap::new();
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
-    // The files of a run that was resumed follow each other by name; later ones replace the steps that they repeat.
-    names.sort();
-    for name in names.iter().filter(|name| name.to_string_lossy().starts_with("events.out.tfevents")) {
-        let Some(file) = Inside::new(folder, name) else { continue };
+    for file in event_files(folder) {
         for logged in events::pictures(file.known()).unwrap_or_default() {
             let item = Item::Logged { file: file.clone(), offset: logged.offset, length: logged.length };
             series.entry(logged.tag).or_default().insert(logged.step, items.address(item));
@@ -179,8 +189,8 @@ pub(crate) struct Added {
     /// Whether the record is shorter than it was, and these are its lines from the start.
     begins: bool,
     /// How many lines there were; of many, every n-th is given.
-    lines: usize,
-    columns: BTreeMap<String, Vec<Option<f64>>>,
+    pub(crate) lines: usize,
+    pub(crate) columns: BTreeMap<String, Vec<Option<f64>>>,
 }
 
 /// Reads the complete lines of a record from byte `from` on. A record that is not there has no lines yet.

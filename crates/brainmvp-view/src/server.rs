@@ -114,14 +114,7 @@ impl Server {
 
     /// The paths that cannot be shown, each with the reason.
     pub fn problems(&self) -> Vec<String> {
-        let collection = self.app.collection();
-        let problem = |opened: &crate::shown::Opened| {
-            let problem = opened.problem.as_ref()?;
-            // Most reasons name the file already.
-            let named = problem.starts_with(&opened.title);
-            Some(if named { problem.clone() } else { format!("{}: {problem}", opened.title) })
-        };
-        collection.opened.iter().filter_map(problem).collect()
+        self.app.collection().problems()
     }
 
     /// Whether nothing that it was given can be shown.

@@ -8,6 +8,7 @@ use brainmvp_volume::Modality;
 use serde::Serialize;
 
 use crate::items::{Item, Items};
+use crate::kind::Kind;
 
 /// A case, put together of all that was opened.
 #[derive(Debug, Default, Serialize)]
@@ -108,7 +109,10 @@ pub(crate) struct Collection {
     pub(crate) cases: BTreeMap<String, Case>,
     pub(crate) opened: Vec<Opened>,
     pub(crate) runs: Vec<RunPlace>,
+    /// Studies, and parts of them.
     pub(crate) studies: Vec<PathBuf>,
+    /// What was recognised, in the order in which it was opened.
+    pub(crate) contents: Vec<(Kind, PathBuf)>,
     /// Files that say what the collection consists of.
     pub(crate) witnesses: Vec<PathBuf>,
 }
@@ -127,6 +131,17 @@ impl Collection {
         let case = self.cases.entry(name).or_default();
         case.data_set.get_or_insert_with(|| data_set.to_owned());
         case
+    }
+
+    /// What cannot be shown, each with the reason.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let problem = |opened: &Opened| {
+            let problem = opened.problem.as_ref()?;
+            // Most reasons name the file already.
+            let named = problem.starts_with(&opened.title);
+            Some(if named { problem.clone() } else { format!("{}: {problem}", opened.title) })
+        };
+        self.opened.iter().filter_map(problem).collect()
     }
 
     /// Adds the differences between predictions and labels, once both are known.

@@ -15,8 +15,7 @@ const SAME_PLACE_MM: f64 = 0.1;
 /// The bytes of a `.nii` file.
 pub(crate) fn nifti(item: &Item) -> Result<Vec<u8>> {
     match item {
-        Item::Listed(path) => Ok(encode(&file::read(path)?, Datatype::F32, "")),
-        Item::Inside(inside) => Ok(encode(&file::read(&still(inside)?)?, Datatype::F32, "")),
+        Item::Listed(_) | Item::Inside(_) => Ok(encode(&image(item)?, Datatype::F32, "")),
         Item::Prepared { cache, case, part } => {
             let opened = Cache::open(cache)?;
             let entry = opened.manifest().case(case);
@@ -57,7 +56,17 @@ fn still(inside: &Inside) -> Result<PathBuf> {
     inside.path().ok_or_else(|| Error::content(inside.known(), "is not in its folder any more"))
 }
 
-fn labels(item: &Item) -> Result<LabelMap> {
+/// The image of a volume file.
+pub(crate) fn image(item: &Item) -> Result<Volume> {
+    match item {
+        Item::Listed(path) => Ok(file::read(path)?),
+        Item::Inside(inside) => Ok(file::read(&still(inside)?)?),
+        _ => Err(Error::System("not a volume file".to_owned())),
+    }
+}
+
+/// The label map of a volume file.
+pub(crate) fn labels(item: &Item) -> Result<LabelMap> {
     match item {
         Item::Listed(path) => Ok(file::read_labels(path)?),
         Item::Inside(inside) => Ok(file::read_labels(&still(inside)?)?),

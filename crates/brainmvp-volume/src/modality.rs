@@ -32,6 +32,13 @@ impl Modality {
     pub const ALL: [Self; 8] =
         [Self::Flair, Self::T1, Self::T1c, Self::T2, Self::Mra, Self::Pd, Self::Dwi, Self::Adc];
 
+    /// The one of some modalities that most lesions are seen best in: FLAIR, T2, T1 with contrast agent, or else the first.
+    pub fn best_for_lesions(of: impl Iterator<Item = Self> + Clone) -> Option<Self> {
+        let best =
+            [Self::Flair, Self::T2, Self::T1c].into_iter().find(|best| of.clone().any(|one| one == *best));
+        best.or_else(|| of.clone().next())
+    }
+
     /// All non-empty subsets of some modalities, the smallest first, each in the order given.
     pub fn subsets(of: &[Self]) -> Vec<Vec<Self>> {
         let chosen = |set: usize| of.iter().enumerate().filter(move |(bit, _)| set >> bit & 1 == 1);

@@ -64,6 +64,11 @@ impl Progress {
         }
     }
 
+    /// How many pieces are done.
+    pub(crate) fn done(&self) -> u64 {
+        self.state().done
+    }
+
     /// Sets a message to show with the progress, e.g. a loss.
     pub(crate) fn message(&self, message: impl Display) {
         let mut state = self.state();

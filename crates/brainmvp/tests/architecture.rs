@@ -23,7 +23,7 @@ const ALLOWED: [(&str, &[&str], bool); 16] = [
     ("metrics", &["volume"], false),
     ("study", &["volume", "cohort", "prep", "nets", "ssl", "infer", "metrics", "train"], false),
     ("probe", &[], false),
-    ("view", &["volume", "cohort", "prep"], false),
+    ("view", &["volume", "cohort", "prep", "metrics"], false),
     ("golden", &[], false),
 ];
 

@@ -225,8 +225,22 @@ fn the_demo_runs_and_goes_on() {
     let small = ["demo", "--out", "demo", "--cases", "3", "--size", "48", "--steps"];
     let with_steps = |steps: &'static str| [&small[..], &[steps]].concat();
     let said = succeed(&with_steps("6"), folder.path());
-    assert!(said.contains("loss_distill"), "{said}");
+    assert!(said.contains("loss_distill") && said.contains("Dice"), "{said}");
+    let fine_tuned = |name: &str| folder.path().join("demo/segmenter").join(name);
+    let first = std::fs::read(fine_tuned("metrics.jsonl")).unwrap();
+    assert_eq!(succeed(&with_steps("6"), folder.path()), said, "what is done is not done again");
+    assert_eq!(std::fs::read(fine_tuned("metrics.jsonl")).unwrap(), first);
     succeed(&with_steps("8"), folder.path());
     assert_eq!(lasting(&folder.path().join("demo/run")).len(), 8);
+    assert_eq!(lasting(&folder.path().join("demo/segmenter")).len(), 8, "from the run as it is now");
     assert!(folder.path().join("demo/templates/templates.png").is_file());
+    let report = std::fs::read_to_string(folder.path().join("demo/report.html")).unwrap();
+    for section in [
+        "Pre-training: run",
+        "Fine-tuning, segment: segmenter",
+        "Templates: templates",
+        "Predictions: predictions",
+    ] {
+        assert!(report.contains(&format!("<h2>{section}</h2>")), "{section}");
+    }
 }

@@ -21,6 +21,16 @@ impl TextTable {
     pub fn push(&mut self, row: impl IntoIterator<Item = String>) {
         self.rows.push(row.into_iter().collect());
     }
+
+    /// The headings, and then the rows.
+    pub fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
+    /// How many of the columns are words; the others are numbers.
+    pub fn words(&self) -> usize {
+        self.words
+    }
 }
 
 impl fmt::Display for TextTable {

@@ -252,6 +252,10 @@ impl Objective for M3ae {
         }
     }
 
+    fn learnt_images(&self) -> Vec<(&'static str, Tensor<3>)> {
+        self.templates.images()
+    }
+
     fn counts(&self, updates: &BTreeMap<String, usize>) -> Option<Counts> {
         Templates::counts(updates)
     }

@@ -156,6 +156,11 @@ pub trait Objective: Module {
         Group::default()
     }
 
+    /// Images that are learnt themselves, by name, `[Z, Y, X]`: the templates. They are drawn with every checkpoint.
+    fn learnt_images(&self) -> Vec<(&'static str, Tensor<3>)> {
+        Vec::new()
+    }
+
     /// What is shown of how often each parameter was moved.
     fn counts(&self, _updates: &BTreeMap<String, usize>) -> Option<Counts> {
         None

@@ -3,7 +3,9 @@
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::batches::{CaseSource, open_cases};
 use brainmvp_train::trainer::Observer;
-use brainmvp_volume::picture::{Colour, Picture, Plane};
+use brainmvp_volume::picture::{
+    Colour, LABEL_COLOUR, PREDICTION_COLOUR, Picture, Plane, fullest_axial_slice,
+};
 use brainmvp_volume::{LabelMap, Modality};
 
 use crate::outcome::Outcome;
@@ -12,13 +14,8 @@ use crate::run::Study;
 use crate::summary::Progressed;
 use crate::{Error, Result};
 
-const TRUTH: Colour = [255, 190, 30];
-const PREDICTION: Colour = [70, 170, 255];
 /// The longer side of a slice, in pixels.
 const SIDE: usize = 190;
-/// What a lesion is seen best in, first.
-const SHOWN_FIRST: [Modality; 3] = [Modality::Flair, Modality::T2, Modality::T1c];
-
 /// A test case that is shown.
 struct Shown<'a> {
     title: &'static str,
@@ -55,8 +52,8 @@ pub(super) fn draw(study: &Study, cells: &[Progressed<'_>]) -> Result<()> {
         if rows.is_empty() {
             continue;
         }
-        let mut heads = vec![Picture::black(1, 1), heading("image"), heading_in("expert", TRUTH)];
-        heads.extend(study.plan.arms.iter().map(|arm| heading_in(&arm.name, PREDICTION)));
+        let mut heads = vec![Picture::black(1, 1), heading("image"), heading_in("expert", LABEL_COLOUR)];
+        heads.extend(study.plan.arms.iter().map(|arm| heading_in(&arm.name, PREDICTION_COLOUR)));
         let mut table: Vec<Vec<&Picture>> = vec![heads.iter().collect()];
         table.extend(rows.iter().map(|row| row.iter().collect()));
         let path = study.folder().join("pictures").join(format!("{task}-labels-{most}.png"));
@@ -106,7 +103,7 @@ fn row(study: &Study, shown: &Shown<'_>, cells: &[&Progressed<'_>]) -> Result<Op
     let Some(case) = cases.iter().find(|case| case.id() == shown.case) else { return Ok(None) };
     let truth = case.labels([0; 3], case.shape())?.unwrap_or_default();
     let (shape, plane) = (case.shape(), Plane::Axial);
-    let slice = fullest_slice(&truth, shape);
+    let slice = fullest_axial_slice(&truth, shape);
     let image = image(case)?;
     let plain = Picture::slice(&image, shape, plane, slice, (0.0, 1.0));
     let factor = (SIDE / plain.width().max(plain.height())).max(1);
@@ -129,14 +126,14 @@ fn row(study: &Study, shown: &Shown<'_>, cells: &[&Progressed<'_>]) -> Result<Op
         any |= labels.is_some();
         predictions.push(labels.map_or_else(
             || Picture::black(plain.width(), plain.height()).scaled(factor),
-            |labels| outlined(labels.voxels(), PREDICTION),
+            |labels| outlined(labels.voxels(), PREDICTION_COLOUR),
         ));
     }
     let names = [shown.title, &shown.case, &shown.value].map(heading);
     let mut row = vec![
         Picture::table(&names.iter().map(|name| vec![name]).collect::<Vec<_>>()),
         plain.scaled(factor),
-        outlined(&truth, TRUTH),
+        outlined(&truth, LABEL_COLOUR),
     ];
     row.extend(predictions);
     Ok(any.then_some(row))
@@ -144,18 +141,10 @@ fn row(study: &Study, shown: &Shown<'_>, cells: &[&Progressed<'_>]) -> Result<Op
 
 /// The image that a lesion is seen best in.
 fn image(case: &CaseSource) -> Result<Vec<f32>> {
-    let has = |modality: &&Modality| case.modalities().contains(modality);
-    let shown = SHOWN_FIRST.iter().find(has).or_else(|| case.modalities().first());
-    let Some(&modality) = shown else { return Ok(Vec::new()) };
+    let Some(modality) = Modality::best_for_lesions(case.modalities().iter().copied()) else {
+        return Ok(Vec::new());
+    };
     Ok(case.patch(modality, [0; 3], case.shape())?)
-}
-
-/// The axial slice with most labelled voxels; the middle one without any.
-fn fullest_slice(labels: &[u16], shape: [usize; 3]) -> usize {
-    let area = (shape[0] * shape[1]).max(1);
-    let counts = labels.chunks(area).map(|slice| slice.iter().filter(|label| **label > 0).count());
-    let fullest = counts.enumerate().max_by_key(|(_, count)| *count);
-    fullest.filter(|(_, count)| *count > 0).map_or(shape[2] / 2, |(slice, _)| slice)
 }
 
 /// Where an axial slice is labelled, in the order of the pixels of its picture: from the far end of both axes.

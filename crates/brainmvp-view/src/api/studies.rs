@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{answer, missing, reading};
+use crate::files;
 use crate::items::{Inside, Item};
 use crate::server::App;
 
@@ -115,33 +116,19 @@ fn begun(folder: &Path) -> Vec<String> {
 }
 
 fn tables(folder: &Path) -> Vec<Table> {
-    let paths = files(&folder.join("tables"), "csv");
-    let table = |path: PathBuf| {
-        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_path(&path).ok()?;
-        let rows = reader.records().flatten().map(|row| row.iter().map(str::to_owned).collect());
-        Some(Table { name: path.file_stem()?.to_string_lossy().into_owned(), rows: rows.collect() })
-    };
-    paths.into_iter().filter_map(table).collect()
+    let paths = files::with_ending(&folder.join("tables"), "csv");
+    paths
+        .iter()
+        .filter_map(|path| Some(Table { name: files::stem(path), rows: files::table(path)? }))
+        .collect()
 }
 
 /// Name and address of each figure.
 fn curves(folder: &Path, app: &App) -> BTreeMap<String, String> {
-    let paths = files(&folder.join("curves"), "svg").into_iter();
+    let paths = files::with_ending(&folder.join("curves"), "svg").into_iter();
     let curve = |path: PathBuf| {
-        let name = path.file_stem()?.to_string_lossy().into_owned();
-        Some((name, app.items.address(Item::Inside(Inside::new(folder, &path)?))))
+        let address = app.items.address(Item::Inside(Inside::new(folder, &path)?));
+        Some((files::stem(&path), address))
     };
     paths.filter_map(curve).collect()
-}
-
-/// The files of a folder with an ending, sorted; links are left out.
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-    let mut paths: Vec<PathBuf> = files
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|e| e == ending))
-        .collect();
-    paths.sort();
-    paths
 }

@@ -7,42 +7,24 @@ mod report;
 mod run;
 mod scores;
 mod study;
+mod templates;
 mod volumes;
 
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+pub(crate) use study::parts as parts_of_study;
+pub(crate) use templates::{FILE_NAME as TEMPLATES_FILE, PICTURE as TEMPLATES_PICTURE};
+
 use crate::items::Items;
+use crate::kind::Kind;
 use crate::shown::{Collection, Opened};
 use crate::{Error, Result};
 
 /// How deep below a folder that is nothing itself things are looked for: the folder of a project has folders of caches,
 /// runs and predictions.
 const DEPTH: usize = 2;
-
-/// What a path is, in the order in which things are opened: the cohort says first what there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    /// `cohort.json`.
-    Cohort,
-    /// A folder of prepared cases.
-    Cache,
-    /// The folder of a run.
-    Run,
-    /// A folder of predictions with its `predictions.json`.
-    Predictions,
-    /// Scores, as `evaluate` writes them.
-    Scores,
-    /// A report on the quality of images.
-    Report,
-    /// The work folder of a study.
-    Study,
-    /// A volume.
-    Volume,
-    /// A folder of volumes.
-    Volumes,
-}
 
 impl Kind {
     /// Recognises a path; `None` if it is nothing that can be shown.
@@ -74,25 +56,13 @@ impl Kind {
             Self::Cache
         } else if has("predictions.json") {
             Self::Predictions
+        } else if has(templates::FILE_NAME) {
+            Self::Templates
         } else if has("images.csv") && has("cases") {
             Self::Report
         } else {
             return None;
         })
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Cohort => "cohort",
-            Self::Cache => "prepared cases",
-            Self::Run => "run",
-            Self::Predictions => "predictions",
-            Self::Scores => "scores",
-            Self::Report => "report on images",
-            Self::Study => "study",
-            Self::Volume => "volume",
-            Self::Volumes => "folder of volumes",
-        }
     }
 
     fn open(self, path: &Path, into: &mut Collection, items: &Items) -> Result<()> {
@@ -101,9 +71,10 @@ impl Kind {
             Self::Cache => cache::open(path, &title_of(path), into, items),
             Self::Run => run::open(path, into),
             Self::Predictions => predictions::open(path, into, items),
-            Self::Scores => scores::open(path, into),
+            Self::Scores => scores::open(path, &title_of(path), into),
             Self::Report => report::open(path, into, items),
             Self::Study => study::open(path, into, items),
+            Self::Templates => templates::open(path, into, items),
             Self::Volume => volumes::open_file(path, into, items),
             Self::Volumes => volumes::open_folder(path, into, items),
         }
@@ -115,7 +86,7 @@ pub(crate) fn open_all(paths: &[PathBuf], items: &Items) -> Collection {
     let mut collection = Collection::default();
     let mut all = Vec::new();
     for path in paths {
-        let mut found = contents(path, DEPTH);
+        let mut found = contents_of(path);
         if found.is_empty() {
             let problem = if path.exists() {
                 "is nothing that can be shown: a cohort, cache, run, prediction, study, report or volume is needed"
@@ -130,9 +101,15 @@ pub(crate) fn open_all(paths: &[PathBuf], items: &Items) -> Collection {
     for (kind, path) in all {
         let problem = kind.open(&path, &mut collection, items).err().map(|error| error.to_string());
         collection.note(kind.name(), &path, problem);
+        collection.contents.push((kind, path));
     }
     collection.compare(items);
     collection
+}
+
+/// The things at or below a path that was named.
+pub(crate) fn contents_of(path: &Path) -> Vec<(Kind, PathBuf)> {
+    contents(path, DEPTH)
 }
 
 /// The things at or below a path.
@@ -151,12 +128,6 @@ fn contents(path: &Path, depth: usize) -> Vec<(Kind, PathBuf)> {
         .filter(|(kind, _)| !kind.is_volume())
         .collect();
     if found.is_empty() && volumes::are_in(path) { vec![(Kind::Volumes, path.to_owned())] } else { found }
-}
-
-impl Kind {
-    fn is_volume(self) -> bool {
-        matches!(self, Self::Volume | Self::Volumes)
-    }
 }
 
 impl Collection {
@@ -179,7 +150,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The last part of a path, as a title.
-fn title_of(path: &Path) -> String {
+pub(crate) fn title_of(path: &Path) -> String {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -70,7 +70,7 @@ pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) -> Result<
         into.case(&id).quarantined.insert(reason);
     }
     let evaluated = path.join("metrics.json");
-    if scores::is_one(&evaluated) { scores::open(&evaluated, into) } else { Ok(()) }
+    if scores::is_one(&evaluated) { scores::open(&evaluated, &title_of(path), into) } else { Ok(()) }
 }
 
 /// The images that were predicted from, where no cohort says so. Their paths are those that `predict` was given.

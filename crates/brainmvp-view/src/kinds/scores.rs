@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{read_json, title_of};
+use super::read_json;
 use crate::Result;
 use crate::shown::{Collection, Score};
 
@@ -28,13 +28,13 @@ pub(super) fn is_one(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "json") && read_json::<Evaluated>(path).is_ok()
 }
 
-pub(super) fn open(path: &Path, into: &mut Collection) -> Result<()> {
+/// Opens scores of what is called `of`.
+pub(super) fn open(path: &Path, of: &str, into: &mut Collection) -> Result<()> {
     let evaluated: Evaluated = read_json(path)?;
     into.witnesses.push(path.to_owned());
-    let of = title_of(path);
     for row in evaluated.scores {
         let scores = row.values.into_iter().map(|(metric, value)| Score {
-            of: of.clone(),
+            of: of.to_owned(),
             region: row.region.clone(),
             metric,
             value,

@@ -1,11 +1,12 @@
 //! The work folder of a study: its cases, runs and results.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Kind, cache, entries, title_of};
+use super::{cache, entries, title_of};
 use crate::items::Items;
+use crate::kind::Kind;
 use crate::shown::{Collection, RunPlace, Score};
 use crate::{Error, Result};
 
@@ -22,17 +23,29 @@ struct Row {
 }
 
 pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) -> Result<()> {
-    into.studies.push(path.to_owned());
     let title = title_of(path);
-    for part in ["pretraining", "cells"] {
-        into.runs.push(RunPlace { folder: path.join(part), title: title.clone() });
+    for part in parts(path) {
+        let name = part.strip_prefix(path).ok().filter(|within| !within.as_os_str().is_empty());
+        let title = name.map_or_else(|| title.clone(), |within| format!("{title} {}", within.display()));
+        into.runs.push(RunPlace { folder: part.join("cells"), title });
+        scores(&part, into)?;
+        into.studies.push(part);
     }
+    into.runs.push(RunPlace { folder: path.join("pretraining"), title: title.clone() });
     let own = std::iter::once(path.join("cache"));
-    let parts = entries(&path.join("cases")).into_iter().map(|part| part.join("cache"));
-    for folder in own.chain(parts).filter(|folder| Kind::of(folder) == Some(Kind::Cache)) {
+    let shared = entries(&path.join("cases")).into_iter().map(|cases| cases.join("cache"));
+    for folder in own.chain(shared).filter(|folder| Kind::of(folder) == Some(Kind::Cache)) {
         cache::open(&folder, &title, into, items)?;
     }
-    scores(path, into)
+    Ok(())
+}
+
+/// The folders with the cells of a study: its own, or those of its parts.
+pub(crate) fn parts(path: &Path) -> Vec<PathBuf> {
+    let has_cells = |folder: &PathBuf| folder.join("cells").is_dir() || folder.join("study.json").is_file();
+    let own = path.to_owned();
+    let parts: Vec<PathBuf> = entries(path).into_iter().filter(has_cells).collect();
+    if parts.is_empty() || has_cells(&own) { vec![own] } else { parts }
 }
 
 /// What became of the test cases, arm by arm.

@@ -1,7 +1,8 @@
-//! The viewer from outside: its server over a socket, and its pages in a browser.
+//! What is shown from outside: the server over a socket, its pages in a browser, and reports.
 
 #![allow(clippy::unwrap_used)]
 
 mod browser;
 mod place;
+mod report;
 mod server;

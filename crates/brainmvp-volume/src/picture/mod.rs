@@ -4,11 +4,13 @@
 //! slices the patient's right at the viewer's left; a sagittal slice faces the viewer's left.
 
 mod font;
+mod slice;
 
 use std::io::Write;
 use std::path::Path;
 
 use font::glyph;
+pub use slice::{Slice, fullest_axial_slice};
 
 use crate::{Result, write_atomically};
 
@@ -44,6 +46,11 @@ impl Plane {
 
 /// Red, green and blue, 0 to 255.
 pub type Colour = [u8; 3];
+
+/// The outline of a label that a person has drawn.
+pub const LABEL_COLOUR: Colour = [255, 190, 30];
+/// The outline of what a network predicts.
+pub const PREDICTION_COLOUR: Colour = [70, 170, 255];
 
 const BLACK: Colour = [0; 3];
 const WHITE: Colour = [255; 3];

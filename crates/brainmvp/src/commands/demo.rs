@@ -2,19 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use brainmvp_cohort::Cohort;
+use anyhow::Context as _;
 use brainmvp_cohort::check::{CheckOptions, Severity, check};
 use brainmvp_cohort::phantom::{DiseaseMix, PhantomConfig, write_cohort};
+use brainmvp_cohort::{Cohort, Split};
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
 use brainmvp_train::run::{Existing, RunRequest};
 use brainmvp_volume::nifti;
-use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use clap::{Args, Parser as _};
 
 use super::templates::Compared;
 use super::{counted, pretrain, templates};
 use crate::argument;
+use crate::cli::Cli;
 use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
 use crate::progress::Progress;
@@ -23,13 +25,28 @@ use crate::ui::Ui;
 /// The settings of the demo's run.
 const CONFIG: &str = include_str!("../../../../configs/demo.toml");
 
+/// Fine-tuning steps, if pre-training takes as many.
+const FINETUNE_STEPS: u64 = 200;
+const METRICS: &str = "dice,hd95_mm,sensitivity,precision,volume_mm3,truth_volume_mm3";
+/// The share of the training cases that fine-tuning uses.
+const FEW_LABELS: &str = "0.5";
+/// The settings of fine-tuning. The phantoms' diseases have different lesions, so all of them are one region.
+const FINETUNE: [&str; 6] = [
+    "task.regions=[{ name = \"lesion\", labels = [1, 2, 3] }]",
+    "patch.size=48",
+    "train.batch_size=2",
+    "optimizer.schedule.learning_rate=3e-3",
+    "data.validation_share=0",
+    "checkpoint.every_steps=100",
+];
+
 /// Memory for the cases prepared at the same time: phantoms are small.
 const MEMORY_BYTES: u64 = 1 << 30;
 
-/// Run everything without any data: phantoms, preprocessing, pre-training of a small network, templates
+/// Run everything without any data: phantoms, preprocessing, pre-training, fine-tuning with few labels, prediction, a report
 ///
-/// Everything is written below one folder, and each part does the same as the command of that name. With the same
-/// folder, the demo continues where it stopped.
+/// Everything is written below one folder, and each part does the same as the command of that name. A quarter of the phantoms
+/// with lesions is kept for the test, and the network is small. With the same folder, the demo continues where it stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -57,6 +74,7 @@ impl Demo {
         let (cache, run) = (self.out.join("cache"), self.out.join("run"));
         let (cohort, spacing_mm) = self.phantoms(ui)?;
         prepare(&cohort, &cache, spacing_mm, ui)?;
+        let before = steps_done(&run);
         let options = RunRequest {
             data: cache.clone(),
             out: run.clone(),
@@ -75,9 +93,87 @@ impl Demo {
             "continue with the same command",
             ui,
         )?;
+        if steps_done(&run) > before {
+            self.discard_what_followed()?;
+        }
         tell_loss(&run, ui)?;
         let compared = Compared { data: Some(cache), ..Compared::default() };
-        templates::write(&(&run).into(), &self.out.join("templates"), &compared, ui)
+        templates::write(&(&run).into(), &self.out.join("templates"), &compared, ui)?;
+        self.downstream(&cohort, ui)
+    }
+
+    /// Removes what was made from an earlier state of the pre-training run.
+    fn discard_what_followed(&self) -> anyhow::Result<()> {
+        for folder in ["segmenter", "predictions"]
+            .map(|name| self.out.join(name))
+            .iter()
+            .filter(|folder| folder.is_dir())
+        {
+            std::fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// What follows pre-training, as a user would type it.
+    fn downstream(&self, cohort: &Cohort, ui: &Ui) -> anyhow::Result<()> {
+        if !cohort.cases.iter().any(|case| case.split == Some(Split::Test)) {
+            ui.note(
+                "note: too few phantoms with lesions to train on some and test on others; the demo ends here",
+            );
+            return self.report(ui);
+        }
+        let at = |name: &str| self.out.join(name).display().to_string();
+        let steps = format!("train.steps={}", self.steps.min(FINETUNE_STEPS));
+        let (cache, run, segmenter) = (at("cache"), at("run"), at("segmenter"));
+        let (cohort, predictions) = (at("phantoms/cohort.json"), at("predictions"));
+        let scores = at("predictions/metrics.json");
+        let mut finetune = vec!["finetune", "segment", "--data", &cache, "--init", &run, "--out", &segmenter];
+        finetune.extend(["--labels-fraction", FEW_LABELS, "--resume"]);
+        for setting in FINETUNE.iter().copied().chain([steps.as_str()]) {
+            finetune.extend(["--set", setting]);
+        }
+        execute(&finetune, ui)?;
+        execute(
+            &[
+                "predict",
+                "--model",
+                &segmenter,
+                "--in",
+                &cohort,
+                "--split",
+                "test",
+                "--out",
+                &predictions,
+                "--resume",
+            ],
+            ui,
+        )?;
+        execute(
+            &[
+                "evaluate",
+                "--pred",
+                &predictions,
+                "--truth",
+                &cohort,
+                "--split",
+                "test",
+                "--metrics",
+                METRICS,
+                "--out",
+                &scores,
+            ],
+            ui,
+        )?;
+        self.report(ui)
+    }
+
+    /// The report on everything, and how to look further.
+    fn report(&self, ui: &Ui) -> anyhow::Result<()> {
+        let (all, page) =
+            (self.out.display().to_string(), self.out.join("report.html").display().to_string());
+        execute(&["report", &all, "--out", &page], ui)?;
+        ui.note(format!("next: open {page}, or look at everything with `brainmvp view {all} --open`"));
+        Ok(())
     }
 
     /// The epochs of the schedule: those of the recipe, or as many as the steps need.
@@ -103,8 +199,10 @@ impl Demo {
             Cohort::load(&file)?
         } else {
             let progress = Progress::new(ui, "phantoms", "cases", config.cases);
-            let cohort = write_cohort(&config, &folder, &|done| progress.advance(done))?;
+            let mut cohort = write_cohort(&config, &folder, &|done| progress.advance(done))?;
             progress.finish();
+            keep_for_test(&mut cohort);
+            cohort.save(&file)?;
             cohort
         };
         let shape = config.grid().shape;
@@ -127,6 +225,32 @@ impl Demo {
             ui.alert(format!("warning: {problem}"));
         }
         Ok((cohort, config.grid().affine.spacing_mm()))
+    }
+}
+
+/// How far a run has come; 0 if it has not begun.
+fn steps_done(run: &Path) -> usize {
+    read_metrics(&run.join("metrics.jsonl")).map_or(0, |steps| steps.len())
+}
+
+/// Runs a command as if it had been typed, after printing it.
+fn execute(words: &[&str], ui: &Ui) -> anyhow::Result<()> {
+    let shown = words
+        .iter()
+        .map(|word| if word.contains([' ', '[']) { format!("'{word}'") } else { (*word).to_owned() });
+    ui.note(format!("\n$ brainmvp {}", shown.collect::<Vec<_>>().join(" ")));
+    Cli::try_parse_from(std::iter::once(&"brainmvp").chain(words))?.command.run(ui)
+}
+
+/// Keeps every fourth case with a lesion for the test, or the last if there are fewer than four.
+fn keep_for_test(cohort: &mut Cohort) {
+    let mut labelled: Vec<_> = cohort.cases.iter_mut().filter(|case| case.label.is_some()).collect();
+    let count = labelled.len();
+    for (number, case) in labelled.iter_mut().enumerate() {
+        let is_last = number + 1 == count;
+        if number % 4 == 3 || (count < 4 && count > 1 && is_last) {
+            case.split = Some(Split::Test);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use brainmvp_train::trainer::{Ended, Observer};
 use clap::Args;
 
 use super::dry_run;
+use super::session::Session;
 use crate::argument;
 use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
@@ -141,7 +142,12 @@ pub(crate) fn train(
 ) -> anyhow::Result<()> {
     argument::refuse_file_as_folder(&request.out)?;
     let watcher = Watcher { ui, name, progress: OnceLock::new() };
-    let ended = run(request, interrupt::stop_flag(), &watcher).or_else(advise_on_differences)?;
+    let session = Session::begin(&request.out, &request.device);
+    let ended = run(request, interrupt::stop_flag(), &watcher).or_else(advise_on_differences);
+    if let Some(progress) = watcher.progress.get() {
+        session.end(progress.done());
+    }
+    let ended = ended?;
     if let Some(progress) = watcher.progress.into_inner() {
         progress.finish();
     }

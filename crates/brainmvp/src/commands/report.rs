@@ -6,50 +6,69 @@ use brainmvp_cohort::{CaseId, Cohort};
 use brainmvp_prep::Shard;
 use brainmvp_prep::cache::Cache;
 use brainmvp_quality::{CaseRecord, Options, Sources, Table, make_records, write_table};
+use brainmvp_view::report::{has_results, write_report};
 use clap::Args;
 
 use super::preprocess::half_of_free_memory;
 use super::{counted, load_cohort};
 use crate::argument;
-use crate::failure::Advise as _;
+use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::ui::Ui;
 
-/// Report on image quality: a picture of every case, and a table with outliers marked
+/// Report on the quality of images, or on results: runs, templates, predictions, scores and studies
 ///
-/// DIR/index.html is the table; it works offline. DIR/images.csv has the same, one row per image. DIR/cases has a
-/// picture of every case: each image in three planes, original and prepared, with the outlines of the brain mask, the
-/// atlas and the label. Pictures that are still up to date are kept. Cases that were left out, and files that cannot be
-/// read, are named in the table.
+/// Of a folder of prepared cases, a folder is written: DIR/index.html is a table of all images with outliers marked; it works
+/// offline. DIR/images.csv has the same, one row per image. DIR/cases has a picture of every case: each image in three planes,
+/// original and prepared, with the outlines of the brain mask, the atlas and the label. Pictures that are still up to date are
+/// kept. Cases that were left out, and files that cannot be read, are named in the table.
+///
+/// Of results, one page is written: what was run on what data, curves, tables with intervals, templates, reconstructions, the
+/// best, the median and the worst case with outlines, time and memory. It needs no other file, and prints on A4. Name several
+/// paths, or a folder that they are in; with the cohort among them, there are pictures of cases.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   brainmvp report cache --cohort cohort.json --out report
   brainmvp report cache --out report         # only the prepared images, if the files are gone
   brainmvp preprocess cohort.json --out cache --report report     # at once
+  brainmvp report run --out report.html
+  brainmvp report cohort.json run segmenter predictions metrics.json --out report.html --figures figures
+  brainmvp report study --out study.html
 
 Exit codes: 0 done, 1 failed or interrupted, 2 bad input or usage.")]
 pub(crate) struct Report {
-    /// Folder of prepared cases
-    #[arg(value_name = "CACHE")]
-    cache: PathBuf,
-    /// Cohort file that the cache was made from, to find the original images
+    /// Folder of prepared cases; or runs, templates, predictions, scores, studies, the cohort, or folders of them
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Prepared cases: the cohort file that they were made from, to find the original images
     #[arg(long, value_name = "COHORT")]
     cohort: Option<PathBuf>,
-    /// Folder to write to
-    #[arg(long, value_name = "DIR")]
+    /// Prepared cases: folder to write to. Results: HTML file to write
+    #[arg(long, value_name = "DIR|FILE")]
     out: PathBuf,
-    /// Memory for all cases processed at the same time, e.g. 4G [default: half of the free memory]
+    /// Results: folder to write the figures to, too, as PNG and SVG
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["cohort", "memory", "force"])]
+    figures: Option<PathBuf>,
+    /// Prepared cases: memory for all cases processed at the same time, e.g. 4G [default: half of the free memory]
     #[arg(long, value_name = "SIZE", value_parser = argument::bytes)]
     memory: Option<u64>,
-    /// Measure and draw every case again
+    /// Prepared cases: measure and draw every case again
     #[arg(long)]
     force: bool,
 }
 
 impl Report {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
+        match &self.paths[..] {
+            [cache] if self.figures.is_none() && !has_results(cache) => self.on_images(cache, ui),
+            _ => self.on_results(ui),
+        }
+    }
+
+    /// Reports on prepared cases.
+    fn on_images(&self, cache: &Path, ui: &Ui) -> anyhow::Result<()> {
         argument::refuse_file_as_folder(&self.out)?;
         let cohort = self.cohort.as_deref().map(load_cohort).transpose()?;
         if cohort.is_none() {
@@ -63,7 +82,32 @@ impl Report {
             force: self.force,
             stop: interrupt::stop_flag(),
         };
-        write(&self.cache, cohort.as_ref(), &self.out, &options, ui)
+        write(cache, cohort.as_ref(), &self.out, &options, ui)
+    }
+
+    /// Reports on everything else.
+    fn on_results(&self, ui: &Ui) -> anyhow::Result<()> {
+        if self.cohort.is_some() || self.memory.is_some() || self.force {
+            return Err(bad_input("--cohort, --memory and --force are for a folder of prepared cases"))
+                .advise(|_| "name the cohort as another PATH".to_owned());
+        }
+        if self.out.is_dir() {
+            return Err(bad_input(format!(
+                "{}: is a folder; a report on results is one file",
+                self.out.display()
+            )))
+            .advise(|_| format!("--out {}", self.out.join("report.html").display()));
+        }
+        argument::prepare_output_file(&self.out)?;
+        let written = write_report(&self.paths, &self.out, self.figures.as_deref())?;
+        for problem in &written.problems {
+            ui.alert(format!("warning: {problem}"));
+        }
+        if let Some(figures) = &self.figures {
+            ui.result(format!("{}: {}", figures.display(), counted(written.figures.len(), "figure")))?;
+        }
+        let size = written.bytes as f64 / 1e6;
+        ui.result(format!("{}: {}, {size:.1} MB", self.out.display(), counted(written.sections, "section")))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::ui::Ui;
 
 /// Look at cohorts, prepared cases, runs, predictions and studies in the browser
 ///
-/// PATH is a cohort file, a folder of prepared cases, a run, a folder of predictions, a report, the work folder of a study, scores
+/// PATH is a cohort file, a folder of prepared cases, a run, a folder of predictions or templates, a report, the work folder of a study, scores
 /// (metrics.json), a volume, or a folder with some of these. Cases that several of them have are shown as one: original and
 /// prepared images, label, prediction and their difference. Runs are followed while they train.
 ///

@@ -171,6 +171,10 @@ impl Objective for BrainMvp {
         }
     }
 
+    fn learnt_images(&self) -> Vec<(&'static str, Tensor<3>)> {
+        if self.config.has(Task::Distill) { self.templates.images() } else { Vec::new() }
+    }
+
     /// Templates have no weight decay, and each of their levels has its own learning rate.
     fn group(&self, entry: Entry<'_>) -> Group {
         match Templates::level_of(entry.path.strip_prefix("templates.").unwrap_or_default()) {

@@ -17,11 +17,9 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn measured() -> Self {
-        let system = System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
-        let brand = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
-            cpu: brand.filter(|brand| !brand.is_empty()).unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cpu: cpu(),
             cores,
             threads: rayon::current_num_threads(),
             peak: brainmvp_kernels::peak_flops(),
@@ -55,6 +53,13 @@ impl fmt::Display for Machine {
             "brainmvp {version}, {cpu}, cores {cores}, threads {threads}, measured fp32 peak {peak:.0} GFLOP/s"
         )
     }
+}
+
+/// The name of the processor, or else its architecture.
+pub(in crate::commands) fn cpu() -> String {
+    let system = System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
+    let brand = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
+    brand.filter(|brand| !brand.is_empty()).unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
 /// Whether the processor has instructions that multiply bfloat16 numbers: for others than us, too.
