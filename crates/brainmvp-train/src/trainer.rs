@@ -507,7 +507,7 @@ impl<O: Objective + 'static> Run<'_, O> {
             .map(|(name, image)| Ok((*name, [planes(image)?.shrunk(LEARNT_SIDE)])))
             .collect::<Result<_>>()?;
         let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
-        self.events.image(self.state.step, "templates", &Picture::montage(&rows))
+        Ok(self.events.image(self.state.step, "templates", &Picture::montage(&rows))?)
     }
 
     /// Writes checkpoints when they are due. At regular intervals the mean loss since the last one is compared, and the
