@@ -20,6 +20,7 @@ mod guard;
 mod items;
 mod kinds;
 mod pages;
+pub mod run_summary;
 mod runs;
 mod server;
 mod shown;
