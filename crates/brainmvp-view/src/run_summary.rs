@@ -153,10 +153,8 @@ impl RunSummary {
     /// Reads the files of a run. A run that cannot be read has the state [`RunState::Unreadable`] and the reason.
     pub fn read(folder: &Path) -> Self {
         let silent_seconds = silence(folder);
-        let read = read(folder, silent_seconds).unwrap_or_else(|error| Self {
-            reason: Some(error.to_string()),
-            ..Self::default()
-        });
+        let read = read(folder, silent_seconds)
+            .unwrap_or_else(|error| Self { reason: Some(error.to_string()), ..Self::default() });
         Self { started_unix_s: started(folder), silent_seconds, ..read }
     }
 }
@@ -181,7 +179,7 @@ fn read(folder: &Path, silent_seconds: Option<u64>) -> Result<RunSummary> {
     let state = match &status {
         _ if is_locked(folder) => RunState::Running,
         Some(status) if status.state != RunState::Running => status.state,
-        _ if step.zip(steps).is_some_and(|(step, steps)| step >= steps) => RunState::Done,
+        None if step.zip(steps).is_some_and(|(step, steps)| step >= steps) => RunState::Done,
         _ if silent_seconds.is_some_and(|seconds| seconds <= SILENT_SECONDS) => RunState::Running,
         _ => RunState::Silent,
     };
@@ -351,7 +349,8 @@ mod tests {
         std::fs::create_dir_all(folder.join(CHECKPOINTS)).unwrap();
         let config = "[task]\nkind = \"segment\"\n[model]\npreset = \"tiny\"\n[train]\nsteps = 3\n";
         std::fs::write(folder.join(CONFIG), config).unwrap();
-        std::fs::write(folder.join(METRICS), "{\"step\":1,\"loss\":3.0}\n{\"step\":2,\"loss\":2.0}\n").unwrap();
+        std::fs::write(folder.join(METRICS), "{\"step\":1,\"loss\":3.0}\n{\"step\":2,\"loss\":2.0}\n")
+            .unwrap();
     }
 
     /// Nothing has been written for an hour.
@@ -398,7 +397,8 @@ mod tests {
         run(folder.path());
         assert_eq!(RunSummary::read(folder.path()).best, None);
         let weights = |best: &str| {
-            let about = format!("{{\"version\":2,\"checkpoint\":{{\"step\":7,\"best_loss\":{best},\"more\":[]}}}}");
+            let about =
+                format!("{{\"version\":2,\"checkpoint\":{{\"step\":7,\"best_loss\":{best},\"more\":[]}}}}");
             let header = serde_json::json!({ "__metadata__": { "brainmvp": about }, "w": { "shape": [0] } });
             let header = header.to_string();
             let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
@@ -421,7 +421,9 @@ mod tests {
     fn runs_that_have_lost_or_damaged_files_are_found_and_say_what_is_wrong() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        for name in ["study/cells/a/labels-1/seed-1/run", "b", "no-config", "bad-config", "bad-record", ".hidden"] {
+        for name in
+            ["study/cells/a/labels-1/seed-1/run", "b", "no-config", "bad-config", "bad-record", ".hidden"]
+        {
             run(&path(name));
         }
         std::fs::create_dir_all(path("not-a-run/checkpoints")).unwrap();
@@ -432,14 +434,21 @@ mod tests {
         assert!(found.problems.is_empty());
         let names: Vec<_> =
             found.runs.iter().map(|run| run.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
-        assert_eq!(names, ["b", "bad-config", "bad-record", "no-config", "study/cells/a/labels-1/seed-1/run"]);
-        for (name, reason) in [("no-config", "config.toml"), ("bad-config", "config.toml"), ("bad-record", "metrics.jsonl")]
+        assert_eq!(
+            names,
+            ["b", "bad-config", "bad-record", "no-config", "study/cells/a/labels-1/seed-1/run"]
+        );
+        for (name, reason) in
+            [("no-config", "config.toml"), ("bad-config", "config.toml"), ("bad-record", "metrics.jsonl")]
         {
             let summary = RunSummary::read(&path(name));
             assert_eq!(summary.state, RunState::Unreadable, "{name}");
             assert!(summary.reason.unwrap().contains(reason), "{name}");
         }
         assert!(matches!(&find(&path("nowhere")).problems[..], [Error::Io { .. }]));
-        assert_eq!(bytes_below(&path("no-config")), std::fs::metadata(path("no-config/metrics.jsonl")).unwrap().len());
+        assert_eq!(
+            bytes_below(&path("no-config")),
+            std::fs::metadata(path("no-config/metrics.jsonl")).unwrap().len()
+        );
     }
 }

@@ -138,7 +138,7 @@ fn with_message(text: String, message: &str) -> String {
 }
 
 /// The rate over the last minute, so that a slow start does not distort it.
-struct Rate {
+pub(crate) struct Rate {
     started: Instant,
     samples: VecDeque<(Instant, u64)>,
 }
@@ -146,12 +146,12 @@ struct Rate {
 impl Rate {
     const WINDOW: Duration = Duration::from_mins(1);
 
-    fn new(now: Instant, done: u64) -> Self {
+    pub(crate) fn new(now: Instant, done: u64) -> Self {
         Self { started: now, samples: VecDeque::from([(now, done)]) }
     }
 
     /// Keeps a sample, at most two per second, and always two or more.
-    fn note(&mut self, now: Instant, done: u64) {
+    pub(crate) fn note(&mut self, now: Instant, done: u64) {
         let count = self.samples.len();
         let close = count > 2 && now.duration_since(self.samples[count - 2].0) < Duration::from_millis(500);
         if close {
@@ -164,7 +164,7 @@ impl Rate {
     }
 
     /// Pieces per second, as soon as there is enough to compute it from.
-    fn per_second(&self) -> Option<f64> {
+    pub(crate) fn per_second(&self) -> Option<f64> {
         let ((first, before), (last, done)) = (self.samples.front()?, self.samples.back()?);
         let seconds = last.duration_since(*first).as_secs_f64();
         (done > before && seconds > 0.0).then(|| (done - before) as f64 / seconds)
@@ -172,7 +172,7 @@ impl Rate {
 }
 
 /// `1.3 cases/s`, or `4.2 s/case` for slow jobs.
-fn speed(per_second: f64, unit: &str) -> String {
+pub(crate) fn speed(per_second: f64, unit: &str) -> String {
     if per_second >= 10.0 {
         format!("{per_second:.0} {unit}/s")
     } else if per_second >= 1.0 {

@@ -3,7 +3,7 @@
 mod child;
 mod downstream;
 mod kernels;
-pub(in crate::commands) mod machine;
+mod machine;
 mod peer;
 mod preprocess;
 mod report;
