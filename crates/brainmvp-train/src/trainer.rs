@@ -221,21 +221,22 @@ impl Trainer<'_> {
         objective: O,
         validation: Option<&Validation<'_, O>>,
     ) -> Result<Ended> {
+        let run = self.start(objective)?;
         let last = self.train.last_step(self.cases.len());
         Status::running(last).record(self.folder)?;
-        let ended = self.run_to(last, objective, validation);
+        let ended = self.run_to(last, run, validation);
         let recorded = Status::of(&ended, last).record(self.folder);
         // Why the run failed says more than why that cannot be recorded.
         ended.and_then(|ended| recorded.map(|()| ended))
     }
 
+    /// Takes steps up to the last.
     fn run_to<O: Objective + 'static>(
         &self,
         last: u64,
-        objective: O,
+        mut run: Run<'_, O>,
         validation: Option<&Validation<'_, O>>,
     ) -> Result<Ended> {
-        let mut run = self.start(objective)?;
         let per_step = self.train.accumulate as u64;
         let config = LoaderConfig {
             batch_size: self.train.batch_size,

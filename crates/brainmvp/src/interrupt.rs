@@ -47,8 +47,6 @@ fn on_signal(ui: &Ui) {
     if HEEDED.load(Ordering::SeqCst) && !STOP.swap(true, Ordering::SeqCst) {
         ui.alert("\nstopping as soon as the current work is saved; press Ctrl-C again to stop at once");
     } else {
-        ui.alert("\nerror: interrupted");
-        ui.clear();
-        std::process::exit(1);
+        ui.exit("\nerror: interrupted", 1)
     }
 }

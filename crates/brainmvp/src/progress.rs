@@ -194,6 +194,12 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// Four digits behind the point, or fewer in all where these would say nothing.
+pub(crate) fn number(value: f64) -> String {
+    let is_plain = !value.is_finite() || value == 0.0 || (1e-3..1e6).contains(&value.abs());
+    if is_plain { format!("{value:.4}") } else { format!("{value:.3e}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +219,15 @@ mod tests {
         }
         assert_eq!(speed(0.25, "cases"), "4.0 s/case");
         assert_eq!(speed(1.31, "cases"), "1.3 cases/s");
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let rows = [(0.123_44, "0.1234"), (12.0, "12.0000"), (2.5e-5, "2.500e-5"), (0.0, "0.0000")];
+        for (value, text) in rows {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(number(f64::NAN), "NaN");
     }
 
     #[test]

@@ -68,11 +68,12 @@ impl Ui {
         drop(self.beside_bars(|| writeln!(io::stderr(), "{text}")));
     }
 
-    /// Takes away what is drawn, before the program ends at once.
-    pub(crate) fn clear(&self) {
-        if let Some(bars) = &self.bars {
-            drop(bars.clear());
-        }
+    /// Prints something and ends the program at once; nothing that was drawn is left.
+    pub(crate) fn exit(&self, text: impl Display, code: i32) -> ! {
+        self.beside_bars(|| {
+            drop(writeln!(io::stderr(), "{text}"));
+            std::process::exit(code)
+        })
     }
 
     /// Writes while no bar is drawn.

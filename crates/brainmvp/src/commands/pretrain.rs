@@ -174,8 +174,10 @@ struct Watcher<'a> {
 
 impl Observer for Watcher<'_> {
     fn step(&self, metrics: &StepMetrics, last: u64) {
-        let new = || TrainingView::new(self.ui, self.name, self.folder, metrics.step, last);
-        self.shown.get_or_init(new).step(metrics);
+        if let Some(shown) = self.shown.get() {
+            return shown.step(metrics);
+        }
+        self.shown.get_or_init(|| TrainingView::new(self.ui, self.name, self.folder, metrics, last));
     }
 
     fn note(&self, text: &str) {

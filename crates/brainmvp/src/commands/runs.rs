@@ -15,6 +15,7 @@ use super::table;
 use crate::argument;
 use crate::failure::bad_input;
 use crate::memory::size;
+use crate::progress::number;
 use crate::ui::Ui;
 
 /// List the runs in and below folders: what they are, how far they have come, and what they came to
@@ -163,14 +164,14 @@ fn row(run: &Listed, now: u64) -> [String; 10] {
         (step, Some(steps)) => Some(format!("{}/{steps}", step.unwrap_or(0))),
         (step, None) => step.map(|step| step.to_string()),
     };
-    let best = best.as_ref().map(|best| format!("{} {:.4} at {}", best.metric, best.value, best.step));
+    let best = best.as_ref().map(|best| format!("{} {} at {}", best.metric, number(best.value), best.step));
     [
         run.name.clone(),
         or_dash(kind.clone()),
         or_dash(network.clone()),
         state.name().to_owned(),
         or_dash(step),
-        or_dash(loss.map(|loss| format!("{loss:.4}"))),
+        or_dash(loss.map(number)),
         or_dash(best),
         or_dash(silent_seconds.map(ago)),
         or_dash(started_unix_s.map(|started| ago(now.saturating_sub(started)))),

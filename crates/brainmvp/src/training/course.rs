@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics, read_lines};
 
-use crate::progress::{Rate, duration};
+use crate::progress::{Rate, duration, number};
 
 /// The steps over which the loss is averaged.
-pub(super) const RECENT: usize = 50;
+const RECENT: usize = 50;
 
 /// The numbers of a run so far.
 pub(super) struct Course {
@@ -22,7 +22,8 @@ pub(super) struct Course {
     pub(super) curve: Curve,
     pub(super) learning_rate: f64,
     started: Instant,
-    rate: Rate,
+    /// From the first step of this process on.
+    rate: Option<Rate>,
     /// Steps in a second, over the last minute.
     pub(super) speed: Option<f64>,
     /// The last validation.
@@ -34,7 +35,6 @@ pub(super) struct Course {
 impl Course {
     /// A run of which this process has done nothing yet, and earlier ones `before` steps.
     pub(super) fn new(what: &'static str, before: u64, last: u64) -> Self {
-        let started = Instant::now();
         Self {
             what,
             step: before,
@@ -43,8 +43,8 @@ impl Course {
             recent: VecDeque::with_capacity(RECENT + 1),
             curve: Curve::default(),
             learning_rate: f64::NAN,
-            started,
-            rate: Rate::new(started, before),
+            started: Instant::now(),
+            rate: None,
             speed: None,
             validation: None,
             best: None,
@@ -77,8 +77,15 @@ impl Course {
         self.step = metrics.step;
         self.learning_rate = metrics.lr;
         self.add(metrics.loss);
-        self.rate.note(Instant::now(), metrics.step);
-        self.speed = self.rate.per_second();
+        let now = Instant::now();
+        if self.rate.is_none() {
+            // It is seen when it is done.
+            let taken = Duration::try_from_secs_f64(metrics.seconds).unwrap_or_default();
+            self.started = now.checked_sub(taken).unwrap_or(now);
+        }
+        let rate = self.rate.get_or_insert_with(|| Rate::new(self.started, metrics.step - 1));
+        rate.note(now, metrics.step);
+        self.speed = rate.per_second();
     }
 
     /// Takes in a validation.
@@ -110,12 +117,6 @@ impl Course {
 /// Scores as `dice 0.8123`.
 pub(super) fn scores(scores: &[(String, f64)]) -> Vec<String> {
     scores.iter().map(|(name, score)| format!("{name} {}", number(*score))).collect()
-}
-
-/// Four digits behind the point, or fewer in all where these would say nothing.
-pub(super) fn number(value: f64) -> String {
-    let is_plain = !value.is_finite() || value == 0.0 || (1e-3..1e6).contains(&value.abs());
-    if is_plain { format!("{value:.4}") } else { format!("{value:.3e}") }
 }
 
 /// The loss over all steps, in parts of equal length, whose number is bounded.
@@ -175,14 +176,5 @@ mod tests {
             let middle = 10_000.0 * (place as f64 + 0.5);
             assert!((mean - middle).abs() < 500.0, "{means:?}");
         }
-    }
-
-    #[test]
-    fn numbers_keep_their_digits() {
-        let rows = [(0.123_44, "0.1234"), (12.0, "12.0000"), (2.5e-5, "2.500e-5"), (0.0, "0.0000")];
-        for (value, text) in rows {
-            assert_eq!(number(value), text);
-        }
-        assert_eq!(number(f64::NAN), "NaN");
     }
 }

@@ -1,8 +1,8 @@
 //! The view of a run as lines that fit a terminal.
 
-use super::course::{Course, RECENT, number, scores};
+use super::course::{Course, scores};
 use crate::memory::{Memory, size};
-use crate::progress::{duration, speed};
+use crate::progress::{duration, number, speed};
 
 /// Columns of the bar, and of the curve: longer ones are no clearer.
 const MOST_COLUMNS: usize = 60;
@@ -44,10 +44,8 @@ fn bar(course: &Course, columns: usize) -> String {
 /// The last loss, its mean, and its curve.
 fn loss(course: &Course, columns: usize) -> Vec<String> {
     let (mean, count) = course.recent_loss();
-    let told = [
-        format!("loss {}", number(course.loss)),
-        format!("mean of the last {} {}", count.min(RECENT), number(mean)),
-    ];
+    let told =
+        [format!("loss {}", number(course.loss)), format!("mean of the last {} {}", count, number(mean))];
     let mut lines = flow("", &told, columns);
     let used = lines.last().map_or(0, |line| line.chars().count() + 2);
     let beside = columns.saturating_sub(used);

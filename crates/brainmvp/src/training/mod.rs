@@ -31,22 +31,25 @@ enum Shown {
 }
 
 impl TrainingView {
-    /// A run that takes the step `first` and ends at `last`; `what` names the command. What earlier processes have recorded in
-    /// the folder of the run is part of the view.
-    pub(crate) fn new(ui: &Ui, what: &'static str, folder: &Path, first: u64, last: u64) -> Self {
-        let before = first.saturating_sub(1);
+    /// A run that has taken its first step in this process, and ends at `last`; `what` names the command. What earlier processes
+    /// have recorded in the folder of the run is part of the view.
+    pub(crate) fn new(ui: &Ui, what: &'static str, folder: &Path, first: &StepMetrics, last: u64) -> Self {
+        let before = first.step.saturating_sub(1);
         let shown = match ui.bars() {
             None => Shown::Lines(Progress::resume(ui, what, "steps", before as usize, last as usize)),
             Some(bars) => {
                 let mut course = Course::new(what, before, last);
                 course.recall(folder);
                 let course = Arc::new(Mutex::new(course));
-                let bar = bars.add(bar(Arc::clone(&course)));
-                bar.enable_steady_tick(DRAW_EVERY);
-                Shown::View(View { course, bar })
+                Shown::View(View { bar: bars.add(bar(Arc::clone(&course))), course })
             }
         };
-        Self { ui: ui.clone(), shown }
+        let view = Self { ui: ui.clone(), shown };
+        view.step(first);
+        if let Shown::View(View { bar, .. }) = &view.shown {
+            bar.enable_steady_tick(DRAW_EVERY);
+        }
+        view
     }
 
     /// A step is done.
