@@ -130,7 +130,9 @@ fn add(folder: &Path, found: &mut Found) {
     };
     let mut folders: Vec<PathBuf> = entries.filter(is_shown).map(|entry| entry.path()).collect();
     folders.sort();
-    folders.iter().for_each(|folder| add(folder, found));
+    for folder in folders {
+        add(&folder, found);
+    }
 }
 
 /// Whether a folder is that of a run: it has two of its three marks, so that one that has lost a file is still known.

@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(drawn.len(), 5, "{drawn:#?}");
         assert_eq!(drawn[0], format!("finetune 300/1200 steps [{:<60}] 25 %", "=".repeat(15) + ">"));
         let (told, curve) = drawn[1].split_once("  ").unwrap();
-        assert_eq!(told, "loss 0.1250, mean of the last 50 0.1487");
+        assert_eq!(told, "loss 0.1250, mean of the last 50 0.1489");
         assert!(curve.starts_with('█') && curve.ends_with('▁') && curve.chars().count() >= 50, "{curve}");
         let falls = curve.chars().zip(curve.chars().skip(1)).all(|(before, after)| before >= after);
         assert!(falls, "{curve}");
