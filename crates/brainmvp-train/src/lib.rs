@@ -30,6 +30,7 @@ pub mod saved;
 pub mod schedule;
 pub mod seen;
 pub mod source;
+mod status;
 pub mod template_quality;
 pub mod templates;
 mod tensor_file;

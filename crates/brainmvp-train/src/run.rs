@@ -4,6 +4,7 @@
 //! RUN/config.toml                       the configuration as resolved
 //! RUN/metrics.jsonl                     one line per step
 //! RUN/validation.jsonl                  one line per validation; fine-tuning
+//! RUN/status.json                       its last step, and whether it is running, done, stopped or failed, with the reason
 //! RUN/identities.csv                    persons who are in several data sets; pre-training, if given
 //! RUN/templates.safetensors             the templates that replace modalities; fine-tuning
 //! RUN/files/<hash>-<name>               what the preparation of its cases needs (the atlas), by content
@@ -17,6 +18,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::RunConfig;
 use crate::{Error, Result};
@@ -27,6 +29,9 @@ pub struct RunFolder {
     /// Held for the duration of the run; the system releases it when the process ends, however it ends.
     _lock: Option<std::fs::File>,
 }
+
+/// No longer does a look at the lock take.
+const LOOKED_AT: Duration = Duration::from_millis(100);
 
 /// What to do with a folder that already contains a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +123,12 @@ impl RunFolder {
         let lock_path = path.join(".lock");
         let lock = std::fs::File::create(&lock_path).map_err(|e| Error::io(&lock_path, e))?;
         // File systems without locks go without.
-        if matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
+        let is_taken = || matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock));
+        // Who looks at a run takes the lock for an instant.
+        if is_taken() && {
+            std::thread::sleep(LOOKED_AT);
+            is_taken()
+        } {
             return Err(Error::run_folder(path, "another process is writing this run"));
         }
         let folder = Self { path: path.to_owned(), _lock: Some(lock) };

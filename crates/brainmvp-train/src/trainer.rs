@@ -22,6 +22,7 @@ use crate::log::metrics::{LineWriter, StepMetrics, ValidationMetrics};
 use crate::log::tensorboard::EventWriter;
 use crate::optimizer::{NamedAdamW, OptimizerConfig, gradient_norm};
 use crate::run::RunFolder;
+use crate::status::Status;
 use crate::{Error, Result};
 
 /// Separates the generators for different purposes: each is seeded with the run's seed and its own constant.
@@ -223,8 +224,22 @@ impl Trainer<'_> {
         objective: O,
         validation: Option<&Validation<'_, O>>,
     ) -> Result<Ended> {
-        let mut run = self.start(objective)?;
+        let run = self.start(objective)?;
         let last = self.train.last_step(self.cases.len());
+        Status::running(last).record(self.folder)?;
+        let ended = self.run_to(last, run, validation);
+        let recorded = Status::of(&ended, last).record(self.folder);
+        // Why the run failed says more than why that cannot be recorded.
+        ended.and_then(|ended| recorded.map(|()| ended))
+    }
+
+    /// Takes steps up to the last.
+    fn run_to<O: Objective + 'static>(
+        &self,
+        last: u64,
+        mut run: Run<'_, O>,
+        validation: Option<&Validation<'_, O>>,
+    ) -> Result<Ended> {
         let per_step = self.train.accumulate as u64;
         let config = LoaderConfig {
             batch_size: self.train.batch_size,

@@ -23,6 +23,7 @@ mod kind;
 mod kinds;
 mod pages;
 pub mod report;
+pub mod run_summary;
 mod runs;
 mod server;
 mod shown;

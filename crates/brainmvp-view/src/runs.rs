@@ -9,117 +9,36 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::items::{Inside, Item, Items, Numbered};
+use crate::run_summary::RunSummary;
 use crate::shown::RunPlace;
-use crate::{Error, Result, events};
+use crate::{Error, Result, events, run_summary};
 
-/// How deep runs lie below a folder of a study: task, arm, labels, fold, seed, run.
-const DEPTH: usize = 7;
 /// As many points of a curve as a screen can show, and then some; of longer runs, every n-th step is sent.
 const MOST_POINTS: usize = 4000;
-/// A run that has written nothing for so long, and has not reached its end, has been stopped.
-const SILENT_SECONDS: u64 = 120;
-/// Where the last line of a record is looked for.
-const TAIL_BYTES: u64 = 1 << 16;
-
-/// A run at a glance.
+/// A run in the list.
 #[derive(Debug, Serialize)]
-pub(crate) struct Summary {
+pub(crate) struct Listed {
     number: usize,
     name: String,
-    /// The task or the method.
-    kind: String,
-    /// `running`, `done`, `stopped` before its end, or `ended` where its configuration does not say how many steps it takes.
-    state: &'static str,
-    step: Option<u64>,
-    /// The steps that it is to take, where its configuration says so.
-    steps: Option<u64>,
-    loss: Option<f64>,
-    /// The best of its validations.
-    score: Option<f64>,
-    silent_seconds: u64,
+    #[serde(flatten)]
+    summary: RunSummary,
 }
 
 /// All runs at some places, by name.
-pub(crate) fn list(places: &[RunPlace], numbers: &Numbered<PathBuf>) -> Vec<Summary> {
-    let mut found = Vec::new();
+pub(crate) fn list(places: &[RunPlace], numbers: &Numbered<PathBuf>) -> Vec<Listed> {
+    let mut listed = Vec::new();
     for place in places {
-        for folder in below(&place.folder, DEPTH) {
+        for folder in run_summary::find(&place.folder).runs {
             let within = folder.strip_prefix(&place.folder).unwrap_or(&folder);
             let within = within.to_string_lossy();
             let within = within.strip_suffix("/run").unwrap_or(&within);
             let name =
                 if within.is_empty() { place.title.clone() } else { format!("{}: {within}", place.title) };
-            found.push(summary(&folder, name, numbers.number(folder.clone())));
+            let summary = RunSummary::read(&folder);
+            listed.push(Listed { number: numbers.number(folder), name, summary });
         }
     }
-    found
-}
-
-/// The folders of runs at or below a folder, sorted; links are not followed.
-fn below(folder: &Path, depth: usize) -> Vec<PathBuf> {
-    if folder.join("config.toml").is_file() {
-        return vec![folder.to_owned()];
-    }
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
-    folders.sort();
-    folders.iter().filter(|_| depth > 0).flat_map(|folder| below(folder, depth - 1)).collect()
-}
-
-fn summary(folder: &Path, name: String, number: usize) -> Summary {
-    let config = config(folder).unwrap_or_default();
-    let text = |section: &str, key: &str| Some(config.get(section)?.get(key)?.as_str()?.to_owned());
-    let count = |key: &str| {
-        let count = config.get("train")?.get(key)?.as_integer()?;
-        u64::try_from(count).ok().filter(|count| *count > 0)
-    };
-    let steps = count("max_steps").into_iter().chain(count("steps")).min();
-    let metrics = folder.join("metrics.jsonl");
-    let last = last_line(&metrics);
-    let number_of = |key: &str| last.as_ref()?.get(key)?.as_f64();
-    let step = number_of("step").map(|step| step as u64);
-    let silent_seconds =
-        silence(&metrics).or_else(|| silence(&folder.join("config.toml"))).unwrap_or(u64::MAX);
-    Summary {
-        number,
-        name,
-        kind: text("task", "kind").or_else(|| text("method", "name")).unwrap_or_else(|| "run".to_owned()),
-        state: match (step, steps) {
-            (Some(step), Some(steps)) if step >= steps => "done",
-            _ if silent_seconds <= SILENT_SECONDS => "running",
-            (Some(_), None) => "ended",
-            _ => "stopped",
-        },
-        step,
-        steps,
-        loss: number_of("loss"),
-        score: last_line(&folder.join("validation.jsonl")).and_then(|line| first_score(&line)),
-        silent_seconds,
-    }
-}
-
-fn first_score(line: &Value) -> Option<f64> {
-    line.get("scores")?.as_object()?.values().next()?.as_f64()
-}
-
-fn silence(path: &Path) -> Option<u64> {
-    let changed = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
-    Some(changed.elapsed().map_or(0, |elapsed| elapsed.as_secs()))
-}
-
-/// The last complete line of a record.
-fn last_line(path: &Path) -> Option<Value> {
-    let mut file = File::open(path).ok()?;
-    let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES))).ok()?;
-    let mut tail = Vec::new();
-    file.take(TAIL_BYTES).read_to_end(&mut tail).ok()?;
-    tail.split(|byte| *byte == b'\n').rev().find_map(|line| serde_json::from_slice(line).ok())
-}
-
-fn config(folder: &Path) -> Option<toml::Table> {
-    std::fs::read_to_string(folder.join("config.toml")).ok()?.parse().ok()
+    listed
 }
 
 /// What a run consists of, besides its numbers.
@@ -145,7 +64,7 @@ pub(crate) fn detail(folder: &Path, items: &Items) -> Detail {
 /// The configuration of a run, by dotted key.
 pub(crate) fn configuration(folder: &Path) -> BTreeMap<String, String> {
     let mut flat = BTreeMap::new();
-    for (key, value) in config(folder).unwrap_or_default() {
+    for (key, value) in run_summary::config(folder).unwrap_or_default() {
         flatten(key, &value, &mut flat);
     }
     flat

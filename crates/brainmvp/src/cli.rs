@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
     atlas, bench, check, convert, datasets, demo, embed, evaluate, finetune, index, landmarks, list, phantom,
-    predict, preprocess, pretrain, probe, register, report, split, study, templates, view, weights,
+    predict, preprocess, pretrain, probe, register, report, runs, split, study, templates, view, weights,
 };
 use crate::failure;
 use crate::ui::Ui;
@@ -32,6 +32,7 @@ Examples:
   brainmvp predict --model segmenter --in cohort.json --out predictions # label maps in the space of the images
   brainmvp evaluate --pred predictions --truth cohort.json --out metrics.json   # score label maps
   brainmvp study --config configs/study-smoke.toml --out study           # compare methods and networks
+  brainmvp runs                                     # how far is each run, and which is best?
   brainmvp view cohort.json cache predictions metrics.json --open       # look at all of it in the browser
   brainmvp embed --model run --in cache --out features.csv              # features of the encoder
   brainmvp probe --data cache --model run --target class --out probe    # what they say of cases
@@ -78,6 +79,7 @@ pub(crate) enum Command {
     Predict(predict::Predict),
     Evaluate(evaluate::Evaluate),
     Study(study::StudyCommand),
+    Runs(runs::Runs),
     View(view::View),
     Embed(embed::Embed),
     Probe(probe::Probe),
@@ -108,6 +110,7 @@ impl Command {
             Self::Predict(predict) => predict.run(ui),
             Self::Evaluate(evaluate) => evaluate.run(ui),
             Self::Study(study) => study.run(ui),
+            Self::Runs(runs) => runs.run(ui),
             Self::View(view) => view.run(ui),
             Self::Embed(embed) => embed.run(ui),
             Self::Probe(probe) => probe.run(ui),

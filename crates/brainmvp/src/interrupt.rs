@@ -1,9 +1,10 @@
 //! Ctrl-C and SIGTERM: a command that can be resumed saves its state and stops; others stop at once.
 
-use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
+
+use crate::ui::Ui;
 
 /// Whether to stop. Set by the first signal and never reset.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -22,33 +23,30 @@ pub(crate) fn stop_flag() -> &'static AtomicBool {
 ///
 /// # Errors
 /// If the system does not allow it.
-pub(crate) fn listen() -> anyhow::Result<()> {
-    subscribe().context("cannot listen for Ctrl-C")
+pub(crate) fn listen(ui: &Ui) -> anyhow::Result<()> {
+    subscribe(ui.clone()).context("cannot listen for Ctrl-C")
 }
 
 #[cfg(unix)]
-fn subscribe() -> std::io::Result<()> {
+fn subscribe(ui: Ui) -> std::io::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     std::thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(move || signals.forever().for_each(|_| on_signal()))?;
+        .spawn(move || signals.forever().for_each(|_| on_signal(&ui)))?;
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn subscribe() -> Result<(), ctrlc::Error> {
-    ctrlc::set_handler(on_signal)
+fn subscribe(ui: Ui) -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(move || on_signal(&ui))
 }
 
-fn on_signal() {
-    // Standard error may be closed; then nobody can be told.
-    let say = |text: &str| drop(writeln!(std::io::stderr(), "{text}"));
+/// What is said begins in a new line: the terminal has shown `^C`.
+fn on_signal(ui: &Ui) {
     if HEEDED.load(Ordering::SeqCst) && !STOP.swap(true, Ordering::SeqCst) {
-        say("
-stopping as soon as the current work is saved; press Ctrl-C again to stop at once");
+        ui.alert("\nstopping as soon as the current work is saved; press Ctrl-C again to stop at once");
     } else {
-        say("\nerror: interrupted");
-        std::process::exit(1);
+        ui.exit("\nerror: interrupted", 1)
     }
 }

@@ -5,8 +5,11 @@ mod cli;
 mod commands;
 mod failure;
 mod interrupt;
+mod memory;
 mod progress;
 mod scratch;
+mod screen;
+mod training;
 mod ui;
 
 use std::panic::AssertUnwindSafe;
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, ui: &Ui) -> anyhow::Result<()> {
     brainmvp_kernels::keep_freed_memory();
-    interrupt::listen()?;
+    interrupt::listen(ui)?;
     start_threads(cli.everywhere.threads)?;
     cli.command.run(ui)
 }

@@ -64,11 +64,6 @@ impl Progress {
         }
     }
 
-    /// How many pieces are done.
-    pub(crate) fn done(&self) -> u64 {
-        self.state().done
-    }
-
     /// Sets a message to show with the progress, e.g. a loss.
     pub(crate) fn message(&self, message: impl Display) {
         let mut state = self.state();
@@ -143,7 +138,7 @@ fn with_message(text: String, message: &str) -> String {
 }
 
 /// The rate over the last minute, so that a slow start does not distort it.
-struct Rate {
+pub(crate) struct Rate {
     started: Instant,
     samples: VecDeque<(Instant, u64)>,
 }
@@ -151,12 +146,12 @@ struct Rate {
 impl Rate {
     const WINDOW: Duration = Duration::from_mins(1);
 
-    fn new(now: Instant, done: u64) -> Self {
+    pub(crate) fn new(now: Instant, done: u64) -> Self {
         Self { started: now, samples: VecDeque::from([(now, done)]) }
     }
 
     /// Keeps a sample, at most two per second, and always two or more.
-    fn note(&mut self, now: Instant, done: u64) {
+    pub(crate) fn note(&mut self, now: Instant, done: u64) {
         let count = self.samples.len();
         let close = count > 2 && now.duration_since(self.samples[count - 2].0) < Duration::from_millis(500);
         if close {
@@ -169,7 +164,7 @@ impl Rate {
     }
 
     /// Pieces per second, as soon as there is enough to compute it from.
-    fn per_second(&self) -> Option<f64> {
+    pub(crate) fn per_second(&self) -> Option<f64> {
         let ((first, before), (last, done)) = (self.samples.front()?, self.samples.back()?);
         let seconds = last.duration_since(*first).as_secs_f64();
         (done > before && seconds > 0.0).then(|| (done - before) as f64 / seconds)
@@ -177,7 +172,7 @@ impl Rate {
 }
 
 /// `1.3 cases/s`, or `4.2 s/case` for slow jobs.
-fn speed(per_second: f64, unit: &str) -> String {
+pub(crate) fn speed(per_second: f64, unit: &str) -> String {
     if per_second >= 10.0 {
         format!("{per_second:.0} {unit}/s")
     } else if per_second >= 1.0 {
@@ -199,6 +194,12 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// Four digits behind the point, or fewer in all where these would say nothing.
+pub(crate) fn number(value: f64) -> String {
+    let is_plain = !value.is_finite() || value == 0.0 || (1e-3..1e6).contains(&value.abs());
+    if is_plain { format!("{value:.4}") } else { format!("{value:.3e}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,6 +219,15 @@ mod tests {
         }
         assert_eq!(speed(0.25, "cases"), "4.0 s/case");
         assert_eq!(speed(1.31, "cases"), "1.3 cases/s");
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let rows = [(0.123_44, "0.1234"), (12.0, "12.0000"), (2.5e-5, "2.500e-5"), (0.0, "0.0000")];
+        for (value, text) in rows {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(number(f64::NAN), "NaN");
     }
 
     #[test]

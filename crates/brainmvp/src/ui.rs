@@ -4,7 +4,12 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context as _;
-use indicatif::MultiProgress;
+use indicatif::{MultiProgress, ProgressDrawTarget};
+
+use crate::screen::Screen;
+
+/// Bars are not drawn more often.
+const DRAWN_PER_S: u8 = 20;
 
 /// The outputs, and how much to print.
 #[derive(Debug, Clone)]
@@ -17,9 +22,11 @@ pub(crate) struct Ui {
 impl Ui {
     /// The streams of this process. With `quiet` only errors are printed.
     pub(crate) fn new(quiet: bool) -> Self {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let drawn = io::stderr().is_terminal() && !dumb && !quiet;
-        Self { quiet, bars: drawn.then(MultiProgress::new) }
+        // Windows does not set it.
+        let can_redraw = std::env::var_os("TERM").map_or(cfg!(windows), |term| term != "dumb");
+        let drawn = io::stderr().is_terminal() && can_redraw && !quiet;
+        let target = || ProgressDrawTarget::term_like_with_hz(Box::new(Screen::new()), DRAWN_PER_S);
+        Self { quiet, bars: drawn.then(|| MultiProgress::with_draw_target(target())) }
     }
 
     pub(crate) fn is_quiet(&self) -> bool {
@@ -59,6 +66,14 @@ impl Ui {
     /// Prints something that must not be missed, quiet or not. A closed standard error is ignored.
     pub(crate) fn alert(&self, text: impl Display) {
         drop(self.beside_bars(|| writeln!(io::stderr(), "{text}")));
+    }
+
+    /// Prints something and ends the program at once; nothing that was drawn is left.
+    pub(crate) fn exit(&self, text: impl Display, code: i32) -> ! {
+        self.beside_bars(|| {
+            drop(writeln!(io::stderr(), "{text}"));
+            std::process::exit(code)
+        })
     }
 
     /// Writes while no bar is drawn.

@@ -62,7 +62,7 @@ function join(columns, more) {
     }
 }
 
-const STATES = { running: 'good', done: '', ended: '', stopped: 'warn' };
+const STATES = { running: 'good', done: '', stopped: 'warn', silent: 'warn', failed: 'bad', unreadable: 'bad' };
 
 function drawRuns() {
     const wanted = by('#name').value.trim().toLowerCase();
@@ -71,13 +71,14 @@ function drawRuns() {
             type: 'checkbox', checked: chosen.has(run.number), 'aria-label': `Show ${run.name}`,
             onchange: () => choose(run.number, box.checked).catch(showProblem),
         });
+        const best = run.best ? `${run.best.metric} ${shortNumber(run.best.value)} at ${run.best.step}` : '–';
         const steps = run.steps ? `${run.step ?? 0} of ${run.steps}` : String(run.step ?? 0);
         return element('tr', {}, element('td', {}, box), element('td', {}, breakable(run.name)),
-            element('td', {}, run.kind),
-            element('td', {}, element('span', { className: `chip ${STATES[run.state]}` }, run.state)),
+            element('td', {}, run.kind ?? '–'),
+            element('td', {}, element('span', { className: `chip ${STATES[run.state]}`, title: run.reason ?? '' }, run.state)),
             element('td', { className: 'number' }, steps),
             element('td', { className: 'number' }, shortNumber(run.loss)),
-            element('td', { className: 'number' }, shortNumber(run.score)));
+            element('td', { className: 'number' }, best));
     };
     const focused = document.activeElement?.getAttribute('aria-label');
     by('#runs tbody').replaceChildren(...runs.filter((run) => run.name.toLowerCase().includes(wanted)).map(row));
@@ -168,7 +169,7 @@ async function follow() {
 start(async () => {
     runs = await ask('api/runs');
     chart = new Chart(by('#chart'));
-    const heads = ['', 'Name', 'Of', 'State', 'Step', 'Loss', 'Score'];
+    const heads = ['', 'Name', 'Of', 'State', 'Step', 'Loss', 'Best'];
     by('#runs thead').append(element('tr', {}, heads.map((text, index) =>
         element('th', { scope: 'col', className: index > 3 ? 'number' : '' }, text))));
     by('#name').oninput = drawRuns;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::server::App;
-use crate::{deliver, runs};
+use crate::{deliver, run_summary, runs};
 
 /// All addresses below the token except the pages.
 pub(crate) fn routes() -> Router<Arc<App>> {
@@ -91,7 +91,7 @@ async fn run_metrics(
     Path(number): Path<usize>,
     Query(from): Query<From>,
 ) -> Response {
-    record(&app, number, "metrics.jsonl", from.from).await
+    record(&app, number, run_summary::METRICS, from.from).await
 }
 
 async fn run_validation(
@@ -99,7 +99,7 @@ async fn run_validation(
     Path(number): Path<usize>,
     Query(from): Query<From>,
 ) -> Response {
-    record(&app, number, "validation.jsonl", from.from).await
+    record(&app, number, run_summary::VALIDATIONS, from.from).await
 }
 
 async fn record(app: &App, number: usize, name: &'static str, from: u64) -> Response {

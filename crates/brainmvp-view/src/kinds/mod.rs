@@ -20,7 +20,7 @@ pub(crate) use templates::{FILE_NAME as TEMPLATES_FILE, PICTURE as TEMPLATES_PIC
 use crate::items::Items;
 use crate::kind::Kind;
 use crate::shown::{Collection, Opened};
-use crate::{Error, Result};
+use crate::{Error, Result, run_summary};
 
 /// How deep below a folder that is nothing itself things are looked for: the folder of a project has folders of caches,
 /// runs and predictions.
@@ -50,7 +50,7 @@ impl Kind {
         let has = |name: &str| path.join(name).exists();
         Some(if has("study.toml") {
             Self::Study
-        } else if has("config.toml") && (has("metrics.jsonl") || has("checkpoints")) {
+        } else if run_summary::is_run(path) {
             Self::Run
         } else if has("manifest.json") {
             Self::Cache

@@ -75,13 +75,16 @@ impl Demo {
         let (cohort, spacing_mm) = self.phantoms(ui)?;
         prepare(&cohort, &cache, spacing_mm, ui)?;
         let before = steps_done(&run);
+        let epochs = self.epochs(&cohort);
         let options = RunRequest {
             data: cache.clone(),
             out: run.clone(),
             config: Some(CONFIG.to_owned()),
             settings: vec![
                 format!("train.max_steps={}", self.steps),
-                format!("train.epochs={}", self.epochs()),
+                format!("train.epochs={epochs}"),
+                // At three fifths of the run, as in the paper.
+                format!("method.contrast_from_epoch={}", epochs * 3 / 5),
             ],
             existing: Existing::Resume,
             device: "cpu".to_owned(),
@@ -177,10 +180,11 @@ impl Demo {
     }
 
     /// The epochs of the schedule: those of the recipe, or as many as the steps need.
-    fn epochs(&self) -> u64 {
+    fn epochs(&self, cohort: &Cohort) -> u64 {
         const RECIPE: u64 = 400;
         const BATCH_SIZE: u64 = 2;
-        (self.steps.saturating_mul(BATCH_SIZE)).div_ceil(self.cases as u64).max(RECIPE)
+        let cases = cohort.cases.iter().filter(|case| case.split != Some(Split::Test)).count();
+        (self.steps.saturating_mul(BATCH_SIZE)).div_ceil(cases.max(1) as u64).max(RECIPE)
     }
 
     /// The phantom cohort, made if it does not exist, and the spacing of its grid.

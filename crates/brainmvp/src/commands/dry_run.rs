@@ -10,10 +10,10 @@ use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::run::RunRequest;
 use brainmvp_train::trainer::Observer;
 
-use super::bench::machine::peak_memory_bytes;
 use super::counted;
 use super::table::columns;
 use crate::interrupt;
+use crate::memory::{Memory, size};
 use crate::progress::duration;
 use crate::scratch::Scratch;
 use crate::ui::Ui;
@@ -52,7 +52,7 @@ fn rows(request: &RunRequest, found: &Estimate) -> anyhow::Result<Vec<[String; 2
         rows.push(row("validation", format!("{times} {cases}, {} each", duration(each))));
     }
     rows.push(row("time", duration(found.seconds())));
-    let memory = peak_memory_bytes().map_or_else(|| "not known on this system".to_owned(), size);
+    let memory = Memory::peak_of_this_process().map_or_else(|| "not known on this system".to_owned(), size);
     rows.push(row("memory", memory));
     let disk = &found.disk;
     let checkpoints = counted(disk.checkpoints as usize, "checkpoint");
@@ -94,20 +94,6 @@ fn cache_bytes(data: &Path) -> anyhow::Result<u64> {
     Ok(files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum())
 }
 
-/// `812 B`, `3.4 kB`, `1.3 GB`.
-pub(super) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for larger in UNITS {
-        if value < 999.5 {
-            break;
-        }
-        (value, unit) = (value / 1000.0, larger);
-    }
-    if unit == "B" || value >= 99.5 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
-}
-
 /// Passes on notes and warnings.
 struct Listener<'a>(&'a Ui);
 
@@ -120,19 +106,5 @@ impl Observer for Listener<'_> {
 
     fn warn(&self, text: &str) {
         self.0.alert(format!("warning: {text}"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_short() {
-        let rows =
-            [(0, "0 B"), (812, "812 B"), (3_449, "3.4 kB"), (412_000_000, "412 MB"), (999_600, "1.0 MB")];
-        for (bytes, text) in rows {
-            assert_eq!(size(bytes), text);
-        }
     }
 }

@@ -15,11 +15,11 @@ use brainmvp_train::config::Stage;
 use brainmvp_volume::Modality;
 use clap::Args;
 
-use super::dry_run::size;
 use super::{counted, load_cohort, report};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::interrupt;
+use crate::memory::size;
 use crate::progress::{Progress, duration};
 use crate::ui::Ui;
 

@@ -19,7 +19,7 @@ use super::session::Session;
 use crate::argument;
 use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
-use crate::progress::Progress;
+use crate::training::{self, TrainingView};
 use crate::ui::Ui;
 
 /// Pre-train an encoder and one template per modality on a cache of prepared cases
@@ -141,15 +141,15 @@ pub(crate) fn train(
     ui: &Ui,
 ) -> anyhow::Result<()> {
     argument::refuse_file_as_folder(&request.out)?;
-    let watcher = Watcher { ui, name, progress: OnceLock::new() };
+    let watcher = Watcher { ui, name, folder: &request.out, shown: OnceLock::new() };
     let session = Session::begin(&request.out, &request.device);
     let ended = run(request, interrupt::stop_flag(), &watcher).or_else(advise_on_differences);
-    if let Some(progress) = watcher.progress.get() {
-        session.end(progress.done());
+    if watcher.shown.get().is_some() {
+        session.end();
     }
     let ended = ended?;
-    if let Some(progress) = watcher.progress.into_inner() {
-        progress.finish();
+    if let Some(shown) = watcher.shown.into_inner() {
+        shown.finish();
     }
     match ended {
         Ended::Finished => Ok(()),
@@ -170,21 +170,20 @@ fn advise_on_differences(error: Error) -> anyhow::Result<Ended> {
     })
 }
 
-/// Prints the steps of a run.
+/// Shows the steps of a run.
 struct Watcher<'a> {
     ui: &'a Ui,
     name: &'static str,
-    progress: OnceLock<Progress>,
+    folder: &'a Path,
+    shown: OnceLock<TrainingView>,
 }
 
 impl Observer for Watcher<'_> {
     fn step(&self, metrics: &StepMetrics, last: u64) {
-        let before = metrics.step as usize - 1;
-        let progress = self
-            .progress
-            .get_or_init(|| Progress::resume(self.ui, self.name, "steps", before, last as usize));
-        progress.message(format!("loss {:.4}", metrics.loss));
-        progress.advance(metrics.step as usize);
+        if let Some(shown) = self.shown.get() {
+            return shown.step(metrics);
+        }
+        self.shown.get_or_init(|| TrainingView::new(self.ui, self.name, self.folder, metrics, last));
     }
 
     fn note(&self, text: &str) {
@@ -192,10 +191,10 @@ impl Observer for Watcher<'_> {
     }
 
     fn validated(&self, metrics: &ValidationMetrics) {
-        let scores: Vec<String> =
-            metrics.scores.iter().map(|(name, score)| format!("{name} {score:.4}")).collect();
-        let best = if metrics.best { ", the best so far" } else { "" };
-        self.ui.note(format!("validation at step {}: {}{best}", metrics.step, scores.join(", ")));
+        match self.shown.get() {
+            Some(shown) => shown.validated(metrics),
+            None => training::tell_validation(self.ui, metrics),
+        }
     }
 
     fn warn(&self, text: &str) {

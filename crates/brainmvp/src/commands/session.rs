@@ -5,10 +5,12 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
+use brainmvp_view::run_summary::RunSummary;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::bench::machine::{cpu, peak_memory_bytes};
+use super::bench::machine::cpu;
+use crate::memory::Memory;
 
 const FILE_NAME: &str = "sessions.jsonl";
 
@@ -41,16 +43,16 @@ impl<'a> Session<'a> {
     }
 
     /// Adds the line of this session. The run does not depend on it, so that a line which cannot be written is no error.
-    pub(crate) fn end(self, last_step: u64) {
+    pub(crate) fn end(self) {
         let line = Line {
             version: env!("CARGO_PKG_VERSION"),
             started: self.started.strftime("%Y-%m-%d %H:%M UTC").to_string(),
             seconds: self.clock.elapsed().as_secs_f64(),
-            last_step,
+            last_step: RunSummary::read(self.run).step.unwrap_or(0),
             cpu: cpu(),
             threads: rayon::current_num_threads(),
             device: self.device,
-            peak_memory_bytes: peak_memory_bytes(),
+            peak_memory_bytes: Memory::peak_of_this_process(),
         };
         let Ok(mut text) = serde_json::to_string(&line) else { return };
         text.push('\n');

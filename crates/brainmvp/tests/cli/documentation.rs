@@ -46,19 +46,19 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The lines of code blocks, indented or fenced, continued lines joined. Settings (`key = value`, or a block of TOML) are no
-/// commands.
+/// The lines of code blocks, indented or fenced, continued lines joined. Settings (`key = value`, or a block of TOML) and what
+/// is printed (a block of text) are no commands.
 fn lines(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    let (mut fenced, mut toml, mut after_blank, mut block) = (false, false, true, false);
+    let (mut fenced, mut other, mut after_blank, mut block) = (false, false, true, false);
     let mut open = String::new();
     for line in text.lines() {
         if let Some(language) = line.strip_prefix("```") {
             fenced = !fenced;
-            toml = language == "toml";
+            other = ["toml", "text"].contains(&language);
             continue;
         }
-        if toml {
+        if other {
             continue;
         }
         block = fenced || (line.starts_with("    ") && (block || after_blank));
@@ -302,7 +302,7 @@ fn every_sequence_of_the_documentation_runs() {
 
 #[test]
 fn lines_are_those_of_code_blocks() {
-    let text = "Text\n    no code: the line before is not blank\n\n    a --b \\\n        c # d\n    key = 1\n\nText\n```\ne\n```\n```toml\n[f]\n```\n";
+    let text = "Text\n    no code: the line before is not blank\n\n    a --b \\\n        c # d\n    key = 1\n\nText\n```\ne\n```\n```toml\n[f]\n```\n```text\ng\n```\n";
     assert_eq!(lines(text), ["a --b c # d", "e"]);
     assert_eq!(
         commands("brainmvp a 'b c' \\#d && brainmvp e # f"),

@@ -25,6 +25,8 @@ mod recipes;
 mod register;
 mod report;
 #[cfg(unix)]
+mod runs;
+#[cfg(unix)]
 mod signals;
 mod together;
 mod weights;

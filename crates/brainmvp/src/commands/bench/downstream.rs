@@ -8,7 +8,7 @@ use brainmvp_train::device::device;
 
 use super::Shape;
 use super::child::Sample;
-use super::machine::peak_memory_bytes;
+use crate::memory::Memory;
 
 /// Steps of fine-tuning.
 pub(super) fn finetune(shape: &Shape, _: &Path) -> anyhow::Result<Sample> {
@@ -44,7 +44,7 @@ fn measure<T>(
     }
     Ok(Sample {
         seconds: seconds.split_off(1),
-        peak_memory_bytes: peak_memory_bytes(),
+        peak_memory_bytes: Memory::peak_of_this_process(),
         parameters: Some(parameters),
         voxels_alike: None,
     })

@@ -82,14 +82,6 @@ pub(super) fn rounded(value: f64) -> f64 {
     (value * digits).round() / digits
 }
 
-/// The largest resident size of this process so far; `None` on systems other than Linux.
-pub(in crate::commands) fn peak_memory_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kilobytes * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,13 +89,5 @@ mod tests {
     #[test]
     fn four_digits() {
         assert_eq!([0.0, 2.90049, -12345.6].map(rounded), [0.0, 2.9, -12350.0]);
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_peak_stays() {
-        let before = peak_memory_bytes().unwrap();
-        drop(std::hint::black_box(vec![1_u8; 64 << 20]));
-        assert!(peak_memory_bytes().unwrap() >= before.max(64 << 20));
     }
 }

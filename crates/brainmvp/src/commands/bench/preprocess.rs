@@ -13,7 +13,7 @@ use brainmvp_volume::{Affine, Grid, Modality, Volume};
 
 use super::Shape;
 use super::child::Sample;
-use super::machine::peak_memory_bytes;
+use crate::memory::Memory;
 
 /// A stand-in for the modality of a file; no step depends on it.
 const MODALITY: Modality = Modality::T1;
@@ -100,7 +100,7 @@ pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
         black_box(prepare(file, &pipeline)?);
         seconds.push(begun.elapsed().as_secs_f64());
     }
-    let peak_memory_bytes = peak_memory_bytes();
+    let peak_memory_bytes = Memory::peak_of_this_process();
     nifti::write(&folder.join(PREPARED), &prepare(file, &pipeline)?, WriteOptions::default())?;
     Ok(Sample { seconds: seconds.split_off(1), peak_memory_bytes, ..Sample::default() })
 }

@@ -21,7 +21,7 @@ use brainmvp_volume::{Affine, Grid, Modality, Volume};
 
 use super::Shape;
 use super::child::Sample;
-use super::machine::peak_memory_bytes;
+use crate::memory::Memory;
 
 /// Voxels of the registered volumes, which are also those of the templates, and of the cropped cases, x, y, z, for
 /// patches of
@@ -89,7 +89,9 @@ struct Listener(SyncSender<Step>);
 impl Observer for Listener {
     fn step(&self, metrics: &StepMetrics, _: u64) {
         // Nobody is listening any more once enough is measured.
-        drop(self.0.send(Step { seconds: metrics.seconds, peak_memory_bytes: peak_memory_bytes() }));
+        drop(
+            self.0.send(Step { seconds: metrics.seconds, peak_memory_bytes: Memory::peak_of_this_process() }),
+        );
     }
 
     fn note(&self, _: &str) {}

@@ -1,0 +1,66 @@
+//! The memory of this process.
+
+/// Resident bytes, as the system counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    pub(crate) now_bytes: u64,
+    /// The most so far.
+    pub(crate) peak_bytes: u64,
+}
+
+impl Memory {
+    /// That of this process; `None` on systems other than Linux.
+    pub(crate) fn of_this_process() -> Option<Self> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let bytes = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+            let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+            Some(kilobytes * 1024)
+        };
+        let now_bytes = bytes("VmRSS:")?;
+        // The system updates the peak later than the present value.
+        Some(Self { now_bytes, peak_bytes: bytes("VmHWM:")?.max(now_bytes) })
+    }
+
+    /// The most that this process has had so far.
+    pub(crate) fn peak_of_this_process() -> Option<u64> {
+        Some(Self::of_this_process()?.peak_bytes)
+    }
+}
+
+/// `812 B`, `3.4 kB`, `1.3 GB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for larger in UNITS {
+        if value < 999.5 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, larger);
+    }
+    if unit == "B" || value >= 99.5 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_peak_stays() {
+        let before = Memory::of_this_process().unwrap().peak_bytes;
+        drop(std::hint::black_box(vec![1_u8; 64 << 20]));
+        let after = Memory::of_this_process().unwrap();
+        assert!(after.peak_bytes >= before.max(64 << 20) && after.now_bytes <= after.peak_bytes);
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let rows =
+            [(0, "0 B"), (812, "812 B"), (3_449, "3.4 kB"), (412_000_000, "412 MB"), (999_600, "1.0 MB")];
+        for (bytes, text) in rows {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}
