@@ -506,7 +506,7 @@ impl<O: Objective + 'static> Run<'_, O> {
             return Ok(());
         }
         for (name, volume) in volumes {
-            self.events.image(self.state.step + 1, name, &planes(volume)?)?;
+            self.events.image(self.state.step + 1, name, &planes(volume, |_| (0.0, 1.0))?)?;
         }
         Ok(())
     }
@@ -519,7 +519,7 @@ impl<O: Objective + 'static> Run<'_, O> {
         }
         let rows: Vec<(&str, [Picture; 1])> = images
             .iter()
-            .map(|(name, image)| Ok((*name, [planes(image)?.shrunk(LEARNT_SIDE)])))
+            .map(|(name, image)| Ok((*name, [planes(image, range)?.shrunk(LEARNT_SIDE)])))
             .collect::<Result<_>>()?;
         let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
         Ok(self.events.image(self.state.step, "templates", &Picture::montage(&rows))?)
@@ -594,9 +594,14 @@ fn add_losses(sums: &mut Vec<(&'static str, f64)>, evaluation: &Evaluation) {
     }
 }
 
-/// The middle planes of an image with values from 0 to 1, `[Z, Y, X]`.
-fn planes(image: &Tensor<3>) -> Result<Picture> {
+/// The middle planes of an image, `[Z, Y, X]`, with the values that are shown black and white.
+fn planes(image: &Tensor<3>, window: impl Fn(&[f32]) -> (f32, f32)) -> Result<Picture> {
     let [z, y, x] = image.dims();
     let voxels = image.to_data().try_to_vec::<f32>().map_err(|e| Error::Config(format!("{e:?}")))?;
-    Ok(Picture::three_planes(&voxels, [x, y, z], (0.0, 1.0)))
+    Ok(Picture::three_planes(&voxels, [x, y, z], window(&voxels)))
+}
+
+/// The lowest and the highest value.
+fn range(voxels: &[f32]) -> (f32, f32) {
+    voxels.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)))
 }
