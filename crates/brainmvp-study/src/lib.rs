@@ -24,4 +24,4 @@ pub mod systems;
 pub use error::{Error, Result};
 pub use requests::Work;
 pub use run::{How, Study, Watcher};
-pub use score::Scored;
+pub use score::{Fill, Scored};

@@ -333,6 +333,7 @@ impl Turn<'_> {
             predictions: &self.study.predictions_of(cell),
             rules: &config.scoring(),
             subsets: config.kind == StudyKind::Subsets,
+            mixing: requests::mixing(&arm.finetune)?,
             device,
             stop: self.how.stop,
             observer: &listener,

@@ -9,10 +9,11 @@ use brainmvp_infer as infer;
 use brainmvp_metrics::SegmentationConfig;
 use brainmvp_metrics::scores::CaseScores;
 use brainmvp_prep::cache::Cache;
-use brainmvp_ssl::downstream::Missing;
+use brainmvp_ssl::downstream::{Missing, MixWith};
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::batches::{CaseSource, open_cases};
-use brainmvp_train::finetune::{Laid, Model, Prediction, Predictor, TaskKind, with_values_in};
+use brainmvp_train::finetune::{Laid, Model, Prediction, Predictor, TaskKind, mean_images, with_values_in};
+use brainmvp_train::placement::TemplateSet;
 
 use brainmvp_train::trainer::Observer;
 use brainmvp_volume::{LabelMap, Modality};
@@ -28,9 +29,35 @@ pub struct Scored {
     pub modalities: Option<Vec<Modality>>,
     /// What replaced the others, if it was given a part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fill: Option<Missing>,
+    pub fill: Option<Fill>,
     /// What came of it.
     pub outcome: Outcome,
+}
+
+/// What replaces modalities that a network is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fill {
+    /// The templates of its pre-training.
+    Template,
+    /// The mean images of the training cases.
+    Mean,
+    /// 0.
+    Zero,
+}
+
+impl Fill {
+    /// All of them, in the order of tables.
+    pub const ALL: [Self; 3] = [Self::Template, Self::Mean, Self::Zero];
+
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Template => "templates",
+            Self::Mean => "mean images",
+            Self::Zero => "0",
+        }
+    }
 }
 
 /// How a network is scored.
@@ -42,6 +69,8 @@ pub(crate) struct Scoring<'a> {
     pub(crate) rules: &'a SegmentationConfig,
     /// Whether every subset of the modalities is tried.
     pub(crate) subsets: bool,
+    /// What its training was mixed with.
+    pub(crate) mixing: MixWith,
     pub(crate) device: &'a str,
     pub(crate) stop: &'a AtomicBool,
     pub(crate) observer: &'a dyn Observer,
@@ -69,39 +98,54 @@ impl Scoring<'_> {
         let schemes = Cache::open(self.data)?.manifest().label_schemes.clone();
         let windows = model.config.inference.clone();
         let mut predictor = Predictor { model, windows, mirror: infer::Mirror::default(), device };
-        let cases = self.cases(&predictor)?;
+        let mut cases = self.cases(&predictor)?;
         if !self.subsets {
+            self.place(&predictor.model, &mut cases)?;
             let outcome = self.outcome(&predictor, &cases, &schemes)?;
             return Ok(vec![Scored { modalities: None, fill: None, outcome }]);
         }
+        let fills = self.fills(&predictor.model)?;
         let mut scored = Vec::new();
-        let fills: &[Missing] = match predictor.model.inputs.templates {
-            Some(_) => &[Missing::Template, Missing::Zero],
-            None => &[Missing::Zero],
-        };
-        let channels = predictor.model.inputs.channels.clone();
-        for modalities in Modality::subsets(&channels) {
-            let has_all = |case: &&CaseSource| modalities.iter().all(|m| case.modalities().contains(m));
-            let some: Vec<CaseSource> =
-                cases.iter().filter(has_all).map(|case| case.only(&modalities)).collect();
-            if some.is_empty() {
-                continue;
-            }
-            for &fill in fills {
-                predictor.model.inputs.missing = fill;
-                let outcome = self.outcome(&predictor, &some, &schemes)?;
-                scored.push(Scored { modalities: Some(modalities.clone()), fill: Some(fill), outcome });
+        for (fill, templates) in fills {
+            let model = &mut predictor.model;
+            model.inputs.missing = if fill == Fill::Zero { Missing::Zero } else { Missing::Template };
+            model.inputs.templates = templates.as_ref().map(|set| set.frozen.clone());
+            model.templates = templates;
+            let mut cases = cases.clone();
+            self.place(model, &mut cases)?;
+            for modalities in Modality::subsets(&predictor.model.inputs.channels) {
+                let has_all = |case: &&CaseSource| modalities.iter().all(|m| case.modalities().contains(m));
+                let some: Vec<CaseSource> =
+                    cases.iter().filter(has_all).map(|case| case.only(&modalities)).collect();
+                if !some.is_empty() {
+                    let outcome = self.outcome(&predictor, &some, &schemes)?;
+                    scored.push(Scored { modalities: Some(modalities), fill: Some(fill), outcome });
+                }
             }
         }
         Ok(scored)
     }
 
-    /// The test cases that the task can be scored on, by name, with the templates placed on them.
+    /// What is tried in the place of modalities, with the volumes: the network's templates if it has any, the mean images of the
+    /// training cases, 0.
+    fn fills(&self, model: &Model) -> Result<Vec<(Fill, Option<TemplateSet>)>, Unscored> {
+        let training = |case: &CaseSource| {
+            case.facts().split != Some(Split::Test) && truth_lacking(model, case).is_none()
+        };
+        let training: Vec<CaseSource> =
+            open_cases(self.data, self.observer)?.into_iter().filter(training).collect();
+        let means = mean_images(&model.inputs.channels, &training)?;
+        // A network that was mixed with mean images has those for templates.
+        let own = model.templates.clone().filter(|_| self.mixing != MixWith::Mean);
+        let templates = own.map(|templates| (Fill::Template, Some(templates)));
+        Ok(templates.into_iter().chain([(Fill::Mean, Some(means)), (Fill::Zero, None)]).collect())
+    }
+
+    /// The test cases that the task can be scored on, by name.
     fn cases(&self, predictor: &Predictor) -> Result<Vec<CaseSource>, Unscored> {
         let model = &predictor.model;
-        let placer = model.placer(Some(self.data));
         let mut found = Vec::new();
-        for mut case in open_cases(self.data, self.observer)? {
+        for case in open_cases(self.data, self.observer)? {
             if case.facts().split != Some(Split::Test) {
                 continue;
             }
@@ -112,16 +156,6 @@ impl Scoring<'_> {
                 self.observer.warn(&format!("test case '{}' is not scored: it has no {lacks}", case.id()));
                 continue;
             }
-            if let Some(placer) =
-                placer.as_ref().filter(|_| self.subsets || model.inputs.fills(case.modalities()))
-            {
-                let laid = Laid::on(&mut case, placer).map_err(|e| in_case(&case, &e))?;
-                if let Laid::Nowhere(reason) = laid {
-                    let id = case.id();
-                    self.observer
-                        .warn(&format!("case '{id}': missing modalities are replaced by 0: {reason}"));
-                }
-            }
             found.push(case);
         }
         if found.is_empty() {
@@ -129,6 +163,19 @@ impl Scoring<'_> {
         }
         found.sort_by(|a, b| a.id().cmp(b.id()));
         Ok(found)
+    }
+
+    /// Places the templates of a network on the cases that need them: on all, if subsets are tried.
+    fn place(&self, model: &Model, cases: &mut [CaseSource]) -> Result<(), Unscored> {
+        let Some(placer) = model.placer(Some(self.data)) else { return Ok(()) };
+        for case in cases.iter_mut().filter(|case| self.subsets || model.inputs.fills(case.modalities())) {
+            let laid = Laid::on(case, &placer).map_err(|e| in_case(case, &e))?;
+            if let Laid::Nowhere(reason) = laid {
+                let id = case.id();
+                self.observer.warn(&format!("case '{id}': missing modalities are replaced by 0: {reason}"));
+            }
+        }
+        Ok(())
     }
 
     fn outcome(

@@ -5,7 +5,6 @@ use brainmvp_metrics::statistics::{
     BootstrapConfig, Interval, ZeroRule, bootstrap_runs, holm, ranks as ranks_of, standard_deviation,
     wilcoxon,
 };
-use brainmvp_ssl::downstream::Missing;
 use brainmvp_volume::Modality;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -17,6 +16,7 @@ use crate::folder::State;
 use crate::outcome::{ALL_REGIONS, Measure, Outcome, mean};
 use crate::plan::{Cell, Plan};
 use crate::run::CellResult;
+use crate::score::Fill;
 
 /// A cell with what came of it so far.
 pub struct Progressed<'a> {
@@ -36,7 +36,7 @@ pub struct Block {
     /// The share of labels.
     pub fraction: f64,
     /// The modalities that the network was given, and what replaced the others; `None` for all that a case has.
-    pub given: Option<(Vec<Modality>, Missing)>,
+    pub given: Option<(Vec<Modality>, Fill)>,
     /// What is measured.
     pub measures: Vec<Measure>,
     /// The arms, in their order.
@@ -138,7 +138,7 @@ pub fn summarise(config: &StudyConfig, plan: &Plan, cells: &[Progressed<'_>]) ->
 }
 
 /// What networks were given in these cells, in the order of the first that has it.
-fn given_in(cells: &[&Progressed<'_>]) -> Vec<Option<(Vec<Modality>, Missing)>> {
+fn given_in(cells: &[&Progressed<'_>]) -> Vec<Option<(Vec<Modality>, Fill)>> {
     let mut all = Vec::new();
     for scored in cells.iter().filter_map(|cell| cell.result.as_ref()).flat_map(|result| &result.scored) {
         let given = scored.modalities.clone().zip(scored.fill);
@@ -154,7 +154,7 @@ fn arm_outcomes(
     config: &StudyConfig,
     arm: usize,
     cells: &[&Progressed<'_>],
-    given: Option<&(Vec<Modality>, Missing)>,
+    given: Option<&(Vec<Modality>, Fill)>,
 ) -> ArmOutcomes {
     let mut found = ArmOutcomes { arm, seeds: Seeds::default(), done: Vec::new(), outcomes: Vec::new() };
     for &seed in &config.seeds {

@@ -349,7 +349,9 @@ fn parts_of_the_method_and_subsets_of_modalities() {
     }
     assert!(table.contains("Mixing with templates, filled with templates"));
     assert!(table.contains("Mixing with templates, filled with 0"));
+    assert!(table.contains("Mixing with templates, filled with mean images"));
     assert!(table.contains("Mixing with mean images, filled with mean images"));
+    assert!(!table.contains("Mixing with mean images, filled with templates"));
     let states = asked.progress().unwrap();
     assert!(states.iter().all(|cell| cell.state == State::Done));
     // Nothing is filled where nothing is missing.
@@ -359,7 +361,9 @@ fn parts_of_the_method_and_subsets_of_modalities() {
         of.map(|row| row.replace(&format!(",{fill},"), "")).collect::<Vec<_>>()
     };
     assert!(!all("zero").is_empty());
-    for row in all("template") {
-        assert!(all("zero").contains(&row), "{row}");
+    for fill in ["template", "mean"] {
+        for row in all(fill) {
+            assert!(all("zero").contains(&row), "{row}");
+        }
     }
 }

@@ -1,15 +1,13 @@
 //! From summaries to the tables of each kind of study.
 
 use brainmvp_metrics::Score;
-use brainmvp_ssl::downstream::{Missing, MixWith};
 use brainmvp_volume::Modality;
 
 use super::table::{Entry, Mark, Table};
-use crate::arms::Arm;
 use crate::config::{StudyConfig, StudyKind};
 use crate::outcome::Measure;
 use crate::plan::Plan;
-use crate::requests::mixing;
+use crate::score::Fill;
 use crate::summary::{ArmSummary, Block, Difference, Seeds, Summary};
 
 /// The tables of a study.
@@ -121,7 +119,7 @@ fn by_fraction(config: &StudyConfig, plan: &Plan, task: &str, blocks: &[&Block])
 
 /// A row a subset of the modalities, a column an arm and what replaced the others: the main measure.
 fn by_subset(config: &StudyConfig, plan: &Plan, blocks: &[&Block]) -> Option<Table> {
-    let given: Vec<(&[Modality], Missing, &Block)> = blocks
+    let given: Vec<(&[Modality], Fill, &Block)> = blocks
         .iter()
         .filter_map(|block| block.given.as_ref().map(|(modalities, fill)| (&modalities[..], *fill, *block)))
         .collect();
@@ -129,19 +127,19 @@ fn by_subset(config: &StudyConfig, plan: &Plan, blocks: &[&Block]) -> Option<Tab
     let all = given.iter().map(|(modalities, ..)| *modalities).max_by_key(|set| set.len()).unwrap_or(first);
     let subsets = Modality::subsets(all);
     let known = |subset: &&Vec<Modality>| given.iter().any(|(modalities, ..)| modalities == subset);
-    let has = |arm: usize, fill: Missing| {
+    let has = |arm: usize, fill: Fill| {
         given.iter().any(|(_, found, block)| {
             *found == fill && block.arms.iter().any(|a| a.arm == arm && a.seeds.done > 0)
         })
     };
-    let columns: Vec<(usize, Missing)> = (0..plan.arms.len())
-        .flat_map(|arm| [(arm, Missing::Template), (arm, Missing::Zero)])
+    let columns: Vec<(usize, Fill)> = (0..plan.arms.len())
+        .flat_map(|arm| Fill::ALL.map(|fill| (arm, fill)))
         .filter(|(arm, fill)| has(*arm, *fill))
         .collect();
     let mut head: Vec<String> = all.iter().map(ToString::to_string).collect();
-    head.extend(columns.iter().map(|(arm, fill)| {
-        format!("{}, filled with {}", plan.arms[*arm].title, filled(*fill, &plan.arms[*arm]))
-    }));
+    head.extend(
+        columns.iter().map(|(arm, fill)| format!("{}, filled with {}", plan.arms[*arm].title, fill.name())),
+    );
     let row = |subset: &Vec<Modality>| {
         let dots = all.iter().map(|m| Entry::from(if subset.contains(m) { "●" } else { "○" }));
         let mut row: Vec<Entry> = dots.collect();
@@ -168,15 +166,6 @@ fn by_subset(config: &StudyConfig, plan: &Plan, blocks: &[&Block]) -> Option<Tab
         rows: subsets.iter().filter(known).map(row).collect(),
         head,
     })
-}
-
-/// What replaced modalities, in words.
-fn filled(fill: Missing, arm: &Arm) -> &'static str {
-    match fill {
-        Missing::Template if mixing(&arm.finetune).is_ok_and(|with| with == MixWith::Mean) => "mean images",
-        Missing::Template => "templates",
-        Missing::Zero | Missing::Drop => "0",
-    }
 }
 
 pub(super) fn titled(config: &StudyConfig, task: &str) -> String {

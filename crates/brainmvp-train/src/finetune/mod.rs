@@ -228,8 +228,11 @@ fn templates(
     path.is_file().then(|| stored_templates::load(&path)).transpose()
 }
 
-/// The mean image of each modality over the training cases.
-fn mean_images(modalities: &[Modality], training: &[CaseSource]) -> Result<TemplateSet> {
+/// The mean image of each modality over cases, as templates.
+///
+/// # Errors
+/// If a case cannot be read.
+pub fn mean_images(modalities: &[Modality], training: &[CaseSource]) -> Result<TemplateSet> {
     let grid = frame(training).grid(None);
     let mut means = Vec::new();
     for &modality in modalities {
