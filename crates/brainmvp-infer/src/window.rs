@@ -1,6 +1,7 @@
 //! Applies a network to a volume of any size, in overlapping windows.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blend::{Blender, Slab};
@@ -11,7 +12,7 @@ use crate::{Error, Result, WindowSource};
 /// Positions and weights are those of MONAI's `sliding_window_inference`. A volume smaller than a window is padded with
 /// zeros on both sides. Windows are computed in the order of z, and finished planes are passed on, so that only as many
 /// planes as a window is high are in memory, whatever the size of the volume.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SlidingWindow {
     /// Voxels of a window along x, y and z.
@@ -28,7 +29,7 @@ pub struct SlidingWindow {
 }
 
 /// The weights of a window's voxels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Blending {
     /// All the same.

@@ -1,5 +1,6 @@
 //! What the preparation does, as a file says it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{ContentFile, Error, Landmarks, Result};
@@ -39,7 +40,7 @@ pub struct PrepConfig {
 }
 
 /// How intensities are scaled to [0, 1]; outside the brain they are 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Intensity {
     /// The percentiles of the whole volume, zeros included, become 0 and 1: what the paper does. The contrast of a case
@@ -54,7 +55,7 @@ pub enum Intensity {
 }
 
 /// What is done about the skull.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SkullStrip {
     /// A case with a brain mask uses it; one with stripped images stays as it is; in any other the brain is found.
@@ -66,7 +67,7 @@ pub enum SkullStrip {
 }
 
 /// What of a case is registered. The images of a case always go onto each other by a rigid motion: they show one head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RegisterKind {
     /// Nothing: the headers say where everything is.
@@ -78,7 +79,7 @@ pub enum RegisterKind {
 }
 
 /// What is cut away around the foreground (the voxels above 0 in any modality).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CropKind {
     /// As much from both ends of an axis, so that the centre of the volume stays the centre of the templates.
@@ -90,7 +91,7 @@ pub enum CropKind {
 }
 
 /// The number type of stored images, whose values are in [0, 1].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StoredType {
     /// Half precision: half the disk and memory traffic, an error below 2.5e-4.
@@ -100,7 +101,7 @@ pub enum StoredType {
 }
 
 /// The two settings of BrainMVP's own preparation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PrepPreset {
     /// As the paper says: percentiles 1 to 99.

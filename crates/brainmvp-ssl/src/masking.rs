@@ -2,10 +2,11 @@
 
 use rand::seq::index::sample;
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How masked blocks are placed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MaskKind {
     /// The patch is divided into blocks; `floor(blocks (1 - rate))` of them, chosen uniformly, are kept.
@@ -19,7 +20,7 @@ pub enum MaskKind {
 }
 
 /// Masking of a patch.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaskConfig {
     /// Where blocks are.

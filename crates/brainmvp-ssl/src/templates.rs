@@ -12,6 +12,7 @@ use brainmvp_kernels::ops::{CropOptions, coarser, expand_onto, normalized_crop};
 use brainmvp_volume::{Affine, Grid, Modality};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
@@ -19,7 +20,7 @@ use crate::objectives::{Counts, Learnt};
 use crate::patch::PatchSource;
 
 /// Where templates come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TemplateSource {
     /// They are learnt with the network.
@@ -30,7 +31,7 @@ pub enum TemplateSource {
 }
 
 /// What the parameters of a template are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Parametrisation {
     /// Its voxels, as in the paper. An adaptive optimiser moves all voxels by a similar amount, however noisy their
@@ -42,7 +43,7 @@ pub enum Parametrisation {
 }
 
 /// The pyramid of [`Parametrisation::Pyramid`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PyramidConfig {
     /// Levels, the one of single voxels included. Each has half the voxels of the finer one along each axis.
@@ -58,7 +59,7 @@ impl Default for PyramidConfig {
 }
 
 /// Size and normalisation of the templates.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TemplateConfig {
     /// Learnt, or mean images.

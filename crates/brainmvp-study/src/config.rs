@@ -7,13 +7,14 @@ use brainmvp_cohort::phantom::PhantomConfig;
 use brainmvp_metrics::{LesionRule, Metric, SegmentationConfig};
 use brainmvp_nets::networks::PresetName;
 use brainmvp_ssl::objectives::MethodName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::{Error, Result};
 
 /// The question of a study. It decides the arms, unless they are given, and the layout of the tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StudyKind {
     /// Which method and network is best? (BrainMVP, Tables II, III, V and VI)
@@ -27,7 +28,7 @@ pub enum StudyKind {
 }
 
 /// The sizes of the networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scale {
     /// As published.
@@ -38,7 +39,7 @@ pub enum Scale {
 }
 
 /// How much an arm computes in a stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a number, or \"recipe\"")]
 pub enum Amount {
     /// The same for all arms.
@@ -48,15 +49,18 @@ pub enum Amount {
 }
 
 /// The word for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AsRecipe {
     /// The only one.
     Recipe,
 }
 
+/// What a table of settings of another command is, to a list of all keys.
+type Settings = BTreeMap<String, bool>;
+
 /// How much every arm computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Compute {
     /// Pre-training: voxels of the patches that the network is trained on, all views of all samples counted.
@@ -70,7 +74,7 @@ pub struct Compute {
 }
 
 /// How a cohort without test cases is divided.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shares {
     /// Share of the subjects for testing, 0 to 1.
@@ -90,7 +94,7 @@ impl Default for Shares {
 }
 
 /// An arm as it is given.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ArmConfig {
     /// Its name in files.
@@ -109,14 +113,16 @@ pub struct ArmConfig {
     pub weights: Option<PathBuf>,
     /// Settings of its pre-training, over those of the study.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
+    #[schemars(with = "Settings")]
     pub pretrain: Table,
     /// Settings of its fine-tuning, over those of the study and the task.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
+    #[schemars(with = "Settings")]
     pub finetune: Table,
 }
 
 /// A study.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StudyConfig {
     /// Its name among the parts of a file; none if it is the only one.
@@ -168,17 +174,22 @@ pub struct StudyConfig {
     pub compute: Compute,
     /// Settings of the preparation.
     #[serde(default)]
+    #[schemars(with = "Settings")]
     pub preprocess: Table,
     /// Settings of all pre-trainings.
     #[serde(default)]
+    #[schemars(with = "Settings")]
     pub pretrain: Table,
     /// Settings of the pre-trainings of a method, by its name, over those.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Settings>")]
     pub methods: BTreeMap<MethodName, Table>,
     /// Settings of all fine-tunings.
     #[serde(default)]
+    #[schemars(with = "Settings")]
     pub finetune: Table,
     /// The tasks by name, with their settings of fine-tuning.
+    #[schemars(with = "BTreeMap<String, Settings>")]
     pub tasks: BTreeMap<String, Table>,
     /// The arms, if they are not those of the kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -13,6 +13,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::about::About;
@@ -28,7 +29,7 @@ use crate::{Error, Result};
 const NETWORK_NOISE: u64 = 0x0D12_0995_2B1A_77E3;
 
 /// How long, and with which batches.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     /// The seed of all random numbers.
@@ -66,7 +67,7 @@ impl Default for TrainConfig {
 }
 
 /// The output during training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// Steps between pictures in the TensorBoard log; 0 for none.
@@ -80,7 +81,7 @@ impl Default for LogConfig {
 }
 
 /// When a run is validated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ValidationConfig {
     /// Epochs between validations; there is another one at the end.

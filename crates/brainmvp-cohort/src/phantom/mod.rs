@@ -26,6 +26,7 @@ mod waves;
 mod write;
 
 use brainmvp_volume::{Affine, Grid, Modality};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -36,7 +37,7 @@ pub use subject::{PhantomCase, Subject, draw_subject};
 pub use write::write_cohort;
 
 /// What to generate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PhantomConfig {
     /// Number of cases.
@@ -137,7 +138,7 @@ impl PhantomConfig {
 }
 
 /// What of the head is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Head {
     /// The brain; everything else is exactly 0.
@@ -148,7 +149,7 @@ pub enum Head {
 }
 
 /// How often each disease occurs, relative to the others.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiseaseMix {
     /// No lesion.

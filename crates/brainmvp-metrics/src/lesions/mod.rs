@@ -17,6 +17,7 @@ mod surface;
 use std::collections::BTreeSet;
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::mask::{Mask, Run, overlaps};
@@ -30,7 +31,7 @@ const MOST_DILATIONS: u32 = 100;
 const ROUNDING: f64 = 1e-6;
 
 /// How lesions are told apart, and which of them count.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LesionRule {
     /// How often the truth is dilated by one voxel (18-neighbourhood): what this joins is one lesion, and what it meets

@@ -12,7 +12,7 @@ macro_rules! networks {
         }
 
         /// A network as a configuration names it: a preset, and at most one section of sizes.
-        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub struct NetworkSection {
             /// Decides the values that are not given.

@@ -1,12 +1,13 @@
 //! Random changes that do not alter the meaning of a case.
 
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::turn::mirror;
 
 /// The ranges of the changes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentationConfig {
     /// Chance of mirroring along an axis.

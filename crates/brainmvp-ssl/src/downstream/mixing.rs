@@ -2,13 +2,14 @@
 
 use rand::seq::index::sample;
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Channel;
 use crate::masking::MaskConfig;
 
 /// What replaces modalities in the copies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MixWith {
     /// The templates of pre-training, as in the paper. Without templates there is one copy.
@@ -24,7 +25,7 @@ pub enum MixWith {
 }
 
 /// How the copies of a batch are supervised (eq. 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Supervision {
     /// The losses of the two copies are added, as printed in eq. 6.
@@ -36,7 +37,7 @@ pub enum Supervision {
 }
 
 /// Where the two copies must agree (eq. 7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Agreement {
     /// In the deepest features of the encoder, as in the paper.
@@ -47,7 +48,7 @@ pub enum Agreement {
 }
 
 /// How copies are made and supervised.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MixingConfig {
     /// What replaces modalities.

@@ -18,6 +18,7 @@ use burn::tensor::{Tensor, TensorData};
 use rand::Rng;
 use rand::seq::index::sample;
 use rand_distr::{Distribution, StandardNormal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tensors::{picture, volumes};
@@ -30,7 +31,7 @@ use crate::losses::{classification, supervised_contrast, unit};
 use crate::patch::{PatchSource, draw_image};
 
 /// How modalities are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DaeContrast {
     /// By the cosines of the mean deepest features: those of one modality belong together.
@@ -43,7 +44,7 @@ pub enum DaeContrast {
 }
 
 /// The settings of the method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DaeConfig {
     /// Deviation of the noise, as a multiple of that of the patch's voxels above 0.

@@ -17,6 +17,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::seq::index::sample;
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tensors::picture;
@@ -36,7 +37,7 @@ const SLOTS: usize = Modality::ALL.len();
 const PUBLISHED_MODALITIES: usize = 4;
 
 /// The settings of the method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct M3aeConfig {
     /// Side of a block in voxels.

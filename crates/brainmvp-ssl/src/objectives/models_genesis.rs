@@ -15,6 +15,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use burn::tensor::activation::sigmoid;
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tensors::{picture, volumes};
@@ -34,7 +35,7 @@ const INSIDE: Paint = Paint { sure: 0, most: 5, go_on: 0.95, sides: |n| [n / 6, 
 const OUTSIDE: Paint = Paint { sure: 1, most: 5, go_on: 0.95, sides: |n| [n - 4 * n / 7, n - 3 * n / 7] };
 
 /// The settings of the method: the chances of its distortions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelsGenesisConfig {
     /// That the patch is flipped along a random axis; after a flip there is the same chance again, twice at most.

@@ -11,6 +11,7 @@ use brainmvp_nets::weights::FirstLayer;
 use brainmvp_prep::Aspect;
 use brainmvp_ssl::downstream::{AugmentationConfig, MixWith, MixingConfig, Resized};
 use brainmvp_ssl::limits;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::one_or_three;
@@ -27,7 +28,7 @@ use crate::{Error, Result};
 pub use preset::FinetunePreset;
 
 /// The initial weights.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InitConfig {
     /// The run or file of pre-trained weights and templates; left out for random weights and no templates.
@@ -43,7 +44,7 @@ pub struct InitConfig {
 }
 
 /// The templates of pre-training, as they are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FrozenTemplatesConfig {
     /// How they are placed on a case.
@@ -51,7 +52,7 @@ pub struct FrozenTemplatesConfig {
 }
 
 /// The part of a case that is the input of the network.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskPatchConfig {
     /// Voxels along x, y and z; a single number applies to all three.
@@ -93,7 +94,7 @@ impl Default for TaskPatchConfig {
 }
 
 /// The choice of training and validation cases. Test cases of the cohort are never used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
     /// The share of the training subjects that is used. In the same partition, smaller shares are contained in larger
@@ -117,7 +118,7 @@ impl Default for DataConfig {
 }
 
 /// Everything that determines a fine-tuning run, except its data and threads.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FinetuneConfig {
     /// The preset of the settings that are left out.

@@ -1,5 +1,6 @@
 //! The settings of the method, and how they depend on each other.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
@@ -10,7 +11,7 @@ use crate::templates::TemplateConfig;
 
 /// A task of the method. A task that is not listed costs nothing and has no effect: no view is made for it, and no
 /// template is updated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// Reconstruction from the cross-modal view (eq. 2).
@@ -22,7 +23,7 @@ pub enum Task {
 }
 
 /// Whether the two views of a patch share a mask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Masks {
     /// Each view has its own mask.
@@ -33,7 +34,7 @@ pub enum Masks {
 }
 
 /// The negatives of the contrast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Negatives {
     /// The other cases of the batch.
@@ -44,7 +45,7 @@ pub enum Negatives {
 }
 
 /// The settings of the method. Epochs count from 0.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrainMvpConfig {
     /// The preset of the settings that were not given.

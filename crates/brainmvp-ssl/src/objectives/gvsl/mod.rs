@@ -19,6 +19,7 @@ use brainmvp_nets::weights::Head;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::heads::{Conventions, Matching, Restoration};
@@ -34,7 +35,7 @@ pub use draw::{GvslPlan, GvslSample};
 const WINDOW: usize = 9;
 
 /// The settings of the method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GvslConfig {
     /// Weight of the disagreement of the two patches.

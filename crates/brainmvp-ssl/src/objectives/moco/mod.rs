@@ -24,6 +24,7 @@ use brainmvp_nets::weights::{Head, follow};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::perceptron::Perceptron;
@@ -38,7 +39,7 @@ use crate::losses::{Contrast, Identity, unit};
 use crate::patch::PatchSource;
 
 /// What of the transformer's output describes a view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MocoFeature {
     /// A token that is added for pre-training, and dropped after it.
@@ -49,7 +50,7 @@ pub enum MocoFeature {
 }
 
 /// The settings of the method. What has two values has one for each view.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MocoConfig {
     /// What describes a view.

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
 /// How much of a view is filled, and in which boxes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CutOutConfig {
     /// The largest share of a view that one pass fills; each draws its own from 0 on. Voxels that several boxes cover count

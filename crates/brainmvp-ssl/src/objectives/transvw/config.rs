@@ -2,6 +2,7 @@
 
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{NetworkConfig, PresetName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::discovery::Discovery;
@@ -11,7 +12,7 @@ use crate::objectives::{Method, MethodPreset, Setup, Training};
 use crate::patch::PatchSource;
 
 /// The settings of the method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TransVwConfig {
     /// Places that are to be recognised.
@@ -37,7 +38,7 @@ pub struct TransVwConfig {
 }
 
 /// How similar cases are found; only needed if there are more cases than instances.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiscoveryConfig {
     /// By what they are compared.
@@ -49,7 +50,7 @@ pub struct DiscoveryConfig {
 }
 
 /// By what cases are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Features {
     /// The means of the deepest features of an auto-encoder that is trained for it.

@@ -16,6 +16,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::crops::{VocoPlan, VocoSample};
@@ -31,7 +32,7 @@ use crate::patch::PatchSource;
 use crate::turn::{Axis, Turn};
 
 /// The settings of the method. A crop has the size of a patch.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct VocoConfig {
     /// Base crops along x, y and z.

@@ -12,6 +12,7 @@ use brainmvp_ssl::downstream::{CopyPlan, Regressing, RegressingPlan, Scale};
 use brainmvp_ssl::losses::RegressionLoss;
 use brainmvp_ssl::patch::PatchSource as _;
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Applied, Before, Defaults, Output, Task, TaskOption};
@@ -25,7 +26,7 @@ use crate::{Error, Result};
 pub struct Regression;
 
 /// The keys of a regression.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Keys {
     /// The column of the cohort with the numbers.
