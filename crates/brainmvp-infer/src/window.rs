@@ -16,6 +16,7 @@ use crate::{Error, Result, WindowSource};
 #[serde(default, deny_unknown_fields)]
 pub struct SlidingWindow {
     /// Voxels of a window along x, y and z.
+    #[schemars(skip)]
     pub size: [usize; 3],
     /// The overlap of neighbouring windows along each axis, as a fraction in `[0, 1)`.
     pub overlap: f64,

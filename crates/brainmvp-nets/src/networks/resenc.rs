@@ -31,6 +31,7 @@ const SLOPE: f32 = 0.01;
 #[serde(default, deny_unknown_fields)]
 pub struct ResEncConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels of the stages.
     pub widths: Vec<usize>,

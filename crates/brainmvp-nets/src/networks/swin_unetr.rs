@@ -46,6 +46,7 @@ impl Merging {
 #[serde(default, deny_unknown_fields)]
 pub struct SwinUnetrConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels of the first stage; each further one has twice as many.
     pub feature: usize,

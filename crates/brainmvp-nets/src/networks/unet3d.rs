@@ -25,6 +25,7 @@ const GROUPS: usize = 8;
 #[serde(default, deny_unknown_fields)]
 pub struct Unet3dConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels of the four levels, multiples of 8.
     pub widths: [usize; 4],

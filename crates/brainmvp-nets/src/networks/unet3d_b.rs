@@ -24,6 +24,7 @@ use crate::{Init, Result};
 #[serde(default, deny_unknown_fields)]
 pub struct Unet3dBConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels after the first convolution; the first level has twice as many, each further one twice those before.
     pub width: usize,

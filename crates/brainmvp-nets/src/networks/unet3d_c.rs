@@ -27,6 +27,7 @@ const SLOPE: f32 = 0.2;
 #[serde(default, deny_unknown_fields)]
 pub struct Unet3dCConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels of the five levels, multiples of 8.
     pub widths: [usize; 5],

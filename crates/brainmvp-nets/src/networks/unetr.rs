@@ -23,6 +23,7 @@ const PATCH: usize = 16;
 #[serde(default, deny_unknown_fields)]
 pub struct UnetrConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels of the transformer.
     pub width: usize,

@@ -21,6 +21,7 @@ pub(crate) mod pretrain;
 pub(crate) mod probe;
 pub(crate) mod register;
 pub(crate) mod report;
+pub(crate) mod settings;
 pub(crate) mod split;
 pub(crate) mod study;
 mod table;

@@ -24,6 +24,7 @@ use crate::{Init, Result};
 #[serde(default, deny_unknown_fields)]
 pub struct UniFormerConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels of the four stages.
     pub widths: [usize; 4],
