@@ -18,14 +18,14 @@ pub struct SlidingWindow {
     /// Voxels of a window along x, y and z.
     #[schemars(skip)]
     pub size: [usize; 3],
-    /// The overlap of neighbouring windows along each axis, as a fraction in `[0, 1)`.
+    /// Overlap of neighbouring windows along each axis, as a share of a window, below 1.
     pub overlap: f64,
-    /// The weights where windows overlap.
+    /// Weights of the voxels of a window where windows overlap.
     pub blending: Blending,
-    /// The number of windows processed at once.
+    /// Windows that are computed at once. More take more memory.
     pub batch: usize,
-    /// Skips windows in which every channel is 0. A voxel where a channel is not 0 has the same result either way,
-    /// since no window that contains it is skipped; a voxel that is only in such windows gets 0.
+    /// Whether windows in which every channel is 0 are skipped. Voxels where a channel is not 0 have the same result
+    /// either way; a voxel that is in such windows only gets 0.
     pub skip_empty: bool,
 }
 

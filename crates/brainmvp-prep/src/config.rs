@@ -9,33 +9,32 @@ use crate::{ContentFile, Error, Landmarks, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrepConfig {
-    /// The steps by name, in the order in which they run. The names are those of [`crate::steps::registry`].
+    /// See [`PrepSettings::steps`](crate::PrepSettings::steps).
     pub steps: Vec<String>,
-    /// What of a case is registered.
+    /// See [`PrepSettings::register`](crate::PrepSettings::register).
     pub register: RegisterKind,
     /// The image whose space and grid cases are brought to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub atlas: Option<ContentFile>,
-    /// Voxel size along x, y and z.
+    /// See [`PrepSettings::spacing_mm`](crate::PrepSettings::spacing_mm).
     pub spacing_mm: [f64; 3],
-    /// The percentiles, 0 to 100, that become 0 and 1; values beyond are clipped.
+    /// See [`PrepSettings::percentiles`](crate::PrepSettings::percentiles).
     pub percentiles: [f64; 2],
-    /// What is done about the skull.
+    /// See [`PrepSettings::skull_strip`](crate::PrepSettings::skull_strip).
     pub skull_strip: SkullStrip,
-    /// Why brains of any size are accepted: for example, because voxel sizes are nominal. Without a reason, a brain that was
-    /// found and has an implausible volume ends its case.
+    /// See [`PrepSettings::any_brain_size`](crate::PrepSettings::any_brain_size).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub any_brain_size: Option<String>,
-    /// Whether the shading of the coils is taken away.
+    /// See [`PrepSettings::bias_field`](crate::PrepSettings::bias_field).
     pub bias_field: bool,
-    /// How intensities are scaled to [0, 1].
+    /// See [`PrepSettings::intensity`](crate::PrepSettings::intensity).
     pub intensity: Intensity,
     /// The standard scales of [`Intensity::Nyul`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub landmarks: Option<Landmarks>,
-    /// What is cut away around the foreground.
+    /// See [`PrepSettings::crop`](crate::PrepSettings::crop).
     pub crop: CropKind,
-    /// The number type of the stored images.
+    /// See [`PrepSettings::dtype`](crate::PrepSettings::dtype).
     pub dtype: StoredType,
 }
 

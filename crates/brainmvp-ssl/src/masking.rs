@@ -23,11 +23,11 @@ pub enum MaskKind {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaskConfig {
-    /// Where blocks are.
+    /// Where masked blocks are.
     pub kind: MaskKind,
-    /// Side of a block in voxels (r).
+    /// Side of a block in voxels (r, 8 in the paper); divides the patch.
     pub block: usize,
-    /// The share of the patch that is masked (p*), in `[0, 1]`.
+    /// Share of the patch that is masked (p*, 0.8 in the paper).
     pub rate: f64,
 }
 

@@ -46,7 +46,8 @@ pub enum Parametrisation {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PyramidConfig {
-    /// Levels, the one of single voxels included. Each has half the voxels of the finer one along each axis.
+    /// Levels of the pyramid, the voxels themselves included; each has half as many voxels along each axis as the
+    /// finer one.
     pub levels: usize,
     /// Learning rate of a level, as a multiple of that of the next coarser one. The coarsest has that of the templates.
     pub learning_rate_falloff: f64,
@@ -62,16 +63,17 @@ impl Default for PyramidConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TemplateConfig {
-    /// Learnt, or mean images.
+    /// Where templates come from.
     pub source: TemplateSource,
-    /// Voxels along x, y and z. Empty: the grid of the registered volumes of the data.
+    /// Voxels of the templates along x, y and z; `[]` for those of the registered volumes.
     pub size: Vec<usize>,
-    /// The trained parameters: single voxels, or the levels of a pyramid.
+    /// The numbers that are trained.
     pub parametrisation: Parametrisation,
     /// The pyramid, if the parameters are its levels.
     pub pyramid: PyramidConfig,
-    /// The smallest value that a template is divided by. Intensities are in [0, 1], so with 1 a template is normalised
-    /// only when its range exceeds that of the images.
+    /// The smallest range that a template is divided by when it is normalised; the formula as printed has 1e-9.
+    /// Intensities are from 0 to 1, so with 1 a template is normalised only once its range exceeds that of the
+    /// images.
     pub range_floor: f32,
     /// Learning rate of the templates, as a multiple of the network's.
     pub learning_rate_factor: f64,

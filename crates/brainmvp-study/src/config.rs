@@ -63,12 +63,14 @@ type Settings = BTreeMap<String, bool>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Compute {
-    /// Pre-training: voxels of the patches that the network is trained on, all views of all samples counted.
+    /// Voxels of the patches that each pre-training trains on, all views of all samples counted; `"recipe"` for as
+    /// long as each method says.
     pub pretrain_voxels: Amount,
-    /// Fine-tuning: steps. An arm whose settings have `train.steps` has its own.
+    /// Steps of each fine-tuning; `"recipe"` for as long as its settings say. An arm whose settings have
+    /// `train.steps` has its own.
     pub finetune_steps: Amount,
-    /// Fine-tuning: patches that the network sees in a step, with both copies of those that are mixed; the batch follows.
-    /// If it is left out, every arm has the batch of its settings.
+    /// Patches that a network sees in a step of fine-tuning, with both copies of those that are mixed; the batch
+    /// follows. Left out for the batch of the settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finetune_views: Option<usize>,
 }
@@ -125,15 +127,15 @@ pub struct ArmConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StudyConfig {
-    /// Its name among the parts of a file; none if it is the only one.
+    /// Name among the `[[parts]]` of a file; none if the study is the only one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Its question.
     pub kind: StudyKind,
-    /// Its title in tables.
+    /// Title in tables.
     #[serde(default)]
     pub title: String,
-    /// A cohort file, or a folder of prepared cases.
+    /// A cohort file, or a folder of prepared cases; relative to the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
     /// The seeds: each arm is pre-trained and fine-tuned once with each. They also number the random choice of labels.
@@ -149,7 +151,7 @@ pub struct StudyConfig {
     /// The folds that are tested on, from 0; all if there are none here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only_folds: Vec<usize>,
-    /// The sizes of the networks.
+    /// Sizes of the networks.
     #[serde(default)]
     pub scale: Scale,
     /// The systems to compare, as `brainmvp list systems` names them; all if there are none and no arms.
@@ -158,7 +160,7 @@ pub struct StudyConfig {
     /// The arm that the others are tested against; if it is left out, the first one that BrainMVP pre-trains, or the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// The metrics of segmentations.
+    /// Metrics of segmentations; the first is the main one (`brainmvp list metrics`).
     #[serde(default = "dice_and_hd95")]
     pub metrics: Vec<Metric>,
     /// What a lesion is, for metrics by lesion.
@@ -172,26 +174,26 @@ pub struct StudyConfig {
     pub split: Shares,
     /// How much every arm computes.
     pub compute: Compute,
-    /// Settings of the preparation.
+    /// Settings of the preparation, if `data` is a cohort: the keys of `[preprocess]`.
     #[serde(default)]
     #[schemars(with = "Settings")]
     pub preprocess: Table,
-    /// Settings of all pre-trainings.
+    /// Settings of all pre-trainings: the keys of `[pretrain]`.
     #[serde(default)]
     #[schemars(with = "Settings")]
     pub pretrain: Table,
-    /// Settings of the pre-trainings of a method, by its name, over those.
+    /// Settings of the pre-trainings of one method, by its name, over those: `[methods.brainmvp]`.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Settings>")]
     pub methods: BTreeMap<MethodName, Table>,
-    /// Settings of all fine-tunings.
+    /// Settings of all fine-tunings: the keys of `[finetune]`.
     #[serde(default)]
     #[schemars(with = "Settings")]
     pub finetune: Table,
-    /// The tasks by name, with their settings of fine-tuning.
+    /// The tasks, each a name and settings of fine-tuning over those: `[tasks.segmentation]`.
     #[schemars(with = "BTreeMap<String, Settings>")]
     pub tasks: BTreeMap<String, Table>,
-    /// The arms, if they are not those of the kind.
+    /// Arms of its own, `[[arms]]`, in place of systems.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arms: Vec<ArmConfig>,
 }

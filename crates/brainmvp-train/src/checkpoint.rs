@@ -22,9 +22,9 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckpointConfig {
-    /// Steps between checkpoints; one more is written at the end and on interruption.
+    /// Steps between checkpoints; one more is written at the end, and when a run is stopped.
     pub every_steps: u64,
-    /// How many of the newest are kept.
+    /// How many of the newest checkpoints are kept, besides the best.
     pub keep_last: usize,
 }
 

@@ -34,12 +34,12 @@ const ROUNDING: f64 = 1e-6;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LesionRule {
-    /// How often the truth is dilated by one voxel (18-neighbourhood): what this joins is one lesion, and what it meets
-    /// is matched.
+    /// How often the truth is dilated by one voxel (18-neighbourhood): what this joins is one lesion, and what it
+    /// meets is matched.
     pub dilations: u32,
-    /// Lesions of at most this volume are left out.
+    /// Lesions of at most this volume in mm^3 are left out.
     pub ignored_mm3: f64,
-    /// HD95 of a missed lesion and of a false alarm.
+    /// HD95 in mm of a missed lesion and of a false alarm.
     pub penalty_mm: f64,
 }
 

@@ -33,7 +33,7 @@ pub struct ResEncConfig {
     /// Channels of the input.
     #[schemars(skip)]
     pub in_channels: usize,
-    /// Channels of the stages.
+    /// Channels of the stages; as many stages as numbers.
     pub widths: Vec<usize>,
     /// Residual blocks of the stages.
     pub blocks: Vec<usize>,

@@ -10,9 +10,10 @@ use crate::turn::mirror;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentationConfig {
-    /// Chance of mirroring along an axis.
+    /// Chance that a patch is mirrored along an axis.
     pub mirror: f64,
-    /// Whether all three axes are mirrored together or none, as in the authors' released program; else each by itself.
+    /// Whether all three axes are mirrored together or none, as in the authors' released program; otherwise each by
+    /// itself.
     pub mirror_together: bool,
     /// The largest value added to or subtracted from all intensities.
     pub shift: f32,

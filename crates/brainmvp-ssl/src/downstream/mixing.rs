@@ -51,18 +51,18 @@ pub enum Agreement {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MixingConfig {
-    /// What replaces modalities.
+    /// What replaces modalities in the two copies of a patch (eqs. 6 and 7).
     pub with: MixWith,
-    /// The largest number of modalities that are replaced in a copy; 0 means all but one. At least one of those that the
-    /// case has always stays.
+    /// The largest number of modalities that are replaced in a copy; 0 for all but one. At least one of those that
+    /// the case has always stays.
     pub most_replaced: usize,
     /// The blocks to replace if the network has a single channel.
     pub mask: MaskConfig,
-    /// How the copies are supervised.
+    /// How the copies are supervised (eq. 6).
     pub supervision: Supervision,
-    /// Where the copies must agree.
+    /// Where the copies must agree (eq. 7).
     pub agreement: Agreement,
-    /// The weight of their agreement in the loss.
+    /// Weight of their agreement in the loss.
     pub weight_agreement: f32,
 }
 

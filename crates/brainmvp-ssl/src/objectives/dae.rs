@@ -47,17 +47,18 @@ pub enum DaeContrast {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DaeConfig {
-    /// Deviation of the noise, as a multiple of that of the patch's voxels above 0.
+    /// Deviation of the noise, as a multiple of that of the voxels above 0: a variance of 0.1 where intensities are
+    /// z-scores, as published.
     pub noise: f32,
-    /// The patch is seen at a resolution that is lower by this factor.
+    /// Factor of the lower resolution that the patch is seen at.
     pub factor: usize,
-    /// The share of the tokens' channels that is masked.
+    /// Share of the tokens' channels that is zeroed.
     pub masked_channels: f64,
-    /// The contrast between modalities.
+    /// How patches of one modality are brought together.
     pub contrast: DaeContrast,
-    /// Its temperature.
+    /// Temperature of the contrast.
     pub temperature: f32,
-    /// Its weight.
+    /// Weight of the contrast.
     pub weight_contrast: f32,
 }
 

@@ -26,7 +26,7 @@ use crate::patch::PatchSource;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimMimConfig {
-    /// The share of the tokens that is masked.
+    /// Share of the tokens (16^3 voxels) that is masked, rounded up.
     pub rate: f64,
     /// Side of the cubes that are masked as a whole, in tokens: 2 in the published program for images, with a rate of 0.6.
     pub unit: usize,

@@ -55,7 +55,7 @@ impl Default for ModelConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PatchConfig {
-    /// Voxels along x, y and z; a single number applies to all three.
+    /// Voxels of a patch along x, y and z, multiples of what the network needs; a single number is for all three.
     #[serde(deserialize_with = "one_or_three")]
     pub size: [usize; 3],
 }

@@ -32,10 +32,11 @@ pub enum OtherSpaces {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainDataConfig {
-    /// What becomes of cases in another space than the most.
+    /// What becomes of cases in another space or of another spacing than most: templates are placed over all cases
+    /// voxel by voxel.
     pub other_spaces: OtherSpaces,
-    /// The table of persons who are in several data sets ([`Identities`](crate::batches::Identities)), as its path was
-    /// given. The run keeps what it used of it.
+    /// A CSV file of persons who are in several data sets (`--identities`), with the columns data_set, subject and
+    /// person; their cases are never negatives of each other. The run keeps the rows that it used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identities: Option<PathBuf>,
 }

@@ -48,9 +48,9 @@ pub enum Negatives {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrainMvpConfig {
-    /// The preset of the settings that were not given.
+    /// Whose settings those are that are left out, of all sections of a pre-training.
     pub preset: MethodPreset,
-    /// The tasks that are on.
+    /// The tasks that are on; one that is off costs nothing.
     pub tasks: Vec<Task>,
     /// How samples are drawn.
     pub draw: DrawBy,
@@ -58,27 +58,27 @@ pub struct BrainMvpConfig {
     pub templates: TemplateConfig,
     /// The masks.
     pub mask: MaskConfig,
-    /// Whether two views share a mask.
+    /// Whether the two views of a patch have one mask.
     pub masks: Masks,
-    /// The reconstruction loss.
+    /// How far a reconstruction is from the target (eqs. 2 and 3).
     pub reconstruction: ReconstructionNorm,
-    /// Weight of the cross-modal reconstruction.
+    /// Weight of the reconstruction from the cross-modal view (L_CMR).
     pub weight_cross: f32,
-    /// Weight of the reconstruction from the template (lambda_MD).
+    /// Weight of the reconstruction from the distilled view (lambda_MD).
     pub weight_distill: f32,
     /// Weight of the contrast (lambda_CL).
     pub weight_contrast: f32,
-    /// Temperature of the contrast (tau).
+    /// Temperature of the contrast (tau, eq. 4).
     pub temperature: f32,
-    /// The negatives of the contrast.
+    /// What a case is contrasted with.
     pub negatives: Negatives,
-    /// Number of samples in a queue of negatives.
+    /// Samples in the queue of negatives, if there is one.
     pub queue_length: usize,
     /// Whether cases of one data set are negatives of each other. Cases of one person never are.
     pub negatives_within_data_set: bool,
-    /// First epoch with contrast.
+    /// First epoch with contrast, from 0.
     pub contrast_from_epoch: usize,
-    /// Before this epoch, the cross-modal view is also filled from the template.
+    /// Until this epoch, the masked blocks of the cross-modal view show the template too.
     pub cross_from_epoch: usize,
 }
 

@@ -34,7 +34,7 @@ pub use cut_out::CutOutConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SwinSslConfig {
-    /// The axis that views are turned about: x in the released program, z in the paper.
+    /// The axis that views are turned about: x in the released program, z in the paper of the method.
     pub axis: Axis,
     /// What is cut out.
     pub cut_out: CutOutConfig,

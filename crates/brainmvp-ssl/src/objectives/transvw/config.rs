@@ -15,13 +15,13 @@ use crate::patch::PatchSource;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TransVwConfig {
-    /// Places that are to be recognised.
+    /// Places, each of which is a class.
     pub classes: usize,
-    /// Cases in which each of them is.
+    /// Cases of each place.
     pub instances: usize,
     /// Side of the cube around a place, in voxels; at most two thirds of the volumes.
     pub cube: usize,
-    /// The smallest share of foreground (above 0) of a cube where it is found.
+    /// The smallest share of voxels above 0 in a cube where it is found.
     pub foreground: f64,
     /// The smallest distance between two places, in voxels.
     pub apart: f64,
@@ -29,7 +29,7 @@ pub struct TransVwConfig {
     pub discovery: DiscoveryConfig,
     /// Chance that the cube is cut in another size and a little beside.
     pub vary: f64,
-    /// Strength of the elastic displacements.
+    /// Strength of the elastic displacements, within the x-y plane.
     pub elastic: f64,
     /// Weight of the restoration.
     pub weight_restoration: f32,
@@ -41,9 +41,9 @@ pub struct TransVwConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiscoveryConfig {
-    /// By what they are compared.
+    /// By what cases are compared; only needed if there are more cases than instances.
     pub features: Features,
-    /// Voxels of whole volumes along x, y and z for it.
+    /// Voxels of the whole volumes for that, along x, y and z.
     pub size: [usize; 3],
     /// Steps of the auto-encoder, of one volume each.
     pub steps: usize,

@@ -35,13 +35,13 @@ use crate::turn::{Axis, Turn};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct VocoConfig {
-    /// Base crops along x, y and z.
+    /// Base crops along x, y and z; each has the size of a patch.
     pub grid: [usize; 3],
     /// Random crops of a case.
     pub crops: usize,
     /// Channels of the projector.
     pub projector: usize,
-    /// How much of the teacher stays in each step.
+    /// Share of the teacher that stays in each step.
     pub momentum: f64,
     /// Whether only the first of two base crops has a gradient of their likeness, as in the released program: the last one
     /// is then never moved away from the others.
@@ -50,9 +50,9 @@ pub struct VocoConfig {
     pub mirror: f64,
     /// Chance that it is turned about z.
     pub turn: f64,
-    /// Chance that its intensities are shifted.
+    /// Chance that all intensities of a crop are shifted.
     pub shift_chance: f64,
-    /// By this at most.
+    /// The largest of these shifts.
     pub shift: f32,
 }
 

@@ -40,9 +40,9 @@ pub enum ClassWeights {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Keys {
-    /// The classes; `[]` for all that the training cases have, sorted.
+    /// Classification: the classes; `[]` for all that the training cases have, sorted.
     pub classes: Vec<String>,
-    /// The weights of classes.
+    /// Classification: the weights of classes in the loss.
     pub class_weights: ClassWeights,
 }
 

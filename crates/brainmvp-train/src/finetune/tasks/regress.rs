@@ -29,11 +29,12 @@ pub struct Regression;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Keys {
-    /// The column of the cohort with the numbers.
+    /// Regression: the column of the cohort with the numbers (`--target`).
     pub target: String,
-    /// How the difference of a prediction from its number counts.
+    /// Regression: how the difference of a prediction from its number counts.
     pub regression_loss: RegressionLoss,
-    /// How the numbers are standardised; left out for the mean and deviation of the training cases.
+    /// Regression: what numbers are standardised by; left out for the mean and the standard deviation of the training
+    /// cases, which the run stores here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
 }

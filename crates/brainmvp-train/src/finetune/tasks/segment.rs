@@ -37,8 +37,8 @@ pub struct Segmentation(RegionTable);
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Keys {
-    /// The regions, each a union of label values; they may overlap. `[]` for the regions of the label scheme that the
-    /// data sets declare.
+    /// Segmentation: the regions that are learnt, each a name and the label values that make it up; they may overlap.
+    /// `[]` for those of the label scheme that the data sets declare.
     pub regions: Vec<Region>,
 }
 

@@ -137,8 +137,14 @@ mod tests {
                 }
             }
         }
-        for expected in ["preprocess.spacing_mm", "pretrain.method.mask.rate", "finetune.task.regions",
-            "networks.model.unetr.depth", "study.compute.pretrain_voxels", "study.phantoms.lesions.glioma"] {
+        for expected in [
+            "preprocess.spacing_mm",
+            "pretrain.method.mask.rate",
+            "finetune.task.regions",
+            "networks.model.unetr.depth",
+            "study.compute.pretrain_voxels",
+            "study.phantoms.lesions.glioma",
+        ] {
             assert!(paths.iter().any(|path| path == expected), "{expected} is missing");
         }
     }
