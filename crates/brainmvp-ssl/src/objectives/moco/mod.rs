@@ -45,7 +45,7 @@ pub enum MocoFeature {
     /// A token that is added for pre-training, and dropped after it.
     #[default]
     Token,
-    /// The mean of all tokens.
+    /// The mean of all tokens, which is what `embed`, `probe` and classification use.
     Mean,
 }
 

@@ -148,7 +148,7 @@ fn method_sections() -> anyhow::Result<Vec<Section>> {
         let method = MethodConfig::of(name, MethodPreset::Default);
         let words = [("paper", MethodPreset::Paper), ("released", MethodPreset::Released)];
         sections.push(Section {
-            title: format!("`[method]` with `name = \"{}\"`", name.name()),
+            title: format!("`[method]`: `{}`", name.name()),
             about: format!("{}: {}.", method.title(), method.about()),
             keys,
             base: of(MethodPreset::Default),
