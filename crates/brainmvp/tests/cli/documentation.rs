@@ -13,9 +13,10 @@ use crate::handmade::Slices;
 use crate::program::{Ended, Place};
 
 /// Document, beginning of the lines, and why they do not run here.
-const ELSEWHERE: [(&str, &str, &str); 7] = [
+const ELSEWHERE: [(&str, &str, &str); 8] = [
     ("README.md", "cargo test", "it runs this test"),
     ("README.md", "brainmvp view", "it serves until it is ended"),
+    ("first-hour.md", "brainmvp view", "it serves until it is ended"),
     ("viewer.md", "brainmvp view", "it serves until it is ended"),
     (
         "fine-tuning.md",
@@ -46,19 +47,19 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The lines of code blocks, indented or fenced, continued lines joined. Settings (`key = value`, or a block of TOML) are no
-/// commands.
+/// The lines of code blocks, indented or fenced, continued lines joined. Settings (`key = value`, or a block of TOML) and files
+/// (a block of JSON) are no commands.
 fn lines(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    let (mut fenced, mut toml, mut after_blank, mut block) = (false, false, true, false);
+    let (mut fenced, mut file, mut after_blank, mut block) = (false, false, true, false);
     let mut open = String::new();
     for line in text.lines() {
         if let Some(language) = line.strip_prefix("```") {
             fenced = !fenced;
-            toml = language == "toml";
+            file = ["toml", "json"].contains(&language);
             continue;
         }
-        if toml {
+        if file {
             continue;
         }
         block = fenced || (line.starts_with("    ") && (block || after_blank));
@@ -78,11 +79,12 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 /// The commands of a line, as words: the shell calls functions of the programs' names, which print what they were given.
-fn commands(line: &str) -> Vec<Vec<String>> {
+fn commands(line: &str, environment: &[(&str, &str)]) -> Vec<Vec<String>> {
     let programs = ["brainmvp", "cargo", "sbatch", "python3"];
     let told =
         programs.map(|name| format!("{name}() {{ printf '%s\\037' {name} \"$@\"; echo; }}\n")).concat();
-    let output = Command::new("sh").args(["-ec", &(told + line)]).output().unwrap();
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-ec", &(told + line)]).envs(environment.iter().copied()).output().unwrap();
     assert!(output.status.success(), "`{line}`: {}", String::from_utf8_lossy(&output.stderr));
     let words = |line: &str| line.split_terminator('\u{1f}').map(str::to_owned).collect();
     String::from_utf8(output.stdout).unwrap().lines().map(words).collect()
@@ -136,11 +138,62 @@ fn smaller(words: &[String]) -> Vec<String> {
     words
 }
 
-/// Makes what a document takes for granted, unless it is there; other names are left alone.
-fn prepare(place: &Place, name: &str) {
+/// What many documents take for granted, each made of the one before.
+const STOCK: [&str; 4] = ["cohort.json", "cache", "run", "segmenter"];
+
+/// In a place that has the first of them from the stock.
+const FROM_STOCK: &str = "from-stock";
+
+/// Brings one of the stock to a place, unless the place has a cohort of its own; returns whether it did.
+fn bring(place: &Place, stock: &Place, name: &str) -> bool {
+    let own = place.path(STOCK[0]).exists() && !place.path(FROM_STOCK).exists();
+    let Some(last) = STOCK.iter().position(|one| *one == name) else { return false };
+    if own {
+        return false;
+    }
+    for one in &STOCK[..=last] {
+        make(stock, stock, one);
+        if !place.path(one).exists() {
+            copy(&stock.path(one), &place.path(one));
+        }
+    }
+    if !place.path(FROM_STOCK).exists() {
+        place.write(FROM_STOCK, "");
+        let images = fs::read_dir(stock.path("")).unwrap().map(|entry| entry.unwrap());
+        for folder in images.filter(|entry| entry.file_name().to_string_lossy().starts_with("phantom-")) {
+            copy(&folder.path(), &place.path(folder.file_name()));
+        }
+    }
+    true
+}
+
+/// Copies a file or folder.
+fn copy(from: &Path, to: &Path) {
+    if !from.is_dir() {
+        fs::copy(from, to).unwrap();
+        return;
+    }
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        copy(&entry.path(), &to.join(entry.file_name()));
+    }
+}
+
+/// Makes what a document takes for granted, or brings it from the stock, unless it is there; other names are left alone.
+fn prepare(place: &Place, stock: &Place, name: &str) {
+    if !place.path(name).exists() && !bring(place, stock, name) {
+        make(place, stock, name);
+    }
+}
+
+/// Makes it, unless it is there.
+fn make(place: &Place, stock: &Place, name: &str) {
     if place.path(name).exists() {
         return;
     }
+    let prepare = |place, name| {
+        if std::ptr::eq(place, stock) { make(place, stock, name) } else { prepare(place, stock, name) }
+    };
     let run = |line: &[&str]| {
         let words: Vec<String> = line.iter().map(ToString::to_string).collect();
         run(place, &words, &[]).succeeds();
@@ -228,8 +281,8 @@ fn run(place: &Place, words: &[String], environment: &[(&str, &str)]) -> Ended {
 }
 
 /// Runs the commands of a line; `Err` says which went wrong, and how.
-fn try_line(place: &Place, line: &str, environment: &[(&str, &str)]) -> Result<(), String> {
-    for words in commands(line) {
+fn try_line(place: &Place, stock: &Place, line: &str, environment: &[(&str, &str)]) -> Result<(), String> {
+    for words in commands(line, environment) {
         let words = match words[0].as_str() {
             "brainmvp" => &words[1..],
             "cargo" if words.starts_with(&["cargo", "run", "--release", "--"].map(str::to_owned)) => {
@@ -237,12 +290,7 @@ fn try_line(place: &Place, line: &str, environment: &[(&str, &str)]) -> Result<(
             }
             "sbatch" => {
                 let wrapped = words.iter().position(|word| word == "--wrap").unwrap();
-                let job = [
-                    ("SLURM_ARRAY_TASK_ID", "2"),
-                    ("SLURM_ARRAY_TASK_MIN", "1"),
-                    ("SLURM_ARRAY_TASK_COUNT", "2"),
-                ];
-                try_line(place, &words[wrapped + 1], &job)?;
+                try_jobs(place, stock, &words[wrapped + 1], &words)?;
                 continue;
             }
             other => return Err(format!("{other} is not known to this test")),
@@ -250,11 +298,29 @@ fn try_line(place: &Place, line: &str, environment: &[(&str, &str)]) -> Result<(
         let outputs =
             words.iter().zip(words.iter().skip(1)).filter(|(word, _)| *word == "--out").map(|(_, out)| out);
         let outputs: Vec<&String> = outputs.collect();
-        words.iter().filter(|word| !outputs.contains(word)).for_each(|word| prepare(place, word));
+        words.iter().filter(|word| !outputs.contains(word)).for_each(|word| prepare(place, stock, word));
         let ended = run(place, words, environment);
         if ended.code != 0 {
             return Err(format!("ended with {}: {}", ended.code, ended.stderr));
         }
+    }
+    Ok(())
+}
+
+/// Runs a job, or of an array the first two as if these were all.
+fn try_jobs(place: &Place, stock: &Place, job: &str, words: &[String]) -> Result<(), String> {
+    let array = words.iter().find_map(|word| word.strip_prefix("--array="));
+    let Some(first) = array.and_then(|array| array.split('-').next()) else {
+        return try_line(place, stock, job, &[]);
+    };
+    let second = (first.parse::<usize>().unwrap() + 1).to_string();
+    for id in [first, &second] {
+        let slurm = [
+            ("SLURM_ARRAY_TASK_ID", id),
+            ("SLURM_ARRAY_TASK_MIN", first),
+            ("SLURM_ARRAY_TASK_COUNT", "2"),
+        ];
+        try_line(place, stock, job, &slurm)?;
     }
     Ok(())
 }
@@ -266,7 +332,7 @@ fn try_usage(place: &Place, line: &str) -> Result<(), String> {
     if !["", "target/release/"].contains(&before) && !before.starts_with("/usr/bin/time ") {
         return Ok(());
     }
-    for words in commands(&line[from..]) {
+    for words in commands(&line[from..], &[]) {
         let ended = run(place, &words[1..], &[]);
         if ended.stderr.contains("hint: ") && ended.stderr.contains("--help`") {
             return Err(ended.stderr);
@@ -278,6 +344,7 @@ fn try_usage(place: &Place, line: &str) -> Result<(), String> {
 #[test]
 fn every_sequence_of_the_documentation_runs() {
     let (mut wrong, mut unused) = (Vec::new(), ELSEWHERE.to_vec());
+    let stock = Place::new();
     for (name, text) in documents() {
         let place = Place::new();
         for line in lines(&text) {
@@ -286,7 +353,7 @@ fn every_sequence_of_the_documentation_runs() {
             unused.retain(|entry| Some(entry) != listed);
             // With nothing there: what serves or trains for long ends at once.
             let tried =
-                if listed.is_some() { try_usage(&Place::new(), &line) } else { try_line(&place, &line, &[]) };
+                if listed.is_some() { try_usage(&Place::new(), &line) } else { try_line(&place, &stock, &line, &[]) };
             if let Err(reason) = tried {
                 wrong.push(format!("{name}: `{line}`\n  {reason}"));
             }
@@ -302,10 +369,10 @@ fn every_sequence_of_the_documentation_runs() {
 
 #[test]
 fn lines_are_those_of_code_blocks() {
-    let text = "Text\n    no code: the line before is not blank\n\n    a --b \\\n        c # d\n    key = 1\n\nText\n```\ne\n```\n```toml\n[f]\n```\n";
+    let text = "Text\n    no code: the line before is not blank\n\n    a --b \\\n        c # d\n    key = 1\n\nText\n```\ne\n```\n```toml\n[f]\n```\n```json\n{}\n```\n";
     assert_eq!(lines(text), ["a --b c # d", "e"]);
     assert_eq!(
-        commands("brainmvp a 'b c' \\#d && brainmvp e # f"),
-        [vec!["brainmvp", "a", "b c", "#d"], vec!["brainmvp", "e"]]
+        commands("brainmvp a 'b c' \\#d && brainmvp $e # f", &[("e", "f")]),
+        [vec!["brainmvp", "a", "b c", "#d"], vec!["brainmvp", "f"]]
     );
 }
