@@ -19,7 +19,9 @@ pub struct Region {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    /// Its name in tables.
     name: String,
+    /// The label values that make it up, not 0.
     labels: BTreeSet<u16>,
 }
 

@@ -48,8 +48,8 @@ pub enum Intensity {
     /// Mean and standard deviation of the brain: a value of 0.5 + z / 8, so that z runs from -4 to 4. Cases are alike
     /// whatever the size of their field of view; for fine-tuning on data of many sites.
     ZScore,
-    /// The percentiles of the brain are mapped to their average position in a cohort ([`Landmarks`]), and what is between
-    /// them follows (Nyúl et al. 2000): tissue has the same grey in all cases, but a large lesion shifts it.
+    /// The percentiles of the brain are mapped to their average position in a cohort, and what is between them
+    /// follows (Nyúl et al. 2000): tissue has the same grey in all cases, but a large lesion shifts it.
     Nyul,
 }
 

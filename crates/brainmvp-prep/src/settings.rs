@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrepSettings {
-    /// Whose settings those are that are left out.
+    /// The preset: whose values the keys have that are left out.
     pub preset: Option<PrepPreset>,
     /// The steps in their order (`brainmvp list steps`).
     pub steps: Option<Vec<String>>,

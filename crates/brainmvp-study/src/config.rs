@@ -99,12 +99,12 @@ impl Default for Shares {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ArmConfig {
-    /// Its name in files.
+    /// Name in files.
     pub name: String,
-    /// Its name in tables; its name in files if it has none.
+    /// Name in tables; that in files if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The network; that of the method if it is left out.
+    /// The network; left out for that of the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<PresetName>,
     /// The method of pre-training.
@@ -130,7 +130,7 @@ pub struct StudyConfig {
     /// Name among the `[[parts]]` of a file; none if the study is the only one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Its question.
+    /// The question: it decides arms and tables.
     pub kind: StudyKind,
     /// Title in tables.
     #[serde(default)]

@@ -127,7 +127,7 @@ impl Default for DataConfig {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FinetuneConfig {
-    /// Whose settings those are that are left out.
+    /// The preset: whose values the keys have that are left out.
     pub preset: FinetunePreset,
     /// The task.
     pub task: TaskConfig,

@@ -70,8 +70,7 @@ fn the_book_has_every_page_once() {
     listed.sort();
     let there: Vec<&str> = pages.keys().map(String::as_str).filter(|name| *name != "SUMMARY.md").collect();
     assert_eq!(listed, there, "docs/SUMMARY.md lists other pages than docs/ has");
-    let config: toml::Table =
-        fs::read_to_string(repository().join("book.toml")).unwrap().parse().unwrap();
+    let config: toml::Table = fs::read_to_string(repository().join("book.toml")).unwrap().parse().unwrap();
     assert_eq!(config["book"]["src"].as_str(), Some("docs"));
 }
 

@@ -315,11 +315,8 @@ fn try_jobs(place: &Place, stock: &Place, job: &str, words: &[String]) -> Result
     };
     let second = (first.parse::<usize>().unwrap() + 1).to_string();
     for id in [first, &second] {
-        let slurm = [
-            ("SLURM_ARRAY_TASK_ID", id),
-            ("SLURM_ARRAY_TASK_MIN", first),
-            ("SLURM_ARRAY_TASK_COUNT", "2"),
-        ];
+        let slurm =
+            [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_MIN", first), ("SLURM_ARRAY_TASK_COUNT", "2")];
         try_line(place, stock, job, &slurm)?;
     }
     Ok(())
@@ -352,8 +349,11 @@ fn every_sequence_of_the_documentation_runs() {
                 ELSEWHERE.iter().find(|(document, begin, _)| *document == name && line.starts_with(begin));
             unused.retain(|entry| Some(entry) != listed);
             // With nothing there: what serves or trains for long ends at once.
-            let tried =
-                if listed.is_some() { try_usage(&Place::new(), &line) } else { try_line(&place, &stock, &line, &[]) };
+            let tried = if listed.is_some() {
+                try_usage(&Place::new(), &line)
+            } else {
+                try_line(&place, &stock, &line, &[])
+            };
             if let Err(reason) = tried {
                 wrong.push(format!("{name}: `{line}`\n  {reason}"));
             }

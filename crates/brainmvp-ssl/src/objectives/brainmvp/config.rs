@@ -48,7 +48,7 @@ pub enum Negatives {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrainMvpConfig {
-    /// Whose settings those are that are left out, of all sections of a pre-training.
+    /// The preset: whose values the keys have that are left out, in all sections of a pre-training.
     pub preset: MethodPreset,
     /// The tasks that are on; one that is off costs nothing.
     pub tasks: Vec<Task>,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 /// A key, as `--set` takes it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Key {
-    /// Its path: `method.mask.rate`.
+    /// Its path: `method.mask.rate`, or `arms[].name` in each table of a list.
     pub(super) path: String,
     /// What kind of value it has.
     pub(super) kind: String,
@@ -71,6 +71,12 @@ impl<'a> Walk<'a> {
                 default: field.get("default").filter(|value| !value.is_null()).cloned(),
                 is_required: required.is_some_and(|names| names.iter().any(|one| one == name)),
             });
+            if let Some(items) =
+                self.resolved(field).get("items").filter(|items| self.fields(items).is_some())
+            {
+                let path = format!("{prefix}{name}[].");
+                self.section(items, &path, found);
+            }
         }
     }
 
@@ -81,6 +87,9 @@ impl<'a> Walk<'a> {
         if !alternatives.is_empty() {
             return alternatives.iter().map(|one| self.kind(one)).collect::<Vec<_>>().join(" or ");
         }
+        if plain_type(schema) == "array" {
+            return self.list(schema);
+        }
         let words = self.words(schema);
         if !words.is_empty() {
             return words.iter().map(|(word, _)| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ");
@@ -88,14 +97,7 @@ impl<'a> Walk<'a> {
         match plain_type(schema) {
             "boolean" => "`true`, `false`".to_owned(),
             "integer" => "whole number".to_owned(),
-            "array" => self.list(schema),
-            "object" => match self.fields(schema) {
-                Some(fields) => {
-                    let names: Vec<&str> = fields.keys().map(String::as_str).collect();
-                    format!("table of `{}`", names.join("`, `"))
-                }
-                None => "table".to_owned(),
-            },
+            "object" => "table".to_owned(),
             "string" => "text".to_owned(),
             other => other.to_owned(),
         }
@@ -105,8 +107,7 @@ impl<'a> Walk<'a> {
         let items = &schema["items"];
         let of = self.kind(items);
         let of = match plain_type(self.resolved(items)) {
-            "integer" | "number" => format!("{of}s"),
-            "object" => of.replacen("table", "tables", 1),
+            "integer" | "number" | "object" => format!("{of}s"),
             _ => of,
         };
         match schema.get("maxItems").and_then(Value::as_u64) {
@@ -214,7 +215,9 @@ mod tests {
                 ("maybe.words", &format!("list of {words}"), "Several."),
                 ("file", "text", "A file."),
                 ("sizes", "3 whole numbers", ""),
-                ("parts", "list of tables of `share`, `words`", ""),
+                ("parts", "list of tables", ""),
+                ("parts[].share", "number", "A share."),
+                ("parts[].words", &format!("list of {words}"), "Several."),
                 ("others", "table", ""),
             ]
         );

@@ -75,7 +75,8 @@ fn default(section: &Section, key: &Key) -> String {
         };
     }
     let base = at(&section.base, &key.path);
-    let text = |value: Option<&Value>| value.map_or_else(|| "-".to_owned(), shown);
+    let none = if key.is_required { "must be given" } else { "-" };
+    let text = |value: Option<&Value>| value.map_or_else(|| none.to_owned(), shown);
     let mut others: Vec<(String, Vec<String>)> = Vec::new();
     for (word, values) in &section.variants {
         let value = at(values, &key.path);
@@ -141,6 +142,8 @@ mod tests {
             "preprocess.spacing_mm",
             "pretrain.method.mask.rate",
             "finetune.task.regions",
+            "pretrain.method.name",
+            "finetune.task.regions[].labels",
             "networks.model.unetr.depth",
             "study.compute.pretrain_voxels",
             "study.phantoms.lesions.glioma",

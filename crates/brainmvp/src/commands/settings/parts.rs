@@ -80,7 +80,11 @@ fn by_table<T: JsonSchema>(base: &Value, variants: &[(String, Value)]) -> Vec<Se
     let mut sections: Vec<Section> = Vec::new();
     for key in keys_of(schema_for!(T).as_value()) {
         let table = key.path.split_once('.').map_or("", |(table, _)| table);
-        let title = if table.is_empty() { String::new() } else { format!("`[{table}]`") };
+        let title = match table.strip_suffix("[]") {
+            _ if table.is_empty() => String::new(),
+            Some(list) => format!("`[[{list}]]`"),
+            None => format!("`[{table}]`"),
+        };
         match sections.iter_mut().find(|section| section.title == title) {
             Some(section) => section.keys.push(key),
             None => sections.push(Section {
@@ -105,8 +109,13 @@ fn variant(word: &str, config: impl Serialize) -> anyhow::Result<(String, Value)
 }
 
 fn preprocess() -> anyhow::Result<Vec<Section>> {
-    let base = values(PrepConfig::default())?;
-    Ok(by_table::<PrepSettings>(&base, &[variant("released", PrepConfig::preset(PrepPreset::Released))?]))
+    let of = |preset| {
+        let mut values = values(PrepConfig::preset(preset))?;
+        values["preset"] = serde_json::to_value(preset)?;
+        anyhow::Ok(values)
+    };
+    let released = ("released".to_owned(), of(PrepPreset::Released)?);
+    Ok(by_table::<PrepSettings>(&of(PrepPreset::Paper)?, &[released]))
 }
 
 fn pretrain() -> anyhow::Result<Vec<Section>> {
@@ -122,9 +131,12 @@ fn pretrain() -> anyhow::Result<Vec<Section>> {
     let base = values(of(ours, MethodPreset::Default))?;
     let mut sections = by_table::<PretrainConfig>(&base, &variants);
     sections.iter_mut().for_each(without_sizes);
-    let methods = method_sections()?;
-    let place = 1.min(sections.len());
-    sections.splice(place..place, methods);
+    // A section of each method, in place of one key that is any of them.
+    if let Some(place) =
+        sections.iter().position(|section| section.keys.iter().any(|key| key.path == "method"))
+    {
+        sections.splice(place..=place, method_sections()?);
+    }
     Ok(sections)
 }
 
@@ -133,11 +145,25 @@ fn without_sizes(section: &mut Section) {
     section.keys.retain(|key| !key.path.starts_with("model.") || key.path == "model.preset");
 }
 
-/// One section for each method.
+/// The name of the method, and one section for each.
 fn method_sections() -> anyhow::Result<Vec<Section>> {
     let schema = schema_for!(MethodConfig);
     let schemas = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
-    let mut sections = Vec::new();
+    let names = MethodConfig::names().into_iter().map(|name| (name.name().to_owned(), String::new()));
+    let mut sections = vec![Section {
+        title: "`[method]`".to_owned(),
+        about: String::new(),
+        keys: vec![Key {
+            path: "method.name".to_owned(),
+            kind: names.clone().map(|(name, _)| format!("`\"{name}\"`")).collect::<Vec<_>>().join(", "),
+            about: "The method, which decides what other keys there are in this section.".to_owned(),
+            words: names.collect(),
+            default: Some(serde_json::to_value(MethodName::default())?),
+            is_required: false,
+        }],
+        base: Value::Null,
+        variants: Vec::new(),
+    }];
     for (own, name) in schemas.zip(MethodConfig::names()) {
         let mut own = own.clone();
         own["$defs"] = schema.get("$defs").cloned().unwrap_or_default();
