@@ -12,7 +12,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The pages by name, and README.md, whose links begin at the root of the repository.
+/// The pages by name.
 fn pages() -> BTreeMap<String, String> {
     let files = fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let pages = files.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
@@ -44,10 +44,11 @@ fn links(page: &str) -> Vec<String> {
     targets.filter(|target| !target.contains("://")).collect()
 }
 
-/// The anchors of a page's headings: letters, digits, `-` and `_` of the title in lower case, with `-` for spaces.
+/// The anchors of a page's headings: letters, digits, `-` and `_` of the title in lower case, with `-` for spaces, and a number where
+/// a title comes again.
 fn anchors(page: &str) -> Vec<String> {
     let mut fenced = false;
-    let mut found: Vec<String> = Vec::new();
+    let (mut found, mut titles): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for line in page.lines() {
         fenced ^= line.starts_with("```");
         let title = line.trim_start_matches('#');
@@ -57,8 +58,9 @@ fn anchors(page: &str) -> Vec<String> {
         let kept = title.trim().to_lowercase();
         let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         let anchor: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
-        assert!(!found.contains(&anchor), "two headings are '{title}'");
-        found.push(anchor);
+        let before = titles.iter().filter(|title| **title == anchor).count();
+        found.push(if before == 0 { anchor.clone() } else { format!("{anchor}-{before}") });
+        titles.push(anchor);
     }
     found
 }
@@ -106,8 +108,8 @@ fn links_lead_to_pages_and_headings() {
 
 #[test]
 fn anchors_are_those_of_headings() {
-    let page = "# A, b\n```\n# no\n```\n## `[c.d_e]`: `f-g`\n#h\n";
-    assert_eq!(anchors(page), ["a-b", "cd_e-f-g"]);
+    let page = "# A, b\n```\n# no\n```\n## `[c.d_e]`: `f-g`\n#h\n### A b\n";
+    assert_eq!(anchors(page), ["a-b", "cd_e-f-g", "a-b-1"]);
     assert_eq!(links("[a](b.md#c) `[d](e)` [f](https://g) ![h](i.png)"), ["b.md#c", "i.png"]);
 }
 

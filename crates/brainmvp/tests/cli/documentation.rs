@@ -148,7 +148,7 @@ const FROM_STOCK: &str = "from-stock";
 fn bring(place: &Place, stock: &Place, name: &str) -> bool {
     let own = place.path(STOCK[0]).exists() && !place.path(FROM_STOCK).exists();
     let Some(last) = STOCK.iter().position(|one| *one == name) else { return false };
-    if own {
+    if own || std::ptr::eq(place, stock) {
         return false;
     }
     for one in &STOCK[..=last] {
@@ -191,9 +191,7 @@ fn make(place: &Place, stock: &Place, name: &str) {
     if place.path(name).exists() {
         return;
     }
-    let prepare = |place, name| {
-        if std::ptr::eq(place, stock) { make(place, stock, name) } else { prepare(place, stock, name) }
-    };
+    let prepare = |place: &Place, name: &str| prepare(place, stock, name);
     let run = |line: &[&str]| {
         let words: Vec<String> = line.iter().map(ToString::to_string).collect();
         run(place, &words, &[]).succeeds();
