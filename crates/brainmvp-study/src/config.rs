@@ -52,7 +52,7 @@ pub enum Amount {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AsRecipe {
-    /// The only one.
+    /// As long as the recipe, and the defaults of the method, say.
     Recipe,
 }
 

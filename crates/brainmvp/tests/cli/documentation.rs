@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use crate::handmade::Slices;
 use crate::program::{Ended, Place};
@@ -201,15 +202,15 @@ fn make(place: &Place, stock: &Place, name: &str) {
             fs::create_dir_all(place.path("configs")).unwrap();
             fs::copy(repository().join(name), place.path(name)).unwrap();
         }
-        // All methods and networks, with hardly any work.
+        // All methods and networks, with hardly any work, and two of them once that was tried.
         "configs/study-smoke.toml" => {
             fs::create_dir_all(place.path("configs")).unwrap();
-            fs::write(place.path(name), small_study()).unwrap();
+            let tried = stock.path("tried-all-systems");
+            let systems = if tried.exists() { TWO_SYSTEMS } else { "" };
+            fs::write(tried, "").unwrap();
+            fs::write(place.path(name), systems.to_owned() + &small_study()).unwrap();
         }
-        "study.toml" => {
-            let two = "systems = ['scratch-uniformer-small', 'brainmvp-uniformer-small']\n";
-            fs::write(place.path(name), two.to_owned() + &small_study()).unwrap();
-        }
+        "study.toml" => place.write(name, &(TWO_SYSTEMS.to_owned() + &small_study())),
         "released.pt" => {
             fs::copy(brainmvp_golden::file("released_layout_small.pt"), place.path(name)).unwrap();
         }
@@ -218,8 +219,8 @@ fn make(place: &Place, stock: &Place, name: &str) {
             fs::create_dir(place.path(name)).unwrap();
             (0..6).for_each(|z| drop(Slices::default().write(&place.path(name), z, Vec::new())));
         }
-        // A folder of images without any order.
-        "scans" => run(&["phantom", "--out", name, "--modalities", "flair,t1", "--quiet"]),
+        // Folders of images without any order.
+        "scans" | "more-scans" => run(&["phantom", "--out", name, "--modalities", "flair,t1", "--quiet"]),
         "cohort.json" => {
             run(&[
                 "phantom",
@@ -246,17 +247,23 @@ fn make(place: &Place, stock: &Place, name: &str) {
         }
         _ if name.ends_with(".nii.gz") => {
             prepare(place, "cohort.json");
-            let modality = name.strip_suffix(".nii.gz").unwrap();
+            let file = Path::new(name).file_name().unwrap().to_str().unwrap();
+            let modality = file.strip_suffix(".nii.gz").unwrap();
             let images = &place.json("cohort.json")["cases"];
             let mut found =
                 images.as_array().unwrap().iter().filter_map(|case| case["images"][modality].as_str());
             if let Some(image) = found.next() {
-                fs::copy(place.path(image), place.path(name)).unwrap();
+                let to = place.path(name);
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                fs::copy(place.path(image), to).unwrap();
             }
         }
         _ => {}
     }
 }
+
+/// What a study compares if it need not be all.
+const TWO_SYSTEMS: &str = "systems = ['scratch-uniformer-small', 'brainmvp-uniformer-small']\n";
 
 /// The smoke study on fewer phantoms, with one step of fine-tuning and the least of pre-training.
 fn small_study() -> String {
@@ -341,7 +348,7 @@ fn every_sequence_of_the_documentation_runs() {
     let (mut wrong, mut unused) = (Vec::new(), ELSEWHERE.to_vec());
     let stock = Place::new();
     for (name, text) in documents() {
-        let place = Place::new();
+        let (place, begun) = (Place::new(), Instant::now());
         for line in lines(&text) {
             let listed =
                 ELSEWHERE.iter().find(|(document, begin, _)| *document == name && line.starts_with(begin));
@@ -356,6 +363,7 @@ fn every_sequence_of_the_documentation_runs() {
                 wrong.push(format!("{name}: `{line}`\n  {reason}"));
             }
         }
+        eprintln!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
     }
     assert!(
         wrong.is_empty(),

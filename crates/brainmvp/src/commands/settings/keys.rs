@@ -90,9 +90,8 @@ impl<'a> Walk<'a> {
         if plain_type(schema) == "array" {
             return self.list(schema);
         }
-        let words = self.words(schema);
-        if !words.is_empty() {
-            return words.iter().map(|(word, _)| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ");
+        if !self.words(schema).is_empty() {
+            return "word".to_owned();
         }
         match plain_type(schema) {
             "boolean" => "`true`, `false`".to_owned(),
@@ -106,10 +105,7 @@ impl<'a> Walk<'a> {
     fn list(&self, schema: &'a Value) -> String {
         let items = &schema["items"];
         let of = self.kind(items);
-        let of = match plain_type(self.resolved(items)) {
-            "integer" | "number" | "object" => format!("{of}s"),
-            _ => of,
-        };
+        let of = format!("{of}s");
         match schema.get("maxItems").and_then(Value::as_u64) {
             Some(count) => format!("{count} {of}"),
             None => format!("list of {of}"),
@@ -119,8 +115,9 @@ impl<'a> Walk<'a> {
     /// The words that a value can be.
     fn words(&self, schema: &'a Value) -> Vec<(String, String)> {
         let schema = self.resolved(schema);
-        if let [only] = &self.alternatives(schema)[..] {
-            return self.words(only);
+        let alternatives = self.alternatives(schema);
+        if !alternatives.is_empty() {
+            return alternatives.into_iter().flat_map(|one| self.words(one)).collect();
         }
         if plain_type(schema) == "array" {
             return self.words(&schema["items"]);
@@ -204,20 +201,19 @@ mod tests {
     fn every_field_is_a_key() {
         let keys = keys_of(schema_for!(Outer).as_value());
         let rows: Vec<_> = keys.iter().map(|key| (&key.path[..], &key.kind[..], &key.about[..])).collect();
-        let words = "`\"one\"`, `\"two\"`";
         assert_eq!(
             rows,
             [
-                ("word", words, "Which of `Word`."),
+                ("word", "word", "Which of `Word`."),
                 ("inner.share", "number", "A share."),
-                ("inner.words", &format!("list of {words}"), "Several."),
+                ("inner.words", "list of words", "Several."),
                 ("maybe.share", "number", "A share."),
-                ("maybe.words", &format!("list of {words}"), "Several."),
+                ("maybe.words", "list of words", "Several."),
                 ("file", "text", "A file."),
                 ("sizes", "3 whole numbers", ""),
                 ("parts", "list of tables", ""),
                 ("parts[].share", "number", "A share."),
-                ("parts[].words", &format!("list of {words}"), "Several."),
+                ("parts[].words", "list of words", "Several."),
                 ("others", "table", ""),
             ]
         );

@@ -49,20 +49,22 @@ pub(super) fn part(part: &Part) -> anyhow::Result<String> {
             page += "\nThis has no keys.\n";
             continue;
         }
-        page += "\n| key | type | default | what it is |\n|---|---|---|---|\n";
+        page += "\n| key, type | default | what it is |\n|---|---|---|\n";
         for key in &section.keys {
-            let cells = [format!("`{}`", key.path), key.kind.clone(), default(&section, key), about(key)];
+            let cells = [format!("`{}`<br>{}", key.path, key.kind), default(&section, key), about(key)];
             writeln!(page, "| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))?;
         }
     }
     Ok(page)
 }
 
-/// What it is, and what its words mean.
+/// What it is, and its words with their meaning.
 fn about(key: &Key) -> String {
-    let words = key.words.iter().filter(|(_, meaning)| !meaning.is_empty());
-    let words: String = words.map(|(word, meaning)| format!("<br>`{word}`: {meaning}")).collect();
-    key.about.clone() + &words
+    let (plain, explained): (Vec<_>, Vec<_>) = key.words.iter().partition(|(_, meaning)| meaning.is_empty());
+    let plain = plain.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    let explained = explained.iter().map(|(word, meaning)| format!("`{word}`: {meaning}"));
+    let lines = std::iter::once(plain).filter(|line| !line.is_empty()).chain(explained);
+    lines.fold(key.about.clone(), |text, line| format!("{text}<br>{line}"))
 }
 
 /// The value if nothing is said, and those of presets and other choices where they differ.

@@ -155,7 +155,7 @@ fn method_sections() -> anyhow::Result<Vec<Section>> {
         about: String::new(),
         keys: vec![Key {
             path: "method.name".to_owned(),
-            kind: names.clone().map(|(name, _)| format!("`\"{name}\"`")).collect::<Vec<_>>().join(", "),
+            kind: "word".to_owned(),
             about: "The method, which decides what other keys there are in this section.".to_owned(),
             words: names.collect(),
             default: Some(serde_json::to_value(MethodName::default())?),
