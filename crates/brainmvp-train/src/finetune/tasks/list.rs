@@ -21,11 +21,11 @@ macro_rules! tasks {
         #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(default)]
         pub struct TaskConfig {
-            /// Which task.
+            /// The task.
             pub kind: TaskKind,
             /// The modality of each channel; `[]` for all that the training cases have.
             pub modalities: Vec<Modality>,
-            /// The substitute for a missing modality.
+            /// What takes the place of a modality that a case lacks.
             pub missing: Missing,
             $(
                 #[doc = concat!("The keys of `", stringify!($module), "`.")]

@@ -82,7 +82,8 @@ fn default(section: &Section, key: &Key) -> String {
     let mut others: Vec<(String, Vec<String>)> = Vec::new();
     for (word, values) in &section.variants {
         let value = at(values, &key.path);
-        if value.is_none() || value == base {
+        // The word for it is no news of the key that it is said with.
+        if value.is_none() || value == base || value.and_then(Value::as_str) == Some(word) {
             continue;
         }
         let (value, word) = (text(value), format!("`{word}`"));

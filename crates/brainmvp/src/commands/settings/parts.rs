@@ -169,7 +169,9 @@ fn method_sections() -> anyhow::Result<Vec<Section>> {
         own["$defs"] = schema.get("$defs").cloned().unwrap_or_default();
         let mut keys = keys_of(&own);
         keys.retain(|key| key.path != "name");
-        keys.iter_mut().for_each(|key| key.path.insert_str(0, "method."));
+        for key in &mut keys {
+            key.path.insert_str(0, "method.");
+        }
         let of = |preset| serde_json::json!({ "method": MethodConfig::of(name, preset) });
         let method = MethodConfig::of(name, MethodPreset::Default);
         let words = [("paper", MethodPreset::Paper), ("released", MethodPreset::Released)];
@@ -231,12 +233,15 @@ fn networks() -> anyhow::Result<Vec<Section>> {
         }
         section.variants =
             configs.into_iter().map(|(word, value)| (word, serde_json::json!({ "model": value }))).collect();
-        section.keys.iter_mut().for_each(|key| key.path.insert_str(0, "model."));
+        for key in &mut section.keys {
+            key.path.insert_str(0, "model.");
+        }
         sections.push(section);
     }
     Ok(sections)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the sections of other parts")]
 fn study() -> anyhow::Result<Vec<Section>> {
     Ok(by_table::<StudyConfig>(&Value::Null, &[]))
 }
