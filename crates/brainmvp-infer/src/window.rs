@@ -1,6 +1,7 @@
 //! Applies a network to a volume of any size, in overlapping windows.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blend::{Blender, Slab};
@@ -11,24 +12,25 @@ use crate::{Error, Result, WindowSource};
 /// Positions and weights are those of MONAI's `sliding_window_inference`. A volume smaller than a window is padded with
 /// zeros on both sides. Windows are computed in the order of z, and finished planes are passed on, so that only as many
 /// planes as a window is high are in memory, whatever the size of the volume.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SlidingWindow {
     /// Voxels of a window along x, y and z.
+    #[schemars(skip)]
     pub size: [usize; 3],
-    /// The overlap of neighbouring windows along each axis, as a fraction in `[0, 1)`.
+    /// Overlap of neighbouring windows along each axis, as a share of a window, below 1.
     pub overlap: f64,
-    /// The weights where windows overlap.
+    /// Weights of the voxels of a window where windows overlap.
     pub blending: Blending,
-    /// The number of windows processed at once.
+    /// Windows that are computed at once. More take more memory.
     pub batch: usize,
-    /// Skips windows in which every channel is 0. A voxel where a channel is not 0 has the same result either way,
-    /// since no window that contains it is skipped; a voxel that is only in such windows gets 0.
+    /// Whether windows in which every channel is 0 are skipped. Voxels where a channel is not 0 have the same result
+    /// either way; a voxel that is in such windows only gets 0.
     pub skip_empty: bool,
 }
 
 /// The weights of a window's voxels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Blending {
     /// All the same.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
 /// A named union of label values, such as the whole tumour (WT) of the values 1, 2 and 4.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Region {
     name: String,
@@ -15,10 +16,12 @@ pub struct Region {
 }
 
 /// A region as read from a file; it is validated on reading.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    /// Its name in tables.
     name: String,
+    /// The label values that make it up, not 0.
     labels: BTreeSet<u16>,
 }
 

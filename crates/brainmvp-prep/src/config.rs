@@ -1,5 +1,6 @@
 //! What the preparation does, as a file says it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{ContentFile, Error, Landmarks, Result};
@@ -8,38 +9,37 @@ use crate::{ContentFile, Error, Landmarks, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrepConfig {
-    /// The steps by name, in the order in which they run. The names are those of [`crate::steps::registry`].
+    /// See [`PrepSettings::steps`](crate::PrepSettings::steps).
     pub steps: Vec<String>,
-    /// What of a case is registered.
+    /// See [`PrepSettings::register`](crate::PrepSettings::register).
     pub register: RegisterKind,
     /// The image whose space and grid cases are brought to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub atlas: Option<ContentFile>,
-    /// Voxel size along x, y and z.
+    /// See [`PrepSettings::spacing_mm`](crate::PrepSettings::spacing_mm).
     pub spacing_mm: [f64; 3],
-    /// The percentiles, 0 to 100, that become 0 and 1; values beyond are clipped.
+    /// See [`PrepSettings::percentiles`](crate::PrepSettings::percentiles).
     pub percentiles: [f64; 2],
-    /// What is done about the skull.
+    /// See [`PrepSettings::skull_strip`](crate::PrepSettings::skull_strip).
     pub skull_strip: SkullStrip,
-    /// Why brains of any size are accepted: for example, because voxel sizes are nominal. Without a reason, a brain that was
-    /// found and has an implausible volume ends its case.
+    /// See [`PrepSettings::any_brain_size`](crate::PrepSettings::any_brain_size).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub any_brain_size: Option<String>,
-    /// Whether the shading of the coils is taken away.
+    /// See [`PrepSettings::bias_field`](crate::PrepSettings::bias_field).
     pub bias_field: bool,
-    /// How intensities are scaled to [0, 1].
+    /// See [`PrepSettings::intensity`](crate::PrepSettings::intensity).
     pub intensity: Intensity,
     /// The standard scales of [`Intensity::Nyul`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub landmarks: Option<Landmarks>,
-    /// What is cut away around the foreground.
+    /// See [`PrepSettings::crop`](crate::PrepSettings::crop).
     pub crop: CropKind,
-    /// The number type of the stored images.
+    /// See [`PrepSettings::dtype`](crate::PrepSettings::dtype).
     pub dtype: StoredType,
 }
 
 /// How intensities are scaled to [0, 1]; outside the brain they are 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Intensity {
     /// The percentiles of the whole volume, zeros included, become 0 and 1: what the paper does. The contrast of a case
@@ -48,13 +48,13 @@ pub enum Intensity {
     /// Mean and standard deviation of the brain: a value of 0.5 + z / 8, so that z runs from -4 to 4. Cases are alike
     /// whatever the size of their field of view; for fine-tuning on data of many sites.
     ZScore,
-    /// The percentiles of the brain are mapped to their average position in a cohort ([`Landmarks`]), and what is between
-    /// them follows (Nyúl et al. 2000): tissue has the same grey in all cases, but a large lesion shifts it.
+    /// The percentiles of the brain are mapped to their average position in a cohort, and what is between them
+    /// follows (Nyúl et al. 2000): tissue has the same grey in all cases, but a large lesion shifts it.
     Nyul,
 }
 
 /// What is done about the skull.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SkullStrip {
     /// A case with a brain mask uses it; one with stripped images stays as it is; in any other the brain is found.
@@ -66,7 +66,7 @@ pub enum SkullStrip {
 }
 
 /// What of a case is registered. The images of a case always go onto each other by a rigid motion: they show one head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RegisterKind {
     /// Nothing: the headers say where everything is.
@@ -78,7 +78,7 @@ pub enum RegisterKind {
 }
 
 /// What is cut away around the foreground (the voxels above 0 in any modality).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CropKind {
     /// As much from both ends of an axis, so that the centre of the volume stays the centre of the templates.
@@ -90,7 +90,7 @@ pub enum CropKind {
 }
 
 /// The number type of stored images, whose values are in [0, 1].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StoredType {
     /// Half precision: half the disk and memory traffic, an error below 2.5e-4.
@@ -100,7 +100,7 @@ pub enum StoredType {
 }
 
 /// The two settings of BrainMVP's own preparation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PrepPreset {
     /// As the paper says: percentiles 1 to 99.

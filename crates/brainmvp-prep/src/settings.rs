@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use crate::{
@@ -10,35 +11,36 @@ use crate::{
 };
 
 /// The settings in a file or on a command line. Those that are left out come from the preset.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrepSettings {
-    /// The preset for settings that are left out; the paper's by default.
+    /// The preset: whose values the keys have that are left out.
     pub preset: Option<PrepPreset>,
-    /// See [`PrepConfig::steps`].
+    /// The steps in their order (`brainmvp list steps`).
     pub steps: Option<Vec<String>>,
-    /// See [`PrepConfig::register`]; by default affine if there is an atlas.
+    /// What of a case is registered; with an atlas `"affine"` if nothing else is said.
     pub register: Option<RegisterKind>,
-    /// See [`PrepConfig::atlas`].
+    /// The image whose space and grid cases are brought to: a file. `brainmvp atlas` makes one.
     pub atlas: Option<PathBuf>,
-    /// See [`PrepConfig::spacing_mm`]; a single number applies to all three axes.
+    /// Voxel size along x, y and z in mm; a single number is for all three.
     #[serde(deserialize_with = "one_or_three")]
     pub spacing_mm: Option<[f64; 3]>,
-    /// See [`PrepConfig::percentiles`].
+    /// The percentiles, 0 to 100, that become 0 and 1; values beyond are clipped.
     pub percentiles: Option<[f64; 2]>,
-    /// See [`PrepConfig::skull_strip`].
+    /// What is done about the skull.
     pub skull_strip: Option<SkullStrip>,
-    /// See [`PrepConfig::any_brain_size`].
+    /// Why brains of any size are accepted, for example because voxel sizes are nominal. Without a reason, a case is
+    /// left out if the brain found in it has less than 700 or more than 2200 ml.
     pub any_brain_size: Option<String>,
-    /// See [`PrepConfig::bias_field`].
+    /// Whether the smooth shading of the receive coils is taken away (N4).
     pub bias_field: Option<bool>,
-    /// See [`PrepConfig::intensity`]; by default the standard scale if there are landmarks.
+    /// How grey values are scaled to [0, 1]; with landmarks `"nyul"` if nothing else is said.
     pub intensity: Option<Intensity>,
-    /// The file with [`PrepConfig::landmarks`].
+    /// The standard scale of each modality: a file of `brainmvp landmarks`.
     pub landmarks: Option<PathBuf>,
-    /// See [`PrepConfig::crop`].
+    /// What is cut away around the foreground.
     pub crop: Option<CropKind>,
-    /// See [`PrepConfig::dtype`].
+    /// The number type of the stored images.
     pub dtype: Option<StoredType>,
 }
 

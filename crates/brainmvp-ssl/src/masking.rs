@@ -2,10 +2,11 @@
 
 use rand::seq::index::sample;
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How masked blocks are placed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MaskKind {
     /// The patch is divided into blocks; `floor(blocks (1 - rate))` of them, chosen uniformly, are kept.
@@ -19,14 +20,14 @@ pub enum MaskKind {
 }
 
 /// Masking of a patch.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaskConfig {
-    /// Where blocks are.
+    /// Where masked blocks are.
     pub kind: MaskKind,
-    /// Side of a block in voxels (r).
+    /// Side of a block in voxels (r, 8 in the paper); divides the patch.
     pub block: usize,
-    /// The share of the patch that is masked (p*), in `[0, 1]`.
+    /// Share of the patch that is masked (p*, 0.8 in the paper).
     pub rate: f64,
 }
 

@@ -12,6 +12,7 @@ use brainmvp_kernels::ops::{CropOptions, coarser, expand_onto, normalized_crop};
 use brainmvp_volume::{Affine, Grid, Modality};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
@@ -19,7 +20,7 @@ use crate::objectives::{Counts, Learnt};
 use crate::patch::PatchSource;
 
 /// Where templates come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TemplateSource {
     /// They are learnt with the network.
@@ -30,7 +31,7 @@ pub enum TemplateSource {
 }
 
 /// What the parameters of a template are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Parametrisation {
     /// Its voxels, as in the paper. An adaptive optimiser moves all voxels by a similar amount, however noisy their
@@ -42,10 +43,11 @@ pub enum Parametrisation {
 }
 
 /// The pyramid of [`Parametrisation::Pyramid`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PyramidConfig {
-    /// Levels, the one of single voxels included. Each has half the voxels of the finer one along each axis.
+    /// Levels of the pyramid, the voxels themselves included; each has half as many voxels along each axis as the
+    /// finer one.
     pub levels: usize,
     /// Learning rate of a level, as a multiple of that of the next coarser one. The coarsest has that of the templates.
     pub learning_rate_falloff: f64,
@@ -58,19 +60,20 @@ impl Default for PyramidConfig {
 }
 
 /// Size and normalisation of the templates.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TemplateConfig {
-    /// Learnt, or mean images.
+    /// Where templates come from.
     pub source: TemplateSource,
-    /// Voxels along x, y and z. Empty: the grid of the registered volumes of the data.
+    /// Voxels of the templates along x, y and z; `[]` for those of the registered volumes.
     pub size: Vec<usize>,
-    /// The trained parameters: single voxels, or the levels of a pyramid.
+    /// The numbers that are trained.
     pub parametrisation: Parametrisation,
     /// The pyramid, if the parameters are its levels.
     pub pyramid: PyramidConfig,
-    /// The smallest value that a template is divided by. Intensities are in [0, 1], so with 1 a template is normalised
-    /// only when its range exceeds that of the images.
+    /// The smallest range that a template is divided by when it is normalised; the formula as printed has 1e-9.
+    /// Intensities are from 0 to 1, so with 1 a template is normalised only once its range exceeds that of the
+    /// images.
     pub range_floor: f32,
     /// Learning rate of the templates, as a multiple of the network's.
     pub learning_rate_factor: f64,

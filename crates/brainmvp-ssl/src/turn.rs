@@ -1,9 +1,10 @@
 //! Quarter turns and mirroring of patches, x fastest.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An axis of a volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Axis {
     /// From left to right.

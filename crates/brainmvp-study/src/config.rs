@@ -7,13 +7,14 @@ use brainmvp_cohort::phantom::PhantomConfig;
 use brainmvp_metrics::{LesionRule, Metric, SegmentationConfig};
 use brainmvp_nets::networks::PresetName;
 use brainmvp_ssl::objectives::MethodName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::{Error, Result};
 
 /// The question of a study. It decides the arms, unless they are given, and the layout of the tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StudyKind {
     /// Which method and network is best? (BrainMVP, Tables II, III, V and VI)
@@ -27,7 +28,7 @@ pub enum StudyKind {
 }
 
 /// The sizes of the networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scale {
     /// As published.
@@ -38,7 +39,7 @@ pub enum Scale {
 }
 
 /// How much an arm computes in a stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a number, or \"recipe\"")]
 pub enum Amount {
     /// The same for all arms.
@@ -48,29 +49,34 @@ pub enum Amount {
 }
 
 /// The word for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AsRecipe {
-    /// The only one.
+    /// As long as the recipe, and the defaults of the method, say.
     Recipe,
 }
 
+/// What a table of settings of another command is, to a list of all keys.
+type Settings = BTreeMap<String, bool>;
+
 /// How much every arm computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Compute {
-    /// Pre-training: voxels of the patches that the network is trained on, all views of all samples counted.
+    /// Voxels of the patches that each pre-training trains on, all views of all samples counted; `"recipe"` for as
+    /// long as each method says.
     pub pretrain_voxels: Amount,
-    /// Fine-tuning: steps. An arm whose settings have `train.steps` has its own.
+    /// Steps of each fine-tuning; `"recipe"` for as long as its settings say. An arm whose settings have
+    /// `train.steps` has its own.
     pub finetune_steps: Amount,
-    /// Fine-tuning: patches that the network sees in a step, with both copies of those that are mixed; the batch follows.
-    /// If it is left out, every arm has the batch of its settings.
+    /// Patches that a network sees in a step of fine-tuning, with both copies of those that are mixed; the batch
+    /// follows. Left out for the batch of the settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finetune_views: Option<usize>,
 }
 
 /// How a cohort without test cases is divided.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shares {
     /// Share of the subjects for testing, 0 to 1.
@@ -90,15 +96,15 @@ impl Default for Shares {
 }
 
 /// An arm as it is given.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ArmConfig {
-    /// Its name in files.
+    /// Name in files.
     pub name: String,
-    /// Its name in tables; its name in files if it has none.
+    /// Name in tables; that in files if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The network; that of the method if it is left out.
+    /// The network; left out for that of the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<PresetName>,
     /// The method of pre-training.
@@ -109,25 +115,27 @@ pub struct ArmConfig {
     pub weights: Option<PathBuf>,
     /// Settings of its pre-training, over those of the study.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
+    #[schemars(with = "Settings")]
     pub pretrain: Table,
     /// Settings of its fine-tuning, over those of the study and the task.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
+    #[schemars(with = "Settings")]
     pub finetune: Table,
 }
 
 /// A study.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StudyConfig {
-    /// Its name among the parts of a file; none if it is the only one.
+    /// Name among the `[[parts]]` of a file; none if the study is the only one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Its question.
+    /// The question: it decides arms and tables.
     pub kind: StudyKind,
-    /// Its title in tables.
+    /// Title in tables.
     #[serde(default)]
     pub title: String,
-    /// A cohort file, or a folder of prepared cases.
+    /// A cohort file, or a folder of prepared cases; relative to the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
     /// The seeds: each arm is pre-trained and fine-tuned once with each. They also number the random choice of labels.
@@ -143,7 +151,7 @@ pub struct StudyConfig {
     /// The folds that are tested on, from 0; all if there are none here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only_folds: Vec<usize>,
-    /// The sizes of the networks.
+    /// Sizes of the networks.
     #[serde(default)]
     pub scale: Scale,
     /// The systems to compare, as `brainmvp list systems` names them; all if there are none and no arms.
@@ -152,7 +160,7 @@ pub struct StudyConfig {
     /// The arm that the others are tested against; if it is left out, the first one that BrainMVP pre-trains, or the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// The metrics of segmentations.
+    /// Metrics of segmentations; the first is the main one (`brainmvp list metrics`).
     #[serde(default = "dice_and_hd95")]
     pub metrics: Vec<Metric>,
     /// What a lesion is, for metrics by lesion.
@@ -166,21 +174,26 @@ pub struct StudyConfig {
     pub split: Shares,
     /// How much every arm computes.
     pub compute: Compute,
-    /// Settings of the preparation.
+    /// Settings of the preparation, if `data` is a cohort: the keys of `[preprocess]`.
     #[serde(default)]
+    #[schemars(with = "Settings")]
     pub preprocess: Table,
-    /// Settings of all pre-trainings.
+    /// Settings of all pre-trainings: the keys of `[pretrain]`.
     #[serde(default)]
+    #[schemars(with = "Settings")]
     pub pretrain: Table,
-    /// Settings of the pre-trainings of a method, by its name, over those.
+    /// Settings of the pre-trainings of one method, by its name, over those: `[methods.brainmvp]`.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Settings>")]
     pub methods: BTreeMap<MethodName, Table>,
-    /// Settings of all fine-tunings.
+    /// Settings of all fine-tunings: the keys of `[finetune]`.
     #[serde(default)]
+    #[schemars(with = "Settings")]
     pub finetune: Table,
-    /// The tasks by name, with their settings of fine-tuning.
+    /// The tasks, each a name and settings of fine-tuning over those: `[tasks.segmentation]`.
+    #[schemars(with = "BTreeMap<String, Settings>")]
     pub tasks: BTreeMap<String, Table>,
-    /// The arms, if they are not those of the kind.
+    /// Arms of its own, `[[arms]]`, in place of systems.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arms: Vec<ArmConfig>,
 }

@@ -10,6 +10,7 @@ use brainmvp_nets::weights::{self, Named};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::Dtype;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::about::{About, Description};
@@ -18,12 +19,12 @@ use crate::tensor_file::{self, TensorFile};
 use crate::{Error, Result};
 
 /// When checkpoints are written and how many are kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckpointConfig {
-    /// Steps between checkpoints; one more is written at the end and on interruption.
+    /// Steps between checkpoints; one more is written at the end, and when a run is stopped.
     pub every_steps: u64,
-    /// How many of the newest are kept.
+    /// How many of the newest checkpoints are kept, besides the best.
     pub keep_last: usize,
 }
 

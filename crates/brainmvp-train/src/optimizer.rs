@@ -11,12 +11,13 @@ use brainmvp_ssl::objectives::{Group, Objective};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schedule::ScheduleConfig;
 
 /// Where weight decay acts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimizerKind {
     /// On the weights themselves (Loshchilov and Hutter).
@@ -27,22 +28,22 @@ pub enum OptimizerKind {
 }
 
 /// Adam or AdamW, and its schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
-    /// Which of the two.
+    /// Where weight decay acts.
     pub kind: OptimizerKind,
     /// The learning rate over the run.
     pub schedule: ScheduleConfig,
-    /// Weight decay. What an objective exempts, such as templates, has none.
+    /// Weight decay. Parameters that a method exempts, such as templates, have none.
     pub weight_decay: f32,
     /// Whether norms and biases decay too, as in PyTorch if nothing else is said.
     pub decay_norms_and_biases: bool,
-    /// Decay of the first moment.
+    /// Decay of the first moment of AdamW.
     pub beta1: f32,
-    /// Decay of the second moment.
+    /// Decay of the second moment of AdamW.
     pub beta2: f32,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment of AdamW.
     pub epsilon: f32,
     /// Gradients are scaled down to this L2 norm over all parameters; 0 for no clipping.
     pub clip_norm: f64,

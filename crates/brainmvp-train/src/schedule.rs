@@ -1,14 +1,15 @@
 //! The learning rate over the steps of a run.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Linear warm-up, then half a cosine down to zero.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleConfig {
-    /// The highest learning rate.
+    /// The highest learning rate. It falls to 0 at the end of the schedule, by half a cosine.
     pub learning_rate: f64,
-    /// Steps of warm-up; 0 for none.
+    /// Steps in which it rises linearly before; 0 for none.
     pub warmup_steps: u64,
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
@@ -12,7 +13,7 @@ use crate::run::RunFolder;
 use crate::{Error, Result};
 
 /// One of the checkpoints of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Typed", into = "Typed")]
 pub enum CheckpointChoice {
     /// The one with the highest validation score; without validation, that with the lowest mean loss.
@@ -24,7 +25,7 @@ pub enum CheckpointChoice {
 }
 
 /// A choice as it is written in a configuration: `"best"`, `"last"`, or the number of a step.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "best, last, or the number of a step")]
 enum Typed {
     Step(u64),

@@ -13,6 +13,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::about::About;
@@ -32,25 +33,25 @@ const NETWORK_NOISE: u64 = 0x0D12_0995_2B1A_77E3;
 const LEARNT_SIDE: usize = 400;
 
 /// How long, and with which batches.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     /// The seed of all random numbers.
     pub seed: u64,
-    /// How often every case is used. The schedule runs over all epochs.
+    /// Passes over the training cases: in each, every case is drawn once. The schedule runs over all of them.
     pub epochs: u64,
-    /// The length of the schedule in steps, instead of in epochs; 0 for epochs.
+    /// Length of the schedule in steps, instead of epochs; 0 for epochs.
     pub steps: u64,
-    /// Stop after this many steps; 0 to run the whole schedule. The schedule does not change: a run that stopped can be
-    /// continued with more.
+    /// Stop after this many steps; 0 for the whole schedule, which does not change: a run that stopped so can be
+    /// resumed with more.
     pub max_steps: u64,
-    /// Cases per batch.
+    /// Cases of a batch.
     pub batch_size: usize,
-    /// Batches per step, whose gradients are averaged.
+    /// Batches of a step, whose gradients are averaged. It takes time in place of memory.
     pub accumulate: usize,
-    /// Threads that draw batches ahead.
+    /// Threads that read and draw batches ahead of the steps, one at least. Not the computing threads (`--threads`).
     pub workers: usize,
-    /// The precision of matrix products on the CPU; sums and everything else are fp32.
+    /// Precision of matrix products on the CPU (`--precision`); sums and everything else are fp32.
     pub precision: Precision,
 }
 
@@ -70,10 +71,10 @@ impl Default for TrainConfig {
 }
 
 /// The output during training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// Steps between pictures in the TensorBoard log; 0 for none.
+    /// Steps between pictures of views and reconstructions in the TensorBoard log; 0 for none.
     pub pictures_every_steps: u64,
 }
 
@@ -84,12 +85,12 @@ impl Default for LogConfig {
 }
 
 /// When a run is validated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ValidationConfig {
-    /// Epochs between validations; there is another one at the end.
+    /// Epochs between validations; there is one more at the end.
     pub every_epochs: u64,
-    /// Validations without a better score after which the run ends; 0 to run all epochs.
+    /// Validations without a better score after which the run ends; 0 for all epochs.
     pub patience: u64,
 }
 

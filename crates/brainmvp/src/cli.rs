@@ -7,7 +7,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
     atlas, bench, check, convert, datasets, demo, embed, evaluate, finetune, index, landmarks, list, phantom,
-    predict, preprocess, pretrain, probe, register, report, runs, split, study, templates, view, weights,
+    predict, preprocess, pretrain, probe, register, report, runs, settings, split, study, templates, view,
+    weights,
 };
 use crate::failure;
 use crate::ui::Ui;
@@ -89,6 +90,7 @@ pub(crate) enum Command {
     Demo(demo::Demo),
     Datasets(datasets::Datasets),
     List(list::List),
+    Settings(settings::Settings),
     Bench(bench::Bench),
 }
 
@@ -120,6 +122,7 @@ impl Command {
             Self::Demo(demo) => demo.run(ui),
             Self::Datasets(datasets) => datasets.run(ui),
             Self::List(list) => list.run(ui),
+            Self::Settings(settings) => settings.run(ui),
             Self::Bench(bench) => bench.run(ui),
         }
     }

@@ -26,6 +26,7 @@ mod waves;
 mod write;
 
 use brainmvp_volume::{Affine, Grid, Modality};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -36,19 +37,19 @@ pub use subject::{PhantomCase, Subject, draw_subject};
 pub use write::write_cohort;
 
 /// What to generate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PhantomConfig {
     /// Number of cases.
     pub cases: usize,
-    /// Voxels along the longest side (front to back) of every volume. The field of view is always the same, so
-    /// this sets the spacing: 192 mm / `size` for stripped brains, 240 mm / `size` for whole heads.
+    /// Voxels along the longest side (front to back) of every volume. The field of view is always the same, so this
+    /// decides the spacing: 192 mm / `size` for stripped brains, 240 mm / `size` for whole heads.
     pub size: usize,
     /// The seed of everything.
     pub seed: u64,
     /// The modalities to make.
     pub modalities: Vec<Modality>,
-    /// Chance of each modality of a case to be missing; one always stays.
+    /// Chance that a modality of a case is missing; one always stays.
     pub missing_rate: f64,
     /// Number of sites that the cases come from.
     pub sites: usize,
@@ -137,7 +138,7 @@ impl PhantomConfig {
 }
 
 /// What of the head is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Head {
     /// The brain; everything else is exactly 0.
@@ -148,18 +149,18 @@ pub enum Head {
 }
 
 /// How often each disease occurs, relative to the others.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiseaseMix {
-    /// No lesion.
+    /// How often there is no lesion, relative to the others.
     pub healthy: f64,
-    /// Gliomas of low and high grade.
+    /// How often gliomas of low and high grade.
     pub glioma: f64,
-    /// Metastases.
+    /// How often metastases.
     pub metastases: f64,
-    /// Acute infarcts.
+    /// How often acute infarcts.
     pub stroke: f64,
-    /// Vestibular schwannomas.
+    /// How often vestibular schwannomas.
     pub schwannoma: f64,
 }
 

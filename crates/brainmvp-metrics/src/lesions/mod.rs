@@ -17,6 +17,7 @@ mod surface;
 use std::collections::BTreeSet;
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::mask::{Mask, Run, overlaps};
@@ -30,15 +31,15 @@ const MOST_DILATIONS: u32 = 100;
 const ROUNDING: f64 = 1e-6;
 
 /// How lesions are told apart, and which of them count.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LesionRule {
-    /// How often the truth is dilated by one voxel (18-neighbourhood): what this joins is one lesion, and what it meets
-    /// is matched.
+    /// How often the truth is dilated by one voxel (18-neighbourhood): what this joins is one lesion, and what it
+    /// meets is matched.
     pub dilations: u32,
-    /// Lesions of at most this volume are left out.
+    /// Lesions of at most this volume in mm^3 are left out.
     pub ignored_mm3: f64,
-    /// HD95 of a missed lesion and of a false alarm.
+    /// HD95 in mm of a missed lesion and of a false alarm.
     pub penalty_mm: f64,
 }
 

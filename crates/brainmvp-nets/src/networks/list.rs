@@ -12,10 +12,10 @@ macro_rules! networks {
         }
 
         /// A network as a configuration names it: a preset, and at most one section of sizes.
-        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub struct NetworkSection {
-            /// Decides the values that are not given.
+            /// The network by its name (`brainmvp list networks`), with its sizes unless they are given.
             #[serde(default)]
             pub preset: PresetName,
             $(#[serde(default, skip_serializing_if = "Option::is_none")] $name: Option<$config>,)+

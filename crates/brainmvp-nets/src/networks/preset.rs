@@ -1,5 +1,8 @@
 //! Networks by name, as a configuration names them.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -47,6 +50,21 @@ impl Default for PresetName {
 impl Serialize for PresetName {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0)
+    }
+}
+
+impl JsonSchema for PresetName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "PresetName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let names: Vec<&str> = NetworkConfig::presets().into_iter().map(|(name, ..)| name).collect();
+        json_schema!({ "type": "string", "enum": names })
     }
 }
 

@@ -7,6 +7,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use brainmvp_kernels::ops;
@@ -26,12 +27,13 @@ use crate::{Error, Init, Result};
 const SLOPE: f32 = 0.01;
 
 /// Widths and depths of a [`ResEnc`] and its decoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResEncConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
-    /// Channels of the stages.
+    /// Channels of the stages; as many stages as numbers.
     pub widths: Vec<usize>,
     /// Residual blocks of the stages.
     pub blocks: Vec<usize>,

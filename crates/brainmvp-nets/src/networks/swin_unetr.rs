@@ -3,6 +3,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_WIDTH;
@@ -18,7 +19,7 @@ use crate::{Error, Init, Result};
 const MLP_RATIO: usize = 4;
 
 /// Which neighbours are joined between two stages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Merging {
     /// All eight.
@@ -41,10 +42,11 @@ impl Merging {
 }
 
 /// Sizes of a [`Swin`] and its decoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SwinUnetrConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels of the first stage; each further one has twice as many.
     pub feature: usize,

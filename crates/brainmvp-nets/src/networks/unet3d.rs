@@ -5,6 +5,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_WIDTH;
@@ -20,10 +21,11 @@ use crate::{Init, Result};
 const GROUPS: usize = 8;
 
 /// Widths of a [`Unet3dEncoder`] and its decoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Unet3dConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels of the four levels, multiples of 8.
     pub widths: [usize; 4],

@@ -7,6 +7,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{relu, sigmoid};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_WIDTH;
@@ -19,10 +20,11 @@ use crate::weights::{Entry, Head, Parts};
 use crate::{Init, Result};
 
 /// Sizes of a [`Unet3dBEncoder`] and its decoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Unet3dBConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels after the first convolution; the first level has twice as many, each further one twice those before.
     pub width: usize,

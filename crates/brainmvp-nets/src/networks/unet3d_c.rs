@@ -4,6 +4,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_WIDTH;
@@ -22,10 +23,11 @@ const GROUP: usize = 8;
 const SLOPE: f32 = 0.2;
 
 /// Widths of a [`Unet3dCEncoder`] and its decoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Unet3dCConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels of the five levels, multiples of 8.
     pub widths: [usize; 5],

@@ -3,6 +3,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_WIDTH;
@@ -18,23 +19,24 @@ use crate::{Error, Init, Result};
 const PATCH: usize = 16;
 
 /// Sizes of a [`Unetr`] and its decoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UnetrConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels of the transformer.
     pub width: usize,
-    /// Channels inside of its MLPs.
+    /// Hidden channels of the MLPs.
     pub mlp_width: usize,
-    /// Its blocks.
+    /// Blocks of the transformer.
     pub depth: usize,
-    /// Attention heads; divides the width.
+    /// Attention heads; divide the channels.
     pub heads: usize,
     /// Whether queries, keys and values have a bias. The published network has none.
     pub qkv_bias: bool,
-    /// Tokens along x, y and z for which positions are learnt: the patch, divided by 16. For other sizes they are
-    /// interpolated.
+    /// Tokens along x, y and z for which positions are learnt: the patch in voxels, divided by 16. For other sizes
+    /// they are interpolated.
     pub positions: [usize; 3],
     /// Channels of the decoder at the full size.
     pub feature: usize,

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 
 use burn::module::Module;
 use burn::tensor::TensorData;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, load};
@@ -18,7 +19,7 @@ use crate::networks::NetworkConfig;
 const INPUT_AXIS: usize = 3;
 
 /// What happens to a first layer that has C channels downstream, and one in pre-training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FirstLayer {
     /// It is freshly initialised, as in the authors' released program.

@@ -1,17 +1,19 @@
 //! Random changes that do not alter the meaning of a case.
 
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::turn::mirror;
 
 /// The ranges of the changes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentationConfig {
-    /// Chance of mirroring along an axis.
+    /// Chance that a patch is mirrored along an axis.
     pub mirror: f64,
-    /// Whether all three axes are mirrored together or none, as in the authors' released program; else each by itself.
+    /// Whether all three axes are mirrored together or none, as in the authors' released program; otherwise each by
+    /// itself.
     pub mirror_together: bool,
     /// The largest value added to or subtracted from all intensities.
     pub shift: f32,

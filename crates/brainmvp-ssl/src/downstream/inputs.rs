@@ -1,13 +1,14 @@
 //! The input channels of a network for a case, including those for missing modalities.
 
 use brainmvp_volume::Modality;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::FrozenTemplates;
 use crate::patch::PatchSource;
 
 /// What replaces a modality that a case lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Missing {
     /// The template of the modality at the same position, or 0 if there is none.

@@ -2,13 +2,14 @@
 
 use rand::seq::index::sample;
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Channel;
 use crate::masking::MaskConfig;
 
 /// What replaces modalities in the copies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MixWith {
     /// The templates of pre-training, as in the paper. Without templates there is one copy.
@@ -24,7 +25,7 @@ pub enum MixWith {
 }
 
 /// How the copies of a batch are supervised (eq. 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Supervision {
     /// The losses of the two copies are added, as printed in eq. 6.
@@ -36,7 +37,7 @@ pub enum Supervision {
 }
 
 /// Where the two copies must agree (eq. 7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Agreement {
     /// In the deepest features of the encoder, as in the paper.
@@ -47,21 +48,21 @@ pub enum Agreement {
 }
 
 /// How copies are made and supervised.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MixingConfig {
-    /// What replaces modalities.
+    /// What replaces modalities in the two copies of a patch (eqs. 6 and 7).
     pub with: MixWith,
-    /// The largest number of modalities that are replaced in a copy; 0 means all but one. At least one of those that the
-    /// case has always stays.
+    /// The largest number of modalities that are replaced in a copy; 0 for all but one. At least one of those that
+    /// the case has always stays.
     pub most_replaced: usize,
     /// The blocks to replace if the network has a single channel.
     pub mask: MaskConfig,
-    /// How the copies are supervised.
+    /// How the copies are supervised (eq. 6).
     pub supervision: Supervision,
-    /// Where the copies must agree.
+    /// Where the copies must agree (eq. 7).
     pub agreement: Agreement,
-    /// The weight of their agreement in the loss.
+    /// Weight of their agreement in the loss.
     pub weight_agreement: f32,
 }
 

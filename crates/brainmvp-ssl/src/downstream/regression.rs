@@ -5,6 +5,7 @@ use brainmvp_nets::networks::{ClassificationNetwork, Classified, Encoder};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::copies::{Copies, agreement};
@@ -14,7 +15,7 @@ use crate::objectives::{Evaluation, Moment, Objective, Scene};
 use crate::patch::PatchSource;
 
 /// The numbers of the training cases, by which all are standardised: the network learns deviations from the mean.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scale {
     /// Their mean, in the unit of the column.

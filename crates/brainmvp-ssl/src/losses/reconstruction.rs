@@ -1,10 +1,11 @@
 //! Reconstruction (BrainMVP eqs. 2 and 3).
 
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How far a reconstruction is from its target, over the whole patch, masked or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReconstructionNorm {
     /// Mean squared error.

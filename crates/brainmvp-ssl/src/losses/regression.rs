@@ -1,10 +1,11 @@
 //! Regression: the difference of numbers.
 
 use burn::tensor::{Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a difference counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RegressionLoss {
     /// Its absolute value: what the mean absolute error measures. A few extreme cases do not outweigh the others.

@@ -18,6 +18,7 @@ use burn::tensor::{Tensor, TensorData};
 use rand::Rng;
 use rand::seq::index::sample;
 use rand_distr::{Distribution, StandardNormal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tensors::{picture, volumes};
@@ -30,7 +31,7 @@ use crate::losses::{classification, supervised_contrast, unit};
 use crate::patch::{PatchSource, draw_image};
 
 /// How modalities are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DaeContrast {
     /// By the cosines of the mean deepest features: those of one modality belong together.
@@ -43,20 +44,21 @@ pub enum DaeContrast {
 }
 
 /// The settings of the method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DaeConfig {
-    /// Deviation of the noise, as a multiple of that of the patch's voxels above 0.
+    /// Deviation of the noise, as a multiple of that of the voxels above 0: a variance of 0.1 where intensities are
+    /// z-scores, as published.
     pub noise: f32,
-    /// The patch is seen at a resolution that is lower by this factor.
+    /// Factor of the lower resolution that the patch is seen at.
     pub factor: usize,
-    /// The share of the tokens' channels that is masked.
+    /// Share of the tokens' channels that is zeroed.
     pub masked_channels: f64,
-    /// The contrast between modalities.
+    /// How patches of one modality are brought together.
     pub contrast: DaeContrast,
-    /// Its temperature.
+    /// Temperature of the contrast.
     pub temperature: f32,
-    /// Its weight.
+    /// Weight of the contrast.
     pub weight_contrast: f32,
 }
 

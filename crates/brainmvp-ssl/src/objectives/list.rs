@@ -3,7 +3,7 @@
 macro_rules! methods {
     ($($(#[$when:meta])? $name:literal, $variant:ident, $config:ty;)+) => {
         /// A pre-training method and its settings: a section `[method]` with its `name`.
-        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         #[serde(tag = "name")]
         #[allow(missing_docs)]
         pub enum MethodConfig {

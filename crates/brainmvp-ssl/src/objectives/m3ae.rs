@@ -17,6 +17,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::seq::index::sample;
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tensors::picture;
@@ -36,18 +37,18 @@ const SLOTS: usize = Modality::ALL.len();
 const PUBLISHED_MODALITIES: usize = 4;
 
 /// The settings of the method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct M3aeConfig {
     /// Side of a block in voxels.
     pub block: usize,
-    /// The share of the blocks of four modalities that stays visible.
+    /// Share of the blocks of four modalities that stays visible: 108 blocks of a patch of 96^3.
     pub visible: f64,
     /// The largest number of modalities that are masked as a whole; at least one that the case has always stays.
     pub most_dropped: usize,
     /// Weight of the learnt images' deviation from their means, an L2 norm over all of their voxels.
     pub weight_deviation: f32,
-    /// Learning rate of the learnt images, as a multiple of the network's.
+    /// Learning rate of the learnt images, as a multiple of the network's: 0.005 to 3e-4.
     pub learning_rate_factor: f64,
 }
 

@@ -12,6 +12,7 @@ use brainmvp_nets::weights::Entry;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tokens::{
@@ -23,7 +24,7 @@ use super::{
 use crate::patch::PatchSource;
 
 /// What the decoder must reconstruct.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
     /// The voxels, by their mean absolute error (Chen et al.).
@@ -34,18 +35,18 @@ pub enum Target {
 }
 
 /// The settings of the method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mae3dConfig {
-    /// The share of the tokens that is masked.
+    /// Share of the tokens (16^3 voxels) that is masked: 162 of 216 at 96^3.
     pub rate: f64,
     /// What is reconstructed.
     pub target: Target,
-    /// Channels of the decoder.
+    /// Channels of the decoder, which is thrown away.
     pub decoder_width: usize,
-    /// Its blocks.
+    /// Blocks of the decoder.
     pub decoder_depth: usize,
-    /// Its attention heads.
+    /// Attention heads of the decoder; divides its channels.
     pub decoder_heads: usize,
 }
 

@@ -1,11 +1,13 @@
 //! What a pre-training method is, for whoever sets up a run.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{NetworkConfig, PresetName};
 use brainmvp_nets::weights::Head;
 use brainmvp_volume::Affine;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -14,7 +16,7 @@ use crate::Frame;
 use crate::patch::PatchSource;
 
 /// The values of the settings that are not given. `docs/differences.md` lists them side by side, which a test checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MethodPreset {
     /// The defaults of this program.
@@ -267,6 +269,21 @@ impl Default for MethodName {
 impl Serialize for MethodName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0)
+    }
+}
+
+impl JsonSchema for MethodName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "MethodName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let names: Vec<&str> = MethodConfig::names().into_iter().map(Self::name).collect();
+        json_schema!({ "type": "string", "enum": names })
     }
 }
 

@@ -15,6 +15,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use burn::tensor::activation::sigmoid;
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tensors::{picture, volumes};
@@ -34,22 +35,22 @@ const INSIDE: Paint = Paint { sure: 0, most: 5, go_on: 0.95, sides: |n| [n / 6, 
 const OUTSIDE: Paint = Paint { sure: 1, most: 5, go_on: 0.95, sides: |n| [n - 4 * n / 7, n - 3 * n / 7] };
 
 /// The settings of the method: the chances of its distortions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelsGenesisConfig {
-    /// That the patch is flipped along a random axis; after a flip there is the same chance again, twice at most.
+    /// Chance that the patch is flipped along a random axis, and again after each flip, three in all.
     pub flip: f64,
-    /// That the voxels of small boxes are shuffled.
+    /// Chance that the voxels of small boxes are shuffled within their box.
     pub shuffle: f64,
     /// Number of these boxes.
     pub boxes: usize,
-    /// That intensities are mapped.
+    /// Chance that intensities are mapped by a random monotonic curve.
     pub intensity: f64,
-    /// Of a map that turns bright into dark.
+    /// Chance that such a curve turns bright into dark.
     pub invert: f64,
-    /// That a part of the patch gives way to noise.
+    /// Chance that a part of the patch gives way to noise.
     pub paint: f64,
-    /// Of boxes within the patch if a part of it does; otherwise it is all but boxes.
+    /// Chance that this part is boxes within the patch; otherwise it is all but boxes.
     pub inside: f64,
 }
 

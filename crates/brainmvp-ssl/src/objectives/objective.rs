@@ -7,12 +7,13 @@ use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::patch::PatchSource;
 
 /// What samples are drawn by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DrawBy {
     /// Every case is drawn once per epoch; the objective chooses among its modalities. A modality that few cases have is

@@ -11,6 +11,7 @@ use brainmvp_nets::weights::Entry;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tokens::{
@@ -22,10 +23,10 @@ use super::{
 use crate::patch::PatchSource;
 
 /// The settings of the method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimMimConfig {
-    /// The share of the tokens that is masked.
+    /// Share of the tokens (16^3 voxels) that is masked, rounded up.
     pub rate: f64,
     /// Side of the cubes that are masked as a whole, in tokens: 2 in the published program for images, with a rate of 0.6.
     pub unit: usize,

@@ -11,6 +11,7 @@ use brainmvp_nets::weights::FirstLayer;
 use brainmvp_prep::Aspect;
 use brainmvp_ssl::downstream::{AugmentationConfig, MixWith, MixingConfig, Resized};
 use brainmvp_ssl::limits;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::one_or_three;
@@ -27,23 +28,26 @@ use crate::{Error, Result};
 pub use preset::FinetunePreset;
 
 /// The initial weights.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InitConfig {
-    /// The run or file of pre-trained weights and templates; left out for random weights and no templates.
+    /// A run, or a file of weights and templates, to begin with (`--init`); left out for random weights and no
+    /// templates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<PathBuf>,
-    /// Which checkpoint of a run: `"best"`, `"last"` or the number of a step; left out for the last of a pre-training.
+    /// Which checkpoint of a run: `"best"`, `"last"` or the number of a step; left out for the last of a pre-training
+    /// and the best of a fine-tuning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointChoice>,
-    /// In what the cases may have been prepared in another way than those that the weights have learnt from.
+    /// In what the cases may have been prepared in another way than those that the weights have learnt from; any
+    /// other difference stops the run.
     pub accept_differences: Vec<Aspect>,
     /// What happens to the first layer, which had one channel in pre-training.
     pub first_layer: FirstLayer,
 }
 
 /// The templates of pre-training, as they are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FrozenTemplatesConfig {
     /// How they are placed on a case.
@@ -51,15 +55,17 @@ pub struct FrozenTemplatesConfig {
 }
 
 /// The part of a case that is the input of the network.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskPatchConfig {
-    /// Voxels along x, y and z; a single number applies to all three.
+    /// Voxels of a patch along x, y and z, multiples of what the network needs; a single number is for all three.
     #[serde(deserialize_with = "one_or_three")]
     pub size: [usize; 3],
-    /// Segmentation: share of the patches with a labelled voxel at their centre.
+    /// Segmentation: share of the patches with a labelled voxel at their centre; 0 for positions anywhere, as in the
+    /// paper.
     pub labelled_share: f64,
-    /// Classification and regression: voxels along x, y and z that a whole case is resized to before a patch is taken.
+    /// Classification and regression: voxels along x, y and z that a whole case is resized to before a patch is taken
+    /// of it; a single number is for all three.
     #[serde(deserialize_with = "one_or_three")]
     pub resize: [usize; 3],
 }
@@ -93,20 +99,21 @@ impl Default for TaskPatchConfig {
 }
 
 /// The choice of training and validation cases. Test cases of the cohort are never used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// The share of the training subjects that is used. In the same partition, smaller shares are contained in larger
+    /// Share of the training subjects that is used, above 0. In one partition, smaller shares are contained in larger
     /// ones.
     pub labels_fraction: f64,
-    /// The number of the random choice of that share.
+    /// The number of the random choice of that share (Fig. 3 has five).
     pub partition: u64,
-    /// The number of folds of a cross-validation.
+    /// Number of folds of a cross-validation.
     pub folds: usize,
-    /// The fold to validate on; without it, the cohort's validation cases are used, or `validation_share` of the others.
+    /// The fold to validate on, from 0; left out for the validation cases of the cohort, or `validation_share` of the
+    /// others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fold: Option<usize>,
-    /// The share of the subjects used for validation if neither a fold nor the cohort determines them; 0 for none.
+    /// Share of the subjects to validate on if neither a fold nor the cohort says which; 0 for none.
     pub validation_share: f64,
 }
 
@@ -117,10 +124,10 @@ impl Default for DataConfig {
 }
 
 /// Everything that determines a fine-tuning run, except its data and threads.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FinetuneConfig {
-    /// The preset of the settings that are left out.
+    /// The preset: whose values the keys have that are left out.
     pub preset: FinetunePreset,
     /// The task.
     pub task: TaskConfig,

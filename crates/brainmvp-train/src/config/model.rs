@@ -2,10 +2,11 @@
 
 pub use brainmvp_nets::networks::PresetName as ModelPreset;
 use brainmvp_nets::networks::{NetworkConfig, NetworkSection};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Which network.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "NetworkSection", into = "NetworkSection")]
 pub struct ModelConfig {
     /// The preset that determines the defaults of the other values.
@@ -51,10 +52,10 @@ impl Default for ModelConfig {
 }
 
 /// The patches of the network.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PatchConfig {
-    /// Voxels along x, y and z; a single number applies to all three.
+    /// Voxels of a patch along x, y and z, multiples of what the network needs; a single number is for all three.
     #[serde(deserialize_with = "one_or_three")]
     pub size: [usize; 3],
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use brainmvp_ssl::objectives::{MethodConfig, MethodName, MethodPreset, Training};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sections::Common;
@@ -15,7 +16,7 @@ use crate::{Error, Result};
 
 /// What happens to cases whose registered volumes have another space or spacing than those of most cases: templates are
 /// placed over all cases voxel by voxel, so that they cannot be learnt from such cases too.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OtherSpaces {
     /// The run does not begin; they are named.
@@ -28,19 +29,20 @@ pub enum OtherSpaces {
 }
 
 /// Which cases are learnt from. Test cases of the cohort never are.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainDataConfig {
-    /// What becomes of cases in another space than the most.
+    /// What becomes of cases in another space or of another spacing than most: templates are placed over all cases
+    /// voxel by voxel.
     pub other_spaces: OtherSpaces,
-    /// The table of persons who are in several data sets ([`Identities`](crate::batches::Identities)), as its path was
-    /// given. The run keeps what it used of it.
+    /// A CSV file of persons who are in several data sets (`--identities`), with the columns data_set, subject and
+    /// person; their cases are never negatives of each other. The run keeps the rows that it used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identities: Option<PathBuf>,
 }
 
 /// Everything that determines a pre-training run, but its data and threads.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
     /// Which network.

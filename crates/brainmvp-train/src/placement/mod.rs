@@ -12,6 +12,7 @@ use std::path::Path;
 
 use brainmvp_ssl::{FrozenTemplates, Placement};
 use brainmvp_volume::{Affine, Grid, Modality};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::frame::TemplateFrame;
@@ -21,7 +22,7 @@ use crate::Result;
 use crate::batches::CaseSource;
 
 /// How templates are placed on a case.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PlacementRule {
     /// By coordinates if the case is in the space of the templates, otherwise by registration.

@@ -23,6 +23,7 @@ pub(crate) mod register;
 pub(crate) mod report;
 pub(crate) mod runs;
 mod session;
+pub(crate) mod settings;
 pub(crate) mod split;
 pub(crate) mod study;
 mod table;

@@ -8,14 +8,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use crate::handmade::Slices;
 use crate::program::{Ended, Place};
 
 /// Document, beginning of the lines, and why they do not run here.
-const ELSEWHERE: [(&str, &str, &str); 7] = [
+const ELSEWHERE: [(&str, &str, &str); 8] = [
     ("README.md", "cargo test", "it runs this test"),
     ("README.md", "brainmvp view", "it serves until it is ended"),
+    ("first-hour.md", "brainmvp view", "it serves until it is ended"),
     ("viewer.md", "brainmvp view", "it serves until it is ended"),
     (
         "fine-tuning.md",
@@ -46,8 +48,8 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The lines of code blocks, indented or fenced, continued lines joined. Settings (`key = value`, or a block of TOML) and what
-/// is printed (a block of text) are no commands.
+/// The lines of code blocks, indented or fenced, continued lines joined. Settings (`key = value`, or a block of TOML), files
+/// (a block of JSON) and what is printed (a block of text) are no commands.
 fn lines(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let (mut fenced, mut other, mut after_blank, mut block) = (false, false, true, false);
@@ -55,7 +57,7 @@ fn lines(text: &str) -> Vec<String> {
     for line in text.lines() {
         if let Some(language) = line.strip_prefix("```") {
             fenced = !fenced;
-            other = ["toml", "text"].contains(&language);
+            other = ["toml", "json", "text"].contains(&language);
             continue;
         }
         if other {
@@ -78,11 +80,12 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 /// The commands of a line, as words: the shell calls functions of the programs' names, which print what they were given.
-fn commands(line: &str) -> Vec<Vec<String>> {
+fn commands(line: &str, environment: &[(&str, &str)]) -> Vec<Vec<String>> {
     let programs = ["brainmvp", "cargo", "sbatch", "python3"];
     let told =
         programs.map(|name| format!("{name}() {{ printf '%s\\037' {name} \"$@\"; echo; }}\n")).concat();
-    let output = Command::new("sh").args(["-ec", &(told + line)]).output().unwrap();
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-ec", &(told + line)]).envs(environment.iter().copied()).output().unwrap();
     assert!(output.status.success(), "`{line}`: {}", String::from_utf8_lossy(&output.stderr));
     let words = |line: &str| line.split_terminator('\u{1f}').map(str::to_owned).collect();
     String::from_utf8(output.stdout).unwrap().lines().map(words).collect()
@@ -136,11 +139,60 @@ fn smaller(words: &[String]) -> Vec<String> {
     words
 }
 
-/// Makes what a document takes for granted, unless it is there; other names are left alone.
-fn prepare(place: &Place, name: &str) {
+/// What many documents take for granted, each made of the one before.
+const STOCK: [&str; 4] = ["cohort.json", "cache", "run", "segmenter"];
+
+/// In a place that has the first of them from the stock.
+const FROM_STOCK: &str = "from-stock";
+
+/// Brings one of the stock to a place, unless the place has a cohort of its own; returns whether it did.
+fn bring(place: &Place, stock: &Place, name: &str) -> bool {
+    let own = place.path(STOCK[0]).exists() && !place.path(FROM_STOCK).exists();
+    let Some(last) = STOCK.iter().position(|one| *one == name) else { return false };
+    if own || std::ptr::eq(place, stock) {
+        return false;
+    }
+    for one in &STOCK[..=last] {
+        make(stock, stock, one);
+        if !place.path(one).exists() {
+            copy(&stock.path(one), &place.path(one));
+        }
+    }
+    if !place.path(FROM_STOCK).exists() {
+        place.write(FROM_STOCK, "");
+        let images = fs::read_dir(stock.path("")).unwrap().map(|entry| entry.unwrap());
+        for folder in images.filter(|entry| entry.file_name().to_string_lossy().starts_with("phantom-")) {
+            copy(&folder.path(), &place.path(folder.file_name()));
+        }
+    }
+    true
+}
+
+/// Copies a file or folder.
+fn copy(from: &Path, to: &Path) {
+    if !from.is_dir() {
+        fs::copy(from, to).unwrap();
+        return;
+    }
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        copy(&entry.path(), &to.join(entry.file_name()));
+    }
+}
+
+/// Makes what a document takes for granted, or brings it from the stock, unless it is there; other names are left alone.
+fn prepare(place: &Place, stock: &Place, name: &str) {
+    if !place.path(name).exists() && !bring(place, stock, name) {
+        make(place, stock, name);
+    }
+}
+
+/// Makes it, unless it is there.
+fn make(place: &Place, stock: &Place, name: &str) {
     if place.path(name).exists() {
         return;
     }
+    let prepare = |place: &Place, name: &str| prepare(place, stock, name);
     let run = |line: &[&str]| {
         let words: Vec<String> = line.iter().map(ToString::to_string).collect();
         run(place, &words, &[]).succeeds();
@@ -150,15 +202,15 @@ fn prepare(place: &Place, name: &str) {
             fs::create_dir_all(place.path("configs")).unwrap();
             fs::copy(repository().join(name), place.path(name)).unwrap();
         }
-        // All methods and networks, with hardly any work.
+        // All methods and networks, with hardly any work, and two of them once that was tried.
         "configs/study-smoke.toml" => {
             fs::create_dir_all(place.path("configs")).unwrap();
-            fs::write(place.path(name), small_study()).unwrap();
+            let tried = stock.path("tried-all-systems");
+            let systems = if tried.exists() { TWO_SYSTEMS } else { "" };
+            fs::write(tried, "").unwrap();
+            fs::write(place.path(name), systems.to_owned() + &small_study()).unwrap();
         }
-        "study.toml" => {
-            let two = "systems = ['scratch-uniformer-small', 'brainmvp-uniformer-small']\n";
-            fs::write(place.path(name), two.to_owned() + &small_study()).unwrap();
-        }
+        "study.toml" => place.write(name, &(TWO_SYSTEMS.to_owned() + &small_study())),
         "released.pt" => {
             fs::copy(brainmvp_golden::file("released_layout_small.pt"), place.path(name)).unwrap();
         }
@@ -167,8 +219,8 @@ fn prepare(place: &Place, name: &str) {
             fs::create_dir(place.path(name)).unwrap();
             (0..6).for_each(|z| drop(Slices::default().write(&place.path(name), z, Vec::new())));
         }
-        // A folder of images without any order.
-        "scans" => run(&["phantom", "--out", name, "--modalities", "flair,t1", "--quiet"]),
+        // Folders of images without any order.
+        "scans" | "more-scans" => run(&["phantom", "--out", name, "--modalities", "flair,t1", "--quiet"]),
         "cohort.json" => {
             run(&[
                 "phantom",
@@ -195,17 +247,23 @@ fn prepare(place: &Place, name: &str) {
         }
         _ if name.ends_with(".nii.gz") => {
             prepare(place, "cohort.json");
-            let modality = name.strip_suffix(".nii.gz").unwrap();
+            let file = Path::new(name).file_name().unwrap().to_str().unwrap();
+            let modality = file.strip_suffix(".nii.gz").unwrap();
             let images = &place.json("cohort.json")["cases"];
             let mut found =
                 images.as_array().unwrap().iter().filter_map(|case| case["images"][modality].as_str());
             if let Some(image) = found.next() {
-                fs::copy(place.path(image), place.path(name)).unwrap();
+                let to = place.path(name);
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                fs::copy(place.path(image), to).unwrap();
             }
         }
         _ => {}
     }
 }
+
+/// What a study compares if it need not be all.
+const TWO_SYSTEMS: &str = "systems = ['scratch-uniformer-small', 'brainmvp-uniformer-small']\n";
 
 /// The smoke study on fewer phantoms, with one step of fine-tuning and the least of pre-training.
 fn small_study() -> String {
@@ -228,8 +286,8 @@ fn run(place: &Place, words: &[String], environment: &[(&str, &str)]) -> Ended {
 }
 
 /// Runs the commands of a line; `Err` says which went wrong, and how.
-fn try_line(place: &Place, line: &str, environment: &[(&str, &str)]) -> Result<(), String> {
-    for words in commands(line) {
+fn try_line(place: &Place, stock: &Place, line: &str, environment: &[(&str, &str)]) -> Result<(), String> {
+    for words in commands(line, environment) {
         let words = match words[0].as_str() {
             "brainmvp" => &words[1..],
             "cargo" if words.starts_with(&["cargo", "run", "--release", "--"].map(str::to_owned)) => {
@@ -237,12 +295,7 @@ fn try_line(place: &Place, line: &str, environment: &[(&str, &str)]) -> Result<(
             }
             "sbatch" => {
                 let wrapped = words.iter().position(|word| word == "--wrap").unwrap();
-                let job = [
-                    ("SLURM_ARRAY_TASK_ID", "2"),
-                    ("SLURM_ARRAY_TASK_MIN", "1"),
-                    ("SLURM_ARRAY_TASK_COUNT", "2"),
-                ];
-                try_line(place, &words[wrapped + 1], &job)?;
+                try_jobs(place, stock, &words[wrapped + 1], &words)?;
                 continue;
             }
             other => return Err(format!("{other} is not known to this test")),
@@ -250,11 +303,26 @@ fn try_line(place: &Place, line: &str, environment: &[(&str, &str)]) -> Result<(
         let outputs =
             words.iter().zip(words.iter().skip(1)).filter(|(word, _)| *word == "--out").map(|(_, out)| out);
         let outputs: Vec<&String> = outputs.collect();
-        words.iter().filter(|word| !outputs.contains(word)).for_each(|word| prepare(place, word));
+        words.iter().filter(|word| !outputs.contains(word)).for_each(|word| prepare(place, stock, word));
         let ended = run(place, words, environment);
         if ended.code != 0 {
             return Err(format!("ended with {}: {}", ended.code, ended.stderr));
         }
+    }
+    Ok(())
+}
+
+/// Runs a job, or of an array the first two as if these were all.
+fn try_jobs(place: &Place, stock: &Place, job: &str, words: &[String]) -> Result<(), String> {
+    let array = words.iter().find_map(|word| word.strip_prefix("--array="));
+    let Some(first) = array.and_then(|array| array.split('-').next()) else {
+        return try_line(place, stock, job, &[]);
+    };
+    let second = (first.parse::<usize>().unwrap() + 1).to_string();
+    for id in [first, &second] {
+        let slurm =
+            [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_MIN", first), ("SLURM_ARRAY_TASK_COUNT", "2")];
+        try_line(place, stock, job, &slurm)?;
     }
     Ok(())
 }
@@ -266,7 +334,7 @@ fn try_usage(place: &Place, line: &str) -> Result<(), String> {
     if !["", "target/release/"].contains(&before) && !before.starts_with("/usr/bin/time ") {
         return Ok(());
     }
-    for words in commands(&line[from..]) {
+    for words in commands(&line[from..], &[]) {
         let ended = run(place, &words[1..], &[]);
         if ended.stderr.contains("hint: ") && ended.stderr.contains("--help`") {
             return Err(ended.stderr);
@@ -278,19 +346,24 @@ fn try_usage(place: &Place, line: &str) -> Result<(), String> {
 #[test]
 fn every_sequence_of_the_documentation_runs() {
     let (mut wrong, mut unused) = (Vec::new(), ELSEWHERE.to_vec());
+    let stock = Place::new();
     for (name, text) in documents() {
-        let place = Place::new();
+        let (place, begun) = (Place::new(), Instant::now());
         for line in lines(&text) {
             let listed =
                 ELSEWHERE.iter().find(|(document, begin, _)| *document == name && line.starts_with(begin));
             unused.retain(|entry| Some(entry) != listed);
             // With nothing there: what serves or trains for long ends at once.
-            let tried =
-                if listed.is_some() { try_usage(&Place::new(), &line) } else { try_line(&place, &line, &[]) };
+            let tried = if listed.is_some() {
+                try_usage(&Place::new(), &line)
+            } else {
+                try_line(&place, &stock, &line, &[])
+            };
             if let Err(reason) = tried {
                 wrong.push(format!("{name}: `{line}`\n  {reason}"));
             }
         }
+        eprintln!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
     }
     assert!(
         wrong.is_empty(),
@@ -302,10 +375,10 @@ fn every_sequence_of_the_documentation_runs() {
 
 #[test]
 fn lines_are_those_of_code_blocks() {
-    let text = "Text\n    no code: the line before is not blank\n\n    a --b \\\n        c # d\n    key = 1\n\nText\n```\ne\n```\n```toml\n[f]\n```\n```text\ng\n```\n";
+    let text = "Text\n    no code: the line before is not blank\n\n    a --b \\\n        c # d\n    key = 1\n\nText\n```\ne\n```\n```toml\n[f]\n```\n```json\n{}\n```\n```text\ng\n```\n";
     assert_eq!(lines(text), ["a --b c # d", "e"]);
     assert_eq!(
-        commands("brainmvp a 'b c' \\#d && brainmvp e # f"),
-        [vec!["brainmvp", "a", "b c", "#d"], vec!["brainmvp", "e"]]
+        commands("brainmvp a 'b c' \\#d && brainmvp $e # f", &[("e", "f")]),
+        [vec!["brainmvp", "a", "b c", "#d"], vec!["brainmvp", "f"]]
     );
 }

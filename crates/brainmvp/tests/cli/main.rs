@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod bench;
+mod book;
 mod convert;
 #[cfg(unix)]
 mod documentation;

@@ -7,6 +7,7 @@ mod published;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_WIDTH;
@@ -19,10 +20,11 @@ use crate::weights::{Axes, Entry, Extra, Head, Parts};
 use crate::{Init, Result};
 
 /// Widths and depths of a [`UniFormer`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UniFormerConfig {
     /// Channels of the input.
+    #[schemars(skip)]
     pub in_channels: usize,
     /// Channels of the four stages.
     pub widths: [usize; 4],
@@ -32,6 +34,7 @@ pub struct UniFormerConfig {
     pub head_width: usize,
     /// Hidden channels of the four stages' MLPs, as multiples of their widths; a single number applies to all four.
     #[serde(with = "one_or_four")]
+    #[schemars(with = "[usize; 4]")]
     pub mlp_ratio: [usize; 4],
     /// Probability of dropping the last block's branches; earlier blocks less, linearly from 0.
     pub drop_path: f64,

@@ -1,5 +1,6 @@
 //! The settings of the method, and how they depend on each other.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
@@ -10,7 +11,7 @@ use crate::templates::TemplateConfig;
 
 /// A task of the method. A task that is not listed costs nothing and has no effect: no view is made for it, and no
 /// template is updated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// Reconstruction from the cross-modal view (eq. 2).
@@ -22,7 +23,7 @@ pub enum Task {
 }
 
 /// Whether the two views of a patch share a mask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Masks {
     /// Each view has its own mask.
@@ -33,7 +34,7 @@ pub enum Masks {
 }
 
 /// The negatives of the contrast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Negatives {
     /// The other cases of the batch.
@@ -44,12 +45,12 @@ pub enum Negatives {
 }
 
 /// The settings of the method. Epochs count from 0.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrainMvpConfig {
-    /// The preset of the settings that were not given.
+    /// The preset: whose values the keys have that are left out, in all sections of a pre-training.
     pub preset: MethodPreset,
-    /// The tasks that are on.
+    /// The tasks that are on; one that is off costs nothing.
     pub tasks: Vec<Task>,
     /// How samples are drawn.
     pub draw: DrawBy,
@@ -57,27 +58,27 @@ pub struct BrainMvpConfig {
     pub templates: TemplateConfig,
     /// The masks.
     pub mask: MaskConfig,
-    /// Whether two views share a mask.
+    /// Whether the two views of a patch have one mask.
     pub masks: Masks,
-    /// The reconstruction loss.
+    /// How far a reconstruction is from the target (eqs. 2 and 3).
     pub reconstruction: ReconstructionNorm,
-    /// Weight of the cross-modal reconstruction.
+    /// Weight of the reconstruction from the cross-modal view (L_CMR).
     pub weight_cross: f32,
-    /// Weight of the reconstruction from the template (lambda_MD).
+    /// Weight of the reconstruction from the distilled view (lambda_MD).
     pub weight_distill: f32,
     /// Weight of the contrast (lambda_CL).
     pub weight_contrast: f32,
-    /// Temperature of the contrast (tau).
+    /// Temperature of the contrast (tau, eq. 4).
     pub temperature: f32,
-    /// The negatives of the contrast.
+    /// What a case is contrasted with.
     pub negatives: Negatives,
-    /// Number of samples in a queue of negatives.
+    /// Samples in the queue of negatives, if there is one.
     pub queue_length: usize,
     /// Whether cases of one data set are negatives of each other. Cases of one person never are.
     pub negatives_within_data_set: bool,
-    /// First epoch with contrast.
+    /// First epoch with contrast, from 0.
     pub contrast_from_epoch: usize,
-    /// Before this epoch, the cross-modal view is also filled from the template.
+    /// Until this epoch, the masked blocks of the cross-modal view show the template too.
     pub cross_from_epoch: usize,
 }
 

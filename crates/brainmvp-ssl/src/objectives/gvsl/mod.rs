@@ -19,6 +19,7 @@ use brainmvp_nets::weights::Head;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::heads::{Conventions, Matching, Restoration};
@@ -34,7 +35,7 @@ pub use draw::{GvslPlan, GvslSample};
 const WINDOW: usize = 9;
 
 /// The settings of the method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GvslConfig {
     /// Weight of the disagreement of the two patches.
@@ -51,13 +52,13 @@ pub struct GvslConfig {
     pub intensity: f64,
     /// Largest rotation of the common map about each axis, in degrees.
     pub rotation: f64,
-    /// Its smallest and its largest factor along each axis.
+    /// Smallest and largest factor of the common map along each axis.
     pub scale: [f64; 2],
-    /// Its largest shear, in degrees.
+    /// Largest shear of the common map, in degrees.
     pub shear: f64,
-    /// Its largest shift, as a share of the patch.
+    /// Largest shift of the common map, as a share of the patch.
     pub shift: f64,
-    /// The largest strength of its elastic displacements.
+    /// Largest strength of the elastic displacements of the common map.
     pub elastic: f64,
     /// Whether the head of the affine map is trained. In the released program no gradient reaches it.
     pub affine_gradient: bool,

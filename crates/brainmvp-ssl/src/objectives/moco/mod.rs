@@ -24,6 +24,7 @@ use brainmvp_nets::weights::{Head, follow};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::perceptron::Perceptron;
@@ -38,25 +39,25 @@ use crate::losses::{Contrast, Identity, unit};
 use crate::patch::PatchSource;
 
 /// What of the transformer's output describes a view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MocoFeature {
     /// A token that is added for pre-training, and dropped after it.
     #[default]
     Token,
-    /// The mean of all tokens.
+    /// The mean of all tokens, which is what `embed`, `probe` and classification use.
     Mean,
 }
 
 /// The settings of the method. What has two values has one for each view.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MocoConfig {
-    /// What describes a view.
+    /// What of the output of the transformer describes a view.
     pub feature: MocoFeature,
     /// Whether the layer that makes tokens of voxels stays as it was drawn.
     pub frozen_embedding: bool,
-    /// How much of the teacher stays in the first step; it rises to 1 over the run.
+    /// Share of the teacher that stays in the first step; it rises to 1 over the run, by half a cosine.
     pub momentum: f64,
     /// Temperature of the contrast.
     pub temperature: f32,
@@ -64,21 +65,21 @@ pub struct MocoConfig {
     pub hidden: usize,
     /// Channels of queries and keys.
     pub width: usize,
-    /// The smallest share of a case's voxels that is cut out; the largest is 1.
+    /// The smallest share of a case's voxels in a view; the largest is 1.
     pub smallest: f64,
     /// Chance that a view is mirrored along an axis.
     pub mirror: f64,
     /// Chance that its intensities are multiplied and shifted.
     pub intensity: f64,
-    /// The largest deviation of the factor from 1.
+    /// The largest deviation of that factor from 1.
     pub scale: f32,
-    /// The largest shift, as a multiple of the deviation of the view's voxels above 0.
+    /// The largest of these shifts, as a multiple of the deviation of the voxels above 0.
     pub shift: f32,
-    /// Chance that a view is blurred.
+    /// Chance that a view is blurred: for the first and for the second view.
     pub blur: [f64; 2],
-    /// The least and the largest deviation of the blur, in voxels.
+    /// The smallest and the largest deviation of the blur, in voxels.
     pub blur_sigma: [f64; 2],
-    /// Chance that what is brighter than 0.5 is mirrored at it.
+    /// Chance that what is brighter than 0.5 is mirrored at it: for the first and for the second view.
     pub solarise: [f64; 2],
 }
 

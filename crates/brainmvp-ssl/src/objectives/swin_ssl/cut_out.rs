@@ -4,16 +4,17 @@ use std::ops::Range;
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
 /// How much of a view is filled, and in which boxes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CutOutConfig {
-    /// The largest share of a view that one pass fills; each draws its own from 0 on. Voxels that several boxes cover count
-    /// several times.
+    /// Each of two passes fills a share of a view from 0 to this. Voxels that several boxes cover count several
+    /// times, so that 0.3 fills 13.8 % on average.
     pub most: f64,
     /// The shortest side of a box, as a share of the view's.
     pub shortest: f64,

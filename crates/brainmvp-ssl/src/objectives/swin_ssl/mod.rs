@@ -14,6 +14,7 @@ use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{Encode as _, Network as _, NetworkConfig, PresetName, Swin};
 use burn::module::Module;
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::cut_out::Cut;
@@ -30,10 +31,10 @@ use crate::turn::{Axis, Turn};
 pub use cut_out::CutOutConfig;
 
 /// The settings of the method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SwinSslConfig {
-    /// The axis that views are turned about: x in the released program, z in the paper.
+    /// The axis that views are turned about: x in the released program, z in the paper of the method.
     pub axis: Axis,
     /// What is cut out.
     pub cut_out: CutOutConfig,

@@ -2,6 +2,7 @@
 
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{NetworkConfig, PresetName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::discovery::Discovery;
@@ -11,16 +12,16 @@ use crate::objectives::{Method, MethodPreset, Setup, Training};
 use crate::patch::PatchSource;
 
 /// The settings of the method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TransVwConfig {
-    /// Places that are to be recognised.
+    /// Places, each of which is a class.
     pub classes: usize,
-    /// Cases in which each of them is.
+    /// Cases of each place.
     pub instances: usize,
     /// Side of the cube around a place, in voxels; at most two thirds of the volumes.
     pub cube: usize,
-    /// The smallest share of foreground (above 0) of a cube where it is found.
+    /// The smallest share of voxels above 0 in a cube where it is found.
     pub foreground: f64,
     /// The smallest distance between two places, in voxels.
     pub apart: f64,
@@ -28,7 +29,7 @@ pub struct TransVwConfig {
     pub discovery: DiscoveryConfig,
     /// Chance that the cube is cut in another size and a little beside.
     pub vary: f64,
-    /// Strength of the elastic displacements.
+    /// Strength of the elastic displacements, within the x-y plane.
     pub elastic: f64,
     /// Weight of the restoration.
     pub weight_restoration: f32,
@@ -37,19 +38,19 @@ pub struct TransVwConfig {
 }
 
 /// How similar cases are found; only needed if there are more cases than instances.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiscoveryConfig {
-    /// By what they are compared.
+    /// By what cases are compared; only needed if there are more cases than instances.
     pub features: Features,
-    /// Voxels of whole volumes along x, y and z for it.
+    /// Voxels of the whole volumes for that, along x, y and z.
     pub size: [usize; 3],
     /// Steps of the auto-encoder, of one volume each.
     pub steps: usize,
 }
 
 /// By what cases are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Features {
     /// The means of the deepest features of an auto-encoder that is trained for it.

@@ -16,6 +16,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::crops::{VocoPlan, VocoSample};
@@ -31,16 +32,16 @@ use crate::patch::PatchSource;
 use crate::turn::{Axis, Turn};
 
 /// The settings of the method. A crop has the size of a patch.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct VocoConfig {
-    /// Base crops along x, y and z.
+    /// Base crops along x, y and z; each has the size of a patch.
     pub grid: [usize; 3],
     /// Random crops of a case.
     pub crops: usize,
     /// Channels of the projector.
     pub projector: usize,
-    /// How much of the teacher stays in each step.
+    /// Share of the teacher that stays in each step.
     pub momentum: f64,
     /// Whether only the first of two base crops has a gradient of their likeness, as in the released program: the last one
     /// is then never moved away from the others.
@@ -49,9 +50,9 @@ pub struct VocoConfig {
     pub mirror: f64,
     /// Chance that it is turned about z.
     pub turn: f64,
-    /// Chance that its intensities are shifted.
+    /// Chance that all intensities of a crop are shifted.
     pub shift_chance: f64,
-    /// By this at most.
+    /// The largest of these shifts.
     pub shift: f32,
 }
 

@@ -1,6 +1,7 @@
 //! Whose settings a fine-tuning run has.
 
 use brainmvp_ssl::downstream::{AugmentationConfig, MixingConfig};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{FinetuneConfig, FrozenTemplatesConfig, TaskPatchConfig};
@@ -12,7 +13,7 @@ use crate::placement::PlacementRule;
 use crate::trainer::TrainConfig;
 
 /// Whose settings: what a configuration leaves out has these values. `docs/differences.md` lists them side by side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FinetunePreset {
     /// Ours: the paper's, but that a third of the patches of a segmentation is centred on a labelled voxel.

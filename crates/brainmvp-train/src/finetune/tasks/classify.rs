@@ -12,6 +12,7 @@ use brainmvp_nets::weights::Head;
 use brainmvp_ssl::downstream::{Classifying, ClassifyingPlan, CopyPlan};
 use brainmvp_ssl::patch::PatchSource as _;
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Applied, Before, Defaults, Output, Task};
@@ -25,7 +26,7 @@ use crate::{Error, Result};
 pub struct Classification(Vec<f32>);
 
 /// The weights of classes of different frequency in the loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClassWeights {
     /// Every case counts the same.
@@ -36,12 +37,12 @@ pub enum ClassWeights {
 }
 
 /// The keys of a classification.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Keys {
-    /// The classes; `[]` for all that the training cases have, sorted.
+    /// Classification: the classes; `[]` for all that the training cases have, sorted.
     pub classes: Vec<String>,
-    /// The weights of classes.
+    /// Classification: the weights of classes in the loss.
     pub class_weights: ClassWeights,
 }
 

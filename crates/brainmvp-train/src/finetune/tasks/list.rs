@@ -4,7 +4,7 @@
 macro_rules! tasks {
     ($($(#[$doc:meta])* $kind:ident: $module:ident::$task:ident,)+) => {
         /// The task that a network is fine-tuned for.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(rename_all = "lowercase")]
         pub enum TaskKind {
             $($(#[$doc])* $kind,)+
@@ -18,14 +18,14 @@ macro_rules! tasks {
         }
 
         /// The section `[task]`.
-        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(default)]
         pub struct TaskConfig {
-            /// Which task.
+            /// The task.
             pub kind: TaskKind,
             /// The modality of each channel; `[]` for all that the training cases have.
             pub modalities: Vec<Modality>,
-            /// The substitute for a missing modality.
+            /// What takes the place of a modality that a case lacks.
             pub missing: Missing,
             $(
                 #[doc = concat!("The keys of `", stringify!($module), "`.")]
@@ -34,6 +34,7 @@ macro_rules! tasks {
             )+
             #[doc(hidden)]
             #[serde(flatten)]
+            #[schemars(skip)]
             pub others: NoOthers,
         }
 

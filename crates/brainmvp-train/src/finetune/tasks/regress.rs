@@ -12,6 +12,7 @@ use brainmvp_ssl::downstream::{CopyPlan, Regressing, RegressingPlan, Scale};
 use brainmvp_ssl::losses::RegressionLoss;
 use brainmvp_ssl::patch::PatchSource as _;
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Applied, Before, Defaults, Output, Task, TaskOption};
@@ -25,14 +26,15 @@ use crate::{Error, Result};
 pub struct Regression;
 
 /// The keys of a regression.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Keys {
-    /// The column of the cohort with the numbers.
+    /// Regression: the column of the cohort with the numbers (`--target`).
     pub target: String,
-    /// How the difference of a prediction from its number counts.
+    /// Regression: how the difference of a prediction from its number counts.
     pub regression_loss: RegressionLoss,
-    /// How the numbers are standardised; left out for the mean and deviation of the training cases.
+    /// Regression: what numbers are standardised by; left out for the mean and the standard deviation of the training
+    /// cases, which the run stores here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
 }

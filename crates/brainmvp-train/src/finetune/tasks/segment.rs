@@ -15,6 +15,7 @@ use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::nifti::{self, WriteOptions};
 use brainmvp_volume::{Grid, LabelMap, Volume};
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Applied, Before, Defaults, Output, Task};
@@ -33,11 +34,11 @@ pub const PROBABILITIES: &str = "probabilities";
 pub struct Segmentation(RegionTable);
 
 /// The keys of a segmentation.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Keys {
-    /// The regions, each a union of label values; they may overlap. `[]` for the regions of the label scheme that the
-    /// data sets declare.
+    /// Segmentation: the regions that are learnt, each a name and the label values that make it up; they may overlap.
+    /// `[]` for those of the label scheme that the data sets declare.
     pub regions: Vec<Region>,
 }
 
