@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use brainmvp_ssl::objectives::{MethodConfig, MethodName, MethodPreset, Training};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use super::sections::Common;
 use super::{ModelConfig, ModelPreset, PatchConfig, RunConfig, layers};
@@ -103,9 +104,14 @@ impl PretrainConfig {
     /// # Errors
     /// If a key is unknown, a value has the wrong type, or the whole makes no sense.
     pub fn resolve(text: &str, settings: &[String]) -> Result<Self> {
-        let asked = layers::asked(text, settings)?;
+        let mut asked = layers::asked(text, settings)?;
         let presets: Presets = layers::part(&asked)?;
         let defaults = Self::of(presets.model.preset, presets.method.name, presets.method.preset);
+        // It has decided the defaults. Not every method has its name among its settings.
+        let is_kept = Table::try_from(&defaults.method).is_ok_and(|method| method.contains_key("preset"));
+        if let Some(Value::Table(method)) = asked.get_mut("method").filter(|_| !is_kept) {
+            method.remove("preset");
+        }
         let config = layers::over(&defaults, asked)?;
         config.check()?;
         Ok(config)
@@ -202,6 +208,20 @@ mod tests {
             let config =
                 PretrainConfig::of(ModelPreset::named(name), MethodName::default(), MethodPreset::Released);
             assert_eq!(PretrainConfig::parse(&config.to_toml().unwrap()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn every_method_takes_a_preset() {
+        for name in MethodConfig::names() {
+            for preset in [MethodPreset::Default, MethodPreset::Paper, MethodPreset::Released] {
+                let expected = PretrainConfig::of(None, name, preset);
+                let word = toml::Value::try_from(preset).unwrap();
+                let settings = [format!("method.name={}", name.name()), format!("method.preset={word}")];
+                let config = PretrainConfig::resolve("", &settings).unwrap();
+                assert_eq!(config, expected);
+                assert_eq!(PretrainConfig::parse(&config.to_toml().unwrap()).unwrap(), expected);
+            }
         }
     }
 

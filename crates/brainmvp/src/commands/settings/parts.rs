@@ -152,7 +152,7 @@ fn method_sections() -> anyhow::Result<Vec<Section>> {
     let names = MethodConfig::names().into_iter().map(|name| (name.name().to_owned(), String::new()));
     let mut sections = vec![Section {
         title: "`[method]`".to_owned(),
-        about: String::new(),
+        about: "With any of them, `method.preset` is one of `default`, `paper` and `released`.".to_owned(),
         keys: vec![Key {
             path: "method.name".to_owned(),
             kind: "word".to_owned(),
