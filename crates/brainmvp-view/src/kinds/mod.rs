@@ -74,7 +74,10 @@ impl Kind {
             Self::Scores => scores::open(path, &title_of(path), into),
             Self::Report => report::open(path, into, items),
             Self::Study => study::open(path, into, items),
-            Self::Templates => templates::open(path, into, items),
+            Self::Templates => {
+                templates::open(path, into, items);
+                Ok(())
+            }
             Self::Volume => volumes::open_file(path, into, items),
             Self::Volumes => volumes::open_folder(path, into, items),
         }

@@ -5,7 +5,6 @@ use std::path::Path;
 use brainmvp_volume::Modality;
 
 use super::title_of;
-use crate::Result;
 use crate::items::{Inside, Item, Items};
 use crate::shown::{Collection, Group, Role, Shown, Stage};
 
@@ -13,7 +12,7 @@ pub(crate) const FILE_NAME: &str = "templates.json";
 pub(crate) const PICTURE: &str = "templates.png";
 
 /// They are shown as a case of their own.
-pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) -> Result<()> {
+pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) {
     into.witnesses.push(path.join(FILE_NAME));
     let shown = |modality: Modality| {
         let file = Inside::new(path, format!("{modality}.nii.gz"))?;
@@ -21,7 +20,7 @@ pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) -> Result<
     };
     let volumes: Vec<Shown> = Modality::ALL.into_iter().filter_map(shown).collect();
     if volumes.is_empty() {
-        return Ok(());
+        return;
     }
     let case = into.case(&title_of(path));
     case.pictures.extend(Inside::new(path, PICTURE).map(|picture| items.address(Item::Inside(picture))));
@@ -31,5 +30,4 @@ pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) -> Result<
         volumes,
         steps: vec!["learnt templates".to_owned()],
     });
-    Ok(())
 }

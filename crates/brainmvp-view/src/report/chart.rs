@@ -94,7 +94,7 @@ impl Chart<'_> {
             .y_desc(self.up)
             .light_line_style(WHITE.mix(0.0))
             .bold_line_style(BLACK.mix(0.08));
-        mesh.x_label_formatter(&short).y_label_formatter(&short);
+        mesh.x_label_formatter(&|value| short(*value)).y_label_formatter(&|value| short(*value));
         mesh.label_style(("sans-serif", 13)).axis_desc_style(("sans-serif", 14)).draw()?;
         if self.diagonal && diagonal[0] < diagonal[1] {
             chart.draw_series(LineSeries::new(diagonal.map(|x| (x, x)), BLACK.mix(0.4)))?;
@@ -122,7 +122,7 @@ impl Chart<'_> {
 }
 
 /// A number at an axis.
-fn short(value: &f64) -> String {
+fn short(value: f64) -> String {
     let text = if value.abs() >= 10.0 { format!("{value:.0}") } else { format!("{value:.4}") };
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
@@ -142,10 +142,7 @@ mod tests {
 
     #[test]
     fn numbers_at_axes_have_no_zeros_at_their_end() {
-        assert_eq!(
-            [0.0, 0.25, 2.0, 10.0, 1200.0].map(|value| short(&value)),
-            ["0", "0.25", "2", "10", "1200"]
-        );
+        assert_eq!([0.0, 0.25, 2.0, 10.0, 1200.0].map(short), ["0", "0.25", "2", "10", "1200"]);
     }
 
     #[test]

@@ -110,7 +110,9 @@ fn scored(
     seen(section, &file);
     // Scores by case and region are a list; those of classes and numbers have names.
     if file.get("scores").is_some_and(Value::is_array) {
-        part::<Summary>(&file, "summary").iter().for_each(|summary| segmentation(section, summary));
+        if let Some(summary) = part::<Summary>(&file, "summary") {
+            segmentation(section, &summary);
+        }
         let of = prediction.map_or_else(|| title_of(path), str::to_owned);
         return worst_and_best(section, &of, prediction, collection);
     }

@@ -13,12 +13,7 @@ const SMALL_BYTES: usize = 12_000;
 /// The page.
 pub(super) fn page(document: &Document) -> String {
     let title = escaped(&document.title);
-    let contents: String = document
-        .sections
-        .iter()
-        .enumerate()
-        .map(|(number, section)| format!("<li><a href=\"#s{number}\">{}</a></li>\n", escaped(&section.title)))
-        .collect();
+    let contents: String = document.sections.iter().enumerate().map(|(number, s)| entry(number, s)).collect();
     let sections: String =
         document.sections.iter().enumerate().map(|(number, s)| self::section(number, s)).collect();
     let version = env!("CARGO_PKG_VERSION");
@@ -28,6 +23,11 @@ pub(super) fn page(document: &Document) -> String {
          <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<nav><ol>\n{contents}</ol></nav>\n{sections}\
          <footer>Made by brainmvp {version}. Research software: not for diagnosis.</footer>\n</body>\n</html>\n"
     )
+}
+
+/// A line of the contents.
+fn entry(number: usize, section: &Section) -> String {
+    format!("<li><a href=\"#s{number}\">{}</a></li>\n", escaped(&section.title))
 }
 
 fn section(number: usize, section: &Section) -> String {

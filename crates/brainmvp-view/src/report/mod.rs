@@ -98,7 +98,7 @@ fn document(collection: &Collection) -> Result<Document> {
             Kind::Predictions => sections.push(evaluation::predictions(path, collection)?),
             Kind::Scores => sections.push(evaluation::scores(path, collection)?),
             Kind::Study => {
-                sections.extend(kinds::parts_of_study(path).iter().map(|part| study::section(part)))
+                sections.extend(kinds::parts_of_study(path).iter().map(|part| study::section(part)));
             }
             Kind::Cohort | Kind::Cache | Kind::Report | Kind::Volume | Kind::Volumes => {}
         }

@@ -19,7 +19,8 @@ struct Study {
 
 #[derive(Deserialize)]
 struct Cell {
-    cell: String,
+    #[serde(rename = "cell")]
+    name: String,
     state: String,
     reason: Option<String>,
     seconds: Option<f64>,
@@ -76,6 +77,6 @@ fn told(section: &mut Section, study: &Study) {
     ]);
     let mut rows = vec![["cell", "failed because"].map(str::to_owned).to_vec()];
     let failed = study.cells.iter().filter(|cell| cell.state == "failed");
-    rows.extend(failed.map(|cell| vec![cell.cell.clone(), cell.reason.clone().unwrap_or_default()]));
+    rows.extend(failed.map(|cell| vec![cell.name.clone(), cell.reason.clone().unwrap_or_default()]));
     section.table("Cells that failed; tables are made from the others.", 2, rows);
 }
