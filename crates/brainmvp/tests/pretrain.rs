@@ -228,7 +228,8 @@ fn the_demo_runs_and_goes_on() {
     assert!(said.contains("loss_distill") && said.contains("Dice"), "{said}");
     let fine_tuned = |name: &str| folder.path().join("demo/segmenter").join(name);
     let first = std::fs::read(fine_tuned("metrics.jsonl")).unwrap();
-    assert_eq!(succeed(&with_steps("6"), folder.path()), said, "what is done is not done again");
+    let said = succeed(&with_steps("6"), folder.path());
+    assert!(said.contains("0 predicted, 1 kept"), "what is done is not done again: {said}");
     assert_eq!(std::fs::read(fine_tuned("metrics.jsonl")).unwrap(), first);
     succeed(&with_steps("8"), folder.path());
     assert_eq!(lasting(&folder.path().join("demo/run")).len(), 8);

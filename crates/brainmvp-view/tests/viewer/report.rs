@@ -9,7 +9,8 @@ fn a_report_is_one_page_with_figures_that_are_files_too() {
     let place = Place::new();
     let (page, figures) = (place.path("out/report.html"), place.path("figures"));
     std::fs::create_dir(place.path("out")).unwrap();
-    place.append("run/validation.jsonl", "{\"step\":2,\"scores\":{\"dice\":0.5}}\n");
+    let validated = "{\"step\":2,\"scores\":{\"dice\":0.5}}\n";
+    std::fs::write(place.path("run/validation.jsonl"), validated).unwrap();
     let written = write_report(&[place.path("")], &page, Some(&figures)).unwrap();
     let html = std::fs::read_to_string(&page).unwrap();
     assert_eq!(html.len() as u64, written.bytes);
