@@ -26,7 +26,7 @@ use crate::ui::Ui;
 const CONFIG: &str = include_str!("../../../../configs/demo.toml");
 
 /// Fine-tuning steps, if pre-training takes as many.
-const FINETUNE_STEPS: u64 = 120;
+const FINETUNE_STEPS: u64 = 140;
 const METRICS: &str = "dice,hd95_mm,sensitivity,precision,volume_mm3,truth_volume_mm3";
 /// The share of the training cases that fine-tuning uses.
 const FEW_LABELS: &str = "0.5";
@@ -37,7 +37,7 @@ const FINETUNE: [&str; 6] = [
     "train.batch_size=2",
     "optimizer.schedule.learning_rate=3e-3",
     "data.validation_share=0",
-    "checkpoint.every_steps=60",
+    "checkpoint.every_steps=70",
 ];
 
 /// Memory for the cases prepared at the same time: phantoms are small.
@@ -64,7 +64,7 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 96)]
     size: usize,
     /// Number of pre-training steps
-    #[arg(long, value_name = "N", default_value_t = 1800, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1400, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     steps: u64,
 }
 
@@ -181,7 +181,7 @@ impl Demo {
 
     /// The epochs of the schedule: as many as the steps need. A run of fewer steps can be continued with more.
     fn epochs(&self, cohort: &Cohort) -> u64 {
-        const LEAST: u64 = 270;
+        const LEAST: u64 = 210;
         const BATCH_SIZE: u64 = 2;
         let cases = cohort.cases.iter().filter(|case| case.split != Some(Split::Test)).count();
         (self.steps.saturating_mul(BATCH_SIZE)).div_ceil(cases.max(1) as u64).max(LEAST)
