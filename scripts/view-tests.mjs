@@ -211,6 +211,9 @@ async function casePage(page) {
     }
     await page.until(`document.querySelector("#place").textContent !== ${JSON.stringify(here)}`);
     check(true, 'a click moves the cross-hair');
+    // A rendering shows all of an overlay; planes only what lies at the cross-hair.
+    await page.key('5');
+    await new Promise((done) => { setTimeout(done, 600); });
     const count = await page.value('document.querySelectorAll("#overlays input").length');
     for (let index = 0; index < count; index += 1) {
         const box = `document.querySelectorAll('#overlays input')[${index}]`;
@@ -225,6 +228,8 @@ async function casePage(page) {
         const isGone = ({ coloured }) => coloured < off.coloured + 0.1 * (on.coloured - off.coloured);
         check(isGone(await pictureWhen(page, isGone)), `the overlay '${name}' disappears`);
     }
+    await page.key('1');
+    await new Promise((done) => { setTimeout(done, 600); });
     for (const key of ['5', '2', '1']) {
         const last = await page.picture('#views canvas');
         await page.key(key);

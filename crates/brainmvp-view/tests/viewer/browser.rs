@@ -1,5 +1,6 @@
 //! The pages in headless Chromium, by `scripts/view-tests.mjs`. Without a graphics card they are drawn by the processor, and a
-//! busy one takes too long for the script's patience: so this runs only if it is asked for, with `BRAINMVP_BROWSER=1`.
+//! busy one takes too long for the script's patience: so this runs only if it is asked for, with `BRAINMVP_BROWSER=1`. `BRAINMVP_SHOTS` names a folder for
+//! pictures of the pages.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -30,6 +31,9 @@ fn pages_work_in_a_browser() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/view-tests.mjs");
     let mut command = Command::new("node");
     command.arg(script).arg(format!("http://127.0.0.1:{}/{}/", place.port, place.token));
+    if let Some(folder) = std::env::var_os("BRAINMVP_SHOTS") {
+        command.arg("--shots").arg(folder);
+    }
     let output = command.arg("--run").arg(place.path("run")).env("CHROMIUM", browser).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     println!("{}", text(&output.stdout));

@@ -187,7 +187,7 @@ fn prepare(cohort: &Cohort, folder: &Path) {
     assert_eq!(summary.quarantined, []);
 }
 
-/// Predictions that find the first half of what is labelled. Two of the files that the record names are not in the folder.
+/// Predictions that find the lower half of what is labelled. Two of the files that the record names are not in the folder.
 fn predict(cohort: &Cohort, folder: &Path) {
     std::fs::create_dir(folder).unwrap();
     let secret = folder.parent().unwrap().join("secret.nii.gz");
