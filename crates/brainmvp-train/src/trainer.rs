@@ -1,133 +1,34 @@
 //! The one training loop.
 
+mod settings;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use brainmvp_kernels::Precision;
 use brainmvp_nets::weights;
 use brainmvp_ssl::objectives::{Counts, Evaluation, Moment, Objective};
-use brainmvp_volume::picture::Picture;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::about::About;
 use crate::batches::{Batch, CaseSource, Loader, LoaderConfig};
 use crate::checkpoint::{self, Checkpoint, CheckpointConfig, State};
 use crate::log::metrics::{LineWriter, StepMetrics, ValidationMetrics};
+use crate::log::pictures;
 use crate::log::tensorboard::EventWriter;
 use crate::optimizer::{NamedAdamW, OptimizerConfig, gradient_norm};
 use crate::run::RunFolder;
 use crate::status::Status;
 use crate::{Error, Result};
 
+pub use settings::{LogConfig, TrainConfig, ValidationConfig};
+
 /// Separates the generators for different purposes: each is seeded with the run's seed and its own constant.
 const NETWORK_NOISE: u64 = 0x0D12_0995_2B1A_77E3;
-
-/// The width of the three planes of a learnt image, in pixels.
-const LEARNT_SIDE: usize = 400;
-
-/// How long, and with which batches.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrainConfig {
-    /// The seed of all random numbers.
-    pub seed: u64,
-    /// Passes over the training cases: in each, every case is drawn once. The schedule runs over all of them.
-    pub epochs: u64,
-    /// Length of the schedule in steps, instead of epochs; 0 for epochs.
-    pub steps: u64,
-    /// Stop after this many steps; 0 for the whole schedule, which does not change: a run that stopped so can be
-    /// resumed with more.
-    pub max_steps: u64,
-    /// Cases of a batch.
-    pub batch_size: usize,
-    /// Batches of a step, whose gradients are averaged. It takes time in place of memory.
-    pub accumulate: usize,
-    /// Threads that read and draw batches ahead of the steps, one at least. Not the computing threads (`--threads`).
-    pub workers: usize,
-    /// Precision of matrix products on the CPU (`--precision`); sums and everything else are fp32.
-    pub precision: Precision,
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            epochs: 1500,
-            steps: 0,
-            max_steps: 0,
-            batch_size: 3,
-            accumulate: 1,
-            workers: 2,
-            precision: Precision::Fp32,
-        }
-    }
-}
-
-/// The output during training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct LogConfig {
-    /// Steps between pictures of views and reconstructions in the TensorBoard log; 0 for none.
-    pub pictures_every_steps: u64,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { pictures_every_steps: 100 }
-    }
-}
-
-/// When a run is validated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ValidationConfig {
-    /// Epochs between validations; there is one more at the end.
-    pub every_epochs: u64,
-    /// Validations without a better score after which the run ends; 0 for all epochs.
-    pub patience: u64,
-}
-
-impl Default for ValidationConfig {
-    fn default() -> Self {
-        Self { every_epochs: 10, patience: 0 }
-    }
-}
-
-impl ValidationConfig {
-    /// Whether a run of this many cases that ends at `last` is validated after a step (counted from 1).
-    pub(crate) fn is_due(&self, train: &TrainConfig, step: u64, cases: usize, last: u64) -> bool {
-        let rounds = |step| train.epoch(step, cases) / self.every_epochs.max(1);
-        step == last || rounds(step) > rounds(step - 1)
-    }
-}
-
-impl TrainConfig {
-    /// The number of steps of the schedule.
-    pub fn total_steps(&self, cases: usize) -> u64 {
-        if self.steps > 0 {
-            return self.steps;
-        }
-        self.epochs.saturating_mul(cases as u64).div_ceil((self.batch_size * self.accumulate) as u64).max(1)
-    }
-
-    /// Steps after which the run ends.
-    pub fn last_step(&self, cases: usize) -> u64 {
-        let total = self.total_steps(cases);
-        if self.max_steps == 0 { total } else { total.min(self.max_steps) }
-    }
-
-    /// The epoch, from 0, of a step.
-    fn epoch(&self, step: u64, cases: usize) -> u64 {
-        step * (self.batch_size * self.accumulate) as u64 / (cases as u64).max(1)
-    }
-}
 
 /// The observer of a run. By itself, it passes over all but warnings.
 pub trait Observer {
@@ -507,7 +408,7 @@ impl<O: Objective + 'static> Run<'_, O> {
             return Ok(());
         }
         for (name, volume) in volumes {
-            self.events.image(self.state.step + 1, name, &planes(volume, |_| (0.0, 1.0))?)?;
+            self.events.image(self.state.step + 1, name, &pictures::planes(volume)?)?;
         }
         Ok(())
     }
@@ -518,12 +419,7 @@ impl<O: Objective + 'static> Run<'_, O> {
         if self.trainer.log.pictures_every_steps == 0 || images.is_empty() {
             return Ok(());
         }
-        let rows: Vec<(&str, [Picture; 1])> = images
-            .iter()
-            .map(|(name, image)| Ok((*name, [planes(image, range)?.shrunk(LEARNT_SIDE)])))
-            .collect::<Result<_>>()?;
-        let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
-        Ok(self.events.image(self.state.step, "templates", &Picture::montage(&rows))?)
+        Ok(self.events.image(self.state.step, "templates", &pictures::rows(&images)?)?)
     }
 
     /// Writes checkpoints when they are due. At regular intervals the mean loss since the last one is compared, and the
@@ -593,16 +489,4 @@ fn add_losses(sums: &mut Vec<(&'static str, f64)>, evaluation: &Evaluation) {
             None => sums.push((name, value)),
         }
     }
-}
-
-/// The middle planes of an image, `[Z, Y, X]`, with the values that are shown black and white.
-fn planes(image: &Tensor<3>, window: impl Fn(&[f32]) -> (f32, f32)) -> Result<Picture> {
-    let [z, y, x] = image.dims();
-    let voxels = image.to_data().try_to_vec::<f32>().map_err(|e| Error::Config(format!("{e:?}")))?;
-    Ok(Picture::three_planes(&voxels, [x, y, z], window(&voxels)))
-}
-
-/// The lowest and the highest value.
-fn range(voxels: &[f32]) -> (f32, f32) {
-    voxels.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)))
 }

@@ -27,6 +27,7 @@ pub mod run_summary;
 mod runs;
 mod server;
 mod shown;
+pub mod text;
 mod voxels;
 
 pub use error::{Error, Result};

@@ -28,20 +28,6 @@ impl Memory {
     }
 }
 
-/// `812 B`, `3.4 kB`, `1.3 GB`.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for larger in UNITS {
-        if value < 999.5 {
-            break;
-        }
-        (value, unit) = (value / 1000.0, larger);
-    }
-    if unit == "B" || value >= 99.5 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,14 +39,5 @@ mod tests {
         drop(std::hint::black_box(vec![1_u8; 64 << 20]));
         let after = Memory::of_this_process().unwrap();
         assert!(after.peak_bytes >= before.max(64 << 20) && after.now_bytes <= after.peak_bytes);
-    }
-
-    #[test]
-    fn sizes_are_short() {
-        let rows =
-            [(0, "0 B"), (812, "812 B"), (3_449, "3.4 kB"), (412_000_000, "412 MB"), (999_600, "1.0 MB")];
-        for (bytes, text) in rows {
-            assert_eq!(size(bytes), text);
-        }
     }
 }

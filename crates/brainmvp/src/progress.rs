@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use brainmvp_view::text::duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::ui::Ui;
@@ -182,52 +183,14 @@ pub(crate) fn speed(per_second: f64, unit: &str) -> String {
     }
 }
 
-/// `0.4 s`, `21 s`, `3 min 5 s`, `2 h 10 min`, `171 days 4 h`.
-pub(crate) fn duration(seconds: f64) -> String {
-    let whole = seconds.max(0.0).round() as u64;
-    match whole {
-        0..10 => format!("{:.1} s", seconds.max(0.0)),
-        10..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        3600..172_800 => format!("{} h {} min", whole / 3600, whole / 60 % 60),
-        _ => format!("{} days {} h", whole / 86_400, whole / 3600 % 24),
-    }
-}
-
-/// Four digits behind the point, or fewer in all where these would say nothing.
-pub(crate) fn number(value: f64) -> String {
-    let is_plain = !value.is_finite() || value == 0.0 || (1e-3..1e6).contains(&value.abs());
-    if is_plain { format!("{value:.4}") } else { format!("{value:.3e}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_speeds_are_short() {
-        let rows = [
-            (0.04, "0.0 s"),
-            (9.4, "9.4 s"),
-            (59.7, "1 min 0 s"),
-            (21.2, "21 s"),
-            (7860.0, "2 h 11 min"),
-            (14_788_800.0, "171 days 4 h"),
-        ];
-        for (seconds, text) in rows {
-            assert_eq!(duration(seconds), text);
-        }
+    fn speeds_are_short() {
         assert_eq!(speed(0.25, "cases"), "4.0 s/case");
         assert_eq!(speed(1.31, "cases"), "1.3 cases/s");
-    }
-
-    #[test]
-    fn numbers_keep_their_digits() {
-        let rows = [(0.123_44, "0.1234"), (12.0, "12.0000"), (2.5e-5, "2.500e-5"), (0.0, "0.0000")];
-        for (value, text) in rows {
-            assert_eq!(number(value), text);
-        }
-        assert_eq!(number(f64::NAN), "NaN");
     }
 
     #[test]

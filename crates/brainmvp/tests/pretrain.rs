@@ -225,7 +225,7 @@ fn the_demo_runs_and_goes_on() {
     let small = ["demo", "--out", "demo", "--cases", "3", "--size", "48", "--steps"];
     let with_steps = |steps: &'static str| [&small[..], &[steps]].concat();
     let said = succeed(&with_steps("6"), folder.path());
-    assert!(said.contains("loss_distill") && said.contains("Dice"), "{said}");
+    assert!(said.contains("similarity to the mean image") && said.contains("Dice"), "{said}");
     let fine_tuned = |name: &str| folder.path().join("demo/segmenter").join(name);
     let first = std::fs::read(fine_tuned("metrics.jsonl")).unwrap();
     let said = succeed(&with_steps("6"), folder.path());

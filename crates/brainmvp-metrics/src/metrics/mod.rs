@@ -9,12 +9,11 @@ pub mod regression;
 mod surface;
 mod volume;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::surface::percentile;
@@ -111,8 +110,9 @@ pub enum WhenEmpty {
 }
 
 /// A metric of the list, written by its name in files.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(inline, extend("enum" = Metric::all().collect::<Vec<_>>()))]
 pub struct Metric(usize);
 
 impl Metric {
@@ -174,21 +174,6 @@ impl Deref for Metric {
 impl fmt::Debug for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
-    }
-}
-
-impl JsonSchema for Metric {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Metric".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let names: Vec<&str> = Self::all().map(|metric| metric.name).collect();
-        json_schema!({ "type": "string", "enum": names })
     }
 }
 

@@ -1,15 +1,14 @@
 //! Networks by name, as a configuration names them.
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::NetworkConfig;
 
 /// The name of a network of certain sizes: one of [`NetworkConfig::presets`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(inline, extend("enum" = PresetName::names()))]
 pub struct PresetName(pub(super) &'static str);
 
 impl PresetName {
@@ -25,6 +24,11 @@ impl PresetName {
     /// If there is none of this name.
     pub fn known(name: &str) -> Self {
         Self::named(name).unwrap_or_else(|| panic!("no network is called '{name}'"))
+    }
+
+    /// All names.
+    fn names() -> Vec<&'static str> {
+        NetworkConfig::presets().into_iter().map(|(name, ..)| name).collect()
     }
 
     /// The network.
@@ -53,29 +57,13 @@ impl Serialize for PresetName {
     }
 }
 
-impl JsonSchema for PresetName {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "PresetName".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let names: Vec<&str> = NetworkConfig::presets().into_iter().map(|(name, ..)| name).collect();
-        json_schema!({ "type": "string", "enum": names })
-    }
-}
-
 impl<'de> Deserialize<'de> for PresetName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         Self::named(&name).ok_or_else(|| {
-            let known: Vec<&str> = NetworkConfig::presets().into_iter().map(|(known, ..)| known).collect();
             D::Error::custom(format!(
                 "model.preset: no network is called '{name}'; known are {}",
-                known.join(", ")
+                Self::names().join(", ")
             ))
         })
     }

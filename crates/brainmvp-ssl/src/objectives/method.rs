@@ -1,13 +1,12 @@
 //! What a pre-training method is, for whoever sets up a run.
 
-use std::borrow::Cow;
 use std::fmt::Debug;
 
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{NetworkConfig, PresetName};
 use brainmvp_nets::weights::Head;
 use brainmvp_volume::Affine;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -245,7 +244,8 @@ pub trait ForMethod {
 }
 
 /// The name of a method: one of [`MethodConfig::names`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(inline, extend("enum" = MethodConfig::names()))]
 pub struct MethodName(pub(super) &'static str);
 
 impl MethodName {
@@ -269,21 +269,6 @@ impl Default for MethodName {
 impl Serialize for MethodName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0)
-    }
-}
-
-impl JsonSchema for MethodName {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "MethodName".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let names: Vec<&str> = MethodConfig::names().into_iter().map(Self::name).collect();
-        json_schema!({ "type": "string", "enum": names })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use brainmvp_metrics::Score;
+use brainmvp_volume::picture::PALETTE;
 use plotters::prelude::*;
 
 use super::layouts::{main_of, percent, titled};
@@ -10,17 +11,6 @@ use crate::config::StudyConfig;
 use crate::plan::Plan;
 use crate::summary::Block;
 use crate::{Error, Result};
-
-/// Colours that people with any colour vision tell apart (Okabe and Ito), over and over.
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(90, 90, 90),
-];
 
 /// A point of a curve: share of labels, mean, and the ends of its interval.
 type Point = (f64, f64, [f64; 2]);
@@ -71,7 +61,8 @@ pub(super) fn draw(
             .light_line_style(WHITE.mix(0.0));
         mesh.x_label_formatter(&|share| percent(*share)).draw().map_err(|e| fail(&e))?;
         for (number, (arm, points)) in curves.iter().enumerate() {
-            let colour = COLOURS[number % COLOURS.len()];
+            let [red, green, blue] = PALETTE[number % PALETTE.len()];
+            let colour = RGBColor(red, green, blue);
             let upper = points.iter().map(|(x, _, [_, high])| (*x, *high));
             let lower = points.iter().rev().map(|(x, _, [low, _])| (*x, *low));
             let band: Vec<(f64, f64)> = upper.chain(lower).collect();
@@ -79,7 +70,7 @@ pub(super) fn draw(
             let line = points.iter().map(|(x, mean, _)| (*x, *mean));
             chart.draw_series(LineSeries::new(line.clone(), colour.stroke_width(2))).map_err(|e| fail(&e))?;
             // The second round of colours has hollow points.
-            let hollow = number >= COLOURS.len();
+            let hollow = number >= PALETTE.len();
             let style = if hollow { colour.stroke_width(2) } else { colour.filled() };
             chart.draw_series(line.map(|point| Circle::new(point, 4, style))).map_err(|e| fail(&e))?;
             let place = (570, 60 + 22 * number as i32);

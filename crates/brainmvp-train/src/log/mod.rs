@@ -6,6 +6,7 @@
 //! Nothing here depends on networks or tensors: numbers and slices go in, files come out.
 
 pub mod metrics;
+pub(crate) mod pictures;
 pub mod tensorboard;
 
 use std::path::{Path, PathBuf};

@@ -1,19 +1,10 @@
 //! Lines and points, as SVG.
 
+use brainmvp_volume::picture::PALETTE;
 use plotters::prelude::*;
 
 use super::document::Picture;
 
-/// Colours that people with any colour vision tell apart (Okabe and Ito), over and over.
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(90, 90, 90),
-];
 const SIZE: (u32, u32) = (760, 300);
 /// Points that a line is drawn with, at most.
 const MOST_POINTS: usize = 800;
@@ -100,7 +91,8 @@ impl Chart<'_> {
             chart.draw_series(LineSeries::new(diagonal.map(|x| (x, x)), BLACK.mix(0.4)))?;
         }
         for (number, line) in self.lines.iter().enumerate() {
-            let colour = COLOURS[number % COLOURS.len()];
+            let [red, green, blue] = PALETTE[number % PALETTE.len()];
+            let colour = RGBColor(red, green, blue);
             let points = || line.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite()).copied();
             if self.points {
                 chart.draw_series(points().map(|point| Circle::new(point, 3, colour.mix(0.7).filled())))?;

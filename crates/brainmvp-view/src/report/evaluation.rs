@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::chart::{Chart, Line};
 use super::document::{Picture, Section};
 use super::overlays::{self, Chosen};
-use super::text;
 use crate::Result;
-use crate::kinds::title_of;
+use crate::kinds::{read_json, title_of};
 use crate::shown::Collection;
+use crate::text;
 
 /// Cases of a table that names the worst.
 const MOST_CASES: usize = 10;
@@ -42,8 +42,9 @@ struct Predicted {
 pub(super) fn predictions(folder: &Path, collection: &Collection) -> Result<Section> {
     let title = title_of(folder);
     let mut section = Section::new(format!("Predictions: {title}"));
-    if let Some(record) = text::json::<Record>(&folder.join("predictions.json")) {
-        told(&mut section, &record);
+    match read_json::<Record>(&folder.join("predictions.json")) {
+        Ok(record) => told(&mut section, &record),
+        Err(error) => section.warning(error.to_string()),
     }
     let scores = folder.join("metrics.json");
     if scores.is_file() {
@@ -103,9 +104,12 @@ fn scored(
     prediction: Option<&str>,
     collection: &Collection,
 ) -> Result<()> {
-    let Some(file) = text::json::<Value>(path) else {
-        section.warning(format!("{} cannot be read", path.display()));
-        return Ok(());
+    let file: Value = match read_json(path) {
+        Ok(file) => file,
+        Err(error) => {
+            section.warning(error.to_string());
+            return Ok(());
+        }
     };
     seen(section, &file);
     // Scores by case and region are a list; those of classes and numbers have names.

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use html_escape::encode_double_quoted_attribute as escaped;
 
 use super::document::{Document, Figure, Part, Picture, Section, Table};
 
@@ -91,20 +92,4 @@ fn figure(figure: &Figure) -> String {
     format!(
         "<figure{class}><img alt=\"{caption}\" src=\"data:{media};base64,{data}\"><figcaption>{caption}</figcaption></figure>\n"
     )
-}
-
-/// Text escaped for HTML.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe += "&amp;",
-            '<' => safe += "&lt;",
-            '>' => safe += "&gt;",
-            '"' => safe += "&quot;",
-            '\'' => safe += "&#39;",
-            c => safe.push(c),
-        }
-    }
-    safe
 }

@@ -4,11 +4,11 @@ mod chart;
 mod document;
 mod evaluation;
 mod html;
+mod modalities;
 mod overlays;
 mod run;
 mod study;
 mod templates;
-mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_volume::write_atomically;
 use document::{Document, Picture, Section};
+use modalities::in_their_order;
 
 use crate::items::Items;
 use crate::kind::Kind;
@@ -124,7 +125,7 @@ fn cases(collection: &Collection) -> Section {
         let Some(data_set) = case.data_set.as_deref() else { continue };
         data_sets.entry(data_set).or_default().push(case.modalities());
     }
-    let names = text::in_their_order(data_sets.values().flatten().flatten().copied());
+    let names = in_their_order(data_sets.values().flatten().flatten().copied());
     let head = ["data set", "cases"].into_iter().chain(names.iter().copied());
     let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
     for (data_set, cases) in data_sets {

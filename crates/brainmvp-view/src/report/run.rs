@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use super::chart::{Chart, Line};
 use super::document::{Picture, Section};
-use super::text;
-use crate::kinds::title_of;
+use super::modalities::in_their_order;
+use crate::kinds::{read_json, title_of};
+use crate::text;
 use crate::{Result, events, runs};
 
 /// What methods call the volumes that they draw, in the order in which they are shown.
@@ -143,9 +144,8 @@ struct SeenCase {
 
 /// How many cases of each data set were seen at which stage, and how many of them had each modality.
 fn seen(path: &Path) -> Vec<Vec<String>> {
-    let Some(Seen { cases }) = text::json(path) else { return Vec::new() };
-    let modalities =
-        text::in_their_order(cases.iter().flat_map(|case| case.images.keys()).map(String::as_str));
+    let Ok(Seen { cases }) = read_json(path) else { return Vec::new() };
+    let modalities = in_their_order(cases.iter().flat_map(|case| case.images.keys()).map(String::as_str));
     let mut groups: BTreeMap<(&str, &str), Vec<&SeenCase>> = BTreeMap::new();
     for case in &cases {
         groups.entry((&case.stage, &case.data_set)).or_default().push(case);

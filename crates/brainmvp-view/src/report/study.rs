@@ -6,9 +6,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::document::{Picture, Section};
-use super::text;
 use crate::files;
-use crate::kinds::title_of;
+use crate::kinds::{read_json, title_of};
+use crate::text;
 
 #[derive(Deserialize)]
 struct Study {
@@ -29,10 +29,15 @@ struct Cell {
 /// A study without parts, or a part of one.
 pub(super) fn section(folder: &Path) -> Section {
     let mut section = Section::new(format!("Study: {}", title_of(folder)));
-    match text::json::<Study>(&folder.join("study.json")) {
-        Some(study) => told(&mut section, &study),
-        None => section
-            .text("It has no results yet: `brainmvp study --out STUDY --report` writes what is done so far."),
+    let summary = folder.join("study.json");
+    if summary.is_file() {
+        match read_json::<Study>(&summary) {
+            Ok(study) => told(&mut section, &study),
+            Err(error) => section.warning(error.to_string()),
+        }
+    } else {
+        section
+            .text("It has no results yet: `brainmvp study --out STUDY --report` writes what is done so far.");
     }
     for path in files::with_ending(&folder.join("tables"), "csv") {
         let Some(rows) = files::table(&path) else { continue };

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::document::{Picture, Section};
-use super::text;
-use crate::kinds::{TEMPLATES_FILE, TEMPLATES_PICTURE, title_of};
+use crate::kinds::{TEMPLATES_FILE, TEMPLATES_PICTURE, read_json, title_of};
+use crate::text;
 
 #[derive(Deserialize)]
 struct Measured {
@@ -43,7 +43,7 @@ pub(super) fn section(folder: &Path) -> Section {
             Picture::Png(png),
         );
     }
-    let measured = text::json::<Measured>(&folder.join(TEMPLATES_FILE));
+    let measured = read_json::<Measured>(&folder.join(TEMPLATES_FILE)).ok();
     let number = |value: Option<f64>| value.map_or("-".to_owned(), text::number);
     let head = [
         "modality",

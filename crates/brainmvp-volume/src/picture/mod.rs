@@ -52,6 +52,17 @@ pub const LABEL_COLOUR: Colour = [255, 190, 30];
 /// The outline of what a network predicts.
 pub const PREDICTION_COLOUR: Colour = [70, 170, 255];
 
+/// Colours of lines and points that people with any colour vision tell apart (Okabe and Ito, 2008).
+pub const PALETTE: [Colour; 7] = [
+    [0, 114, 178],
+    [213, 94, 0],
+    [0, 158, 115],
+    [204, 121, 167],
+    [230, 159, 0],
+    [86, 180, 233],
+    [90, 90, 90],
+];
+
 const BLACK: Colour = [0; 3];
 const WHITE: Colour = [255; 3];
 

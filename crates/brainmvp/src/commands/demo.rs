@@ -1,35 +1,28 @@
 //! `brainmvp demo`
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use brainmvp_cohort::check::{CheckOptions, Severity, check};
 use brainmvp_cohort::phantom::{DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_cohort::{Cohort, Split};
-use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
-use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
-use brainmvp_train::run::{Existing, RunRequest};
-use brainmvp_volume::nifti;
+use brainmvp_view::run_summary::RunSummary;
+use brainmvp_volume::{nifti, write_atomically};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser as _};
 
-use super::templates::Compared;
-use super::{counted, pretrain, templates};
+use super::counted;
 use crate::argument;
 use crate::cli::Cli;
 use crate::failure::{Advise as _, bad_input};
-use crate::interrupt;
 use crate::progress::Progress;
 use crate::ui::Ui;
 
-/// The settings of the demo's run.
-const CONFIG: &str = include_str!("../../../../configs/demo.toml");
+/// The settings of pre-training.
+const RECIPE: &str = include_str!("../../../../configs/demo.toml");
 
 /// Fine-tuning steps, if pre-training takes as many.
 const FINETUNE_STEPS: u64 = 140;
-const METRICS: &str = "dice,hd95_mm,sensitivity,precision,volume_mm3,truth_volume_mm3";
-/// The share of the training cases that fine-tuning uses.
-const FEW_LABELS: &str = "0.5";
 /// The settings of fine-tuning. The phantoms' diseases have different lesions, so all of them are one region.
 const FINETUNE: [&str; 6] = [
     "task.regions=[{ name = \"lesion\", labels = [1, 2, 3] }]",
@@ -39,13 +32,13 @@ const FINETUNE: [&str; 6] = [
     "data.validation_share=0",
     "checkpoint.every_steps=70",
 ];
-
-/// Memory for the cases prepared at the same time: phantoms are small.
-const MEMORY_BYTES: u64 = 1 << 30;
+/// The share of the training cases whose labels are used.
+const FEW_LABELS: &str = "0.5";
+const METRICS: &str = "dice,hd95_mm,sensitivity,precision,volume_mm3,truth_volume_mm3";
 
 /// Run everything without any data: phantoms, preprocessing, pre-training, fine-tuning with few labels, prediction, a report
 ///
-/// Everything is written below one folder, and each part does the same as the command of that name. A quarter of the phantoms
+/// Everything is written below one folder. After making the phantoms, the demo runs commands that it prints. A quarter of the phantoms
 /// with lesions is kept for the test, and the network is small. With the same folder, the demo continues where it stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -71,112 +64,80 @@ pub(crate) struct Demo {
 impl Demo {
     pub(crate) fn run(self, ui: &Ui) -> anyhow::Result<()> {
         argument::refuse_file_as_folder(&self.out)?;
-        let (cache, run) = (self.out.join("cache"), self.out.join("run"));
         let (cohort, spacing_mm) = self.phantoms(ui)?;
-        prepare(&cohort, &cache, spacing_mm, ui)?;
-        let before = steps_done(&run);
-        let epochs = self.epochs(&cohort);
-        let options = RunRequest {
-            data: cache.clone(),
-            out: run.clone(),
-            config: Some(CONFIG.to_owned()),
-            settings: vec![
-                format!("train.max_steps={}", self.steps),
-                format!("train.epochs={epochs}"),
-                // At three fifths of the run, as in the paper.
-                format!("method.contrast_from_epoch={}", epochs * 3 / 5),
-            ],
-            existing: Existing::Resume,
-            device: "cpu".to_owned(),
-        };
-        pretrain::train(
-            &options,
-            "pretrain",
-            brainmvp_train::pretrain::pretrain,
-            "continue with the same command",
-            ui,
-        )?;
-        if steps_done(&run) > before {
-            self.discard_what_followed()?;
+        self.pretrain(&cohort, spacing_mm, ui)?;
+        if cohort.cases.iter().any(|case| case.split == Some(Split::Test)) {
+            self.downstream(ui)?;
+        } else {
+            ui.note("note: no phantom with a lesion is kept for testing, so that nothing is fine-tuned");
         }
-        tell_loss(&run, ui)?;
-        let compared = Compared { data: Some(cache), ..Compared::default() };
-        templates::write(&(&run).into(), &self.out.join("templates"), &compared, ui)?;
-        self.downstream(&cohort, ui)
-    }
-
-    /// Removes what was made from an earlier state of the pre-training run.
-    fn discard_what_followed(&self) -> anyhow::Result<()> {
-        for folder in ["segmenter", "predictions"]
-            .map(|name| self.out.join(name))
-            .iter()
-            .filter(|folder| folder.is_dir())
-        {
-            std::fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
-        }
-        Ok(())
-    }
-
-    /// What follows pre-training, as a user would type it.
-    fn downstream(&self, cohort: &Cohort, ui: &Ui) -> anyhow::Result<()> {
-        if !cohort.cases.iter().any(|case| case.split == Some(Split::Test)) {
-            ui.note(
-                "note: too few phantoms with lesions to train on some and test on others; the demo ends here",
-            );
-            return self.report(ui);
-        }
-        let at = |name: &str| self.out.join(name).display().to_string();
-        let steps = format!("train.steps={}", self.steps.min(FINETUNE_STEPS));
-        let (cache, run, segmenter) = (at("cache"), at("run"), at("segmenter"));
-        let (cohort, predictions) = (at("phantoms/cohort.json"), at("predictions"));
-        let scores = at("predictions/metrics.json");
-        let mut finetune = vec!["finetune", "segment", "--data", &cache, "--init", &run, "--out", &segmenter];
-        finetune.extend(["--labels-fraction", FEW_LABELS, "--resume"]);
-        for setting in FINETUNE.iter().copied().chain([steps.as_str()]) {
-            finetune.extend(["--set", setting]);
-        }
-        execute(&finetune, ui)?;
-        execute(
-            &[
-                "predict",
-                "--model",
-                &segmenter,
-                "--in",
-                &cohort,
-                "--split",
-                "test",
-                "--out",
-                &predictions,
-                "--resume",
-            ],
-            ui,
-        )?;
-        execute(
-            &[
-                "evaluate",
-                "--pred",
-                &predictions,
-                "--truth",
-                &cohort,
-                "--split",
-                "test",
-                "--metrics",
-                METRICS,
-                "--out",
-                &scores,
-            ],
-            ui,
-        )?;
-        self.report(ui)
-    }
-
-    /// The report on everything, and how to look further.
-    fn report(&self, ui: &Ui) -> anyhow::Result<()> {
-        let (all, page) =
-            (self.out.display().to_string(), self.out.join("report.html").display().to_string());
+        let (all, page) = (self.out.display().to_string(), self.at("report.html"));
         execute(&["report", &all, "--out", &page], ui)?;
         ui.note(format!("next: open {page}, or look at everything with `brainmvp view {all} --open`"));
         Ok(())
+    }
+
+    /// The path of something that the demo makes.
+    fn at(&self, name: &str) -> String {
+        self.out.join(name).display().to_string()
+    }
+
+    /// Prepares the phantoms on their own grid (resampling them to 1 mm would only make the demo slower), pre-trains on them, and
+    /// writes the templates.
+    fn pretrain(&self, cohort: &Cohort, spacing_mm: [f64; 3], ui: &Ui) -> anyhow::Result<()> {
+        let (phantoms, cache, run) = (self.at("phantoms/cohort.json"), self.at("cache"), self.at("run"));
+        let (recipe, templates) = (self.at("demo.toml"), self.at("templates"));
+        let spacing = spacing_mm.map(|mm| mm.to_string()).join(",");
+        execute(&["preprocess", &phantoms, "--out", &cache, "--spacing", &spacing], ui)?;
+        write_atomically(Path::new(&recipe), |file| file.write_all(RECIPE.as_bytes()))?;
+        let epochs = self.epochs(cohort);
+        let length = [
+            format!("train.max_steps={}", self.steps),
+            format!("train.epochs={epochs}"),
+            // At three fifths of the run, as in the paper.
+            format!("method.contrast_from_epoch={}", epochs * 3 / 5),
+        ];
+        let mut pretrain = vec!["pretrain", "--data", &cache, "--out", &run, "--config", &recipe];
+        length.iter().for_each(|setting| pretrain.extend(["--set", setting.as_str()]));
+        pretrain.push("--resume");
+        let before = RunSummary::read(Path::new(&run)).step;
+        execute(&pretrain, ui)?;
+        if RunSummary::read(Path::new(&run)).step != before {
+            self.discard(&["segmenter", "predictions"])?;
+        }
+        execute(&["templates", &run, "--out", &templates, "--data", &cache], ui)
+    }
+
+    /// Removes what was made from an earlier state of the pre-training run.
+    fn discard(&self, names: &[&str]) -> anyhow::Result<()> {
+        let folders = names.iter().map(|name| self.out.join(name)).filter(|folder| folder.is_dir());
+        for folder in folders {
+            std::fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Fine-tunes with few labels, and predicts and scores cases that the network has not seen.
+    fn downstream(&self, ui: &Ui) -> anyhow::Result<()> {
+        let (phantoms, cache, run) = (self.at("phantoms/cohort.json"), self.at("cache"), self.at("run"));
+        let (segmenter, predictions) = (self.at("segmenter"), self.at("predictions"));
+        let scores = self.at("predictions/metrics.json");
+        let steps = format!("train.steps={}", self.steps.min(FINETUNE_STEPS));
+        let mut finetune = vec!["finetune", "segment", "--data", &cache, "--init", &run, "--out", &segmenter];
+        finetune.extend(["--labels-fraction", FEW_LABELS]);
+        FINETUNE
+            .iter()
+            .copied()
+            .chain([steps.as_str()])
+            .for_each(|setting| finetune.extend(["--set", setting]));
+        finetune.push("--resume");
+        execute(&finetune, ui)?;
+        let of_test = ["--split", "test"];
+        let predict =
+            ["predict", "--model", &segmenter, "--in", &phantoms, "--out", &predictions, "--resume"];
+        execute(&[&predict[..], &of_test].concat(), ui)?;
+        let evaluate = ["evaluate", "--pred", &predictions, "--truth", &phantoms, "--out", &scores];
+        execute(&[&evaluate[..], &of_test, &["--metrics", METRICS]].concat(), ui)
     }
 
     /// The epochs of the schedule: as many as the steps need. A run of fewer steps can be continued with more.
@@ -224,17 +185,8 @@ impl Demo {
                 self.cases
             )));
         }
-        let report = check(&cohort, &CheckOptions::default(), &|_, _| {});
-        for problem in report.of(Severity::Problem) {
-            ui.alert(format!("warning: {problem}"));
-        }
         Ok((cohort, config.grid().affine.spacing_mm()))
     }
-}
-
-/// How far a run has come; 0 if it has not begun.
-fn steps_done(run: &Path) -> usize {
-    read_metrics(&run.join("metrics.jsonl")).map_or(0, |steps| steps.len())
 }
 
 /// Runs a command as if it had been typed, after printing it.
@@ -256,43 +208,4 @@ fn keep_for_test(cohort: &mut Cohort) {
             case.split = Some(Split::Test);
         }
     }
-}
-
-/// Prepares the phantoms on their own grid: resampling them to 1 mm would only make the demo slower.
-fn prepare(cohort: &Cohort, cache: &Path, spacing_mm: [f64; 3], ui: &Ui) -> anyhow::Result<()> {
-    let config = PrepConfig { spacing_mm, ..PrepConfig::default() };
-    let stop = interrupt::stop_flag();
-    let options = RunOptions { memory_bytes: MEMORY_BYTES, force: false, stop };
-    let progress = Progress::new(ui, "preprocess", "cases", cohort.cases.len());
-    let summary = preprocess(cohort, cache, &config, &options, &|told| progress.advance(told.finished))?;
-    progress.finish();
-    for case in &summary.quarantined {
-        ui.alert(format!("warning: case '{}' is left out: {}", case.id, case.reason));
-    }
-    if summary.not_begun > 0 {
-        anyhow::bail!("interrupted; run the same command again to continue");
-    }
-    Ok(())
-}
-
-/// How the loss fell: the means over the first and the last tenth of the run.
-fn tell_loss(run: &Path, ui: &Ui) -> anyhow::Result<()> {
-    let metrics = read_metrics(&run.join("metrics.jsonl"))?;
-    let tenth = metrics.len().div_ceil(10);
-    let (first, last) = (&metrics[..tenth], &metrics[metrics.len() - tenth..]);
-    for name in ["loss_cross", "loss_distill"] {
-        ui.result(format!(
-            "{name}: {:.4} at the start, {:.4} at the end",
-            mean(first, name),
-            mean(last, name)
-        ))?;
-    }
-    Ok(())
-}
-
-/// The mean of one loss over some steps.
-fn mean(steps: &[StepMetrics], name: &str) -> f64 {
-    let losses = steps.iter().flat_map(|step| &step.losses);
-    let values: Vec<f64> = losses.filter(|(known, _)| known == name).map(|(_, value)| *value).collect();
-    values.iter().sum::<f64>() / values.len().max(1) as f64
 }

@@ -9,12 +9,12 @@ use brainmvp_train::estimate::Estimate;
 use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::run::RunRequest;
 use brainmvp_train::trainer::Observer;
+use brainmvp_view::text::{duration, size};
 
 use super::counted;
 use super::table::columns;
 use crate::interrupt;
-use crate::memory::{Memory, size};
-use crate::progress::duration;
+use crate::memory::Memory;
 use crate::scratch::Scratch;
 use crate::ui::Ui;
 

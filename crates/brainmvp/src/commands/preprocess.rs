@@ -12,6 +12,7 @@ use brainmvp_prep::{
     Shard, SkullStrip, StoredType, Summary, larger_than, preprocess_shard,
 };
 use brainmvp_train::config::Stage;
+use brainmvp_view::text::{duration, size};
 use brainmvp_volume::Modality;
 use clap::Args;
 
@@ -19,8 +20,7 @@ use super::{counted, load_cohort, report};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::interrupt;
-use crate::memory::size;
-use crate::progress::{Progress, duration};
+use crate::progress::Progress;
 use crate::ui::Ui;
 
 /// Bring every case of a cohort to one grid, orientation and scale, ready for training

@@ -7,6 +7,7 @@ use brainmvp_prep::Shard;
 use brainmvp_prep::cache::Cache;
 use brainmvp_quality::{CaseRecord, Options, Sources, Table, make_records, write_table};
 use brainmvp_view::report::{has_results, write_report};
+use brainmvp_view::text::size;
 use clap::Args;
 
 use super::preprocess::half_of_free_memory;
@@ -106,8 +107,8 @@ impl Report {
         if let Some(figures) = &self.figures {
             ui.result(format!("{}: {}", figures.display(), counted(written.figures.len(), "figure")))?;
         }
-        let size = written.bytes as f64 / 1e6;
-        ui.result(format!("{}: {}, {size:.1} MB", self.out.display(), counted(written.sections, "section")))
+        let sections = counted(written.sections, "section");
+        ui.result(format!("{}: {sections}, {}", self.out.display(), size(written.bytes)))
     }
 }
 

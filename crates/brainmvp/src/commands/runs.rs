@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use brainmvp_view::run_summary::{self, RunState, RunSummary};
+use brainmvp_view::text::{number, size};
 use brainmvp_volume::write_atomically;
 use clap::Args;
 use serde::Serialize;
@@ -14,8 +15,6 @@ use serde::Serialize;
 use super::table;
 use crate::argument;
 use crate::failure::bad_input;
-use crate::memory::size;
-use crate::progress::number;
 use crate::ui::Ui;
 
 /// List the runs in and below folders: what they are, how far they have come, and what they came to

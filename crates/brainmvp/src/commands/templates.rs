@@ -46,7 +46,7 @@ pub(crate) struct Templates {
 
 /// What templates are compared with.
 #[derive(Debug, Args, Default)]
-pub(crate) struct Compared {
+struct Compared {
     /// Prepared cases that the templates were learnt from, to compare them with
     #[arg(long, value_name = "CACHE")]
     pub(crate) data: Option<PathBuf>,
@@ -66,7 +66,7 @@ impl Templates {
 }
 
 /// Writes the templates of a run and says how good they are.
-pub(crate) fn write(run: &Source, out: &Path, compared: &Compared, ui: &Ui) -> anyhow::Result<()> {
+fn write(run: &Source, out: &Path, compared: &Compared, ui: &Ui) -> anyhow::Result<()> {
     argument::refuse_file_as_folder(out)?;
     let templates = RunTemplates::load(run.clone())?;
     if templates.volumes.is_empty() {

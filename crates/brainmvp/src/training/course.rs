@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics, read_lines};
+use brainmvp_view::text::{duration, number};
 
-use crate::progress::{Rate, duration, number};
+use crate::progress::Rate;
 
 /// The steps over which the loss is averaged.
 const RECENT: usize = 50;

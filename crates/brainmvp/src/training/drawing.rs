@@ -1,8 +1,10 @@
 //! The view of a run as lines that fit a terminal.
 
 use super::course::{Course, scores};
-use crate::memory::{Memory, size};
-use crate::progress::{duration, number, speed};
+use brainmvp_view::text::{duration, number, size};
+
+use crate::memory::Memory;
+use crate::progress::speed;
 
 /// Columns of the bar, and of the curve: longer ones are no clearer.
 const MOST_COLUMNS: usize = 60;

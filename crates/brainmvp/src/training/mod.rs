@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics};
+use brainmvp_view::text::size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::memory::{Memory, size};
+use crate::memory::Memory;
 use crate::progress::Progress;
 use crate::screen;
 use crate::ui::Ui;

@@ -19,16 +19,6 @@ const COMMON: [&str; 8] = [
     "log.pictures_every_steps=4",
 ];
 
-fn place() -> Place {
-    let place = Place::new();
-    let phantom = ["phantom", "--out", "phantom", "--cases", "6", "--size", "32", "--lesions", "glioma"];
-    place.run(&[&phantom[..], &["--modalities", "flair,t1c", "--quiet"]].concat()).succeeds();
-    place
-        .run(&["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6", "--quiet"])
-        .succeeds();
-    place
-}
-
 /// The lines of a dry run, by their first word.
 fn told(stdout: &str) -> BTreeMap<String, String> {
     let line = |line: &str| {
@@ -89,7 +79,7 @@ fn compare(place: &Place, command: &[&str], out: &str) -> BTreeMap<String, Strin
 
 #[test]
 fn pretraining_is_estimated() {
-    let place = place();
+    let place = Place::with_gliomas();
     let command =
         ["pretrain", "--data", "cache", "--set", "model.preset=tiny", "--set", "train.batch_size=2"];
     let told = compare(&place, &command, "run");
@@ -109,7 +99,7 @@ fn pretraining_is_estimated() {
 
 #[test]
 fn finetuning_is_estimated() {
-    let place = place();
+    let place = Place::with_gliomas();
     let command =
         ["finetune", "segment", "--data", "cache", "--init", "none", "--set", "model.preset=tiny", "--set"];
     let more = ["train.batch_size=2", "--set", "train.accumulate=1", "--set", "validation.every_epochs=4"];

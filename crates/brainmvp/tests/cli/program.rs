@@ -44,6 +44,16 @@ impl Place {
         place
     }
 
+    /// A place with a cache of six small phantoms with gliomas.
+    pub(crate) fn with_gliomas() -> Self {
+        let place = Self::new();
+        let phantom = ["phantom", "--out", "phantom", "--cases", "6", "--size", "32", "--lesions", "glioma"];
+        place.run(&[&phantom[..], &["--modalities", "flair,t1c", "--quiet"]].concat()).succeeds();
+        let cache = ["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6", "--quiet"];
+        place.run(&cache).succeeds();
+        place
+    }
+
     /// A path below the place.
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.join(name)

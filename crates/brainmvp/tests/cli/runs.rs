@@ -12,17 +12,6 @@ use crate::program::{Ended, Place};
 const SMALL: [&str; 6] =
     ["--set", "model.preset=tiny", "--set", "patch.size=16", "--set", "train.batch_size=2"];
 
-/// A place with a cache of small phantoms with gliomas.
-fn place() -> Place {
-    let place = Place::new();
-    let phantom = ["phantom", "--out", "phantom", "--cases", "6", "--size", "32", "--lesions", "glioma"];
-    place.run(&[&phantom[..], &["--modalities", "flair,t1c", "--quiet"]].concat()).succeeds();
-    place
-        .run(&["preprocess", "phantom/cohort.json", "--out", "cache", "--spacing", "6", "--quiet"])
-        .succeeds();
-    place
-}
-
 fn pretrain(out: &str, settings: &[&str]) -> Vec<String> {
     let settings = settings.iter().flat_map(|setting| ["--set", setting]);
     let line = ["pretrain", "--data", "cache", "--out", out].into_iter().chain(SMALL).chain(settings);
@@ -42,7 +31,7 @@ fn listed(place: &Place, folder: &str) -> BTreeMap<String, Value> {
 
 #[test]
 fn runs_are_listed_with_how_they_ended_and_their_best() {
-    let place = place();
+    let place = Place::with_gliomas();
     place.run(&["runs"]).succeeds().notes(&["no runs here"]);
     let line = pretrain("project/run", &["train.max_steps=5", "checkpoint.every_steps=2"]);
     run(&place, &line).succeeds();
@@ -102,7 +91,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[test]
 fn a_run_is_running_until_it_is_stopped_and_silent_if_it_was_killed() {
-    let place = place();
+    let place = Place::with_gliomas();
     let start = |out: &str| {
         let mut process = Process::new(assert_cmd::cargo::cargo_bin!("brainmvp"));
         process.current_dir(place.path(".")).stdout(Stdio::null()).stderr(Stdio::null());
@@ -149,7 +138,7 @@ fn on_a_terminal(place: &Place, line: &[String], environment: &str) -> Option<St
 
 #[test]
 fn a_terminal_shows_a_view_that_is_gone_in_the_end_and_others_lines() {
-    let place = place();
+    let place = Place::with_gliomas();
     let settings = ["train.max_steps=8"];
     let Some(shown) = on_a_terminal(&place, &pretrain("run", &settings), "TERM=xterm NO_COLOR=1") else {
         return;
