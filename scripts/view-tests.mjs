@@ -57,6 +57,8 @@ class Browser {
 
 class Page {
     problems = [];
+    // Bytes since a page was opened.
+    received = 0;
 
     static async of(browser, width, height) {
         const page = new Page();
@@ -79,6 +81,7 @@ class Page {
             const isOurs = ['data:', 'blob:', 'about:'].includes(protocol) || host === new URL(address).host;
             if (!isOurs) this.problems.push(`asked another host: ${params.request.url}`);
         }
+        if (method === 'Network.loadingFinished') this.received += params.encodedDataLength;
         const isError = { 'Runtime.exceptionThrown': true, 'Log.entryAdded': params?.entry?.level === 'error',
             'Runtime.consoleAPICalled': ['error', 'assert', 'warning'].includes(params?.type) }[method];
         if (isError) this.problems.push(`${method}: ${JSON.stringify(params).slice(0, 600)}`);
@@ -104,8 +107,12 @@ class Page {
     }
 
     async open(name, isReady) {
+        const start = Date.now();
+        this.received = 0;
         await this.send('Page.navigate', { url: address + name });
         await this.until(`location.href.startsWith(${JSON.stringify(address)}) && document.readyState === 'complete' && (${isReady})`);
+        const title = name.split(/[?#]/)[0] || 'cases';
+        console.log(`${title}: ${Math.round(this.received / 1000)} kB in ${((Date.now() - start) / 1000).toFixed(1)} s`);
     }
 
     async key(key, code = key) {
@@ -141,8 +148,8 @@ class Page {
 
     async shot(name) {
         if (!given.shots) return;
-        const full = await this.send('Page.captureScreenshot', {});
-        writeFileSync(join(given.shots, `${name}.png`), Buffer.from(full.data, 'base64'));
+        const full = await this.send('Page.captureScreenshot', { format: 'webp', quality: 70 });
+        writeFileSync(join(given.shots, `${name}.webp`), Buffer.from(full.data, 'base64'));
     }
 }
 
@@ -189,9 +196,7 @@ async function casePage(page) {
         ? `[...document.querySelectorAll('#cases tbody a')].find((a) => a.textContent === ${JSON.stringify(given.case)})`
         : 'document.querySelector("#cases tbody a")';
     const href = await page.value(`${chosen}.getAttribute('href')`);
-    const start = Date.now();
     await page.open(href, 'document.querySelector("#views").dataset.ready === "yes"');
-    console.log(`the case was shown after ${((Date.now() - start) / 1000).toFixed(1)} s`);
     const before = await page.picture('#views canvas');
     check(before.colours > 50, `the canvas shows a volume: ${before.colours} colours`);
     const place = () => page.value('document.querySelector("#place").textContent');

@@ -98,7 +98,7 @@ impl Demo {
             format!("method.contrast_from_epoch={}", epochs * 3 / 5),
         ];
         let mut pretrain = vec!["pretrain", "--data", &cache, "--out", &run, "--config", &recipe];
-        length.iter().for_each(|setting| pretrain.extend(["--set", setting.as_str()]));
+        pretrain.extend(length.iter().flat_map(|setting| ["--set", setting.as_str()]));
         pretrain.push("--resume");
         let before = RunSummary::read(Path::new(&run)).step;
         execute(&pretrain, ui)?;
@@ -125,11 +125,8 @@ impl Demo {
         let steps = format!("train.steps={}", self.steps.min(FINETUNE_STEPS));
         let mut finetune = vec!["finetune", "segment", "--data", &cache, "--init", &run, "--out", &segmenter];
         finetune.extend(["--labels-fraction", FEW_LABELS]);
-        FINETUNE
-            .iter()
-            .copied()
-            .chain([steps.as_str()])
-            .for_each(|setting| finetune.extend(["--set", setting]));
+        let settings = FINETUNE.iter().copied().chain([steps.as_str()]);
+        finetune.extend(settings.flat_map(|setting| ["--set", setting]));
         finetune.push("--resume");
         execute(&finetune, ui)?;
         let of_test = ["--split", "test"];

@@ -45,17 +45,17 @@ pub(crate) struct Templates {
 }
 
 /// What templates are compared with.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Args)]
 struct Compared {
     /// Prepared cases that the templates were learnt from, to compare them with
     #[arg(long, value_name = "CACHE")]
-    pub(crate) data: Option<PathBuf>,
+    data: Option<PathBuf>,
     /// Prepared cases that the templates were not learnt from [default: test cases of --data]
     #[arg(long, value_name = "CACHE", requires = "data")]
-    pub(crate) held_out: Option<PathBuf>,
+    held_out: Option<PathBuf>,
     /// Another run, such as one of another seed, to see how far their templates agree; may be repeated
     #[arg(long, value_name = "RUN|WEIGHTS", requires = "data")]
-    pub(crate) beside: Vec<PathBuf>,
+    beside: Vec<PathBuf>,
 }
 
 impl Templates {
