@@ -161,5 +161,5 @@ pub(crate) fn title_of(path: &Path) -> String {
 /// Reads a JSON file of which only some fields matter.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-    serde_json::from_slice(&text).map_err(|error| Error::content(path, error.to_string()))
+    serde_json::from_slice(&text).map_err(|error| Error::content(path, format!("cannot be read: {error}")))
 }

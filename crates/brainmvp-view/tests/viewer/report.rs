@@ -69,6 +69,6 @@ fn a_damaged_file_is_named_and_the_rest_is_reported() {
     let page = place.path("report.html");
     let written = write_report(&[place.path("")], &page, None).unwrap();
     let html = std::fs::read_to_string(&page).unwrap();
-    assert!(html.contains("metrics.json cannot be read"), "{written:?}");
+    assert!(html.contains("metrics.json: cannot be read: EOF"), "{written:?}");
     assert!(html.contains("<h2>Fine-tuning, segment: run</h2>"));
 }
