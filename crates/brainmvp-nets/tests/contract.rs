@@ -35,6 +35,7 @@ fn every_network_has_names_and_a_small_form() {
     for network in all {
         assert_eq!(network.problem(), None);
         assert_eq!(network.published_preset().network().title(), network.title());
+        assert_eq!(network.with_in_channels(3).preset().network(), network.with_in_channels(1));
     }
 }
 

@@ -200,8 +200,8 @@ impl Templates {
     }
 
     /// All of them by modality, as in [`Self::volume`], without gradients.
-    pub fn images(&self) -> Vec<(&'static str, Tensor<3>)> {
-        Modality::ALL.into_iter().map(|modality| (modality.name(), self.volume(modality).detach())).collect()
+    pub fn images(&self) -> Vec<(Modality, Tensor<3>)> {
+        Modality::ALL.into_iter().map(|modality| (modality, self.volume(modality).detach())).collect()
     }
 
     /// These volumes (x fastest) instead of learnt ones; they are not trained.

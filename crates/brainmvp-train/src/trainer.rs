@@ -1,5 +1,6 @@
 //! The one training loop.
 
+mod learnt;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::run::RunFolder;
 use crate::status::Status;
 use crate::{Error, Result};
 
+use learnt::LearntImages;
 pub use settings::{LogConfig, TrainConfig, ValidationConfig};
 
 /// Separates the generators for different purposes: each is seeded with the run's seed and its own constant.
@@ -111,6 +113,7 @@ struct Run<'a, O> {
     metrics: LineWriter<StepMetrics>,
     validations: LineWriter<ValidationMetrics>,
     events: EventWriter,
+    learnt: LearntImages,
     /// The cases of the last step, to be named if its update turns out to be bad.
     cases: Vec<String>,
 }
@@ -230,6 +233,7 @@ impl Trainer<'_> {
             metrics: LineWriter::open(&self.folder.metrics(), Some(state.step))?,
             validations: LineWriter::open(&self.folder.validations(), Some(state.validated))?,
             events: EventWriter::create(self.folder.path(), state.step + 1)?,
+            learnt: LearntImages::default(),
             state,
             cases: Vec::new(),
         })
@@ -413,13 +417,14 @@ impl<O: Objective + 'static> Run<'_, O> {
         Ok(())
     }
 
-    /// Writes a picture of the images that are learnt themselves, one below the other, unless there are to be no pictures.
+    /// Writes a picture of the images that are learnt themselves, unless there are to be no pictures.
     fn show_learnt(&mut self) -> Result<()> {
         let images = self.objective.learnt_images();
         if self.trainer.log.pictures_every_steps == 0 || images.is_empty() {
             return Ok(());
         }
-        Ok(self.events.image(self.state.step, "templates", &pictures::rows(&images)?)?)
+        let picture = self.learnt.draw(&images, &self.trainer.cases)?;
+        Ok(self.events.image(self.state.step, "templates", &picture)?)
     }
 
     /// Writes checkpoints when they are due. At regular intervals the mean loss since the last one is compared, and the

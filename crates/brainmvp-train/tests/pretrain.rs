@@ -297,11 +297,24 @@ fn templates_form_and_are_written() {
     let nearer =
         qualities.iter().filter(|quality| quality.mean.difference < quality.mean.blank_difference).count();
     assert!(2 * nearer > qualities.len(), "{qualities:?}");
-    let names: Vec<String> = std::fs::read_dir(&out)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert!(names.iter().any(|name| name.contains("tfevents")), "{names:?}");
+    // A row for each of the cases' modalities: the three planes of the mean image and of the template.
+    let [x, y, z] = templates.grid.shape;
+    let [width, height] = picture_size(&out, b"templates");
+    assert!(width >= 2 * (2 * x + y) && height >= qualities.len() * y.max(z), "{width} x {height}");
+}
+
+/// The size in pixels of the first picture of a tag in the events of a run.
+fn picture_size(run: &Path, tag: &[u8]) -> [usize; 2] {
+    let mut files = std::fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
+    let events = files.find(|path| path.to_string_lossy().contains("tfevents")).unwrap();
+    let bytes = std::fs::read(events).unwrap();
+    let after = |from: usize, what: &[u8]| {
+        let place = bytes[from..].windows(what.len()).position(|window| window == what);
+        from + place.unwrap_or_else(|| panic!("no {}", what.escape_ascii())) + what.len()
+    };
+    // A PNG begins with its width and height.
+    let header = after(after(0, tag), b"IHDR");
+    [0, 4].map(|at| u32::from_be_bytes(bytes[header + at..][..4].try_into().unwrap()) as usize)
 }
 
 /// Whoever reads a run gets whole volumes, however its templates were parametrised.

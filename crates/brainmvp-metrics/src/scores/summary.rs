@@ -126,7 +126,8 @@ impl Summary {
                     metric.heading(),
                     shown(values.mean),
                     format!("{} to {}", shown(values.interval.low), shown(values.interval.high)),
-                    shown(values.std),
+                    // Of a single case there is none.
+                    if values.n > 1 { shown(values.std) } else { "-".to_owned() },
                     shown(values.median),
                     values.n.to_string(),
                     summary.excluded.to_string(),

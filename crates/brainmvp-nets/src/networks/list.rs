@@ -69,6 +69,13 @@ macro_rules! networks {
                 match self { $(Self::$variant(_) => PresetName(<$config as Network>::PRESETS[0].name),)+ }
             }
 
+            /// The preset of these sizes, for any number of input channels; the published one if there is none.
+            pub fn preset(&self) -> PresetName {
+                let of_one = self.with_in_channels(1);
+                let same = Self::presets().into_iter().find(|(.., preset)| preset.with_in_channels(1) == of_one);
+                same.map_or_else(|| self.published_preset(), |(name, ..)| PresetName(name))
+            }
+
             /// The name in print: `UniFormer`.
             pub fn title(&self) -> &'static str {
                 match self { $(Self::$variant(_) => <$config as Network>::TITLE,)+ }

@@ -253,7 +253,7 @@ impl Objective for M3ae {
         }
     }
 
-    fn learnt_images(&self) -> Vec<(&'static str, Tensor<3>)> {
+    fn learnt_images(&self) -> Vec<(Modality, Tensor<3>)> {
         self.templates.images()
     }
 

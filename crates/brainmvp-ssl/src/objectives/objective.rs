@@ -157,8 +157,8 @@ pub trait Objective: Module {
         Group::default()
     }
 
-    /// Images that are learnt themselves, by name, `[Z, Y, X]`: the templates. They are drawn with every checkpoint.
-    fn learnt_images(&self) -> Vec<(&'static str, Tensor<3>)> {
+    /// Images of modalities that are learnt themselves, `[Z, Y, X]`: the templates. They are drawn with every checkpoint.
+    fn learnt_images(&self) -> Vec<(Modality, Tensor<3>)> {
         Vec::new()
     }
 

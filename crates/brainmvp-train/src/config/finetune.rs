@@ -346,7 +346,7 @@ mod tests {
     fn a_pre_trained_network_is_the_network() {
         let tiny = ModelConfig::of(ModelPreset::named("tiny").unwrap()).network;
         let config = FinetuneConfig::resolve("", &[], Some(&tiny)).unwrap();
-        assert_eq!(config.model.network, tiny);
+        assert_eq!(config.model, ModelConfig::of(ModelPreset::named("tiny").unwrap()));
         let other = FinetuneConfig::resolve("", &["model.preset=unet3d".to_owned()], Some(&tiny));
         assert!(other.unwrap_err().to_string().contains("another network"));
         let same = FinetuneConfig::resolve("", &["model.preset=tiny".to_owned()], Some(&tiny));

@@ -41,7 +41,7 @@ impl ModelConfig {
 
     /// An existing network, with another number of input channels.
     pub fn with(network: &NetworkConfig, in_channels: usize) -> Self {
-        Self { preset: network.published_preset(), network: network.with_in_channels(in_channels) }
+        Self { preset: network.preset(), network: network.with_in_channels(in_channels) }
     }
 }
 

@@ -5,38 +5,29 @@ use burn::tensor::Tensor;
 
 use crate::{Error, Result};
 
-/// The width of the three planes of a learnt image, in pixels.
-const LEARNT_SIDE: usize = 400;
+/// The width of the three planes of a small picture, in pixels.
+const SMALL: usize = 400;
 
 /// The middle planes of an image with values from 0 to 1, `[Z, Y, X]`.
 ///
 /// # Errors
 /// If it cannot be fetched from its device.
 pub(crate) fn planes(image: &Tensor<3>) -> Result<Picture> {
-    planes_in(image, |_| (0.0, 1.0))
+    let [z, y, x] = image.dims();
+    Ok(Picture::three_planes(&voxels(image)?, [x, y, z], (0.0, 1.0)))
 }
 
-/// Images by name, one below the other, each over its own range of values.
+/// The middle planes of voxels, x fastest, over their own range of values.
+pub(crate) fn small(voxels: &[f32], shape: [usize; 3]) -> Picture {
+    let range =
+        voxels.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)));
+    Picture::three_planes(voxels, shape, range).shrunk(SMALL)
+}
+
+/// The voxels of an image, `[Z, Y, X]`, x fastest.
 ///
 /// # Errors
 /// As [`planes`].
-pub(crate) fn rows(images: &[(&'static str, Tensor<3>)]) -> Result<Picture> {
-    let row = |(name, image): &(&'static str, Tensor<3>)| {
-        Ok((*name, [planes_in(image, range)?.shrunk(LEARNT_SIDE)]))
-    };
-    let rows: Vec<(&str, [Picture; 1])> = images.iter().map(row).collect::<Result<_>>()?;
-    let rows: Vec<(&str, &[Picture])> = rows.iter().map(|(name, row)| (*name, row.as_slice())).collect();
-    Ok(Picture::montage(&rows))
-}
-
-/// The middle planes of an image, `[Z, Y, X]`, with the values that are shown black and white.
-fn planes_in(image: &Tensor<3>, window: impl Fn(&[f32]) -> (f32, f32)) -> Result<Picture> {
-    let [z, y, x] = image.dims();
-    let voxels = image.to_data().try_to_vec::<f32>().map_err(|e| Error::Config(format!("{e:?}")))?;
-    Ok(Picture::three_planes(&voxels, [x, y, z], window(&voxels)))
-}
-
-/// The lowest and the highest value.
-fn range(voxels: &[f32]) -> (f32, f32) {
-    voxels.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)))
+pub(crate) fn voxels(image: &Tensor<3>) -> Result<Vec<f32>> {
+    image.to_data().try_to_vec::<f32>().map_err(|e| Error::Config(format!("{e:?}")))
 }

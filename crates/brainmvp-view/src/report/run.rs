@@ -22,7 +22,7 @@ const PICTURES: [(&str, &str); 8] = [
     ("reconstruction", "what the network makes of it"),
     ("prediction", "what the network makes of it"),
     ("template", "the template of its modality, at the same place"),
-    ("templates", "the templates of all modalities"),
+    ("templates", "the mean image and the template of each modality"),
 ];
 
 pub(super) fn section(folder: &Path) -> Result<Section> {

@@ -19,6 +19,7 @@ use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{Encoder, NetworkConfig, Reconstruction};
 use brainmvp_nets::weights::Entry;
+use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use rand::Rng;
@@ -171,7 +172,7 @@ impl Objective for BrainMvp {
         }
     }
 
-    fn learnt_images(&self) -> Vec<(&'static str, Tensor<3>)> {
+    fn learnt_images(&self) -> Vec<(Modality, Tensor<3>)> {
         if self.config.has(Task::Distill) { self.templates.images() } else { Vec::new() }
     }
 
