@@ -210,7 +210,7 @@ async function casePage(page) {
         return { x, y, width, height }; })()`);
     const here = await place();
     // Where the planes are depends on the size of the page.
-    for (const [right, down] of [[0.2, 0.2], [0.25, 0.65], [0.3, 0.35], [0.75, 0.25]]) {
+    for (const [right, down] of [[0.22, 0.57], [0.2, 0.2], [0.3, 0.35], [0.75, 0.25]]) {
         if (await place() === here) await page.click(box.x + box.width * right, box.y + box.height * down);
         await new Promise((done) => { setTimeout(done, 300); });
     }
@@ -247,6 +247,8 @@ async function casePage(page) {
         await page.value('delete document.querySelector("#views").dataset.ready; [...document.querySelectorAll("#stages button")].at(-1).click()');
         await page.until('document.querySelector("#views").dataset.ready === "yes"');
         check(await page.value('document.querySelectorAll("#views canvas").length') > 1, 'original and prepared side by side');
+        await page.value(`document.querySelector('#overlays input[value="difference from the label"]')?.click()`);
+        await new Promise((done) => { setTimeout(done, 1500); });
         await page.shot('case-both');
     }
 }

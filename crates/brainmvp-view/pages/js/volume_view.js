@@ -1,9 +1,11 @@
 // One volume with overlays on a canvas. Everything that is asked of NiiVue is asked here.
 
-import { NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from '../vendor/niivue/niivue.js';
+import { MULTIPLANAR_TYPE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from '../vendor/niivue/niivue.js';
 
 // The share of the voxels above 0 that is darker, and brighter, than the grey values that are told apart.
 const PERCENTILE = 0.01;
+// So many voxels tell which grey values those are.
+const SAMPLES = 50_000;
 
 export const PLANES = {
     planes: { title: 'Three planes', type: SLICE_TYPE.MULTIPLANAR },
@@ -19,6 +21,7 @@ const OPTIONS = {
     crosshairWidth: 1,
     crosshairWidthUnit: 'mm',
     multiplanarShowRender: SHOW_RENDER.ALWAYS,
+    multiplanarLayout: MULTIPLANAR_TYPE.GRID,
     isCornerOrientationText: true,
     show3Dcrosshair: true,
     isColorbar: false,
@@ -52,6 +55,42 @@ function highest(image) {
     return image.img.reduce((most, value) => Math.max(most, value), 0);
 }
 
+// The grey values that are told apart. NiiVue looks for them in every voxel of the middle half of a volume, which takes a good part of the
+// time until a case is shown; voxels spread over that half (by the R3 sequence) say the same.
+NVImage.prototype.calMinMax = function calMinMax() {
+    const { hdr, img } = this;
+    const scaled = (value) => value * (hdr.scl_slope || 1) + hdr.scl_inter;
+    const [, nx, ny, nz] = hdr.dims;
+    const along = (size, place, step) => Math.floor(size * (0.25 + (place * step % 1) / 2));
+    const place = (n) => along(nx, n, 0.8191725134) + nx * (along(ny, n, 0.6710436067) + ny * along(nz, n, 0.5497004779));
+    const isUsed = (value) => Number.isFinite(value) && !(this.ignoreZeroVoxels && value === 0);
+    const values = Float64Array.from({ length: Math.min(SAMPLES, nx * ny * nz) }, (_, n) => img[place(n)]).filter(isUsed).sort();
+    const at = (share) => scaled(values[Math.round(share * (values.length - 1))] ?? 0);
+    const isGiven = this.trustCalMinMax && hdr.cal_max > hdr.cal_min;
+    const range = isGiven ? [hdr.cal_min, hdr.cal_max] : [at(this.percentileFrac), at(1 - this.percentileFrac)];
+    [this.cal_min, this.cal_max] = range;
+    [this.robust_min, this.robust_max] = range;
+    [this.global_min, this.global_max] = [at(0), at(1)];
+    return [...range, this.global_min, this.global_max];
+};
+
+// Volumes are rendered without light. NiiVue would find the directions of light for each of them nevertheless, which takes seconds
+// without a graphics card: the shaders for that are replaced by one that draws nothing.
+function withoutLight(viewer) {
+    const { gl } = viewer;
+    const program = gl.createProgram();
+    for (const [kind, act] of [[gl.VERTEX_SHADER, 'gl_Position = vec4(2.0);'], [gl.FRAGMENT_SHADER, '']]) {
+        const shader = gl.createShader(kind);
+        gl.shaderSource(shader, `#version 300 es\nvoid main() { ${act} }`);
+        gl.compileShader(shader);
+        gl.attachShader(program, shader);
+    }
+    gl.linkProgram(program);
+    const nothing = { use: () => gl.useProgram(program), uniforms: {} };
+    viewer.blurShader = nothing;
+    viewer.sobelFirstOrderShader = nothing;
+}
+
 export class VolumeView {
     #viewer;
     #overlays = new Map();
@@ -65,6 +104,7 @@ export class VolumeView {
         const view = new VolumeView();
         view.#viewer = new Niivue(OPTIONS);
         await view.#viewer.attachToCanvas(canvas, false);
+        withoutLight(view.#viewer);
         for (const type of ['keydown', 'keyup']) {
             canvas.parentElement.addEventListener(type, (event) => event.stopPropagation(), { capture: true });
         }
@@ -115,8 +155,10 @@ export class VolumeView {
         const [image] = this.#viewer.volumes;
         if (!image) return;
         const [from, to] = [image.robust_min, image.robust_max];
-        image.cal_min = from + (to - from) * darkest;
-        image.cal_max = from + (to - from) * Math.max(brightest, darkest + 0.01);
+        const lowest = from + (to - from) * darkest;
+        const highest = from + (to - from) * Math.max(brightest, darkest + 0.01);
+        if (image.cal_min === lowest && image.cal_max === highest) return;
+        [image.cal_min, image.cal_max] = [lowest, highest];
         this.#viewer.updateGLVolume();
     }
 
