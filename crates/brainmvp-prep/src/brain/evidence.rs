@@ -19,6 +19,11 @@ const THINNEST_COVER_MM: f32 = 12.5;
 const MORE_AT_VERTEX_MM: f32 = 3.0;
 /// Under the vault, anything deeper than this is most likely brain.
 const USUAL_COVER_MM: f32 = 15.0;
+/// What speaks for brain where the other half of it is deeper than [`OTHER_HALF_MM`]: as much as the values of a lesion in three
+/// images may speak against it.
+const OTHER_HALF: f32 = 3.5;
+/// The halves of a brain differ by less than this.
+const OTHER_HALF_MM: f32 = 4.0;
 /// Bridges of tissue narrower than twice this do not join scalp or muscle to the brain.
 const BRIDGE_MM: f32 = 3.0;
 /// Voxels closer than this to the connected tissue belong to it again.
@@ -31,7 +36,10 @@ pub(super) enum Stage {
     Placing { margin_mm: f32 },
     /// The border is being found. (Only then is the cover assumed to be thicker above: earlier, that would push the
     /// prior down.)
-    Border,
+    Border {
+        /// Whether the estimate is a border that was found before, and not the prior, whose halves are alike.
+        is_found: bool,
+    },
 }
 
 /// The images of a head on the working grid.
@@ -46,10 +54,13 @@ impl Evidence<'_> {
     pub(super) fn of(&self, share: &[f32], depth: &[f32], pose: &Pose, stage: Stage) -> Vec<f32> {
         let (margin_mm, more_at_vertex_mm) = match stage {
             Stage::Placing { margin_mm } => (margin_mm, 0.0),
-            Stage::Border => (2.5, MORE_AT_VERTEX_MM),
+            Stage::Border { .. } => (2.5, MORE_AT_VERTEX_MM),
         };
         let mut likely = self.by_value(share, margin_mm);
         self.by_depth(&mut likely, depth, &pose.height_mm(&self.working.grid), more_at_vertex_mm);
+        if stage == (Stage::Border { is_found: true }) {
+            self.by_other_half(&mut likely, share, depth, pose);
+        }
         self.detach(&mut likely, depth);
         likely
     }
@@ -92,6 +103,26 @@ impl Evidence<'_> {
             if depth[voxel] > -10.0 {
                 let vault = (0.5 + height_mm[voxel] / 20.0).clamp(0.0, 1.0);
                 *likely += ((below - USUAL_COVER_MM) / 3.0).clamp(0.0, 0.5) * vault;
+            }
+        }
+    }
+
+    /// A lesion has other values than the brain, and may fill a pole of a lobe. Where there is brain in one half, and tissue
+    /// as far below the skin in the other, that is brain as well.
+    fn by_other_half(&self, likely: &mut [f32], share: &[f32], prior_depth: &[f32], pose: &Pose) {
+        let grid = &self.working.grid;
+        let Some(opposite) = pose.opposite(grid) else { return };
+        let inside: Vec<bool> = share.iter().map(|share| *share > 0.5).collect();
+        let depth = depth_mm(&inside, grid.shape, MM);
+        for (voxel, likely) in likely.iter_mut().enumerate().filter(|(_, likely)| **likely < 0.0) {
+            let is_covered = self.head.inside[voxel] && self.head.below_skin_mm[voxel] > THINNEST_COVER_MM;
+            if is_covered && prior_depth[voxel] > 0.0 {
+                let other = opposite.to_world(grid.voxel(voxel).map(|place| place as f64));
+                let other = other.map(|place| place.round());
+                if (0..3).all(|axis| other[axis] >= 0.0 && other[axis] < grid.shape[axis] as f64) {
+                    let deep = depth[grid.offset(other.map(|place| place as usize))];
+                    *likely += OTHER_HALF * ((deep - OTHER_HALF_MM) / OTHER_HALF_MM).clamp(0.0, 1.0);
+                }
             }
         }
     }

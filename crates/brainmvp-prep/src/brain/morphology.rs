@@ -129,6 +129,23 @@ pub(crate) fn fill_holes(inside: &mut [bool], shape: [usize; 3]) {
     inside.iter_mut().zip(air).for_each(|(inside, air)| *inside |= !air);
 }
 
+/// Fills the holes of every slice across each axis: voxels that are not connected to the border of a slice within it.
+pub(crate) fn fill_holes_of_slices(inside: &mut [bool], shape: [usize; 3]) {
+    let strides = [1, shape[0], shape[0] * shape[1]];
+    let before = inside.to_vec();
+    for (across, a, b) in [(0, 1, 2), (1, 0, 2), (2, 0, 1)] {
+        let area = shape[a] * shape[b];
+        for slice in 0..shape[across] {
+            let voxel =
+                |at: usize| slice * strides[across] + at % shape[a] * strides[a] + at / shape[a] * strides[b];
+            // Between two full slices, the border is that of the slice.
+            let is_open = |at: usize| (area..2 * area).contains(&at) && !before[voxel(at - area)];
+            let air = open_to_the_outside([shape[a], shape[b], 3], is_open);
+            (0..area).filter(|at| !air[at + area]).for_each(|at| inside[voxel(at)] = true);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -140,6 +157,23 @@ mod tests {
     }
 
     const SHAPE: [usize; 3] = [6, 5, 4];
+
+    #[test]
+    fn a_ring_in_a_slice_is_filled() {
+        let shape = [5, 5, 3];
+        // A tube along z, closed at the bottom only.
+        let wall = |voxel: usize| {
+            let [x, y, z] = place(voxel, shape);
+            (1..4).contains(&x) && (1..4).contains(&y) && (z == 0 || [x, y] != [2, 2])
+        };
+        let mut tube: Vec<bool> = (0..75).map(wall).collect();
+        let mut whole = tube.clone();
+        fill_holes(&mut whole, shape);
+        assert_eq!(whole, tube, "open at the top");
+        fill_holes_of_slices(&mut tube, shape);
+        let count = tube.iter().filter(|inside| **inside).count();
+        assert_eq!(count, 27);
+    }
 
     proptest! {
         #[test]

@@ -162,6 +162,13 @@ impl Pose {
         (0..grid.len()).into_par_iter().map(|v| up(grid.voxel(v)) as f32).collect()
     }
 
+    /// From a voxel of a grid to that on the other side of the brain's middle, at the same height and depth.
+    pub(super) fn opposite(&self, grid: &Grid) -> Option<Affine> {
+        let to_brain = self.to_standard([0.0; 3]).after(&grid.affine);
+        let turned = Affine::from_rows([[-1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
+        Some(to_brain.inverse()?.after(&turned).after(&to_brain))
+    }
+
     fn moved(mut self, parameter: usize, step: f64) -> Self {
         let axis = parameter % 3;
         match parameter / 3 {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Step;
 use crate::brain::PLAUSIBLE_ML;
-use crate::brain::morphology::{fill_holes, heaviest_component};
+use crate::brain::morphology::{fill_holes, fill_holes_of_slices, heaviest_component};
 use crate::percentile::percentiles;
 use crate::{CaseVolumes, PrepConfig, Result};
 
@@ -26,6 +26,10 @@ const RIPPLES: f32 = 0.1;
 /// twice its spread, and more if several coils were combined.
 const LEVEL_SPREADS: f32 = 4.0;
 
+/// A background further below the tissue than so many times its range was filled in: no brain is that much brighter than the values
+/// within it differ.
+const FILLED: f32 = 1.0;
+
 /// The darkest tissue is this part of that range above a background amid the grey values.
 const STEP: f32 = 0.01;
 
@@ -42,7 +46,8 @@ enum Change {
         /// What is subtracted.
         by: f32,
     },
-    /// The background has a value amid those of the tissue, as 0 in z-scores, or noise: the tissue is lifted above it.
+    /// The background has a value amid those of the tissue, as 0 in z-scores, one far below, or noise: the tissue begins just above
+    /// it.
     Lift {
         /// The background.
         around: Around,
@@ -53,7 +58,7 @@ enum Change {
     },
 }
 
-/// What is around a brain without its skull.
+/// What is around a head or a brain.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Around {
     Value(f32),
@@ -80,7 +85,10 @@ impl Change {
         let Some([low, high]) = outer_percentiles(image, found) else { return Self::None };
         let range = high - low;
         match found {
-            Some(background) if background - low > RIPPLES * range => {
+            Some(background)
+                if background - low > RIPPLES * range
+                    || (background != 0.0 && low - background > FILLED * range) =>
+            {
                 Self::Lift { around: Around::Value(background), darkest: low, step: STEP * range }
             }
             Some(background) if background != 0.0 => Self::Lower { by: background },
@@ -91,7 +99,10 @@ impl Change {
                     let dark = noise.level - low <= RIPPLES * range;
                     dark && noise.level > (RIPPLES * range).max(LEVEL_SPREADS * noise.spread)
                 };
-                match noise.and_then(|noise| Self::brain_in(noise, image)) {
+                let lift = noise.and_then(|noise| {
+                    Self::brain_in(noise, image).or_else(|| Self::head_in(noise, image, [low, high]))
+                });
+                match lift {
                     Some(lift) => lift,
                     None if low < 0.0 || noise.is_some_and(is_shifted) => Self::Lower { by: low },
                     None => Self::None,
@@ -122,6 +133,20 @@ impl Change {
         (floats && PLAUSIBLE_ML.contains(&ml(values.len()))).then_some(Self::Lift { around, darkest, step })
     }
 
+    /// What is done to a head in air that is grey, as it is in signed images (an inversion recovery with its phase), where fluid
+    /// is darker than air.
+    fn head_in(noise: Noise, image: &Volume, [low, high]: [f32; 2]) -> Option<Self> {
+        let range = high - low;
+        if noise.level - low <= RIPPLES * range {
+            return None;
+        }
+        let around = Around::Noise(noise);
+        let head = around.shown(image).into_iter().filter(|inside| *inside).count();
+        let ml = head as f64 * image.grid().voxel_mm3() / 1000.0;
+        let is_head = ml > *PLAUSIBLE_ML.start() && head < image.grid().len();
+        is_head.then_some(Self::Lift { around, darkest: low, step: STEP * range })
+    }
+
     fn apply(self, image: &mut Volume) {
         match self {
             Self::None => {}
@@ -150,7 +175,8 @@ impl Change {
 }
 
 impl Around {
-    /// The voxels of the brain. Tissue may have the value of the background; enclosed by other tissue, it is not air.
+    /// The voxels of the head or brain. Tissue may have the value of the background; enclosed by other tissue, be it only within a
+    /// slice, it is not air.
     fn shown(self, image: &Volume) -> Vec<bool> {
         let shape = image.shape();
         let mut inside: Vec<bool> = match self {
@@ -161,6 +187,9 @@ impl Around {
             }
         };
         fill_holes(&mut inside, shape);
+        if matches!(self, Self::Noise(_)) {
+            fill_holes_of_slices(&mut inside, shape);
+        }
         inside
     }
 }
@@ -337,6 +366,43 @@ mod tests {
                 }
             }
             prop_assert_eq!(dark, 0);
+        }
+    }
+
+    /// A head that reaches a side, in noise with air amid its values: half of the tissue is darker.
+    #[test]
+    fn a_head_in_grey_noise_gets_0_around_it() {
+        let head = floating(|_| 0.0);
+        let grid = *head.grid();
+        let neck = |voxel: usize| matches!(grid.voxel(voxel), [7..12, 6..11, 0..9]);
+        let tissue = |voxel: usize| head.voxels()[voxel] > 0.0 || neck(voxel);
+        let value = |voxel: usize| {
+            let air = 140.0 + magnitude_noise(voxel);
+            let [x, ..] = grid.voxel(voxel);
+            if tissue(voxel) { 20.0 + 16.0 * x as f32 } else { air }
+        };
+        let image = Volume::new(grid, (0..grid.len()).map(value).collect());
+        assert!(matches!(Change::of(&image), Change::Lift { around: Around::Noise(_), .. }));
+        let found = changed(&image);
+        let air = (0..grid.len()).filter(|voxel| !tissue(*voxel));
+        assert_eq!(air.filter(|voxel| found.voxels()[*voxel] > 0.0).count(), 0);
+        let dark = (0..grid.len()).filter(|voxel| tissue(*voxel) && found.voxels()[*voxel] <= 0.0).count();
+        assert_eq!(dark, 0);
+        // Columns of tissue keep their order.
+        let along = |x| found.voxels()[grid.offset([x, 8, 8])];
+        assert!((4..14).all(|x| along(x) <= along(x + 1)) && along(4) < along(14));
+    }
+
+    /// What a tool fills in around a brain says nothing about the brain.
+    #[test]
+    fn a_background_far_below_leaves_the_contrast() {
+        let image = stripped();
+        let found = changed(&image.map(|v| if v == 0.0 { -1024.0 } else { v }));
+        let [low, high] = outer_percentiles(&image, Some(0.0)).unwrap();
+        for (found, original) in found.voxels().iter().zip(image.voxels()) {
+            let expected =
+                if *original == 0.0 { 0.0 } else { (original - low).max(0.0) + STEP * (high - low) };
+            assert!((found - expected).abs() < 1e-3, "{found} of {original}");
         }
     }
 
