@@ -53,7 +53,7 @@ const FEWEST_SLICES: usize = 5;
 const LEAST_B_VALUE: f64 = 500.0;
 
 /// Words in `ImageType` and what they mean. A word that contains `MAP` is a map.
-const IMAGE_TYPES: [(&str, NoImage); 40] = [
+const IMAGE_TYPES: [(&str, NoImage); 43] = [
     ("LOCALIZER", NoImage::Localizer),
     ("MPR", NoImage::Reformat),
     ("REFORMATTED", NoImage::Reformat),
@@ -64,6 +64,9 @@ const IMAGE_TYPES: [(&str, NoImage); 40] = [
     ("MNIP", NoImage::Projection),
     ("MAX_IP", NoImage::Projection),
     ("MIN_IP", NoImage::Projection),
+    ("MAXIMUM", NoImage::Projection),
+    ("MINIMUM", NoImage::Projection),
+    ("COLLAPSE", NoImage::Projection),
     ("SUBTRACT", NoImage::Difference),
     ("SUBTRACTION", NoImage::Difference),
     ("SUB", NoImage::Difference),

@@ -33,7 +33,7 @@ pub use session::settle;
 pub use vocabulary::Aliases;
 
 use acquisition::Hints;
-use text::{Heard, hear};
+use text::{Heard, hear, hear_all};
 use vocabulary::Vocabulary;
 
 /// What the name of a file says.
@@ -73,7 +73,11 @@ pub fn of_file(
         heard.evidence.extend(folder.evidence.into_iter().filter(|e| holds_maps || agent(e) && !told));
     } else {
         let agents = agents_of_silent_name(name, aliases);
-        if !folder.evidence.iter().any(tells_kind) {
+        let described = words::words(name, aliases).iter().all(words::Word::is_known);
+        if described && !agents.is_empty() {
+            // `T1/postcontrast`: no patient.
+            (start, end) = (0, name.len());
+        } else if !folder.evidence.iter().any(tells_kind) {
             // Only the attributes may tell: then the name does not say where the patient ends.
             (start, end) = (0, 0);
         }
@@ -86,11 +90,37 @@ pub fn of_file(
 /// Of a name without a word for the kind of file, still the words about the agent count: `T1/post_contrast.nii`.
 fn agents_of_silent_name(name: &str, aliases: &Aliases) -> Vec<Evidence> {
     let mut heard = hear(name, Source::Description, aliases).evidence;
-    heard.retain(|e| matches!(e.says, Says::Agent(_)) && e.weight >= 4);
+    heard.retain(|e| matches!(e.says, Says::Agent(_) | Says::Open(Open::AfterWhat)) && e.weight >= 3);
     for evidence in &mut heard {
         evidence.source = Source::Name;
     }
     heard
+}
+
+/// What a folder says of the contrast agent if its name is about nothing else: `post_contrast`, `KM`, `C+`, `02_nativ`.
+/// Of `pre` and `post` alone it is open whether they are about the agent.
+pub fn agent_of_folder(name: &str, aliases: &Aliases) -> Option<Evidence> {
+    let words = words::words(name, aliases);
+    let counts = |(at, word): (usize, &words::Word)| match word.kind {
+        words::Kind::Known(_) => !word.is_core(),
+        words::Kind::Number(_) => at == 0,
+        words::Kind::Unknown => word.text == "c",
+        words::Kind::User(_) => false,
+    };
+    if words.len() > 6 || !words.iter().enumerate().all(counts) {
+        return None;
+    }
+    let mut heard = hear_all(name, Source::Folder, aliases).evidence;
+    heard.retain(|e| matches!(e.says, Says::Agent(_) | Says::Open(Open::AfterWhat | Open::WithAndWithout)));
+    let time = |meaning: &meaning::Meaning| matches!(meaning, meaning::Meaning::Before | meaning::Meaning::After);
+    let [evidence] = heard.as_slice() else { return None };
+    match evidence.weight {
+        4.. => Some(evidence.clone()),
+        _ if words.iter().flat_map(words::Word::meanings).any(time) => {
+            Some(Evidence::new(Source::Folder, name, Says::Open(Open::AfterWhat), 3))
+        }
+        _ => None,
+    }
 }
 
 /// What a series is, by its acquisition and description.

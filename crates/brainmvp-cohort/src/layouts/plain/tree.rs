@@ -8,6 +8,7 @@ use brainmvp_volume::Role;
 use regex::Regex;
 
 use super::super::{Candidate, file_name, literal};
+use super::agents::AgentFolders;
 use super::folders::{FolderName, NamedImage, stage_rank};
 use crate::identity::Aliases;
 
@@ -34,16 +35,16 @@ pub(super) struct TreeFile {
 }
 
 /// A file with what its name and its folders say.
-struct Entry {
+pub(super) struct Entry {
     /// The names of its folders, below the indexed one.
-    folders: Vec<String>,
+    pub(super) folders: Vec<String>,
     /// The folders of its case.
     case: Vec<String>,
     /// The folders of processing.
     stage: Vec<String>,
     /// What comes before the modality, without what its folders say too.
     identifier: String,
-    candidate: Candidate,
+    pub(super) candidate: Candidate,
 }
 
 /// Names of files that say nothing.
@@ -65,9 +66,11 @@ impl Tree {
                 None => unknown.push(path.clone()),
             }
         }
+        let agents = AgentFolders::of(&entries, aliases);
+        agents.tell(&mut entries);
         let roles = roles_by_folder(&entries);
         for entry in &mut entries {
-            entry.find_case(&roles, aliases);
+            entry.find_case(&roles, &agents, aliases);
         }
         nest(&mut entries);
         Self { files: with_identifiers(entries), unknown }
@@ -93,12 +96,19 @@ impl Entry {
         Some(Self { case: Vec::new(), folders, stage: Vec::new(), identifier, candidate })
     }
 
-    /// Takes the folders that say nothing of the case from its path: those of images, of processing, and containers.
-    fn find_case(&mut self, roles: &BTreeMap<Vec<String>, BTreeSet<Role>>, aliases: &Aliases) {
+    /// Takes the folders that say nothing of the case from its path: those of images, of the contrast agent, of processing,
+    /// and containers.
+    fn find_case(
+        &mut self,
+        roles: &BTreeMap<Vec<String>, BTreeSet<Role>>,
+        agents: &AgentFolders,
+        aliases: &Aliases,
+    ) {
         let mut case = Vec::new();
         for (depth, folder) in self.folders.iter().enumerate() {
             let inside = roles.get(&self.folders[..=depth]);
             match FolderName::of(folder, aliases) {
+                _ if agents.holds(&self.folders[..=depth]) => {}
                 FolderName::Container => {}
                 FolderName::Stage => self.stage.push(folder.clone()),
                 FolderName::Image(role) if is_image(folder, role, inside, aliases) => {}
