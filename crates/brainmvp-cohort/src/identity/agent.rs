@@ -214,8 +214,8 @@ impl Listener<'_> {
     /// `T1 - Gd`: a minus sign between spaces.
     fn follows_free_minus(&self, at: usize) -> bool {
         let before = at.checked_sub(1).filter(|before| self.region.contains(before));
-        let gap = before
-            .and_then(|before| self.name.get(self.words[before].span.end..self.words[at].span.start));
+        let gap =
+            before.and_then(|before| self.name.get(self.words[before].span.end..self.words[at].span.start));
         gap.is_some_and(|gap| gap.trim() == "-" && gap.starts_with(' ') && gap.ends_with(' '))
     }
 

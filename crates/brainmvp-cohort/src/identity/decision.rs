@@ -371,9 +371,8 @@ impl Weighing<'_> {
                 )
             )
         });
-        let both = self.evidence.iter().find(|e| {
-            matches!(e.says, Says::Open(Open::WithAndWithout | Open::Scope))
-        });
+        let both =
+            self.evidence.iter().find(|e| matches!(e.says, Says::Open(Open::WithAndWithout | Open::Scope)));
         if let Some(open) = both {
             return Err(open.to_string());
         }

@@ -112,7 +112,8 @@ pub fn agent_of_folder(name: &str, aliases: &Aliases) -> Option<Evidence> {
     }
     let mut heard = hear_all(name, Source::Folder, aliases).evidence;
     heard.retain(|e| matches!(e.says, Says::Agent(_) | Says::Open(Open::AfterWhat | Open::WithAndWithout)));
-    let time = |meaning: &meaning::Meaning| matches!(meaning, meaning::Meaning::Before | meaning::Meaning::After);
+    let time =
+        |meaning: &meaning::Meaning| matches!(meaning, meaning::Meaning::Before | meaning::Meaning::After);
     let [evidence] = heard.as_slice() else { return None };
     match evidence.weight {
         4.. => Some(evidence.clone()),
@@ -178,10 +179,21 @@ fn finding(mut heard: Heard, acquisition: Option<&Acquisition>, aliases: &Aliase
             heard.evidence.extend(more.evidence);
         }
         let adc = heard.evidence.iter().any(|e| e.says == Says::Weighting(Modality::Adc));
-        heard.evidence.extend(acquisition.evidence(Hints { looks_like_t1: heard.looks_like_t1, adc }));
+        let t1 = |e: &Evidence| e.says == Says::Weighting(Modality::T1);
+        let texts = [&acquisition.description, &acquisition.protocol].into_iter().flatten();
+        let is_named =
+            heard.evidence.iter().any(t1) || texts.into_iter().any(|text| names_sequence(text, aliases));
+        let hints = Hints { looks_like_t1: heard.looks_like_t1, is_named, adc };
+        heard.evidence.extend(acquisition.evidence(hints));
     }
     heard.evidence.extend(echo(&heard, acquisition));
     Finding::of(heard.evidence)
+}
+
+/// Whether a word of a text says more than where and how thin the slices are.
+fn names_sequence(text: &str, aliases: &Aliases) -> bool {
+    let says = |word: &words::Word| word.meanings().iter().any(|meaning| *meaning != meaning::Meaning::Plain);
+    words::words(text, aliases).iter().any(says)
 }
 
 /// Of a dual echo, PD and T2, which one the echo time means; where the other times do not say it.

@@ -41,7 +41,8 @@ pub(super) fn description(words: &[Word], muted: &[bool]) -> Description {
     let same = after().any(|meaning| meaning.states_weighting() && words[earlier].means(*meaning));
     // `SWI_x_MAG`: no image of a modality either way.
     let no_image = |meaning: &Meaning| matches!(meaning, Meaning::Not(_, 3..));
-    let image = after().any(|meaning| meaning.is_core() && !matches!(meaning, Meaning::Not(..) | Meaning::Mp2rage));
+    let image =
+        after().any(|meaning| meaning.is_core() && !matches!(meaning, Meaning::Not(..) | Meaning::Mp2rage));
     if same || words[earlier].meanings().iter().any(no_image) && !image {
         return Description { words: first_without_gap(words, earlier)..words.len(), doubt: None };
     }
@@ -82,7 +83,8 @@ fn is_somebodys(words: &[Word]) -> bool {
     let [first, second, ..] = words else { return false };
     let short = first.text.len() <= 3 && !first.text.starts_with(['t', 'b']);
     // `DWI_1000`: a b-value.
-    let diffusion = |meaning: &Meaning| matches!(meaning, Meaning::Weighting(Modality::Dwi | Modality::Adc, _));
+    let diffusion =
+        |meaning: &Meaning| matches!(meaning, Meaning::Weighting(Modality::Dwi | Modality::Adc, _));
     let b_value = second.text.parse::<u32>().is_ok_and(|b| (500..=5000).contains(&b) && b % 50 == 0);
     let is_b_value = b_value && first.meanings().iter().any(diffusion);
     short && matches!(second.kind, Kind::Number(2..)) && !is_b_value
@@ -155,9 +157,13 @@ fn moves(word: &Word) -> bool {
 
 /// Whether a word names another acquisition than one of the modalities.
 fn names_acquisition(word: &Word) -> bool {
-    use super::NoImage::{Diffusion, Flow, Function, Perfusion, Susceptibility};
+    use super::NoImage::{Diffusion, Flow, Function, Parcellation, Perfusion, Susceptibility};
     let other = |meaning: &Meaning| {
-        matches!(meaning, Meaning::Not(Diffusion | Flow | Function | Perfusion | Susceptibility, 3..) | Meaning::BZero)
+        matches!(
+            meaning,
+            Meaning::Not(Diffusion | Flow | Function | Parcellation | Perfusion | Susceptibility, 3..)
+                | Meaning::BZero
+        )
     };
     word.meanings().iter().any(other)
 }
@@ -181,7 +187,8 @@ fn belongs_to_target(word: &Word) -> bool {
 }
 
 fn states_other_than_t1(word: &Word) -> bool {
-    let other = |meaning: &Meaning| matches!(meaning, Meaning::Weighting(modality, 4..) if *modality != Modality::T1);
+    let other =
+        |meaning: &Meaning| matches!(meaning, Meaning::Weighting(modality, 4..) if *modality != Modality::T1);
     word.meanings().iter().any(other)
 }
 

@@ -29,17 +29,20 @@ pub fn settle(findings: &mut [&mut Finding]) {
 /// one that is named for it, is without if images of other weightings have the agent too, and else refused.
 fn settle_stated_agents(findings: &mut [&mut Finding]) {
     let stated = |finding: &Finding, by_words: bool| {
-        finding.evidence.iter().any(|e| {
-            e.says == Says::Agent(true) && matches!(e.source, Source::Attribute(_)) != by_words
-        })
+        finding
+            .evidence
+            .iter()
+            .any(|e| e.says == Says::Agent(true) && matches!(e.source, Source::Attribute(_)) != by_words)
     };
     let t1c = |finding: &Finding| finding.modality() == Some(Modality::T1c) && !finding.is_decided();
     if !findings.iter().any(|finding| t1c(finding) && stated(finding, true)) {
         return;
     }
-    let others = || findings.iter().filter(|finding| {
-        matches!(finding.modality(), Some(Modality::T2 | Modality::Flair | Modality::Pd))
-    });
+    let others = || {
+        findings.iter().filter(|finding| {
+            matches!(finding.modality(), Some(Modality::T2 | Modality::Flair | Modality::Pd))
+        })
+    };
     let everywhere = others().count() > 0 && others().all(|finding| stated(finding, false));
     for finding in findings.iter_mut().filter(|finding| t1c(finding) && !stated(finding, true)) {
         let (says, choices) = if everywhere {
@@ -47,7 +50,11 @@ fn settle_stated_agents(findings: &mut [&mut Finding]) {
         } else {
             (Says::Open(Open::Everywhere), vec![Modality::T1, Modality::T1c])
         };
-        let text = if everywhere { "all images have the agent, and another one is named for it" } else { "another one is named for it" };
+        let text = if everywhere {
+            "all images have the agent, and another one is named for it"
+        } else {
+            "another one is named for it"
+        };
         let evidence = Evidence::new(Source::Session, text, says, 4);
         let reason = evidence.to_string();
         finding.evidence.push(evidence);

@@ -269,7 +269,8 @@ impl Listener<'_> {
             gap.is_some_and(|gap| gap.trim() == "-")
         };
         let pairs = self.region.start..self.region.end.saturating_sub(1);
-        let mut found = pairs.filter(minus).filter(|at| matches!((t1(*at), t1(at + 1)), (Some(a), Some(b)) if a != b));
+        let mut found =
+            pairs.filter(minus).filter(|at| matches!((t1(*at), t1(at + 1)), (Some(a), Some(b)) if a != b));
         found.next().map(|at| self.says(at..at + 2, Says::Not(NoImage::Difference), 4))
     }
 
@@ -288,7 +289,8 @@ impl Listener<'_> {
         let after = &self.text[self.words[at].span.end..];
         let before = self.words[self.region.start..at].iter().any(weighting);
         // "Sub Ax T1"
-        let known = self.words[at + 1..].iter().take_while(|word| word.is_known() && !weighting(word)).count();
+        let known =
+            self.words[at + 1..].iter().take_while(|word| word.is_known() && !weighting(word)).count();
         let follows = self.words.get(at + 1 + known).is_some_and(weighting);
         (before || follows) && !after.starts_with('-')
     }

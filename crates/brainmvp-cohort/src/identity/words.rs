@@ -281,7 +281,8 @@ fn split(text: &str) -> Option<Parts> {
     }
     let parts = best.pop().flatten()?;
     // Three letters for no image may be part of any word ("Keppra"), unless the rest is known to say nothing.
-    let plain = parts.iter().filter(|(_, meanings)| meanings.contains(&Meaning::Plain)).count() + 1 >= parts.len();
+    let plain =
+        parts.iter().filter(|(_, meanings)| meanings.contains(&Meaning::Plain)).count() + 1 >= parts.len();
     let certain = |(text, meanings): &(String, Vec<Meaning>)| {
         meanings.iter().any(|meaning| meaning.states_weighting())
             || text.len() >= 4 && meanings.iter().any(|meaning| *meaning != Meaning::Plain)

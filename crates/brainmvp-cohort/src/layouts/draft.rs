@@ -107,7 +107,9 @@ impl Draft {
         identity::settle(&mut findings);
         for file in &mut self.files {
             match (file.role, file.finding.role()) {
-                (Role::Ignored, Some(role)) => file.role = role,
+                (Role::Ignored, Some(role)) | (Role::Image(_), Some(role @ Role::Image(_))) => {
+                    file.role = role
+                }
                 (_, None) => file.role = Role::Ignored,
                 _ => {}
             }

@@ -40,17 +40,24 @@ impl AgentFolders {
                 images.get(path(name).as_slice()).is_some_and(|roles| roles.iter().all(t1))
             };
             let given = told.values().any(|evidence| evidence.says == Says::Agent(true));
-            let people = names.iter().any(|name| {
-                !told.contains_key(name) && FolderName::of(name, aliases) == FolderName::Other
-            });
-            let counts = |name: &str, evidence: &Evidence| match (&evidence.says, FolderName::of(name, aliases)) {
-                // `pre` and `post` of T1 alone may be about the agent; with other images they are examinations or stages.
-                (Says::Open(_), FolderName::Stage) => told.len() > 1 && told.keys().all(|name| only_t1(name)),
-                (Says::Open(_), _) => told.keys().all(|name| only_t1(name)),
-                // `native` beside `contrast`.
-                (_, FolderName::Stage) => given,
-                _ => name.chars().filter(|c| c.is_alphabetic()).count() > INITIALS || !people || name.contains(['+', '-']),
-            };
+            let people = names
+                .iter()
+                .any(|name| !told.contains_key(name) && FolderName::of(name, aliases) == FolderName::Other);
+            let counts =
+                |name: &str, evidence: &Evidence| match (&evidence.says, FolderName::of(name, aliases)) {
+                    // `pre` and `post` of T1 alone may be about the agent; with other images they are examinations or stages.
+                    (Says::Open(_), FolderName::Stage) => {
+                        told.len() > 1 && told.keys().all(|name| only_t1(name))
+                    }
+                    (Says::Open(_), _) => told.keys().all(|name| only_t1(name)),
+                    // `native` beside `contrast`.
+                    (_, FolderName::Stage) => given,
+                    _ => {
+                        name.chars().filter(|c| c.is_alphabetic()).count() > INITIALS
+                            || !people
+                            || name.contains(['+', '-'])
+                    }
+                };
             folders.extend(
                 told.iter()
                     .filter(|(name, evidence)| counts(name, evidence))
@@ -70,7 +77,8 @@ impl AgentFolders {
     pub(super) fn tell(&self, entries: &mut [Entry]) {
         for entry in entries {
             let above = (1..=entry.folders.len()).rev();
-            let Some(evidence) = above.filter_map(|depth| self.folders.get(&entry.folders[..depth])).next() else {
+            let Some(evidence) = above.filter_map(|depth| self.folders.get(&entry.folders[..depth])).next()
+            else {
                 continue;
             };
             let candidate = &mut entry.candidate;

@@ -10,7 +10,7 @@ use regex::Regex;
 use super::super::{Candidate, file_name, literal};
 use super::agents::AgentFolders;
 use super::folders::{FolderName, NamedImage, stage_rank};
-use crate::identity::Aliases;
+use crate::identity::{Aliases, Open, Says};
 
 /// All files of a folder.
 pub(super) struct Tree {
@@ -60,8 +60,9 @@ impl Tree {
             names.map(|name| name.to_string_lossy().trim_end_matches("_nifti").to_owned()).collect()
         };
         let (mut entries, mut unknown) = (Vec::new(), Vec::new());
+        let study = first_word_of_all(files);
         for path in files {
-            match Entry::of(path, folders_of(path), aliases) {
+            match Entry::of(path, folders_of(path), study, aliases) {
                 Some(entry) => entries.push(entry),
                 None => unknown.push(path.clone()),
             }
@@ -79,12 +80,18 @@ impl Tree {
 
 impl Entry {
     /// A file whose name says what it is or, where the name says nothing, whose folder does.
-    fn of(path: &Path, folders: Vec<String>, aliases: &Aliases) -> Option<Self> {
+    /// `study` is the word that all names of the tree begin with: where a name leaves open whether such a word is a person or
+    /// an image, it is neither.
+    fn of(path: &Path, folders: Vec<String>, study: &str, aliases: &Aliases) -> Option<Self> {
         let deepest = folders.last().map_or("", String::as_str);
         let of_folder = NamedImage::of(deepest, aliases);
         // The folder of a subject is part of many names; `T1w/T1w_brain` needs both.
         let own = if of_folder.is_some() { "" } else { deepest };
-        let named = file_name::parse(path, own, aliases)?;
+        let mut named = file_name::parse(path, own, aliases)?;
+        let doubt = Says::Open(Open::Patient);
+        if named.candidate.finding.evidence.iter().any(|e| e.says == doubt) && !study.is_empty() {
+            named = file_name::parse(path, study, aliases)?;
+        }
         let says_nothing = named.identifier.is_empty()
             || named.candidate.word.is_empty() && SAYS_NOTHING.is_match(named.identifier);
         let identifier = match of_folder {
@@ -117,6 +124,18 @@ impl Entry {
         }
         self.case = case;
     }
+}
+
+/// The word that the names of all files begin with, if they are several; empty if there is none.
+fn first_word_of_all(files: &[PathBuf]) -> &str {
+    let Some(word) = files.first().and_then(|path| first_word(path)) else { return "" };
+    let all = files.len() > 2 && files.iter().all(|path| first_word(path) == Some(word));
+    if all { word } else { "" }
+}
+
+fn first_word(path: &Path) -> Option<&str> {
+    let stem = file_name::stem(path)?;
+    stem.find(['-', '_', '.', ' ']).map(|end| &stem[..end])
 }
 
 /// Whether a folder that is named after an image holds it: a whole name needs one such file or only folders, the end of a
