@@ -96,7 +96,9 @@ impl Listener<'_> {
         let mut last = first;
         loop {
             let next = self.after_fillers(last);
-            if !self.is_agent(next) || self.words[next].sign.is_some() {
+            // "Pre contrast and post contrast"
+            let of_its_own = |word: &Word| word.text.starts_with("post") || word.text.starts_with('w');
+            if !self.is_agent(next) || self.words[next].sign.is_some() || of_its_own(&self.words[next]) {
                 return last;
             }
             last = next;
@@ -278,6 +280,10 @@ impl Listener<'_> {
     fn with_nothing(&self, at: usize) -> Option<Heard> {
         let t1 = |at: usize| self.means(at, |m| matches!(m, Meaning::Weighting(T1, _)));
         let before = (self.region.start..at).rev().take_while(|before| self.words[*before].is_known());
+        let dixon = |at: usize| self.words[at].text.ends_with("dixon");
+        if (self.region.start..at).any(dixon) {
+            return None;
+        }
         let (mut apart, mut after_t1) = (false, false);
         for before in before {
             if t1(before) {
@@ -285,9 +291,6 @@ impl Listener<'_> {
                 break;
             }
             apart = true;
-            if self.words[before].text.ends_with("dixon") {
-                return None;
-            }
         }
         if at + 1 < self.region.end || !after_t1 {
             return None;
@@ -311,13 +314,11 @@ impl Listener<'_> {
         if !self.means(at, t1) || next.is_some_and(|next| next.sign.is_some() || next.text == "c") {
             return None;
         }
-        let end = self.words[at].span.end;
+        let after = self.name[self.words[at].span.end..].trim_start_matches([' ', '(', '[']);
         let heard = |says, weight| Some(Heard { words: at..at + 1, says, weight });
         match self.words[at].sign {
-            Some(Sign::Plus) if self.name[end..].trim_start().starts_with('+') => heard(Says::Agent(true), 3),
-            Some(Sign::Minus) if self.name[end..].trim_start().starts_with('-') => {
-                heard(Says::Agent(false), 2)
-            }
+            Some(Sign::Plus) if after.starts_with('+') => heard(Says::Agent(true), 3),
+            Some(Sign::Minus) if after.starts_with('-') => heard(Says::Agent(false), 2),
             _ => None,
         }
     }

@@ -383,6 +383,8 @@ impl Weighing<'_> {
                 (Some(open), None | Some(false)) => Err(open.to_string()),
                 (_, attribute) => Ok(attribute),
             },
+            // `pre_x_post`: both times.
+            (0, 3) if open.is_some() => Err(open.map_or(String::new(), ToString::to_string)),
             (given, not) if given.min(not) >= 3 || given == not => {
                 let said: Vec<String> = [by_words(true), by_words(false)]
                     .into_iter()

@@ -38,7 +38,11 @@ pub(super) fn description(words: &[Word], muted: &[bool]) -> Description {
         return Description { words: start..words.len(), doubt: None };
     }
     let after = || (start..words.len()).filter(|at| !muted[*at]).flat_map(|at| words[at].meanings());
-    let same = after().any(|meaning| meaning.states_weighting() && words[earlier].means(*meaning));
+    let agent = |word: &Word| word.meanings().iter().any(|m| matches!(m, Meaning::Given(_)));
+    let same = (start..words.len()).any(|at| {
+        let states = |meaning: &Meaning| meaning.states_weighting() && words[earlier].means(*meaning);
+        !muted[at] && words[at].meanings().iter().any(states) && agent(&words[at]) == agent(&words[earlier])
+    });
     // `SWI_x_MAG`: no image of a modality either way.
     let no_image = |meaning: &Meaning| matches!(meaning, Meaning::Not(_, 3..));
     let image =
@@ -150,7 +154,7 @@ pub(super) fn lone_target(words: &[Word], muted: &[bool], region: &Range<usize>)
 fn moves(word: &Word) -> bool {
     let kind = |meaning: &Meaning| {
         use Meaning::{BZero, BrainMask, Mask, Not, Segmentation};
-        matches!(meaning, Not(_, 3..) | Segmentation | BrainMask | Mask | BZero)
+        matches!(meaning, Not(_, 2..) | Segmentation | BrainMask | Mask | BZero)
     };
     names_image(word) || word.meanings().iter().any(kind)
 }

@@ -194,8 +194,17 @@ impl Listener<'_> {
         found
     }
 
-    /// MPR is short for MPRAGE, unless the sequence is named as well.
+    /// MPR is short for MPRAGE, unless the sequence is named as well, or the agent before it: "T1 SAG POST MPR".
     fn is_mprage(&self, at: usize) -> bool {
+        use Meaning::{After, Agent, Given};
+        let agent = |meaning: &Meaning| matches!(meaning, Agent(_) | Given(_) | After);
+        let before = at.checked_sub(1).filter(|before| self.region.contains(before));
+        if before.is_some_and(|before| {
+            let word = &self.words[before];
+            !word.is_core() && word.meanings().iter().any(agent)
+        }) {
+            return false;
+        }
         let other = |(other, meaning): (usize, Meaning)| {
             other != at
                 && match meaning {

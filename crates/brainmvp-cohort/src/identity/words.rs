@@ -149,7 +149,7 @@ fn taken_apart(token: &Token) -> Vec<Piece> {
         tissue_map(&token.text).or_else(|| split(&token.text)).or_else(|| by_capitals(&token.written));
     let parts = parts.or_else(|| after_number(&token.text));
     let Some(parts) = parts else {
-        if let Some(meanings) = of_agent(&token.text) {
+        if let Some(meanings) = unlisted(&token.text) {
             whole.meanings = Some(meanings);
             return vec![whole];
         }
@@ -174,15 +174,15 @@ fn taken_apart(token: &Token) -> Vec<Piece> {
 
 /// Words that are not in the table but begin like those for the agent ("Gadoterat", "Kontrastmittelgabe"), also where
 /// an end denies it; and those with umlauts written as two letters.
-fn of_agent(text: &str) -> Option<Vec<Meaning>> {
+fn unlisted(text: &str) -> Option<Vec<Meaning>> {
     const BEGIN: [&str; 5] = ["gado", "kontrastm", "kontrastv", "contrastv", "contrastm"];
-    const DENY: [&str; 5] = ["frei", "free", "los", "lose", "less"];
+    const DENY: [&str; 4] = ["frei", "free", "los", "less"];
     let vocabulary = Vocabulary::get();
     let plain = text.replace("ae", "a").replace("oe", "o").replace("ue", "u");
     let known = vocabulary.word(&plain).filter(|_| plain != text && plain.len() > 3).map(<[Meaning]>::to_vec);
     known.or_else(|| {
         BEGIN.iter().any(|begin| text.starts_with(begin)).then(|| {
-            let denied = DENY.iter().any(|end| text.ends_with(end));
+            let denied = DENY.iter().any(|word| text.contains(word));
             vec![if denied { Meaning::NotGiven(4) } else { Meaning::Agent(4) }]
         })
     })
@@ -372,7 +372,7 @@ fn by_capitals(written: &str) -> Option<Parts> {
     (parts.len() > 1 && parts.iter().any(|(_, meanings)| meanings.iter().any(states))).then_some(parts)
 }
 
-/// Joins pieces to the longest phrases that are known; the user's come first. "POST (PRE-OP)" is none.
+/// Joins pieces to the longest phrases that are known; the user's come first. No phrase leads over a bracket: "POST (PRE-OP)".
 fn phrases(name: &str, pieces: &[Piece], aliases: &Aliases) -> Vec<Word> {
     let vocabulary = Vocabulary::get();
     let longest = vocabulary.longest.max(aliases.longest());
@@ -427,11 +427,10 @@ fn sign(name: &str, words: &[Word], at: usize) -> Option<Sign> {
     if before.contains("+/-") || before.contains("+-") || after.contains("+/-") {
         return Some(Sign::Both);
     }
-    if next.is_none() && after.trim() == "+" {
-        return Some(Sign::Plus);
-    }
-    if next.is_none() && after.trim() == "-" {
-        return Some(Sign::Minus);
+    match after.trim_matches([' ', '(', ')', '[', ']']) {
+        "+" if next.is_none() => return Some(Sign::Plus),
+        "-" if next.is_none() => return Some(Sign::Minus),
+        _ => {}
     }
     let lone_minus = before.ends_with('-') && (before.len() > 1 || at == 0);
     let trailing = after.trim_start_matches('(');
