@@ -108,7 +108,7 @@ impl Draft {
         for file in &mut self.files {
             match (file.role, file.finding.role()) {
                 (Role::Ignored, Some(role)) | (Role::Image(_), Some(role @ Role::Image(_))) => {
-                    file.role = role
+                    file.role = role;
                 }
                 (_, None) => file.role = Role::Ignored,
                 _ => {}

@@ -76,9 +76,8 @@ impl AgentFolders {
     /// a version of those without.
     pub(super) fn tell(&self, entries: &mut [Entry]) {
         for entry in entries {
-            let above = (1..=entry.folders.len()).rev();
-            let Some(evidence) = above.filter_map(|depth| self.folders.get(&entry.folders[..depth])).next()
-            else {
+            let mut above = (1..=entry.folders.len()).rev();
+            let Some(evidence) = above.find_map(|depth| self.folders.get(&entry.folders[..depth])) else {
                 continue;
             };
             let candidate = &mut entry.candidate;
