@@ -23,6 +23,16 @@ pub enum Error {
         /// What is wrong and what was expected.
         reason: String,
     },
+    /// Nothing of a folder or list can be used. What was found is kept, so that it can be explained.
+    #[error("{path}: {reason}", path = .path.display())]
+    NoCase {
+        /// The folder or list.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+        /// The account of every file, with a cohort without cases.
+        found: Box<crate::layouts::Indexed>,
+    },
     /// A case id that cannot name a file.
     #[error("case id {id:?}: {reason}")]
     CaseId {

@@ -100,7 +100,7 @@ impl<'a> CheckedCase<'a> {
                 Ok((facts, volume)) => {
                     if let Role::Image(modality) = role {
                         sketches.push((modality, path, Sketch::of(&volume)));
-                        let fingerprint = Fingerprint::of(&volume);
+                        let fingerprint = Fingerprint::of_stored(&volume);
                         checked.fingerprints.extend(fingerprint.map(|found| (modality, found)));
                     }
                     checked.files.push((role, path, facts));

@@ -1,6 +1,6 @@
 //! From an image to its fingerprint.
 
-use brainmvp_volume::Volume;
+use brainmvp_volume::{Volume, background};
 use nalgebra::{Matrix3, Vector3};
 
 use super::lattice::Lattice;
@@ -35,10 +35,29 @@ const BACKGROUND: f64 = 0.4;
 /// The share of the median of the brain that is more than an edge.
 const SOLID: f32 = 0.35;
 
+/// How far the darkest of what an image shows is put above its background, as a share of its range.
+const STEP: f32 = 0.05;
+
 /// The brightness of an image is measured on one voxel in this many.
 const SAMPLED: usize = 7;
 
 impl Fingerprint {
+    /// The fingerprint of an image as it is in its file, where the background may be another value than 0 and amid those of
+    /// the brain (z-scores).
+    pub fn of_stored(image: &Volume) -> Option<Self> {
+        let Some(background) = background(image) else { return Self::of(image) };
+        let shown = image.voxels().iter().copied().filter(|voxel| voxel.is_finite() && *voxel != background);
+        let (low, high) =
+            shown.fold((f32::MAX, f32::MIN), |(low, high), voxel| (low.min(voxel), high.max(voxel)));
+        if background == 0.0 && low >= 0.0 {
+            return Self::of(image);
+        }
+        let dark = low.min(background);
+        // What is shown is brighter than its background.
+        let step = if low < background { STEP * (high - low) } else { 0.0 };
+        Self::of(&image.map(|voxel| if voxel == background { 0.0 } else { voxel - dark + step }))
+    }
+
     /// The fingerprint of a prepared image; `None` if it shows too little.
     pub fn of(image: &Volume) -> Option<Self> {
         let frame = Frame::of(image)?;
@@ -178,4 +197,46 @@ fn mean_of_cell(lattice: &Lattice, cell: usize) -> f32 {
         }
     }
     sum / BINS_PER_CELL.pow(3) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use brainmvp_volume::{Affine, Grid};
+
+    use super::*;
+
+    /// An uneven ellipsoid with spots.
+    fn head() -> Volume {
+        let shape = [48, 56, 44];
+        let grid = Grid::new(shape, Affine::from_spacing([3.0; 3], [0.0; 3]));
+        let value = |offset: usize| {
+            let place = [offset % 48, offset / 48 % 56, offset / (48 * 56)];
+            let from = |axis: usize, middle: f32| place[axis] as f32 - middle;
+            let (x, y, z) = (from(0, 24.0), from(1, 28.0), from(2, 22.0));
+            let inside = (x / 20.0).powi(2) + (y / 24.0).powi(2) + (z / 18.0).powi(2) < 1.0;
+            let spots = (0.5 * x).sin() * (0.31 * y + 0.1 * x).cos() + (0.4 * z + 0.05 * y).sin();
+            if inside { 100.0 + 25.0 * spots } else { 0.0 }
+        };
+        Volume::new(grid, (0..shape.iter().product()).map(value).collect())
+    }
+
+    #[test]
+    fn another_background_is_no_other_head() {
+        let head = head();
+        let own = Fingerprint::of(&head).unwrap();
+        let brain = |value: f32| value != 0.0;
+        let copies = [
+            head.map(|v| if brain(v) { (v - 100.0) / 20.0 } else { 0.0 }),
+            head.map(|v| if brain(v) { v } else { -1024.0 }),
+            head.map(|v| v - 1024.0),
+            head.map(|v| v + 500.0),
+        ];
+        for (number, copy) in copies.iter().enumerate() {
+            let other = Fingerprint::of_stored(copy).unwrap();
+            let similarity = own.similarity(&other);
+            assert!(similarity >= Fingerprint::SAME_IMAGE, "{number}: {similarity}");
+        }
+        let unlike = Fingerprint::of(&copies[0]).map_or(0.0, |raw| own.similarity(&raw));
+        assert!(unlike < Fingerprint::SAME_IMAGE, "as it is stored: {unlike}");
+    }
 }

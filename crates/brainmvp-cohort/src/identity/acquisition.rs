@@ -53,7 +53,7 @@ const FEWEST_SLICES: usize = 5;
 const LEAST_B_VALUE: f64 = 500.0;
 
 /// Words in `ImageType` and what they mean. A word that contains `MAP` is a map.
-const IMAGE_TYPES: [(&str, NoImage); 40] = [
+const IMAGE_TYPES: [(&str, NoImage); 43] = [
     ("LOCALIZER", NoImage::Localizer),
     ("MPR", NoImage::Reformat),
     ("REFORMATTED", NoImage::Reformat),
@@ -64,6 +64,9 @@ const IMAGE_TYPES: [(&str, NoImage); 40] = [
     ("MNIP", NoImage::Projection),
     ("MAX_IP", NoImage::Projection),
     ("MIN_IP", NoImage::Projection),
+    ("MAXIMUM", NoImage::Projection),
+    ("MINIMUM", NoImage::Projection),
+    ("COLLAPSE", NoImage::Projection),
     ("SUBTRACT", NoImage::Difference),
     ("SUBTRACTION", NoImage::Difference),
     ("SUB", NoImage::Difference),
@@ -167,6 +170,8 @@ const OTHER_PARTS: [&str; 45] = [
 pub(super) struct Hints {
     /// It names a sequence whose times look like those of T1.
     pub(super) looks_like_t1: bool,
+    /// It, or something else, says T1, or at least names a kind of sequence.
+    pub(super) is_named: bool,
     /// It names the ADC.
     pub(super) adc: bool,
 }
@@ -183,7 +188,9 @@ impl Acquisition {
         found.extend(self.diffusion().filter(|_| !adc));
         found.extend(self.sequence());
         found.extend(self.contrast());
-        found.extend(self.times(hints));
+        let t1 = |e: &Evidence| e.says == Says::Weighting(Modality::T1);
+        let is_named = hints.is_named || found.iter().any(t1);
+        found.extend(self.times(Hints { is_named, ..hints }));
         found.extend(self.agent());
         found
     }
@@ -324,6 +331,8 @@ fn gradient_echo(te: f64, tr: f64, ti: f64, hints: Hints) -> Option<Says> {
     let spoiled = te <= 8.0 && (ti > 0.0 && tr < 4000.0 || tr <= 40.0);
     match () {
         () if hints.looks_like_t1 => None,
+        // Without inversion these are also the times of angiography and of images for calibration.
+        () if spoiled && ti <= 0.0 && !hints.is_named => None,
         () if spoiled => Some(Says::Weighting(Modality::T1)),
         () if te > 8.0 && ti <= 0.0 => Some(Says::Not(NoImage::Susceptibility)),
         () => None,

@@ -30,7 +30,10 @@ pub(super) fn heard(name: &str, words: &[Word], muted: &[bool], region: Range<us
 }
 
 /// More than a few words between a negation and its agent have another meaning.
-const MOST_FILLERS: usize = 3;
+const MOST_FILLERS: usize = 6;
+
+/// So many words that are not known may be part of a phrase about the agent.
+const MOST_UNKNOWN: usize = 2;
 
 /// What a phrase states, before any single word.
 const STATED: u8 = 5;
@@ -49,10 +52,7 @@ impl Listener<'_> {
         for meaning in word.meanings() {
             let found = match meaning {
                 Meaning::Both => heard(at + 1, Says::Open(Open::WithAndWithout), STATED),
-                Meaning::Without => {
-                    let agent = self.agent_after(at);
-                    agent.and_then(|agent| heard(agent + 1, Says::Agent(false), STATED))
-                }
+                Meaning::Without => self.negation(at),
                 Meaning::With => {
                     let agent = self.agent_after(at);
                     let found = agent.and_then(|agent| heard(agent + 1, Says::Agent(true), STATED));
@@ -61,7 +61,7 @@ impl Listener<'_> {
                 Meaning::Before => self.before_or_after(at, false),
                 Meaning::After => self.before_or_after(at, true),
                 Meaning::Agent(weight) | Meaning::Given(weight) => self.given(at, *weight),
-                Meaning::NotGiven(weight) => heard(at + 1, Says::Agent(false), *weight),
+                Meaning::NotGiven(weight) => heard(self.end_of_denial(at), Says::Agent(false), *weight),
                 _ => None,
             };
             if found.is_some() {
@@ -75,17 +75,81 @@ impl Listener<'_> {
         self.region.contains(&at) && !self.muted[at] && self.words[at].meanings().iter().any(wanted)
     }
 
-    /// The agent that follows a word, with at most fillers between them.
+    /// A word for the agent, and for nothing else.
+    fn is_agent(&self, at: usize) -> bool {
+        self.means(at, |meaning| matches!(meaning, Meaning::Agent(_) | Meaning::Given(_)))
+            && !self.words[at].is_core()
+    }
+
+    /// The end of what is said about the agent that follows a word with at most fillers between them: the place of its
+    /// last word.
     fn agent_after(&self, at: usize) -> Option<usize> {
         let next = self.after_fillers(at);
-        let agent = self.means(next, |meaning| matches!(meaning, Meaning::Agent(_) | Meaning::Given(_)));
-        let letter = self.region.contains(&next) && self.is_letter(next);
-        (agent || letter).then_some(next)
+        if self.is_agent(next) {
+            return Some(self.last_of_agent(next));
+        }
+        (self.region.contains(&next) && self.is_letter(next)).then_some(next)
+    }
+
+    /// "Gd contrast", "injection de gadolinium": several words for the agent in a row are one phrase.
+    fn last_of_agent(&self, first: usize) -> usize {
+        let mut last = first;
+        loop {
+            let next = self.after_fillers(last);
+            // "Pre contrast and post contrast"
+            let of_its_own = |word: &Word| word.text.starts_with("post") || word.text.starts_with('w');
+            if !self.is_agent(next) || self.words[next].sign.is_some() || of_its_own(&self.words[next]) {
+                return last;
+            }
+            last = next;
+        }
+    }
+
+    /// As [`Self::agent_after`], beyond words that are not known or name the weighting: whether what is said at `at`
+    /// reaches the agent, is open.
+    fn agent_beyond(&self, at: usize) -> Option<usize> {
+        let mut unknown = 0;
+        for next in at + 1..self.region.end {
+            if self.is_agent(next) {
+                return Some(self.last_of_agent(next));
+            }
+            let passes = |m: &Meaning| matches!(m, Meaning::Filler | Meaning::Weighting(..));
+            unknown += usize::from(self.words[next].kind == Kind::Unknown);
+            if unknown > MOST_UNKNOWN || self.words[next].is_known() && !self.means(next, passes) {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// A negation: of the agent, if it follows; and who knows of what, if unknown words are between them.
+    fn negation(&self, at: usize) -> Option<Heard> {
+        let heard = |end: usize, says, weight| Some(Heard { words: at..end, says, weight });
+        if let Some(last) = self.agent_after(at) {
+            return heard(last + 1, Says::Agent(false), STATED);
+        }
+        if let Some(last) = self.agent_beyond(at) {
+            return heard(last + 1, Says::Open(Open::Scope), STATED);
+        }
+        self.with_nothing(at)
+    }
+
+    /// "Non-contrast enhanced": the enhancement is denied too.
+    fn end_of_denial(&self, at: usize) -> usize {
+        let given = |next: usize| {
+            self.is_agent(next)
+                && self.means(next, |meaning| matches!(meaning, Meaning::Given(_)))
+                && self.words[next].sign.is_none()
+        };
+        let follows = (at + 1..self.region.end).take_while(|next| given(*next)).count();
+        if self.words[at].is_core() { at + 1 } else { at + 1 + follows }
     }
 
     fn after_fillers(&self, at: usize) -> usize {
-        let fillers =
-            (at + 1..self.region.end).take_while(|next| self.means(*next, |m| *m == Meaning::Filler));
+        // An article is no word of the vocabulary, since it may be the letter of a patient or version.
+        let article = |next: usize| ["a", "an"].contains(&self.words[next].text.as_str());
+        let fillers = (at + 1..self.region.end)
+            .take_while(|next| self.means(*next, |m| *m == Meaning::Filler) || article(*next));
         at + 1 + fillers.take(MOST_FILLERS).count()
     }
 
@@ -104,15 +168,23 @@ impl Listener<'_> {
             Some(Sign::Minus) => return heard(at + 1, Says::Agent(false), STATED),
             Some(Sign::Plus) => return heard(at + 1, Says::Agent(true), STATED),
             Some(Sign::Both) => return heard(at + 1, Says::Open(Open::WithAndWithout), STATED),
+            None if self.is_key(at) || self.is_of_pictures(at) => {
+                return heard(at + 1, Says::Agent(true), 0);
+            }
+            None if self.follows_free_minus(at) && self.words[at].text.len() <= 3 => {
+                return heard(at + 1, Says::Open(Open::Hyphen), 4);
+            }
             None => {}
         }
-        let next = at + 1;
-        let denied = self.means(next, |meaning| *meaning == Meaning::Without)
-            && NO.contains(&self.words[next].text.as_str())
-            && self.agent_after(next).is_none();
+        let next = self.after_fillers(at);
+        let denied = self.means(next, |meaning| *meaning == Meaning::Denies)
+            || self.means(next, |meaning| *meaning == Meaning::Without)
+                && NO.contains(&self.words[next].text.as_str())
+                && self.agent_after(next).is_none();
         if denied {
             return heard(next + 1, Says::Agent(false), STATED);
         }
+        let next = at + 1;
         // `GD_PRE`, unless something else follows that it may be before.
         let event = |at: usize| self.means(at, |meaning| *meaning == Meaning::Occasion);
         let time = |wanted: Meaning| self.means(next, |m| *m == wanted) && !event(self.after_fillers(next));
@@ -122,6 +194,33 @@ impl Listener<'_> {
         heard(next, Says::Agent(true), weight)
     }
 
+    /// The key of BIDS's `ce-nogad`, whose value speaks for itself.
+    fn is_key(&self, at: usize) -> bool {
+        let span = &self.words[at].span;
+        let begins = span.start == 0 || self.name[..span.start].ends_with('_');
+        let speaks = |meaning: &Meaning| {
+            use Meaning::{After, Agent, Before, Given, NotGiven, Without};
+            matches!(meaning, Agent(_) | Given(_) | NotGiven(_) | Without | Before | After)
+        };
+        let key = self.words[at].text == "ce" && begins && self.name[span.end..].starts_with('-');
+        key && self.means(at + 1, speaks)
+    }
+
+    /// "Low contrast", "resolution enhanced": said of a picture.
+    fn is_of_pictures(&self, at: usize) -> bool {
+        let general = ["contr", "kontr", "enh"].iter().any(|word| self.words[at].text.starts_with(word));
+        let picture = |at: usize| self.means(at, |meaning| *meaning == Meaning::Picture);
+        general && (picture(at + 1) || at > 0 && picture(at - 1))
+    }
+
+    /// `T1 - Gd`: a minus sign between spaces.
+    fn follows_free_minus(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).filter(|before| self.region.contains(before));
+        let gap =
+            before.and_then(|before| self.name.get(self.words[before].span.end..self.words[at].span.start));
+        gap.is_some_and(|gap| gap.trim() == "-" && gap.starts_with(' ') && gap.ends_with(' '))
+    }
+
     /// `pre` and `post`: of the agent, if it follows or nothing else does.
     fn before_or_after(&self, at: usize, after: bool) -> Option<Heard> {
         let heard = |end: usize, says, weight| Some(Heard { words: at..end, says, weight });
@@ -129,6 +228,14 @@ impl Listener<'_> {
             return heard(agent + 1, Says::Agent(after), STATED);
         }
         let next = self.after_fillers(at);
+        // "Before and after contrast".
+        let opposite = if after { Meaning::Before } else { Meaning::After };
+        if next > at + 1
+            && self.means(next, |m| *m == opposite)
+            && let Some(agent) = self.agent_after(next)
+        {
+            return heard(agent + 1, Says::Open(Open::WithAndWithout), STATED);
+        }
         // "T1 POST: Processed" is two things.
         let apart =
             self.words.get(at + 1).and_then(|word| self.name.get(self.words[at].span.end..word.span.start));
@@ -140,8 +247,15 @@ impl Listener<'_> {
         if at > 0 && self.means(at - 1, |meaning| *meaning == Meaning::Occasion) {
             return None;
         }
+        if after && !apart && self.means(next, |meaning| *meaning == Meaning::Step) {
+            return heard(next + 1, Says::Open(Open::AfterWhat), 3);
+        }
         if !after {
-            return heard(at + 1, Says::Agent(false), 2);
+            return match self.agent_beyond(at) {
+                Some(agent) => heard(agent + 1, Says::Open(Open::Scope), STATED),
+                None if self.words[at].text.len() < 3 => None,
+                None => heard(at + 1, Says::Agent(false), 3),
+            };
         }
         // Not every language has the same word for it, and short ones have other meanings.
         if self.words[at].text.len() < 3 {
@@ -162,10 +276,14 @@ impl Listener<'_> {
         heard(at + 1, Says::Open(Open::AfterWhat), 3)
     }
 
-    /// `T1 mit` and `T1 AX W` at the end, without a word for the agent. The W after "Dixon" is water.
+    /// `T1 mit`, `T1 ohne` and `T1 AX W` at the end, without a word for the agent. The W after "Dixon" is water.
     fn with_nothing(&self, at: usize) -> Option<Heard> {
         let t1 = |at: usize| self.means(at, |m| matches!(m, Meaning::Weighting(T1, _)));
         let before = (self.region.start..at).rev().take_while(|before| self.words[*before].is_known());
+        let dixon = |at: usize| self.words[at].text.ends_with("dixon");
+        if (self.region.start..at).any(dixon) {
+            return None;
+        }
         let (mut apart, mut after_t1) = (false, false);
         for before in before {
             if t1(before) {
@@ -173,9 +291,6 @@ impl Listener<'_> {
                 break;
             }
             apart = true;
-            if self.words[before].text.ends_with("dixon") {
-                return None;
-            }
         }
         if at + 1 < self.region.end || !after_t1 {
             return None;
@@ -185,6 +300,9 @@ impl Listener<'_> {
             "plus" if apart => None,
             "w" => heard(Says::Open(Open::Weighted), 3),
             "with" | "w/" | "mit" | "avec" | "met" | "plus" => heard(Says::Agent(true), 3),
+            "without" | "w/o" | "wo" | "ohne" | "sans" | "senza" | "sin" | "sem" | "zonder" => {
+                heard(Says::Agent(false), 3)
+            }
             _ => None,
         }
     }
@@ -196,13 +314,11 @@ impl Listener<'_> {
         if !self.means(at, t1) || next.is_some_and(|next| next.sign.is_some() || next.text == "c") {
             return None;
         }
-        let end = self.words[at].span.end;
+        let after = self.name[self.words[at].span.end..].trim_start_matches([' ', '(', '[']);
         let heard = |says, weight| Some(Heard { words: at..at + 1, says, weight });
         match self.words[at].sign {
-            Some(Sign::Plus) if self.name[end..].trim_start().starts_with('+') => heard(Says::Agent(true), 3),
-            Some(Sign::Minus) if self.name[end..].trim_start().starts_with('-') => {
-                heard(Says::Agent(false), 2)
-            }
+            Some(Sign::Plus) if after.starts_with('+') => heard(Says::Agent(true), 3),
+            Some(Sign::Minus) if after.starts_with('-') => heard(Says::Agent(false), 2),
             _ => None,
         }
     }
@@ -221,10 +337,14 @@ impl Listener<'_> {
         }
         let before = at.checked_sub(1).filter(|before| self.region.contains(before))?;
         let t1 = |meaning: &Meaning| matches!(meaning, Meaning::Weighting(T1, _));
-        if !self.means(before, t1) {
-            return None;
-        }
         let gap = self.name.get(self.words[before].span.end..self.words[at].span.start)?;
-        if gap == "-" { heard(Says::Open(Open::Hyphen), 4) } else { heard(Says::Agent(true), 4) }
+        if self.means(before, t1) {
+            let hyphen = gap.trim() == "-";
+            return if hyphen { heard(Says::Open(Open::Hyphen), 4) } else { heard(Says::Agent(true), 4) };
+        }
+        // `T1-3D-FFE-C`
+        let of_t1 = (self.region.start..before).any(|at| self.means(at, t1)) && self.words[before].is_known();
+        let open = of_t1 && at + 1 == self.region.end && gap.trim() == "-";
+        if open { heard(Says::Open(Open::Hyphen), 4) } else { None }
     }
 }

@@ -73,6 +73,39 @@ impl Finding {
         Self { verdict: Verdict::Open(Doubt { choices: Vec::new(), reason }), ..self }
     }
 
+    /// Adds what a folder says about the agent, if nothing nearer to the image does.
+    pub(crate) fn hear_folder(&mut self, evidence: &Evidence) {
+        let told = |e: &Evidence| {
+            !matches!(e.source, Source::Attribute(_))
+                && matches!(
+                    e.says,
+                    Says::Agent(_)
+                        | Says::Open(
+                            Open::AfterWhat
+                                | Open::Hyphen
+                                | Open::Weighted
+                                | Open::WithAndWithout
+                                | Open::Scope
+                        )
+                )
+        };
+        if !self.is_decided() && !self.evidence.is_empty() && !self.evidence.iter().any(told) {
+            let mut evidence_of_all = self.evidence.clone();
+            evidence_of_all.push(evidence.clone());
+            *self = Self::of(evidence_of_all);
+        }
+    }
+
+    /// Adds what a label map beside a mask says of it: a mask of the brain, or open.
+    pub(crate) fn hear_of_mask(&mut self, evidence: Evidence) {
+        let reason = evidence.to_string();
+        self.verdict = match evidence.says {
+            Says::BrainMask => Verdict::Is(Role::BrainMask),
+            _ => Verdict::Open(Doubt { choices: Vec::new(), reason }),
+        };
+        self.evidence.push(evidence);
+    }
+
     /// Adds what the voxels say of an image whose weighting is open: `left` are the choices that they do not contradict,
     /// `taken` what the other images of the session are. One choice is decided by it, unless it is taken; and for T1 the
     /// agent must be told by the words, or by a T1c in the session.
@@ -240,7 +273,7 @@ impl Weighing<'_> {
         let open = |e: &&Evidence| match e.says {
             Says::Open(Open::Mp2rage) => !uniform,
             Says::Open(Open::BValues) => !diffusion,
-            Says::Open(Open::Lesion) => true,
+            Says::Open(Open::Lesion | Open::Target | Open::Patient) => true,
             _ => false,
         };
         let reason = self.evidence.iter().find(open)?.to_string();
@@ -268,12 +301,16 @@ impl Weighing<'_> {
 
     /// Names of sequences consist of two weightings: T2-FLAIR, T1-FLAIR, DWI-ADC. Of two echoes, the time decides.
     fn combine(&self, votes: &mut Vec<(Modality, u8)>) {
-        use Modality::{Adc, Dwi, Flair, Pd, T1, T2};
+        use Modality::{Adc, Dwi, Flair, Mra, Pd, T1, T2};
         let weight = |modality| votes.iter().find(|(is, _)| *is == modality).map_or(0, |(_, weight)| *weight);
         let [t1, t2, flair, pd] = [T1, T2, Flair, Pd].map(weight);
         let mut dropped = Vec::new();
         if weight(Adc) > 0 {
             dropped.push(Dwi);
+        }
+        // Time of flight is a spoiled gradient echo.
+        if weight(Mra) >= 4 && t1 < 4 {
+            dropped.push(T1);
         }
         if flair >= 3 && t2 > 0 && t1 < 4 {
             dropped.push(T2);
@@ -329,10 +366,13 @@ impl Weighing<'_> {
         let open = self.evidence.iter().find(|e| {
             matches!(
                 e.says,
-                Says::Open(Open::AfterWhat | Open::Hyphen | Open::Weighted | Open::WithAndWithout)
+                Says::Open(
+                    Open::AfterWhat | Open::Hyphen | Open::Weighted | Open::WithAndWithout | Open::Scope
+                )
             )
         });
-        let both = open.filter(|e| e.says == Says::Open(Open::WithAndWithout));
+        let both =
+            self.evidence.iter().find(|e| matches!(e.says, Says::Open(Open::WithAndWithout | Open::Scope)));
         if let Some(open) = both {
             return Err(open.to_string());
         }
@@ -343,6 +383,8 @@ impl Weighing<'_> {
                 (Some(open), None | Some(false)) => Err(open.to_string()),
                 (_, attribute) => Ok(attribute),
             },
+            // `pre_x_post`: both times.
+            (0, 3) if open.is_some() => Err(open.map_or(String::new(), ToString::to_string)),
             (given, not) if given.min(not) >= 3 || given == not => {
                 let said: Vec<String> = [by_words(true), by_words(false)]
                     .into_iter()

@@ -65,6 +65,16 @@ pub enum Open {
     Beside,
     /// With and without contrast agent in one name.
     WithAndWithout,
+    /// A negation before words that are not known, and the agent after them.
+    Scope,
+    /// An agent that is stated for all series of an examination, of which one is named for it.
+    Everywhere,
+    /// `x_to_T1`: this image, or the one that it was registered to?
+    Target,
+    /// `T2_xyz_T1`: two words that say what it is, with an unknown one between them.
+    Patient,
+    /// A mask that is named after an image.
+    AnyMask,
     /// MP2RAGE without the kind of image.
     Mp2rage,
     /// Several b-values.
@@ -89,6 +99,11 @@ impl Open {
             Self::Weighted => "with contrast agent, or weighted?",
             Self::Beside => "then this one may be with it?",
             Self::WithAndWithout => "both with and without contrast agent",
+            Self::Scope => "is the contrast agent denied?",
+            Self::Everywhere => "the agent is stated for this image too, but not in its name",
+            Self::Target => "this image, or the one that it was registered to?",
+            Self::Patient => "this image, or somebody's name? Tell with --pattern or --alias",
+            Self::AnyMask => "a mask of the brain, of the face or of a lesion?",
             Self::Mp2rage => "INV1, INV2, the uniform image or a T1 map?",
             Self::BValues => "several b-values in one file?",
             Self::Lesion => "a label map, or an image from a study of lesions?",

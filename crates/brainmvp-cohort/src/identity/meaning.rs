@@ -114,8 +114,12 @@ pub(super) enum Meaning {
     NotGiven(u8),
     /// Negates the agent next to it.
     Without,
+    /// Negates the agent before it.
+    Denies,
     /// Affirms the agent after it.
     With,
+    /// Beside a word for contrast, it makes that one of pictures.
+    Picture,
     /// Both with and without contrast agent.
     Both,
     /// May stand between these and the agent.
@@ -126,6 +130,8 @@ pub(super) enum Meaning {
     After,
     /// What else there may be a before and after of: an operation, a treatment.
     Occasion,
+    /// A step of processing: `T1_post_n4` may be after it, or the image after the agent, which went through it.
+    Step,
     /// Between the two images of a difference.
     Minus,
     /// A difference, except at the front of a name, where it stands for "subject".
@@ -230,10 +236,13 @@ const NO_IMAGES: [(&str, NoImage); 25] = [
 ];
 
 /// The meanings without a weight, as the vocabulary writes them.
-const PLAIN: [(&str, Meaning); 26] = [
+const PLAIN: [(&str, Meaning); 29] = [
     ("both", Meaning::Both),
     ("without", Meaning::Without),
+    ("denies", Meaning::Denies),
     ("with", Meaning::With),
+    ("picture", Meaning::Picture),
+    ("step", Meaning::Step),
     ("filler", Meaning::Filler),
     ("before", Meaning::Before),
     ("after", Meaning::After),

@@ -33,7 +33,7 @@ pub use session::settle;
 pub use vocabulary::Aliases;
 
 use acquisition::Hints;
-use text::{Heard, hear};
+use text::{Heard, hear, hear_all};
 use vocabulary::Vocabulary;
 
 /// What the name of a file says.
@@ -73,7 +73,11 @@ pub fn of_file(
         heard.evidence.extend(folder.evidence.into_iter().filter(|e| holds_maps || agent(e) && !told));
     } else {
         let agents = agents_of_silent_name(name, aliases);
-        if !folder.evidence.iter().any(tells_kind) {
+        let described = words::words(name, aliases).iter().all(words::Word::is_known);
+        if described && !agents.is_empty() {
+            // `T1/postcontrast`: no patient.
+            (start, end) = (0, name.len());
+        } else if !folder.evidence.iter().any(tells_kind) {
             // Only the attributes may tell: then the name does not say where the patient ends.
             (start, end) = (0, 0);
         }
@@ -86,11 +90,38 @@ pub fn of_file(
 /// Of a name without a word for the kind of file, still the words about the agent count: `T1/post_contrast.nii`.
 fn agents_of_silent_name(name: &str, aliases: &Aliases) -> Vec<Evidence> {
     let mut heard = hear(name, Source::Description, aliases).evidence;
-    heard.retain(|e| matches!(e.says, Says::Agent(_)) && e.weight >= 4);
+    heard.retain(|e| matches!(e.says, Says::Agent(_) | Says::Open(Open::AfterWhat)) && e.weight >= 3);
     for evidence in &mut heard {
         evidence.source = Source::Name;
     }
     heard
+}
+
+/// What a folder says of the contrast agent if its name is about nothing else: `post_contrast`, `KM`, `C+`, `02_nativ`.
+/// Of `pre` and `post` alone it is open whether they are about the agent.
+pub fn agent_of_folder(name: &str, aliases: &Aliases) -> Option<Evidence> {
+    let words = words::words(name, aliases);
+    let counts = |(at, word): (usize, &words::Word)| match word.kind {
+        words::Kind::Known(_) => !word.is_core(),
+        words::Kind::Number(_) => at == 0,
+        words::Kind::Unknown => word.text == "c",
+        words::Kind::User(_) => false,
+    };
+    if words.len() > 6 || !words.iter().enumerate().all(counts) {
+        return None;
+    }
+    let mut heard = hear_all(name, Source::Folder, aliases).evidence;
+    heard.retain(|e| matches!(e.says, Says::Agent(_) | Says::Open(Open::AfterWhat | Open::WithAndWithout)));
+    let time =
+        |meaning: &meaning::Meaning| matches!(meaning, meaning::Meaning::Before | meaning::Meaning::After);
+    let [evidence] = heard.as_slice() else { return None };
+    match evidence.weight {
+        4.. => Some(evidence.clone()),
+        _ if words.iter().flat_map(words::Word::meanings).any(time) => {
+            Some(Evidence::new(Source::Folder, name, Says::Open(Open::AfterWhat), 3))
+        }
+        _ => None,
+    }
 }
 
 /// What a series is, by its acquisition and description.
@@ -148,10 +179,21 @@ fn finding(mut heard: Heard, acquisition: Option<&Acquisition>, aliases: &Aliase
             heard.evidence.extend(more.evidence);
         }
         let adc = heard.evidence.iter().any(|e| e.says == Says::Weighting(Modality::Adc));
-        heard.evidence.extend(acquisition.evidence(Hints { looks_like_t1: heard.looks_like_t1, adc }));
+        let t1 = |e: &Evidence| e.says == Says::Weighting(Modality::T1);
+        let texts = [&acquisition.description, &acquisition.protocol].into_iter().flatten();
+        let is_named =
+            heard.evidence.iter().any(t1) || texts.into_iter().any(|text| names_sequence(text, aliases));
+        let hints = Hints { looks_like_t1: heard.looks_like_t1, is_named, adc };
+        heard.evidence.extend(acquisition.evidence(hints));
     }
     heard.evidence.extend(echo(&heard, acquisition));
     Finding::of(heard.evidence)
+}
+
+/// Whether a word of a text says more than where and how thin the slices are.
+fn names_sequence(text: &str, aliases: &Aliases) -> bool {
+    let says = |word: &words::Word| word.meanings().iter().any(|meaning| *meaning != meaning::Meaning::Plain);
+    words::words(text, aliases).iter().any(says)
 }
 
 /// Of a dual echo, PD and T2, which one the echo time means; where the other times do not say it.

@@ -14,6 +14,7 @@ use super::evidence::{Evidence, Open, Says, Source};
 /// without and none with. Then it is refused.
 pub fn settle(findings: &mut [&mut Finding]) {
     doubt_time_points(findings);
+    settle_stated_agents(findings);
     let is = |finding: &Finding, modality| finding.modality() == Some(modality);
     let t1 = findings.iter().any(|finding| is(finding, Modality::T1));
     let t1c = findings.iter().any(|finding| is(finding, Modality::T1c));
@@ -21,6 +22,48 @@ pub fn settle(findings: &mut [&mut Finding]) {
         (true, false) if !decide(findings, true) => doubt(findings),
         (false, true) => drop(decide(findings, false)),
         _ => {}
+    }
+}
+
+/// Some scanners state the agent for all series of an examination. A T1 that only this makes one with the agent, beside
+/// one that is named for it, is without if images of other weightings have the agent too, and else refused.
+fn settle_stated_agents(findings: &mut [&mut Finding]) {
+    let stated = |finding: &Finding, by_words: bool| {
+        finding
+            .evidence
+            .iter()
+            .any(|e| e.says == Says::Agent(true) && matches!(e.source, Source::Attribute(_)) != by_words)
+    };
+    let t1c = |finding: &Finding| finding.modality() == Some(Modality::T1c) && !finding.is_decided();
+    if !findings.iter().any(|finding| t1c(finding) && stated(finding, true)) {
+        return;
+    }
+    let others = || {
+        findings.iter().filter(|finding| {
+            matches!(finding.modality(), Some(Modality::T2 | Modality::Flair | Modality::Pd))
+        })
+    };
+    let everywhere = others().count() > 0 && others().all(|finding| stated(finding, false));
+    for finding in findings.iter_mut().filter(|finding| t1c(finding) && !stated(finding, true)) {
+        let (says, choices) = if everywhere {
+            (Says::Agent(false), Vec::new())
+        } else {
+            (Says::Open(Open::Everywhere), vec![Modality::T1, Modality::T1c])
+        };
+        let text = if everywhere {
+            "all images have the agent, and another one is named for it"
+        } else {
+            "another one is named for it"
+        };
+        let evidence = Evidence::new(Source::Session, text, says, 4);
+        let reason = evidence.to_string();
+        finding.evidence.push(evidence);
+        finding.agent = None;
+        finding.verdict = if everywhere {
+            Verdict::Is(Role::Image(Modality::T1))
+        } else {
+            Verdict::Open(Doubt { choices, reason })
+        };
     }
 }
 

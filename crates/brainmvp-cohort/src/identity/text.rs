@@ -41,9 +41,20 @@ pub(super) fn hear_all(text: &str, source: Source, aliases: &Aliases) -> Heard {
 fn hear_part(text: &str, source: Source, aliases: &Aliases, after_patient: bool) -> Heard {
     let words = words(text, aliases);
     let muted = region::targets(text, &words);
-    let region = if after_patient { region::description(&words, &muted) } else { 0..words.len() };
+    let description = if after_patient {
+        region::description(&words, &muted)
+    } else {
+        region::Description { words: 0..words.len(), doubt: None }
+    };
+    let region = description.words;
     let listener = Listener { text, source, words: &words, muted: &muted, region: region.clone() };
     let mut heard = Heard { evidence: listener.evidence(), ..Heard::default() };
+    if after_patient {
+        let target = region::lone_target(&words, &muted, &region);
+        let doubts = [(description.doubt, Open::Patient), (target, Open::Target)];
+        let doubts = doubts.into_iter().filter_map(|(words, open)| Some((words?, open)));
+        heard.evidence.extend(doubts.map(|(words, open)| listener.says(words, Says::Open(open), 4)));
+    }
     heard.echo_time_ms = listener.meanings().find_map(|(_, meaning)| match meaning {
         Meaning::EchoTime(ms) => Some(ms),
         _ => None,
@@ -162,7 +173,9 @@ impl Listener<'_> {
                     Meaning::Uni | Meaning::T1Images | Meaning::Not(NoImage::Inversion | NoImage::Map, _)
                 )
             });
-            if told.is_none() {
+            // "MP2RAGE T1" may be the map, but that is not called weighted.
+            let weighted = self.words.iter().any(|word| word.text.starts_with("t1w"));
+            if told.is_none() && !weighted {
                 found.push(self.says(at..at + 1, Says::Open(Open::Mp2rage), 4));
             }
         }
@@ -181,8 +194,17 @@ impl Listener<'_> {
         found
     }
 
-    /// MPR is short for MPRAGE, unless the sequence is named as well.
+    /// MPR is short for MPRAGE, unless the sequence is named as well, or the agent before it: "T1 SAG POST MPR".
     fn is_mprage(&self, at: usize) -> bool {
+        use Meaning::{After, Agent, Given};
+        let agent = |meaning: &Meaning| matches!(meaning, Agent(_) | Given(_) | After);
+        let before = at.checked_sub(1).filter(|before| self.region.contains(before));
+        if before.is_some_and(|before| {
+            let word = &self.words[before];
+            !word.is_core() && word.meanings().iter().any(agent)
+        }) {
+            return false;
+        }
         let other = |(other, meaning): (usize, Meaning)| {
             other != at
                 && match meaning {
@@ -222,6 +244,8 @@ impl Listener<'_> {
         }
         found.extend(self.prefix());
         found.extend(self.gradient_t2());
+        found.extend(self.fat_of_dixon());
+        found.extend(self.difference_of_t1());
         if let Some(minus) = self.find(|meaning| meaning == Meaning::Minus) {
             let both = [Meaning::Before, Meaning::After].map(|wanted| self.find(move |m| m == wanted));
             let weighting = |(_, meaning): &(usize, Meaning)| matches!(meaning, Meaning::Weighting(..));
@@ -232,6 +256,31 @@ impl Listener<'_> {
             }
         }
         found
+    }
+
+    /// The F at the end of Dixon's images, or "fat".
+    fn fat_of_dixon(&self) -> Option<Evidence> {
+        let dixon = self.region.clone().find(|at| self.words[*at].text.ends_with("dixon"))?;
+        let last = self.region.end - 1;
+        let fat = ["f", "fat"].contains(&self.words[last].text.as_str()) && last > dixon;
+        fat.then(|| self.says(last..last + 1, Says::Not(NoImage::Fat), 4))
+    }
+
+    /// `T1ce-T1`.
+    fn difference_of_t1(&self) -> Option<Evidence> {
+        let t1 = |at: usize| {
+            let word = &self.words[at];
+            let agent = word.meanings().iter().any(|m| matches!(m, Meaning::Given(_)));
+            word.means(Meaning::Weighting(Modality::T1, 4)).then_some(agent)
+        };
+        let minus = |at: &usize| {
+            let gap = self.text.get(self.words[*at].span.end..self.words[at + 1].span.start);
+            gap.is_some_and(|gap| gap.trim() == "-")
+        };
+        let pairs = self.region.start..self.region.end.saturating_sub(1);
+        let mut found =
+            pairs.filter(minus).filter(|at| matches!((t1(*at), t1(at + 1)), (Some(a), Some(b)) if a != b));
+        found.next().map(|at| self.says(at..at + 2, Says::Not(NoImage::Difference), 4))
     }
 
     /// SPM's letters before a name that begins with the patient.
@@ -248,8 +297,11 @@ impl Listener<'_> {
         let weighting = |word: &Word| word.meanings().iter().any(|m| matches!(m, Meaning::Weighting(..)));
         let after = &self.text[self.words[at].span.end..];
         let before = self.words[self.region.start..at].iter().any(weighting);
-        before && !after.starts_with('-')
-            || self.words.get(at + 1).is_some_and(weighting) && !after.starts_with('-')
+        // "Sub Ax T1"
+        let known =
+            self.words[at + 1..].iter().take_while(|word| word.is_known() && !weighting(word)).count();
+        let follows = self.words.get(at + 1 + known).is_some_and(weighting);
+        (before || follows) && !after.starts_with('-')
     }
 
     /// A tissue makes a name that of a map, but not a mask of its own, nor a word of a sequence.

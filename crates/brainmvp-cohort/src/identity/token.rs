@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// A run of letters and digits. `*` belongs to it (`T2*`), and so do a few abbreviations with a slash (`w/o`).
+/// A run of letters and digits. `*` belongs to it (`T2*`), the prime of `T2'`, and so do a few abbreviations with a slash (`w/o`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     /// In lower case, without accents.
@@ -26,6 +26,12 @@ pub(super) fn tokens(name: &str) -> Vec<Token> {
         while let Some((at, c)) = chars.next_if(|(_, c)| c.is_alphanumeric() || is_mark(*c) || *c == '*') {
             push_plain(&mut written, c);
             end = at + c.len_utf8();
+        }
+        if written.eq_ignore_ascii_case("t2")
+            && let Some((at, prime)) = chars.next_if(|(_, c)| ['\'', '\u{2032}', '\u{2019}'].contains(c))
+        {
+            written.push('\'');
+            end = at + prime.len_utf8();
         }
         found.push(Token { text: written.to_lowercase(), written, span: start..end });
     }

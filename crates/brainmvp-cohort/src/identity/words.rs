@@ -58,6 +58,10 @@ impl Word {
         !matches!(self.kind, Kind::Unknown | Kind::Number(_))
     }
 
+    pub(super) fn is_digits(&self) -> bool {
+        self.text.bytes().all(|b| b.is_ascii_digit())
+    }
+
     pub(super) fn is_core(&self) -> bool {
         matches!(self.kind, Kind::User(_)) || self.meanings().iter().any(|meaning| meaning.is_core())
     }
@@ -72,7 +76,7 @@ pub(super) fn words(name: &str, aliases: &Aliases) -> Vec<Word> {
         let whole = aliases.role(&token.text).is_some();
         if whole { pieces.push(Piece::whole(token)) } else { pieces.extend(taken_apart(token)) }
     }
-    let mut words = phrases(&pieces, aliases);
+    let mut words = phrases(name, &pieces, aliases);
     join_b_values(&mut words);
     fields(&mut words);
     for at in 0..words.len() {
@@ -145,6 +149,10 @@ fn taken_apart(token: &Token) -> Vec<Piece> {
         tissue_map(&token.text).or_else(|| split(&token.text)).or_else(|| by_capitals(&token.written));
     let parts = parts.or_else(|| after_number(&token.text));
     let Some(parts) = parts else {
+        if let Some(meanings) = unlisted(&token.text) {
+            whole.meanings = Some(meanings);
+            return vec![whole];
+        }
         // Any map: `zmap`, `tmaps`.
         if token.text.trim_end_matches('s').ends_with("map") {
             whole.meanings = Some(vec![Meaning::Not(super::NoImage::Map, 4)]);
@@ -162,6 +170,22 @@ fn taken_apart(token: &Token) -> Vec<Piece> {
         pieces.push(Piece { text, span, glued: i > 0, meanings });
     }
     pieces
+}
+
+/// Words that are not in the table but begin like those for the agent ("Gadoterat", "Kontrastmittelgabe"), also where
+/// an end denies it; and those with umlauts written as two letters.
+fn unlisted(text: &str) -> Option<Vec<Meaning>> {
+    const BEGIN: [&str; 5] = ["gado", "kontrastm", "kontrastv", "contrastv", "contrastm"];
+    const DENY: [&str; 4] = ["frei", "free", "los", "less"];
+    let vocabulary = Vocabulary::get();
+    let plain = text.replace("ae", "a").replace("oe", "o").replace("ue", "u");
+    let known = vocabulary.word(&plain).filter(|_| plain != text && plain.len() > 3).map(<[Meaning]>::to_vec);
+    known.or_else(|| {
+        BEGIN.iter().any(|begin| text.starts_with(begin)).then(|| {
+            let denied = DENY.iter().any(|word| text.contains(word));
+            vec![if denied { Meaning::NotGiven(4) } else { Meaning::Agent(4) }]
+        })
+    })
 }
 
 /// Parts of a token with their meanings; none for an unknown part.
@@ -256,10 +280,15 @@ fn split(text: &str) -> Option<Parts> {
         }
     }
     let parts = best.pop().flatten()?;
+    // Three letters for no image may be part of any word ("Keppra"), unless the rest is known to say nothing.
+    let plain =
+        parts.iter().filter(|(_, meanings)| meanings.contains(&Meaning::Plain)).count() + 1 >= parts.len();
     let certain = |(text, meanings): &(String, Vec<Meaning>)| {
         meanings.iter().any(|meaning| meaning.states_weighting())
             || text.len() >= 4 && meanings.iter().any(|meaning| *meaning != Meaning::Plain)
-            || text.len() == 3 && meanings.iter().any(|meaning| meaning.is_core())
+            || text.len() == 3
+                && meanings.iter().any(|meaning| meaning.is_core())
+                && (plain || !meanings.iter().any(|meaning| matches!(meaning, Meaning::Not(..))))
     };
     let means = |wanted: fn(&Meaning) -> bool| parts.iter().any(|(_, meanings)| meanings.iter().any(wanted));
     let of_agent =
@@ -303,7 +332,9 @@ fn part(text: &str, before: &Parts, span: Range<usize>) -> Option<Vec<Meaning>> 
             };
         }
     }
-    if part.len() < 2 {
+    // "T1postop" is after an operation, and not a T1 with the agent.
+    let occasion = |word| Vocabulary::get().word(word).is_some_and(|m| m.contains(&Meaning::Occasion));
+    if part.len() < 2 || part.len() > 4 && part.ends_with("post") && occasion(&text[span.end..]) {
         return None;
     }
     Vocabulary::get()
@@ -341,14 +372,19 @@ fn by_capitals(written: &str) -> Option<Parts> {
     (parts.len() > 1 && parts.iter().any(|(_, meanings)| meanings.iter().any(states))).then_some(parts)
 }
 
-/// Joins pieces to the longest phrases that are known; the user's come first.
-fn phrases(pieces: &[Piece], aliases: &Aliases) -> Vec<Word> {
+/// Joins pieces to the longest phrases that are known; the user's come first. No phrase leads over a bracket: "POST (PRE-OP)".
+fn phrases(name: &str, pieces: &[Piece], aliases: &Aliases) -> Vec<Word> {
     let vocabulary = Vocabulary::get();
     let longest = vocabulary.longest.max(aliases.longest());
     let mut words = Vec::new();
     let mut at = 0;
     while at < pieces.len() {
-        let lengths = (1..=longest.min(pieces.len() - at)).rev();
+        let apart = |two: &[Piece]| {
+            let gap = name.get(two[0].span.end..two[1].span.start).unwrap_or_default();
+            gap.contains(['(', ')', '[', ']', ':', ';'])
+        };
+        let together = pieces[at..].windows(2).take_while(|two| !apart(two)).count() + 1;
+        let lengths = (1..=longest.min(together)).rev();
         let joined = |length: usize| {
             pieces[at..at + length].iter().map(|piece| piece.text.as_str()).collect::<Vec<_>>().join(" ")
         };
@@ -391,11 +427,10 @@ fn sign(name: &str, words: &[Word], at: usize) -> Option<Sign> {
     if before.contains("+/-") || before.contains("+-") || after.contains("+/-") {
         return Some(Sign::Both);
     }
-    if next.is_none() && after.trim() == "+" {
-        return Some(Sign::Plus);
-    }
-    if next.is_none() && after.trim() == "-" {
-        return Some(Sign::Minus);
+    match after.trim_matches([' ', '(', ')', '[', ']']) {
+        "+" if next.is_none() => return Some(Sign::Plus),
+        "-" if next.is_none() => return Some(Sign::Minus),
+        _ => {}
     }
     let lone_minus = before.ends_with('-') && (before.len() > 1 || at == 0);
     let trailing = after.trim_start_matches('(');

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use brainmvp_volume::Role;
 
-use crate::identity::{self, Aliases, Finding, Source};
+use crate::identity::{self, Aliases, Evidence, Finding, Open, Says, Source};
 use crate::{Case, CaseId, Split};
 
 /// A file and what it seems to be.
@@ -99,13 +99,17 @@ impl Draft {
         }
     }
 
-    /// Lets the images of the case settle what one of them leaves open ([`identity::settle`]).
+    /// Lets the images of the case settle what one of them leaves open ([`identity::settle`]), and the label maps what a
+    /// mask is.
     pub(super) fn settle_session(&mut self) {
+        self.tell_masks();
         let mut findings: Vec<&mut Finding> = self.files.iter_mut().map(|file| &mut file.finding).collect();
         identity::settle(&mut findings);
         for file in &mut self.files {
             match (file.role, file.finding.role()) {
-                (Role::Ignored, Some(role)) => file.role = role,
+                (Role::Ignored, Some(role)) | (Role::Image(_), Some(role @ Role::Image(_))) => {
+                    file.role = role;
+                }
                 (_, None) => file.role = Role::Ignored,
                 _ => {}
             }
@@ -118,7 +122,6 @@ impl Draft {
     /// # Errors
     /// Why the case cannot be used: its id, two equal candidates (both named), no image.
     pub(super) fn settle(mut self, passed_over: &mut Vec<(PathBuf, String)>) -> Result<Case, String> {
-        self.tell_masks();
         let id = CaseId::new(self.id).map_err(|e| e.to_string())?;
         let mut case = Case::new(id, self.subject, self.data_set);
         (case.site, case.class, case.split) = (self.site, self.class, self.split);
@@ -153,14 +156,21 @@ impl Draft {
         Ok(case)
     }
 
-    /// A bare `mask` is a label map, but beside a `seg` it is the brain mask.
+    /// A bare `mask` is a label map, but beside a `seg` it is the brain mask. One that is named after an image (`3DT1_mask`) is
+    /// open then: it may be that of a removed face.
     fn tell_masks(&mut self) {
-        let has = |role, bare: bool| self.files.iter().any(|f| f.role == role && (f.word == "mask") == bare);
-        let told = has(Role::BrainMask, false) || has(Role::BrainMask, true);
-        if has(Role::Label, true) && has(Role::Label, false) && !told {
-            for file in self.files.iter_mut().filter(|f| f.role == Role::Label && f.word == "mask") {
-                file.role = Role::BrainMask;
-            }
+        let is_bare = |file: &Candidate| file.role == Role::Label && file.word == "mask";
+        let has_brain_mask = self.files.iter().any(|file| file.role == Role::BrainMask);
+        let has_label = self.files.iter().any(|file| file.role == Role::Label && file.word != "mask");
+        if has_brain_mask || !has_label {
+            return;
+        }
+        for file in self.files.iter_mut().filter(|file| is_bare(file)) {
+            let named = file.finding.evidence.iter().any(|e| matches!(e.says, Says::Weighting(_)));
+            let says = if named { Says::Open(Open::AnyMask) } else { Says::BrainMask };
+            let evidence = Evidence::new(Source::Session, "a label map beside a mask", says, 5);
+            file.finding.hear_of_mask(evidence);
+            file.role = file.finding.role().unwrap_or(Role::Ignored);
         }
     }
 }
@@ -188,7 +198,9 @@ mod tests {
 
     fn settle(files: Vec<Candidate>) -> (Result<Case, String>, Vec<PathBuf>) {
         let mut passed_over = Vec::new();
-        let case = Draft { files, ..Draft::new("a", "d") }.settle(&mut passed_over);
+        let mut draft = Draft { files, ..Draft::new("a", "d") };
+        draft.settle_session();
+        let case = draft.settle(&mut passed_over);
         (case, passed_over.into_iter().map(|(path, _)| path).collect())
     }
 

@@ -156,7 +156,7 @@ pub struct Explained {
 /// Makes a cohort from a folder (or from a list file, for `monai`). `layout` is `auto` or the name of one.
 ///
 /// # Errors
-/// [`Error::Option`] for an unknown layout or contradictory options; [`Error::Malformed`] if no case is
+/// [`Error::Option`] for an unknown layout or contradictory options; [`Error::NoCase`] if no case is
 /// found; errors of the layout.
 pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexed> {
     let (layout, why) = choose(path, layout, options)?;
@@ -213,7 +213,8 @@ pub fn index(path: &Path, layout: &str, options: &IndexOptions) -> Result<Indexe
             }
         };
         let archives = archives.map_or(String::new(), |found| format!("; {found}"));
-        return Err(Error::malformed(path, reason + &archives));
+        let found = Box::new(indexed);
+        return Err(Error::NoCase { path: path.to_owned(), reason: reason + &archives, found });
     }
     Ok(indexed)
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::label_table::label_scheme;
 use super::{Candidate, Draft, IndexOptions, Layout, Listing, Rejected, file_name, listed, name_of};
-use crate::identity::{self, Source};
+use crate::identity::{self, Finding, Source};
 use crate::{Error, Result, Split};
 
 /// A `DatasetXXX_Name` folder, or a folder with several of them.
@@ -101,7 +101,7 @@ fn list_one(folder: &Path, options: &IndexOptions, listing: &mut Listing) -> Res
     let refuse = |reason: String| Error::malformed(&file, reason);
     let object = read_object(&file).map_err(refuse)?;
     let names = channel_names(&object).ok_or_else(|| refuse("no table \"channel_names\"".to_owned()))?;
-    let channels = modalities(&names, options).map_err(refuse)?;
+    let channels = channels(&names, options).map_err(refuse)?;
     let data_set = name_of(folder);
     match label_scheme(object.get("labels")) {
         Ok(scheme) => listing.label_schemes.extend(scheme.map(|scheme| (data_set.clone(), scheme))),
@@ -155,24 +155,39 @@ fn list_one(folder: &Path, options: &IndexOptions, listing: &mut Listing) -> Res
     Ok(())
 }
 
-fn modalities(
+/// A channel: its modality, and what says so.
+struct Channel {
+    modality: Modality,
+    told_by: String,
+}
+
+/// The modalities of the channels. Their names decide together, as those of the images of a session do.
+fn channels(
     names: &BTreeMap<usize, String>,
     options: &IndexOptions,
-) -> std::result::Result<Vec<Modality>, String> {
+) -> std::result::Result<Vec<Channel>, String> {
     if !options.channels.is_empty() {
         let (given, there) = (options.channels.len(), names.len());
-        let fits = given == there;
-        return if fits {
-            Ok(options.channels.clone())
-        } else {
-            Err(format!("there are {there} channels, but {given} were named"))
-        };
+        if given != there {
+            return Err(format!("there are {there} channels, but {given} were named"));
+        }
+        let told_by = "--channels".to_owned();
+        let given = options.channels.iter();
+        return Ok(given.map(|modality| Channel { modality: *modality, told_by: told_by.clone() }).collect());
     }
-    let modality = |name: &String| {
-        let found = identity::of_word(name, &options.aliases).modality();
-        found.ok_or_else(|| format!("channel '{name}' is not a known modality; see --channels and --alias"))
+    let mut found: Vec<Finding> =
+        names.values().map(|name| identity::of_word(name, &options.aliases)).collect();
+    identity::settle(&mut found.iter_mut().collect::<Vec<_>>());
+    let channel = |(name, finding): (&String, &Finding)| {
+        let modality = finding.modality().ok_or_else(|| {
+            let (decision, reason) = (finding.decision(), finding.reason());
+            format!(
+                "channel '{name}' is not a known modality: {decision} [{reason}]; see --channels and --alias"
+            )
+        })?;
+        Ok(Channel { modality, told_by: format!("channel '{name}': {}", finding.reason()) })
     };
-    names.values().map(modality).collect()
+    names.values().zip(&found).map(channel).collect()
 }
 
 /// The images and the label of an entry of the table `dataset`.
@@ -191,7 +206,7 @@ fn push(
     (data_set, case): (&str, &str),
     images: &[PathBuf],
     label: Option<PathBuf>,
-    (channels, split): (&[Modality], Split),
+    (channels, split): (&[Channel], Split),
 ) {
     if images.len() != channels.len() {
         let reason = format!("{} images for {} channels", images.len(), channels.len());
@@ -200,7 +215,9 @@ fn push(
     let file = |path: &PathBuf, role, word: &str| Candidate::stated(path.clone(), Source::List, word, role);
     let mut draft = Draft { split: Some(split), ..Draft::new(case, data_set) };
     let images = images.iter().zip(channels);
-    draft.files.extend(images.map(|(path, modality)| file(path, Role::Image(*modality), modality.name())));
+    draft
+        .files
+        .extend(images.map(|(path, channel)| file(path, Role::Image(channel.modality), &channel.told_by)));
     draft.files.extend(label.iter().map(|path| file(path, Role::Label, "label")));
     let absent = listed::absent(&draft).map(|path| format!("{}: no such file", path.display()));
     match absent {

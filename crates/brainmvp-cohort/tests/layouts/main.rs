@@ -3,6 +3,7 @@
 // The functions that tests share are tests too.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod agents;
 mod bids;
 mod brats;
 mod challenges;

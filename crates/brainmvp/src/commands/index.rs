@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::identity::Aliases;
 use brainmvp_cohort::layouts::{self, Explained, IndexOptions, Indexed, LAYOUTS, Rejected};
-use brainmvp_cohort::{Case, CaseId, Cohort, LabelScheme};
+use brainmvp_cohort::{Case, CaseId, Cohort, Error, LabelScheme};
 use brainmvp_volume::Modality;
 use clap::Args;
 use regex::Regex;
@@ -103,22 +103,23 @@ impl Index {
                     let name = Some(layouts::name_of(source));
                     let data_set = options.data_set.clone().or_else(|| name.clone());
                     let name = options.name.clone().or(name);
-                    layouts::index(&folder, "bids", &IndexOptions { name, data_set, ..options.clone() })?
+                    layouts::index(&folder, "bids", &IndexOptions { name, data_set, ..options.clone() })
                 }
-                None => layouts::index(source, &self.layout, &options)?,
+                None => layouts::index(source, &self.layout, &options),
             };
-            ui.result(format!("{}: layout {}: {}", source.display(), indexed.layout, indexed.why))?;
-            if let Some(reading) = &indexed.reading {
-                ui.result(format!("{}: {reading}", source.display()))?;
+            match indexed {
+                Ok(indexed) => {
+                    self.tell(source, &indexed, ui)?;
+                    found.push(indexed);
+                }
+                // Just then it matters what every file was taken for.
+                Err(error) => {
+                    if let Error::NoCase { found, .. } = &error {
+                        self.tell(source, found, ui)?;
+                    }
+                    return Err(error.into());
+                }
             }
-            if self.explain {
-                let root: &Path = if source.is_file() { source.parent().unwrap_or(source) } else { source };
-                explained(root, &indexed).iter().try_for_each(|line| ui.result(line))?;
-            }
-            for line in refused(&indexed) {
-                ui.alert(line);
-            }
-            found.push(indexed);
         }
         for warning in found.iter().flat_map(|indexed| &indexed.warnings).chain(&self.unused(&found)) {
             ui.note(format!("warning: {warning}"));
@@ -135,6 +136,22 @@ impl Index {
         }
         ui.result(format!("written to {}", self.out.display()))?;
         ui.note(format!("next: brainmvp check {}", self.out.display()));
+        Ok(())
+    }
+
+    /// How a source was read and, if that is asked for, what each of its files is.
+    fn tell(&self, source: &Path, indexed: &Indexed, ui: &Ui) -> anyhow::Result<()> {
+        ui.result(format!("{}: layout {}: {}", source.display(), indexed.layout, indexed.why))?;
+        if let Some(reading) = &indexed.reading {
+            ui.result(format!("{}: {reading}", source.display()))?;
+        }
+        if self.explain {
+            let root: &Path = if source.is_file() { source.parent().unwrap_or(source) } else { source };
+            explained(root, indexed).iter().try_for_each(|line| ui.result(line))?;
+        }
+        for line in refused(indexed) {
+            ui.alert(line);
+        }
         Ok(())
     }
 

@@ -272,3 +272,15 @@ fn what_is_open_is_refused_by_name() {
         .succeeds()
         .prints(&["pd     1"]);
 }
+
+/// Just where nothing can be used, the evidence is needed.
+#[test]
+fn files_are_explained_where_no_case_can_be_used() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("scans/P01")).unwrap();
+    fs::write(place.path("scans/P01/T1_pre_and_post_contrast.nii.gz"), "").unwrap();
+    place
+        .run(&["index", "scans", "--out", "cohort.json", "--explain"])
+        .fails(2, &["no usable case"])
+        .prints(&["P01/T1_pre_and_post_contrast.nii.gz: refused (", "both with and without contrast agent"]);
+}

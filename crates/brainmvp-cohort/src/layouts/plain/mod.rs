@@ -3,6 +3,7 @@
 //! What a level of folders is - subject, session, series, stage of processing - is judged over the whole tree ([`tree`]), and
 //! told ([`Listing::reading`]).
 
+mod agents;
 mod folders;
 mod ids;
 mod pattern;

@@ -8,8 +8,9 @@ use brainmvp_volume::Role;
 use regex::Regex;
 
 use super::super::{Candidate, file_name, literal};
+use super::agents::AgentFolders;
 use super::folders::{FolderName, NamedImage, stage_rank};
-use crate::identity::Aliases;
+use crate::identity::{Aliases, Open, Says};
 
 /// All files of a folder.
 pub(super) struct Tree {
@@ -34,16 +35,16 @@ pub(super) struct TreeFile {
 }
 
 /// A file with what its name and its folders say.
-struct Entry {
+pub(super) struct Entry {
     /// The names of its folders, below the indexed one.
-    folders: Vec<String>,
+    pub(super) folders: Vec<String>,
     /// The folders of its case.
     case: Vec<String>,
     /// The folders of processing.
     stage: Vec<String>,
     /// What comes before the modality, without what its folders say too.
     identifier: String,
-    candidate: Candidate,
+    pub(super) candidate: Candidate,
 }
 
 /// Names of files that say nothing.
@@ -59,15 +60,18 @@ impl Tree {
             names.map(|name| name.to_string_lossy().trim_end_matches("_nifti").to_owned()).collect()
         };
         let (mut entries, mut unknown) = (Vec::new(), Vec::new());
+        let study = first_word_of_all(files);
         for path in files {
-            match Entry::of(path, folders_of(path), aliases) {
+            match Entry::of(path, folders_of(path), study, aliases) {
                 Some(entry) => entries.push(entry),
                 None => unknown.push(path.clone()),
             }
         }
+        let agents = AgentFolders::of(&entries, aliases);
+        agents.tell(&mut entries);
         let roles = roles_by_folder(&entries);
         for entry in &mut entries {
-            entry.find_case(&roles, aliases);
+            entry.find_case(&roles, &agents, aliases);
         }
         nest(&mut entries);
         Self { files: with_identifiers(entries), unknown }
@@ -76,12 +80,18 @@ impl Tree {
 
 impl Entry {
     /// A file whose name says what it is or, where the name says nothing, whose folder does.
-    fn of(path: &Path, folders: Vec<String>, aliases: &Aliases) -> Option<Self> {
+    /// `study` is the word that all names of the tree begin with: where a name leaves open whether such a word is a person or
+    /// an image, it is neither.
+    fn of(path: &Path, folders: Vec<String>, study: &str, aliases: &Aliases) -> Option<Self> {
         let deepest = folders.last().map_or("", String::as_str);
         let of_folder = NamedImage::of(deepest, aliases);
         // The folder of a subject is part of many names; `T1w/T1w_brain` needs both.
         let own = if of_folder.is_some() { "" } else { deepest };
-        let named = file_name::parse(path, own, aliases)?;
+        let mut named = file_name::parse(path, own, aliases)?;
+        let doubt = Says::Open(Open::Patient);
+        if named.candidate.finding.evidence.iter().any(|e| e.says == doubt) && !study.is_empty() {
+            named = file_name::parse(path, study, aliases)?;
+        }
         let says_nothing = named.identifier.is_empty()
             || named.candidate.word.is_empty() && SAYS_NOTHING.is_match(named.identifier);
         let identifier = match of_folder {
@@ -93,12 +103,19 @@ impl Entry {
         Some(Self { case: Vec::new(), folders, stage: Vec::new(), identifier, candidate })
     }
 
-    /// Takes the folders that say nothing of the case from its path: those of images, of processing, and containers.
-    fn find_case(&mut self, roles: &BTreeMap<Vec<String>, BTreeSet<Role>>, aliases: &Aliases) {
+    /// Takes the folders that say nothing of the case from its path: those of images, of the contrast agent, of processing,
+    /// and containers.
+    fn find_case(
+        &mut self,
+        roles: &BTreeMap<Vec<String>, BTreeSet<Role>>,
+        agents: &AgentFolders,
+        aliases: &Aliases,
+    ) {
         let mut case = Vec::new();
         for (depth, folder) in self.folders.iter().enumerate() {
             let inside = roles.get(&self.folders[..=depth]);
             match FolderName::of(folder, aliases) {
+                _ if agents.holds(&self.folders[..=depth]) => {}
                 FolderName::Container => {}
                 FolderName::Stage => self.stage.push(folder.clone()),
                 FolderName::Image(role) if is_image(folder, role, inside, aliases) => {}
@@ -107,6 +124,18 @@ impl Entry {
         }
         self.case = case;
     }
+}
+
+/// The word that the names of all files begin with, if they are several; empty if there is none.
+fn first_word_of_all(files: &[PathBuf]) -> &str {
+    let Some(word) = files.first().and_then(|path| first_word(path)) else { return "" };
+    let all = files.len() > 2 && files.iter().all(|path| first_word(path) == Some(word));
+    if all { word } else { "" }
+}
+
+fn first_word(path: &Path) -> Option<&str> {
+    let stem = file_name::stem(path)?;
+    stem.find(['-', '_', '.', ' ']).map(|end| &stem[..end])
 }
 
 /// Whether a folder that is named after an image holds it: a whole name needs one such file or only folders, the end of a
