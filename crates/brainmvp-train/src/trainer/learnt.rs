@@ -27,11 +27,7 @@ impl LearntImages {
     ///
     /// # Errors
     /// If a case cannot be read, or an image cannot be fetched from its device.
-    pub(super) fn draw(
-        &mut self,
-        images: &[(Modality, Tensor<3>)],
-        cases: &[CaseSource],
-    ) -> Result<Picture> {
+    pub(super) fn draw(&mut self, images: &[(Modality, Tensor<3>)], cases: &[CaseSource]) -> Result<Picture> {
         let means = match self.means.take() {
             Some(means) => means,
             None => mean_pictures(images, cases)?,
