@@ -268,7 +268,7 @@ async function runsPage(page) {
     await page.value('[...document.querySelectorAll("#runs tbody input")].find((box) => !box.checked)?.click()');
     await new Promise((done) => { setTimeout(done, 1500); });
     await page.shot('runs');
-    await page.value('document.querySelector("#pictures")?.scrollIntoView()');
+    await page.value('[...document.querySelectorAll("#pictures figure")].find((one) => one.textContent.startsWith("templates"))?.scrollIntoView()');
     await page.shot('runs-pictures');
 }
 
