@@ -37,8 +37,9 @@ pub(super) enum Stage {
     /// The border is being found. (Only then is the cover assumed to be thicker above: earlier, that would push the
     /// prior down.)
     Border {
-        /// Whether the estimate is a border that was found before, and not the prior, whose halves are alike.
-        is_found: bool,
+        /// Whether this is the last search. Only then is the border known well enough for one half of the brain to speak for the
+        /// other: earlier, what leaks into the neck on one side would support what leaks on the other.
+        is_last: bool,
     },
 }
 
@@ -58,7 +59,7 @@ impl Evidence<'_> {
         };
         let mut likely = self.by_value(share, margin_mm);
         self.by_depth(&mut likely, depth, &pose.height_mm(&self.working.grid), more_at_vertex_mm);
-        if stage == (Stage::Border { is_found: true }) {
+        if stage == (Stage::Border { is_last: true }) {
             self.by_other_half(&mut likely, share, depth, pose);
         }
         self.detach(&mut likely, depth);
@@ -118,7 +119,7 @@ impl Evidence<'_> {
             let is_covered = self.head.inside[voxel] && self.head.below_skin_mm[voxel] > THINNEST_COVER_MM;
             if is_covered && prior_depth[voxel] > 0.0 {
                 let other = opposite.to_world(grid.voxel(voxel).map(|place| place as f64));
-                let other = other.map(|place| place.round());
+                let other = other.map(f64::round);
                 if (0..3).all(|axis| other[axis] >= 0.0 && other[axis] < grid.shape[axis] as f64) {
                     let deep = depth[grid.offset(other.map(|place| place as usize))];
                     *likely += OTHER_HALF * ((deep - OTHER_HALF_MM) / OTHER_HALF_MM).clamp(0.0, 1.0);

@@ -101,7 +101,7 @@ fn search(working: &Working, head: &HeadMask, prior: &BrainPrior) -> Vec<f32> {
     let mut share = as_share(&depth);
     for round in 0..BORDER_ROUNDS {
         let likely =
-            evidence.of(&share, &depth, &pose, Stage::Border { is_found: round + 1 == BORDER_ROUNDS });
+            evidence.of(&share, &depth, &pose, Stage::Border { is_last: round + 1 == BORDER_ROUNDS });
         let cost: Vec<f32> =
             likely.iter().zip(&depth).map(|(l, d)| -l - (d / PRIOR_MM).clamp(-6.0, 4.0)).collect();
         share = contour::segment(&cost, grid.shape, SMOOTHNESS, share, 120);
