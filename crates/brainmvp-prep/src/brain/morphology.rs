@@ -129,7 +129,8 @@ pub(crate) fn fill_holes(inside: &mut [bool], shape: [usize; 3]) {
     inside.iter_mut().zip(air).for_each(|(inside, air)| *inside |= !air);
 }
 
-/// Fills the holes of every slice across each axis: voxels that are not connected to the border of a slice within it.
+/// Fills the holes of every slice across each axis: voxels that are not connected to the border of a slice within it. These are
+/// also all holes of [`fill_holes`].
 pub(crate) fn fill_holes_of_slices(inside: &mut [bool], shape: [usize; 3]) {
     let strides = [1, shape[0], shape[0] * shape[1]];
     let before = inside.to_vec();

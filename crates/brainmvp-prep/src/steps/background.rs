@@ -175,22 +175,23 @@ impl Change {
 }
 
 impl Around {
-    /// The voxels of the head or brain. Tissue may have the value of the background; enclosed by other tissue, be it only within a
-    /// slice, it is not air.
+    /// The voxels of the head or brain. Tissue may have the value of the background; enclosed by other tissue, it is not air. A head
+    /// is cut off at the neck, and encloses it within slices.
     fn shown(self, image: &Volume) -> Vec<bool> {
         let shape = image.shape();
-        let mut inside: Vec<bool> = match self {
-            Self::Value(background) => image.voxels().iter().map(|voxel| *voxel != background).collect(),
+        match self {
+            Self::Value(background) => {
+                let mut inside: Vec<bool> = image.voxels().iter().map(|voxel| *voxel != background).collect();
+                fill_holes(&mut inside, shape);
+                inside
+            }
             Self::Noise(noise) => {
                 let out: Vec<bool> = image.voxels().iter().map(|voxel| noise.excludes(*voxel)).collect();
-                heaviest_component(&out, shape, |_| 1.0)
+                let mut inside = heaviest_component(&out, shape, |_| 1.0);
+                fill_holes_of_slices(&mut inside, shape);
+                inside
             }
-        };
-        fill_holes(&mut inside, shape);
-        if matches!(self, Self::Noise(_)) {
-            fill_holes_of_slices(&mut inside, shape);
         }
-        inside
     }
 }
 
