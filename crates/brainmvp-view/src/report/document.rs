@@ -1,5 +1,11 @@
 //! What a report consists of, before it is a page.
 
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use crate::kinds::read_json;
+
 /// A report.
 #[derive(Debug, Default)]
 pub(super) struct Document {
@@ -73,6 +79,14 @@ impl Section {
 
     pub(super) fn warning(&mut self, text: impl Into<String>) {
         self.parts.push(Part::Warning(text.into()));
+    }
+
+    /// What a JSON file says, if there is one; a damaged one is named in a warning.
+    pub(super) fn read<T: DeserializeOwned>(&mut self, path: &Path) -> Option<T> {
+        if !path.is_file() {
+            return None;
+        }
+        read_json(path).map_err(|error| self.warning(error.to_string())).ok()
     }
 
     /// Adds names and values; values that are empty are left out.

@@ -12,7 +12,7 @@ use super::chart::{Chart, Line};
 use super::document::{Picture, Section};
 use super::overlays::{self, Chosen};
 use crate::Result;
-use crate::kinds::{read_json, title_of};
+use crate::kinds::title_of;
 use crate::shown::Collection;
 use crate::text;
 
@@ -42,9 +42,8 @@ struct Predicted {
 pub(super) fn predictions(folder: &Path, collection: &Collection) -> Result<Section> {
     let title = title_of(folder);
     let mut section = Section::new(format!("Predictions: {title}"));
-    match read_json::<Record>(&folder.join("predictions.json")) {
-        Ok(record) => told(&mut section, &record),
-        Err(error) => section.warning(error.to_string()),
+    if let Some(record) = section.read::<Record>(&folder.join("predictions.json")) {
+        told(&mut section, &record);
     }
     let scores = folder.join("metrics.json");
     if scores.is_file() {
@@ -104,13 +103,7 @@ fn scored(
     prediction: Option<&str>,
     collection: &Collection,
 ) -> Result<()> {
-    let file: Value = match read_json(path) {
-        Ok(file) => file,
-        Err(error) => {
-            section.warning(error.to_string());
-            return Ok(());
-        }
-    };
+    let Some(file) = section.read::<Value>(path) else { return Ok(()) };
     seen(section, &file);
     // Scores by case and region are a list; those of classes and numbers have names.
     if file.get("scores").is_some_and(Value::is_array) {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::chart::{Chart, Line};
 use super::document::{Picture, Section};
 use super::modalities::in_their_order;
-use crate::kinds::{read_json, title_of};
+use crate::kinds::title_of;
 use crate::text;
 use crate::{Result, events, runs};
 
@@ -35,7 +35,9 @@ pub(super) fn section(folder: &Path) -> Result<Section> {
     };
     let mut section = Section::new(format!("{stage}: {}", title_of(folder)));
     section.facts(facts(&config, &steps));
-    section.table("Cases that it learnt from.", 2, seen(&folder.join("seen.json")));
+    if let Some(Seen { cases }) = section.read(&folder.join("seen.json")) {
+        section.table("Cases that it learnt from.", 2, seen(&cases));
+    }
     curves(&mut section, &steps, &validations);
     validation_table(&mut section, &validations);
     pictures(&mut section, folder);
@@ -143,11 +145,10 @@ struct SeenCase {
 }
 
 /// How many cases of each data set were seen at which stage, and how many of them had each modality.
-fn seen(path: &Path) -> Vec<Vec<String>> {
-    let Ok(Seen { cases }) = read_json(path) else { return Vec::new() };
+fn seen(cases: &[SeenCase]) -> Vec<Vec<String>> {
     let modalities = in_their_order(cases.iter().flat_map(|case| case.images.keys()).map(String::as_str));
     let mut groups: BTreeMap<(&str, &str), Vec<&SeenCase>> = BTreeMap::new();
-    for case in &cases {
+    for case in cases {
         groups.entry((&case.stage, &case.data_set)).or_default().push(case);
     }
     let head = ["stage", "data set", "cases"].into_iter().map(str::to_owned);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::document::{Picture, Section};
 use crate::files;
-use crate::kinds::{read_json, title_of};
+use crate::kinds::title_of;
 use crate::text;
 
 #[derive(Deserialize)]
@@ -31,9 +31,8 @@ pub(super) fn section(folder: &Path) -> Section {
     let mut section = Section::new(format!("Study: {}", title_of(folder)));
     let summary = folder.join("study.json");
     if summary.is_file() {
-        match read_json::<Study>(&summary) {
-            Ok(study) => told(&mut section, &study),
-            Err(error) => section.warning(error.to_string()),
+        if let Some(study) = section.read::<Study>(&summary) {
+            told(&mut section, &study);
         }
     } else {
         section

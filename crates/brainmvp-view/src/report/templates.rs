@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::document::{Picture, Section};
-use crate::kinds::{TEMPLATES_FILE, TEMPLATES_PICTURE, read_json, title_of};
+use crate::kinds::{TEMPLATES_FILE, TEMPLATES_PICTURE, title_of};
 use crate::text;
 
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ pub(super) fn section(folder: &Path) -> Section {
             Picture::Png(png),
         );
     }
-    let measured = read_json::<Measured>(&folder.join(TEMPLATES_FILE)).ok();
+    let measured = section.read::<Measured>(&folder.join(TEMPLATES_FILE));
     let number = |value: Option<f64>| value.map_or("-".to_owned(), text::number);
     let head = [
         "modality",

@@ -66,9 +66,12 @@ fn a_damaged_file_is_named_and_the_rest_is_reported() {
     let place = Place::new();
     std::fs::write(place.path("predicted/metrics.json"), "{").unwrap();
     std::fs::write(place.path("run/metrics.jsonl"), "{\"step\":1,\"loss\":3.0}\nnonsense\n").unwrap();
+    std::fs::write(place.path("run/seen.json"), "[").unwrap();
     let page = place.path("report.html");
     let written = write_report(&[place.path("")], &page, None).unwrap();
     let html = std::fs::read_to_string(&page).unwrap();
-    assert!(html.contains("metrics.json: cannot be read: EOF"), "{written:?}");
+    for file in ["predicted/metrics.json", "run/seen.json"] {
+        assert!(html.contains(&format!("{file}: cannot be read: EOF")), "{file}: {written:?}");
+    }
     assert!(html.contains("<h2>Fine-tuning, segment: run</h2>"));
 }
