@@ -29,8 +29,10 @@ class Browser {
         const flags = ['--headless=new', '--no-sandbox', '--no-first-run', '--hide-scrollbars', '--remote-debugging-pipe',
             '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--disable-background-networking', `--user-data-dir=${profile}`];
         const stdio = ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'];
-        this.process = spawn(process.env.CHROMIUM ?? 'chromium', flags, { stdio });
+        // The browser leaves its own temporary folders behind: they go with the profile.
+        this.process = spawn(process.env.CHROMIUM ?? 'chromium', flags, { stdio, env: { ...process.env, TMPDIR: profile } });
         this.process.on('error', (error) => { throw error; });
+        this.exited = new Promise((done) => { this.process.on('exit', done); });
         this.process.stdio[4].setEncoding('utf8').on('data', (text) => this.#read(text));
     }
 
@@ -293,9 +295,10 @@ try {
     console.error(`failed: ${error.message}`);
     code = 1;
 } finally {
-    await Promise.race([browser.send('Browser.close').catch(() => {}), new Promise((done) => { setTimeout(done, 3000); })]);
-    browser.process.kill();
-    await new Promise((done) => { setTimeout(done, 300); });
+    browser.send('Browser.close').catch(() => {});
+    const patience = setTimeout(() => browser.process.kill('SIGKILL'), 10_000);
+    await browser.exited;
+    clearTimeout(patience);
     rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
 }
 process.exit(code);
