@@ -125,6 +125,17 @@ fn sized(image: Volume, factor: f64) -> Volume {
 }
 
 #[test]
+fn heads_of_any_size() {
+    let case = rendered();
+    for factor in [0.75, 1.3] {
+        let found = find_brain(&[&sized(case.images[&T1].clone(), factor)], &BrainPrior::built_in()).unwrap();
+        let dice = dice(&found.mask, &case.brain_mask);
+        println!("{factor}: Dice {dice:.3}, {:.0} ml", found.volume_ml);
+        assert!(dice > 0.92, "voxels {factor} times as long: Dice {dice}");
+    }
+}
+
+#[test]
 fn a_brain_of_no_size_ends_the_case() {
     let mut rendered = draw_subject(&PhantomConfig { size: 48, ..heads() }, 0).render();
     // The same head with an eighth of its volume, because the header of a file is wrong.

@@ -11,8 +11,14 @@ const DARK: f32 = 0.12;
 const BONE_MM: f32 = 5.0;
 /// The radius of the sphere that replaces the top of a head if it is outside the field of view.
 const TOP_RADIUS_MM: f64 = 150.0;
-/// The distance from the top of the scalp down to the middle of the brain.
+/// The distance from the top of the scalp down to the middle of the brain, in a head of the usual size.
 const TOP_TO_CENTRE_MM: f64 = 92.0;
+/// The vault, below the top of the scalp.
+const VAULT_MM: std::ops::Range<f64> = 25.0..100.0;
+/// The cross-section of most adults' there: the median of TCGA-LGG.
+const VAULT_MM2: f64 = 24_500.0;
+/// Heads of newborns are smaller than those of adults by a factor of 0.6.
+const MAX_LOG_SIZE: f64 = 0.5;
 /// The smallest cross-section of a head, larger than noise.
 const SMALLEST_MM2: f64 = 1500.0;
 /// How far below the top the brain is searched for: brains are less than 17 cm high.
@@ -28,6 +34,9 @@ pub(super) struct HeadMask {
     top: usize,
     /// How far the head extends beyond that slice, mm.
     above_mm: f64,
+    /// The logarithm of its size, relative to that of most adults. Heads of children are smaller, and voxel sizes that are only
+    /// nominal can make a head a third too large.
+    pub(super) log_size: f64,
 }
 
 impl HeadMask {
@@ -53,7 +62,8 @@ impl HeadMask {
         let cap = (areas[top] / std::f64::consts::PI).min(0.9 * TOP_RADIUS_MM * TOP_RADIUS_MM);
         let above_mm = TOP_RADIUS_MM - (TOP_RADIUS_MM * TOP_RADIUS_MM - cap).sqrt();
         let below_skin_mm = below_skin_mm(&inside, shape, top, above_mm);
-        Some(Self { inside, below_skin_mm, top, above_mm })
+        let log_size = log_size(&areas[..=top], above_mm);
+        Some(Self { inside, below_skin_mm, top, above_mm, log_size })
     }
 
     /// The first guess for the middle of the brain, in world mm: below the top, in the middle of the vault.
@@ -62,12 +72,12 @@ impl HeadMask {
         for (voxel, _) in self.inside.iter().enumerate().filter(|(_, inside)| **inside) {
             let [x, y, z] = working.grid.voxel(voxel);
             let below = (self.top as f64 - z as f64) * WORKING_MM + self.above_mm;
-            if (25.0..100.0).contains(&below) {
+            if VAULT_MM.contains(&below) {
                 sum = [sum[0] + x as f64, sum[1] + y as f64];
                 count += 1.0;
             }
         }
-        let z = self.top as f64 - (TOP_TO_CENTRE_MM - self.above_mm) / WORKING_MM;
+        let z = self.top as f64 - (TOP_TO_CENTRE_MM * self.log_size.exp() - self.above_mm) / WORKING_MM;
         let [x, y] = sum.map(|s| s / count.max(1.0));
         working.grid.affine.to_world([x, y, z])
     }
@@ -105,6 +115,19 @@ impl HeadMask {
         };
         (Working { grid: small, images }, head)
     }
+}
+
+/// See [`HeadMask::log_size`]: by the median cross-section of the vault. `areas` (mm2) are those of the slices up to the top.
+fn log_size(areas: &[f64], above_mm: f64) -> f64 {
+    let below_mm = |slice: usize| slice as f64 * WORKING_MM + above_mm;
+    let slices = areas.iter().rev().enumerate();
+    let mut vault: Vec<f64> =
+        slices.filter(|(slice, _)| VAULT_MM.contains(&below_mm(*slice))).map(|(_, mm2)| *mm2).collect();
+    vault.sort_by(f64::total_cmp);
+    vault
+        .get(vault.len() / 2)
+        .map_or(0.0, |mm2| 0.5 * (mm2 / VAULT_MM2).ln())
+        .clamp(-MAX_LOG_SIZE, MAX_LOG_SIZE)
 }
 
 /// The value of air in an image: 0, unless the edges of the field of view are grey. That is so in images with signed

@@ -88,7 +88,7 @@ pub fn volume_ml(mask: &LabelMap) -> f64 {
 fn search(working: &Working, head: &HeadMask, prior: &BrainPrior) -> Vec<f32> {
     let grid = &working.grid;
     let evidence = Evidence { working, head };
-    let mut pose = Pose::upright(head.brain_centre_mm(working));
+    let mut pose = Pose::upright(head.brain_centre_mm(working), head.log_size);
     let mut depth = prior.placed(&pose).on_grid(grid);
     let as_share = |depth: &[f32]| depth.iter().map(|d| f32::from(u8::from(*d > 0.0))).collect::<Vec<_>>();
     for round in 0..POSE_ROUNDS {

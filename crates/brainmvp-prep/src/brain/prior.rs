@@ -132,8 +132,10 @@ pub(super) struct Pose {
     pub(super) centre_mm: [f64; 3],
     /// Rotations about x (nodding), y and z, in radians.
     pub(super) turn: [f64; 3],
-    /// The logarithm of the relative size along the brain's axes.
+    /// The logarithm of the size along the brain's axes, relative to what the head's size lets expect.
     pub(super) log_size: [f64; 3],
+    /// The logarithm of the expected size.
+    expected_log_size: f64,
 }
 
 /// Limits of the angles and sizes of a head.
@@ -141,14 +143,16 @@ const MAX_TURN: f64 = 0.6;
 const MAX_LOG_SIZE: f64 = 0.20;
 
 impl Pose {
-    /// Upright, with the prior's size.
-    pub(super) fn upright(centre_mm: [f64; 3]) -> Self {
-        Self { centre_mm, turn: [0.0; 3], log_size: [0.0; 3] }
+    /// Upright, larger than the prior by the factor exp(`expected_log_size`).
+    pub(super) fn upright(centre_mm: [f64; 3], expected_log_size: f64) -> Self {
+        Self { centre_mm, turn: [0.0; 3], log_size: [0.0; 3], expected_log_size }
     }
 
     fn to_standard(self, centre_mm: [f64; 3]) -> Affine {
         let turn = nalgebra::Rotation3::from_euler_angles(self.turn[0], self.turn[1], self.turn[2]);
-        let shrink = nalgebra::Matrix3::from_diagonal(&self.log_size.map(|s| (-s).exp()).into());
+        let shrink = nalgebra::Matrix3::from_diagonal(
+            &self.log_size.map(|s| (-self.expected_log_size - s).exp()).into(),
+        );
         let linear = shrink * turn.matrix();
         let shift = nalgebra::Vector3::from(centre_mm) - linear * nalgebra::Vector3::from(self.centre_mm);
         Affine::from_rows(std::array::from_fn(|r| [linear[(r, 0)], linear[(r, 1)], linear[(r, 2)], shift[r]]))
