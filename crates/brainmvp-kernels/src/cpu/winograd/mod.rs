@@ -1,11 +1,13 @@
-//! Dense 3^3 convolution of stride 1, and its gradients, by Winograd's minimal filtering F(2 x 2 x 2, 3 x 3 x 3)
-//! (Lavin and Gray, CVPR 2016, section 4.1; in three dimensions Jia et al., PPoPP 2018).
+//! Dense 3^3 convolution of stride 1, and its gradients, by Winograd's minimal filtering F(2 x 4 x 4, 3 x 3 x 3)
+//! (Lavin and Gray, CVPR 2016, section 4; in three dimensions Jia et al., PPoPP 2018).
 //!
-//! A tile of 2^3 voxels of the output depends on 4^3 voxels of the input. Along each axis these four voxels, and the
-//! three taps, are transformed to four positions, at which the convolution is a product of matrices `[tiles, inputs]`
-//! and `[inputs, outputs]`: 64 products for 8 voxels instead of 216. A plane of 16 positions is processed at a time,
-//! for as many tiles as fit into a core's second-level cache. The partition of the work depends only on the sizes.
+//! A tile of 2 x 4 x 4 voxels of the output depends on 4 x 6 x 6 voxels of the input. Along each axis these voxels, and
+//! the three taps, are transformed to as many positions ([`points`]), at which the convolution is a product of matrices
+//! `[tiles, inputs]` and `[inputs, outputs]`: 144 products for 32 voxels instead of 864. A plane of 36 positions is
+//! processed at a time, for as many tiles as fit into a core's second-level cache. The partition of the work depends
+//! only on the sizes.
 
+mod points;
 mod tiles;
 
 use rayon::prelude::*;
@@ -15,13 +17,16 @@ use super::conv::Sizes;
 use super::panels::Panels;
 use super::product::{Matrix, Product, multiply};
 use super::simd::InstructionSet;
+use points::{flat, square};
 use tiles::{Positions, Source, Tiles, carry_gradient, carry_input, collect};
 
-/// Positions along an axis.
-const SIDE: usize = 4;
+/// Positions along D, one for each plane.
+const PLANES: usize = 4;
+/// Positions along H and along W.
+const SIDE: usize = 6;
 /// Positions of a plane, which the products of a block of tiles are made for at a time.
 const PLANE: usize = SIDE * SIDE;
-const POSITIONS: usize = SIDE * PLANE;
+const POSITIONS: usize = PLANES * PLANE;
 /// Taps of the kernel.
 const TAPS: usize = 27;
 
@@ -38,10 +43,9 @@ pub(crate) fn suits(sizes: Sizes) -> bool {
 /// The convolution: `weight` is `[3, 3, 3, inputs, outputs]`.
 pub(crate) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let set = InstructionSet::detect().in_fp32();
-    let carried = carry_weight(weight, sizes);
-    let (tap, size) = (sizes.inputs * sizes.outputs, (sizes.inputs, sizes.outputs));
+    let (carried, size) = (carry_weight(weight, sizes, false), (sizes.inputs, sizes.outputs));
     let pack = |position: usize| {
-        let matrix = Matrix::new(&carried[position * tap..], sizes.outputs);
+        let matrix = Matrix::new(&carried[position * size.0 * size.1..], sizes.outputs);
         // SAFETY: a position has as many rows as inputs, of as many floats as outputs.
         unsafe { Panels::packed(set, matrix, size, &[]) }
     };
@@ -52,12 +56,9 @@ pub(crate) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
 /// The gradient for the input, given that for the output: a convolution with the weight reversed and transposed.
 pub(crate) fn backward_input(gradient: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let set = InstructionSet::detect().in_fp32();
-    let carried = carry_weight(weight, sizes);
-    let (tap, size) = (sizes.inputs * sizes.outputs, (sizes.outputs, sizes.inputs));
+    let (carried, size) = (carry_weight(weight, sizes, true), (sizes.outputs, sizes.inputs));
     let pack = |position: usize| {
-        // Reversing the taps of an axis swaps its first and its last position.
-        let turned = [PLANE, SIDE, 1].map(|stride| [3, 1, 2, 0][position / stride % SIDE] * stride);
-        let matrix = Matrix::new(&carried[turned.iter().sum::<usize>() * tap..], sizes.outputs);
+        let matrix = Matrix::new(&carried[position * size.0 * size.1..], sizes.outputs);
         // SAFETY: a position has as many rows as inputs, of as many floats as outputs.
         unsafe { Panels::packed(set, matrix.transposed(), size, &[]) }
     };
@@ -79,8 +80,8 @@ pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<
     let block = tiles.block(inputs + outputs);
     let mut sums = vec![0.0; groups * POSITIONS * inputs * outputs];
     let shared = Shared::new(&mut sums);
-    (0..groups * SIDE).into_par_iter().for_each(|task| {
-        let (group, plane) = (task / SIDE, task % SIDE);
+    (0..groups * PLANES).into_par_iter().for_each(|task| {
+        let (group, plane) = (task / PLANES, task % PLANES);
         let (mut left, mut right) = (Positions::new(block, inputs), Positions::new(block, outputs));
         let mut panels = Panels::new(set);
         let (first, end) = (group * count / groups, (group + 1) * count / groups);
@@ -92,7 +93,7 @@ pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<
                 carry_gradient(set, gradient, (range.clone(), plane), &mut right);
                 for position in 0..PLANE {
                     panels.pack(right.matrix(position), (range.len(), outputs), &[]);
-                    let place = (group * SIDE + plane) * PLANE + position;
+                    let place = (group * PLANES + plane) * PLANE + position;
                     let output = shared.at(place * inputs * outputs);
                     let product = Product {
                         left: left.matrix(position).transposed(),
@@ -109,9 +110,9 @@ pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<
     });
     // The transpose of what `carry_weight` does.
     change_rows(&sums, (POSITIONS, TAPS), sizes, |row| {
-        [1, 3, 9].into_iter().fold(row, |row, outer| {
-            change_axis(&row, outer, |[a, b, c, d]| [a + 0.5 * (b + c), 0.5 * (b - c), 0.5 * (b + c) + d])
-        })
+        let row = change_axis(&row, 1, flat::collect_weight);
+        let row = change_axis(&row, 3, square::collect_weight);
+        change_axis(&row, 9, square::collect_weight)
     })
 }
 
@@ -128,7 +129,7 @@ fn convolve(
     let work = |to: Shared| {
         (0..count.div_ceil(block)).into_par_iter().for_each_init(scratch, |(carried, products), index| {
             let range = index * block..count.min((index + 1) * block);
-            for plane in 0..SIDE {
+            for plane in 0..PLANES {
                 // SAFETY: the source has the tiles; the voxels of these tiles of the output are this task's.
                 unsafe {
                     carry_input(set, source, (range.clone(), plane), carried);
@@ -152,12 +153,15 @@ fn convolve(
     unsafe { build_scattered(tiles.voxels() * outputs, work) }
 }
 
-/// A weight `[27, inputs, outputs]` at the positions, `[64, inputs, outputs]`.
-fn carry_weight(weight: &[f32], sizes: Sizes) -> Vec<f32> {
-    change_rows(weight, (TAPS, POSITIONS), sizes, |row| {
-        [9, 3, 1].into_iter().fold(row, |row, outer| {
-            change_axis(&row, outer, |[a, b, c]| [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c])
-        })
+/// A weight `[27, inputs, outputs]`, or the same with its taps reversed, at the positions: `[144, inputs, outputs]`.
+fn carry_weight(weight: &[f32], sizes: Sizes, is_reversed: bool) -> Vec<f32> {
+    change_rows(weight, (TAPS, POSITIONS), sizes, |mut row| {
+        if is_reversed {
+            row = row.chunks_exact(sizes.outputs.max(1)).rev().flatten().copied().collect();
+        }
+        let row = change_axis(&row, 9, square::carry_weight);
+        let row = change_axis(&row, 3, square::carry_weight);
+        change_axis(&row, 1, flat::carry_weight)
     })
 }
 

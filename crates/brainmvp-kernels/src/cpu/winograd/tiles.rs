@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{PLANE, SIDE};
+use super::points::square;
+use super::{PLANE, PLANES, SIDE};
 use crate::cpu::buffer::Shared;
 use crate::cpu::conv::Sizes;
 use crate::cpu::product::Matrix;
@@ -10,6 +11,9 @@ use crate::cpu::simd::{Lanes, dispatch, load_some, store_some};
 
 /// Floats between the matrices of two positions, so that they do not share lines of the first-level cache.
 const GAP: usize = 16;
+
+/// Voxels of a tile along D, H and W: two less than it sees.
+const VOXELS: [usize; 3] = [PLANES - 2, SIDE - 2, SIDE - 2];
 
 /// The tiles of an activation.
 #[derive(Clone, Copy)]
@@ -23,7 +27,11 @@ pub(crate) struct Tiles {
 
 impl Tiles {
     pub(crate) fn new(sizes: Sizes) -> Self {
-        Self { batch: sizes.batch, size: sizes.size, counts: sizes.size.map(|size| size.div_ceil(2)) }
+        Self {
+            batch: sizes.batch,
+            size: sizes.size,
+            counts: std::array::from_fn(|axis| sizes.size[axis].div_ceil(VOXELS[axis])),
+        }
     }
 
     pub(crate) fn voxels(self) -> usize {
@@ -45,21 +53,29 @@ impl Tiles {
         (FLOATS / (PLANE * channels.max(1))).min(self.count() / BLOCKS).max(1).next_multiple_of(ROWS)
     }
 
-    /// The voxels that a tile depends on along each axis, in voxels of the batch. Its own are the two in the middle.
     #[inline(always)]
-    fn seen(self, tile: usize) -> [[Option<usize>; SIDE]; 3] {
+    fn seen(self, tile: usize) -> Seen {
         let (rest, w) = (tile / self.counts[2], tile % self.counts[2]);
         let (rest, h) = (rest / self.counts[1], rest % self.counts[1]);
         let (batch, d) = (rest / self.counts[0], rest % self.counts[0]);
-        let along = |axis: usize, place: usize, first: usize, stride: usize| {
-            [0, 1, 2, 3].map(|i| {
-                let at = (2 * place + i).checked_sub(1)?;
-                (at < self.size[axis]).then_some((first + at) * stride)
-            })
-        };
         let [depth, height, width] = self.size;
-        [along(0, d, batch * depth, height * width), along(1, h, 0, width), along(2, w, 0, 1)]
+        let along = |axis: usize, place: usize, i: usize| {
+            let at = (VOXELS[axis] * place + i).checked_sub(1)?;
+            (at < self.size[axis]).then_some(at)
+        };
+        Seen {
+            d: std::array::from_fn(|i| Some((batch * depth + along(0, d, i)?) * height * width)),
+            h: std::array::from_fn(|i| Some(along(1, h, i)? * width)),
+            w: std::array::from_fn(|i| along(2, w, i)),
+        }
     }
+}
+
+/// What a tile depends on along each axis, in voxels of the batch; its own voxels are all but the first and the last.
+struct Seen {
+    d: [Option<usize>; PLANES],
+    h: [Option<usize>; SIDE],
+    w: [Option<usize>; SIDE],
 }
 
 /// A matrix `[tiles, channels]` for each position of a plane.
@@ -101,16 +117,11 @@ impl<'a> Source<'a> {
 
     /// The voxels of a slab of a tile's input; `zeros` beyond the activation.
     #[inline(always)]
-    fn slab(
-        &self,
-        seen: &[[Option<usize>; SIDE]; 3],
-        d: Option<usize>,
-        zeros: *const f32,
-    ) -> [[*const f32; SIDE]; SIDE] {
-        let d = d.and_then(|d| seen[0][d]);
-        seen[1].map(|h| {
+    fn slab(&self, seen: &Seen, d: Option<usize>, zeros: *const f32) -> [[*const f32; SIDE]; SIDE] {
+        let d = d.and_then(|d| seen.d[d]);
+        seen.h.map(|h| {
             let row = d.zip(h).map(|(d, h)| d + h);
-            seen[2].map(|w| match row.zip(w) {
+            seen.w.map(|w| match row.zip(w) {
                 Some((row, w)) => self.values[(row + w) * self.channels..].as_ptr(),
                 None => zeros,
             })
@@ -121,8 +132,8 @@ impl<'a> Source<'a> {
 /// The transform of a tile's input to the positions.
 trait Carry {
     /// For each position along D: the sum of the voxels at one place and those at another times a sign.
-    const SLABS: [(Option<usize>, Option<usize>, f32); SIDE];
-    /// The four positions along an axis of the four voxels seen.
+    const SLABS: [(Option<usize>, Option<usize>, f32); PLANES];
+    /// The positions along an axis of the voxels seen.
     ///
     /// # Safety
     /// The machine has the instruction set.
@@ -133,7 +144,7 @@ trait Carry {
 struct Input;
 
 impl Carry for Input {
-    const SLABS: [(Option<usize>, Option<usize>, f32); SIDE] = [
+    const SLABS: [(Option<usize>, Option<usize>, f32); PLANES] = [
         (Some(0), Some(2), -1.0),
         (Some(1), Some(2), 1.0),
         (Some(2), Some(1), -1.0),
@@ -141,9 +152,9 @@ impl Carry for Input {
     ];
 
     #[inline(always)]
-    unsafe fn along<L: Lanes>([a, b, c, d]: [L; SIDE]) -> [L; SIDE] {
+    unsafe fn along<L: Lanes>(seen: [L; SIDE]) -> [L; SIDE] {
         // SAFETY: the caller's promise.
-        unsafe { [a.sub(c), b.add(c), c.sub(b), b.sub(d)] }
+        unsafe { square::carry_input(seen) }
     }
 }
 
@@ -151,13 +162,13 @@ impl Carry for Input {
 struct Gradient;
 
 impl Carry for Gradient {
-    const SLABS: [(Option<usize>, Option<usize>, f32); SIDE] =
+    const SLABS: [(Option<usize>, Option<usize>, f32); PLANES] =
         [(Some(1), None, 1.0), (Some(1), Some(2), 1.0), (Some(1), Some(2), -1.0), (None, Some(2), -1.0)];
 
     #[inline(always)]
-    unsafe fn along<L: Lanes>([_, b, c, _]: [L; SIDE]) -> [L; SIDE] {
+    unsafe fn along<L: Lanes>([_, a, b, c, d, _]: [L; SIDE]) -> [L; SIDE] {
         // SAFETY: the caller's promise.
-        unsafe { [b, b.add(c), b.sub(c), L::zero().sub(c)] }
+        unsafe { square::carry_gradient([a, b, c, d]) }
     }
 }
 
@@ -250,14 +261,14 @@ dispatch! {
 }
 
 /// The weight of each position along D in a tile's two slabs of voxels.
-const SHARES: [[f32; 2]; SIDE] = [[1.0, 0.0], [1.0, 1.0], [1.0, -1.0], [0.0, -1.0]];
+const SHARES: [[f32; 2]; PLANES] = [[1.0, 0.0], [1.0, 1.0], [1.0, -1.0], [0.0, -1.0]];
 
-/// Four voxels of a tile that lie in the output, and what they get.
+/// The voxels of a tile at one place along D, as far as they lie in the output, and what they get.
 struct Slab {
     share: f32,
     /// Whether an earlier plane already contributed.
     accumulate: bool,
-    voxels: [[Option<*mut f32>; 2]; 2],
+    voxels: [[Option<*mut f32>; VOXELS[2]]; VOXELS[1]],
 }
 
 #[inline(always)]
@@ -269,16 +280,16 @@ unsafe fn collect_on<L: Lanes>(
     let channels = from.channels;
     let whole = channels - channels % L::N;
     for (row, tile) in range.enumerate() {
-        let [d, h, w] = tiles.seen(tile);
+        let seen = tiles.seen(tile);
         let slabs = [0, 1].map(|slab| {
             let share = SHARES[plane][slab];
-            let d = d[1 + slab].filter(|_| share != 0.0);
-            // SAFETY: the voxel lies in the output, and is this tile's.
-            let voxel = |d, h, w| unsafe { to.at((d + h + w) * channels) };
-            let voxels = [h[1], h[2]].map(|h| {
-                let row = d.zip(h);
-                [w[1], w[2]].map(|w| row.zip(w).map(|((d, h), w)| voxel(d, h, w)))
-            });
+            let d = seen.d[1 + slab].filter(|_| share != 0.0);
+            let voxel = |h: usize, w: usize| {
+                let at = d? + seen.h[1 + h]? + seen.w[1 + w]?;
+                // SAFETY: the voxel lies in the output, and is this tile's.
+                Some(unsafe { to.at(at * channels) })
+            };
+            let voxels = std::array::from_fn(|h| std::array::from_fn(|w| voxel(h, w)));
             Slab { share, accumulate: plane != slab, voxels }
         });
         // SAFETY: the voxels and the row have `channels` floats.
@@ -307,19 +318,22 @@ unsafe fn collect_channels<L: Lanes>(
     let count = count as isize;
     // SAFETY: the caller's promise.
     unsafe {
-        let mut rows = [[L::zero(); 2]; SIDE];
+        let mut rows = [[L::zero(); VOXELS[2]]; SIDE];
         for h in 0..SIDE {
             let mut row = [L::zero(); SIDE];
             for w in 0..SIDE {
                 row[w] = load_some(from.add((h * SIDE + w) * stride + at), count);
             }
-            rows[h] = collect_axis(row);
+            rows[h] = square::collect_output(row);
         }
-        let columns = [0, 1].map(|w| collect_axis(rows.map(|row| row[w])));
+        let mut columns = [[L::zero(); VOXELS[1]]; VOXELS[2]];
+        for w in 0..VOXELS[2] {
+            columns[w] = square::collect_output(rows.map(|row| row[w]));
+        }
         for slab in slabs {
             let share = L::splat(slab.share);
-            for h in 0..2 {
-                for w in 0..2 {
+            for h in 0..VOXELS[1] {
+                for w in 0..VOXELS[2] {
                     let Some(voxel) = slab.voxels[h][w] else { continue };
                     let to = voxel.add(at);
                     let start = if slab.accumulate { load_some(to, count) } else { L::zero() };
@@ -328,11 +342,4 @@ unsafe fn collect_channels<L: Lanes>(
             }
         }
     }
-}
-
-/// The two voxels along an axis of the four positions.
-#[inline(always)]
-unsafe fn collect_axis<L: Lanes>([a, b, c, d]: [L; SIDE]) -> [L; 2] {
-    // SAFETY: the caller has the instruction set.
-    unsafe { [a.add(b).add(c), b.sub(c).sub(d)] }
 }
