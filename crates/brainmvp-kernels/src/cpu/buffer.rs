@@ -68,6 +68,33 @@ pub(crate) unsafe fn extend<const N: usize>(
     }
 }
 
+/// Floats that begin where a line of the cache does, so that no register is loaded from two lines.
+pub(crate) struct Aligned {
+    values: Vec<f32>,
+    start: usize,
+    len: usize,
+}
+
+impl Aligned {
+    /// The bytes of a line.
+    const LINE: usize = 64;
+
+    /// So many zeros.
+    pub(crate) fn new(len: usize) -> Self {
+        let values = vec![0.0_f32; len + Self::LINE / size_of::<f32>()];
+        let start = values.as_ptr().align_offset(Self::LINE).min(values.len() - len);
+        Self { values, start, len }
+    }
+
+    pub(crate) fn floats(&self) -> &[f32] {
+        &self.values[self.start..][..self.len]
+    }
+
+    pub(crate) fn floats_mut(&mut self) -> &mut [f32] {
+        &mut self.values[self.start..][..self.len]
+    }
+}
+
 /// Adds separately computed sums to a total.
 pub(crate) fn add(total: &mut [f32], sums: &[f32]) {
     total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);

@@ -1,8 +1,8 @@
 //! Dense convolutions of 3 taps along each axis with few channels and stride 1, such as the first layers of networks and the last
 //! of decoders.
 //!
-//! Gathering all that a row of voxels sees would take many short copies, and Winograd's method gains less than its transforms
-//! cost. The [register kernels](super::sliding) read the padded volume in place. Products are in fp32: there are too few to be
+//! Gathering all that a row of voxels sees would take many short copies, and for one or a few channels, or a few tiles, Winograd's
+//! method gains less than its transforms cost. The [register kernels](super::sliding) read the padded volume in place. Products are in fp32: there are too few to be
 //! worth rounding. The partition of the work depends only on the sizes, so results are the same for every number of threads.
 
 use rayon::prelude::*;
@@ -17,9 +17,9 @@ use super::sliding::{Packed, Padded, TAPS, add_weight_row, output_row, panel_of}
 /// With no more input channels than this, the input's gradient is computed slice by slice of the kernel.
 const VERY_FEW: usize = 8;
 
-/// Whether this way is used for so many channels.
+/// Whether this way is used for so many channels, where Winograd's does not suit.
 pub(crate) fn suits(sizes: Sizes) -> bool {
-    /// Of the input or the output. With this many or more of both, Winograd's method is faster.
+    /// Of the input or the output. With this many or more of both, gathering is faster.
     const FEW: usize = 32;
     /// Of the other. With more than this, a weight is too large for the first-level cache.
     const MANY: usize = 64;

@@ -467,12 +467,12 @@ fn depthwise_backward<const K: usize>(
 /// The way to compute a convolution.
 type Convolve = fn(&[f32], &[f32], conv::Sizes) -> Vec<f32>;
 
-/// The fastest way for a convolution: direct, for few channels, or Winograd's.
+/// The fastest way for a convolution: Winograd's, for few channels, or direct.
 fn way(sizes: conv::Sizes, [direct, few_channels, winograd]: [Convolve; 3]) -> Convolve {
-    if few_channels::suits(sizes) {
-        few_channels
-    } else if winograd::suits(sizes) {
+    if winograd::suits(sizes) {
         winograd
+    } else if few_channels::suits(sizes) {
+        few_channels
     } else {
         direct
     }

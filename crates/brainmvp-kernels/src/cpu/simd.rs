@@ -26,6 +26,26 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load(from: *const f32) -> Self;
     /// `N` floats to memory, unaligned.
     unsafe fn store(self, to: *mut f32);
+    /// `count` floats from memory, fewer than `N`, then zeros.
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        let mut values = [0.0; WIDEST_LANES];
+        // SAFETY: the caller promises `count` floats; the array holds the widest lanes.
+        unsafe {
+            values.as_mut_ptr().copy_from_nonoverlapping(from, count);
+            Self::load(values.as_ptr())
+        }
+    }
+    /// The first `count` floats, fewer than `N`, to memory.
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        let mut values = [0.0; WIDEST_LANES];
+        // SAFETY: the caller promises room for `count` floats; the array holds the widest lanes.
+        unsafe {
+            self.store(values.as_mut_ptr());
+            to.copy_from_nonoverlapping(values.as_ptr(), count);
+        }
+    }
     /// `self + a b`, fused where the hardware fuses.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
     /// `self + other`.
@@ -65,14 +85,12 @@ pub(crate) unsafe fn sum<L: Lanes>(lanes: L) -> f32 {
 /// The first `count` lanes, or all.
 #[inline(always)]
 pub(crate) unsafe fn store_some<L: Lanes>(lanes: L, to: *mut f32, count: isize) {
-    // SAFETY: the caller promises `count` floats; the array holds the widest lanes.
+    // SAFETY: the caller promises `count` floats.
     unsafe {
         if count >= L::N as isize {
             lanes.store(to);
         } else if count > 0 {
-            let mut values = [0.0; WIDEST_LANES];
-            lanes.store(values.as_mut_ptr());
-            to.copy_from_nonoverlapping(values.as_ptr(), count as usize);
+            lanes.store_first(to, count as usize);
         }
     }
 }
@@ -80,16 +98,15 @@ pub(crate) unsafe fn store_some<L: Lanes>(lanes: L, to: *mut f32, count: isize) 
 /// `count` floats, then zeros.
 #[inline(always)]
 pub(crate) unsafe fn load_some<L: Lanes>(from: *const f32, count: isize) -> L {
-    // SAFETY: the caller promises `count` floats; the array holds the widest lanes.
+    // SAFETY: the caller promises `count` floats.
     unsafe {
         if count >= L::N as isize {
-            return L::load(from);
+            L::load(from)
+        } else if count > 0 {
+            L::load_first(from, count as usize)
+        } else {
+            L::zero()
         }
-        let mut values = [0.0; WIDEST_LANES];
-        if count > 0 {
-            values.as_mut_ptr().copy_from_nonoverlapping(from, count as usize);
-        }
-        L::load(values.as_ptr())
     }
 }
 
@@ -265,7 +282,8 @@ mod x86 {
     macro_rules! lanes {
         ($register:ty, $n:literal, $panel:literal, $splat:ident, $load:ident, $store:ident, $fmadd:ident,
          $add:ident, $sub:ident, $mul:ident, $div:ident, $sqrt:ident, $max:ident, $select:ident,
-         $to_bits:ident, $from_bits:ident, $splat_bits:ident, $add_bits:ident, $shift_bits:ident) => {
+         $to_bits:ident, $from_bits:ident, $splat_bits:ident, $add_bits:ident, $shift_bits:ident,
+         $load_masked:ident, $store_masked:ident, $first:ident) => {
             // SAFETY (every block): the caller of a method promises the instruction set, and valid pointers.
             impl Lanes for $register {
                 const N: usize = $n;
@@ -284,6 +302,16 @@ mod x86 {
                 unsafe fn store(self, to: *mut f32) {
                     // SAFETY: as above.
                     unsafe { $store(to, self) }
+                }
+                #[inline(always)]
+                unsafe fn load_first(from: *const f32, count: usize) -> Self {
+                    // SAFETY: as above; what the mask leaves out is not read.
+                    unsafe { $load_masked($first(count), from) }
+                }
+                #[inline(always)]
+                unsafe fn store_first(self, to: *mut f32, count: usize) {
+                    // SAFETY: as above; what the mask leaves out is not written.
+                    unsafe { $store_masked(to, $first(count), self) }
                 }
                 #[inline(always)]
                 unsafe fn mul_add(self, a: Self, b: Self) -> Self {
@@ -353,16 +381,45 @@ mod x86 {
         }
     }
 
+    /// The mask of the first `count` lanes.
+    #[inline(always)]
+    fn first_512(count: usize) -> __mmask16 {
+        ((1_u32 << count) - 1) as __mmask16
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked_512(mask: __mmask16, from: *const f32) -> __m512 {
+        // SAFETY: the caller promises AVX-512 and the floats.
+        unsafe { _mm512_maskz_loadu_ps(mask, from) }
+    }
+
+    /// The mask of the first `count` lanes.
+    #[inline(always)]
+    unsafe fn first_256(count: usize) -> __m256i {
+        // SAFETY: the caller promises AVX2.
+        unsafe {
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked_256(mask: __m256i, from: *const f32) -> __m256 {
+        // SAFETY: the caller promises AVX2 and the floats.
+        unsafe { _mm256_maskload_ps(from, mask) }
+    }
+
     lanes! {
         __m512, 16, 4, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
         _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps, _mm512_sqrt_ps, _mm512_max_ps, select_512,
-        _mm512_castps_si512, _mm512_castsi512_ps, _mm512_set1_epi32, _mm512_add_epi32, _mm512_slli_epi32
+        _mm512_castps_si512, _mm512_castsi512_ps, _mm512_set1_epi32, _mm512_add_epi32, _mm512_slli_epi32,
+        load_masked_512, _mm512_mask_storeu_ps, first_512
     }
 
     lanes! {
         __m256, 8, 2, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
         _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps, _mm256_sqrt_ps, _mm256_max_ps, select_256,
-        _mm256_castps_si256, _mm256_castsi256_ps, _mm256_set1_epi32, _mm256_add_epi32, _mm256_slli_epi32
+        _mm256_castps_si256, _mm256_castsi256_ps, _mm256_set1_epi32, _mm256_add_epi32, _mm256_slli_epi32,
+        load_masked_256, _mm256_maskstore_ps, first_256
     }
 }
 

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::points::square;
 use super::{PLANE, PLANES, SIDE};
-use crate::cpu::buffer::Shared;
+use crate::cpu::buffer::{Aligned, Shared};
 use crate::cpu::conv::Sizes;
 use crate::cpu::product::Matrix;
-use crate::cpu::simd::{Lanes, dispatch, load_some, store_some};
+use crate::cpu::simd::{Lanes, WIDEST_LANES, dispatch, load_some, store_some};
 
 /// Floats between the matrices of two positions, so that they do not share lines of the first-level cache.
 const GAP: usize = 16;
@@ -53,51 +53,68 @@ impl Tiles {
         (FLOATS / (PLANE * channels.max(1))).min(self.count() / BLOCKS).max(1).next_multiple_of(ROWS)
     }
 
-    #[inline(always)]
-    fn seen(self, tile: usize) -> Seen {
+    /// Some tiles as rows of neighbours along W, none longer than [`ROW`]: where each begins, its first tile and its length.
+    fn rows(self, tiles: Range<usize>) -> impl Iterator<Item = (Corner, usize, usize)> {
+        let mut next = tiles.start;
+        std::iter::from_fn(move || {
+            let first = next;
+            let along_w = self.counts[2] - first % self.counts[2];
+            next = tiles.end.min(first + along_w.min(ROW));
+            (first < tiles.end).then(|| (self.corner(first), first, next - first))
+        })
+    }
+
+    /// The first voxel of a tile.
+    fn corner(self, tile: usize) -> Corner {
         let (rest, w) = (tile / self.counts[2], tile % self.counts[2]);
         let (rest, h) = (rest / self.counts[1], rest % self.counts[1]);
         let (batch, d) = (rest / self.counts[0], rest % self.counts[0]);
-        let [depth, height, width] = self.size;
-        let along = |axis: usize, place: usize, i: usize| {
-            let at = (VOXELS[axis] * place + i).checked_sub(1)?;
-            (at < self.size[axis]).then_some(at)
-        };
-        Seen {
-            d: std::array::from_fn(|i| Some((batch * depth + along(0, d, i)?) * height * width)),
-            h: std::array::from_fn(|i| Some(along(1, h, i)? * width)),
-            w: std::array::from_fn(|i| along(2, w, i)),
-        }
+        Corner { batch, at: [d * VOXELS[0], h * VOXELS[1], w * VOXELS[2]] }
+    }
+
+    /// The place of a voxel in the batch, if it is one: `d` and `h` are relative to the voxel before the corner.
+    fn row_seen(self, corner: Corner, d: usize, h: usize) -> Option<usize> {
+        let d = (corner.at[0] + d).checked_sub(1).filter(|d| *d < self.size[0])?;
+        let h = (corner.at[1] + h).checked_sub(1).filter(|h| *h < self.size[1])?;
+        Some(((corner.batch * self.size[0] + d) * self.size[1] + h) * self.size[2])
     }
 }
 
-/// What a tile depends on along each axis, in voxels of the batch; its own voxels are all but the first and the last.
-struct Seen {
-    d: [Option<usize>; PLANES],
-    h: [Option<usize>; SIDE],
-    w: [Option<usize>; SIDE],
+/// The tiles of a row that are transformed together: what they see, along W, is in the first-level cache meanwhile.
+const ROW: usize = 8;
+/// Voxels that such a row depends on, along W.
+const SEEN: usize = ROW * VOXELS[2] + 2;
+
+/// The first voxel of a tile: its volume, and D, H, W in it.
+#[derive(Clone, Copy)]
+struct Corner {
+    batch: usize,
+    at: [usize; 3],
 }
 
 /// A matrix `[tiles, channels]` for each position of a plane.
 pub(crate) struct Positions {
-    values: Vec<f32>,
+    values: Aligned,
     channels: usize,
     /// Floats from one matrix to the next.
     stride: usize,
+    /// What a row of tiles sees, transformed along D and H: some channels of each voxel along W, for each position along H.
+    halfway: Aligned,
 }
 
 impl Positions {
     pub(crate) fn new(tiles: usize, channels: usize) -> Self {
-        let stride = tiles * channels + GAP;
-        Self { values: vec![0.0; PLANE * stride], channels, stride }
+        let stride = (tiles * channels).next_multiple_of(GAP) + GAP;
+        let (values, halfway) = (Aligned::new(PLANE * stride), Aligned::new(SIDE * SEEN * WIDEST_LANES));
+        Self { values, channels, stride, halfway }
     }
 
     pub(crate) fn matrix(&self, position: usize) -> Matrix {
-        Matrix::new(&self.values[position * self.stride..], self.channels)
+        Matrix::new(&self.values.floats()[position * self.stride..], self.channels)
     }
 
     pub(crate) fn at(&mut self, position: usize) -> *mut f32 {
-        self.values[position * self.stride..].as_mut_ptr()
+        self.values.floats_mut()[position * self.stride..].as_mut_ptr()
     }
 }
 
@@ -113,19 +130,6 @@ impl<'a> Source<'a> {
     pub(crate) fn new(values: &'a [f32], channels: usize, tiles: Tiles) -> Self {
         assert_eq!(values.len(), tiles.voxels() * channels);
         Self { values, channels, tiles }
-    }
-
-    /// The voxels of a slab of a tile's input; `zeros` beyond the activation.
-    #[inline(always)]
-    fn slab(&self, seen: &Seen, d: Option<usize>, zeros: *const f32) -> [[*const f32; SIDE]; SIDE] {
-        let d = d.and_then(|d| seen.d[d]);
-        seen.h.map(|h| {
-            let row = d.zip(h).map(|(d, h)| d + h);
-            seen.w.map(|w| match row.zip(w) {
-                Some((row, w)) => self.values[(row + w) * self.channels..].as_ptr(),
-                None => zeros,
-            })
-        })
     }
 }
 
@@ -197,59 +201,101 @@ unsafe fn carry_gradient_on<L: Lanes>(source: Source<'_>, part: (Range<usize>, u
 #[inline(always)]
 unsafe fn carry<L: Lanes, C: Carry>(
     source: Source<'_>,
-    (tiles, plane): (Range<usize>, usize),
+    (range, plane): (Range<usize>, usize),
     to: &mut Positions,
 ) {
     let zeros = vec![0.0; source.channels];
     let (first, second, sign) = C::SLABS[plane];
-    let whole = source.channels - source.channels % L::N;
-    for (row, tile) in tiles.enumerate() {
-        let seen = source.tiles.seen(tile);
-        let slabs = [first, second].map(|d| source.slab(&seen, d, zeros.as_ptr()));
-        // SAFETY: the voxels and the row have `channels` floats.
-        unsafe {
-            let to = (to.at(0).add(row * source.channels), to.stride);
-            for at in (0..whole).step_by(L::N) {
-                carry_channels::<L, C>(&slabs, sign, to, (at, L::N));
-            }
-            if whole < source.channels {
-                carry_channels::<L, C>(&slabs, sign, to, (whole, source.channels - whole));
+    let start = range.start;
+    for (corner, tile, count) in source.tiles.rows(range) {
+        // Beyond the activation, all voxels of a row are the same zeros.
+        let row = |d: Option<usize>, h: usize| match d.and_then(|d| source.tiles.row_seen(corner, d, h)) {
+            Some(voxel) => (source.values[voxel * source.channels..].as_ptr(), source.channels),
+            None => (zeros.as_ptr(), 0),
+        };
+        let rows = [first, second].map(|d| std::array::from_fn(|h| row(d, h)));
+        let seen = Seen { rows, sign, first: corner.at[2], width: source.tiles.size[2], tiles: count };
+        let place = (tile - start) * source.channels;
+        for at in (0..source.channels).step_by(L::N) {
+            let channels = (source.channels - at).min(L::N) as isize;
+            // SAFETY: the voxels and the row have these channels.
+            unsafe {
+                carry_halfway::<L, C>(&seen, (at, channels), to.halfway.floats_mut());
+                let (stride, step) = (to.stride, source.channels);
+                let to_row = to.at(0).add(place + at);
+                carry_rest::<L, C>(to.halfway.floats(), (to_row, stride, step), (count, channels));
             }
         }
     }
 }
 
-/// Transforms `count` channels from `at` on.
+/// What a row of tiles sees: the first voxels of two times [`SIDE`] rows along W with the floats from one voxel to the next, which
+/// are added, those of the second slab times a sign.
+struct Seen {
+    rows: [[(*const f32, usize); SIDE]; 2],
+    sign: f32,
+    /// The first voxel of the tiles along W,
+    first: usize,
+    /// the voxels that there are,
+    width: usize,
+    /// and the tiles.
+    tiles: usize,
+}
+
+/// Transforms what a row of tiles sees along D and H.
 ///
 /// # Safety
-/// The voxels, and each position of the tile at `to`, have these channels.
+/// All voxels have the channels from `at` on.
 #[inline(always)]
-unsafe fn carry_channels<L: Lanes, C: Carry>(
-    slabs: &[[[*const f32; SIDE]; SIDE]; 2],
-    sign: f32,
-    (to, stride): (*mut f32, usize),
-    (at, count): (usize, usize),
-) {
-    let count = count as isize;
-    // SAFETY: the caller's promise.
+unsafe fn carry_halfway<L: Lanes, C: Carry>(seen: &Seen, (at, channels): (usize, isize), to: &mut [f32]) {
+    let count = seen.tiles * VOXELS[2] + 2;
+    assert!(count <= SEEN && to.len() >= SIDE * SEEN * L::N);
+    // SAFETY: the caller's promise; the places were tested.
     unsafe {
-        let sign = L::splat(sign);
-        let mut values = [[L::zero(); SIDE]; SIDE];
-        for w in 0..SIDE {
+        let sign = L::splat(seen.sign);
+        for place in 0..count {
+            let to = to.as_mut_ptr().add(place * L::N);
             let mut column = [L::zero(); SIDE];
-            for h in 0..SIDE {
-                let second = load_some::<L>(slabs[1][h][w].add(at), count);
-                column[h] = load_some::<L>(slabs[0][h][w].add(at), count).mul_add(sign, second);
+            if let Some(w) = (seen.first + place).checked_sub(1).filter(|w| *w < seen.width) {
+                for h in 0..SIDE {
+                    let [first, second] =
+                        [0, 1].map(|slab| seen.rows[slab][h]).map(|(row, step)| row.add(w * step + at));
+                    let second = load_some::<L>(second, channels);
+                    column[h] = load_some::<L>(first, channels).mul_add(sign, second);
+                }
+                column = C::along(column);
             }
-            let column = C::along(column);
             for h in 0..SIDE {
-                values[h][w] = column[h];
+                column[h].store(to.add(h * SEEN * L::N));
             }
         }
-        for h in 0..SIDE {
-            let row = C::along(values[h]);
-            for w in 0..SIDE {
-                store_some(row[w], to.add((h * SIDE + w) * stride + at), count);
+    }
+}
+
+/// Transforms it along W, to the positions of each tile: the first of them at `to`, positions and tiles so many floats apart.
+///
+/// # Safety
+/// Each position of the tiles at `to` has the channels.
+#[inline(always)]
+unsafe fn carry_rest<L: Lanes, C: Carry>(
+    from: &[f32],
+    (to, position, step): (*mut f32, usize, usize),
+    (tiles, channels): (usize, isize),
+) {
+    assert!(tiles <= ROW && from.len() >= SIDE * SEEN * L::N);
+    // SAFETY: the caller's promise; the places were tested.
+    unsafe {
+        for tile in 0..tiles {
+            for h in 0..SIDE {
+                let from = from.as_ptr().add((h * SEEN + tile * VOXELS[2]) * L::N);
+                let mut seen = [L::zero(); SIDE];
+                for w in 0..SIDE {
+                    seen[w] = L::load(from.add(w * L::N));
+                }
+                let row = C::along(seen);
+                for w in 0..SIDE {
+                    store_some(row[w], to.add((h * SIDE + w) * position + tile * step), channels);
+                }
             }
         }
     }
@@ -268,7 +314,10 @@ struct Slab {
     share: f32,
     /// Whether an earlier plane already contributed.
     accumulate: bool,
-    voxels: [[Option<*mut f32>; VOXELS[2]]; VOXELS[1]],
+    /// The first, and the floats from one row along W to the next.
+    voxels: (*mut f32, usize),
+    /// Voxels along H and W.
+    size: [usize; 2],
 }
 
 #[inline(always)]
@@ -278,51 +327,51 @@ unsafe fn collect_on<L: Lanes>(
     (to, tiles): (Shared, Tiles),
 ) {
     let channels = from.channels;
-    let whole = channels - channels % L::N;
+    let [depth, height, width] = tiles.size;
     for (row, tile) in range.enumerate() {
-        let seen = tiles.seen(tile);
-        let slabs = [0, 1].map(|slab| {
-            let share = SHARES[plane][slab];
-            let d = seen.d[1 + slab].filter(|_| share != 0.0);
-            let voxel = |h: usize, w: usize| {
-                let at = d? + seen.h[1 + h]? + seen.w[1 + w]?;
+        let Corner { batch, at: [d, h, w] } = tiles.corner(tile);
+        let slab = |slab: usize| {
+            let d = Some(d + slab).filter(|d| *d < depth && SHARES[plane][slab] != 0.0)?;
+            let first = ((batch * depth + d) * height + h) * width + w;
+            Some(Slab {
+                share: SHARES[plane][slab],
+                accumulate: plane != slab,
                 // SAFETY: the voxel lies in the output, and is this tile's.
-                Some(unsafe { to.at(at * channels) })
-            };
-            let voxels = std::array::from_fn(|h| std::array::from_fn(|w| voxel(h, w)));
-            Slab { share, accumulate: plane != slab, voxels }
-        });
-        // SAFETY: the voxels and the row have `channels` floats.
-        unsafe {
-            let from = (from.values.as_ptr().add(row * channels), from.stride);
-            for at in (0..whole).step_by(L::N) {
-                collect_channels::<L>(from, &slabs, (at, L::N));
-            }
-            if whole < channels {
-                collect_channels::<L>(from, &slabs, (whole, channels - whole));
+                voxels: (unsafe { to.at(first * channels) }, width * channels),
+                size: [(height - h).min(VOXELS[1]), (width - w).min(VOXELS[2])],
+            })
+        };
+        let slabs = [slab(0), slab(1)];
+        for at in (0..channels).step_by(L::N) {
+            let count = (channels - at).min(L::N) as isize;
+            // SAFETY: the voxels and the row have `channels` floats.
+            unsafe {
+                let values = from.values.floats().as_ptr().add(row * channels + at);
+                let columns = collect_tile::<L>((values, from.stride), count);
+                for slab in slabs.iter().flatten() {
+                    collect_slab(&columns, slab, (at, count, channels));
+                }
             }
         }
     }
 }
 
-/// Adds `count` channels from `at` on.
+/// The voxels of a plane of positions, `[W][H]`.
 ///
 /// # Safety
-/// Each position of the tile at `from`, and the voxels, have these channels.
+/// Each position of the tile at `from` has `count` channels.
 #[inline(always)]
-unsafe fn collect_channels<L: Lanes>(
+unsafe fn collect_tile<L: Lanes>(
     (from, stride): (*const f32, usize),
-    slabs: &[Slab; 2],
-    (at, count): (usize, usize),
-) {
-    let count = count as isize;
+    count: isize,
+) -> [[L; VOXELS[1]]; VOXELS[2]] {
     // SAFETY: the caller's promise.
     unsafe {
         let mut rows = [[L::zero(); VOXELS[2]]; SIDE];
         for h in 0..SIDE {
             let mut row = [L::zero(); SIDE];
             for w in 0..SIDE {
-                row[w] = load_some(from.add((h * SIDE + w) * stride + at), count);
+                row[w] = load_some(from.add((h * SIDE + w) * stride), count);
             }
             rows[h] = square::collect_output(row);
         }
@@ -330,12 +379,27 @@ unsafe fn collect_channels<L: Lanes>(
         for w in 0..VOXELS[2] {
             columns[w] = square::collect_output(rows.map(|row| row[w]));
         }
-        for slab in slabs {
-            let share = L::splat(slab.share);
-            for h in 0..VOXELS[1] {
-                for w in 0..VOXELS[2] {
-                    let Some(voxel) = slab.voxels[h][w] else { continue };
-                    let to = voxel.add(at);
+        columns
+    }
+}
+
+/// Adds `count` channels from `at` on to the voxels of a slab.
+///
+/// # Safety
+/// The voxels are this task's, and have these channels.
+#[inline(always)]
+unsafe fn collect_slab<L: Lanes>(
+    columns: &[[L; VOXELS[1]]; VOXELS[2]],
+    slab: &Slab,
+    (at, count, channels): (usize, isize, usize),
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let share = L::splat(slab.share);
+        for h in 0..VOXELS[1] {
+            for w in 0..VOXELS[2] {
+                if h < slab.size[0] && w < slab.size[1] {
+                    let to = slab.voxels.0.add(h * slab.voxels.1 + w * channels + at);
                     let start = if slab.accumulate { load_some(to, count) } else { L::zero() };
                     store_some(start.mul_add(share, columns[w][h]), to, count);
                 }
