@@ -1,9 +1,9 @@
 //! Dense convolutions of 3 taps along each axis with few channels and stride 1, such as the first layers of networks and the last
 //! of decoders.
 //!
-//! Gathering all that a row of voxels sees would take many short copies, and for one or a few channels, or a few tiles, Winograd's
-//! method gains less than its transforms cost. The [register kernels](super::sliding) read the padded volume in place. Products are in fp32: there are too few to be
-//! worth rounding. The partition of the work depends only on the sizes, so results are the same for every number of threads.
+//! Gathering all that a row of voxels sees would take many short copies, and Winograd's method gains less than its transforms
+//! cost if there are less than four channels, or few tiles. The [register kernels](super::sliding) read the padded volume in
+//! place. Products are in fp32: there are too few to be worth rounding. The partition of the work depends only on the sizes, so results are the same for every number of threads.
 
 use rayon::prelude::*;
 
@@ -19,7 +19,7 @@ const VERY_FEW: usize = 8;
 
 /// Whether this way is used for so many channels, where Winograd's does not suit.
 pub(crate) fn suits(sizes: Sizes) -> bool {
-    /// Of the input or the output. With this many or more of both, gathering is faster.
+    /// Of the input or the output, fewer than this.
     const FEW: usize = 32;
     /// Of the other. With more than this, a weight is too large for the first-level cache.
     const MANY: usize = 64;

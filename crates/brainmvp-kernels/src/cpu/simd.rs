@@ -387,12 +387,6 @@ mod x86 {
         ((1_u32 << count) - 1) as __mmask16
     }
 
-    #[inline(always)]
-    unsafe fn load_masked_512(mask: __mmask16, from: *const f32) -> __m512 {
-        // SAFETY: the caller promises AVX-512 and the floats.
-        unsafe { _mm512_maskz_loadu_ps(mask, from) }
-    }
-
     /// The mask of the first `count` lanes.
     #[inline(always)]
     unsafe fn first_256(count: usize) -> __m256i {
@@ -412,7 +406,7 @@ mod x86 {
         __m512, 16, 4, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
         _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps, _mm512_sqrt_ps, _mm512_max_ps, select_512,
         _mm512_castps_si512, _mm512_castsi512_ps, _mm512_set1_epi32, _mm512_add_epi32, _mm512_slli_epi32,
-        load_masked_512, _mm512_mask_storeu_ps, first_512
+        _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps, first_512
     }
 
     lanes! {

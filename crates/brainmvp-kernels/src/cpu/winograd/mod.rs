@@ -43,27 +43,33 @@ pub(crate) fn suits(sizes: Sizes) -> bool {
 /// The convolution: `weight` is `[3, 3, 3, inputs, outputs]`.
 pub(crate) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let set = InstructionSet::detect().in_fp32();
-    let (carried, size) = (carry_weight(weight, sizes, false), (sizes.inputs, sizes.outputs));
-    let pack = |position: usize| {
-        let matrix = Matrix::new(&carried[position * size.0 * size.1..], sizes.outputs);
-        // SAFETY: a position has as many rows as inputs, of as many floats as outputs.
-        unsafe { Panels::packed(set, matrix, size, &[]) }
-    };
-    let panels: Vec<_> = (0..POSITIONS).into_par_iter().map(pack).collect();
+    let size = (sizes.inputs, sizes.outputs);
+    let panels = pack(set, &carry_weight(weight, sizes, false), sizes, size, |matrix| matrix);
     convolve(set, x, &panels, (Tiles::new(sizes), size))
 }
 
 /// The gradient for the input, given that for the output: a convolution with the weight reversed and transposed.
 pub(crate) fn backward_input(gradient: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let set = InstructionSet::detect().in_fp32();
-    let (carried, size) = (carry_weight(weight, sizes, true), (sizes.outputs, sizes.inputs));
-    let pack = |position: usize| {
-        let matrix = Matrix::new(&carried[position * size.0 * size.1..], sizes.outputs);
-        // SAFETY: a position has as many rows as inputs, of as many floats as outputs.
-        unsafe { Panels::packed(set, matrix.transposed(), size, &[]) }
-    };
-    let panels: Vec<_> = (0..POSITIONS).into_par_iter().map(pack).collect();
+    let size = (sizes.outputs, sizes.inputs);
+    let panels = pack(set, &carry_weight(weight, sizes, true), sizes, size, Matrix::transposed);
     convolve(set, gradient, &panels, (Tiles::new(sizes), size))
+}
+
+/// The panels of a weight at each position, which is `size` as `turn` sees it.
+fn pack(
+    set: InstructionSet,
+    carried: &[f32],
+    sizes: Sizes,
+    size: (usize, usize),
+    turn: impl Fn(Matrix) -> Matrix + Sync,
+) -> Vec<Panels> {
+    let pack = |position: usize| {
+        let matrix = Matrix::new(&carried[position * sizes.inputs * sizes.outputs..], sizes.outputs);
+        // SAFETY: a position has as many rows as inputs, of as many floats as outputs.
+        unsafe { Panels::packed(set, turn(matrix), size, &[]) }
+    };
+    (0..POSITIONS).into_par_iter().map(pack).collect()
 }
 
 /// The gradient for the weight, given that for the output.
