@@ -1,10 +1,11 @@
 //! The backend extension: the operations, and the backends that implement them.
 
+use brainmvp_ranks::Ranks;
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
 use crate::ops::{
     AdamWStep, CropOptions, GroupNormOptions, WindowOptions, adamw, attention, conv, crop, depthwise, expand,
-    group_norm, linear, mlp, norm, patch, residual, window,
+    group_norm, linear, mlp, norm, patch, ranks, residual, window,
 };
 
 /// The operations of channels-last 3-D networks, on the primitives of a backend, and their gradients.
@@ -149,6 +150,26 @@ pub trait VolumeOps: Backend {
         epsilon: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         norm::batch_norm_backward_reference::<Self>(x, scale, [mean, variance], gradient, epsilon)
+    }
+
+    /// See [`crate::ops::batch_norm_train`]: like [`VolumeOps::channel_batch_norm`], of the samples of several ranks.
+    fn shared_batch_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        epsilon: f32,
+        ranks: Ranks,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        ranks::batch_norm::<Self>(x, scale, shift, epsilon, &ranks)
+    }
+
+    /// See [`crate::ops::ranks::when_gradient`].
+    fn when_gradient(
+        x: FloatTensor<Self>,
+        _depth: FloatTensor<Self>,
+        _hook: ranks::GradientHook,
+    ) -> FloatTensor<Self> {
+        x
     }
 
     /// See [`crate::ops::group_norm`]: output, and the moments `[B, 2, groups]`, mean and then biased variance. Gradients

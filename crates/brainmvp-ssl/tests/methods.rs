@@ -4,16 +4,18 @@
 #![allow(clippy::unwrap_used)] // that is how a test fails
 #![allow(clippy::print_stdout)] // which method is tested, and what comes out
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use brainmvp_nets::Init;
+use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork};
 use brainmvp_nets::weights::{self, FirstLayer, Head, InputChannels, Skipped, transfer};
+use brainmvp_ranks::Ranks;
 use brainmvp_ssl::Frame;
 use brainmvp_ssl::objectives::{
-    ForMethod, Kept, KeptPart, Method, MethodConfig, MethodName, MethodPreset, MocoConfig, Moment, Objective,
-    Pretraining, Scene, Setup, VocoConfig,
+    ForMethod, Kept, KeptPart, Method, MethodConfig, MethodName, MethodPreset, MocoConfig, Moment, Negatives,
+    Objective, Pretraining, Scene, Setup, VocoConfig,
 };
 use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::{Affine, Grid, Modality};
@@ -159,14 +161,16 @@ fn samples<M: Method>(objective: &M::Objective, cases: &[Case], seed: u64) -> Sa
         let Ok(sample) = M::Objective::draw(&plan, scene, &mut rng);
         sample
     };
-    (0..cases.len()).map(draw).collect()
+    let mut batch: Samples<M> = (0..cases.len()).map(draw).collect();
+    M::Objective::mix(&plan, &mut batch);
+    batch
 }
 
 /// A moment at which all terms of a loss are on.
 const LATE: Moment = Moment { step: 900, total_steps: 1500, epoch: 10_000 };
 
 fn loss<O: Objective>(objective: &O, samples: &[O::Sample]) -> (Tensor<1>, f32) {
-    let evaluation = objective.forward(samples, LATE, &mut ChaCha8Rng::seed_from_u64(0));
+    let evaluation = objective.forward(samples, LATE, &mut Pass::training(&mut ChaCha8Rng::seed_from_u64(0)));
     (evaluation.total, evaluation.quality.into_scalar())
 }
 
@@ -409,4 +413,93 @@ impl ForMethod for Slope<'_> {
 #[test]
 fn gradients_are_slopes() {
     for_all(|small| small.method.with(Slope(small)));
+}
+
+/// What a rank has of a step: the loss, the gradients, and the buffers after it.
+struct Stepped {
+    loss: f64,
+    gradients: BTreeMap<String, Vec<f32>>,
+    buffers: BTreeMap<String, Vec<f32>>,
+}
+
+fn step<M: Method>(objective: &M::Objective, samples: &mut [Samples<M>], ranks: &Ranks) -> Stepped {
+    if M::Objective::WHOLE_STEPS {
+        objective.meet(&mut samples.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(), ranks);
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut stepped = Stepped { loss: 0.0, gradients: BTreeMap::new(), buffers: BTreeMap::new() };
+    let batches = samples.len() as f32;
+    for batch in samples {
+        let total = objective.forward(batch, LATE, &mut Pass::of_share(&mut rng, ranks, batch.len())).total;
+        stepped.loss += f64::from(total.clone().into_scalar::<f32>() / batches);
+        weights::visit_gradients(objective, &total.backward(), |entry, data| {
+            let gradient = data.as_slice::<f32>().unwrap();
+            let sum = stepped.gradients.entry(entry.path.to_owned()).or_default();
+            sum.resize(gradient.len(), 0.0);
+            sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value / batches);
+        });
+    }
+    stepped.buffers = values(objective);
+    stepped
+}
+
+/// Ranks that share a batch have, on average, the loss and the gradients of a process that has all of it, and the buffers.
+struct Shared<'a>(&'a Small);
+
+impl ForMethod for Shared<'_> {
+    type Output = ();
+
+    fn with<M: Method>(self, method: &M) {
+        let cases = cases([40; 3]);
+        // The samples of the second batch are those of the first, of other cases.
+        let drawn = |objective: &M::Objective, own: std::ops::Range<usize>| -> Vec<Samples<M>> {
+            [0, 1].map(|seed| samples::<M>(objective, &cases, seed).drain(own.clone()).collect()).into()
+        };
+        let of = |ranks: &Ranks| {
+            let (objective, _) = begin(method, self.0, &cases, &Device::flex().autodiff());
+            let share = cases.len() / ranks.count();
+            let mut own = drawn(&objective, ranks.rank() * share..(ranks.rank() + 1) * share);
+            step::<M>(&objective, &mut own, ranks)
+        };
+        let whole = of(&Ranks::alone());
+        let shares: Vec<Stepped> = std::thread::scope(|scope| {
+            let threads = brainmvp_ranks::threads(2).into_iter().map(|ranks| scope.spawn(|| of(&{ ranks })));
+            threads.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let loss = f64::midpoint(shares[0].loss, shares[1].loss);
+        assert!((loss - whole.loss).abs() < 1e-5 * whole.loss.abs(), "loss {loss}, alone {}", whole.loss);
+        let size = |of: &[f32]| of.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        let largest = whole.gradients.values().map(|gradient| size(gradient)).fold(0.0, f64::max);
+        let names: BTreeSet<&String> = shares.iter().flat_map(|share| share.gradients.keys()).collect();
+        assert_eq!(names, whole.gradients.keys().collect());
+        for (name, expected) in &whole.gradients {
+            let mut off = expected.clone();
+            for share in &shares {
+                for (off, value) in off.iter_mut().zip(share.gradients.get(name).into_iter().flatten()) {
+                    *off -= value / 2.0;
+                }
+            }
+            let (off, expected) = (size(&off), size(expected));
+            // A rounding may decide which side of 0 an activation is on.
+            assert!(off < 1e-3 * largest, "{name}: off by {off} of {expected}; the largest is {largest}");
+        }
+        for share in &shares {
+            for (name, expected) in &whole.buffers {
+                let pairs = share.buffers[name].iter().zip(expected);
+                let off: Vec<f32> = pairs.map(|(found, expected)| found - expected).collect();
+                assert!(size(&off) <= 1e-5 * size(expected), "{name}: off by {}", size(&off));
+            }
+        }
+    }
+}
+
+#[test]
+fn ranks_share_a_batch() {
+    for_all(|small| small.method.with(Shared(small)));
+    for mut small in methods() {
+        if let MethodConfig::BrainMvp(config) = &mut small.method {
+            config.negatives = Negatives::Queue;
+            small.method.with(Shared(&small));
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use brainmvp_nets::networks::PresetName;
 use brainmvp_ssl::downstream::MixWith;
 use brainmvp_ssl::objectives::MethodConfig;
+use brainmvp_train::Ranks;
 use brainmvp_train::config::{FinetuneConfig, PretrainConfig, RunConfig as _, merge};
 use brainmvp_train::run::{Existing, RunRequest};
 use brainmvp_train::saved::SavedNetwork;
@@ -224,6 +225,7 @@ impl Settings {
             settings: self.more.iter().cloned().chain(source).collect(),
             existing: Existing::Resume,
             device: device.to_owned(),
+            ranks: Ranks::alone(),
         }
     }
 

@@ -82,7 +82,10 @@ impl Finetuning {
     /// One step: two copies of each case, some modalities of each replaced by templates; losses at each scale and the
     /// agreement of the deepest features (BrainMVP eqs. 6 and 7); gradients; AdamW. Returns itself and the loss.
     pub fn step(mut self) -> (Self, f32) {
-        let total = self.objective.forward(&self.samples, Moment::default(), &mut self.rng).total;
+        let total = self
+            .objective
+            .forward(&self.samples, Moment::default(), &mut Pass::training(&mut self.rng))
+            .total;
         let gradients = GradientsParams::from_grads(total.backward(), &self.objective);
         let rate = self.config.schedule.learning_rate;
         self.objective = self.optimizer.step(self.objective, gradients, rate, 1.0);

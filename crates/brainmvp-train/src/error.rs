@@ -108,6 +108,15 @@ pub enum Error {
         /// The checkpoint that is kept.
         kept: String,
     },
+    /// The processes that train one network have come to different weights.
+    #[error(
+        "after step {step}, the processes do not have the same weights; are they the same program, on machines with the same \
+         instructions? The last checkpoint is good"
+    )]
+    Disagreement {
+        /// The last step.
+        step: u64,
+    },
     /// A device that this build or machine does not have.
     #[error("device '{name}': {reason}")]
     Device {

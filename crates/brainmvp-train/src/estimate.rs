@@ -131,7 +131,10 @@ struct ToMeasure<'a> {
 impl Purpose for ToMeasure<'_> {
     type Outcome = Estimate;
 
-    fn folder(&self, _: &RunRequest) -> Result<RunFolder> {
+    fn folder(&self, request: &RunRequest) -> Result<RunFolder> {
+        if !request.ranks.is_alone() {
+            return Err(Error::Config("an estimate is made by one process, without mpirun".to_owned()));
+        }
         RunFolder::create(&self.sampler.folder, Existing::Refuse)
     }
 

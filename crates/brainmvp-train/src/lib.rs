@@ -36,5 +36,6 @@ pub mod templates;
 mod tensor_file;
 pub mod trainer;
 
+pub use brainmvp_ranks::Ranks;
 pub use error::{Error, Result};
 pub use pretrained_encoder::PretrainedEncoder;

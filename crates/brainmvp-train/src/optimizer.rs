@@ -203,6 +203,7 @@ impl ModuleMapper for Step<'_> {
 
 #[cfg(test)]
 mod tests {
+    use brainmvp_nets::layers::Pass;
     use brainmvp_nets::weights::Entry;
     use brainmvp_ssl::objectives::{Evaluation, Moment, Scene};
     use brainmvp_ssl::patch::PatchSource;
@@ -230,7 +231,7 @@ mod tests {
             Ok(())
         }
 
-        fn forward(&self, _: &[()], _: Moment, _: &mut dyn Rng) -> Evaluation {
+        fn forward(&self, _: &[()], _: Moment, _: &mut Pass<'_>) -> Evaluation {
             let total = self.weight.val().sum();
             Evaluation { quality: total.clone(), total, parts: Vec::new(), pictures: Vec::new() }
         }

@@ -9,6 +9,7 @@ use brainmvp_cohort::Split;
 use brainmvp_nets::Init;
 use brainmvp_nets::weights::Head;
 use brainmvp_prep::cache::Manifest;
+use brainmvp_ranks::Ranks;
 use brainmvp_ssl::objectives::{ForMethod, Kept, Learnt, Method, Pretraining as _, Setup, Waiting};
 use brainmvp_ssl::patch::PatchSource;
 use burn::tensor::Device;
@@ -57,14 +58,17 @@ pub(crate) fn set_up<P: Purpose>(
     if request.existing == Existing::Resume && folder.checkpoints()?.is_empty() {
         observer.note("nothing to resume: starting from the beginning");
     }
-    folder.store_config(&config)?;
-    if !persons.is_empty() {
-        persons.write(&folder.identities())?;
-    }
-    let preparation = Manifest::load(&request.data)?.preparation.store(folder.path())?;
+    let mut preparation = Manifest::load(&request.data)?.preparation;
     let mut seen = Seen::nothing();
     seen.add(Stage::Pretraining, &cases);
-    seen.save(folder.path())?;
+    if request.ranks.is_first() {
+        folder.store_config(&config)?;
+        if !persons.is_empty() {
+            persons.write(&folder.identities())?;
+        }
+        preparation = preparation.store(folder.path())?;
+        seen.save(folder.path())?;
+    }
     if let Some(line) = overlap_line("test", &test_cases, &seen.index()) {
         observer.warn(&format!("{line}. Scores on them are too optimistic; leave one of each pair out"));
     }
@@ -79,7 +83,9 @@ pub(crate) fn set_up<P: Purpose>(
         data: Some(fingerprint(&cases, &persons)),
         parent: None,
     };
-    let start = Start { config: &config, cases, about, folder: &folder, device, stop, observer, purpose };
+    let ranks = request.ranks.clone();
+    let start =
+        Start { config: &config, cases, about, folder: &folder, device, stop, observer, ranks, purpose };
     config.method.with(start)
 }
 
@@ -94,6 +100,7 @@ struct Start<'a, P> {
     device: Device,
     stop: &'a AtomicBool,
     observer: &'a dyn Observer,
+    ranks: Ranks,
     purpose: P,
 }
 
@@ -101,7 +108,7 @@ impl<P: Purpose> ForMethod for Start<'_, P> {
     type Output = Result<P::Outcome>;
 
     fn with<M: Method>(self, method: &M) -> Result<P::Outcome> {
-        let Self { config, cases, about, folder, device, stop, observer, purpose } = self;
+        let Self { config, cases, about, folder, device, stop, observer, ranks, purpose } = self;
         let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ FIRST_WEIGHTS);
         let waiting = Preparing { stop, observer, is_answered: Cell::new(false) };
         let setup = Setup {
@@ -136,6 +143,7 @@ impl<P: Purpose> ForMethod for Start<'_, P> {
             device,
             stop,
             observer,
+            ranks,
         };
         purpose.carry_out(&trainer, objective, None)
     }

@@ -42,7 +42,7 @@ impl Purpose for ToTrain {
     type Outcome = Ended;
 
     fn folder(&self, request: &RunRequest) -> Result<RunFolder> {
-        RunFolder::create(&request.out, request.existing)
+        RunFolder::shared(request)
     }
 
     fn stopped(&self) -> Result<Ended> {

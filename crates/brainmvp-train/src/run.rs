@@ -20,6 +20,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use brainmvp_ranks::Ranks;
+
 use crate::config::RunConfig;
 use crate::{Error, Result};
 
@@ -57,6 +59,8 @@ pub struct RunRequest {
     pub existing: Existing,
     /// One of [`crate::device::DEVICES`].
     pub device: String,
+    /// Those that train together. Each of them asks for the same.
+    pub ranks: Ranks,
 }
 
 impl RunRequest {
@@ -139,6 +143,20 @@ impl RunFolder {
                 "already contains a run; continue it with --resume or choose another folder",
             ));
         }
+        Ok(folder)
+    }
+
+    /// The folder of a run of several ranks: the first one [creates](Self::create) it, the others read it.
+    ///
+    /// # Errors
+    /// Those of [`RunFolder::create`].
+    pub(crate) fn shared(request: &RunRequest) -> Result<Self> {
+        let RunRequest { out, existing, ranks, .. } = request;
+        let folder = match ranks.is_first() {
+            true => Self::create(out, *existing)?,
+            false => Self { path: out.clone(), _lock: None },
+        };
+        ranks.meet();
         Ok(folder)
     }
 

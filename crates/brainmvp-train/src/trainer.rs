@@ -1,16 +1,20 @@
 //! The one training loop.
 
+mod gradients;
 mod learnt;
+mod record;
 mod settings;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use brainmvp_nets::layers::Pass;
 use brainmvp_nets::weights;
+use brainmvp_ranks::Ranks;
 use brainmvp_ssl::objectives::{Counts, Evaluation, Moment, Objective};
-use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -18,15 +22,14 @@ use rand_chacha::ChaCha8Rng;
 use crate::about::About;
 use crate::batches::{Batch, CaseSource, Loader, LoaderConfig};
 use crate::checkpoint::{self, Checkpoint, CheckpointConfig, State};
-use crate::log::metrics::{LineWriter, StepMetrics, ValidationMetrics};
-use crate::log::pictures;
-use crate::log::tensorboard::EventWriter;
+use crate::log::metrics::{StepMetrics, ValidationMetrics};
 use crate::optimizer::{NamedAdamW, OptimizerConfig, gradient_norm};
 use crate::run::RunFolder;
 use crate::status::Status;
 use crate::{Error, Result};
 
-use learnt::LearntImages;
+use gradients::GradientSums;
+use record::Record;
 pub use settings::{LogConfig, TrainConfig, ValidationConfig};
 
 /// Separates the generators for different purposes: each is seeded with the run's seed and its own constant.
@@ -83,6 +86,8 @@ pub struct Trainer<'a> {
     pub observer: &'a dyn Observer,
     /// Stored in every checkpoint: what is trained.
     pub about: About,
+    /// Those that train the same network, each on its share of each batch. The first one writes the files.
+    pub ranks: Ranks,
 }
 
 /// How a run ended.
@@ -109,11 +114,12 @@ struct Run<'a, O> {
     trainer: &'a Trainer<'a>,
     objective: O,
     optimizer: NamedAdamW,
+    gradients: GradientSums<O>,
     state: State,
-    metrics: LineWriter<StepMetrics>,
-    validations: LineWriter<ValidationMetrics>,
-    events: EventWriter,
-    learnt: LearntImages,
+    /// Of the rank that writes.
+    record: Option<Record>,
+    /// Whether any rank was told to stop.
+    told_to_stop: bool,
     /// The cases of the last step, to be named if its update turns out to be bad.
     cases: Vec<String>,
 }
@@ -129,11 +135,13 @@ impl Trainer<'_> {
         objective: O,
         validation: Option<&Validation<'_, O>>,
     ) -> Result<Ended> {
+        self.train.refuse_uneven_shares(&self.ranks)?;
         let run = self.start(objective)?;
         let last = self.train.last_step(self.cases.len());
-        Status::running(last).record(self.folder)?;
+        let record = |status: Status| if self.ranks.is_first() { status.record(self.folder) } else { Ok(()) };
+        record(Status::running(last))?;
         let ended = self.run_to(last, run, validation);
-        let recorded = Status::of(&ended, last).record(self.folder);
+        let recorded = record(Status::of(&ended, last));
         // Why the run failed says more than why that cannot be recorded.
         ended.and_then(|ended| recorded.map(|()| ended))
     }
@@ -146,14 +154,7 @@ impl Trainer<'_> {
         validation: Option<&Validation<'_, O>>,
     ) -> Result<Ended> {
         let per_step = self.train.accumulate as u64;
-        let config = LoaderConfig {
-            batch_size: self.train.batch_size,
-            accumulate: self.train.accumulate,
-            workers: self.train.workers,
-            seed: self.train.seed,
-            batches: run.state.step * per_step..last * per_step,
-        };
-        let mut loader = Loader::start::<O>(&run.objective.plan(), &self.cases, &config);
+        let mut loader = self.loader(&run.objective, run.state.step * per_step..last * per_step);
         loop {
             if let Some(validation) = validation.filter(|v| run.is_due(v.config, last)) {
                 if !run.validate(validation)? {
@@ -168,7 +169,7 @@ impl Trainer<'_> {
                 run.note_counts();
                 return Ok(Ended::Finished);
             }
-            if self.stop.load(Ordering::Relaxed) {
+            if run.told_to_stop || (self.ranks.is_alone() && self.stop.load(Ordering::Relaxed)) {
                 run.save_at(Occasion::Interruption)?;
                 return Ok(Ended::Stopped);
             }
@@ -190,14 +191,7 @@ impl Trainer<'_> {
         enough: impl Fn(u64) -> bool,
     ) -> Result<Rehearsal> {
         let mut run = self.start(objective)?;
-        let config = LoaderConfig {
-            batch_size: self.train.batch_size,
-            accumulate: self.train.accumulate,
-            workers: self.train.workers,
-            seed: self.train.seed,
-            batches: 0..u64::MAX,
-        };
-        let mut loader = Loader::start::<O>(&run.objective.plan(), &self.cases, &config);
+        let mut loader = self.loader(&run.objective, 0..u64::MAX);
         while !enough(run.state.step) && !self.stop.load(Ordering::Relaxed) {
             run = run.step(&mut loader, u64::MAX)?;
         }
@@ -208,6 +202,14 @@ impl Trainer<'_> {
             weights_bytes: checkpoint::size(&run.objective, None, &run.state)?,
             seconds_per_validation: judged.map(|_| begun.elapsed().as_secs_f64()),
         })
+    }
+
+    /// Makes the batches of these numbers.
+    fn loader<O: Objective + 'static>(&self, objective: &O, batches: Range<u64>) -> Loader<O::Sample> {
+        let TrainConfig { batch_size, accumulate, workers, seed, .. } = *self.train;
+        let config =
+            LoaderConfig { batch_size, ranks: self.ranks.clone(), accumulate, workers, seed, batches };
+        Loader::start::<O>(&objective.plan(), &self.cases, &config)
     }
 
     /// The run as its newest checkpoint left it, or a new one.
@@ -226,14 +228,16 @@ impl Trainer<'_> {
             checkpoint.load_moments(&mut optimizer, &self.device.clone().without_autodiff())?;
             self.observer.note(&format!("continuing after step {step}"));
         }
+        // All ranks have read the checkpoint before the first one writes another.
+        self.ranks.meet();
+        let writes = self.ranks.is_first();
         Ok(Run {
             trainer: self,
+            gradients: GradientSums::new(&objective, &self.ranks, &self.device),
             objective,
             optimizer,
-            metrics: LineWriter::open(&self.folder.metrics(), Some(state.step))?,
-            validations: LineWriter::open(&self.folder.validations(), Some(state.validated))?,
-            events: EventWriter::create(self.folder.path(), state.step + 1)?,
-            learnt: LearntImages::default(),
+            record: writes.then(|| Record::open(self.folder, state.step, state.validated)).transpose()?,
+            told_to_stop: any(self.stop.load(Ordering::Relaxed), &self.ranks),
             state,
             cases: Vec::new(),
         })
@@ -250,25 +254,29 @@ impl<O: Objective + 'static> Run<'_, O> {
         let at = Moment { step, total_steps: self.state.total_steps, epoch: epoch as usize };
         let mut rng = ChaCha8Rng::seed_from_u64(trainer.train.seed ^ NETWORK_NOISE);
         rng.set_stream(step);
-        let mut accumulator = GradientsAccumulator::new();
-        let mut losses: Vec<(&'static str, f64)> = Vec::new();
-        let mut quality = 0.0;
+        let mut losses = Losses::default();
         self.cases.clear();
         let mut met = self.meet(loader)?.into_iter();
-        for number in 0..trainer.train.accumulate {
+        for number in 1..=trainer.train.accumulate {
             let batch = met.next().map_or_else(|| loader.next_batch(), Ok)?;
             self.cases.extend(batch.cases);
-            let evaluation = self.objective.forward(&batch.samples, at, &mut rng);
-            add_losses(&mut losses, &evaluation);
-            quality += f64::from(evaluation.quality.into_scalar::<f32>());
-            self.check(losses[0].1.is_finite(), "loss")?;
-            let gradients = evaluation.total.backward();
-            accumulator.accumulate(&self.objective, GradientsParams::from_grads(gradients, &self.objective));
-            if number == 0 {
+            let mut pass = Pass::of_share(&mut rng, &trainer.ranks, batch.samples.len());
+            let prepared = self.gradients.prepared(&self.objective, number == trainer.train.accumulate);
+            let evaluation = prepared.forward(&batch.samples, at, &mut pass);
+            losses.add(&evaluation);
+            if trainer.ranks.is_alone() {
+                self.check(losses.total().is_finite(), "loss")?;
+            }
+            self.gradients.add(&self.objective, evaluation.total.backward());
+            if number == 1 {
                 self.show(&evaluation.pictures)?;
             }
         }
-        let gradients = accumulator.grads();
+        let stopping = trainer.stop.load(Ordering::Relaxed);
+        losses.values.push(f64::from(u8::from(stopping)));
+        let gradients = self.gradients.take(&self.objective, &mut losses.values);
+        self.told_to_stop = losses.values.pop().is_some_and(|share| share > 0.0);
+        self.check(losses.total().is_finite(), "loss")?;
         let mut scale = 1.0 / trainer.train.accumulate as f64;
         let norm = gradient_norm(&self.objective, &gradients) * scale;
         self.check(norm.is_finite(), "gradient")?;
@@ -279,11 +287,9 @@ impl<O: Objective + 'static> Run<'_, O> {
         let rate = trainer.optimizer.schedule.at(step, self.state.total_steps);
         self.objective = self.optimizer.step(self.objective, gradients, rate, scale).after_step(at);
         let seconds = start.elapsed().as_secs_f64();
-        for (_, loss) in &mut losses {
-            *loss /= trainer.train.accumulate as f64;
-        }
+        let (quality, losses) = losses.mean(trainer.train.accumulate);
         self.state.step += 1;
-        self.state.loss_sum += quality / trainer.train.accumulate as f64;
+        self.state.loss_sum += quality;
         self.state.loss_count += 1;
         self.record(
             StepMetrics {
@@ -293,7 +299,7 @@ impl<O: Objective + 'static> Run<'_, O> {
                 losses: losses[1..].iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
                 lr: rate,
                 seconds,
-                samples_per_s: self.cases.len() as f64 / seconds,
+                samples_per_s: (trainer.ranks.count() * self.cases.len()) as f64 / seconds,
                 wait_share: loader.take_waited().as_secs_f64() / seconds,
                 counts: self.counts(),
             },
@@ -305,13 +311,14 @@ impl<O: Objective + 'static> Run<'_, O> {
     /// The batches of a step that must know each other before the first one is used; none if they need not.
     fn meet(&self, loader: &mut Loader<O::Sample>) -> Result<Vec<Batch<O::Sample>>> {
         let count = self.trainer.train.accumulate;
-        if !O::WHOLE_STEPS || count < 2 {
+        let ranks = &self.trainer.ranks;
+        if !O::WHOLE_STEPS || (count < 2 && ranks.is_alone()) {
             return Ok(Vec::new());
         }
         let mut batches = (0..count).map(|_| loader.next_batch()).collect::<Result<Vec<_>>>()?;
         let mut samples: Vec<&mut [O::Sample]> =
             batches.iter_mut().map(|batch| batch.samples.as_mut_slice()).collect();
-        self.objective.meet(&mut samples);
+        self.objective.meet(&mut samples, ranks);
         Ok(batches)
     }
 
@@ -338,18 +345,16 @@ impl<O: Objective + 'static> Run<'_, O> {
         let best = self.state.best_score.is_none_or(|best| score > best);
         if best {
             (self.state.best_score, self.state.stale) = (Some(score).filter(|score| score.is_finite()), 0);
-            checkpoint::save(&self.trainer.folder.best(), &self.objective, None, &self.state)?;
+            self.save_best()?;
         } else {
             self.state.stale += 1;
         }
-        for (name, score) in &scores {
-            self.events.scalar(step, &format!("validation {name}"), *score)?;
-        }
-        self.events.flush()?;
         let epoch = self.trainer.train.epoch(step, self.trainer.cases.len());
         let seconds = start.elapsed().as_secs_f64();
         let metrics = ValidationMetrics { step, epoch, best, scores, seconds };
-        self.validations.write(&metrics)?;
+        if let Some(record) = &mut self.record {
+            record.validation(&metrics)?;
+        }
         self.trainer.observer.validated(&metrics);
         if self.is_spent(validation.config) {
             let patience = validation.config.patience;
@@ -384,23 +389,15 @@ impl<O: Objective + 'static> Run<'_, O> {
             None => "the start: no checkpoint was written yet".to_owned(),
         };
         let step = if what == "weights" { self.state.step } else { self.state.step + 1 };
-        Err(Error::NotFinite { step, what, cases: self.cases.join(", "), kept })
+        let cases = self.trainer.ranks.gather(self.cases.join(", ").as_bytes());
+        let cases = cases.iter().map(|names| String::from_utf8_lossy(names)).collect::<Vec<_>>().join(", ");
+        Err(Error::NotFinite { step, what, cases, kept })
     }
 
     fn record(&mut self, metrics: StepMetrics, last: u64) -> Result<()> {
-        self.metrics.write(&metrics)?;
-        let step = metrics.step;
-        self.events.scalar(step, "loss", metrics.loss)?;
-        for (name, value) in &metrics.losses {
-            self.events.scalar(step, name, *value)?;
+        if let Some(record) = &mut self.record {
+            record.step(&metrics)?;
         }
-        self.events.scalar(step, "lr", metrics.lr)?;
-        self.events.scalar(step, "samples_per_s", metrics.samples_per_s)?;
-        self.events.scalar(step, "wait_share", metrics.wait_share)?;
-        for (what, count) in &metrics.counts {
-            self.events.scalar(step, what, *count as f64)?;
-        }
-        self.events.flush()?;
         self.trainer.observer.step(&metrics, last);
         Ok(())
     }
@@ -411,10 +408,7 @@ impl<O: Objective + 'static> Run<'_, O> {
         if every == 0 || !self.state.step.is_multiple_of(every) {
             return Ok(());
         }
-        for (name, volume) in volumes {
-            self.events.image(self.state.step + 1, name, &pictures::planes(volume)?)?;
-        }
-        Ok(())
+        self.record.as_mut().map_or(Ok(()), |record| record.volumes(self.state.step + 1, volumes))
     }
 
     /// Writes a picture of the images that are learnt themselves, unless there are to be no pictures.
@@ -423,8 +417,8 @@ impl<O: Objective + 'static> Run<'_, O> {
         if self.trainer.log.pictures_every_steps == 0 || images.is_empty() {
             return Ok(());
         }
-        let picture = self.learnt.draw(&images, &self.trainer.cases)?;
-        Ok(self.events.image(self.state.step, "templates", &picture)?)
+        let (step, cases) = (self.state.step, &self.trainer.cases);
+        self.record.as_mut().map_or(Ok(()), |record| record.learnt(step, &images, cases))
     }
 
     /// Writes checkpoints when they are due. At regular intervals the mean loss since the last one is compared, and the
@@ -432,14 +426,18 @@ impl<O: Objective + 'static> Run<'_, O> {
     fn save_at(&mut self, occasion: Occasion) -> Result<()> {
         let folder = self.trainer.folder;
         self.check(self.is_finite(), "weights")?;
+        self.check_agreement()?;
         self.show_learnt()?;
         if occasion == Occasion::Regular {
             let mean = self.state.loss_sum / self.state.loss_count as f64;
             (self.state.loss_sum, self.state.loss_count) = (0.0, 0);
             if self.state.best_loss.is_none_or(|best| mean < best) {
                 self.state.best_loss = Some(mean);
-                checkpoint::save(&folder.best(), &self.objective, None, &self.state)?;
+                self.save_best()?;
             }
+        }
+        if !self.trainer.ranks.is_first() {
+            return Ok(());
         }
         checkpoint::save(
             &folder.checkpoint(self.state.step),
@@ -451,9 +449,34 @@ impl<O: Objective + 'static> Run<'_, O> {
             && !folder.best().exists()
         {
             // A run shorter than the interval has only its last state as the best.
-            checkpoint::save(&folder.best(), &self.objective, None, &self.state)?;
+            self.save_best()?;
         }
         folder.prune(self.trainer.checkpoint.keep_last)
+    }
+
+    /// Writes the weights as the best so far.
+    fn save_best(&self) -> Result<()> {
+        if !self.trainer.ranks.is_first() {
+            return Ok(());
+        }
+        checkpoint::save(&self.trainer.folder.best(), &self.objective, None, &self.state)
+    }
+
+    /// Whether all ranks have the same weights, to the bit.
+    fn check_agreement(&self) -> Result<()> {
+        let ranks = &self.trainer.ranks;
+        if ranks.is_alone() {
+            return Ok(());
+        }
+        let mut hasher = blake3::Hasher::new();
+        weights::visit(&self.objective, |_, data| {
+            hasher.update(data.as_bytes());
+        });
+        let all = ranks.gather(hasher.finalize().as_bytes());
+        if all.iter().all(|digest| *digest == all[0]) {
+            return Ok(());
+        }
+        Err(Error::Disagreement { step: self.state.step })
     }
 
     /// Whether all weights, buffers and templates are finite.
@@ -483,15 +506,42 @@ enum Occasion {
     Interruption,
 }
 
-/// Adds an evaluation's losses to the sums so far, the total first.
-fn add_losses(sums: &mut Vec<(&'static str, f64)>, evaluation: &Evaluation) {
-    let total = [("loss", &evaluation.total)];
-    let parts = evaluation.parts.iter().map(|(name, loss)| (*name, loss));
-    for (place, (name, loss)) in total.into_iter().chain(parts).enumerate() {
-        let value = f64::from(loss.clone().into_scalar::<f32>());
-        match sums.get_mut(place) {
-            Some(sum) => sum.1 += value,
-            None => sums.push((name, value)),
+/// Whether something is true on any rank.
+fn any(here: bool, ranks: &Ranks) -> bool {
+    ranks.gather(&[u8::from(here)]).iter().any(|there| there == &[1])
+}
+
+/// The sums of what the batches of a step evaluate to: the quality, the total loss, its parts.
+#[derive(Default)]
+struct Losses {
+    names: Vec<&'static str>,
+    values: Vec<f64>,
+}
+
+impl Losses {
+    fn add(&mut self, evaluation: &Evaluation) {
+        let first = [("quality", &evaluation.quality), ("loss", &evaluation.total)];
+        let parts = evaluation.parts.iter().map(|(name, loss)| (*name, loss));
+        for (place, (name, loss)) in first.into_iter().chain(parts).enumerate() {
+            let value = f64::from(loss.clone().into_scalar::<f32>());
+            match self.values.get_mut(place) {
+                Some(sum) => *sum += value,
+                None => {
+                    self.names.push(name);
+                    self.values.push(value);
+                }
+            }
         }
+    }
+
+    fn total(&self) -> f64 {
+        self.values[1]
+    }
+
+    /// The mean quality of so many batches, and the mean losses by name, the total first.
+    fn mean(self, batches: usize) -> (f64, Vec<(&'static str, f64)>) {
+        let mut means = self.names.into_iter().zip(self.values.into_iter().map(|sum| sum / batches as f64));
+        let quality = means.next().map_or(f64::NAN, |(_, mean)| mean);
+        (quality, means.collect())
     }
 }

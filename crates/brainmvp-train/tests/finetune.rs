@@ -11,6 +11,7 @@ use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort}
 use brainmvp_infer::Mirror;
 use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
+use brainmvp_train::Ranks;
 use brainmvp_train::batches::CaseSource;
 use brainmvp_train::checkpoint::Checkpoint;
 use brainmvp_train::finetune::{Model, Prediction, Predictor, TaskNetwork, finetune};
@@ -40,6 +41,7 @@ fn folder() -> &'static Path {
             settings: settings.map(str::to_owned).to_vec(),
             existing: Existing::Refuse,
             device: "cpu".into(),
+            ranks: Ranks::alone(),
         };
         pretrain(&request, &stop, &Watcher::new(u64::MAX, &stop)).unwrap();
         folder
@@ -125,6 +127,7 @@ fn run_on(data: PathBuf, out: &Path, existing: Existing, steps: u64, settings: &
         settings: all.iter().map(ToString::to_string).collect(),
         existing,
         device: "cpu".into(),
+        ranks: Ranks::alone(),
     };
     let stop = AtomicBool::new(false);
     let watcher = Watcher::new(steps, &stop);

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
+use brainmvp_train::Ranks;
 use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::run::{Existing, RunFolder, RunRequest};
@@ -62,6 +63,7 @@ fn run(cache: &Path, out: &Path, existing: Existing, words: &str, step: u64) -> 
         settings: SETTINGS.map(str::to_owned).into(),
         existing,
         device: "cpu".into(),
+        ranks: Ranks::alone(),
     };
     let (stop, notes) = (AtomicBool::new(false), Mutex::default());
     let ended = pretrain(&request, &stop, &StopAt { words, step, stop: &stop, notes: &notes });

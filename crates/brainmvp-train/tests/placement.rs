@@ -12,6 +12,7 @@ use brainmvp_prep::{PrepConfig, RunOptions, SkullStrip, Space, StoredType, prepr
 use brainmvp_registration::Transform;
 use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_ssl::{FrozenTemplates, Placement};
+use brainmvp_train::Ranks;
 use brainmvp_train::batches::{CaseSource, open_cases};
 use brainmvp_train::placement::{How, Placed, PlacementRule, Placer, TemplateFrame, TemplateSet};
 use brainmvp_train::pretrain::pretrain;
@@ -261,6 +262,7 @@ fn pretrained(data: &Path, out: &str, setting: &str) -> (brainmvp_train::Result<
         settings: settings.map(str::to_owned).to_vec(),
         existing: Existing::Refuse,
         device: "cpu".into(),
+        ranks: Ranks::alone(),
     };
     let told = Told::default();
     let ended = pretrain(&request, &AtomicBool::new(false), &told);

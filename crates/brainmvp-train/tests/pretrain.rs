@@ -12,6 +12,7 @@ use brainmvp_kernels::ops::expand_onto;
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_ssl::objectives::{MethodConfig, MethodPreset};
+use brainmvp_train::Ranks;
 use brainmvp_train::batches::open_cases;
 use brainmvp_train::checkpoint::Checkpoint;
 use brainmvp_train::finetune::finetune;
@@ -88,6 +89,7 @@ fn request(out: &Path, existing: Existing, settings: &[&str]) -> RunRequest {
         settings: all.map(ToString::to_string).collect(),
         existing,
         device: "cpu".into(),
+        ranks: Ranks::alone(),
     }
 }
 

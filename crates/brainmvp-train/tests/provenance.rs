@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock};
 
 use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_prep::{Intensity, PrepConfig, Preparation, RunOptions, preprocess};
+use brainmvp_train::Ranks;
 use brainmvp_train::about::Kind;
 use brainmvp_train::checkpoint::Checkpoint;
 use brainmvp_train::finetune::{Model, finetune};
@@ -48,6 +49,7 @@ fn request(data: &Path, out: &Path, settings: &[&str]) -> RunRequest {
         settings: settings.iter().map(ToString::to_string).collect(),
         existing: Existing::Refuse,
         device: "cpu".into(),
+        ranks: Ranks::alone(),
     }
 }
 

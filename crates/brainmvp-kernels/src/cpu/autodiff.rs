@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Debug, Formatter};
 
+use brainmvp_ranks::Ranks;
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -10,6 +11,7 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 
 use crate::VolumeOps;
+use crate::ops::ranks::{GradientHook, batch_norm_backward};
 use crate::ops::{CropOptions, GroupNormOptions, WindowOptions};
 
 /// Turns the gradient of an operation's output into those of its `N` inputs, from what the operation saved. Only inputs
@@ -169,6 +171,38 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
             all(B::channel_batch_norm_backward(x, scale, mean, variance, gradient, epsilon))
         });
         (output, FloatTensor::<Self>::new(mean), FloatTensor::<Self>::new(variance))
+    }
+
+    fn shared_batch_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        epsilon: f32,
+        ranks: Ranks,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let ((x, x_node), (scale, scale_node), (shift, shift_node)) =
+            (x.into_parts(), scale.into_parts(), shift.into_parts());
+        let (output, mean, variance) =
+            B::shared_batch_norm(x.clone(), scale.clone(), shift, epsilon, ranks.clone());
+        let inputs = [x_node, scale_node, shift_node];
+        let kept = (x, scale, [mean.clone(), variance.clone()], epsilon, ranks);
+        let output = record::<B, C, _, 3>(inputs, output, kept, |kept, gradient, _| {
+            let (x, scale, moments, epsilon, ranks) = kept;
+            all(batch_norm_backward::<B>(x, scale, moments, gradient, epsilon, &ranks))
+        });
+        (output, FloatTensor::<Self>::new(mean), FloatTensor::<Self>::new(variance))
+    }
+
+    fn when_gradient(
+        x: FloatTensor<Self>,
+        depth: FloatTensor<Self>,
+        hook: GradientHook,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (_, depth_node)) = (x.into_parts(), depth.into_parts());
+        record::<B, C, _, 2>([x_node, depth_node], x, hook, |hook, gradient, _| {
+            hook.call::<B>(gradient.clone());
+            [Some(gradient), None]
+        })
     }
 
     fn channel_group_norm(

@@ -2,6 +2,7 @@
 //!
 //! The public functions take and return [`Tensor`]s, check shapes, and go through the backend extension.
 
+use brainmvp_ranks::Ranks;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Scalar, TensorMetadata};
 use burn::tensor::{Shape, Tensor};
@@ -24,6 +25,7 @@ pub(crate) mod linear;
 pub(crate) mod mlp;
 pub(crate) mod norm;
 pub(crate) mod patch;
+pub mod ranks;
 pub(crate) mod residual;
 pub(crate) mod window;
 
@@ -142,14 +144,14 @@ pub fn layer_norm<const D: usize>(
 pub struct BatchNormed<const D: usize> {
     /// The normalised activations, shaped as the input.
     pub output: Tensor<D>,
-    /// Mean of each channel over the batch and all voxels, `[C]`.
+    /// Mean of each channel over the batch (of all ranks) and all voxels, `[C]`.
     /// No gradient flows through it.
     pub mean: Tensor<1>,
     /// Biased variance of each channel, `[C]`. No gradient flows through it.
     pub variance: Tensor<1>,
 }
 
-/// Batch norm with the statistics of this batch.
+/// Batch norm with the statistics of this batch: of the parts of it that all ranks have, which are equally large.
 ///
 /// # Shapes
 /// - `x`: `[.., C]`
@@ -159,13 +161,14 @@ pub fn batch_norm_train<const D: usize>(
     scale: Tensor<1>,
     shift: Tensor<1>,
     epsilon: f32,
+    ranks: &Ranks,
 ) -> BatchNormed<D> {
-    let (output, mean, variance) = Dispatch::channel_batch_norm(
-        x.into_dispatch(),
-        scale.into_dispatch(),
-        shift.into_dispatch(),
-        epsilon,
-    );
+    let (x, scale, shift) = (x.into_dispatch(), scale.into_dispatch(), shift.into_dispatch());
+    let (output, mean, variance) = if ranks.is_alone() {
+        Dispatch::channel_batch_norm(x, scale, shift, epsilon)
+    } else {
+        Dispatch::shared_batch_norm(x, scale, shift, epsilon, ranks.clone())
+    };
     BatchNormed {
         output: Tensor::from_dispatch(output),
         mean: Tensor::from_dispatch(mean),

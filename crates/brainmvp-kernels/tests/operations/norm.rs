@@ -1,4 +1,5 @@
 use brainmvp_kernels::ops;
+use brainmvp_ranks::Ranks;
 use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;
 
@@ -17,7 +18,7 @@ type Norm = fn(Tensor<2>, Tensor<1>, Tensor<1>) -> Tensor<2>;
 
 const PAIRS: [(Norm, Norm); 3] = [
     (|x, scale, shift| ops::layer_norm(x, scale, shift, EPSILON), plain::<1>),
-    (|x, scale, shift| ops::batch_norm_train(x, scale, shift, EPSILON).output, plain::<0>),
+    (|x, scale, shift| ops::batch_norm_train(x, scale, shift, EPSILON, &Ranks::alone()).output, plain::<0>),
     (ops::channel_affine, |x, scale, shift| x * scale.unsqueeze() + shift.unsqueeze()),
 ];
 
@@ -63,7 +64,7 @@ fn batch_moments_far_from_zero() {
     }
     let x = Tensor::<2>::from_data(TensorData::new(x, [rows, channels]), &device);
     let parameter = || Tensor::<1>::ones([channels], &device);
-    let normed = ops::batch_norm_train(x, parameter(), parameter(), EPSILON);
+    let normed = ops::batch_norm_train(x, parameter(), parameter(), EPSILON, &Ranks::alone());
     assert_close(&floats(normed.mean), &mean, "mean");
     let largest = variance.iter().fold(0.0f32, |a, &b| a.max(b));
     for (got, expected) in floats(normed.variance).iter().zip(&variance) {

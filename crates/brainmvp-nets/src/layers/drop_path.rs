@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
-use rand::RngExt;
+use rand::{Rng, RngExt};
 
 use super::Pass;
 
@@ -31,14 +31,16 @@ impl DropPath {
         pass: &mut Pass<'_>,
         join: impl FnOnce(Tensor<D>) -> Tensor<D>,
     ) -> Tensor<D> {
-        let Some(rng) = pass.rng.as_mut().filter(|_| self.rate > 0.0) else {
+        if self.rate == 0.0 {
             return join(x);
-        };
+        }
         let keep = 1.0 - self.rate;
         let mut shape = [1; D];
         shape[0] = x.dims()[0];
-        let factors: Vec<f32> =
-            (0..shape[0]).map(|_| if rng.random_bool(keep) { (1.0 / keep) as f32 } else { 0.0 }).collect();
+        let factor = |rng: &mut dyn Rng| if rng.random_bool(keep) { (1.0 / keep) as f32 } else { 0.0 };
+        let Some(factors) = pass.draw(shape[0], factor) else {
+            return join(x);
+        };
         let factors = Tensor::<D>::from_data(TensorData::new(factors, shape), &x.device());
         let branch = join(x.zeros_like());
         x + branch * factors

@@ -1,6 +1,7 @@
 //! Norms over the channels.
 
-use brainmvp_kernels::ops::{self, Activation, GroupNormOptions};
+use brainmvp_kernels::ops::{self, Activation, BatchNormed, GroupNormOptions};
+use brainmvp_ranks::Ranks;
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 
@@ -146,18 +147,20 @@ impl BatchNorm {
     /// `[.., C]` to the same.
     pub fn forward<const D: usize>(&self, x: Tensor<D>, pass: &Pass<'_>) -> Tensor<D> {
         match (pass.training, self.of_batch) {
-            (true, _) => self.forward_train(x),
-            (false, true) => {
-                ops::batch_norm_train(x, self.weight.val(), self.bias.val(), self.epsilon).output
-            }
+            (true, _) => self.forward_train(x, &pass.ranks),
+            (false, true) => self.of_this_batch(x, &Ranks::alone()).output,
             (false, false) => self.forward_running(x),
         }
     }
 
-    fn forward_train<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+    fn of_this_batch<const D: usize>(&self, x: Tensor<D>, ranks: &Ranks) -> BatchNormed<D> {
+        ops::batch_norm_train(x, self.weight.val(), self.bias.val(), self.epsilon, ranks)
+    }
+
+    fn forward_train<const D: usize>(&self, x: Tensor<D>, ranks: &Ranks) -> Tensor<D> {
         let dims = x.dims();
-        let count = dims[..D - 1].iter().product::<usize>() as f32;
-        let normed = ops::batch_norm_train(x, self.weight.val(), self.bias.val(), self.epsilon);
+        let count = (ranks.count() * dims[..D - 1].iter().product::<usize>()) as f32;
+        let normed = self.of_this_batch(x, ranks);
         let unbiased = normed.variance.detach() * (count / (count - 1.0).max(1.0));
         self.update(&self.running_mean, normed.mean.detach());
         self.update(&self.running_var, unbiased);

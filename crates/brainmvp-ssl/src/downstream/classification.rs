@@ -1,6 +1,6 @@
 //! Fine-tuning for classification.
 
-use brainmvp_nets::layers::Linear;
+use brainmvp_nets::layers::{Linear, Pass};
 use brainmvp_nets::networks::{ClassificationNetwork, Classified, Encoder};
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -91,10 +91,10 @@ impl Objective for Classifying {
         sample.share = share;
     }
 
-    fn forward(&self, samples: &[ClassifyingSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[ClassifyingSample], _at: Moment, pass: &mut Pass<'_>) -> Evaluation {
         let plan = &self.plan;
         let batch: Vec<&Copies> = samples.iter().map(|sample| &sample.copies).collect();
-        let (outputs, image) = plan.resized.outputs(&plan.copies, &self.network(), &batch, rng);
+        let (outputs, image) = plan.resized.outputs(&plan.copies, &self.network(), &batch, pass);
         classification_loss(&outputs, samples, &plan.copies.mixing).evaluation([("image", image)])
     }
 }

@@ -1,6 +1,6 @@
 //! Fine-tuning for regression: a number for every case.
 
-use brainmvp_nets::layers::Linear;
+use brainmvp_nets::layers::{Linear, Pass};
 use brainmvp_nets::networks::{ClassificationNetwork, Classified, Encoder};
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -109,10 +109,10 @@ impl Objective for Regressing {
         Ok(RegressingSample { copies, number: plan.scale.standardised(number) })
     }
 
-    fn forward(&self, samples: &[RegressingSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[RegressingSample], _at: Moment, pass: &mut Pass<'_>) -> Evaluation {
         let plan = &self.plan;
         let batch: Vec<&Copies> = samples.iter().map(|sample| &sample.copies).collect();
-        let (outputs, image) = plan.resized.outputs(&plan.copies, &self.network(), &batch, rng);
+        let (outputs, image) = plan.resized.outputs(&plan.copies, &self.network(), &batch, pass);
         let truth: Vec<f32> = samples.iter().map(|sample| sample.number).collect();
         let supervise = |copies: &[Classified]| {
             let predicted = Tensor::cat(copies.iter().map(|output| output.logits.clone()).collect(), 0);

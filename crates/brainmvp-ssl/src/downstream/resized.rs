@@ -57,14 +57,13 @@ impl Resized {
         plan: &CopyPlan,
         network: &ClassificationNetwork,
         batch: &[&Copies],
-        rng: &mut dyn Rng,
+        pass: &mut Pass<'_>,
     ) -> (Vec<Classified>, Option<Tensor<5>>) {
         #[expect(clippy::expect_used, reason = "every network has parameters")]
         let device = network.devices().into_iter().next().expect("parameters are on a device");
         let inputs = plan.tensors(batch, self.patch, &device);
         let image = inputs.first().cloned();
-        let outputs = inputs.into_iter().map(|copy| network.forward(copy, &mut Pass::training(&mut *rng)));
-        (outputs.collect(), image)
+        (inputs.into_iter().map(|copy| network.forward(copy, pass)).collect(), image)
     }
 
     /// The box at `start` of the resized case, from a volume of `shape` voxels, with trilinear interpolation. Both cover

@@ -138,7 +138,7 @@ fn target_of(samples: &[SegmentingSample], plan: &SegmentingPlan, device: &Devic
             samples.iter().map(|sample| sample.known.as_deref().unwrap_or(&all)).collect();
         tensor(known.concat(), 1)
     });
-    SegmentationTarget { members: tensor(members.concat(), plan.labels.regions.len()), known }
+    SegmentationTarget::new(tensor(members.concat(), plan.labels.regions.len()), known)
 }
 
 impl Objective for Segmenting {
@@ -173,7 +173,7 @@ impl Objective for Segmenting {
         Ok(SegmentingSample { copies, members, known: known_of(&labels, &meaning.ignored) })
     }
 
-    fn forward(&self, samples: &[SegmentingSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[SegmentingSample], _at: Moment, pass: &mut Pass<'_>) -> Evaluation {
         let plan = &self.plan;
         #[expect(clippy::expect_used, reason = "every network has parameters")]
         let device = self.devices().into_iter().next().expect("parameters are on a device");
@@ -181,9 +181,8 @@ impl Objective for Segmenting {
         let batch: Vec<&Copies> = samples.iter().map(|sample| &sample.copies).collect();
         let inputs = plan.copies.tensors(&batch, plan.patch, &device);
         let image = inputs.first().cloned();
-        let outputs: Vec<Segmented> =
-            inputs.into_iter().map(|copy| network.forward(copy, &mut Pass::training(&mut *rng))).collect();
-        let target = target_of(samples, plan, &device);
+        let outputs: Vec<Segmented> = inputs.into_iter().map(|copy| network.forward(copy, pass)).collect();
+        let target = target_of(samples, plan, &device).shared_by(&pass.ranks);
         let loss = segmentation_loss(&outputs, &target, &plan.copies.mixing);
         let predicted = outputs.into_iter().next().map(|output| sigmoid(output.logits));
         loss.evaluation([("image", image), ("target", Some(target.members)), ("prediction", predicted)])

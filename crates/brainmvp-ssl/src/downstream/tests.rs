@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use brainmvp_nets::Init;
+use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{ClassificationNetwork, NetworkConfig, SegmentationNetwork, Unet3dConfig};
 use brainmvp_volume::Modality;
 use burn::tensor::Device;
@@ -59,7 +60,7 @@ fn segmenting(mixing: MixingConfig, boxes: &[&[f32]], rng: &mut dyn Rng) -> Loss
     };
     let members = (0..SIZE.pow(3)).map(|voxel| f32::from(u8::from(voxel % 3 == 0))).collect();
     let sample = SegmentingSample { copies: copies(boxes), members, known: None };
-    losses(&Segmenting::new(network, plan).forward(&[sample], Moment::default(), rng))
+    losses(&Segmenting::new(network, plan).forward(&[sample], Moment::default(), &mut Pass::training(rng)))
 }
 
 /// The same of one that classifies.
@@ -72,7 +73,7 @@ fn classifying(mixing: MixingConfig, boxes: &[&[f32]], rng: &mut dyn Rng) -> Los
         resized: Resized { whole: PATCH, patch: PATCH },
     };
     let sample = ClassifyingSample { copies: copies(boxes), class: Some(1), share: 1.0 };
-    losses(&Classifying::new(network, plan).forward(&[sample], Moment::default(), rng))
+    losses(&Classifying::new(network, plan).forward(&[sample], Moment::default(), &mut Pass::training(rng)))
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! tau = 1 give
 //! 0.37, where views that tell nothing apart have ln 3 = 1.10.
 
+use brainmvp_ranks::Ranks;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -24,6 +25,19 @@ impl Identity {
     /// The identity of these names.
     pub fn of(person: &str, data_set: &str) -> Self {
         Self { person: fnv_1a(person), data_set: fnv_1a(data_set) }
+    }
+}
+
+impl Identity {
+    /// Those of the samples of all ranks, of the first one first.
+    pub fn gather(own: &[Self], ranks: &Ranks) -> Vec<Self> {
+        let bytes: Vec<u8> =
+            own.iter().flat_map(|one| [one.person, one.data_set]).flat_map(u64::to_le_bytes).collect();
+        let all = ranks.gather(&bytes).concat();
+        let (numbers, _) = all.as_chunks::<8>();
+        let numbers: Vec<u64> = numbers.iter().map(|number| u64::from_le_bytes(*number)).collect();
+        let (pairs, _) = numbers.as_chunks::<2>();
+        pairs.iter().map(|&[person, data_set]| Self { person, data_set }).collect()
     }
 }
 

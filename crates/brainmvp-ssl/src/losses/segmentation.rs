@@ -1,5 +1,7 @@
 //! Segmentation: overlap and cross-entropy of each class.
 
+use brainmvp_kernels::ops::ranks::sum;
+use brainmvp_ranks::Ranks;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{sigmoid, softplus};
 
@@ -15,14 +17,28 @@ pub struct SegmentationTarget {
     pub members: Tensor<5>,
     /// 1 where the label is known and 0 where the voxel counts in no loss, `[B, D, H, W, 1]`; `None` where all are known.
     pub known: Option<Tensor<5>>,
+    /// Those that share the batch.
+    ranks: Ranks,
 }
 
 impl SegmentationTarget {
+    /// A target of the voxels whose label is known, if not all are.
+    pub fn new(members: Tensor<5>, known: Option<Tensor<5>>) -> Self {
+        Self { members, known, ranks: Ranks::alone() }
+    }
+
+    /// The target of one rank's share of a batch. The losses are then those of the whole batch on each rank.
+    #[must_use]
+    pub fn shared_by(self, ranks: &Ranks) -> Self {
+        Self { ranks: ranks.clone(), ..self }
+    }
+
     /// The same target for `count` copies of the batch, one after the other.
     #[must_use]
     pub fn repeated(&self, count: usize) -> Self {
         let repeat = |x: &Tensor<5>| Tensor::cat(vec![x.clone(); count], 0);
-        Self { members: repeat(&self.members), known: self.known.as_ref().map(repeat) }
+        let known = self.known.as_ref().map(repeat);
+        Self::new(repeat(&self.members), known).shared_by(&self.ranks)
     }
 
     /// `x` where the label is known, 0 elsewhere.
@@ -37,7 +53,7 @@ impl SegmentationTarget {
 impl From<Tensor<5>> for SegmentationTarget {
     /// A target that is known everywhere.
     fn from(members: Tensor<5>) -> Self {
-        Self { members, known: None }
+        Self::new(members, None)
     }
 }
 
@@ -56,11 +72,12 @@ pub fn segmentation(logits: Tensor<5>, target: &SegmentationTarget) -> Tensor<1>
 /// As [`segmentation`].
 pub fn dice(logits: Tensor<5>, target: &SegmentationTarget) -> Tensor<1> {
     let probability: Tensor<2> = target.where_known(sigmoid(logits)).flatten(0, 3);
-    let target: Tensor<2> = target.where_known(target.members.clone()).flatten(0, 3);
-    let sum = |a: &Tensor<2>, b: &Tensor<2>| (a.clone() * b.clone()).sum_dim(0);
-    let overlap = sum(&probability, &target) * 2.0 + SMOOTH;
-    let volume = sum(&probability, &probability) + sum(&target, &target) + SMOOTH;
-    (overlap / volume).mean() * -1.0 + 1.0
+    let truth: Tensor<2> = target.where_known(target.members.clone()).flatten(0, 3);
+    let product = |a: &Tensor<2>, b: &Tensor<2>| (a.clone() * b.clone()).sum_dim(0);
+    let overlap = product(&probability, &truth) * 2.0;
+    let volume = product(&probability, &probability) + product(&truth, &truth);
+    let both = sum(Tensor::cat(vec![overlap, volume], 0), &target.ranks) + SMOOTH;
+    (both.clone().narrow(0, 0, 1) / both.narrow(0, 1, 1)).mean() * -1.0 + 1.0
 }
 
 /// Binary cross-entropy, mean over known voxels and classes; 0 if no voxel is known.
@@ -70,10 +87,15 @@ pub fn dice(logits: Tensor<5>, target: &SegmentationTarget) -> Tensor<1> {
 pub fn cross_entropy(logits: Tensor<5>, target: &SegmentationTarget) -> Tensor<1> {
     // -t log(p) - (1 - t) log(1 - p), without the logarithm of a rounded probability.
     let entropy = softplus(logits.clone(), 1.0) - logits * target.members.clone();
-    let Some(known) = &target.known else { return entropy.mean() };
-    let [.., classes] = entropy.dims();
-    let count = (known.clone().sum() * classes as f32).clamp_min(1.0);
-    target.where_known(entropy).sum() / count
+    let [batch, d, h, w, classes] = entropy.dims();
+    let known = match &target.known {
+        Some(known) => known.clone().sum(),
+        None if target.ranks.is_alone() => return entropy.mean(),
+        None => Tensor::from_floats([(batch * d * h * w) as f32], &entropy.device()),
+    };
+    let ranks = target.ranks.count() as f32;
+    let count = (sum(known, &target.ranks) * classes as f32).clamp_min(1.0);
+    target.where_known(entropy).sum() * ranks / count
 }
 
 #[cfg(test)]
@@ -91,7 +113,7 @@ mod tests {
 
     #[test]
     fn voxels_of_unknown_label_count_nowhere() {
-        let known = SegmentationTarget { known: Some(volume(&[1.0, 0.0, 1.0])), ..target(&[1.0, 0.0, 0.0]) };
+        let known = SegmentationTarget::new(volume(&[1.0, 0.0, 0.0]), Some(volume(&[1.0, 0.0, 1.0])));
         for loss in [segmentation, dice, cross_entropy] {
             let of = |logits: &[f32], target: &SegmentationTarget| -> f32 {
                 loss(volume(logits), target).into_scalar()
@@ -101,7 +123,7 @@ mod tests {
                 let with = of(&[0.5, odd, -1.0], &known);
                 assert!((with - without).abs() < 1e-6, "{odd}: {with} {without}");
             }
-            let nothing = SegmentationTarget { known: Some(volume(&[0.0])), ..target(&[0.0]) };
+            let nothing = SegmentationTarget::new(volume(&[0.0]), Some(volume(&[0.0])));
             assert!(of(&[3.0], &nothing).abs() < 1e-6);
         }
     }
@@ -113,7 +135,7 @@ mod tests {
             Tensor::from_data(TensorData::new(values.to_vec(), [1, 1, 1, values.len(), 1]), &device)
         };
         let logits = on(&[0.5, 2.0, -1.0]).require_grad();
-        let target = SegmentationTarget { members: on(&[1.0, 0.0, 0.0]), known: Some(on(&[1.0, 0.0, 1.0])) };
+        let target = SegmentationTarget::new(on(&[1.0, 0.0, 0.0]), Some(on(&[1.0, 0.0, 1.0])));
         let gradients = segmentation(logits.clone(), &target).backward();
         let gradient: Vec<f32> = logits.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
         assert!(gradient[1] == 0.0 && gradient[0] < 0.0 && gradient[2] > 0.0, "{gradient:?}");

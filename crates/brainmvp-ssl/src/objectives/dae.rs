@@ -6,12 +6,14 @@
 //! made alike, and unlike those of other modalities. A case takes part with any of its modalities, one at a time; how many
 //! it has makes no difference. A patch whose modality no other of the batch has is left out of the contrast.
 
+use brainmvp_kernels::ops::ranks::gather_rows;
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::{LayerNorm, Pass, mean_over_voxels};
 use brainmvp_nets::networks::{
     Features, Network as _, NetworkConfig, PresetName, Segment as _, Swin, SwinUnetrDecoder,
 };
 use brainmvp_nets::weights::Head;
+use brainmvp_ranks::Ranks;
 use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
@@ -205,24 +207,30 @@ impl Dae {
         sample(&mut *rng, channels, count).into_vec()
     }
 
-    fn contrast(&self, deepest: Tensor<5>, modalities: &[Modality]) -> Tensor<1> {
+    /// With the patches of all ranks.
+    fn contrast(&self, deepest: Tensor<5>, modalities: &[Modality], ranks: &Ranks) -> Tensor<1> {
         let temperature = self.config.temperature;
+        let own: Vec<u8> = modalities.iter().map(|modality| modality.index() as u8).collect();
+        let groups: Vec<usize> = ranks.gather(&own).concat().into_iter().map(usize::from).collect();
         match self.config.contrast {
             DaeContrast::Supervised => {
-                let groups: Vec<usize> = modalities.iter().map(|modality| modality.index()).collect();
-                supervised_contrast(unit(mean_over_voxels(deepest)), &groups, temperature)
+                let rows = gather_rows(unit(mean_over_voxels(deepest)), ranks);
+                supervised_contrast(rows, &groups, temperature)
             }
-            DaeContrast::Released => released_contrast(deepest.flatten(1, 4), modalities, temperature),
+            DaeContrast::Released => {
+                released_contrast(gather_rows(deepest.flatten(1, 4), ranks), &groups, temperature)
+            }
         }
     }
 }
 
-/// See [`DaeContrast::Released`]. `rows`: `[B, F]`. The logits are symmetric, so that both directions are one.
-fn released_contrast(rows: Tensor<2>, modalities: &[Modality], temperature: f32) -> Tensor<1> {
+/// See [`DaeContrast::Released`]. `rows`: `[B, F]`; `modalities`: the [`Modality::index`] of each. The logits are symmetric, so
+/// that both directions are one.
+fn released_contrast(rows: Tensor<2>, modalities: &[usize], temperature: f32) -> Tensor<1> {
     let mut present = modalities.to_vec();
-    present.sort_unstable_by_key(|modality| modality.index());
+    present.sort_unstable();
     present.dedup();
-    let rank = |modality: &Modality| present.iter().position(|other| other == modality);
+    let rank = |modality: &usize| present.iter().position(|other| other == modality);
     let answers: Vec<Option<usize>> = modalities.iter().map(rank).collect();
     let logits = rows.clone().matmul(rows.transpose()) * temperature.exp();
     classification(logits, &answers, &vec![1.0; modalities.len()])
@@ -245,15 +253,15 @@ impl Objective for Dae {
         Ok(DaeSample { modality, disrupted: plan.disrupt(&target, rng), target })
     }
 
-    fn forward(&self, samples: &[DaeSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[DaeSample], _at: Moment, pass: &mut Pass<'_>) -> Evaluation {
         let device = self.patch_norm.weight.val().device();
         let target = volumes(samples.iter().map(|sample| sample.target.as_slice()), self.patch, &device);
         let input = volumes(samples.iter().map(|sample| sample.disrupted.as_slice()), self.patch, &device);
-        let masked = self.draw_channels(rng);
-        let (output, deepest) = self.reconstruct(input.clone(), &masked, &mut Pass::training(rng));
+        let masked = pass.rng.as_mut().map_or_else(Vec::new, |rng| self.draw_channels(&mut **rng));
+        let (output, deepest) = self.reconstruct(input.clone(), &masked, pass);
         let reconstruction = (output.clone() - target.clone()).abs().mean();
         let modalities: Vec<Modality> = samples.iter().map(|sample| sample.modality).collect();
-        let contrast = self.contrast(deepest, &modalities);
+        let contrast = self.contrast(deepest, &modalities, &pass.ranks);
         Evaluation {
             quality: reconstruction.clone().detach(),
             total: reconstruction.clone() + contrast.clone() * self.config.weight_contrast,
@@ -358,7 +366,7 @@ mod tests {
         let device = Device::flex();
         let rows = Tensor::from_data(TensorData::from([[1.0, 0.0], [0.0, 1.0]]), &device);
         let loss = |modalities: [Modality; 2]| -> f32 {
-            released_contrast(rows.clone(), &modalities, 0.5).into_scalar()
+            released_contrast(rows.clone(), &modalities.map(Modality::index), 0.5).into_scalar()
         };
         let scale = 0.5f32.exp();
         let (right, wrong) = ((1.0 + (-scale).exp()).ln(), (1.0 + scale.exp()).ln());

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use brainmvp_kernels::ops::ranks::mean;
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{Encoder, NetworkConfig, PresetName, Segmentation};
@@ -208,7 +209,7 @@ impl Objective for M3ae {
         })
     }
 
-    fn forward(&self, samples: &[M3aeSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[M3aeSample], _at: Moment, pass: &mut Pass<'_>) -> Evaluation {
         let device = self.templates.volumes[0].val().device();
         let targets = self.stack(samples, &device, |sample, modality| sample.images.get(&modality).cloned());
         let visible = self.stack(samples, &device, |sample, modality| {
@@ -224,10 +225,9 @@ impl Objective for M3ae {
         });
         let learnt = Tensor::stack::<5>(learnt.collect(), 0);
         let input = learnt.clone() + (targets.clone() - learnt) * visible;
-        let pass = &mut Pass::training(rng);
         let output = self.decoder.forward(self.encoder.forward(input.clone(), pass), pass).logits;
         let error = (output.clone() - targets.clone()) * present.clone();
-        let reconstruction = (error.clone() * error).sum() / present.sum();
+        let reconstruction = (error.clone() * error).sum() / mean(present.sum(), &pass.ranks);
         let deviation = self.deviation();
         let total = reconstruction.clone() + deviation.clone() * self.config.weight_deviation;
         let shown = samples[0].images.keys().next().map_or(0, |modality| modality.index());

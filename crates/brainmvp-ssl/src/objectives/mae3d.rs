@@ -6,7 +6,7 @@
 //! transformer's last norm has no part in it, as published.
 
 use brainmvp_nets::Init;
-use brainmvp_nets::layers::{LayerNorm, Linear};
+use brainmvp_nets::layers::{LayerNorm, Linear, Pass};
 use brainmvp_nets::networks::{Network as _, NetworkConfig, PresetName, TransformerBlock, Unetr};
 use brainmvp_nets::weights::Entry;
 use burn::module::{Module, Param};
@@ -184,7 +184,7 @@ impl Objective for Mae3d {
         plan.draw(scene, rng)
     }
 
-    fn forward(&self, samples: &[TokenSample], _at: Moment, _rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[TokenSample], _at: Moment, _pass: &mut Pass<'_>) -> Evaluation {
         let device = self.mask_token.val().device();
         let x = patches(samples, self.patch, &device);
         let output = self.decode(self.encode(x.clone(), samples), samples);
@@ -242,7 +242,7 @@ mod tests {
 
     fn loss(objective: &Mae3d, sample: TokenSample) -> f32 {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
-        objective.forward(&[sample], Moment::default(), &mut rng).total.into_scalar()
+        objective.forward(&[sample], Moment::default(), &mut Pass::training(&mut rng)).total.into_scalar()
     }
 
     #[test]

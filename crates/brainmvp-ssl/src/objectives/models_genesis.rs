@@ -174,12 +174,11 @@ impl Objective for ModelsGenesis {
         Ok(plan.distort(case.patch(modality, start, plan.patch)?, rng))
     }
 
-    fn forward(&self, samples: &[ModelsGenesisSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[ModelsGenesisSample], _at: Moment, pass: &mut Pass<'_>) -> Evaluation {
         let stack = |of: fn(&ModelsGenesisSample) -> &[f32]| {
             volumes(samples.iter().map(of), self.patch, &self.device)
         };
         let (input, target) = (stack(|sample| &sample.distorted), stack(|sample| &sample.target));
-        let pass = &mut Pass::training(rng);
         let features = self.encoder.forward(input.clone(), pass);
         let restored = sigmoid(self.decoder.forward(features, pass).logits);
         let total = reconstruction(restored.clone(), target.clone(), ReconstructionNorm::Squared);

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use brainmvp_nets::layers::Pass;
 use brainmvp_nets::weights::Entry;
+use brainmvp_ranks::Ranks;
 use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -127,6 +129,13 @@ pub trait Objective: Module {
         rng: &mut dyn Rng,
     ) -> Result<Self::Sample, S::Error>;
 
+    /// Whether the samples of a batch are made of each other ([`Objective::mix`]). Of several ranks, each then draws the whole
+    /// batch.
+    const MIXES: bool = false;
+
+    /// Completes the samples of a batch by what is in the others.
+    fn mix(_plan: &Self::Plan, _batch: &mut [Self::Sample]) {}
+
     /// How much a case counts in the loss of a step, relative to the others.
     fn weight<S: PatchSource>(_plan: &Self::Plan, _case: &S) -> f32 {
         1.0
@@ -140,12 +149,15 @@ pub trait Objective: Module {
     /// them are then in memory at once.
     const WHOLE_STEPS: bool = false;
 
-    /// Tells the samples of a step, batch by batch, what they must know of each other. It is called before the first batch is
-    /// used if there are several.
-    fn meet(&self, _batches: &mut [&mut [Self::Sample]]) {}
+    /// Tells the samples of a step, batch by batch, what they must know of each other, and of those that other ranks have. It is
+    /// called before the first batch is used if there are several, or several ranks.
+    fn meet(&self, _batches: &mut [&mut [Self::Sample]], _ranks: &Ranks) {}
 
-    /// The losses of a batch. `rng` is for the network's own randomness (stochastic depth).
-    fn forward(&self, samples: &[Self::Sample], at: Moment, rng: &mut dyn Rng) -> Evaluation;
+    /// The losses of a batch, in a pass with randomness.
+    ///
+    /// If several ranks share the batch, the mean of their losses is that of the batch, and so is the mean of the gradients. For
+    /// terms that are no means over samples, [`brainmvp_kernels::ops::ranks`] has what is needed.
+    fn forward(&self, samples: &[Self::Sample], at: Moment, pass: &mut Pass<'_>) -> Evaluation;
 
     /// What happens after the parameters were moved: a teacher follows its student. `at` is the step just done.
     fn after_step(self, _at: Moment) -> Self {

@@ -5,7 +5,7 @@
 //! makes no difference. The transformer's last norm has no part in it, as published.
 
 use brainmvp_nets::Init;
-use brainmvp_nets::layers::Linear;
+use brainmvp_nets::layers::{Linear, Pass};
 use brainmvp_nets::networks::{Network as _, NetworkConfig, PresetName, Unetr};
 use brainmvp_nets::weights::Entry;
 use burn::module::{Module, Param};
@@ -113,7 +113,7 @@ impl Objective for SimMim {
         plan.draw(scene, rng)
     }
 
-    fn forward(&self, samples: &[TokenSample], _at: Moment, _rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[TokenSample], _at: Moment, _pass: &mut Pass<'_>) -> Evaluation {
         let device = self.mask_token.val().device();
         let x = patches(samples, self.patch, &device);
         let masked = mask(samples, &device);

@@ -127,7 +127,11 @@ fn check(name: &str, network: &NetworkConfig, deepest_axes: [isize; 5]) {
     let deepest: Vec<f32> = deepest.permute(deepest_axes).into_data().try_to_vec().unwrap();
     assert_close(&deepest, golden.tensor("deepest").1, 1e-4, "deepest");
 
-    let evaluation = objective.forward(&samples, Moment::default(), &mut ChaCha8Rng::seed_from_u64(0));
+    let evaluation = objective.forward(
+        &samples,
+        Moment::default(),
+        &mut Pass::training(&mut ChaCha8Rng::seed_from_u64(0)),
+    );
     let mut losses = vec![("loss_total", evaluation.total.clone())];
     losses.extend(evaluation.parts);
     for (name, loss) in losses {

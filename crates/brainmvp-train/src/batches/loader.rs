@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use brainmvp_ranks::Ranks;
 use brainmvp_ssl::objectives::{Objective, Scene};
 use brainmvp_ssl::patch::PatchSource;
 use rand::SeedableRng;
@@ -23,8 +24,10 @@ const SAMPLE_DRAWS: u64 = 0x5EED_0F5A_3B1E_5000;
 /// The batches that a [`Loader`] makes.
 #[derive(Debug, Clone)]
 pub struct LoaderConfig {
-    /// Samples of a batch.
+    /// Samples of a batch, of which each rank has as many.
     pub batch_size: usize,
+    /// Those that share each batch.
+    pub ranks: Ranks,
     /// Batches of a step.
     pub accumulate: usize,
     /// Threads.
@@ -43,7 +46,8 @@ pub struct Batch<S> {
     pub cases: Vec<String>,
 }
 
-/// Returns batches in order. The contents of a batch depend only on the seed and its number, not on the threads.
+/// Returns batches in order, of each the share of this rank. The contents of a batch depend only on the seed and its number,
+/// not on the threads nor on the number of ranks.
 pub struct Loader<S> {
     /// Worker `w` makes batches `w`, `w + workers`, ...
     workers: Vec<Receiver<Result<Batch<S>>>>,
@@ -69,6 +73,7 @@ impl<S: Send + 'static> Loader<S> {
                     sampler: sampler.clone(),
                     seed: config.seed,
                     batch_size: config.batch_size,
+                    ranks: config.ranks.clone(),
                     accumulate: config.accumulate,
                 };
                 std::thread::spawn(move || draws.send(numbers, &sender));
@@ -103,6 +108,7 @@ struct Draws<O: Objective> {
     sampler: Sampler,
     seed: u64,
     batch_size: usize,
+    ranks: Ranks,
     accumulate: usize,
 }
 
@@ -120,10 +126,13 @@ impl<O: Objective> Draws<O> {
     }
 
     fn batch(&self, number: u64, order: &mut Order<'_>) -> Result<Batch<O::Sample>> {
-        let size = self.batch_size as u64;
+        let share = self.batch_size / self.ranks.count();
+        let own = self.ranks.rank() * share..(self.ranks.rank() + 1) * share;
+        let drawn = if O::MIXES { 0..self.batch_size } else { own.clone() };
         let mean_weight = self.mean_weight(number, order);
         let mut batch = Batch { samples: Vec::new(), cases: Vec::new() };
-        for position in number * size..(number + 1) * size {
+        let first = number * self.batch_size as u64;
+        for position in drawn.clone().map(|place| first + place as u64) {
             let Pick { case: index, target } = order.at(position);
             let scene = Scene { cases: self.cases.as_slice(), index, target };
             let case = scene.case();
@@ -133,6 +142,11 @@ impl<O: Objective> Draws<O> {
             O::set_share(&mut sample, O::weight(&self.plan, case) / mean_weight);
             batch.samples.push(sample);
             batch.cases.push(case.id().to_owned());
+        }
+        O::mix(&self.plan, &mut batch.samples);
+        if drawn != own {
+            batch.samples = batch.samples.drain(own.clone()).collect();
+            batch.cases = batch.cases.drain(own).collect();
         }
         Ok(batch)
     }

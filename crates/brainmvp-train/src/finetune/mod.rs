@@ -20,6 +20,7 @@ use brainmvp_nets::Init;
 use brainmvp_nets::weights::{InputChannels, Skipped, Transferred, transfer};
 use brainmvp_prep::Preparation;
 use brainmvp_prep::cache::Cache;
+use brainmvp_ranks::Ranks;
 use brainmvp_ssl::FrozenTemplates;
 use brainmvp_ssl::downstream::{CopyPlan, Inputs, MixWith};
 use brainmvp_ssl::templates::mean_image;
@@ -148,14 +149,17 @@ fn begin<T: Listed, P: Purpose>(asked: Asked<'_, P>) -> Result<P::Outcome> {
     if request.existing == Existing::Resume && folder.checkpoints()?.is_empty() {
         observer.note("nothing to resume: starting from the beginning");
     }
-    folder.store_config(&config)?;
-    if stored.is_none() {
-        let source = source.as_ref().map(|source| source.path.as_path());
-        tell_overlaps(source, &data, &test_cases, observer)?.save(folder.path())?;
-    }
-    let preparation = cache.manifest().preparation.clone().store(folder.path())?;
-    if let Some(templates) = &templates {
-        stored_templates::save(templates, &folder.templates())?;
+    let mut preparation = cache.manifest().preparation.clone();
+    if request.ranks.is_first() {
+        folder.store_config(&config)?;
+        if stored.is_none() {
+            let source = source.as_ref().map(|source| source.path.as_path());
+            tell_overlaps(source, &data, &test_cases, observer)?.save(folder.path())?;
+        }
+        preparation = preparation.store(folder.path())?;
+        if let Some(templates) = &templates {
+            stored_templates::save(templates, &folder.templates())?;
+        }
     }
     let judged = purpose.judged(&data.validation);
     Start {
@@ -172,6 +176,7 @@ fn begin<T: Listed, P: Purpose>(asked: Asked<'_, P>) -> Result<P::Outcome> {
         device,
         stop,
         observer,
+        ranks: &request.ranks,
     }
     .train()
 }
@@ -290,6 +295,7 @@ struct Start<'a, P, T> {
     device: Device,
     stop: &'a AtomicBool,
     observer: &'a dyn Observer,
+    ranks: &'a Ranks,
 }
 
 impl<P: Purpose, T: Listed> Start<'_, P, T> {
@@ -308,6 +314,7 @@ impl<P: Purpose, T: Listed> Start<'_, P, T> {
             stop: self.stop,
             observer: self.observer,
             about: self.about(),
+            ranks: self.ranks.clone(),
         };
         let mirror = Mirror::default();
         let how = Applied {
@@ -317,7 +324,7 @@ impl<P: Purpose, T: Listed> Start<'_, P, T> {
             mirror: &mirror,
             device: &self.device,
         };
-        let judge = TaskJudge { task: &self.task, keys, cases: self.judged, how };
+        let judge = TaskJudge { task: &self.task, keys, cases: self.judged, how, ranks: self.ranks };
         let validation = Validation { config: &config.validation, judge: &judge };
         let validation = (!self.data.validation.is_empty()).then_some(&validation);
         self.purpose.carry_out(&trainer, objective, validation)

@@ -1,8 +1,11 @@
 //! How long a run is, with which batches, and what it writes on the way.
 
 use brainmvp_kernels::Precision;
+use brainmvp_ranks::Ranks;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
 
 /// How long, and with which batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,7 +20,7 @@ pub struct TrainConfig {
     /// Stop after this many steps; 0 for the whole schedule, which does not change: a run that stopped so can be
     /// resumed with more.
     pub max_steps: u64,
-    /// Cases of a batch.
+    /// Cases of a batch; of the whole batch, if several processes share it.
     pub batch_size: usize,
     /// Batches of a step, whose gradients are averaged. It takes time in place of memory.
     pub accumulate: usize,
@@ -81,6 +84,19 @@ impl ValidationConfig {
 }
 
 impl TrainConfig {
+    /// Refuses a batch that some ranks cannot share evenly.
+    pub(super) fn refuse_uneven_shares(&self, ranks: &Ranks) -> Result<()> {
+        let (size, count) = (self.batch_size, ranks.count());
+        if size.is_multiple_of(count) {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "{count} processes cannot share train.batch_size = {size} evenly; set it to a multiple of {count}, \
+             {} for example, and train.accumulate so that their product, the samples of a step, is what you want",
+            size.next_multiple_of(count)
+        )))
+    }
+
     /// The number of steps of the schedule.
     pub fn total_steps(&self, cases: usize) -> u64 {
         if self.steps > 0 {

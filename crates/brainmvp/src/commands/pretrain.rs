@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use brainmvp_train::Error;
+use brainmvp_train::Ranks;
 use brainmvp_train::config::Stage;
 use brainmvp_train::estimate::estimate_pretraining;
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics};
@@ -100,7 +101,7 @@ impl Training {
         settings.extend(self.settings);
         settings.extend(self.precision.map(|precision| format!("train.precision={precision}")));
         let existing = if self.resume { Existing::Resume } else { Existing::Refuse };
-        Ok(RunRequest { data, out, config, settings, existing, device: self.device })
+        Ok(RunRequest { data, out, config, settings, existing, device: self.device, ranks: Ranks::alone() })
     }
 }
 

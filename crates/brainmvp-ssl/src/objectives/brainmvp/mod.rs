@@ -15,10 +15,12 @@ mod views;
 
 use std::collections::BTreeMap;
 
+use brainmvp_kernels::ops::ranks::gather_rows;
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{Encoder, NetworkConfig, Reconstruction};
 use brainmvp_nets::weights::Entry;
+use brainmvp_ranks::Ranks;
 use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -103,12 +105,14 @@ impl BrainMvp {
         Some(reconstructed)
     }
 
-    /// The contrast of the deepest features of two views (eq. 4), `[2 B, D, H, W, C]`. They join the queue, if there is one.
-    fn contrast(&self, deepest: Tensor<5>, samples: &[BrainMvpSample]) -> Tensor<1> {
+    /// The contrast of the deepest features of two views (eq. 4), `[2 B, D, H, W, C]`, with those of all ranks. They join the
+    /// queue, if there is one.
+    fn contrast(&self, deepest: Tensor<5>, samples: &[BrainMvpSample], ranks: &Ranks) -> Tensor<1> {
         let batch = samples.len();
         let rows = unit_rows(deepest);
-        let views = [0, batch].map(|start| rows.clone().narrow(0, start, batch));
+        let views = [0, batch].map(|start| gather_rows(rows.clone().narrow(0, start, batch), ranks));
         let identities: Vec<Identity> = samples.iter().map(|sample| sample.identity).collect();
+        let identities = Identity::gather(&identities, ranks);
         let contrast = Contrast {
             temperature: self.config.temperature,
             within_data_set: self.config.negatives_within_data_set,
@@ -144,11 +148,11 @@ impl Objective for BrainMvp {
         plan.draw(scene.case(), scene.target, rng)
     }
 
-    fn forward(&self, samples: &[BrainMvpSample], at: Moment, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[BrainMvpSample], at: Moment, pass: &mut Pass<'_>) -> Evaluation {
         let epoch = at.epoch;
         let seen = self.views(samples, epoch);
         let views = Tensor::cat(seen.views.clone(), 0);
-        let deepest = self.encoder.forward(views, &mut Pass::training(rng)).deepest();
+        let deepest = self.encoder.forward(views, pass).deepest();
         let mut losses = Losses::default();
         let reconstructed = self.add_reconstructions(&mut losses, &deepest, &seen.targets);
         let quality = losses.total.clone();
@@ -157,7 +161,7 @@ impl Objective for BrainMvp {
             let begun = epoch >= self.config.contrast_from_epoch;
             let deepest = if begun { deepest } else { deepest.detach() };
             let weight = begun.then_some(self.config.weight_contrast);
-            losses.add("loss_contrast", self.contrast(deepest, samples), weight);
+            losses.add("loss_contrast", self.contrast(deepest, samples, &pass.ranks), weight);
         }
         #[expect(
             clippy::expect_used,

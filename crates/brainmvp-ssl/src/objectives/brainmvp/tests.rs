@@ -118,7 +118,11 @@ fn a_task_that_is_off_makes_no_view_and_moves_no_template() {
         let objective = objective(&with_tasks(tasks), &device);
         let samples = samples(&objective);
         assert_eq!(objective.views(&samples, 0).views.len(), views, "{tasks:?}");
-        let evaluation = objective.forward(&samples, Moment::default(), &mut ChaCha8Rng::seed_from_u64(0));
+        let evaluation = objective.forward(
+            &samples,
+            Moment::default(),
+            &mut Pass::training(&mut ChaCha8Rng::seed_from_u64(0)),
+        );
         let told: Vec<&str> = evaluation.parts.iter().map(|(name, _)| *name).collect();
         assert_eq!(told, parts, "{tasks:?}");
         let (mut templates, mut decoder) = (Vec::new(), false);
@@ -145,7 +149,9 @@ fn a_task_that_is_off_shares_no_batch_statistics() {
         let targets = alone.views(&samples, 0).targets;
         let (reconstructed, _) = alone.reconstruct(view, &mut Pass::still());
         let expected = losses::reconstruction(reconstructed, targets, losses::ReconstructionNorm::Squared);
-        let ours = alone.forward(&samples, Moment::default(), &mut ChaCha8Rng::seed_from_u64(0)).total;
+        let ours = alone
+            .forward(&samples, Moment::default(), &mut Pass::training(&mut ChaCha8Rng::seed_from_u64(0)))
+            .total;
         assert_eq!(ours.into_scalar::<f32>(), expected.into_scalar::<f32>(), "{task:?}");
     }
 }
@@ -215,7 +221,11 @@ fn a_queue_takes_part_and_takes_up_what_it_has_seen() {
     let queued = BrainMvpConfig { negatives: Negatives::Queue, queue_length: 3, ..with_tasks(&all) };
     let [batch, queue] = [with_tasks(&all), queued].map(|config| objective(&config, &device));
     let contrast = |objective: &BrainMvp, samples: &[BrainMvpSample]| {
-        let evaluation = objective.forward(samples, Moment::default(), &mut ChaCha8Rng::seed_from_u64(0));
+        let evaluation = objective.forward(
+            samples,
+            Moment::default(),
+            &mut Pass::training(&mut ChaCha8Rng::seed_from_u64(0)),
+        );
         evaluation.parts[2].1.clone().into_scalar::<f32>()
     };
     let first = samples(&batch);
@@ -240,7 +250,11 @@ fn fixed_templates_have_no_gradient_and_stay_so() {
     let fixed = BrainMvp { templates: objective.templates.clone().fixed(volumes), ..objective };
     // As a checkpoint is loaded.
     let fixed = weights::load(fixed, |_| Ok::<_, ()>(None)).unwrap();
-    let evaluation = fixed.forward(&samples(&fixed), Moment::default(), &mut ChaCha8Rng::seed_from_u64(0));
+    let evaluation = fixed.forward(
+        &samples(&fixed),
+        Moment::default(),
+        &mut Pass::training(&mut ChaCha8Rng::seed_from_u64(0)),
+    );
     weights::visit_gradients(&fixed, &evaluation.total.backward(), |entry, _| {
         assert!(!entry.path.starts_with("templates."), "{}", entry.path);
     });

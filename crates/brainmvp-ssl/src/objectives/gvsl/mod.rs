@@ -187,12 +187,11 @@ impl Objective for Gvsl {
         plan.draw(scene, rng)
     }
 
-    fn forward(&self, samples: &[GvslSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[GvslSample], _at: Moment, pass: &mut Pass<'_>) -> Evaluation {
         let stack = |of: fn(&GvslSample) -> &[f32]| volumes(samples.iter().map(of), self.patch, &self.device);
         let (moving, fixed) = (stack(|sample| &sample.moving), stack(|sample| &sample.fixed));
         let distorted = stack(|sample| &sample.distorted);
         let batch = samples.len();
-        let pass = &mut Pass::training(rng);
         let features = self.encoder.forward(Tensor::cat(vec![moving.clone(), distorted.clone()], 0), pass);
         let decoded = self.decoder.forward(features, pass);
         let of_each = |x: Tensor<5>| [0, batch].map(|start| x.clone().narrow(0, start, batch));

@@ -5,7 +5,8 @@
 //! other persons of its step. A case takes part with any of its modalities, both views with the same one; how many it has
 //! makes no difference.
 //!
-//! The negatives and the norms are those of a whole step, whatever number of batches it consists of: before the first batch is
+//! The negatives and the norms are those of a whole step, whatever number of batches it consists of and of ranks that share
+//! them: before the first batch is
 //! used, the features of all of them are computed without gradients ([`Objective::meet`]). In the forward pass of a batch its
 //! own features take the place of those, and the loss is that of the step. The features are scaled so that the mean of the
 //! gradients over the batches is the gradient of one batch of all samples. The price is another forward pass.
@@ -18,9 +19,12 @@ mod views;
 use std::f64::consts::PI;
 use std::sync::Arc;
 
+use brainmvp_kernels::ops::ranks::{gather_rows, with_gradient_times};
 use brainmvp_nets::Init;
+use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{Network as _, NetworkConfig, PresetName, Unetr, UnetrConfig};
 use brainmvp_nets::weights::{Head, follow};
+use brainmvp_ranks::Ranks;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
@@ -282,9 +286,8 @@ impl WholeStep {
         let (device, batch) = (own.device(), own.dims()[0] / 2);
         let Known { features, keys, identities } = &*self.known;
         let count = identities.len();
-        // Each of the count / batch batches has a gradient of its own rows alone, and their mean is taken.
-        let factor = count as f64 / batch as f64;
-        let own = own.clone() * factor - own.detach() * (factor - 1.0);
+        // Each of the count / batch batches, of all ranks, has a gradient of its own rows alone, and their mean is taken.
+        let own = with_gradient_times(own, count as f64 / batch as f64);
         let known = Tensor::<2>::from_data(features.clone(), &device);
         let width = own.dims()[1];
         let part = |from: usize, to: usize| known.clone().slice([from..to, 0..width]);
@@ -351,18 +354,23 @@ impl Objective for Moco {
         plan.draw(scene, rng)
     }
 
-    fn meet(&self, batches: &mut [&mut [MocoSample]]) {
+    fn meet(&self, batches: &mut [&mut [MocoSample]], ranks: &Ranks) {
         let of_all = |branch: &Branch| -> Tensor<2> {
             let features = batches.iter().map(|batch| halves(&branch.features(self.views(batch)).detach()));
             let (first, second): (Vec<_>, Vec<_>) = features.map(Into::into).unzip();
-            Tensor::cat([first, second].concat(), 0)
+            Tensor::cat(
+                vec![gather_rows(Tensor::cat(first, 0), ranks), gather_rows(Tensor::cat(second, 0), ranks)],
+                0,
+            )
         };
+        let own: Vec<Identity> =
+            batches.iter().flat_map(|batch| batch.iter().map(|sample| sample.identity)).collect();
         let known = Arc::new(Known {
             features: of_all(&self.student).into_data(),
             keys: self.keys(of_all(&self.teacher)).into_data(),
-            identities: batches.iter().flat_map(|batch| batch.iter().map(|sample| sample.identity)).collect(),
+            identities: Identity::gather(&own, ranks),
         });
-        let mut first = 0;
+        let mut first = ranks.rank() * own.len();
         for batch in batches {
             for sample in batch.iter_mut() {
                 sample.step = Some(WholeStep { known: Arc::clone(&known), first });
@@ -371,7 +379,7 @@ impl Objective for Moco {
         }
     }
 
-    fn forward(&self, samples: &[MocoSample], _at: Moment, _rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[MocoSample], _at: Moment, _pass: &mut Pass<'_>) -> Evaluation {
         let views = self.views(samples);
         let own = self.student.features(views.clone());
         let Compared { features, keys, identities } =

@@ -3,6 +3,7 @@
 use brainmvp_kernels::ops::batch_norm_train;
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::Linear;
+use brainmvp_ranks::Ranks;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
@@ -34,15 +35,20 @@ impl Perceptron {
         }
     }
 
+    /// `x` is of all ranks, so that its norms are too.
+    ///
     /// # Shapes
     /// `[N, C]` to `[N, F]`.
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let ranks = &Ranks::alone();
         let mut norms = self.scales.iter().zip(&self.shifts);
         self.layers.iter().fold(x, |x, layer| {
             let x = layer.forward(x);
             match norms.next() {
-                Some((scale, shift)) => relu(batch_norm_train(x, scale.val(), shift.val(), 1e-5).output),
-                None => standardised(x),
+                Some((scale, shift)) => {
+                    relu(batch_norm_train(x, scale.val(), shift.val(), 1e-5, ranks).output)
+                }
+                None => standardised(x, ranks),
             }
         })
     }

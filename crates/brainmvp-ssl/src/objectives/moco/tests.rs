@@ -35,7 +35,7 @@ fn values(branch: &Branch) -> Vec<f32> {
 /// The loss of some samples, and the gradients by name.
 fn gradients(moco: &Moco, samples: &[MocoSample]) -> (f32, BTreeMap<String, Vec<f32>>) {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let total = moco.forward(samples, Moment::default(), &mut rng).total;
+    let total = moco.forward(samples, Moment::default(), &mut Pass::training(&mut rng)).total;
     let (loss, slopes) = (total.clone().into_scalar(), total.backward());
     let mut all = BTreeMap::new();
     visit_gradients(moco, &slopes, |entry, data| {
@@ -133,7 +133,7 @@ fn batches_that_have_met_are_one() {
     let rounding = 1e-6 * expected.values().map(|slopes| largest(slopes)).fold(0.0, f32::max);
     for size in [1, 2, 3] {
         let mut samples = samples(6);
-        moco.meet(&mut samples.chunks_mut(size).collect::<Vec<_>>());
+        moco.meet(&mut samples.chunks_mut(size).collect::<Vec<_>>(), &Ranks::alone());
         let parts: Vec<_> = samples.chunks(size).map(|batch| gradients(&moco, batch)).collect();
         for (path, whole) in &expected {
             let largest = largest(whole);

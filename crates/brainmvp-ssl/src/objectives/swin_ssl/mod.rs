@@ -9,6 +9,7 @@
 mod cut_out;
 mod heads;
 
+use brainmvp_kernels::ops::ranks::gather_rows;
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{Encode as _, Network as _, NetworkConfig, PresetName, Swin};
@@ -147,9 +148,9 @@ struct View {
     quarters: usize,
     /// The turned patch, which is to be reconstructed.
     target: Vec<f32>,
-    /// The same with boxes of noise.
+    /// The same with boxes of noise; at last with what is copied from another sample too: what the network sees.
     cut: Vec<f32>,
-    /// What is then copied from another sample.
+    /// What is copied from another sample.
     copied: Vec<Cut>,
     /// From which one, as a share of the batch.
     other: f64,
@@ -175,7 +176,7 @@ impl SwinSslPlan {
 }
 
 impl View {
-    /// What the network sees of the views of a batch. They are made one after the other: what is copied from an earlier one
+    /// The views of a batch with what is copied between them. They are made one after the other: what is copied from an earlier one
     /// is already cut, a later one is still whole.
     fn seen(views: &[&Self], size: [usize; 3]) -> Vec<Vec<f32>> {
         let mut seen: Vec<Vec<f32>> = views.iter().map(|view| view.target.clone()).collect();
@@ -208,22 +209,33 @@ impl Objective for SwinSsl {
         Ok(SwinSslSample { views: [(); 2].map(|()| plan.view(&voxels, rng)) })
     }
 
-    fn forward(&self, samples: &[SwinSslSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
+    const MIXES: bool = true;
+
+    fn mix(plan: &SwinSslPlan, batch: &mut [SwinSslSample]) {
+        for index in 0..2 {
+            let views: Vec<&View> = batch.iter().map(|sample| &sample.views[index]).collect();
+            let seen = View::seen(&views, plan.patch);
+            batch.iter_mut().zip(seen).for_each(|(sample, seen)| sample.views[index].cut = seen);
+        }
+    }
+
+    fn forward(&self, samples: &[SwinSslSample], _at: Moment, pass: &mut Pass<'_>) -> Evaluation {
         let device = self.heads.out.weight.val().device();
         let of_all = |index: usize| samples.iter().map(|sample| &sample.views[index]).collect::<Vec<_>>();
-        let [first, second] = [of_all(0), of_all(1)];
-        let seen = [View::seen(&first, self.patch), View::seen(&second, self.patch)].concat();
-        let views = [first, second].concat();
-        let input = volumes(seen.iter().map(Vec::as_slice), self.patch, &device);
+        let views = [of_all(0), of_all(1)].concat();
+        let input = volumes(views.iter().map(|view| view.cut.as_slice()), self.patch, &device);
         let target = volumes(views.iter().map(|view| view.target.as_slice()), self.patch, &device);
 
-        let deepest = self.encoder.forward(input.clone(), &mut Pass::training(rng)).deepest();
+        let deepest = self.encoder.forward(input.clone(), pass).deepest();
         let (turns, features) = self.heads.of_tokens(&deepest);
         let output = self.heads.reconstruct(deepest);
         let quarters: Vec<Option<usize>> = views.iter().map(|view| Some(view.quarters)).collect();
         let rotation = classification(turns, &quarters, &vec![1.0; views.len()]);
-        let patches: Vec<usize> = (0..views.len()).map(|view| view % samples.len()).collect();
-        let contrast = supervised_contrast(unit(features), &patches, self.config.temperature);
+        let features = gather_rows(unit(features), &pass.ranks);
+        let [all, own] = [features.dims()[0], views.len()];
+        // The two views of each sample, on each rank.
+        let patches: Vec<usize> = (0..all).map(|row| row / own * own + row % samples.len()).collect();
+        let contrast = supervised_contrast(features, &patches, self.config.temperature);
         let reconstruction = (output.clone() - target.clone()).abs().mean();
         let total = rotation.clone() * self.config.weight_rotation
             + contrast.clone() * self.config.weight_contrast

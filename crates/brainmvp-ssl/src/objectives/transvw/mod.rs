@@ -203,11 +203,10 @@ impl Objective for TransVw {
         Ok(TransVwSample { class, target, distorted })
     }
 
-    fn forward(&self, samples: &[TransVwSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[TransVwSample], _at: Moment, pass: &mut Pass<'_>) -> Evaluation {
         let stack =
             |of: fn(&TransVwSample) -> &[f32]| volumes(samples.iter().map(of), self.patch, &self.device);
         let (input, target) = (stack(|sample| &sample.distorted), stack(|sample| &sample.target));
-        let pass = &mut Pass::training(rng);
         let decoded = self.decoder.forward(self.encoder.forward(input.clone(), pass), pass);
         let restored = sigmoid(decoded.logits);
         let restoration = reconstruction(restored.clone(), target.clone(), ReconstructionNorm::Squared);

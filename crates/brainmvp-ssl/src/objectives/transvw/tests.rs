@@ -114,7 +114,8 @@ fn losses_by_hand() {
     });
     let sample = TransVwSample { class: Some(1), target: vec![0.0; 4096], distorted: vec![0.0; 4096] };
     let at = Moment::default();
-    let result = objective.unwrap().forward(&[sample], at, &mut ChaCha8Rng::seed_from_u64(0));
+    let result =
+        objective.unwrap().forward(&[sample], at, &mut Pass::training(&mut ChaCha8Rng::seed_from_u64(0)));
     let parts: Vec<f32> = result.parts.into_iter().map(|(_, loss)| loss.into_scalar()).collect();
     assert!((parts[0] - 0.25).abs() < 1e-6 && (parts[1] - 2f32.ln()).abs() < 1e-6, "{parts:?}");
     assert!((result.total.into_scalar::<f32>() - 0.25 - 0.006_931_47).abs() < 1e-6);
@@ -127,7 +128,9 @@ fn recognition_moves_the_encoder_and_its_head_alone() {
     let plan = objective.plan();
     let scene = Scene { cases: &cases, index: 0, target: None };
     let Ok(sample) = TransVw::draw(&plan, scene, &mut ChaCha8Rng::seed_from_u64(1));
-    let total = objective.forward(&[sample], Moment::default(), &mut ChaCha8Rng::seed_from_u64(0)).total;
+    let total = objective
+        .forward(&[sample], Moment::default(), &mut Pass::training(&mut ChaCha8Rng::seed_from_u64(0)))
+        .total;
     let mut moved = std::collections::BTreeSet::new();
     weights::visit_gradients(&objective, &total.backward(), |entry, data| {
         if data.iter::<f32>().any(|slope| slope != 0.0) {

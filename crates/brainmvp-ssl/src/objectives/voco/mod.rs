@@ -173,7 +173,7 @@ impl Branch {
     fn describe(&self, crops: Tensor<5>, pass: &mut Pass<'_>) -> Tensor<2> {
         let pooled = mean_over_voxels(self.encoder.forward(crops, pass).deepest());
         let projected = self.projector.iter().enumerate().fold(pooled, |x, (layer, linear)| {
-            linear.forward(if layer == 0 { x } else { relu(standardised(x)) })
+            linear.forward(if layer == 0 { x } else { relu(standardised(x, &pass.ranks)) })
         });
         unit(projected)
     }
@@ -208,11 +208,12 @@ impl Objective for Voco {
         plan.draw(scene.case(), scene.target, rng)
     }
 
-    fn forward(&self, samples: &[VocoSample], _at: Moment, rng: &mut dyn Rng) -> Evaluation {
+    fn forward(&self, samples: &[VocoSample], _at: Moment, pass: &mut Pass<'_>) -> Evaluation {
         let device = self.student.projector[0].weight.val().device();
         let crops = samples.iter().flat_map(|sample| &sample.crops).map(Vec::as_slice);
         let crops = volumes(crops, self.patch, &device);
-        let pass = &mut Pass::training(rng);
+        // The crops of a sample follow each other, so that those of a rank are of one piece.
+        pass.samples = crops.dims()[0];
         let student = self.student.describe(crops.clone(), pass);
         let teacher = self.teacher.describe(crops.clone(), pass).detach();
         let count = samples.first().map_or(0, |sample| sample.crops.len());
@@ -307,8 +308,11 @@ mod tests {
         let voco = voco(&device);
         let start = values(&voco.student);
         assert_eq!(values(&voco.teacher), start);
-        let evaluation =
-            voco.forward(&[sample(&device)], Moment::default(), &mut ChaCha8Rng::seed_from_u64(1));
+        let evaluation = voco.forward(
+            &[sample(&device)],
+            Moment::default(),
+            &mut Pass::training(&mut ChaCha8Rng::seed_from_u64(1)),
+        );
         let gradients = evaluation.total.backward();
         let count = |branch: &Branch| {
             let mut found = 0;

@@ -65,7 +65,7 @@ pub trait Task: Sized {
     /// What the network says of a case.
     type Prediction;
     /// What a prediction is worth, beside the truth of its case.
-    type Judgement;
+    type Judgement: Clone + Serialize + DeserializeOwned;
     /// What `predictions.json` says of all predictions.
     type Settings: Clone + PartialEq + Default + Serialize + DeserializeOwned;
     /// What `predictions.json` says of a case; other tasks leave the default, which is not written.

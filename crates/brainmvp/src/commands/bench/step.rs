@@ -11,6 +11,7 @@ use brainmvp_prep::cache::{
     CASE_VERSION, CaseContents, CaseFacts, CaseMetadata, GridRecord, Manifest, write_case,
 };
 use brainmvp_prep::{PrepConfig, Space, StoredType};
+use brainmvp_train::Ranks;
 use brainmvp_train::bench::pretraining_parameters;
 use brainmvp_train::device::device;
 use brainmvp_train::log::metrics::StepMetrics;
@@ -43,6 +44,7 @@ pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
         settings: settings(shape),
         existing: Existing::Refuse,
         device: "cpu".to_owned(),
+        ranks: Ranks::alone(),
     };
     let (sender, steps) = sync_channel(0);
     let trainer =
