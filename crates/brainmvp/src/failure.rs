@@ -128,7 +128,7 @@ pub(crate) fn without_error_numbers(text: &str) -> String {
 }
 
 /// The exit code for an error; the only place that decides it.
-fn exit_code(error: &anyhow::Error) -> u8 {
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.chain().any(is_bad_input) { BAD_INPUT } else { FAILED }
 }
 

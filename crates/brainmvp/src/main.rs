@@ -6,6 +6,7 @@ mod commands;
 mod failure;
 mod interrupt;
 mod memory;
+mod processes;
 mod progress;
 mod scratch;
 mod screen;

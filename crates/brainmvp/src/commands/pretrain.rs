@@ -20,6 +20,7 @@ use super::session::Session;
 use crate::argument;
 use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
+use crate::processes;
 use crate::training::{self, TrainingView};
 use crate::ui::Ui;
 
@@ -142,16 +143,26 @@ pub(crate) fn train(
     ui: &Ui,
 ) -> anyhow::Result<()> {
     argument::refuse_file_as_folder(&request.out)?;
-    let watcher = Watcher { ui, name, folder: &request.out, shown: OnceLock::new() };
-    let session = Session::begin(&request.out, &request.device);
-    let ended = run(request, interrupt::stop_flag(), &watcher).or_else(advise_on_differences);
-    if watcher.shown.get().is_some() {
-        session.end();
-    }
-    let ended = ended?;
-    if let Some(shown) = watcher.shown.into_inner() {
-        shown.finish();
-    }
+    let ended = processes::together(ui, |ranks| {
+        let request = RunRequest { ranks: ranks.clone(), ..request.clone() };
+        if !ranks.is_first() {
+            return Ok(run(&request, interrupt::stop_flag(), &Silent)?);
+        }
+        let watcher = Watcher { ui, name, folder: &request.out, shown: OnceLock::new() };
+        if !ranks.is_alone() {
+            watcher.note(&format!("{} processes train together", ranks.count()));
+        }
+        let session = Session::begin(&request.out, &request.device);
+        let ended = run(&request, interrupt::stop_flag(), &watcher).or_else(advise_on_differences);
+        if watcher.shown.get().is_some() {
+            session.end();
+        }
+        let ended = ended?;
+        if let Some(shown) = watcher.shown.into_inner() {
+            shown.finish();
+        }
+        Ok(ended)
+    })?;
     match ended {
         Ended::Finished => Ok(()),
         Ended::Stopped => {
@@ -169,6 +180,13 @@ fn advise_on_differences(error: Error) -> anyhow::Result<Ended> {
     Err(error).advise(|_| {
         format!("prepare the cases in the same way, or accept it with --accept-differences {names}")
     })
+}
+
+/// The observer of the processes whose first one tells everything.
+struct Silent;
+
+impl Observer for Silent {
+    fn warn(&self, _text: &str) {}
 }
 
 /// Shows the steps of a run.
