@@ -152,9 +152,10 @@ impl RunFolder {
     /// Those of [`RunFolder::create`].
     pub(crate) fn shared(request: &RunRequest) -> Result<Self> {
         let RunRequest { out, existing, ranks, .. } = request;
-        let folder = match ranks.is_first() {
-            true => Self::create(out, *existing)?,
-            false => Self { path: out.clone(), _lock: None },
+        let folder = if ranks.is_first() {
+            Self::create(out, *existing)?
+        } else {
+            Self { path: out.clone(), _lock: None }
         };
         ranks.meet();
         Ok(folder)

@@ -2,6 +2,7 @@
 
 mod gradients;
 mod learnt;
+mod losses;
 mod record;
 mod settings;
 
@@ -14,7 +15,7 @@ use std::time::Instant;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::weights;
 use brainmvp_ranks::Ranks;
-use brainmvp_ssl::objectives::{Counts, Evaluation, Moment, Objective};
+use brainmvp_ssl::objectives::{Counts, Moment, Objective};
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -29,6 +30,7 @@ use crate::status::Status;
 use crate::{Error, Result};
 
 use gradients::GradientSums;
+use losses::Losses;
 use record::Record;
 pub use settings::{LogConfig, TrainConfig, ValidationConfig};
 
@@ -272,10 +274,9 @@ impl<O: Objective + 'static> Run<'_, O> {
                 self.show(&evaluation.pictures)?;
             }
         }
-        let stopping = trainer.stop.load(Ordering::Relaxed);
-        losses.values.push(f64::from(u8::from(stopping)));
-        let gradients = self.gradients.take(&self.objective, &mut losses.values);
-        self.told_to_stop = losses.values.pop().is_some_and(|share| share > 0.0);
+        let mut numbers = losses.with(f64::from(u8::from(trainer.stop.load(Ordering::Relaxed))));
+        let gradients = self.gradients.take(&self.objective, &mut numbers);
+        self.told_to_stop = losses.set(numbers).is_some_and(|share| share > 0.0);
         self.check(losses.total().is_finite(), "loss")?;
         let mut scale = 1.0 / trainer.train.accumulate as f64;
         let norm = gradient_norm(&self.objective, &gradients) * scale;
@@ -509,39 +510,4 @@ enum Occasion {
 /// Whether something is true on any rank.
 fn any(here: bool, ranks: &Ranks) -> bool {
     ranks.gather(&[u8::from(here)]).iter().any(|there| there == &[1])
-}
-
-/// The sums of what the batches of a step evaluate to: the quality, the total loss, its parts.
-#[derive(Default)]
-struct Losses {
-    names: Vec<&'static str>,
-    values: Vec<f64>,
-}
-
-impl Losses {
-    fn add(&mut self, evaluation: &Evaluation) {
-        let first = [("quality", &evaluation.quality), ("loss", &evaluation.total)];
-        let parts = evaluation.parts.iter().map(|(name, loss)| (*name, loss));
-        for (place, (name, loss)) in first.into_iter().chain(parts).enumerate() {
-            let value = f64::from(loss.clone().into_scalar::<f32>());
-            match self.values.get_mut(place) {
-                Some(sum) => *sum += value,
-                None => {
-                    self.names.push(name);
-                    self.values.push(value);
-                }
-            }
-        }
-    }
-
-    fn total(&self) -> f64 {
-        self.values[1]
-    }
-
-    /// The mean quality of so many batches, and the mean losses by name, the total first.
-    fn mean(self, batches: usize) -> (f64, Vec<(&'static str, f64)>) {
-        let mut means = self.names.into_iter().zip(self.values.into_iter().map(|sum| sum / batches as f64));
-        let quality = means.next().map_or(f64::NAN, |(_, mean)| mean);
-        (quality, means.collect())
-    }
 }

@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
 use brainmvp_kernels::ops::expand_onto;
-use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
-use brainmvp_ssl::objectives::{MethodConfig, MethodPreset};
 use brainmvp_train::Ranks;
 use brainmvp_train::batches::open_cases;
 use brainmvp_train::checkpoint::Checkpoint;
@@ -26,6 +24,10 @@ use brainmvp_train::templates::RunTemplates;
 use brainmvp_train::trainer::{Ended, Observer};
 use brainmvp_volume::Modality;
 use burn::tensor::{Device, Tensor, TensorData};
+
+mod small;
+
+use small::Small;
 
 /// A cache of four prepared phantoms, one with a single modality, made once for all tests.
 fn cache() -> PathBuf {
@@ -175,39 +177,15 @@ impl Observer for Listener {
 #[test]
 fn every_method_is_resumed_exported_and_fine_tuned() {
     let folder = tempfile::tempdir().unwrap();
-    for name in MethodConfig::names() {
-        println!("{}", name.name());
-        let method = MethodConfig::of(name, MethodPreset::default());
-        let title = method.network().network().title();
-        let tiny = |(preset, _, network): &(&'static str, &str, NetworkConfig)| {
-            preset.contains("tiny") && network.title() == title
-        };
-        let (preset, _, network) = NetworkConfig::presets().into_iter().find(tiny).unwrap();
-        let fits = |patch: &usize| method.problem(&network, [*patch; 3]).is_none();
-        let patch = [32, 64].into_iter().find(fits).unwrap();
-        let mut settings = vec![
-            format!("method.name={}", name.name()),
-            format!("model.preset={preset}"),
-            format!("patch.size={patch}"),
-        ];
-        let quick: &[&str] = match name.name() {
-            "moco-v3" => &["method.hidden=64"],
-            "voco" => &["method.grid=[2, 1, 1]", "method.crops=1", "method.projector=16"],
-            "transvw" => &[
-                "method.classes=2",
-                "method.instances=2",
-                "method.cube=12",
-                "method.discovery.features=image",
-            ],
-            _ => &[],
-        };
-        settings.extend(quick.iter().map(ToString::to_string));
+    for Small { name, patch, settings } in small::methods() {
+        println!("{name}");
+        let mut settings = settings;
         settings.push("train.max_steps=4".to_owned());
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let run = |out: &Path, existing, steps| run_with(out, existing, steps, &settings);
         resumes(folder.path(), run, &[1, 2], 4);
 
-        let out = folder.path().join(name.name());
+        let out = folder.path().join(name);
         run(&out, Existing::Refuse, 2).unwrap();
         let saved = SavedNetwork::open(&out).unwrap();
         let weights = folder.path().join("weights.safetensors");

@@ -4,20 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What each crate may use of the workspace, and whether it may use Burn.
-const ALLOWED: [(&str, &[&str], bool); 16] = [
+const ALLOWED: [(&str, &[&str], bool); 18] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
     ("registration", &["volume"], false),
     ("dicom", &["volume", "cohort"], false),
     ("prep", &["volume", "cohort", "registration"], false),
     ("quality", &["volume", "cohort", "registration", "prep"], false),
-    ("kernels", &[], true),
-    ("nets", &["kernels"], true),
-    ("ssl", &["volume", "kernels", "nets"], true),
+    ("ranks", &[], false),
+    ("mpi", &["ranks"], false),
+    ("kernels", &["ranks"], true),
+    ("nets", &["ranks", "kernels"], true),
+    ("ssl", &["volume", "ranks", "kernels", "nets"], true),
     ("infer", &["volume", "nets"], true),
     (
         "train",
-        &["volume", "cohort", "registration", "prep", "kernels", "nets", "ssl", "infer", "metrics"],
+        &["volume", "cohort", "registration", "prep", "ranks", "kernels", "nets", "ssl", "infer", "metrics"],
         true,
     ),
     ("metrics", &["volume"], false),
@@ -66,8 +68,9 @@ fn features_that_are_offered_are_built() {
     let by_default: Vec<&str> =
         features["default"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     let is_offered = |name: &&str| *name != "default" && !by_default.contains(name);
-    let offered: BTreeSet<&str> = features.keys().map(String::as_str).filter(is_offered).collect();
+    let mut offered: BTreeSet<&str> = features.keys().map(String::as_str).filter(is_offered).collect();
     let script = read(".ci/run");
+    assert!(offered.remove("mpi") && script.contains("--features mpi"), "several processes are tried too");
     assert!(script.contains("--no-default-features"), "the program without {by_default:?} is built too");
     let built = script.lines().find_map(|line| line.strip_prefix("features=")).unwrap();
     assert_eq!(built.split(',').collect::<BTreeSet<_>>(), offered);

@@ -39,13 +39,13 @@ impl<'a> Pass<'a> {
     pub fn draw<T>(&mut self, rows: usize, mut draw: impl FnMut(&mut dyn Rng) -> T) -> Option<Vec<T>> {
         let (count, rank) = (self.ranks.count(), self.ranks.rank());
         let rng = self.rng.as_mut()?;
-        let all = (0..count * rows).map(|_| draw(&mut **rng)).enumerate();
+        let all = (0..count * rows).map(|_| draw(&mut **rng));
         if count == 1 {
-            return Some(all.map(|(_, drawn)| drawn).collect());
+            return Some(all.collect());
         }
         let share = self.samples.clamp(1, rows.max(1));
         let is_own = |place: usize| place % (count * share) / share == rank;
-        Some(all.filter(|(place, _)| is_own(*place)).map(|(_, drawn)| drawn).collect())
+        Some(all.enumerate().filter(|(place, _)| is_own(*place)).map(|(_, drawn)| drawn).collect())
     }
 }
 

@@ -29,7 +29,7 @@ type Share<J> = Option<Vec<(usize, J)>>;
 impl<T: Task> Judge<T::Objective> for TaskJudge<'_, T> {
     fn judge(&self, objective: &T::Objective, stop: &AtomicBool) -> Result<Option<Vec<(String, f64)>>> {
         let own = self.judge_own(objective, stop)?;
-        let shares = if self.ranks.is_alone() { vec![own] } else { self.gather(&own)? };
+        let shares = if self.ranks.is_alone() { vec![own] } else { self.gather(own)? };
         let Some(judged) = shares.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
         let mut judged = judged.concat();
         judged.sort_by_key(|(place, _)| *place);
@@ -56,9 +56,9 @@ impl<T: Task> TaskJudge<'_, T> {
     }
 
     /// Those of all ranks.
-    fn gather(&self, own: &Share<T::Judgement>) -> Result<Vec<Share<T::Judgement>>> {
+    fn gather(&self, own: Share<T::Judgement>) -> Result<Vec<Share<T::Judgement>>> {
         let wrong = |error: serde_json::Error| Error::io(Path::new("judgements of a process"), error.into());
-        let text = serde_json::to_vec(own).map_err(wrong)?;
+        let text = serde_json::to_vec(&own).map_err(wrong)?;
         self.ranks.gather(&text).iter().map(|text| serde_json::from_slice(text).map_err(wrong)).collect()
     }
 }
