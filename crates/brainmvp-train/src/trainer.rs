@@ -5,6 +5,7 @@ mod learnt;
 mod losses;
 mod record;
 mod settings;
+mod statistics;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -263,6 +264,9 @@ impl<O: Objective + 'static> Run<'_, O> {
             let batch = met.next().map_or_else(|| loader.next_batch(), Ok)?;
             self.cases.extend(batch.cases);
             let mut pass = Pass::of_share(&mut rng, &trainer.ranks, batch.samples.len());
+            if !trainer.train.sync_batch_norm {
+                pass.norms = Ranks::alone();
+            }
             let prepared = self.gradients.prepared(&self.objective, number == trainer.train.accumulate);
             let evaluation = prepared.forward(&batch.samples, at, &mut pass);
             losses.add(&evaluation);
@@ -337,6 +341,7 @@ impl<O: Objective + 'static> Run<'_, O> {
     /// Validates the network; its weights are written if it is the best so far. Returns false if stopped on the way.
     fn validate(&mut self, validation: &Validation<'_, O>) -> Result<bool> {
         let start = Instant::now();
+        self.average_statistics();
         let Some(scores) = validation.judge.judge(&self.objective, self.trainer.stop)? else {
             return Ok(false);
         };
@@ -427,6 +432,7 @@ impl<O: Objective + 'static> Run<'_, O> {
     fn save_at(&mut self, occasion: Occasion) -> Result<()> {
         let folder = self.trainer.folder;
         self.check(self.is_finite(), "weights")?;
+        self.average_statistics();
         self.check_agreement()?;
         self.show_learnt()?;
         if occasion == Occasion::Regular {
@@ -461,6 +467,14 @@ impl<O: Objective + 'static> Run<'_, O> {
             return Ok(());
         }
         checkpoint::save(&self.trainer.folder.best(), &self.objective, None, &self.state)
+    }
+
+    /// Gives all ranks the same running statistics, unless they have.
+    fn average_statistics(&mut self) {
+        let Trainer { ranks, train, .. } = self.trainer;
+        if !ranks.is_alone() && !train.sync_batch_norm {
+            self.objective = statistics::averaged(self.objective.clone(), ranks);
+        }
     }
 
     /// Whether all ranks have the same weights, to the bit.

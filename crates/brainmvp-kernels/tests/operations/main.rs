@@ -14,6 +14,7 @@ mod linear;
 mod mlp;
 mod norm;
 mod patch;
+mod ranks;
 mod window;
 
 /// Values in [-1, 1) that depend only on the index.

@@ -147,7 +147,7 @@ impl BatchNorm {
     /// `[.., C]` to the same.
     pub fn forward<const D: usize>(&self, x: Tensor<D>, pass: &Pass<'_>) -> Tensor<D> {
         match (pass.training, self.of_batch) {
-            (true, _) => self.forward_train(x, &pass.ranks),
+            (true, _) => self.forward_train(x, &pass.norms),
             (false, true) => self.of_this_batch(x, &Ranks::alone()).output,
             (false, false) => self.forward_running(x),
         }

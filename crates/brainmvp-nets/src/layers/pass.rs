@@ -16,6 +16,8 @@ pub struct Pass<'a> {
     /// The processes that have the other parts of the batch. All of them take the same passes, and have the same random
     /// numbers.
     pub ranks: Ranks,
+    /// Those over whose samples batch norms compute their statistics: all of them, or this process alone.
+    pub norms: Ranks,
     /// The samples of this process; needed if it is not alone.
     pub samples: usize,
 }
@@ -23,12 +25,12 @@ pub struct Pass<'a> {
 impl<'a> Pass<'a> {
     /// Training, with randomness, by one process.
     pub fn training(rng: &'a mut dyn Rng) -> Self {
-        Self { training: true, rng: Some(rng), ranks: Ranks::alone(), samples: 0 }
+        Self { training: true, rng: Some(rng), ..Pass::evaluation() }
     }
 
-    /// Training, with randomness, on a process's share of a batch.
+    /// Training, with randomness, on a process's share of a batch. Norms are those of the whole batch.
     pub fn of_share(rng: &'a mut dyn Rng, ranks: &Ranks, samples: usize) -> Self {
-        Self { training: true, rng: Some(rng), ranks: ranks.clone(), samples }
+        Self { training: true, rng: Some(rng), ranks: ranks.clone(), norms: ranks.clone(), samples }
     }
 
     /// Draws something for each row of a batch, and returns what is for the rows of this process. Without a source of
@@ -52,7 +54,7 @@ impl<'a> Pass<'a> {
 impl Pass<'static> {
     /// Evaluation: nothing is random, and nothing is changed.
     pub fn evaluation() -> Self {
-        Self { training: false, rng: None, ranks: Ranks::alone(), samples: 0 }
+        Self { training: false, rng: None, ranks: Ranks::alone(), norms: Ranks::alone(), samples: 0 }
     }
 
     /// Training without randomness.

@@ -24,6 +24,9 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Batches of a step, whose gradients are averaged. It takes time in place of memory.
     pub accumulate: usize,
+    /// Whether batch norms use the statistics of the whole batch if several processes share it. Otherwise each uses those of
+    /// its share, which spares an exchange for each norm; running statistics are then averaged.
+    pub sync_batch_norm: bool,
     /// Threads that read and draw batches ahead of the steps, one at least. Not the computing threads (`--threads`).
     pub workers: usize,
     /// Precision of matrix products on the CPU (`--precision`); sums and everything else are fp32.
@@ -39,6 +42,7 @@ impl Default for TrainConfig {
             max_steps: 0,
             batch_size: 3,
             accumulate: 1,
+            sync_batch_norm: true,
             workers: 2,
             precision: Precision::Fp32,
         }

@@ -173,7 +173,7 @@ impl Branch {
     fn describe(&self, crops: Tensor<5>, pass: &mut Pass<'_>) -> Tensor<2> {
         let pooled = mean_over_voxels(self.encoder.forward(crops, pass).deepest());
         let projected = self.projector.iter().enumerate().fold(pooled, |x, (layer, linear)| {
-            linear.forward(if layer == 0 { x } else { relu(standardised(x, &pass.ranks)) })
+            linear.forward(if layer == 0 { x } else { relu(standardised(x, &pass.norms)) })
         });
         unit(projected)
     }
