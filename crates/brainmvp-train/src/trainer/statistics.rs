@@ -34,7 +34,9 @@ impl ModuleMapper for Average<'_> {
             let Ok(mut values) = own.clone().into_data().try_into_vec::<f32>() else { return own };
             self.ranks.sum(&mut values);
             let count = self.ranks.count() as f32;
-            values.iter_mut().for_each(|sum| *sum /= count);
+            for sum in &mut values {
+                *sum /= count;
+            }
             Tensor::from_data(TensorData::new(values, shape), &device)
         })
     }
