@@ -1,7 +1,7 @@
 //! Volumes to prepared cases: the preprocessing pipeline and its cache.
 //!
 //! [`preprocess`] takes a cohort to a cache folder: every case runs through the [`Pipeline`] of a [`PrepConfig`] and
-//! becomes one memory-mappable file. [`cache::Cache`] opens such a folder for the training loader.
+//! becomes one safetensors file. [`cache::Cache`] opens such a folder for the training loader.
 
 mod atlas;
 pub mod bias;

@@ -87,7 +87,7 @@ impl State {
 pub fn save<M: Module>(path: &Path, model: &M, optimizer: Option<&NamedAdamW>, state: &State) -> Result<()> {
     let (text, tensors) = contents(path, model, optimizer, state)?;
     // Values are fetched one tensor at a time.
-    tensor_file::write(path, text, described(&tensors), |place, file| {
+    tensor_file::write_sealed(path, text, described(&tensors), |place, file| {
         file.write_all(tensors[place].values.to_data().as_bytes())
     })
 }
@@ -137,12 +137,14 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the header.
+    /// Reads the header, and checks that the file is as it was written.
     ///
     /// # Errors
-    /// If the file cannot be read, is not a checkpoint, or is shorter than its header says.
+    /// If the file cannot be read, is not a checkpoint, or is damaged.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::of(TensorFile::open(path)?)
+        let mut file = TensorFile::open(path)?;
+        file.check_seal()?;
+        Self::of(file)
     }
 
     /// A file whose header has been read.

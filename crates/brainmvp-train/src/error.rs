@@ -134,6 +134,12 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the file of a prepared case is gone, damaged or changed.
+    pub(crate) fn is_of_lost_case(&self) -> bool {
+        use brainmvp_prep::Error as Prep;
+        matches!(self, Self::Cache(Prep::Io { .. } | Prep::Cache { .. }))
+    }
+
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }

@@ -17,6 +17,7 @@ mod error;
 pub mod estimate;
 pub mod finetune;
 pub mod log;
+pub mod memory;
 pub mod new_case;
 pub mod optimizer;
 pub mod placement;

@@ -116,7 +116,7 @@ impl<P: Purpose> ForMethod for Start<'_, P> {
             patch: config.patch.size,
             frame: &frame(&cases),
             cases: &cases,
-            is_new: folder.checkpoints()?.is_empty(),
+            is_new: purpose.learns_first() && folder.checkpoints()?.is_empty(),
             waiting: &waiting,
         };
         let objective = method.build(&setup, &mut Init { device: &device, rng: &mut rng })?;

@@ -26,6 +26,11 @@ pub(crate) trait Purpose {
         cases
     }
 
+    /// Whether a method first learns what it needs of the cases, which may take long.
+    fn learns_first(&self) -> bool {
+        true
+    }
+
     /// Performs the purpose.
     fn carry_out<O: Objective + 'static>(
         &self,

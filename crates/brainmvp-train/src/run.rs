@@ -16,7 +16,7 @@
 //! [`source`](crate::source) decides which of the checkpoints is used. The one with the lowest mean loss is only used if
 //! it is chosen explicitly.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -125,7 +125,10 @@ impl RunFolder {
         let checkpoints = path.join("checkpoints");
         std::fs::create_dir_all(&checkpoints).map_err(|e| Error::io(&checkpoints, e))?;
         let lock_path = path.join(".lock");
-        let lock = std::fs::File::create(&lock_path).map_err(|e| Error::io(&lock_path, e))?;
+        // Who holds it has written its number there, which must stay.
+        let opened =
+            std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&lock_path);
+        let mut lock = opened.map_err(|e| Error::io(&lock_path, e))?;
         // File systems without locks go without.
         let is_taken = || matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock));
         // Who looks at a run takes the lock for an instant.
@@ -133,8 +136,14 @@ impl RunFolder {
             std::thread::sleep(LOOKED_AT);
             is_taken()
         } {
-            return Err(Error::run_folder(path, "another process is writing this run"));
+            let mut who = String::new();
+            // Some systems let nobody read a locked file.
+            drop(lock.read_to_string(&mut who));
+            let who = if who.is_empty() { "another process" } else { who.trim_end() };
+            return Err(Error::run_folder(path, format!("{who} is writing this run")));
         }
+        // The lock counts, not its text.
+        drop(lock.set_len(0).and_then(|()| writeln!(lock, "process {}{}", std::process::id(), on_host())));
         let folder = Self { path: path.to_owned(), _lock: Some(lock) };
         let holds_run = folder.metrics().exists() || !folder.checkpoints()?.is_empty();
         if existing == Existing::Refuse && holds_run {
@@ -222,6 +231,16 @@ impl RunFolder {
         Self { path: path.to_owned(), _lock: None }.checkpoints()
     }
 
+    /// Renames a damaged checkpoint, so that it is not counted among those that are kept.
+    ///
+    /// # Errors
+    /// If that is impossible.
+    pub(crate) fn set_aside(&self, step: u64) -> Result<()> {
+        let path = self.checkpoint(step);
+        let aside = path.with_extension("safetensors.damaged");
+        std::fs::rename(&path, aside).map_err(|e| Error::io(&path, e))
+    }
+
     /// Deletes all checkpoints except the newest `keep`, and incomplete files of a killed process.
     ///
     /// # Errors
@@ -269,4 +288,10 @@ impl RunFolder {
         })?;
         Ok(())
     }
+}
+
+/// Where this process runs, for those who share a file system with it.
+fn on_host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { String::new() } else { format!(" on {}", name.trim()) }
 }

@@ -16,6 +16,9 @@ const TEXT: &str = "brainmvp";
 /// None of our headers is nearly this large.
 const LARGEST_HEADER: u64 = 64 << 20;
 
+/// The name of the last tensor of a sealed file: the BLAKE3 hash of all bytes before it.
+const SEAL: &str = "seal";
+
 /// A tensor to be written: its name, type and shape.
 pub(crate) type Described = (String, Dtype, Vec<usize>);
 
@@ -39,8 +42,55 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// The size of the file that [`write`] makes, in bytes.
-pub(crate) fn size(text: String, tensors: Vec<Described>) -> Result<u64> {
+/// [`write`]s a file whose last tensor is a hash of all the rest, so that damage to it is found.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn write_sealed(
+    path: &Path,
+    text: String,
+    mut tensors: Vec<Described>,
+    mut write: impl FnMut(usize, &mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    let count = tensors.len();
+    tensors.push(seal());
+    let (header, _) = header(path, text, tensors)?;
+    brainmvp_volume::write_atomically(path, |file| {
+        let mut hashed = Hashed { file, hasher: blake3::Hasher::new() };
+        hashed.write_all(&(header.len() as u64).to_le_bytes())?;
+        hashed.write_all(&header)?;
+        (0..count).try_for_each(|place| write(place, &mut hashed))?;
+        let Hashed { file, hasher } = hashed;
+        file.write_all(hasher.finalize().as_bytes())
+    })?;
+    Ok(())
+}
+
+fn seal() -> Described {
+    (SEAL.to_owned(), Dtype::U8, vec![blake3::OUT_LEN])
+}
+
+/// Hashes what is written to a file.
+struct Hashed<W> {
+    file: W,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The size of the file that [`write_sealed`] makes, in bytes.
+pub(crate) fn size(text: String, mut tensors: Vec<Described>) -> Result<u64> {
+    tensors.push(seal());
     let (header, data) = header(Path::new("checkpoint"), text, tensors)?;
     Ok((size_of::<u64>() + header.len() + data) as u64)
 }
@@ -100,6 +150,26 @@ impl TensorFile {
             return Err(Error::checkpoint(path, "the file is truncated, or has more than its header says"));
         }
         Ok(Self { path: path.to_owned(), file, start, metadata })
+    }
+
+    /// Compares the file with its seal, if it has one.
+    ///
+    /// # Errors
+    /// If its bytes are not those that were written, or cannot be read.
+    pub(crate) fn check_seal(&mut self) -> Result<()> {
+        let Some(TensorInfo { data_offsets: (first, _), .. }) = self.metadata.info(SEAL) else {
+            return Ok(());
+        };
+        let io = |e| Error::io(&self.path, e);
+        let before = self.start + *first as u64;
+        self.file.seek(SeekFrom::Start(0)).map_err(io)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader((&self.file).take(before)).map_err(io)?;
+        let (_, _, seal) = self.bytes(SEAL)?;
+        if seal.as_slice() == hasher.finalize().as_bytes() {
+            return Ok(());
+        }
+        Err(Error::checkpoint(&self.path, "the file is damaged: its bytes are not those that were written"))
     }
 
     /// The file.

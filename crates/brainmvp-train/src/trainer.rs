@@ -7,8 +7,9 @@ mod record;
 mod settings;
 mod statistics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -24,7 +25,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::about::About;
 use crate::batches::{Batch, CaseSource, Loader, LoaderConfig};
 use crate::checkpoint::{self, Checkpoint, CheckpointConfig, State};
-use crate::log::metrics::{StepMetrics, ValidationMetrics};
+use crate::log::metrics::{Lost, StepMetrics, ValidationMetrics};
 use crate::optimizer::{NamedAdamW, OptimizerConfig, gradient_norm};
 use crate::run::RunFolder;
 use crate::status::Status;
@@ -125,6 +126,8 @@ struct Run<'a, O> {
     told_to_stop: bool,
     /// The cases of the last step, to be named if its update turns out to be bad.
     cases: Vec<String>,
+    /// Those that could no longer be read, which have been named.
+    lost: BTreeSet<String>,
 }
 
 impl Trainer<'_> {
@@ -215,13 +218,29 @@ impl Trainer<'_> {
         Loader::start::<O>(&objective.plan(), &self.cases, &config)
     }
 
+    /// The newest checkpoint that is whole, and its step. Damaged ones are named, passed over and added to the list.
+    fn newest_checkpoint(&self, damaged: &mut Vec<u64>) -> Result<Option<(u64, Checkpoint)>> {
+        let mut first = None;
+        for step in self.folder.checkpoints()?.into_iter().rev() {
+            match Checkpoint::open(&self.folder.checkpoint(step)) {
+                Ok(checkpoint) => return Ok(Some((step, checkpoint))),
+                Err(error) => {
+                    self.observer.warn(&format!("{error}; an earlier checkpoint is looked for"));
+                    damaged.push(step);
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        first.map_or(Ok(None), Err)
+    }
+
     /// The run as its newest checkpoint left it, or a new one.
     fn start<O: Objective + 'static>(&self, mut objective: O) -> Result<Run<'_, O>> {
         let mut optimizer = NamedAdamW::of(self.optimizer, &objective);
         let mut state = State::new(self.train.total_steps(self.cases.len()), self.about.clone());
-        if let Some(step) = self.folder.checkpoints()?.pop() {
-            let path = self.folder.checkpoint(step);
-            let mut checkpoint = Checkpoint::open(&path)?;
+        let mut damaged = Vec::new();
+        if let Some((step, mut checkpoint)) = self.newest_checkpoint(&mut damaged)? {
+            let path = checkpoint.path().to_owned();
             let before = checkpoint.state();
             if before.total_steps != state.total_steps || !before.about.has_same_data(&state.about) {
                 return Err(Error::checkpoint(&path, changed(&before.about, &state.about)));
@@ -234,6 +253,9 @@ impl Trainer<'_> {
         // All ranks have read the checkpoint before the first one writes another.
         self.ranks.meet();
         let writes = self.ranks.is_first();
+        if writes {
+            damaged.into_iter().try_for_each(|step| self.folder.set_aside(step))?;
+        }
         Ok(Run {
             trainer: self,
             gradients: GradientSums::new(&objective, &self.ranks, &self.device),
@@ -243,6 +265,7 @@ impl Trainer<'_> {
             told_to_stop: any(self.stop.load(Ordering::Relaxed), &self.ranks),
             state,
             cases: Vec::new(),
+            lost: BTreeSet::new(),
         })
     }
 }
@@ -259,10 +282,12 @@ impl<O: Objective + 'static> Run<'_, O> {
         rng.set_stream(step);
         let mut losses = Losses::default();
         self.cases.clear();
+        let mut lost = Vec::new();
         let mut met = self.meet(loader)?.into_iter();
         for number in 1..=trainer.train.accumulate {
             let batch = met.next().map_or_else(|| loader.next_batch(), Ok)?;
             self.cases.extend(batch.cases);
+            lost.extend(batch.lost);
             let mut pass = Pass::of_share(&mut rng, &trainer.ranks, batch.samples.len());
             if !trainer.train.sync_batch_norm {
                 pass.norms = Ranks::alone();
@@ -278,9 +303,14 @@ impl<O: Objective + 'static> Run<'_, O> {
                 self.show(&evaluation.pictures)?;
             }
         }
-        let mut numbers = losses.with(f64::from(u8::from(trainer.stop.load(Ordering::Relaxed))));
+        let is_told = f64::from(u8::from(trainer.stop.load(Ordering::Relaxed)));
+        let mut numbers = losses.with([is_told, lost.len() as f64]);
         let gradients = self.gradients.take(&self.objective, &mut numbers);
-        self.told_to_stop = losses.set(numbers).is_some_and(|share| share > 0.0);
+        let [told, lost_anywhere] = losses.set(numbers);
+        self.told_to_stop = told > 0.0;
+        if lost_anywhere > 0.0 {
+            lost = self.name_lost(lost)?;
+        }
         self.check(losses.total().is_finite(), "loss")?;
         let mut scale = 1.0 / trainer.train.accumulate as f64;
         let norm = gradient_norm(&self.objective, &gradients) * scale;
@@ -307,6 +337,7 @@ impl<O: Objective + 'static> Run<'_, O> {
                 samples_per_s: (trainer.ranks.count() * self.cases.len()) as f64 / seconds,
                 wait_share: loader.take_waited().as_secs_f64() / seconds,
                 counts: self.counts(),
+                lost,
             },
             last,
         )?;
@@ -367,6 +398,23 @@ impl<O: Objective + 'static> Run<'_, O> {
             self.trainer.observer.note(&format!("no better score for {patience} validations: the run ends"));
         }
         Ok(true)
+    }
+
+    /// Names the cases that could not be read, each once. Returns those of all ranks.
+    fn name_lost(&mut self, own: Vec<Lost>) -> Result<Vec<Lost>> {
+        let wrong = |error: serde_json::Error| Error::io(Path::new("cases of a process"), error.into());
+        let own = serde_json::to_vec(&own).map_err(wrong)?;
+        let all = self.trainer.ranks.gather(&own).into_iter();
+        let all = all.map(|text| serde_json::from_slice::<Vec<Lost>>(&text).map_err(wrong));
+        let all = all.collect::<Result<Vec<_>>>()?.concat();
+        for Lost { case, reason } in &all {
+            if self.lost.insert(case.clone()) {
+                self.trainer.observer.warn(&format!(
+                    "case '{case}' can no longer be read, and other cases take its place: {reason}"
+                ));
+            }
+        }
+        Ok(all)
     }
 
     /// What is counted, by name: `template updates t1c`.

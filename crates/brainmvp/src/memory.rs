@@ -28,6 +28,15 @@ impl Memory {
     }
 }
 
+/// The free memory of the machine or of the container that the program runs in, in bytes, if it is known.
+pub(crate) fn free_memory() -> Option<u64> {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let machine = Some(system.available_memory()).filter(|free| *free > 0);
+    let container = system.cgroup_limits().map(|limits| limits.free_memory).filter(|free| *free > 0);
+    machine.into_iter().chain(container).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

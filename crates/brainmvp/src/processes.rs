@@ -26,6 +26,11 @@ fn launched() -> usize {
     COUNTS.iter().find_map(|name| number(name)).or_else(by_pmix).unwrap_or(1)
 }
 
+/// Whether no launcher has started others with this process.
+pub(crate) fn is_alone() -> bool {
+    launched() < 2
+}
+
 /// Does something together with the processes that were started with this one, if there are any. If it fails in one, all end.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Prepared cases on disk: one memory-mappable safetensors file a case, and a manifest.
+//! Prepared cases on disk: one safetensors file a case, and a manifest.
 //!
 //! ```text
 //! CACHE/manifest.json          Manifest: the preparation, every prepared case, every quarantined one with its reason
@@ -16,6 +16,7 @@
 mod case;
 mod manifest;
 mod metadata;
+mod stored;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -101,7 +102,7 @@ impl Cache {
         Some(found.map(|same| (same.cases.map(|number| opened[number].0), same)).collect())
     }
 
-    /// Maps a case into memory; only its header is read at this point.
+    /// Opens a case; only its header is read at this point.
     ///
     /// # Errors
     /// If the file is missing, truncated or not what the manifest says.

@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::CaseSource;
 use super::sampler::{Order, Pick, Sampler};
+use crate::log::metrics::Lost;
 use crate::{Error, Result};
 
 /// How many batches each worker may be ahead.
@@ -44,6 +45,8 @@ pub struct Batch<S> {
     pub samples: Vec<S>,
     /// Names.
     pub cases: Vec<String>,
+    /// Cases that could not be read and were replaced by others.
+    pub lost: Vec<Lost>,
 }
 
 /// Returns batches in order, of each the share of this rank. The contents of a batch depend only on the seed and its number,
@@ -86,7 +89,7 @@ impl<S: Send + 'static> Loader<S> {
     /// The next batch; blocks until it is ready.
     ///
     /// # Errors
-    /// If a case could not be read, or a worker died.
+    /// If no case can be read, or a worker died.
     pub fn next_batch(&mut self) -> Result<Batch<S>> {
         let start = Instant::now();
         let batch = self.workers[self.next].recv().map_err(|_| Error::Loader)?;
@@ -130,15 +133,11 @@ impl<O: Objective> Draws<O> {
         let own = self.ranks.rank() * share..(self.ranks.rank() + 1) * share;
         let drawn = if O::MIXES { 0..self.batch_size } else { own.clone() };
         let mean_weight = self.mean_weight(number, order);
-        let mut batch = Batch { samples: Vec::new(), cases: Vec::new() };
+        let mut batch = Batch { samples: Vec::new(), cases: Vec::new(), lost: Vec::new() };
         let first = number * self.batch_size as u64;
         for position in drawn.clone().map(|place| first + place as u64) {
-            let Pick { case: index, target } = order.at(position);
-            let scene = Scene { cases: self.cases.as_slice(), index, target };
-            let case = scene.case();
-            let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ SAMPLE_DRAWS);
-            rng.set_stream(position);
-            let mut sample = O::draw(&self.plan, scene, &mut rng)?;
+            let (index, mut sample) = self.sample(position, order.at(position), &mut batch.lost)?;
+            let case = &self.cases[index];
             O::set_share(&mut sample, O::weight(&self.plan, case) / mean_weight);
             batch.samples.push(sample);
             batch.cases.push(case.id().to_owned());
@@ -149,6 +148,30 @@ impl<O: Objective> Draws<O> {
             batch.cases = batch.cases.drain(own).collect();
         }
         Ok(batch)
+    }
+
+    /// The sample at a position, and its case: the one that is picked or, if that can no longer be read, the next one that
+    /// can and has the modality it is picked for.
+    fn sample(&self, position: u64, pick: Pick, lost: &mut Vec<Lost>) -> Result<(usize, O::Sample)> {
+        let Pick { case: picked, target } = pick;
+        let mut failure = Error::Loader;
+        for index in (picked..self.cases.len()).chain(0..picked) {
+            let case = &self.cases[index];
+            if target.is_some_and(|target| !case.modalities().contains(&target)) {
+                continue;
+            }
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ SAMPLE_DRAWS);
+            rng.set_stream(position);
+            match O::draw(&self.plan, Scene { cases: self.cases.as_slice(), index, target }, &mut rng) {
+                Ok(sample) => return Ok((index, sample)),
+                Err(error) if error.is_of_lost_case() => {
+                    lost.push(Lost { case: case.id().to_owned(), reason: error.to_string() });
+                    failure = error;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failure)
     }
 
     /// Mean weight of all cases of the step that a batch is part of.

@@ -14,7 +14,7 @@ use brainmvp_volume::{Grid, Modality};
 use crate::trainer::Observer;
 use crate::{Error, Result};
 
-/// A prepared case, memory-mapped.
+/// A prepared case, whose voxels are read when they are asked for.
 #[derive(Clone)]
 pub struct CaseSource {
     facts: CaseFacts,

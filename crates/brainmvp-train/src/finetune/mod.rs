@@ -324,7 +324,8 @@ impl<P: Purpose, T: Listed> Start<'_, P, T> {
             mirror: &mirror,
             device: &self.device,
         };
-        let judge = TaskJudge { task: &self.task, keys, cases: self.judged, how, ranks: self.ranks };
+        let (ranks, observer) = (self.ranks, self.observer);
+        let judge = TaskJudge { task: &self.task, keys, cases: self.judged, how, ranks, observer };
         let validation = Validation { config: &config.validation, judge: &judge };
         let validation = (!self.data.validation.is_empty()).then_some(&validation);
         self.purpose.carry_out(&trainer, objective, validation)

@@ -44,6 +44,18 @@ pub struct StepMetrics {
     /// What the method counts, by name: how many steps so far have moved each template.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, usize>,
+    /// Cases that could no longer be read, and why. Others have taken their places in this step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Lost>,
+}
+
+/// A case that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// Its name.
+    pub case: String,
+    /// What happened.
+    pub reason: String,
 }
 
 /// The result of a validation.
@@ -253,6 +265,7 @@ mod tests {
             samples_per_s: 2.0,
             wait_share: 0.01,
             counts: BTreeMap::new(),
+            lost: Vec::new(),
         }
     }
 

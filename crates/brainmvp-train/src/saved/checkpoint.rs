@@ -17,7 +17,8 @@ use crate::tensor_file::TensorFile;
 use crate::{Error, Result};
 
 /// The network of a checkpoint whose description has been read.
-pub(super) fn open(file: TensorFile, state: State, chosen: &Chosen) -> Result<SavedNetwork> {
+pub(super) fn open(mut file: TensorFile, state: State, chosen: &Chosen) -> Result<SavedNetwork> {
+    file.check_seal()?;
     let path = &chosen.path;
     let mut checkpoint = Checkpoint::new(file, state);
     let about = checkpoint.state().about.clone();

@@ -25,16 +25,16 @@ impl Losses {
         }
     }
 
-    /// The sums and another number, to be exchanged with the other ranks.
-    pub(super) fn with(&self, another: f64) -> Vec<f64> {
-        self.values.iter().copied().chain([another]).collect()
+    /// The sums and other numbers, to be exchanged with the other ranks.
+    pub(super) fn with<const N: usize>(&self, others: [f64; N]) -> Vec<f64> {
+        self.values.iter().copied().chain(others).collect()
     }
 
-    /// Takes the sums back, and returns the other number.
-    pub(super) fn set(&mut self, mut numbers: Vec<f64>) -> Option<f64> {
-        let another = numbers.pop();
+    /// Takes the sums back, and returns the other numbers.
+    pub(super) fn set<const N: usize>(&mut self, mut numbers: Vec<f64>) -> [f64; N] {
+        let others = numbers.split_off(self.values.len());
         self.values = numbers;
-        another
+        std::array::from_fn(|place| others[place])
     }
 
     /// What is minimised.

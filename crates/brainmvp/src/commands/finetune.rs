@@ -6,6 +6,7 @@ use brainmvp_prep::Aspect;
 use brainmvp_train::config::{FinetuneConfig, Stage, TaskKind};
 use brainmvp_train::estimate::estimate_finetuning;
 use brainmvp_train::finetune::finetune;
+use brainmvp_train::memory::of_finetuning;
 use brainmvp_train::run::RunRequest;
 use brainmvp_train::source::CheckpointChoice;
 use brainmvp_volume::Modality;
@@ -13,6 +14,7 @@ use clap::builder::Resettable;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use super::dry_run;
+use super::fitting::refuse_too_large;
 use super::pretrain::{Training, refuse_missing_cache};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input};
@@ -137,6 +139,7 @@ impl Finetune {
         refuse_missing_cache(&options.data)?;
         let dry_run = options.training.dry_run;
         let request = options.request(kind, own)?;
+        refuse_too_large(&request, of_finetuning, ui)?;
         if dry_run {
             return dry_run::tell(&request, estimate_finetuning, ui);
         }

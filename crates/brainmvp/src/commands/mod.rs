@@ -10,6 +10,7 @@ mod dry_run;
 pub(crate) mod embed;
 pub(crate) mod evaluate;
 pub(crate) mod finetune;
+mod fitting;
 pub(crate) mod index;
 mod inference;
 pub(crate) mod landmarks;

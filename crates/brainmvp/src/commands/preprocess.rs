@@ -20,6 +20,7 @@ use super::{counted, load_cohort, report};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::interrupt;
+use crate::memory::free_memory;
 use crate::progress::Progress;
 use crate::ui::Ui;
 
@@ -285,12 +286,8 @@ fn advice(error: &brainmvp_prep::Error) -> String {
     .to_owned()
 }
 
-/// Half of the free memory, of the machine or of the container that the program runs in.
+/// Half of the free memory.
 pub(super) fn half_of_free_memory() -> u64 {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    let container = system.cgroup_limits().map(|limits| limits.free_memory).filter(|free| *free > 0);
-    let free = container.map_or(system.available_memory(), |free| free.min(system.available_memory()));
     // If nothing is known, one case at a time still runs.
-    free / 2
+    free_memory().unwrap_or(0) / 2
 }

@@ -10,12 +10,14 @@ use brainmvp_train::Ranks;
 use brainmvp_train::config::Stage;
 use brainmvp_train::estimate::estimate_pretraining;
 use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics};
+use brainmvp_train::memory::of_pretraining;
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::run::{Existing, RunRequest};
 use brainmvp_train::trainer::{Ended, Observer};
 use clap::Args;
 
 use super::dry_run;
+use super::fitting::refuse_too_large;
 use super::session::Session;
 use crate::argument;
 use crate::failure::{Advise as _, bad_input};
@@ -113,6 +115,7 @@ impl Pretrain {
         let settings = identities.map(|path| format!("data.identities={path}")).into_iter().collect();
         let dry_run = self.training.dry_run;
         let request = self.training.request(Stage::Pretrain, self.data, self.out, settings)?;
+        refuse_too_large(&request, of_pretraining, ui)?;
         if dry_run {
             return dry_run::tell(&request, estimate_pretraining, ui);
         }

@@ -134,6 +134,7 @@ mod tests {
                 samples_per_s: 2.0,
                 wait_share: 0.0,
                 counts: BTreeMap::new(),
+                lost: Vec::new(),
             });
         }
         course.speed = Some(2.0);
