@@ -25,6 +25,14 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The disk is full, or cannot be written.
+    #[error("{cell}: {reason}")]
+    NoRoom {
+        /// The cell that was at work.
+        cell: String,
+        /// The file, and the system's reason.
+        reason: String,
+    },
     /// A figure could not be drawn.
     #[error("{path}: the figure could not be drawn: {reason}", path = .path.display())]
     Figure {

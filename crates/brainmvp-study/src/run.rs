@@ -95,13 +95,17 @@ enum Trouble {
     /// Another process is at it.
     Busy,
     Failed(String),
+    /// Nothing can be written: the next one would fail too.
+    NoRoom(String),
 }
 
-impl<E: std::error::Error> From<E> for Trouble {
+impl<E: std::error::Error + 'static> From<E> for Trouble {
     fn from(error: E) -> Self {
         let mut reason = error.to_string();
         let mut source = error.source();
+        let mut is_room = !is_no_room(&error);
         while let Some(inner) = source {
+            is_room &= !is_no_room(inner);
             let text = inner.to_string();
             if !reason.contains(&text) {
                 reason.push_str(": ");
@@ -109,8 +113,16 @@ impl<E: std::error::Error> From<E> for Trouble {
             }
             source = inner.source();
         }
-        Self::Failed(reason)
+        if is_room { Self::Failed(reason) } else { Self::NoRoom(reason) }
     }
+}
+
+/// Whether the system says that nothing can be written.
+fn is_no_room(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem))
 }
 
 impl Study {
@@ -249,6 +261,7 @@ impl Study {
                 Ok(()) => watcher.done(&name),
                 Err(Trouble::Stopped) => return Ok(false),
                 Err(Trouble::Busy) => {}
+                Err(Trouble::NoRoom(reason)) => return Err(Error::NoRoom { cell: name, reason }),
                 Err(Trouble::Failed(reason)) => {
                     part.fail(&reason)?;
                     watcher.failed(&name, &reason);

@@ -241,7 +241,7 @@ impl RunFolder {
         std::fs::rename(&path, aside).map_err(|e| Error::io(&path, e))
     }
 
-    /// Deletes all checkpoints except the newest `keep`, and incomplete files of a killed process.
+    /// Deletes all checkpoints except the newest `keep`.
     ///
     /// # Errors
     /// If a file cannot be deleted.
@@ -250,12 +250,6 @@ impl RunFolder {
         for step in &steps[..steps.len().saturating_sub(keep.max(1))] {
             let path = self.checkpoint(*step);
             std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
-        }
-        let folder = self.path.join("checkpoints");
-        for entry in std::fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(".partial-") {
-                std::fs::remove_file(entry.path()).map_err(|e| Error::io(&entry.path(), e))?;
-            }
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! Files that are written completely or not at all.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::{Error, Result};
 
@@ -12,7 +14,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// Where the folder cannot be written, the disk is full or `write` itself fails; `path` is then unchanged, and the
-/// temporary file is deleted.
+/// temporary file is deleted. That of a killed process is deleted by the next one that writes to the folder.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
@@ -25,6 +27,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    remove_left_behind(folder);
     let (file, temporary) = temporary_file(folder)?.into_parts();
     let mut buffered = BufWriter::with_capacity(1 << 18, file);
     write(&mut buffered)?;
@@ -36,16 +39,46 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<(
     Ok(())
 }
 
-/// A temporary file with ordinary permissions (minus the umask); `tempfile` alone would make it private.
+/// How the names of temporary files begin.
+const PREFIX: &str = ".partial-";
+
+/// A temporary file with ordinary permissions (minus the umask); `tempfile` alone would make it private. It is locked while it
+/// is written.
 fn temporary_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".partial-");
+    builder.prefix(PREFIX);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    builder.tempfile_in(folder)
+    loop {
+        let temporary = builder.tempfile_in(folder)?;
+        // File systems without locks go without. Another process may take the file for one that was left behind, as long as
+        // it is not locked.
+        let is_taken = matches!(temporary.as_file().try_lock(), Err(std::fs::TryLockError::WouldBlock));
+        if !is_taken && temporary.path().exists() {
+            return Ok(temporary);
+        }
+    }
+}
+
+/// Deletes the temporary files of killed processes in a folder, once for each folder. What cannot be deleted stays.
+fn remove_left_behind(folder: &Path) {
+    static SEEN: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !seen.get_or_insert_default().insert(folder.to_owned()) {
+        return;
+    }
+    drop(seen);
+    let Ok(entries) = folder.read_dir() else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        if is_ours && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            std::fs::remove_file(&path).ok();
+        }
+    }
 }
 
 /// Makes the rename itself durable. Some file systems refuse to sync a folder; the file is whole either way.
@@ -96,6 +129,21 @@ mod tests {
         );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let [left, written] = [".partial-left", ".partial-written"].map(|name| folder.path().join(name));
+        std::fs::write(&left, "").unwrap();
+        let other = File::create(&written).unwrap();
+        other.lock().unwrap();
+        write_atomically(&folder.path().join("a.txt"), |_| Ok(())).unwrap();
+        assert_eq!(
+            names(folder.path()),
+            [".partial-written", "a.txt"],
+            "another process is writing that one"
+        );
     }
 
     #[test]

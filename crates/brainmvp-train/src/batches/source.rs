@@ -51,6 +51,12 @@ impl CaseSource {
         few
     }
 
+    /// Whether its file is still there, as it was when it was opened.
+    pub(crate) fn can_be_read(&self) -> bool {
+        let voxel = |modality: &Modality| self.case.read_patch(*modality, [0; 3], [1; 3], &mut [0.0]);
+        self.modalities.first().is_none_or(|modality| voxel(modality).is_ok())
+    }
+
     /// Changes when the case's images or their preparation change.
     pub fn content_hash(&self) -> &str {
         &self.case.metadata().content_hash

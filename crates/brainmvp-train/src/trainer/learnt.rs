@@ -53,7 +53,8 @@ fn mean_pictures(
         let with: Vec<&CaseSource> =
             cases.iter().filter(|case| case.modalities().contains(modality)).collect();
         let step = with.len().div_ceil(MOST_CASES).max(1);
-        let some: Vec<CaseSource> = with.into_iter().step_by(step).cloned().collect();
+        let some = with.into_iter().step_by(step).filter(|case| case.can_be_read());
+        let some: Vec<CaseSource> = some.cloned().collect();
         let grid = frame(cases).grid(Some(shape(image)));
         if let Some(mean) = mean_image(&grid, &some, *modality)? {
             means.insert(*modality, pictures::small(&mean, grid.shape));

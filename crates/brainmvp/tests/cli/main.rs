@@ -9,6 +9,7 @@ mod convert;
 mod documentation;
 mod dry_run;
 mod evaluate;
+mod faults;
 mod finetune;
 mod formats;
 #[path = "../../../brainmvp-dicom/tests/handmade/mod.rs"]

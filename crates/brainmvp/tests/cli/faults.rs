@@ -1,0 +1,16 @@
+//! Machines that are too small.
+
+use crate::program::Place;
+
+#[test]
+fn a_run_that_cannot_fit_is_refused_before_it_begins() {
+    let place = Place::with_gliomas();
+    // No machine has room for a million patches of 64^3.
+    let large = ["--set", "model.preset=tiny", "--set", "patch.size=64", "--set", "train.batch_size=1000000"];
+    let pretrain = ["pretrain", "--data", "cache", "--out", "run"];
+    let finetune = ["finetune", "segment", "--data", "cache", "--init", "none", "--out", "run"];
+    for command in [&pretrain[..], &finetune] {
+        place.run(&[command, &large].concat()).fails(2, &["a step would need about", "are free"]);
+    }
+    assert!(!place.path("run").exists());
+}
