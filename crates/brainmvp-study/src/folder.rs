@@ -178,7 +178,11 @@ pub(crate) fn share(from: &Path, to: &Path) -> Result<()> {
     if to.exists() {
         return Ok(());
     }
-    std::fs::hard_link(from, to).or_else(|_| std::fs::copy(from, to).map(drop)).map_err(|e| Error::io(to, e))
+    if std::fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    let mut source = File::open(from).map_err(|e| Error::io(from, e))?;
+    Ok(write_atomically(to, |file| std::io::copy(&mut source, file).map(drop))?)
 }
 
 /// The files of a folder under second names in another one, if there is such a folder.
