@@ -107,6 +107,9 @@ fn series(image: &Path, folder: &Path, (patient, number, description): (usize, u
             text(tags::SERIES_DESCRIPTION, VR::LO, &format!("{description} {MARK}")),
             text(tags::SERIES_NUMBER, VR::IS, &number.to_string()),
             text(tags::PIXEL_SPACING, VR::DS, &format!("{dy}\\{dx}")),
+            text(tags::ECHO_TIME, VR::DS, if number == 1 { "9" } else { "120" }),
+            text(tags::REPETITION_TIME, VR::DS, if number == 1 { "550" } else { "9000" }),
+            text(tags::INVERSION_TIME, VR::DS, if number == 1 { "0" } else { "2500" }),
             short(tags::ROWS, ny),
             short(tags::COLUMNS, nx),
             DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(pixels.into())),
@@ -279,8 +282,18 @@ fn nothing_of_a_patient_is_passed_on() {
     let mut leaked = Vec::new();
     // The words of these two are about the user's own files, and may name them.
     place.run(&["convert", "export", "--out", "study", "--key", "private/key.tsv"]).succeeds();
-    let index =
-        ["index", "export", "scans", "--out", "cohort.json", "--explain", "--pseudonyms", "private/ids.tsv"];
+    let index = [
+        "index",
+        "export",
+        "scans",
+        "--out",
+        "cohort.json",
+        "--explain",
+        "--label-scheme",
+        "1=lesion",
+        "--pseudonyms",
+        "private/ids.tsv",
+    ];
     place.run(&index).succeeds().prints(&["6 cases of 2 data sets"]);
     place.run(&["check", "cohort.json", "--json", "check.json"]).fails(2, &["1 of 6 cases"]);
     leaked.extend(leaks(&place, "study"));
@@ -326,7 +339,7 @@ fn only_technical_texts_are_passed_on() {
         write(slices.slice(z, elements), slices.syntax, &place.path(format!("export/{z}")));
     }
     place.run(&["convert", "export", "--out", "study"]).succeeds().prints(&["1 volume written"]);
-    let sidecar = place.json("study/sub-001/ses-01/anat/sub-001_ses-01_T1w.json").to_string();
+    let sidecar = place.json("study/sub-001/ses-01/anat/sub-001_ses-01_ce-contrast_T1w.json").to_string();
     for tag in TECHNICAL {
         assert!(sidecar.contains(&format!("Own{:04x}{:04x}", tag.0, tag.1)), "{tag}: {sidecar}");
     }
