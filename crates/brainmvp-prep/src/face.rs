@@ -4,14 +4,16 @@
 //! front of the ears. Of it, everything stays that is near the brain, or beside it.
 
 use brainmvp_cohort::phantom::brain_depth_mm;
-use brainmvp_volume::{Affine, Grid, Volume, background, noise_around};
+use brainmvp_volume::{Affine, Grid, LabelMap, Volume, background, noise_around};
 use rayon::prelude::*;
 
 use crate::brain::morphology::dilate;
 use crate::brain::{BrainPrior, FoundBrain, NoBrain, find_brain};
 
-/// What is closer to the brain than this stays. Masks of the brain are exact to a few mm.
-const KEEP_MM: f64 = 8.0;
+/// What is closer to the brain than this stays. Masks of the brain miss up to about 10 mm at the tips of the temporal lobes.
+const KEEP_MM: f64 = 12.0;
+/// A brain that is found in one image alone counts if it agrees with that of all images to this Dice.
+const AGREES: f64 = 0.85;
 /// The brow of the standard head: the forehead above it stays.
 const BROW_MM: f64 = 4.0;
 /// The front of the ears of the standard head at the height of [`EARS_AT_MM`]; the jaw reaches further back below.
@@ -50,7 +52,8 @@ pub struct Face {
 }
 
 impl Face {
-    /// Finds the face in one or more aligned images of one head.
+    /// Finds the face in one or more aligned images of one head. People move between images: what is the brain in one of them stays in
+    /// all.
     ///
     /// # Errors
     /// [`NoFace`] if no brain is found, by which the face is.
@@ -59,26 +62,26 @@ impl Face {
         if !PLAUSIBLE_ML.contains(&found.volume_ml) {
             return Err(NoFace::NotABrain(found.volume_ml));
         }
-        Self::beside(&found).ok_or(NoFace::NoBrain(NoBrain::Nothing))
+        let alone = images.iter().filter(|_| images.len() > 1);
+        let alone = alone.filter_map(|image| Some(find_brain(&[image], prior).ok()?.mask)).collect();
+        Self::beside(&found, alone).ok_or(NoFace::NoBrain(NoBrain::Nothing))
     }
 
-    /// The face that belongs to a brain; `None` if that has no place.
-    fn beside(found: &FoundBrain) -> Option<Self> {
+    /// The face that belongs to a brain, `others` being further masks of it; `None` if that has no place.
+    fn beside(found: &FoundBrain, others: Vec<LabelMap>) -> Option<Self> {
         let grid = Grid::new(STANDARD_SHAPE, Affine::from_spacing([STANDARD_MM; 3], STANDARD_LOW_MM));
         let from_standard = found.to_standard.inverse()?;
-        let into_mask = found.mask.grid().affine.inverse()?.after(&from_standard).after(&grid.affine);
-        let in_mask = |voxel: [usize; 3]| {
-            let at = into_mask.to_world(voxel.map(|i| i as f64));
-            nearest(found.mask.grid(), at).is_some_and(|at| found.mask.at(at) > 0)
-        };
-        let brain: Vec<bool> = (0..grid.len())
-            .into_par_iter()
-            .map(|v| {
-                let voxel = grid.voxel(v);
-                let at = grid.affine.to_world(voxel.map(|i| i as f64)).map(|mm| mm as f32);
-                in_mask(voxel) || brain_depth_mm(at) > 0.0
-            })
-            .collect();
+        let in_standard = |mask: &LabelMap| mask_on(&grid, mask, &from_standard);
+        let mut brain = in_standard(&found.mask)?;
+        let mut others = others.iter().map(in_standard).collect::<Option<Vec<_>>>()?;
+        others.retain(|other| dice(other, &brain) > AGREES);
+        for other in others {
+            brain.iter_mut().zip(other).for_each(|(brain, other)| *brain |= other);
+        }
+        brain.par_iter_mut().enumerate().for_each(|(v, brain)| {
+            let at = grid.affine.to_world(grid.voxel(v).map(|i| i as f64)).map(|mm| mm as f32);
+            *brain |= brain_depth_mm(at) > 0.0;
+        });
         let [nx, ..] = STANDARD_SHAPE;
         let beside_brain = brain.chunks_exact(nx).map(|row| row.contains(&true)).collect();
         let scale = found.to_standard.linear().determinant().abs().cbrt();
@@ -104,6 +107,22 @@ impl Face {
         let offset = self.grid.offset(voxel);
         !self.near_brain[offset] && !self.beside_brain[offset / self.grid.shape[0]]
     }
+}
+
+/// A mask on the grid of the standard head; `None` if its own grid has no inverse.
+fn mask_on(grid: &Grid, mask: &LabelMap, from_standard: &Affine) -> Option<Vec<bool>> {
+    let into_mask = mask.grid().affine.inverse()?.after(from_standard).after(&grid.affine);
+    let inside = |v: usize| {
+        let at = into_mask.to_world(grid.voxel(v).map(|i| i as f64));
+        nearest(mask.grid(), at).is_some_and(|at| mask.at(at) > 0)
+    };
+    Some((0..grid.len()).into_par_iter().map(inside).collect())
+}
+
+fn dice(a: &[bool], b: &[bool]) -> f64 {
+    let count = |mask: &[bool]| mask.iter().filter(|inside| **inside).count() as f64;
+    let common = a.iter().zip(b).filter(|(a, b)| **a && **b).count() as f64;
+    2.0 * common / (count(a) + count(b)).max(1.0)
 }
 
 /// The voxel that holds a place, given in voxels; `None` beyond the grid.

@@ -349,3 +349,58 @@ fn only_technical_texts_are_passed_on() {
         assert!(is_json || !String::from_utf8_lossy(&content(&path)).contains("Own0"), "{}", path.display());
     }
 }
+
+/// The voxels of an image inside and outside of a mask that are not those of another image.
+fn changed(before: &Path, after: &Path, mask: &Path) -> [usize; 2] {
+    let [before, after, mask] = [before, after, mask].map(|path| nifti::read(path).unwrap());
+    assert_eq!(before.grid(), after.grid());
+    let differs = |v: &usize| before.voxels()[*v].to_bits() != after.voxels()[*v].to_bits();
+    let (inside, outside): (Vec<usize>, Vec<usize>) =
+        (0..before.voxels().len()).filter(differs).partition(|v| mask.voxels()[*v] > 0.0);
+    [inside.len(), outside.len()]
+}
+
+/// `convert --deface`, from NIfTI files and from DICOM: the brain keeps its bits, and much in front of it has gone.
+#[test]
+fn faces_are_erased_if_asked_for() {
+    let place = Place::new();
+    let phantom = ["phantom", "--out", "heads", "--cases", "1", "--size", "48", "--head", "whole", "--quiet"];
+    let more = ["--modalities", "t1,flair", "--missing-rate", "0", "--lesions", "healthy"];
+    place.run(&[&phantom[..], &more].concat()).succeeds();
+    let file = |kind: &str| place.path(format!("heads/phantom-0001/phantom-0001_{kind}.nii.gz"));
+    let out = |out: &str, kind: &str| {
+        place.path(format!("{out}/sub-phantom0001/anat/sub-phantom0001_desc-preproc_{kind}.nii.gz"))
+    };
+    place.run(&["convert", "heads/cohort.json", "--out", "whole"]).succeeds();
+    place.run(&["convert", "heads/cohort.json", "--out", "defaced", "--deface"]).succeeds();
+    for (kind, bids) in [("t1", "T1w"), ("flair", "FLAIR")] {
+        assert_eq!(changed(&file(kind), &out("whole", bids), &file("mask")), [0, 0]);
+        let [inside, outside] = changed(&file(kind), &out("defaced", bids), &file("mask"));
+        assert!(inside == 0 && outside > 2000, "{kind}: {inside} inside, {outside} outside");
+    }
+    // The same from a scanner; the phantoms lie where the slices say.
+    series(&file("t1"), &place.path("export/a"), (1, 1, "AX T1"));
+    place.run(&["convert", "export", "--out", "study"]).succeeds();
+    place.run(&["convert", "export", "--out", "study-defaced", "--deface"]).succeeds();
+    let image = "sub-001/ses-01/anat/sub-001_ses-01_ce-contrast_T1w.nii.gz";
+    let [before, after] = ["study", "study-defaced"].map(|folder| place.path(folder).join(image));
+    let erased: usize = changed(&before, &after, &before).into_iter().sum();
+    assert!(erased > 2000, "{erased}");
+    // A brain alone is written as it is; where there is none, nothing is written.
+    let mut cohort = place.json("heads/cohort.json");
+    let mask = cohort["cases"][0]["brain_mask"].clone();
+    cohort["cases"][0]["images"] = serde_json::json!({ "t2": mask });
+    place.write("heads/mask.json", &cohort.to_string());
+    place
+        .run(&["convert", "heads/mask.json", "--out", "no-head", "--deface"])
+        .succeeds()
+        .notes(&["nothing is erased of phantom-0001 t2: it shows a brain without a head"]);
+    fs::create_dir(place.path("noise")).unwrap();
+    for z in 0..6 {
+        Slices::default().write(&place.path("noise"), z, Vec::new());
+    }
+    place
+        .run(&["convert", "noise", "--out", "refused", "--deface"])
+        .fails(2, &["no volume was written"])
+        .notes(&["sub-001 ses-01 series 3 (AX T1) is left out: the brain was not found"]);
+}
