@@ -94,6 +94,9 @@ impl FromStr for Split {
     }
 }
 
+/// The endings of the two files of a NIfTI pair.
+const PAIR: [&str; 4] = [".hdr", ".hdr.gz", ".img", ".img.gz"];
+
 /// One examination of one subject. In memory its paths can be opened as they are; in a file they are
 /// relative to that file (see [`crate::Cohort`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -152,6 +155,24 @@ impl Case {
         images.chain(label).chain(mask)
     }
 
+    /// A text about this case in which its files are named by what they are (`t1: truncated`), not by their paths. Paths may name
+    /// people, and reasons are written into caches, reports and predictions, which are passed on.
+    pub fn without_paths(&self, text: &str) -> String {
+        let mut names: Vec<(String, &str)> = Vec::new();
+        for (role, path) in self.files() {
+            let whole = path.display().to_string();
+            // Either file of a pair may be at fault.
+            let partners = PAIR.iter().filter_map(|ending| whole.strip_suffix(ending));
+            names.extend(
+                partners.flat_map(|stem| PAIR.map(|ending| (format!("{stem}{ending}"), role.name()))),
+            );
+            names.push((whole, role.name()));
+        }
+        // A path may be the beginning of another.
+        names.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        names.iter().fold(text.to_owned(), |text, (path, name)| text.replace(path, name))
+    }
+
     /// Every path, mutable.
     pub(crate) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         self.images.values_mut().chain(&mut self.label).chain(&mut self.brain_mask)
@@ -170,6 +191,22 @@ mod tests {
         let long = "x".repeat(CaseId::MAX_LEN + 1);
         for bad in ["", ".", "..", "../x", "a/b", "a\\b", "C:", "a\n", " a", "a ", "a.", ".hidden", &long] {
             assert!(CaseId::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_name_no_path() {
+        let mut case = Case::new(CaseId::new("1").unwrap(), "1", "set");
+        case.images.insert(Modality::T1, "/data/Doe/a.hdr".into());
+        case.images.insert(Modality::T2, "/data/Doe/a.hdr.nii".into());
+        case.label = Some("/data/Doe/seg.nii.gz".into());
+        for (text, expected) in [
+            ("/data/Doe/a.img: truncated", "t1: truncated"),
+            ("/data/Doe/a.hdr.nii: the same voxels as /data/Doe/a.hdr", "t2: the same voxels as t1"),
+            ("label /data/Doe/seg.nii.gz is empty", "label label is empty"),
+            ("no head", "no head"),
+        ] {
+            assert_eq!(case.without_paths(text), expected);
         }
     }
 

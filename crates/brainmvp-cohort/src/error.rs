@@ -44,6 +44,9 @@ pub enum Error {
     /// A user's option that cannot be followed.
     #[error("{0}")]
     Option(String),
+    /// What is to be erased of the images of a case cannot be told.
+    #[error("{0}")]
+    Erase(String),
     /// A volume's file could not be written or read.
     #[error(transparent)]
     Volume(#[from] brainmvp_volume::Error),

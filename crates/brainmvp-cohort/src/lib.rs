@@ -15,6 +15,7 @@ pub mod identity;
 mod labels;
 pub mod layouts;
 pub mod phantom;
+mod pseudonyms;
 mod split;
 
 pub use case::{Case, CaseId, Split};
@@ -22,4 +23,5 @@ pub use cohort::{Cohort, DataSet};
 pub use data_sets::{FilePattern, Geometry, PUBLIC_DATA_SETS, PublicDataSet, Purpose, public_data_set};
 pub use error::{Error, Result};
 pub use labels::{IGNORE, KnownScheme, LabelScheme, OwnScheme, SCHEMES};
+pub use pseudonyms::Pseudonyms;
 pub use split::SplitOptions;

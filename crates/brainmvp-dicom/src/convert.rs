@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use brainmvp_cohort::bids::{BidsFolder, BidsName, DatasetType, Participant};
+use brainmvp_cohort::bids::{BidsFolder, BidsName, DatasetType, Eraser, Erasure, Participant};
 use brainmvp_cohort::identity::{self, Finding, Source};
 use brainmvp_volume::nifti::{self, Datatype, WriteOptions};
 use brainmvp_volume::{Modality, Role, Volume};
@@ -80,12 +80,14 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// How a scan is converted.
-#[derive(Debug, Default)]
-pub struct ConvertOptions {
+#[derive(Default)]
+pub struct ConvertOptions<'a> {
     /// The user's rules for series.
     pub rules: SeriesRules,
     /// Also write the names of series (`SeriesDescription`, `ProtocolName`): free text, which may name people.
     pub descriptions: bool,
+    /// What is erased of the images of a session.
+    pub eraser: Option<&'a Eraser<'a>>,
 }
 
 /// A volume of a series and the outcome of its conversion.
@@ -101,6 +103,8 @@ pub struct Told {
     pub file: Option<PathBuf>,
     /// Why it could not be written although it should have been.
     pub failed: Option<String>,
+    /// Why nothing of it was erased.
+    pub untouched: Option<&'static str>,
 }
 
 /// Writes every volume with a modality below `out` as raw BIDS: `sub-001/ses-01/anat/sub-001_ses-01_T1w.nii.gz`
@@ -112,7 +116,7 @@ pub struct Told {
 pub fn convert(
     scan: &Scan,
     out: &Path,
-    options: &ConvertOptions,
+    options: &ConvertOptions<'_>,
     key: &mut SubjectKey,
     told: &mut dyn FnMut(Told),
 ) -> Result<()> {
@@ -125,43 +129,8 @@ pub fn convert(
         let (subject, session) = (format!("{subject:03}"), format!("{session:02}"));
         let name = format!("sub-{subject} ses-{session}");
         let wanted = sort_out(&name, series, &options.rules, told);
-        let mut written = false;
-        for (modality, mut volumes) in wanted {
-            volumes.sort_by(|(a, one, _), (b, other, _)| {
-                let rank = |series: &Series, volume: &SeriesVolume<'_>| {
-                    let [x, y, z] = volume.grid.affine.spacing_mm();
-                    (volume.is_derived(), (x.max(y).max(z) * 100.0) as i64, series.number)
-                };
-                rank(a, one).cmp(&rank(b, other))
-            });
-            let several = volumes.len() > 1;
-            for (i, (series, volume, finding)) in volumes.into_iter().enumerate() {
-                let file = BidsName {
-                    subject: subject.clone(),
-                    session: Some(session.clone()),
-                    run: several.then_some(i + 1),
-                    space: None,
-                    description: None,
-                    role: Role::Image(modality),
-                };
-                let outcome = write(series, &volume, &finding, &file, &folder, options);
-                let (file, failed) = match outcome {
-                    Ok(path) => (Some(path), None),
-                    Err(error @ (crate::Error::Malformed { .. } | crate::Error::Unsupported { .. })) => {
-                        (None, Some(error.to_string()))
-                    }
-                    Err(error) => return Err(error),
-                };
-                written |= file.is_some();
-                told(Told {
-                    session: name.clone(),
-                    series: title(series, &volume.part),
-                    finding: Some(finding),
-                    file,
-                    failed,
-                });
-            }
-        }
+        let named = named(wanted, &subject, &session);
+        let written = write_session(&name, named, &folder, options, told)?;
         if written {
             folder.note(&subject, Participant::default());
         }
@@ -172,6 +141,96 @@ pub fn convert(
 /// A volume that may be written, with its series and what it is.
 type Wanted<'a> = (&'a Series, SeriesVolume<'a>, Finding);
 
+/// A volume that is to be written.
+struct Named<'a> {
+    series: &'a Series,
+    volume: SeriesVolume<'a>,
+    finding: Finding,
+    modality: Modality,
+    name: BidsName,
+}
+
+/// The volumes of a session with the names of their files, the best of each modality first.
+fn named<'a>(wanted: BTreeMap<Modality, Vec<Wanted<'a>>>, subject: &str, session: &str) -> Vec<Named<'a>> {
+    let mut all = Vec::new();
+    for (modality, mut volumes) in wanted {
+        volumes.sort_by_key(|(series, volume, _)| {
+            let [x, y, z] = volume.grid.affine.spacing_mm();
+            (volume.is_derived(), (x.max(y).max(z) * 100.0) as i64, series.number)
+        });
+        let several = volumes.len() > 1;
+        all.extend(volumes.into_iter().enumerate().map(|(i, (series, volume, finding))| {
+            let name = BidsName {
+                subject: subject.to_owned(),
+                session: Some(session.to_owned()),
+                run: several.then_some(i + 1),
+                space: None,
+                description: None,
+                role: Role::Image(modality),
+            };
+            Named { series, volume, finding, modality, name }
+        }));
+    }
+    all
+}
+
+/// Writes the volumes of a session, and tells of each; whether there is one. Only to erase parts of them, they are read at the same time.
+fn write_session(
+    session: &str,
+    named: Vec<Named<'_>>,
+    folder: &BidsFolder,
+    options: &ConvertOptions<'_>,
+    told: &mut dyn FnMut(Told),
+) -> Result<bool> {
+    let mut written = false;
+    let mut tell = |named: &Named<'_>, file: Option<PathBuf>, failed, untouched| {
+        written |= file.is_some();
+        told(Told {
+            session: session.to_owned(),
+            series: title(named.series, &named.volume.part),
+            finding: Some(named.finding.clone()),
+            file,
+            failed,
+            untouched,
+        });
+    };
+    let mut waiting = Vec::new();
+    for named in named {
+        match named.volume.read() {
+            Ok(voxels) if options.eraser.is_some() => waiting.push((named, voxels)),
+            Ok(voxels) => tell(&named, Some(write(&named, &voxels, folder, options)?), None, None),
+            Err(error @ (crate::Error::Malformed { .. } | crate::Error::Unsupported { .. })) => {
+                tell(&named, None, Some(error.to_string()), None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let Some(eraser) = options.eraser.filter(|_| !waiting.is_empty()) else { return Ok(written) };
+    let (waiting, images): (Vec<_>, Vec<_>) = waiting
+        .into_iter()
+        .map(|(named, voxels)| {
+            let modality = named.modality;
+            (named, (modality, voxels))
+        })
+        .unzip();
+    match eraser(&images) {
+        Ok(erasures) => {
+            for ((named, (_, mut voxels)), erasure) in waiting.iter().zip(images).zip(erasures) {
+                let untouched = match erasure {
+                    Erasure::Voxels(erased) => {
+                        erased.apply(&mut voxels);
+                        None
+                    }
+                    Erasure::Nothing(reason) => Some(reason),
+                };
+                tell(named, Some(write(named, &voxels, folder, options)?), None, untouched);
+            }
+        }
+        Err(reason) => waiting.iter().for_each(|named| tell(named, None, Some(reason.clone()), None)),
+    }
+    Ok(written)
+}
+
 /// The volumes of a session by modality. Those that are none, or that cannot be used, are told.
 fn sort_out<'a>(
     session: &str,
@@ -181,7 +240,7 @@ fn sort_out<'a>(
 ) -> BTreeMap<Modality, Vec<Wanted<'a>>> {
     let mut say = |series: &Series, part: &str, finding, failed: Option<String>| {
         let session = session.to_owned();
-        told(Told { session, series: title(series, part), finding, file: None, failed });
+        told(Told { session, series: title(series, part), finding, file: None, failed, untouched: None });
     };
     let mut found: Vec<Wanted<'a>> = Vec::new();
     for series in series {
@@ -218,24 +277,21 @@ fn public_reason(finding: &Finding) -> String {
 }
 
 fn write(
-    series: &Series,
-    volume: &SeriesVolume<'_>,
-    finding: &Finding,
-    name: &BidsName,
+    named: &Named<'_>,
+    voxels: &Volume,
     folder: &BidsFolder,
-    options: &ConvertOptions,
+    options: &ConvertOptions<'_>,
 ) -> Result<PathBuf> {
-    let voxels = volume.read()?;
-    let path = folder.place(name, ".nii.gz")?;
-    let stored = WriteOptions { datatype: datatype_for(&voxels), ..WriteOptions::default() };
-    nifti::write(&path, &voxels, stored).map_err(brainmvp_cohort::Error::Volume)?;
-    let mut sidecar = volume.sidecar();
-    sidecar.insert("ModalityReason".to_owned(), json!(public_reason(finding)));
+    let path = folder.place(&named.name, ".nii.gz")?;
+    let stored = WriteOptions { datatype: datatype_for(voxels), ..WriteOptions::default() };
+    nifti::write(&path, voxels, stored).map_err(brainmvp_cohort::Error::Volume)?;
+    let mut sidecar = named.volume.sidecar();
+    sidecar.insert("ModalityReason".to_owned(), json!(public_reason(&named.finding)));
     if options.descriptions {
-        let text = series.description().unwrap_or_default();
+        let text = named.series.description().unwrap_or_default();
         sidecar.insert("SeriesDescription".to_owned(), json!(text));
     }
-    folder.write_sidecar(name, &sidecar)?;
+    folder.write_sidecar(&named.name, &sidecar)?;
     Ok(path)
 }
 

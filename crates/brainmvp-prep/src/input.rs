@@ -21,7 +21,7 @@ pub(crate) fn content_hash(case: &Case, config: &PrepConfig) -> Result<String> {
         files.into_par_iter().map(|(role, path)| hash_file(path).map(|h| (role, h))).collect();
     let files = hashes.into_iter().map(|result| {
         let (role, hash) = result?;
-        Ok((role_name(role), hash.to_hex().to_string()))
+        Ok((role.name(), hash.to_hex().to_string()))
     });
     let files = files.collect::<Result<Vec<_>>>()?;
     let all = json!({
@@ -78,7 +78,7 @@ pub(crate) fn estimate_bytes(case: &Case, pipeline: &Pipeline) -> Result<u64> {
 /// A case as its files have it.
 pub(crate) struct Input {
     pub(crate) volumes: CaseVolumes,
-    /// Name, grid and orientation of each file, and what is worth a warning.
+    /// Grid and orientation of each file, and what is worth a warning.
     pub(crate) record: StepRecord,
     /// The values of the label map besides background.
     pub(crate) label_values: BTreeSet<u16>,
@@ -96,13 +96,11 @@ pub(crate) fn read(case: &Case, scheme: Option<&LabelScheme>, register: Register
     let (mut did, mut facts, mut maps) = (serde_json::Map::new(), Vec::new(), Vec::new());
     for result in read.collect::<Vec<Result<_>>>() {
         let (role, path, (fact, volume)) = result?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let record = json!({
-            "file": name,
             "grid": GridRecord::from(volume.grid()),
             "orientation": orientation::code(&volume.grid().affine),
         });
-        did.insert(role_name(role).to_owned(), record);
+        did.insert(role.name().to_owned(), record);
         match role {
             Role::Image(modality) => drop(volumes.images.insert(modality, volume)),
             _ => maps.push((role, path, volume)),
@@ -130,13 +128,4 @@ pub(crate) fn read(case: &Case, scheme: Option<&LabelScheme>, register: Register
     let labels = facts.iter().filter(|(role, ..)| *role == Role::Label);
     let label_values = labels.flat_map(|(_, _, facts)| facts.label_values()).collect();
     Ok(Input { volumes, record: StepRecord { step: "read".to_owned(), did: did.into() }, label_values })
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Image(modality) => modality.name(),
-        Role::Label => "label",
-        Role::BrainMask => "brain_mask",
-        Role::Ignored => "ignored",
-    }
 }

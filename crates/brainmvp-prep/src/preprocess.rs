@@ -56,7 +56,7 @@ pub enum Outcome {
     Skipped,
     /// It could not be prepared.
     Quarantined {
-        /// What is wrong, with the file.
+        /// What is wrong; files are named by what they are (`t1`), not by their paths.
         reason: String,
     },
 }
@@ -379,7 +379,7 @@ impl Run<'_> {
                 Outcome::Prepared { seconds }
             }
             Err(Failure::Case(error)) => {
-                let reason = error.to_string();
+                let reason = case.without_paths(&error.to_string());
                 state.forget(&case.id);
                 state
                     .manifest

@@ -135,7 +135,7 @@ pub static COLUMNS: &[Column] = &[
         "Whether the case is in the cache.",
         text(|row| Some(row.status().to_owned())),
     ),
-    detail("file", "File", "The original file.", text(|row| original(row).map(|o| o.file.clone()))),
+    detail("file", "File", "Whether the original file could be read.", text(file_state)),
     column(
         "size",
         "Size",
@@ -352,6 +352,12 @@ fn image<'a>(row: &Row<'a>) -> Option<&'a ImageRecord> {
 
 fn original<'a>(row: &Row<'a>) -> Option<&'a Original> {
     image(row)?.original.as_ref()
+}
+
+fn file_state(row: &Row<'_>) -> Option<String> {
+    let image = image(row)?;
+    let read = image.original.is_some();
+    (read || image.unread.is_some()).then(|| if read { "read" } else { "not read" }.to_owned())
 }
 
 fn registered<'a>(row: &Row<'a>) -> Option<&'a Registered> {

@@ -1,7 +1,5 @@
 //! Measures the original file of an image.
 
-use std::path::Path;
-
 use brainmvp_prep::brain::is_stripped;
 use brainmvp_prep::percentiles;
 use brainmvp_volume::{Affine, Volume, orientation};
@@ -14,7 +12,7 @@ use crate::record::{MeasuredIn, Original};
 pub(crate) type Part = (Vec<bool>, MeasuredIn);
 
 /// Measures an image in a part of it or, without one, in its foreground.
-pub(crate) fn original(path: &Path, image: &Volume, part: Option<Part>) -> Original {
+pub(crate) fn original(image: &Volume, part: Option<Part>) -> Original {
     let affine = &image.grid().affine;
     let (inside, measured_in) = part.unwrap_or_else(|| foreground(image));
     let percentiles = percentiles_in(image.voxels(), &inside);
@@ -22,7 +20,6 @@ pub(crate) fn original(path: &Path, image: &Volume, part: Option<Part>) -> Origi
     let snr = percentiles.zip(noise).map(|([_, median, _], noise)| median / noise).filter(|snr| *snr > 0.0);
     let voxels = inside.iter().filter(|inside| **inside).count();
     Original {
-        file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         shape: image.shape(),
         spacing_mm: affine.spacing_mm(),
         orientation: orientation::code(affine),
@@ -76,8 +73,8 @@ mod tests {
         let image =
             Volume::new(grid, (0..8000).map(|place| if place < 4000 { 7.0 } else { f32::NAN }).collect());
         let part = ((0..8000).map(|place| place < 6000).collect(), MeasuredIn::BrainMask);
-        let found = original(Path::new("a/b.nii"), &image, Some(part));
-        assert_eq!((found.file.as_str(), found.not_finite, found.foreground_ml), ("b.nii", 4000, 12.0));
+        let found = original(&image, Some(part));
+        assert_eq!((found.not_finite, found.foreground_ml), (4000, 12.0));
         assert_eq!((found.percentiles, found.noise, found.snr), (Some([7.0; 3]), None, None));
         assert_eq!(percentiles_in(image.voxels(), &[false; 8000]), None);
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 
 /// The version of the measurements and pictures: every case is measured anew when it changes.
-pub(crate) const RECORD_VERSION: u32 = 1;
+pub(crate) const RECORD_VERSION: u32 = 2;
 
 /// The measurements of a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,8 +57,6 @@ pub struct ImageRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Original {
-    /// The name of the file.
-    pub file: String,
     /// Voxels along its axes.
     pub shape: [usize; 3],
     /// Voxel size along its axes.

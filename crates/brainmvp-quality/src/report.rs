@@ -299,17 +299,20 @@ fn image(
         thumbnail: String::new(),
     };
     let mut pictures = DrawnImage { modality, before: None, after: None };
-    match subject.original(modality).map(|path| (path, file::read(path))) {
-        Some((path, Ok(mut volume))) => {
+    match subject.original(modality).map(file::read) {
+        Some(Ok(mut volume)) => {
             nan_to_background(&mut volume);
             let part = preparation.and_then(|p| p.brain_in(modality, volume.grid()));
-            let original = measure::original(path, &volume, part);
+            let original = measure::original(&volume, part);
             let view = original_view(&volume, &original, modality, preparation);
             pictures.before = Some((view.planes(outlines), caption(&volume)));
             image.thumbnail = thumbnail(&view);
             image.original = Some(original);
         }
-        Some((_, Err(error))) => image.unread = Some(error.to_string()),
+        Some(Err(error)) => {
+            let reason = error.to_string();
+            image.unread = Some(subject.case.map_or(reason.clone(), |case| case.without_paths(&reason)));
+        }
         None => {}
     }
     if let Some(preparation) = preparation {

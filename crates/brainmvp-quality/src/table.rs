@@ -269,7 +269,6 @@ mod tests {
     /// A case with one image of 1 mm, like all others.
     fn record(number: usize) -> CaseRecord {
         let original = Original {
-            file: "t1.nii".to_owned(),
             shape: [100; 3],
             spacing_mm: [1.0; 3],
             orientation: "RAS".to_owned(),

@@ -23,6 +23,9 @@ use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+#[path = "methods/order.rs"]
+mod order;
+
 /// A case of smooth images, all of which show the same structures in different ways.
 struct Case {
     person: String,

@@ -53,13 +53,14 @@ impl NewCase {
     /// # Errors
     /// [`CaseError::Case`] if it cannot be prepared.
     pub fn new(case: &Case, pipeline: &Pipeline) -> Result<Self, CaseError> {
-        let failed = |error: brainmvp_prep::Error| CaseError::Case(error.to_string());
+        let failed = |error: brainmvp_prep::Error| CaseError::Case(case.without_paths(&error.to_string()));
+        let unread = |reason: String| CaseError::Case(case.without_paths(&reason));
         let seen = Case { label: None, ..case.clone() };
         let contents = prepare_case(&seen, None, pipeline, String::new()).map_err(failed)?;
-        let (reference, header) = reference(&seen, &contents.metadata).map_err(CaseError::Case)?;
-        let moved = registered(&seen, &contents.metadata).map_err(CaseError::Case)?;
+        let (reference, header) = reference(&seen, &contents.metadata).map_err(unread)?;
+        let moved = registered(&seen, &contents.metadata).map_err(unread)?;
         let native = placed(&moved, &Grid::from(&contents.metadata.original));
-        let native = native.ok_or_else(|| CaseError::Case(damaged(&reference)))?;
+        let native = native.ok_or_else(|| unread(damaged(&reference)))?;
         let (entry, prepared) =
             PreparedCase::in_memory(&contents, pipeline.config().dtype).map_err(failed)?;
         Ok(Self { source: CaseSource::new(&entry, prepared), header, native, moved })

@@ -101,6 +101,18 @@ pub enum Role {
     Ignored,
 }
 
+impl Role {
+    /// One word: `t1`, `label`, `brain_mask`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image(modality) => modality.name(),
+            Self::Label => "label",
+            Self::BrainMask => "brain_mask",
+            Self::Ignored => "ignored",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -366,3 +366,107 @@ fn a_file_can_be_placed_as_another_one_to_the_bit() {
     let copy = std::fs::read(&second).unwrap();
     assert_eq!((&copy[76..108], &copy[252..328]), (&bytes[76..108], &bytes[252..328]));
 }
+
+/// The 48 orders of storing a volume are a group: two after each other are a third, and each is undone by one of them.
+#[test]
+fn orientations_are_a_group() {
+    let affine = Affine::from_spacing([1.0, 2.0, 3.0], [-4.0, 5.0, 6.0]);
+    let volume = Volume::new(Grid::new([2, 3, 4], affine), (0..24_u16).collect());
+    let all: Vec<Reorientation> = Reorientation::all().collect();
+    let stored: Vec<_> = all.iter().map(|order| order.apply(&volume)).collect();
+    assert_eq!(all.len(), 48);
+    assert!(all[0].is_identity());
+    for (i, one) in stored.iter().enumerate() {
+        assert_eq!(stored.iter().position(|other| other == one), Some(i), "all differ");
+        assert_eq!(all[i].inverse().apply(one), volume);
+        assert_eq!(stored.iter().filter(|other| all[i].apply(other) == volume).count(), 1, "one inverse");
+        for other in &all {
+            assert!(stored.contains(&other.apply(one)), "{:?} after {:?}", other, all[i]);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(64))]
+    #[test]
+    fn affines_are_undone_by_their_inverses(
+        (a, b) in (affine(), affine()),
+        voxel in uniform3(-300.0..300.0_f64),
+    ) {
+        let inverse = a.inverse().unwrap();
+        let identity = Affine::from_spacing([1.0; 3], [0.0; 3]);
+        prop_assert!(inverse.after(&a).close_to(&identity, 1e-9) && a.after(&inverse).close_to(&identity, 1e-9));
+        let distance = |p: [f64; 3], q: [f64; 3]| (0..3).map(|i| (p[i] - q[i]).abs()).fold(0.0, f64::max);
+        prop_assert!(distance(inverse.to_world(a.to_world(voxel)), voxel) < 1e-9);
+        // What is composed is applied one after the other, and undone in the other order.
+        prop_assert!(distance(b.after(&a).to_world(voxel), b.to_world(a.to_world(voxel))) < 1e-8);
+        let undone = a.inverse().unwrap().after(&b.inverse().unwrap());
+        prop_assert!(b.after(&a).inverse().unwrap().close_to(&undone, 1e-8));
+    }
+
+    #[test]
+    fn resampling_is_linear(
+        volume in image(6),
+        target in grid(6),
+        (a, b) in (-2.0..2.0_f32, -2.0..2.0_f32),
+    ) {
+        let other = volume.clone().map(|value| (value * 0.37).sin() * 1e4);
+        let voxels = volume.voxels().iter().zip(other.voxels()).map(|(x, y)| a * x + b * y).collect();
+        let sum = Volume::new(*volume.grid(), voxels);
+        let [whole, one, two] =
+            [&sum, &volume, &other].map(|volume| onto_grid(volume, &target, Interpolation::Trilinear, 0.0));
+        for ((whole, one), two) in whole.voxels().iter().zip(one.voxels()).zip(two.voxels()) {
+            prop_assert!((whole - (a * one + b * two)).abs() < 0.1, "{whole}, not {a} * {one} + {b} * {two}");
+        }
+    }
+}
+
+/// A file in big-endian order with free text, an extension, and a scaling.
+fn talkative(voxels: &[i16]) -> Vec<u8> {
+    let mut bytes = vec![0; 352];
+    bytes[..4].copy_from_slice(&348_i32.to_be_bytes());
+    for (axis, length) in [3_i16, 2, 3, 2, 1, 1, 1, 1].into_iter().enumerate() {
+        bytes[40 + 2 * axis..][..2].copy_from_slice(&length.to_be_bytes());
+    }
+    bytes[70..72].copy_from_slice(&4_i16.to_be_bytes());
+    bytes[72..74].copy_from_slice(&16_i16.to_be_bytes());
+    for (field, value) in
+        [(76, 1.0_f32), (80, 1.0), (84, 2.0), (88, 3.0), (108, 384.0), (112, 0.5), (116, 7.0)]
+    {
+        bytes[field..field + 4].copy_from_slice(&value.to_be_bytes());
+    }
+    for (offset, length) in [(4, 10), (14, 18), (148, 80), (228, 24), (328, 16)] {
+        bytes[offset..offset + length].fill(b'N');
+    }
+    bytes[252..254].copy_from_slice(&1_i16.to_be_bytes());
+    bytes[344..348].copy_from_slice(b"n+1\0");
+    bytes[348] = 1;
+    bytes.extend(32_i32.to_be_bytes());
+    bytes.extend(6_i32.to_be_bytes());
+    bytes.extend([b'N'; 24]);
+    bytes.extend(voxels.iter().flat_map(|voxel| voxel.to_be_bytes()));
+    bytes
+}
+
+#[test]
+fn a_copy_has_the_voxels_and_the_place_and_nothing_else() {
+    let stored: Vec<i16> = (0..12).map(|i| 1000 * i - 5000).collect();
+    let folder = folder();
+    let (from, to) = (folder.path().join("from.nii"), folder.path().join("to.nii"));
+    std::fs::write(&from, talkative(&stored)).unwrap();
+    nifti::copy(&from, &to, None).unwrap();
+    let (before, after) = (nifti::read_header(&from).unwrap(), nifti::read_header(&to).unwrap());
+    assert_eq!((before.datatype, before.scaling), (after.datatype, after.scaling));
+    assert_eq!((before.grid, before.geometry), (after.grid, after.geometry));
+    assert_eq!(nifti::read(&from).unwrap(), nifti::read(&to).unwrap());
+    let bytes = std::fs::read(&to).unwrap();
+    assert!(bytes.len() == 352 + 24 && !bytes.windows(3).any(|three| three == b"NNN"), "{}", bytes.len());
+    // Some voxels are replaced by what is stored for the value, the others keep their bits.
+    let voxels: Vec<bool> = (0..12).map(|i| i % 5 == 2).collect();
+    let erased = nifti::Erased { voxels: voxels.clone(), value: 7.0 };
+    nifti::copy(&from, &to, Some(&erased)).unwrap();
+    let found: Vec<f32> = nifti::read(&to).unwrap().into_voxels();
+    for ((found, stored), erased) in found.iter().zip(&stored).zip(voxels) {
+        assert_eq!(*found, if erased { 7.0 } else { f32::from(*stored) * 0.5 + 7.0 });
+    }
+}

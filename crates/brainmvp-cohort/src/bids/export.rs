@@ -4,20 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::{Role, file, nifti, write_atomically};
+use brainmvp_volume::nifti::{self, Erased};
+use brainmvp_volume::{Modality, Role, Volume, file, write_atomically};
 use serde_json::{Map, json};
 
-use super::{BidsFolder, BidsName, DatasetType, Participant, label_of};
+use super::{BidsFolder, BidsName, DatasetType, Eraser, Erasure, Participant, label_of};
 use crate::layouts::Rejected;
 use crate::{Case, CaseId, Cohort, Error, LabelScheme, Result};
 
 /// How a cohort is exported.
-#[derive(Debug, Clone, Default)]
-pub struct ExportOptions {
+#[derive(Clone, Copy, Default)]
+pub struct ExportOptions<'a> {
     /// The space that all images are in (`SRI24`, `MNI152NLin2009cAsym`); `None` if each image is in its own.
-    pub space: Option<String>,
+    pub space: Option<&'a str>,
     /// A folder of label maps `<case>.nii.gz`, as `predict` writes them, to use instead of the cohort's labels.
-    pub predictions: Option<PathBuf>,
+    pub predictions: Option<&'a Path>,
+    /// What is erased of the images.
+    pub eraser: Option<&'a Eraser<'a>>,
 }
 
 /// What was written.
@@ -29,31 +32,42 @@ pub struct Exported {
     pub files: usize,
     /// Cases that could not be written, and why.
     pub rejected: Vec<Rejected>,
+    /// Images of which nothing was erased, and why.
+    pub untouched: Vec<String>,
 }
 
 /// Writes the images, labels and brain masks of a cohort as a BIDS derivative below `out`.
 ///
 /// Subjects become `sub-<letters and digits of their name>`; where a subject has several cases, each becomes a session.
-/// Files are copied as they are; pairs (`.hdr`, `.img`) become `.nii.gz`.
+/// The voxels of NIfTI files are copied as they are stored, without the free text of the header; other files become `.nii.gz`.
 ///
 /// # Errors
 /// Where two subjects would get the same name, the folder of predictions cannot be read, or `out` cannot be written. A
 /// case with a file that cannot be read is in [`Exported::rejected`].
-pub fn export(cohort: &Cohort, out: &Path, options: &ExportOptions) -> Result<Exported> {
+pub fn export(cohort: &Cohort, out: &Path, options: &ExportOptions<'_>) -> Result<Exported> {
     let names = names(cohort)?;
     let mut folder = BidsFolder::create(out, &cohort.name, DatasetType::Derivative)?;
     let mut done = Exported::default();
     for case in &cohort.cases {
         let (subject, session) = &names[&case.id];
-        match write_case(cohort, case, (subject, session.as_ref()), &folder, options) {
+        let written = erasures(case, options, &mut done.untouched).and_then(|erasures| {
+            write_case(cohort, case, (subject, session.as_ref()), &folder, (options, &erasures))
+        });
+        match written {
             Ok(files) => {
                 let Case { class, site, numbers, .. } = case.clone();
                 folder.note(subject, Participant { class, site, numbers });
                 done.cases += 1;
                 done.files += files;
             }
+            Err(Error::Erase(reason)) => {
+                done.rejected.push(Rejected { case: case.id.to_string(), reason });
+            }
             Err(Error::Volume(error)) => {
-                done.rejected.push(Rejected { case: case.id.to_string(), reason: error.to_string() });
+                done.rejected.push(Rejected {
+                    case: case.id.to_string(),
+                    reason: case.without_paths(&error.to_string()),
+                });
             }
             Err(error) => return Err(error),
         }
@@ -97,9 +111,9 @@ fn write_case(
     case: &Case,
     (subject, session): (&str, Option<&String>),
     folder: &BidsFolder,
-    options: &ExportOptions,
+    (options, erasures): (&ExportOptions<'_>, &Erasures),
 ) -> Result<usize> {
-    let predicted = options.predictions.as_ref().map(|dir| prediction_of(dir, &case.id)).transpose()?;
+    let predicted = options.predictions.map(|dir| prediction_of(dir, &case.id)).transpose()?;
     let own = case.files().filter(|(role, _)| *role != Role::Label || options.predictions.is_none());
     let files: Vec<(Role, &Path)> =
         own.chain(predicted.iter().map(|path| (Role::Label, path.as_path()))).collect();
@@ -113,16 +127,16 @@ fn write_case(
             subject: subject.to_owned(),
             session: session.cloned(),
             run: None,
-            space: options.space.clone(),
+            space: options.space.map(str::to_owned),
             description: Some(description.to_owned()),
             role: *role,
         };
-        copy(path, &name, folder)?;
+        copy(path, &name, folder, erasures.get(role))?;
         let mut sidecar = Map::new();
         if let Role::Image(_) = role {
             sidecar.insert("SkullStripped".to_owned(), json!(case.brain_mask.is_some()));
         }
-        if let Some(space) = &options.space {
+        if let Some(space) = options.space {
             sidecar.insert("SpatialReference".to_owned(), json!(space));
         }
         if *role == Role::BrainMask {
@@ -148,21 +162,38 @@ fn prediction_of(dir: &Path, id: &CaseId) -> Result<PathBuf> {
     Ok(found.ok_or_else(missing)?)
 }
 
-fn copy(path: &Path, name: &BidsName, folder: &BidsFolder) -> Result<()> {
+/// What is erased of the images of a case.
+type Erasures = BTreeMap<Role, Erased>;
+
+fn erasures(case: &Case, options: &ExportOptions<'_>, untouched: &mut Vec<String>) -> Result<Erasures> {
+    let Some(eraser) = options.eraser else { return Ok(Erasures::new()) };
+    let read = |(modality, path): (&Modality, &PathBuf)| Ok((*modality, file::read(path)?));
+    let images: Vec<(Modality, Volume)> = case.images.iter().map(read).collect::<Result<_>>()?;
+    let found = eraser(&images).map_err(Error::Erase)?;
+    let mut erasures = Erasures::new();
+    for ((modality, _), erasure) in images.iter().zip(found) {
+        match erasure {
+            Erasure::Voxels(erased) => drop(erasures.insert(Role::Image(*modality), erased)),
+            Erasure::Nothing(reason) => untouched.push(format!("{} {modality}: {reason}", case.id)),
+        }
+    }
+    Ok(erasures)
+}
+
+fn copy(path: &Path, name: &BidsName, folder: &BidsFolder, erased: Option<&Erased>) -> Result<()> {
     let text = path.to_string_lossy().to_lowercase();
-    let ending = [".nii.gz", ".nii"].into_iter().find(|ending| text.ends_with(ending));
-    let Some(ending) = ending else {
-        let to = folder.place(name, ".nii.gz")?;
-        let written = match name.role {
-            Role::Image(_) => nifti::write(&to, &file::read(path)?, nifti::WriteOptions::default()),
-            _ => nifti::write_labels(&to, &file::read_labels(path)?, ""),
-        };
-        return Ok(written?);
-    };
-    // A file whose header cannot be read is not an image.
-    nifti::read_header(path)?;
-    let bytes = std::fs::read(path).map_err(|e| brainmvp_volume::Error::io(path, e))?;
-    Ok(write_atomically(&folder.place(name, ending)?, |file| file.write_all(&bytes))?)
+    if let Some(ending) = [".nii.gz", ".nii"].into_iter().find(|ending| text.ends_with(ending)) {
+        return Ok(nifti::copy(path, &folder.place(name, ending)?, erased)?);
+    }
+    let to = folder.place(name, ".nii.gz")?;
+    Ok(match name.role {
+        Role::Image(_) => {
+            let mut image = file::read(path)?;
+            erased.into_iter().for_each(|erased| erased.apply(&mut image));
+            nifti::write(&to, &image, nifti::WriteOptions::default())?;
+        }
+        _ => nifti::write_labels(&to, &file::read_labels(path)?, "")?,
+    })
 }
 
 /// The values of a label map with their names, in a file next to it.

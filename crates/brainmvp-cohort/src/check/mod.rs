@@ -183,7 +183,7 @@ fn head_problem(same: &SameHead, checked: &[CheckedCase<'_>]) -> Problem {
 
 /// Images with the voxels of an image of an earlier case.
 fn duplicates(checked: &[CheckedCase<'_>]) -> Vec<Problem> {
-    let mut first_with: BTreeMap<[u8; 32], (&Case, &Path)> = BTreeMap::new();
+    let mut first_with: BTreeMap<[u8; 32], (&Case, Role)> = BTreeMap::new();
     let mut found = Vec::new();
     for checked in checked {
         for (role, path, facts) in &checked.files {
@@ -191,11 +191,11 @@ fn duplicates(checked: &[CheckedCase<'_>]) -> Vec<Problem> {
             if !matches!(role, Role::Image(_)) || facts.is_constant() {
                 continue;
             }
-            let (case, first) = *first_with.entry(facts.digest).or_insert((checked.case, path));
+            let (case, first) = *first_with.entry(facts.digest).or_insert((checked.case, *role));
             if case.id != checked.case.id {
                 let message = format!(
                     "the same voxels as {} of case '{}': one head under two names",
-                    first.display(),
+                    first.name(),
                     case.id
                 );
                 found.push(Problem::new(checked.case, Some(path), Kind::CopyOfOther, message));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use brainmvp_volume::{Grid, Modality, write_atomically};
 use serde::{Deserialize, Serialize};
@@ -120,9 +120,12 @@ impl Kind {
 pub struct Problem {
     /// The case.
     pub case: CaseId,
-    /// The file, if it is about one.
+    /// What the file is that it is about, if it is about one: a modality, `label` or `brain_mask`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
+    pub image: Option<String>,
+    /// The path of that file, to be shown. It may name people, and is not written.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// Its kind.
     pub kind: Kind,
     /// How serious it is.
@@ -133,19 +136,22 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn new(case: &Case, file: Option<&Path>, kind: Kind, message: String) -> Self {
-        let file = file.map(|path| path.display().to_string());
+        let image = file.and_then(|file| case.files().find(|(_, path)| *path == file));
+        let image = image.map(|(role, _)| role.name().to_owned());
+        let message = case.without_paths(&message);
         // The file has a field of its own.
-        let message = match &file {
-            Some(file) => message.strip_prefix(&format!("{file}: ")).unwrap_or(&message).to_owned(),
+        let message = match &image {
+            Some(image) => message.strip_prefix(&format!("{image}: ")).unwrap_or(&message).to_owned(),
             None => message,
         };
-        Self { case: case.id.clone(), file, kind, severity: kind.severity(), message }
+        let (case, file) = (case.id.clone(), file.map(Path::to_owned));
+        Self { case, image, file, kind, severity: kind.severity(), message }
     }
 
-    /// What was found, with the file, without the case.
+    /// What was found, with what the file is, without the case.
     pub fn reason(&self) -> String {
-        match &self.file {
-            Some(file) => format!("{file}: {}", self.message),
+        match &self.image {
+            Some(image) => format!("{image}: {}", self.message),
             None => self.message.clone(),
         }
     }

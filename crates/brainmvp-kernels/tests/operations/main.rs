@@ -15,6 +15,7 @@ mod mlp;
 mod norm;
 mod patch;
 mod ranks;
+mod slopes;
 mod window;
 
 /// Values in [-1, 1) that depend only on the index.

@@ -1,6 +1,7 @@
 //! Contracts that every metric of the list must satisfy.
 
-use brainmvp_volume::Affine;
+use brainmvp_volume::orientation::Reorientation;
+use brainmvp_volume::{Affine, Grid, LabelMap};
 use proptest::prelude::*;
 
 use super::*;
@@ -81,6 +82,37 @@ fn the_rule_for_empty_masks_is_followed() {
     assert!(undefined.score(dice, &absent).value().unwrap().is_nan());
     let hd = Metric::named("hd_mm").unwrap();
     assert_eq!(undefined.score(hd, &missed).value(), Some(f64::INFINITY));
+}
+
+/// The score of two masks that are stored in another order, at the same place in the world.
+fn score_stored(metric: Metric, pair: [&Mask; 2], order: &Reorientation) -> f64 {
+    let grid = Grid::new(pair[0].shape(), Affine::from_spacing(SPACING_MM, [0.0; 3]));
+    let stored = pair.map(|mask| {
+        let voxels = (0..grid.len()).map(|voxel| u16::from(mask.contains(grid.voxel(voxel)))).collect();
+        order.apply(&LabelMap::new(grid, voxels))
+    });
+    let masks = [0, 1].map(|i| {
+        let inside: Vec<bool> = stored[i].voxels().iter().map(|label| *label > 0).collect();
+        Mask::new(stored[i].shape(), &inside)
+    });
+    let [prediction, truth] = masks;
+    let pair = MaskPair::new(prediction, truth, &stored[0].grid().affine).unwrap();
+    SegmentationConfig::default().score(metric, &pair).value().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn no_score_depends_on_the_order_in_which_voxels_are_stored(
+        (a, b) in shape().prop_flat_map(|shape| (mask_of(shape), mask_of(shape))),
+        order in 0..48_usize,
+    ) {
+        let order = Reorientation::all().nth(order).unwrap();
+        for metric in Metric::all() {
+            let (one, other) = (score(metric, &a, &b), score_stored(metric, [&a, &b], &order));
+            prop_assert!((one - other).abs() < 1e-9 * (1.0 + one.abs()), "{:?} {:?}: {} {}", metric, order, one, other);
+        }
+    }
 }
 
 proptest! {

@@ -14,7 +14,7 @@ mod prior;
 mod working;
 
 use brainmvp_volume::resample::{Interpolation, onto_grid};
-use brainmvp_volume::{Grid, LabelMap, Volume, background};
+use brainmvp_volume::{Affine, Grid, LabelMap, Volume, background};
 use rayon::prelude::*;
 
 use evidence::{Evidence, Stage, clean};
@@ -35,6 +35,8 @@ pub struct FoundBrain {
     pub mask: LabelMap,
     /// Its size.
     pub volume_ml: f64,
+    /// From world mm of the images to the space of the prior: how the head lies, and how large it is.
+    pub to_standard: Affine,
 }
 
 /// Why no brain was found.
@@ -70,13 +72,13 @@ pub fn find_brain(images: &[&Volume], prior: &BrainPrior) -> Result<FoundBrain, 
     let working = Working::of(images).ok_or(NoBrain::NoContrast)?;
     let head = HeadMask::of(&working).ok_or(NoBrain::NoHead)?;
     let (working, head) = head.cut(working);
-    let share = search(&working, &head, prior);
+    let (share, pose) = search(&working, &head, prior);
     let mask = onto(&share, &working.grid, first.grid());
     let voxels = mask.voxels().iter().filter(|v| **v > 0).count();
     if voxels == 0 {
         return Err(NoBrain::Nothing);
     }
-    Ok(FoundBrain { volume_ml: volume_ml(&mask), mask })
+    Ok(FoundBrain { volume_ml: volume_ml(&mask), mask, to_standard: prior.standard(&pose) })
 }
 
 /// The volume of the voxels above 0.
@@ -85,7 +87,8 @@ pub fn volume_ml(mask: &LabelMap) -> f64 {
     voxels as f64 * mask.grid().voxel_mm3() / 1000.0
 }
 
-fn search(working: &Working, head: &HeadMask, prior: &BrainPrior) -> Vec<f32> {
+/// The share of brain in each voxel, and how the head lies.
+fn search(working: &Working, head: &HeadMask, prior: &BrainPrior) -> (Vec<f32>, Pose) {
     let grid = &working.grid;
     let evidence = Evidence { working, head };
     let mut pose = Pose::upright(head.brain_centre_mm(working), head.log_size);
@@ -112,7 +115,7 @@ fn search(working: &Working, head: &HeadMask, prior: &BrainPrior) -> Vec<f32> {
             depth = prior.placed(&pose).on_grid(grid);
         }
     }
-    share
+    (share, pose)
 }
 
 /// The mask of the shares above one half, after interpolation, since the border runs between the voxels of the working
@@ -135,8 +138,6 @@ pub fn is_stripped(image: &Volume) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use brainmvp_volume::Affine;
-
     use super::*;
 
     fn ball(radius: f64, air: f32) -> Volume {

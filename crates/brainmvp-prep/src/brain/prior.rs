@@ -65,10 +65,15 @@ impl BrainPrior {
         }
     }
 
+    /// The map from world mm of an image to the prior's own mm, for a brain in the given pose.
+    pub(super) fn standard(&self, pose: &Pose) -> Affine {
+        pose.to_standard(self.centre_mm)
+    }
+
     /// The map from world mm of an image to voxels of the prior, for a brain in the given pose.
     pub(super) fn placed(&self, pose: &Pose) -> PlacedPrior<'_> {
         let spacing_mm = self.depth.grid().affine.spacing_mm().into_iter().fold(f64::INFINITY, f64::min);
-        let map = self.to_voxel.after(&pose.to_standard(self.centre_mm));
+        let map = self.to_voxel.after(&self.standard(pose));
         PlacedPrior { depth: &self.depth, map, spacing_mm: spacing_mm as f32 }
     }
 }

@@ -68,7 +68,7 @@ pub struct CaseEntry {
 pub struct QuarantinedCase {
     /// The name of the case.
     pub id: CaseId,
-    /// What is wrong, with the file.
+    /// What is wrong; files are named by what they are (`t1`), not by their paths.
     pub reason: String,
 }
 

@@ -36,8 +36,6 @@ struct Predicted {
     label_map: Option<PathBuf>,
     #[serde(default)]
     probabilities: BTreeMap<String, PathBuf>,
-    #[serde(default)]
-    inputs: BTreeMap<String, PathBuf>,
 }
 
 pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) -> Result<()> {
@@ -53,9 +51,6 @@ pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) -> Result<
         });
         let volumes: Vec<Shown> = label.into_iter().chain(probabilities).collect();
         let case = into.case(&id);
-        if case.groups.iter().all(|group| group.stage != Stage::Original) {
-            case.groups.extend(inputs(&predicted.inputs, items));
-        }
         if !volumes.is_empty() {
             let by = format!("by {}, step {}", record.settings.model.display(), record.settings.step);
             case.groups.push(Group {
@@ -71,14 +66,4 @@ pub(super) fn open(path: &Path, into: &mut Collection, items: &Items) -> Result<
     }
     let evaluated = path.join("metrics.json");
     if scores::is_one(&evaluated) { scores::open(&evaluated, &title_of(path), into) } else { Ok(()) }
-}
-
-/// The images that were predicted from, where no cohort says so. Their paths are those that `predict` was given.
-fn inputs(inputs: &BTreeMap<String, PathBuf>, items: &Items) -> Option<Group> {
-    let there =
-        inputs.iter().filter(|(_, path)| brainmvp_volume::file::stem(path).is_some() && path.is_file());
-    let volumes: Vec<Shown> =
-        there.map(|(name, path)| Shown::new(name, Role::Image, Item::Listed(path.clone()), items)).collect();
-    let title = "inputs of the prediction".to_owned();
-    (!volumes.is_empty()).then_some(Group { title, stage: Stage::Original, volumes, steps: Vec::new() })
 }

@@ -16,4 +16,4 @@ pub(crate) use header::MAX_VOXELS;
 pub use header::{Header, SpatialUnits, Storage};
 pub use placement::Placement;
 pub use read::{read, read_header, read_labels};
-pub use write::{WriteOptions, encode, write, write_labels, write_labels_in};
+pub use write::{Erased, WriteOptions, copy, encode, write, write_labels, write_labels_in};

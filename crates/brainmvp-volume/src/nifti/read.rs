@@ -44,6 +44,21 @@ pub fn read_header(path: &Path) -> Result<Header> {
     Ok(open(path)?.0)
 }
 
+/// The header of an image and its voxels as they are stored, the lowest byte of each first.
+pub(super) fn stored(path: &Path) -> Result<(Header, Vec<u8>)> {
+    let (header, file, source) = open(path)?;
+    let count = header.voxel_bytes();
+    let section = match header.storage {
+        Storage::Single => source.section(header.voxel_offset, count)?,
+        Storage::Pair => Source::open(&partner(&file, Part::Image)?)?.section(header.voxel_offset, count)?,
+    };
+    let mut bytes = section.as_bytes().to_vec();
+    if header.big_endian {
+        bytes.chunks_exact_mut(header.datatype.size()).for_each(<[u8]>::reverse);
+    }
+    Ok((header, bytes))
+}
+
 /// The header, the path of the file that holds it, and that file.
 fn open(path: &Path) -> Result<(Header, PathBuf, Source)> {
     let file = if ending(path).is_some_and(|ending| ending.part == Part::Image) {
@@ -98,6 +113,8 @@ fn partner(path: &Path, wanted: Part) -> Result<PathBuf> {
     let candidates = ending.partners.map(|partner| path.with_file_name(format!("{stem}{partner}")));
     match candidates.into_iter().find(|candidate| candidate.is_file()) {
         Some(found) => Ok(found),
-        None => missing(format!("its {what} must be next to it, named {stem}{}", ending.partners[0])),
+        None => {
+            missing(format!("its {what} must be next to it, under the same name with {}", ending.partners[0]))
+        }
     }
 }

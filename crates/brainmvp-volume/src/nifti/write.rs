@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::layout::{DESCRIP_LEN, Fields, Layout, NIFTI_1, NIFTI_2, SIZE_OF_HDR};
 use super::placement;
+use super::read::stored;
 use super::{Datatype, Geometry};
 use crate::{Error, Grid, LabelMap, Result, Volume, gzip, write_atomically};
 
@@ -45,6 +46,47 @@ pub fn write(path: &Path, volume: &Volume<f32>, options: WriteOptions) -> Result
     let (slope, inter) = scaling;
     let values = volume.voxels().iter().map(|value| (f64::from(*value) - inter) / slope);
     store(path, form, volume.grid(), &options, (values, scaling))
+}
+
+/// Voxels that are not passed on, and the value that they get.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Erased {
+    /// Whether each voxel is erased, in the order of the volume.
+    pub voxels: Vec<bool>,
+    /// The value, after scaling.
+    pub value: f32,
+}
+
+impl Erased {
+    /// Erases them in a volume.
+    pub fn apply(&self, volume: &mut Volume<f32>) {
+        let voxels = volume.voxels_mut().iter_mut().zip(&self.voxels);
+        voxels.filter(|(_, erased)| **erased).for_each(|(voxel, _)| *voxel = self.value);
+    }
+}
+
+/// Copies an image: its voxels, their type, scaling and place as they are stored. Free text, extensions and all else that the header may
+/// hold stays behind, since it may name people. All voxels but the erased ones have the same bits.
+///
+/// # Errors
+/// Where the image cannot be read as by [`super::read`], or written as by [`write`](fn@write).
+pub fn copy(from: &Path, to: &Path, erased: Option<&Erased>) -> Result<()> {
+    let form = Form::of(to)?;
+    let (header, mut voxels) = stored(from)?;
+    if let Some(erased) = erased {
+        let (slope, inter) = header.scaling.unwrap_or((1.0, 0.0));
+        let mut value = Vec::new();
+        header.datatype.encode([(f64::from(erased.value) - inter) / slope].into_iter(), &mut value);
+        let places = voxels.chunks_exact_mut(value.len()).zip(&erased.voxels);
+        places.filter(|(_, erased)| **erased).for_each(|(voxel, _)| voxel.copy_from_slice(&value));
+    }
+    let options = WriteOptions {
+        datatype: header.datatype,
+        geometry: Some(header.geometry.clone()),
+        ..WriteOptions::default()
+    };
+    let head = header_bytes(&header.grid, &options, header.scaling.unwrap_or((1.0, 0.0)), form.pair);
+    put_all(to, form, head, &voxels)
 }
 
 /// A volume as the content of a `.nii` file, one number a voxel with the affine of its grid: for a reader that is given
@@ -141,17 +183,20 @@ fn store<I: ExactSizeIterator<Item = f64>>(
     options: &WriteOptions,
     (values, scaling): Stored<I>,
 ) -> Result<()> {
-    let header = header_bytes(grid, options, scaling, form.pair);
+    let mut bytes = Vec::new();
+    options.datatype.encode(values, &mut bytes);
+    put_all(path, form, header_bytes(grid, options, scaling, form.pair), &bytes)
+}
+
+fn put_all(path: &Path, form: Form, header: Vec<u8>, voxels: &[u8]) -> Result<()> {
     if !form.pair {
         let mut bytes = header;
-        options.datatype.encode(values, &mut bytes);
+        bytes.extend_from_slice(voxels);
         return put(path, form, &bytes);
     }
     let (unpacked, end) = if form.packed { (path.with_extension(""), ".gz") } else { (path.to_owned(), "") };
-    let mut bytes = Vec::new();
-    options.datatype.encode(values, &mut bytes);
     // The header last: without it there is no pair.
-    put(&unpacked.with_extension(format!("img{end}")), form, &bytes)?;
+    put(&unpacked.with_extension(format!("img{end}")), form, voxels)?;
     put(&unpacked.with_extension(format!("hdr{end}")), form, &header)
 }
 

@@ -124,7 +124,7 @@ fn print_problems(report: &Report, ui: &Ui) -> anyhow::Result<()> {
     for (case, problems) in by_case {
         ui.result(format!("problem: {case}"))?;
         for problem in problems {
-            let file = problem.file.as_ref().map_or(String::new(), |file| format!("{file}: "));
+            let file = problem.file.as_ref().map_or(String::new(), |file| format!("{}: ", file.display()));
             ui.result(format!("  {file}{}", without_error_numbers(&problem.message)))?;
         }
     }

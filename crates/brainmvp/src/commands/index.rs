@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::identity::Aliases;
 use brainmvp_cohort::layouts::{self, Explained, IndexOptions, Indexed, LAYOUTS, Rejected};
-use brainmvp_cohort::{Case, CaseId, Cohort, Error, LabelScheme};
+use brainmvp_cohort::{Case, CaseId, Cohort, Error, LabelScheme, Pseudonyms};
 use brainmvp_volume::Modality;
 use clap::Args;
 use regex::Regex;
@@ -32,6 +32,7 @@ Examples:
   brainmvp index scans --alias t1gad=t1c --label-scheme 1=stroke --out cohort.json
   brainmvp index scans --out cohort.json --table people.csv --numbers age
   brainmvp index scans --out cohort.json --explain
+  brainmvp index scans --out cohort.json --pseudonyms private/names.tsv
   brainmvp index scans --pattern '(?P<case>[^/]+)/(?P<mod>[^/]+)\\.nii' --out cohort.json")]
 pub(crate) struct Index {
     /// Folders with images, or data lists (.json)
@@ -87,6 +88,10 @@ pub(crate) struct Index {
     /// File of cases or subjects to leave out, one per line
     #[arg(long, value_name = "FILE")]
     exclude_from: Option<PathBuf>,
+    /// Name cases and subjects by numbers, and write a table, to be kept private, that links these to their names; if it exists, its
+    /// numbers are used and new ones are added
+    #[arg(long, value_name = "FILE")]
+    pseudonyms: Option<PathBuf>,
 }
 
 /// The word after `--layout` for DICOM files.
@@ -128,6 +133,9 @@ impl Index {
         let mut cohort = join(found)?;
         if let (Some(name), true) = (self.out.file_stem(), self.name.is_none() && self.sources.len() > 1) {
             cohort.name = name.to_string_lossy().into_owned();
+        }
+        if let Some(table) = &self.pseudonyms {
+            pseudonymise(&mut cohort, table)?;
         }
         cohort.save(&self.out)?;
         ui.result(overview(&cohort))?;
@@ -205,8 +213,14 @@ impl Index {
                 .advise(|_| format!("index {} instead, or remove it to convert again", out.display()));
         }
         ui.note(format!("{}: DICOM; converted into {}", source.display(), out.display()));
-        let conversion =
-            Conversion { source, out: &out, rules: self.dicom.rules()?, key: None, descriptions: false };
+        let conversion = Conversion {
+            source,
+            out: &out,
+            rules: self.dicom.rules()?,
+            key: None,
+            descriptions: false,
+            deface: false,
+        };
         convert_dicom(conversion, ui)?;
         Ok(Some(out))
     }
@@ -234,6 +248,14 @@ impl Index {
             exclude,
         })
     }
+}
+
+/// Gives cases and subjects numbers, and keeps the table that links them to their names.
+fn pseudonymise(cohort: &mut Cohort, table: &Path) -> anyhow::Result<()> {
+    argument::prepare_output_file(table)?;
+    let mut pseudonyms = if table.exists() { Pseudonyms::load(table)? } else { Pseudonyms::default() };
+    pseudonyms.apply(cohort)?;
+    Ok(pseudonyms.save(table)?)
 }
 
 /// What each file is, and why: one line a file, in the order of their paths.

@@ -19,6 +19,7 @@ mod mistakes;
 mod pipeline;
 mod placement;
 mod predict;
+mod privacy;
 mod probe;
 mod program;
 mod provenance;

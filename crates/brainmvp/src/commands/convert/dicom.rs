@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use brainmvp_cohort::identity::Finding;
 use brainmvp_dicom::{ConvertOptions, Scan, SeriesRules, SubjectKey, Told, convert, scan};
 
+use super::deface::eraser;
 use super::refuse_full_folder;
 use crate::argument;
 use crate::commands::counted;
@@ -20,11 +21,12 @@ pub(crate) struct Conversion<'a> {
     pub(crate) rules: SeriesRules,
     pub(crate) key: Option<&'a Path>,
     pub(crate) descriptions: bool,
+    pub(crate) deface: bool,
 }
 
 /// Converts, and prints the modality of each volume and the reason for it.
 pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Result<()> {
-    let Conversion { source, out, rules, key, descriptions } = conversion;
+    let Conversion { source, out, rules, key, descriptions, deface } = conversion;
     let known = key.filter(|path| path.exists());
     if known.is_none() {
         refuse_full_folder(out).advise(|_| {
@@ -42,11 +44,12 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
     if scan.series.is_empty() {
         return Err(bad_input(format!("{}: no DICOM image can be used", source.display())));
     }
-    let options = ConvertOptions { rules, descriptions };
+    let eraser = eraser();
+    let options = ConvertOptions { rules, descriptions, eraser: deface.then_some(&eraser) };
     let (mut written, mut failed, mut others) = (0, 0, 0);
     let mut lines = Vec::new();
     convert(&scan, out, &options, &mut numbers, &mut |told: Told| {
-        let Told { session, series, finding, file, failed: failure } = told;
+        let Told { session, series, finding, file, failed: failure, untouched } = told;
         let decision = finding.as_ref().map_or_else(String::new, Finding::decision);
         let reason = finding.as_ref().map_or_else(String::new, Finding::reason);
         match (file, failure) {
@@ -59,6 +62,9 @@ pub(crate) fn convert_dicom(conversion: Conversion<'_>, ui: &Ui) -> anyhow::Resu
             }
             (Some(file), _) => {
                 written += 1;
+                if let Some(reason) = untouched {
+                    ui.note(format!("note: nothing is erased of {session} {series}: {reason}"));
+                }
                 let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 lines.push(format!("  {file}: {decision}, of {series} [{reason}]"));
             }

@@ -1,5 +1,6 @@
 //! `brainmvp convert`
 
+mod deface;
 mod dicom;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use crate::ui::Ui;
 Examples:
   brainmvp convert export-of-the-pacs --out study
   brainmvp convert DICOM --out study --key private/key.tsv --series '*dark*fluid*=flair' --series 9=ignore
+  brainmvp convert export-of-the-pacs --out study --deface
   brainmvp convert cohort.json --out bids --predictions predictions --space SRI24
 
 Exit codes: 0 done (what is refused is named), 1 failed, 2 bad input, or nothing to convert.")]
@@ -45,6 +47,10 @@ pub(crate) struct Convert {
     /// DICOM: also copy the descriptions of series, which may name people
     #[arg(long)]
     descriptions: bool,
+    /// Erase the face in images of a whole head: what is in front of the brain and below it. Brains are found first; of a case whose brain
+    /// is not found, nothing is written
+    #[arg(long)]
+    deface: bool,
     /// Cohort: a folder of predicted label maps, CASE.nii.gz, to use instead of the cohort's labels
     #[arg(long, value_name = "DIR")]
     predictions: Option<PathBuf>,
@@ -93,6 +99,7 @@ impl Convert {
             rules: self.dicom.rules()?,
             key: self.key.as_deref(),
             descriptions: self.descriptions,
+            deface: self.deface,
         };
         convert_dicom(conversion, ui)?;
         ui.note(format!("next: brainmvp index {} --out cohort.json", self.out.display()));
@@ -111,8 +118,14 @@ impl Convert {
             ));
         }
         refuse_full_folder(&self.out)?;
-        let options = ExportOptions { space: self.space.clone(), predictions: self.predictions.clone() };
+        let eraser = deface::eraser();
+        let options = ExportOptions {
+            space: self.space.as_deref(),
+            predictions: self.predictions.as_deref(),
+            eraser: self.deface.then_some(&eraser),
+        };
         let done = export(&cohort, &self.out, &options)?;
+        done.untouched.iter().for_each(|image| ui.note(format!("note: nothing is erased of {image}")));
         for rejected in &done.rejected {
             let reason = without_error_numbers(&rejected.reason);
             ui.alert(format!("warning: case '{}' is left out: {reason}", rejected.case));

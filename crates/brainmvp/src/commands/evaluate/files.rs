@@ -79,7 +79,9 @@ impl LabelMaps {
             None | Some([]) => Ok(None),
             Some([file]) => Ok(Some(file)),
             Some(files) => {
-                let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+                let below =
+                    |file: &PathBuf| file.strip_prefix(&self.folder).unwrap_or(file).display().to_string();
+                let names: Vec<_> = files.iter().map(below).collect();
                 Err(format!("more than one file may be its label map: {}", names.join(", ")))
             }
         }

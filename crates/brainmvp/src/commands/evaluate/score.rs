@@ -23,8 +23,18 @@ pub(super) struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// The scores of all regions, or why there are none.
+    /// The scores of all regions, or why there are none: without the paths of the files, which may name people.
     pub(super) fn score(&self, config: &SegmentationConfig) -> Result<Vec<RegionScores>, String> {
+        let files = [Some((&self.truth.file, "truth")), self.prediction.as_ref().map(|p| (p, "prediction"))];
+        self.scores(config).map_err(|reason| {
+            let named = |reason: String, (path, name): (&PathBuf, _)| {
+                reason.replace(&path.display().to_string(), name)
+            };
+            files.into_iter().flatten().fold(reason, named)
+        })
+    }
+
+    fn scores(&self, config: &SegmentationConfig) -> Result<Vec<RegionScores>, String> {
         let target = self.target;
         let truth = read(&self.truth.file, &target.truth_values)?;
         let Some(path) = &self.prediction else {

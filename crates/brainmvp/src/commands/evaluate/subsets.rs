@@ -150,7 +150,8 @@ impl Subsets<'_> {
         let model = &self.predictor.model;
         #[expect(clippy::expect_used, reason = "`run` chooses cases with a label map")]
         let label = case.label.as_deref().expect("a case with a label map");
-        let truth = file::read_labels(label).map_err(|e| CaseError::Case(e.to_string()))?;
+        let truth =
+            file::read_labels(label).map_err(|e| CaseError::Case(case.without_paths(&e.to_string())))?;
         let scheme = cohort.label_scheme(case);
         let regions = with_values_in(&model.config.task.segment.regions, scheme);
         let ignored = scheme.map(LabelScheme::ignored).unwrap_or_default();

@@ -139,7 +139,7 @@ impl Predict {
         }
         let all = counted(done + failed, "case");
         Err(bad_input(format!("{failed} of {all} could not be predicted")))
-            .advise(|_| format!("fix the files named above; {out}/predictions.json names them too"))
+            .advise(|_| format!("fix the files named above; {out}/predictions.json has the reasons too"))
     }
 }
 
@@ -181,7 +181,7 @@ impl Work<'_> {
         record.cases.retain(|name, _| cases.iter().any(|case| case.id.as_str() == name));
         for (number, case) in cases.iter().enumerate() {
             let name = case.id.as_str();
-            if record.has(self.out, name, &case.images) {
+            if record.has(self.out, case) {
                 kept += 1;
             } else {
                 record.cases.remove(name);
@@ -220,7 +220,7 @@ impl Work<'_> {
         }
         let output = Output { id: &case.id, case: &prepared, folder: self.out, maps: self.maps };
         Ok(Predicted {
-            inputs: case.images.clone(),
+            inputs: record::hashes(case)?,
             missing,
             templates: templates.map(|laid| laid.to_string()),
             written: prediction.write(self.task, &output)?,

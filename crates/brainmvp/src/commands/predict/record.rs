@@ -5,10 +5,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use brainmvp_cohort::Case;
 use brainmvp_infer::{Mirror, SlidingWindow};
 use brainmvp_metrics::Region;
+use brainmvp_prep::ContentFile;
 use brainmvp_ssl::downstream::Missing;
 use brainmvp_train::finetune::{TaskKind, TaskSettings, Written};
+use brainmvp_train::new_case::CaseError;
 use brainmvp_train::seen::Sighting;
 use brainmvp_volume::{Modality, write_atomically};
 use serde::{Deserialize, Serialize};
@@ -54,8 +57,8 @@ pub(super) struct Settings {
 /// A case that was predicted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Predicted {
-    /// The input files.
-    pub(super) inputs: BTreeMap<Modality, PathBuf>,
+    /// The input files, by the hash of their content: their paths may name people.
+    pub(super) inputs: BTreeMap<Modality, String>,
     /// Modalities that the case lacks.
     pub(super) missing: Vec<Modality>,
     /// How the templates that replace them were placed.
@@ -166,10 +169,10 @@ impl Record {
     }
 
     /// Whether a case already has a complete prediction from the same files.
-    pub(super) fn has(&self, folder: &Path, case: &str, inputs: &BTreeMap<Modality, PathBuf>) -> bool {
-        self.cases.get(case).is_some_and(|predicted| {
-            let files = predicted.written.files();
-            predicted.inputs == *inputs && files.into_iter().all(|file| folder.join(file).is_file())
+    pub(super) fn has(&self, folder: &Path, case: &Case) -> bool {
+        self.cases.get(case.id.as_str()).is_some_and(|predicted| {
+            let complete = predicted.written.files().into_iter().all(|file| folder.join(file).is_file());
+            complete && hashes(case).is_ok_and(|hashes| hashes == predicted.inputs)
         })
     }
 
@@ -190,4 +193,13 @@ impl Record {
         let text = writer.into_inner()?;
         Ok(write_atomically(&folder.join("predictions.csv"), |file| file.write_all(&text))?)
     }
+}
+
+/// The hash of each image of a case.
+pub(super) fn hashes(case: &Case) -> Result<BTreeMap<Modality, String>, CaseError> {
+    let hash = |(modality, path): (&Modality, &PathBuf)| match ContentFile::of(path) {
+        Ok(file) => Ok((*modality, file.hash().to_owned())),
+        Err(error) => Err(CaseError::Case(case.without_paths(&error.to_string()))),
+    };
+    case.images.iter().map(hash).collect()
 }
