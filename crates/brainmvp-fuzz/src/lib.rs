@@ -29,7 +29,7 @@ use random::Random;
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Executions of a reader if `BRAINMVP_FUZZ` does not say how many.
-const EXECUTIONS: u64 = 3000;
+const EXECUTIONS: u64 = 2000;
 
 /// So many different faults of a reader are told.
 const MOST_FAULTS: usize = 8;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
+mod handmade;
+
 use std::io::Write as _;
 use std::path::Path;
 
@@ -9,6 +11,7 @@ use brainmvp_fuzz::{Memory, Place, Seed, fuzz};
 use brainmvp_volume::nifti::{self, Datatype, WriteOptions};
 use brainmvp_volume::{Affine, Grid, Volume, file};
 use flate2::{Compression, write::GzEncoder};
+use handmade::Handmade;
 
 #[global_allocator]
 static MEMORY: brainmvp_fuzz::Counting = brainmvp_fuzz::Counting;
@@ -60,18 +63,11 @@ fn nifti_plain() {
     let place = Place::new("a.nii");
     let mut seeds: Vec<Seed> =
         nifti_files().into_iter().map(|bytes| Seed::new(bytes).with_numbers(numbers())).collect();
-    // An axis longer than 32767 makes a file of version 2.
-    let long = Volume::new(Grid::new([32768, 1, 1], volume().grid().affine), vec![1.0; 32768]);
-    let long = nifti::encode(&long, Datatype::U8, "");
+    let mut second = Handmade::new(2, true, &[3.0, 5.0, 4.0, 3.0], 4).bytes;
+    second.extend((0..120_u8).collect::<Vec<_>>());
     let dims = (0..8).map(|i| (16 + 8 * i, 8));
-    seeds.push(Seed::new(long).with_numbers(dims.chain([
-        (12, 2),
-        (168, 8),
-        (176, 8),
-        (184, 8),
-        (344, 4),
-        (348, 4),
-    ])));
+    let others = [(12, 2), (168, 8), (176, 8), (184, 8), (344, 4), (348, 4)];
+    seeds.push(Seed::new(second).with_numbers(dims.chain(others)));
     fuzz("NIfTI (.nii)", &seeds, PLAIN, |bytes| read(place.holding(bytes)));
 }
 

@@ -1,0 +1,131 @@
+//! Damaged DICOM files: refused by name or read, within a second and little memory.
+
+#![allow(clippy::unwrap_used, reason = "a failing test may panic")]
+
+mod handmade;
+
+use std::io::Write as _;
+use std::path::Path;
+
+use brainmvp_dicom::{ConvertOptions, SubjectKey, convert, scan};
+use brainmvp_fuzz::{Memory, Place, Seed, fuzz};
+use dicom_dictionary_std::uids;
+use handmade::{SHAPE, Slices, fragments, stored};
+
+#[global_allocator]
+static MEMORY: brainmvp_fuzz::Counting = brainmvp_fuzz::Counting;
+
+/// The parser keeps a few hundred bytes for each element of eight; the pixels of a slice become four bytes each.
+const PLAIN: Memory = Memory { fixed: 1 << 20, for_each_byte: 64 };
+
+/// What deflate can make of a file is unpacked, and then parsed.
+const PACKED: Memory = Memory { fixed: 4 << 20, for_each_byte: 1100 };
+
+/// Three slices of a series; the damaged file is one of them.
+fn place(slices: &Slices, pixels: Option<&[u8]>) -> (Place, Vec<u8>) {
+    let place = Place::new("slice");
+    let packed = |_: usize| pixels.map(|frame| fragments(vec![frame.to_vec()])).into_iter().collect();
+    for z in 0..3 {
+        slices.write(place.folder(), z, packed(z));
+    }
+    let last = slices.write(place.folder(), 3, packed(3));
+    let bytes = std::fs::read(&last).unwrap();
+    std::fs::remove_file(last).unwrap();
+    (place, bytes)
+}
+
+/// Every volume that can be placed, with what is said of it. The damaged file may be refused; the seed is not.
+fn read(folder: &Path) -> Result<(), String> {
+    let scan = scan(folder).map_err(|error| error.to_string())?;
+    for series in &scan.series {
+        let Ok(volumes) = series.volumes().map_err(|error| error.to_string()) else { continue };
+        for volume in volumes {
+            volume.read().map_err(|error| error.to_string())?;
+            drop((volume.sidecar(), volume.is_derived()));
+        }
+    }
+    scan.refused.first().map_or(Ok(()), |error| Err(error.to_string()))
+}
+
+/// The frame of slice 3, packed by run lengths.
+fn rle() -> Vec<u8> {
+    let values = (0..SHAPE[1]).flat_map(|row| (0..SHAPE[0]).map(move |column| stored(3, row, column) as u16));
+    let values: Vec<u16> = values.collect();
+    let literal = |shift: u32| {
+        let bytes = values.iter().map(|value| (value >> shift) as u8);
+        std::iter::once(values.len() as u8 - 1).chain(bytes).collect::<Vec<u8>>()
+    };
+    let (high, low) = (literal(8), literal(0));
+    let mut header = [0_u32; 16];
+    header[..3].copy_from_slice(&[2, 64, 64 + high.len() as u32]);
+    header.iter().flat_map(|word| word.to_le_bytes()).chain(high).chain(low).collect()
+}
+
+#[test]
+fn slices_of_every_encoding() {
+    #[allow(deprecated, reason = "archives have it")]
+    let big_endian = uids::EXPLICIT_VR_BIG_ENDIAN;
+    let encodings = [
+        ("explicit", uids::EXPLICIT_VR_LITTLE_ENDIAN, None),
+        ("implicit", uids::IMPLICIT_VR_LITTLE_ENDIAN, None),
+        ("big-endian", big_endian, None),
+        ("RLE", uids::RLE_LOSSLESS, Some(rle())),
+        ("JPEG", uids::JPEG_LOSSLESS_SV1, Some(include_bytes!("data/lossless.jpg").to_vec())),
+        ("JPEG 2000", uids::JPEG2000_LOSSLESS, Some(include_bytes!("data/lossless.j2k").to_vec())),
+    ];
+    for (name, syntax, pixels) in encodings {
+        let (place, bytes) = place(&Slices { syntax, ..Slices::default() }, pixels.as_deref());
+        fuzz(&format!("DICOM ({name})"), &[Seed::new(bytes)], PLAIN, |bytes| {
+            place.holding(bytes);
+            read(place.folder())
+        });
+    }
+}
+
+#[test]
+fn packed_files() {
+    let (place, bytes) = place(&Slices::default(), None);
+    let gzip = |bytes: Vec<u8>| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let seeds = [Seed::new(bytes.clone()).packed_by(gzip), Seed::new(gzip(bytes))];
+    fuzz("DICOM (gzip)", &seeds, PACKED, |bytes| {
+        place.holding(bytes);
+        read(place.folder())
+    });
+}
+
+/// As `convert` writes them: BIDS beside a key.
+#[test]
+fn conversion() {
+    let (place, bytes) = place(&Slices::default(), None);
+    let out = Place::new("out");
+    let to = out.folder().join("bids");
+    fuzz("DICOM (conversion)", &[Seed::new(bytes)], PLAIN, |bytes| {
+        place.holding(bytes);
+        let scan = scan(place.folder()).map_err(|error| error.to_string())?;
+        let mut failed = Ok(());
+        let written =
+            convert(&scan, &to, &ConvertOptions::default(), &mut SubjectKey::default(), &mut |told| {
+                if let Some(reason) = told.failed {
+                    failed = Err(reason);
+                }
+            });
+        std::fs::remove_dir_all(&to).unwrap();
+        written.map_err(|error| error.to_string()).and(failed)
+    });
+}
+
+#[test]
+fn keys_of_subjects() {
+    let key = "subject\tsession\tPatientID\tStudyInstanceUID\n1\t1\tP-77\t1.2.9\n1\t2\tP-77\t1.2.10\n2\t1\tP 8\t1.2.11\n";
+    let place = Place::new("key.tsv");
+    let text = Memory { fixed: 64 << 10, for_each_byte: 64 };
+    fuzz("key of convert (.tsv)", &[Seed::new(key)], text, |bytes| {
+        let mut key = SubjectKey::load(place.holding(bytes)).map_err(|error| error.to_string())?;
+        key.number("another", "1.2.12");
+        Ok(())
+    });
+}
