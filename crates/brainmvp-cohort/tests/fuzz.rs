@@ -136,15 +136,15 @@ fn what_lies_beside_images() {
         let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
         Acquisition::from_json(text).map(drop).ok_or_else(|| "no sidecar".to_owned())
     });
-    let place = Place::new("exclude.txt");
+    let ids = Place::new("exclude.txt");
     fuzz("ids to leave out (.txt)", &[Seed::new("a # twice\nb\n\n# c\n")], TEXT, |bytes| {
-        said(read_exclusions(place.holding(bytes)))
+        said(read_exclusions(ids.holding(bytes)))
     });
-    let place = place("check.json");
-    let found = indexed_cohort(place.folder());
-    check(&found, &CheckOptions::default(), &|_, _| ()).save(&place.folder().join("check.json")).unwrap();
-    let seed = Seed::new(std::fs::read(place.folder().join("check.json")).unwrap());
-    fuzz("report of a check (.json)", &[seed], TEXT, |bytes| said(Report::load(place.holding(bytes))));
+    let checked = place("check.json");
+    let found = indexed_cohort(checked.folder());
+    check(&found, &CheckOptions::default(), &|_, _| ()).save(&checked.folder().join("check.json")).unwrap();
+    let seed = Seed::new(std::fs::read(checked.folder().join("check.json")).unwrap());
+    fuzz("report of a check (.json)", &[seed], TEXT, |bytes| said(Report::load(checked.holding(bytes))));
 }
 
 /// Only names are read, from what may unpack into much.

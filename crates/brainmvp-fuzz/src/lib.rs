@@ -34,6 +34,9 @@ const EXECUTIONS: u64 = 2000;
 /// So many different faults of a reader are told.
 const MOST_FAULTS: usize = 8;
 
+/// One reader at a time: memory is counted for the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A valid file, as something that can be damaged.
 pub struct Seed {
     /// What is damaged.
@@ -119,8 +122,6 @@ impl Memory {
 /// # Panics
 /// If a reading breaks a rule: the faults are listed, each with a file that shows it.
 pub fn fuzz(name: &str, seeds: &[Seed], memory: Memory, read: impl Fn(&[u8]) -> Result<(), String>) {
-    // One reader at a time: memory is counted for the whole process.
-    static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     memory::assert_counted();
     // What is made once, such as threads and tables of words, is made here.
@@ -145,6 +146,15 @@ pub fn fuzz(name: &str, seeds: &[Seed], memory: Memory, read: impl Fn(&[u8]) -> 
     }
     drop(watch);
     course.tell(name);
+}
+
+/// The most memory that something holds at a time, in bytes; nothing else may run meanwhile that [`fuzz`] knows of.
+pub fn memory_of(run: impl FnOnce()) -> usize {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    memory::assert_counted();
+    let before = memory::mark();
+    run();
+    memory::peak().saturating_sub(before)
 }
 
 /// How many executions each reader gets.
