@@ -31,11 +31,12 @@ enum Encoding {
     Implicit,
 }
 
-/// Walks all elements up to the end of the pixel data. The reader may be at any position.
+/// Walks all elements up to the end of the pixel data, and says where that is: what follows was not looked at, and must not be
+/// given to the parser. The reader may be at any position.
 ///
 /// # Errors
 /// What is wrong and where, as a sentence.
-pub(crate) fn check(reader: &mut (impl Read + Seek), file_bytes: u64) -> Result<(), String> {
+pub(crate) fn check(reader: &mut (impl Read + Seek), file_bytes: u64) -> Result<u64, String> {
     reader.seek(SeekFrom::Start(PREAMBLE)).map_err(|e| e.to_string())?;
     let mut walk = Walk {
         reader,
@@ -43,7 +44,8 @@ pub(crate) fn check(reader: &mut (impl Read + Seek), file_bytes: u64) -> Result<
         encoding: Encoding::Explicit { big_endian: false },
         syntax: String::new(),
     };
-    walk.elements(file_bytes, 0, true)
+    walk.elements(file_bytes, 0, true)?;
+    Ok(walk.at)
 }
 
 struct Walk<'a, R> {

@@ -18,8 +18,12 @@ static MEMORY: brainmvp_fuzz::Counting = brainmvp_fuzz::Counting;
 /// The parser keeps a few hundred bytes for each element of eight; the pixels of a slice become four bytes each.
 const PLAIN: Memory = Memory { fixed: 1 << 20, for_each_byte: 64 };
 
-/// What deflate can make of a file is unpacked, and then parsed.
-const PACKED: Memory = Memory { fixed: 4 << 20, for_each_byte: 1100 };
+/// What deflate can make of a file, 1032 times as much, is unpacked, and then parsed. Run lengths and blocks of JPEG become up to
+/// 512 pixels a byte.
+const PACKED: Memory = Memory { fixed: 4 << 20, for_each_byte: 4 * 1100 };
+
+/// An image of 2^20 pixels may be nothing but its header.
+const JPEG_2000: Memory = Memory { fixed: 64 << 20, for_each_byte: 1 << 16 };
 
 /// Three slices of a series; the damaged file is one of them.
 fn place(slices: &Slices, pixels: Option<&[u8]>) -> (Place, Vec<u8>) {
@@ -66,16 +70,16 @@ fn slices_of_every_encoding() {
     #[allow(deprecated, reason = "archives have it")]
     let big_endian = uids::EXPLICIT_VR_BIG_ENDIAN;
     let encodings = [
-        ("explicit", uids::EXPLICIT_VR_LITTLE_ENDIAN, None),
-        ("implicit", uids::IMPLICIT_VR_LITTLE_ENDIAN, None),
-        ("big-endian", big_endian, None),
-        ("RLE", uids::RLE_LOSSLESS, Some(rle())),
-        ("JPEG", uids::JPEG_LOSSLESS_SV1, Some(include_bytes!("data/lossless.jpg").to_vec())),
-        ("JPEG 2000", uids::JPEG2000_LOSSLESS, Some(include_bytes!("data/lossless.j2k").to_vec())),
+        ("explicit", uids::EXPLICIT_VR_LITTLE_ENDIAN, None, PLAIN),
+        ("implicit", uids::IMPLICIT_VR_LITTLE_ENDIAN, None, PLAIN),
+        ("big-endian", big_endian, None, PLAIN),
+        ("RLE", uids::RLE_LOSSLESS, Some(rle()), PACKED),
+        ("JPEG", uids::JPEG_LOSSLESS_SV1, Some(include_bytes!("data/lossless.jpg").to_vec()), PACKED),
+        ("JPEG 2000", uids::JPEG2000_LOSSLESS, Some(include_bytes!("data/lossless.j2k").to_vec()), JPEG_2000),
     ];
-    for (name, syntax, pixels) in encodings {
+    for (name, syntax, pixels, memory) in encodings {
         let (place, bytes) = place(&Slices { syntax, ..Slices::default() }, pixels.as_deref());
-        fuzz(&format!("DICOM ({name})"), &[Seed::new(bytes)], PLAIN, |bytes| {
+        fuzz(&format!("DICOM ({name})"), &[Seed::new(bytes)], memory, |bytes| {
             place.holding(bytes);
             read(place.folder())
         });
@@ -90,11 +94,31 @@ fn packed_files() {
         encoder.write_all(&bytes).unwrap();
         encoder.finish().unwrap()
     };
-    let seeds = [Seed::new(bytes.clone()).packed_by(gzip), Seed::new(gzip(bytes))];
+    let seeds = [Seed::new(bytes.clone()).packed_by(gzip), Seed::new(gzip(bytes.clone()))];
     fuzz("DICOM (gzip)", &seeds, PACKED, |bytes| {
         place.holding(bytes);
         read(place.folder())
     });
+}
+
+/// An element after the pixels, which nothing needs, claims a gigabyte; an image of 8192 x 8192 has the pixels of a small one.
+#[test]
+fn what_a_header_claims_is_not_asked_for() {
+    let (place, bytes) = place(&Slices::default(), None);
+    let claim = [&bytes[..], b"IJKLOB\0\0\0\0\0\x40more"].concat();
+    let rows = bytes.windows(10).position(|window| window == b"\x28\0\x10\0US\x02\0\x04\0").unwrap();
+    let mut large = bytes.clone();
+    for at in [rows, rows + 10] {
+        large[at + 8..at + 10].copy_from_slice(&8192_u16.to_le_bytes());
+    }
+    // A series of its own.
+    let series = large.windows(8).rposition(|window| window == b"1.2.3.1\0").unwrap();
+    large[series..series + 7].copy_from_slice(b"1.2.3.9");
+    for (file, is_read) in [(claim, true), (large, false)] {
+        place.holding(&file);
+        let memory = brainmvp_fuzz::memory_of(|| assert_eq!(read(place.folder()).is_ok(), is_read));
+        assert!(memory < 4 << 20, "{memory} bytes");
+    }
 }
 
 /// As `convert` writes them: BIDS beside a key.
@@ -128,4 +152,7 @@ fn keys_of_subjects() {
         key.number("another", "1.2.12");
         Ok(())
     });
+    let last = format!("subject\tsession\tPatientID\tStudyInstanceUID\n{}\t1\tP\t1.2\n", usize::MAX);
+    let message = SubjectKey::load(place.holding(last.as_bytes())).unwrap_err().to_string();
+    assert!(message.contains("no number up to"), "{message}");
 }
