@@ -25,11 +25,11 @@ const PACKED: Memory = Memory { fixed: 4 << 20, for_each_byte: 4 * 1100 };
 /// An image of 2^20 pixels may be nothing but its header.
 const JPEG_2000: Memory = Memory { fixed: 64 << 20, for_each_byte: 1 << 16 };
 
-/// Three slices of a series; the damaged file is one of them.
-fn place(slices: &Slices, pixels: Option<&[u8]>) -> (Place, Vec<u8>) {
+/// So many slices of a series, and another one, which is damaged.
+fn place(slices: &Slices, others: usize, pixels: Option<&[u8]>) -> (Place, Vec<u8>) {
     let place = Place::new("slice");
     let packed = |_: usize| pixels.map(|frame| fragments(vec![frame.to_vec()])).into_iter().collect();
-    for z in 0..3 {
+    for z in 0..others {
         slices.write(place.folder(), z, packed(z));
     }
     let last = slices.write(place.folder(), 3, packed(3));
@@ -78,7 +78,7 @@ fn slices_of_every_encoding() {
         ("JPEG 2000", uids::JPEG2000_LOSSLESS, Some(include_bytes!("data/lossless.j2k").to_vec()), JPEG_2000),
     ];
     for (name, syntax, pixels, memory) in encodings {
-        let (place, bytes) = place(&Slices { syntax, ..Slices::default() }, pixels.as_deref());
+        let (place, bytes) = place(&Slices { syntax, ..Slices::default() }, 0, pixels.as_deref());
         fuzz(&format!("DICOM ({name})"), &[Seed::new(bytes)], memory, |bytes| {
             place.holding(bytes);
             read(place.folder())
@@ -88,7 +88,7 @@ fn slices_of_every_encoding() {
 
 #[test]
 fn packed_files() {
-    let (place, bytes) = place(&Slices::default(), None);
+    let (place, bytes) = place(&Slices::default(), 0, None);
     let gzip = |bytes: Vec<u8>| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&bytes).unwrap();
@@ -99,12 +99,35 @@ fn packed_files() {
         place.holding(bytes);
         read(place.folder())
     });
+    let (head, body) = deflatable(&bytes);
+    let deflate = move |body: Vec<u8>| {
+        let mut encoder = flate2::write::DeflateEncoder::new(head.clone(), flate2::Compression::fast());
+        encoder.write_all(&body).unwrap();
+        encoder.finish().unwrap()
+    };
+    let seeds = [Seed::new(deflate(body.clone())), Seed::new(body).packed_by(deflate)];
+    fuzz("DICOM (deflated)", &seeds, PACKED, |bytes| {
+        place.holding(bytes);
+        read(place.folder())
+    });
+}
+
+/// A plain file as the head of a deflated one, and its data set.
+fn deflatable(plain: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let length = u32::from_le_bytes(plain[140..144].try_into().unwrap());
+    let (head, body) = plain.split_at(144 + length as usize);
+    let mut head = head.to_vec();
+    let id = head.windows(20).position(|window| window == b"1.2.840.10008.1.2.1\0").unwrap();
+    head.splice(id..id + 20, *b"1.2.840.10008.1.2.1.99");
+    head[id - 2] = 22;
+    head[140..144].copy_from_slice(&(length + 2).to_le_bytes());
+    (head, body.to_vec())
 }
 
 /// An element after the pixels, which nothing needs, claims a gigabyte; an image of 8192 x 8192 has the pixels of a small one.
 #[test]
 fn what_a_header_claims_is_not_asked_for() {
-    let (place, bytes) = place(&Slices::default(), None);
+    let (place, bytes) = place(&Slices::default(), 3, None);
     let claim = [&bytes[..], b"IJKLOB\0\0\0\0\0\x40more"].concat();
     let rows = bytes.windows(10).position(|window| window == b"\x28\0\x10\0US\x02\0\x04\0").unwrap();
     let mut large = bytes.clone();
@@ -124,7 +147,7 @@ fn what_a_header_claims_is_not_asked_for() {
 /// As `convert` writes them: BIDS beside a key.
 #[test]
 fn conversion() {
-    let (place, bytes) = place(&Slices::default(), None);
+    let (place, bytes) = place(&Slices::default(), 3, None);
     let out = Place::new("out");
     let to = out.folder().join("bids");
     fuzz("DICOM (conversion)", &[Seed::new(bytes)], PLAIN, |bytes| {

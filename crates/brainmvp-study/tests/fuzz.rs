@@ -89,6 +89,18 @@ fn results_of_cells() {
     });
 }
 
+/// Classes that there are not, or probabilities of others.
+#[test]
+fn results_that_contradict_themselves() {
+    for (class, probabilities) in [(2, "0.25, 0.75"), (0, "1"), (1, "0, 0, 1")] {
+        let text = format!(
+            r#"{{"outcome": {{"task": "classify", "classes": ["x", "y"], "cases": [{{"case": "a", "probabilities": [{probabilities}], "class": {class}}}]}}}}"#
+        );
+        let message = serde_json::from_str::<Scored>(&text).unwrap_err().to_string();
+        assert!(message.contains("case 'a' has not one of 2 classes"), "{message}");
+    }
+}
+
 fn numbers_of(outcome: &Outcome) {
     for measure in outcome.measures() {
         drop((outcome.value(&measure), outcome.by_case(&measure)));
