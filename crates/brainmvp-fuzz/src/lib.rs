@@ -186,15 +186,16 @@ impl Course {
             let outcome = read();
             (outcome, begin.elapsed(), memory::peak().saturating_sub(before))
         };
-        let (outcome, mut took, taken) = once();
-        if took > LONGEST {
-            // The machine may have been busy.
-            took = took.min(once().1);
+        let (outcome, mut took, mut taken) = once();
+        let allowed = memory.of(file.len());
+        if took > LONGEST || taken > allowed {
+            // The machine may have been busy, and tables for regular expressions grow now and then: not for the same file again.
+            let (_, again, less) = once();
+            (took, taken) = (took.min(again), taken.min(less));
         }
         self.executions += 1;
         self.slowest = self.slowest.max(took);
         self.largest = self.largest.max(taken);
-        let allowed = memory.of(file.len());
         match outcome {
             Err(panic) => return Some(format!("panic: {panic}")),
             Ok(Ok(())) => self.accepted += 1,
