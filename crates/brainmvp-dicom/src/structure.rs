@@ -93,6 +93,15 @@ impl<R: Read + Seek> Walk<'_, R> {
                         end - self.at
                     ));
                 }
+                // The parser would read whole numbers and take what is left of the last for the next element. Nothing follows the
+                // pixels.
+                let unit = head.vr.map_or(1, bytes_of_a_number);
+                if head.length % unit != 0 && !(root && head.tag == tags::PIXEL_DATA) {
+                    return Err(format!(
+                        "corrupt: element {} at byte {start} has {} bytes, but its numbers have {unit}",
+                        head.tag, head.length
+                    ));
+                }
                 if head.vr == Some(VR::SQ) {
                     self.items(stop, depth, head.vr, false)?;
                 } else if head.tag == tags::TRANSFER_SYNTAX_UID && in_meta {
@@ -247,5 +256,14 @@ fn encoding_of(syntax: &str) -> Result<Encoding, String> {
             Err("deflated, and its header is not in the standard form; convert it with dcm2niix".to_owned())
         }
         _ => Ok(Encoding::Explicit { big_endian: false }),
+    }
+}
+/// How many bytes a number of this type has; 1 for text.
+fn bytes_of_a_number(vr: VR) -> u32 {
+    match vr {
+        VR::OW | VR::SS | VR::US => 2,
+        VR::AT | VR::FL | VR::OF | VR::OL | VR::SL | VR::UL => 4,
+        VR::FD | VR::OD | VR::OV | VR::SV | VR::UV => 8,
+        _ => 1,
     }
 }

@@ -144,6 +144,25 @@ fn what_a_header_claims_is_not_asked_for() {
     }
 }
 
+/// Twenty-two bytes of numbers of four: the parser would read five of them, and the last two bytes as the next element, whose length
+/// is then anything.
+#[test]
+fn numbers_end_where_their_element_does() {
+    let slices = Slices { syntax: uids::IMPLICIT_VR_LITTLE_ENDIAN, ..Slices::default() };
+    let (place, mut bytes) = place(&slices, 0, None);
+    let image_type = bytes.windows(8).position(|window| window == b"\x08\0\x08\0\x16\0\0\0").unwrap();
+    bytes[image_type + 2] = 0;
+    place.holding(&bytes);
+    let memory = brainmvp_fuzz::memory_of(|| {
+        let message = read(place.folder()).unwrap_err();
+        assert!(
+            message.contains("(0008,0000) at byte 312 has 22 bytes, but its numbers have 4"),
+            "{message}"
+        );
+    });
+    assert!(memory < 1 << 20, "{memory} bytes");
+}
+
 /// As `convert` writes them: BIDS beside a key.
 #[test]
 fn conversion() {
