@@ -82,7 +82,9 @@ fn results_of_cells() {
             cells.iter().filter_map(|cell| cell.result.as_ref()).flat_map(|result| &result.scored)
         {
             numbers_of(outcome);
-            outcomes().into_iter().for_each(|other| numbers_of(&outcome.clone().and(other)));
+            for other in outcomes() {
+                numbers_of(&outcome.clone().and(other));
+            }
             numbers_of(&outcome.clone().and(outcome.clone()));
         }
         Ok(())

@@ -25,7 +25,7 @@ fn reported(reader: &str, folder: &str, name: &str, others: &[(&str, &[u8])], se
     fuzz(reader, &[Seed::new(seed)], PAGE, |bytes| {
         std::fs::write(&damaged, bytes).unwrap();
         drop(RunSummary::read(&folder));
-        write_report(&[folder.clone()], &page, None).map(drop).map_err(|error| error.to_string())
+        write_report(std::slice::from_ref(&folder), &page, None).map(drop).map_err(|error| error.to_string())
     });
 }
 
@@ -114,14 +114,16 @@ fn studies() {
 /// Each line may bring a name of its own: a column of as many places as there are lines would take the square of the file.
 #[test]
 fn a_record_cannot_have_columns_without_end() {
-    let lines: String = (0..9000).map(|line| format!("{{\"a{line}\":1}}\n")).collect();
+    let lines = (0..9000).map(|line| format!("{{\"a{line}\":1}}\n")).collect::<Vec<_>>().concat();
     let files = [("config.toml", CONFIG), ("metrics.jsonl", lines.as_bytes())];
     let place = Place::new("page.html");
     let folder = place.folder().join("run");
     std::fs::create_dir(&folder).unwrap();
-    files.iter().for_each(|(name, content)| std::fs::write(folder.join(name), content).unwrap());
+    for (name, content) in files {
+        std::fs::write(folder.join(name), content).unwrap();
+    }
     let memory = brainmvp_fuzz::memory_of(|| {
-        drop(write_report(&[folder.clone()], &place.folder().join("page.html"), None))
+        drop(write_report(std::slice::from_ref(&folder), &place.folder().join("page.html"), None));
     });
     assert!(memory < 64 << 20, "{memory} bytes");
 }

@@ -113,10 +113,10 @@ fn nifti_pairs() {
 
 fn mgh(kind: i32, size: usize, placed: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
-    [1, 5, 4, 3, 1, kind, 0].iter().for_each(|number: &i32| bytes.extend(number.to_be_bytes()));
+    bytes.extend([1, 5, 4, 3, 1, kind, 0].into_iter().flat_map(i32::to_be_bytes));
     bytes.extend(i16::from(placed).to_be_bytes());
     let place = [1.0, 2.0, 3.0, -1.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 1.0, 0.0, 4.0, 5.0, 6.0];
-    place.iter().for_each(|number: &f32| bytes.extend(number.to_be_bytes()));
+    bytes.extend(place.into_iter().flat_map(f32::to_be_bytes));
     bytes.resize(284, 0);
     bytes.extend((0..60 * size).map(|i| i as u8));
     bytes
