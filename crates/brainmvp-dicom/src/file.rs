@@ -38,14 +38,7 @@ impl ImageFile {
         if !file.has_mark() {
             return Err(Error::NoImage { path: path.to_owned(), reason: "not a DICOM file" });
         }
-        let until_pixels = OpenFileOptions::new().read_until(tags::PIXEL_DATA);
-        let object = if let Some(bytes) = unpacked(&mut file, path)? {
-            checked(Cursor::new(&bytes), bytes.len() as u64, until_pixels, path)?
-        } else {
-            let bytes = file.len().map_err(|e| Error::io(path, e))?;
-            checked(file, bytes, until_pixels, path)?
-        };
-        Self::of(&object, path)
+        Self::of(&object(file, OpenFileOptions::new().read_until(tags::PIXEL_DATA), path)?, path)
     }
 
     fn of(object: &DefaultDicomObject, path: &Path) -> Result<Self> {
@@ -89,14 +82,18 @@ impl ImageFile {
 
     /// The whole file, pixels included.
     pub(crate) fn open(&self) -> Result<DefaultDicomObject> {
-        let mut file = Stored::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
-        let with_pixels = OpenFileOptions::new().read_to(tags::PIXEL_DATA);
-        if let Some(bytes) = unpacked(&mut file, &self.path)? {
-            return parse(Cursor::new(bytes), with_pixels, &self.path);
-        }
-        file.rewind().map_err(|e| Error::io(&self.path, e))?;
-        parse(file, with_pixels, &self.path)
+        let file = Stored::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
+        object(file, OpenFileOptions::new().read_to(tags::PIXEL_DATA), &self.path)
     }
+}
+
+/// A part of a file, whose lengths are checked each time: it may have changed.
+fn object(mut file: Stored, part: OpenFileOptions, path: &Path) -> Result<DefaultDicomObject> {
+    if let Some(bytes) = unpacked(&mut file, path)? {
+        return checked(Cursor::new(&bytes), bytes.len() as u64, part, path);
+    }
+    let bytes = file.len().map_err(|e| Error::io(path, e))?;
+    checked(file, bytes, part, path)
 }
 
 /// The bytes of a deflated file; `None` if it is not.
@@ -113,9 +110,10 @@ fn checked(
     options: OpenFileOptions,
     path: &Path,
 ) -> Result<DefaultDicomObject> {
-    structure::check(&mut reader, bytes).map_err(|reason| Error::malformed(path, reason))?;
+    let end = structure::check(&mut reader, bytes).map_err(|reason| Error::malformed(path, reason))?;
     reader.rewind().map_err(|e| Error::io(path, e))?;
-    parse(reader, options, path)
+    // The parser reads the element after the pixels too, and takes its length for true.
+    parse(reader.take(end), options, path)
 }
 
 fn parse(reader: impl Read, options: OpenFileOptions, path: &Path) -> Result<DefaultDicomObject> {

@@ -7,6 +7,11 @@ const START: [u8; 4] = [0xFF, 0x4F, 0xFF, 0x51];
 const CSIZ: usize = 40;
 const SSIZ: usize = 42;
 
+/// An image without any content may take a few bytes whatever its size. One that is larger than those of scanners
+/// must have some.
+const ALWAYS_PIXELS: usize = 1 << 20;
+const PIXELS_OF_A_BYTE: usize = 2048;
+
 /// The values of an image of one component, row after row from the top.
 ///
 /// # Errors
@@ -29,6 +34,9 @@ pub(crate) fn unpack(bytes: &[u8], columns: usize, rows: usize) -> Result<Vec<i3
     let (width, height) = (image.width() as usize, image.height() as usize);
     if (width, height) != (columns, rows) {
         return Err(format!("JPEG 2000: {width} x {height} pixels, where {columns} x {rows} are expected"));
+    }
+    if columns * rows > ALWAYS_PIXELS.max(bytes.len().saturating_mul(PIXELS_OF_A_BYTE)) {
+        return Err("JPEG 2000: the codestream is too short for the image".to_owned());
     }
     let mut context = DecoderContext::default();
     let decoded = image.decode(&mut context).map_err(refuse)?;

@@ -176,6 +176,10 @@ impl PixelFormat {
             }
             other => format!("JPEG: {}", other.to_string().trim_end_matches('.')),
         };
+        // A block of 64 pixels takes a bit at least.
+        if self.pixels() > bytes.len().saturating_mul(512) {
+            return Err("JPEG: the data is too short for the image".to_owned());
+        }
         let mut decoder = jpeg_decoder::Decoder::new(bytes);
         decoder.read_info().map_err(refuse)?;
         let info = decoder.info().ok_or("JPEG: no image")?;

@@ -171,7 +171,7 @@ impl<'a> SeriesVolume<'a> {
     /// # Errors
     /// Where a file can no longer be read, or its pixels are damaged.
     pub fn read(&self) -> Result<Volume<f32>> {
-        let mut voxels = vec![0.0; self.grid.len()];
+        let mut voxels = Vec::new();
         let [columns, rows, _] = self.grid.shape;
         let mut by_file: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
         for (z, slice) in self.slices.iter().enumerate() {
@@ -182,6 +182,8 @@ impl<'a> SeriesVolume<'a> {
             let wanted: Vec<usize> = at.iter().map(|z| self.slices[*z].index).collect();
             let object = file.open()?;
             let decoded = file.format.decode(&object, file.frames.len(), &wanted, &file.path)?;
+            // Not before a slice has shown that there are pixels.
+            voxels.resize(self.grid.len(), 0.0);
             for (z, values) in at.into_iter().zip(decoded) {
                 let [slope, intercept] = self.slices[z].frame().rescale;
                 let slice = &mut voxels[z * columns * rows..][..columns * rows];

@@ -31,11 +31,12 @@ enum Encoding {
     Implicit,
 }
 
-/// Walks all elements up to the end of the pixel data. The reader may be at any position.
+/// Walks all elements up to the end of the pixel data, and says where that is: what follows was not looked at, and must not be
+/// given to the parser. The reader may be at any position.
 ///
 /// # Errors
 /// What is wrong and where, as a sentence.
-pub(crate) fn check(reader: &mut (impl Read + Seek), file_bytes: u64) -> Result<(), String> {
+pub(crate) fn check(reader: &mut (impl Read + Seek), file_bytes: u64) -> Result<u64, String> {
     reader.seek(SeekFrom::Start(PREAMBLE)).map_err(|e| e.to_string())?;
     let mut walk = Walk {
         reader,
@@ -43,7 +44,8 @@ pub(crate) fn check(reader: &mut (impl Read + Seek), file_bytes: u64) -> Result<
         encoding: Encoding::Explicit { big_endian: false },
         syntax: String::new(),
     };
-    walk.elements(file_bytes, 0, true)
+    walk.elements(file_bytes, 0, true)?;
+    Ok(walk.at)
 }
 
 struct Walk<'a, R> {
@@ -89,6 +91,15 @@ impl<R: Read + Seek> Walk<'_, R> {
                         head.tag,
                         head.length,
                         end - self.at
+                    ));
+                }
+                // The parser would read whole numbers and take what is left of the last for the next element. Nothing follows the
+                // pixels.
+                let unit = head.vr.map_or(1, bytes_of_a_number);
+                if head.length % unit != 0 && !(root && head.tag == tags::PIXEL_DATA) {
+                    return Err(format!(
+                        "corrupt: element {} at byte {start} has {} bytes, but its numbers have {unit}",
+                        head.tag, head.length
                     ));
                 }
                 if head.vr == Some(VR::SQ) {
@@ -245,5 +256,14 @@ fn encoding_of(syntax: &str) -> Result<Encoding, String> {
             Err("deflated, and its header is not in the standard form; convert it with dcm2niix".to_owned())
         }
         _ => Ok(Encoding::Explicit { big_endian: false }),
+    }
+}
+/// How many bytes a number of this type has; 1 for text.
+fn bytes_of_a_number(vr: VR) -> u32 {
+    match vr {
+        VR::OW | VR::SS | VR::US => 2,
+        VR::AT | VR::FL | VR::OF | VR::OL | VR::SL | VR::UL => 4,
+        VR::FD | VR::OD | VR::OV | VR::SV | VR::UV => 8,
+        _ => 1,
     }
 }

@@ -19,6 +19,9 @@ pub struct SubjectKey {
 
 const HEADER: &str = "subject\tsession\tPatientID\tStudyInstanceUID";
 
+/// The highest number that a key is read with: there is always a next one.
+const MOST: usize = 999_999_999;
+
 impl SubjectKey {
     /// The numbers of subject and session; new ones if the patient or study is new. Without a patient id each study is
     /// a subject.
@@ -46,8 +49,13 @@ impl SubjectKey {
                 || Error::malformed(path, format!("line {}: expected number, number, id, study", i + 2));
             let [subject, session, patient, study] =
                 line.split('\t').collect::<Vec<_>>().try_into().map_err(|_| refuse())?;
-            let (subject, session) =
-                (subject.parse().map_err(|_| refuse())?, session.parse().map_err(|_| refuse())?);
+            let number = |cell: &str| {
+                let number: Option<usize> = cell.parse().ok().filter(|number| *number <= MOST);
+                number.ok_or_else(|| {
+                    Error::malformed(path, format!("line {}: '{cell}' is no number up to {MOST}", i + 2))
+                })
+            };
+            let (subject, session) = (number(subject)?, number(session)?);
             let (_, studies) = key.patients.entry(patient.to_owned()).or_insert((subject, BTreeMap::new()));
             studies.insert(study.to_owned(), session);
         }

@@ -98,6 +98,14 @@ pub type Statistic<'a> = Box<dyn Fn(&[usize]) -> f64 + 'a>;
 pub const ALL_REGIONS: &str = "mean";
 
 impl Outcome {
+    /// What it contradicts itself in, if it has been read from a file.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let Self::Classify { classes, cases } = self else { return None };
+        let count = classes.len();
+        let wrong = cases.iter().find(|case| case.class >= count || case.probabilities.len() != count)?;
+        Some(format!("case '{}' has not one of {count} classes, each with a probability", wrong.case))
+    }
+
     /// The names of the cases.
     pub fn cases(&self) -> Vec<&str> {
         match self {

@@ -17,7 +17,8 @@ use brainmvp_train::placement::TemplateSet;
 
 use brainmvp_train::trainer::Observer;
 use brainmvp_volume::{LabelMap, Modality};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::outcome::{Classified, Outcome, Regressed};
 
@@ -31,7 +32,14 @@ pub struct Scored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fill: Option<Fill>,
     /// What came of it.
+    #[serde(deserialize_with = "consistent")]
     pub outcome: Outcome,
+}
+
+/// An outcome from a file that fits together: its numbers of classes are used as they are.
+fn consistent<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Outcome, D::Error> {
+    let outcome = Outcome::deserialize(deserializer)?;
+    outcome.problem().map_or(Ok(outcome), |problem| Err(D::Error::custom(problem)))
 }
 
 /// What replaces modalities that a network is not given.

@@ -15,6 +15,10 @@ use crate::{Error, Result, events, run_summary};
 
 /// As many points of a curve as a screen can show, and then some; of longer runs, every n-th step is sent.
 const MOST_POINTS: usize = 4000;
+
+/// More than any run has; every column has a place for each point.
+const MOST_COLUMNS: usize = 256;
+
 /// A run in the list.
 #[derive(Debug, Serialize)]
 pub(crate) struct Listed {
@@ -135,6 +139,9 @@ pub(crate) fn columns(path: &Path, from: u64) -> Result<Added> {
     for line in lines.iter().rev().step_by(every).rev() {
         let Ok(Value::Object(line)) = serde_json::from_slice(line) else { continue };
         for (key, value) in numbers(line) {
+            if columns.len() == MOST_COLUMNS && !columns.contains_key(&key) {
+                continue;
+            }
             let column = columns.entry(key).or_default();
             column.resize(rows, None);
             column.push(value);

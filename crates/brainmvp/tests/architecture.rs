@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What each crate may use of the workspace, and whether it may use Burn.
-const ALLOWED: [(&str, &[&str], bool); 18] = [
+const ALLOWED: [(&str, &[&str], bool); 19] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
     ("registration", &["volume"], false),
@@ -27,6 +27,7 @@ const ALLOWED: [(&str, &[&str], bool); 18] = [
     ("probe", &[], false),
     ("view", &["volume", "cohort", "prep", "metrics"], false),
     ("golden", &[], false),
+    ("fuzz", &[], false),
 ];
 
 #[test]

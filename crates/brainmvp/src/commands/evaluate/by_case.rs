@@ -161,7 +161,7 @@ impl<'a> Table<'a> {
             .advise(|_| format!("its columns are case, {}", A::COLUMNS))
     }
 
-    fn answers<A: Answers>(mut self, answers: &A) -> anyhow::Result<BTreeMap<String, A::Answer>> {
+    pub(super) fn answers<A: Answers>(mut self, answers: &A) -> anyhow::Result<BTreeMap<String, A::Answer>> {
         let path = self.path.display();
         let mut found = BTreeMap::new();
         for (number, row) in self.reader.records().enumerate() {

@@ -3,6 +3,8 @@
 mod by_case;
 mod classes;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod numbers;
 mod score;
 mod seen;
