@@ -43,6 +43,7 @@ pub(crate) fn check(reader: &mut (impl Read + Seek), file_bytes: u64) -> Result<
         at: PREAMBLE,
         encoding: Encoding::Explicit { big_endian: false },
         syntax: String::new(),
+        header_end: None,
     };
     walk.elements(file_bytes, 0, true)?;
     Ok(walk.at)
@@ -53,6 +54,8 @@ struct Walk<'a, R> {
     at: u64,
     encoding: Encoding,
     syntax: String,
+    /// Where the file's own header ends, as it says itself.
+    header_end: Option<u64>,
 }
 
 /// The head of an element.
@@ -74,6 +77,12 @@ impl<R: Read + Seek> Walk<'_, R> {
             if in_meta && self.peek_group()? != 0x0002 {
                 in_meta = false;
                 self.encoding = encoding_of(&self.syntax)?;
+                // The parser goes by that length, and not by what is there.
+                if self.header_end.is_some_and(|end| end != start) {
+                    return Err(format!(
+                        "corrupt: its header ends at byte {start}, but not by its own length"
+                    ));
+                }
             }
             let head = self.head(end)?;
             if head.tag == ITEM_END && head.length == 0 && !root {
@@ -106,6 +115,8 @@ impl<R: Read + Seek> Walk<'_, R> {
                     self.items(stop, depth, head.vr, false)?;
                 } else if head.tag == tags::TRANSFER_SYNTAX_UID && in_meta {
                     self.read_syntax(head.length)?;
+                } else if head.tag == tags::FILE_META_INFORMATION_GROUP_LENGTH && in_meta {
+                    self.header_end = Some(u64::from(self.u32(stop)?) + self.at);
                 }
                 self.seek(stop)?;
             }

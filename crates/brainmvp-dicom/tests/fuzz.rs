@@ -163,6 +163,20 @@ fn numbers_end_where_their_element_does() {
     assert!(memory < 1 << 20, "{memory} bytes");
 }
 
+/// The parser goes by the length that the file's header says it has. If that is too small, the rest of it is read as images would be.
+#[test]
+fn the_header_is_as_long_as_it_says() {
+    let slices = Slices { syntax: uids::IMPLICIT_VR_LITTLE_ENDIAN, ..Slices::default() };
+    let (place, mut bytes) = place(&slices, 0, None);
+    bytes[140] = 0x50;
+    place.holding(&bytes);
+    let memory = brainmvp_fuzz::memory_of(|| {
+        let message = read(place.folder()).unwrap_err();
+        assert!(message.contains("its header ends at byte 312, but not by its own length"), "{message}");
+    });
+    assert!(memory < 1 << 20, "{memory} bytes");
+}
+
 /// As `convert` writes them: BIDS beside a key.
 #[test]
 fn conversion() {
