@@ -239,8 +239,13 @@ fn bad_cases_are_named_and_the_rest_goes_on() {
     };
     let summary = preprocess(&cohort, &out, &config, &options(1), &note).unwrap();
     assert_eq!((summary.prepared, summary.quarantined.len()), (1, 5));
-    let expected =
-        ["dwi: truncated", "flair: ", "adc: No such file", "adc: all voxels are 7", "adc: NaN or infinite"];
+    let expected = [
+        "dwi: truncated",
+        "flair: ",
+        "adc: No such file",
+        "adc: all voxels are 7",
+        "voxels are NaN or infinite",
+    ];
     let cache = Cache::open(&out).unwrap();
     assert_eq!(cache.manifest().quarantined, summary.quarantined);
     for (case, expected) in summary.quarantined.iter().zip(expected) {

@@ -37,7 +37,7 @@ fn check(rows: usize, channels: usize) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
-    fn matches_burn(rows in 3usize..90, channels in 3usize..150) {
+    fn matches_burn(rows in 8usize..90, channels in 8usize..150) {
         check(rows, channels);
     }
 }

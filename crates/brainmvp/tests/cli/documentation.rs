@@ -29,6 +29,12 @@ const ELSEWHERE: [(&str, &str, &str); 8] = [
         "brainmvp finetune segment --data cache --init run --out stroke --config configs/finetune-isles22.toml",
         "the phantoms of this page are gliomas; tests/cli/recipes.rs reads the recipe",
     ),
+    (
+        "from-the-scanner.md",
+        "brainmvp convert EXPORT --out faceless --deface",
+        "the series of this page show no head; tests/cli/privacy.rs erases faces",
+    ),
+    ("from-the-scanner.md", "brainmvp convert cohort.json --out faceless --deface", "the same"),
     ("measurements.md", "", "the images are those of patients, and the runs take hours"),
     ("study.md", "", "the images are those of patients, and the runs take hours"),
 ];

@@ -219,7 +219,10 @@ fn exchanged_images_are_suspected() {
     // Two patients' images of one modality.
     let (a, b) = (phantom_file(1, "flair"), phantom_file(3, "flair"));
     exchange(&a, &b);
-    check().prints(&[&format!("{a}: may be of another patient"), &format!("{b}: may be of another patient")]);
+    check().prints(&[
+        "phantom-0001: flair: may be of another patient",
+        "phantom-0003: flair: may be of another patient",
+    ]);
     let report = place.json("report.json");
     let doubts: Vec<_> = report["problems"].as_array().unwrap().iter().map(|p| &p["kind"]).collect();
     assert_eq!(doubts, ["outline_differs"; 2], "{report}");
