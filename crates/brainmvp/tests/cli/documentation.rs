@@ -14,7 +14,7 @@ use crate::handmade::Slices;
 use crate::program::{Ended, Place};
 
 /// Document, beginning of the lines, and why they do not run here.
-const ELSEWHERE: [(&str, &str, &str); 8] = [
+const ELSEWHERE: [(&str, &str, &str); 10] = [
     ("README.md", "cargo test", "it runs this test"),
     ("README.md", "brainmvp view", "it serves until it is ended"),
     ("first-hour.md", "brainmvp view", "it serves until it is ended"),
