@@ -69,7 +69,7 @@ fn check(face: &Face, mask: &Volume, eyes: &[[f64; 3]], what: &str) {
     assert_eq!(overlap, 0, "{what}: voxels of the brain");
     let into = grid.affine.inverse().unwrap();
     let at = |mm: [f64; 3]| {
-        let voxel = into.to_world(mm).map(|i| i.round());
+        let voxel = into.to_world(mm).map(f64::round);
         let inside = (0..3).all(|axis| voxel[axis] >= 0.0 && voxel[axis] < grid.shape[axis] as f64);
         inside.then(|| erased[grid.offset(voxel.map(|i| i as usize))])
     };

@@ -181,12 +181,15 @@ fn a_damaged_checkpoint_is_passed_over() {
         bytes[middle] ^= 1;
         std::fs::write(path, bytes).unwrap();
     };
-    let damages: [(&str, &dyn Fn(&Path)); 2] = [("is truncated", &shorten), ("is damaged", &flip)];
-    for (word, damage) in damages {
+    for word in ["is truncated", "is damaged"] {
         let out = folder.path().join(word);
         run(&out, Existing::Refuse, 8, &mut warned).unwrap();
         let newest = out.join("checkpoints/step-00000008.safetensors");
-        damage(&newest);
+        if word == "is damaged" {
+            flip(&newest);
+        } else {
+            shorten(&newest);
+        }
         run(&out, Existing::Resume, 12, &mut warned).unwrap();
         assert!(warned.contains("step-00000008") && warned.contains(word), "{warned}");
         assert_eq!(

@@ -186,14 +186,14 @@ fn copy(path: &Path, name: &BidsName, folder: &BidsFolder, erased: Option<&Erase
         return Ok(nifti::copy(path, &folder.place(name, ending)?, erased)?);
     }
     let to = folder.place(name, ".nii.gz")?;
-    Ok(match name.role {
-        Role::Image(_) => {
-            let mut image = file::read(path)?;
-            erased.into_iter().for_each(|erased| erased.apply(&mut image));
-            nifti::write(&to, &image, nifti::WriteOptions::default())?;
-        }
-        _ => nifti::write_labels(&to, &file::read_labels(path)?, "")?,
-    })
+    if !matches!(name.role, Role::Image(_)) {
+        return Ok(nifti::write_labels(&to, &file::read_labels(path)?, "")?);
+    }
+    let mut image = file::read(path)?;
+    if let Some(erased) = erased {
+        erased.apply(&mut image);
+    }
+    Ok(nifti::write(&to, &image, nifti::WriteOptions::default())?)
 }
 
 /// The values of a label map with their names, in a file next to it.
