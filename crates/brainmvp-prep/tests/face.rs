@@ -13,9 +13,9 @@ use brainmvp_volume::orientation::Reorientation;
 use brainmvp_volume::resample::{Interpolation, onto_grid};
 use brainmvp_volume::{Affine, Grid, LabelMap, Volume, nifti};
 
-/// Places of the standard head that belong to the face: the eyes, the nose, the mouth, the chin.
+/// Places of the standard head that belong to the face: the lower lids, the nose, the mouth, the chin.
 const FACE_MM: [[f64; 3]; 5] =
-    [[32.0, 66.0, -38.0], [-32.0, 66.0, -38.0], [0.0, 96.0, -48.0], [0.0, 80.0, -90.0], [0.0, 82.0, -108.0]];
+    [[32.0, 68.0, -46.0], [-32.0, 68.0, -46.0], [0.0, 96.0, -48.0], [0.0, 80.0, -90.0], [0.0, 82.0, -108.0]];
 
 /// Places that do not: the forehead, the crown, the back of the head, the neck, the ears.
 const OTHERS_MM: [[f64; 3]; 6] = [
@@ -89,25 +89,18 @@ fn faces_of_phantoms() {
         missing_rate: 0.0,
         ..PhantomConfig::default()
     };
-    for seed in [1, 2] {
-        let case = draw_subject(&config, seed).render();
-        let mask = case.brain_mask.map(f32::from);
-        let [t1, t2] = [&case.images[&T1], &case.images[&T2]];
-        check(&find(&[t1]), &mask, "T1");
-        check(&find(&[t2]), &mask, "T2");
-        // Axial and sagittal slices of 7.5 mm beside an isotropic image: all have one face.
-        let together = find(&[t1, &thick(t2, 2, 2)]);
-        check(&together, &mask, "both");
-        check(&together, &thick(&case.brain_mask, 2, 2), "both, on thick slices");
-        for axis in [0, 2] {
-            let [image, mask] = [thick(t2, axis, 2), thick(&case.brain_mask, axis, 2)];
-            check(&find(&[&image]), &mask, "thick slices");
-        }
-        // However the voxels are stored.
-        let order = Reorientation::all().nth(29).unwrap();
-        let [stored, mask] = [order.apply(t1), order.apply(&mask)];
-        check(&find(&[&stored]), &mask, "another order");
-    }
+    let case = draw_subject(&config, 1).render();
+    let mask = case.brain_mask.map(f32::from);
+    let [t1, t2] = [&case.images[&T1], &case.images[&T2]];
+    check(&find(&[t1]), &mask, "T1");
+    // Axial slices of 7.5 mm beside an isotropic image: both have one face.
+    let together = find(&[t1, &thick(t2, 2, 2)]);
+    check(&together, &mask, "both");
+    check(&together, &thick(&case.brain_mask, 2, 2), "both, on thick slices");
+    // Sagittal slices, stored in another order.
+    let order = Reorientation::all().nth(29).unwrap();
+    let [image, mask] = [thick(t2, 0, 2), thick(&case.brain_mask, 0, 2)].map(|volume| order.apply(&volume));
+    check(&find(&[&image]), &mask, "thick slices");
 }
 
 #[test]

@@ -239,8 +239,13 @@ fn bad_cases_are_named_and_the_rest_goes_on() {
     };
     let summary = preprocess(&cohort, &out, &config, &options(1), &note).unwrap();
     assert_eq!((summary.prepared, summary.quarantined.len()), (1, 5));
-    let expected =
-        ["0-dwi.nii.gz", "1-flair.nii.gz", "2-adc.nii", "3-adc.nii: all voxels are 7", "NaN or infinite"];
+    let expected = [
+        "dwi: truncated",
+        "flair: not a NIfTI file",
+        "adc: No such file",
+        "adc: all voxels are 7",
+        "NaN or infinite",
+    ];
     let cache = Cache::open(&out).unwrap();
     assert_eq!(cache.manifest().quarantined, summary.quarantined);
     for (case, expected) in summary.quarantined.iter().zip(expected) {

@@ -128,7 +128,7 @@ fn bad_cases_are_named_and_resuming_does_the_rest() {
         .fails(2, &["2 of 4 cases could not be predicted"])
         .notes(&[
             "'phantom-0002' is left out",
-            "broken.nii.gz",
+            "t1c: not a NIfTI file",
             "none of the modalities that the network uses",
         ])
         .prints(&["2 predicted, 0 kept, 2 left out"]);
