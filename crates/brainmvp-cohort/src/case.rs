@@ -161,11 +161,14 @@ impl Case {
         let mut names: Vec<(String, &str)> = Vec::new();
         for (role, path) in self.files() {
             let whole = path.display().to_string();
-            // Either file of a pair may be at fault.
-            let partners = PAIR.iter().filter_map(|ending| whole.strip_suffix(ending));
-            names.extend(
-                partners.flat_map(|stem| PAIR.map(|ending| (format!("{stem}{ending}"), role.name()))),
-            );
+            // Either file of a pair may be at fault, and the other is named without its folder.
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            for stem in [&whole, &name]
+                .iter()
+                .flat_map(|shown| PAIR.iter().filter_map(move |end| shown.strip_suffix(end)))
+            {
+                names.extend(PAIR.map(|ending| (format!("{stem}{ending}"), role.name())));
+            }
             names.push((whole, role.name()));
         }
         // A path may be the beginning of another.
@@ -204,6 +207,10 @@ mod tests {
             ("/data/Doe/a.img: truncated", "t1: truncated"),
             ("/data/Doe/a.hdr.nii: the same voxels as /data/Doe/a.hdr", "t2: the same voxels as t1"),
             ("label /data/Doe/seg.nii.gz is empty", "label label is empty"),
+            (
+                "/data/Doe/a.hdr: its voxels must be next to it, named a.img",
+                "t1: its voxels must be next to it, named t1",
+            ),
             ("no head", "no head"),
         ] {
             assert_eq!(case.without_paths(text), expected);

@@ -109,9 +109,10 @@ fn broken_files() {
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     let report = bench.expect_now(&[Kind::Unreadable]);
-    assert!(report.quarantined.values().next().unwrap()[0].contains("b_t1.nii.gz"), "{report:?}");
-    let message = &report.problems[0].message;
-    assert!(!message.contains("b_t1.nii.gz"), "the file has its own field: {message}");
+    assert!(report.quarantined.values().next().unwrap()[0].starts_with("t1: truncated"), "{report:?}");
+    let problem = &report.problems[0];
+    assert_eq!((problem.file.as_deref(), problem.image.as_deref()), (Some(path.as_path()), Some("t1")));
+    assert!(!problem.message.contains("t1"), "the file has its own field: {}", problem.message);
     std::fs::remove_file(&path).unwrap();
     bench.expect_now(&[Kind::Unreadable]);
     std::fs::write(&path, "not a volume").unwrap();
@@ -201,7 +202,7 @@ fn copies_whatever_their_packing() {
     let path = bench.file("b_plain.nii", &image(0));
     bench.cohort.cases[1].images.insert(Modality::T2, path);
     let report = bench.expect_now(&[Kind::CopyOfOther]);
-    assert!(report.problems[0].message.contains("a_t1.nii.gz of case 'a'"), "{report:?}");
+    assert!(report.problems[0].message.contains("t1 of case 'a'"), "{report:?}");
 }
 
 #[test]
@@ -225,22 +226,24 @@ fn the_report_is_stable_and_comes_back() {
     let report = bench.check();
     let file = bench.folder.path().join("report.json");
     report.save(&file).unwrap();
-    assert_eq!(Report::load(&file).unwrap(), report);
+    // The paths of files stay here.
+    let mut without_files = report.clone();
+    without_files.problems.iter_mut().for_each(|problem| problem.file = None);
+    assert_eq!(Report::load(&file).unwrap(), without_files);
     let text = std::fs::read_to_string(&file).unwrap();
-    let folder = bench.folder.path().display().to_string();
     let golden = r#"{
   "cohort": "bench",
   "cases": 2,
   "files": 8,
   "quarantined": {
     "b": [
-      "DIR/b_seg.nii.gz: label values 7 are outside the scheme binary (0 1)"
+      "label: label values 7 are outside the scheme binary (0 1)"
     ]
   },
   "problems": [
     {
       "case": "b",
-      "file": "DIR/b_seg.nii.gz",
+      "image": "label",
       "kind": "label_value",
       "severity": "problem",
       "message": "label values 7 are outside the scheme binary (0 1)"
@@ -251,7 +254,7 @@ fn the_report_is_stable_and_comes_back() {
     "t2": 2
   },
 "#;
-    assert!(text.replace(&folder, "DIR").starts_with(golden), "{text}");
+    assert!(text.starts_with(golden), "{text}");
     for _ in 0..3 {
         assert_eq!(bench.check(), report);
     }

@@ -113,8 +113,6 @@ fn partner(path: &Path, wanted: Part) -> Result<PathBuf> {
     let candidates = ending.partners.map(|partner| path.with_file_name(format!("{stem}{partner}")));
     match candidates.into_iter().find(|candidate| candidate.is_file()) {
         Some(found) => Ok(found),
-        None => {
-            missing(format!("its {what} must be next to it, under the same name with {}", ending.partners[0]))
-        }
+        None => missing(format!("its {what} must be next to it, named {stem}{}", ending.partners[0])),
     }
 }

@@ -60,7 +60,7 @@ impl Check {
         ui.result(overview(&report))?;
         print_problems(&report, ui)?;
         for warning in report.of(Severity::Warning) {
-            ui.result(format!("warning: {warning}"))?;
+            ui.result(format!("warning: {}", told(warning)))?;
         }
         print_notes(&report, ui)?;
         if !report.heads_compared {
@@ -124,11 +124,23 @@ fn print_problems(report: &Report, ui: &Ui) -> anyhow::Result<()> {
     for (case, problems) in by_case {
         ui.result(format!("problem: {case}"))?;
         for problem in problems {
-            let file = problem.file.as_ref().map_or(String::new(), |file| format!("{}: ", file.display()));
-            ui.result(format!("  {file}{}", without_error_numbers(&problem.message)))?;
+            ui.result(format!("  {}", without_error_numbers(&with_file(problem))))?;
         }
     }
     Ok(())
+}
+
+/// A finding with its case and file.
+fn told(problem: &Problem) -> String {
+    format!("{}: {}", problem.case, with_file(problem))
+}
+
+/// A finding with the path of its file, for the eyes of whoever has the file.
+fn with_file(problem: &Problem) -> String {
+    match &problem.file {
+        Some(file) => format!("{}: {}", file.display(), problem.message),
+        None => problem.message.clone(),
+    }
 }
 
 /// Notes are repetitive: a few of each kind are shown.
@@ -139,7 +151,7 @@ fn print_notes(report: &Report, ui: &Ui) -> anyhow::Result<()> {
     }
     for notes in by_kind.values() {
         for note in notes.iter().take(NOTES_SHOWN) {
-            ui.result(format!("note: {note}"))?;
+            ui.result(format!("note: {}", told(note)))?;
         }
         if notes.len() > NOTES_SHOWN {
             ui.result(format!(
