@@ -16,9 +16,11 @@ mod cpu;
 mod extension;
 mod memory;
 pub mod ops;
+mod pool;
 mod precision;
 
 pub use cpu::peak_flops;
 pub use extension::VolumeOps;
 pub use memory::keep_freed_memory;
+pub use pool::in_pool;
 pub use precision::{NoBf16, Precision, precision, set_precision};

@@ -1,6 +1,7 @@
 //! The encoder of a pre-training run, for the features of cases.
 
 use brainmvp_infer::SlidingWindow;
+use brainmvp_kernels::in_pool;
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{ClassificationNetwork, Encoder, NetworkConfig};
@@ -76,7 +77,7 @@ impl PretrainedEncoder {
         let source = CaseWindows { case, inputs: &inputs };
         brainmvp_infer::embed(windows, &source, &self.device, |window| {
             before()?;
-            Ok(self.encoder.forward(window, &mut Pass::evaluation()).deepest())
+            Ok(in_pool(|| self.encoder.forward(window, &mut Pass::evaluation()).deepest()))
         })
     }
 }

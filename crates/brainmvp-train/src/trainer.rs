@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use brainmvp_kernels::in_pool;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::weights;
 use brainmvp_ranks::Ranks;
@@ -288,17 +289,23 @@ impl<O: Objective + 'static> Run<'_, O> {
             let batch = met.next().map_or_else(|| loader.next_batch(), Ok)?;
             self.cases.extend(batch.cases);
             lost.extend(batch.lost);
-            let mut pass = Pass::of_share(&mut rng, &trainer.ranks, batch.samples.len());
-            if !trainer.train.sync_batch_norm {
-                pass.norms = Ranks::alone();
-            }
             let prepared = self.gradients.prepared(&self.objective, number == trainer.train.accumulate);
-            let evaluation = prepared.forward(&batch.samples, at, &mut pass);
+            let (samples, ranks) = (&batch.samples, &trainer.ranks);
+            let norms = if trainer.train.sync_batch_norm { ranks.clone() } else { Ranks::alone() };
+            let work = || {
+                let mut pass = Pass::of_share(&mut rng, ranks, samples.len());
+                pass.norms = norms;
+                let evaluation = prepared.forward(samples, at, &mut pass);
+                let gradients = evaluation.total.backward();
+                (evaluation, gradients)
+            };
+            // Ranks wait for each other, and some share a pool.
+            let (evaluation, gradients) = if ranks.is_alone() { in_pool(work) } else { work() };
             losses.add(&evaluation);
-            if trainer.ranks.is_alone() {
+            if ranks.is_alone() {
                 self.check(losses.total().is_finite(), "loss")?;
             }
-            self.gradients.add(&self.objective, evaluation.total.backward());
+            self.gradients.add(&self.objective, gradients);
             if number == 1 {
                 self.show(&evaluation.pictures)?;
             }
@@ -313,14 +320,16 @@ impl<O: Objective + 'static> Run<'_, O> {
         }
         self.check(losses.total().is_finite(), "loss")?;
         let mut scale = 1.0 / trainer.train.accumulate as f64;
-        let norm = gradient_norm(&self.objective, &gradients) * scale;
+        let (norm, gradients) = in_pool(|| (gradient_norm(&self.objective, &gradients), gradients));
+        let norm = norm * scale;
         self.check(norm.is_finite(), "gradient")?;
         let clip = trainer.optimizer.clip_norm;
         if clip > 0.0 {
             scale *= (clip / norm.max(f64::MIN_POSITIVE)).min(1.0);
         }
         let rate = trainer.optimizer.schedule.at(step, self.state.total_steps);
-        self.objective = self.optimizer.step(self.objective, gradients, rate, scale).after_step(at);
+        let (objective, optimizer) = (self.objective, &mut self.optimizer);
+        self.objective = in_pool(|| optimizer.step(objective, gradients, rate, scale).after_step(at));
         let seconds = start.elapsed().as_secs_f64();
         let (quality, losses) = losses.mean(trainer.train.accumulate);
         self.state.step += 1;

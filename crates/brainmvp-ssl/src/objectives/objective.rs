@@ -105,11 +105,11 @@ pub struct Counts {
 ///
 /// Its parameters and buffers are all that a checkpoint stores of it: what must survive an interruption, such as a teacher
 /// or a queue, is one of them.
-pub trait Objective: Module {
+pub trait Objective: Module + Sync {
     /// The data that loader threads need to draw samples.
     type Plan: Clone + Send + Sync + 'static;
     /// One case's share of a batch, as plain data.
-    type Sample: Send + 'static;
+    type Sample: Send + Sync + 'static;
 
     /// The plan of this objective.
     fn plan(&self) -> Self::Plan;

@@ -2,6 +2,7 @@
 
 use brainmvp_cohort::Case;
 use brainmvp_infer::{Error, Mirror, SlidingWindow, WindowSource};
+use brainmvp_kernels::in_pool;
 use brainmvp_nets::layers::Pass;
 use brainmvp_prep::Pipeline;
 use brainmvp_ssl::downstream::{Inputs, Missing};
@@ -96,7 +97,7 @@ impl Predictor {
         let source = CaseWindows { case, inputs: &self.model.inputs };
         brainmvp_infer::embed(&self.windows, &source, &self.device, |window| {
             before()?;
-            Ok(encoder.forward(window, &mut Pass::evaluation()).deepest())
+            Ok(in_pool(|| encoder.forward(window, &mut Pass::evaluation()).deepest()))
         })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use brainmvp_cohort::LabelScheme;
 use brainmvp_infer::classify;
+use brainmvp_kernels::in_pool;
 use brainmvp_metrics::metrics::classification::{ClassificationScores, multiclass};
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
@@ -173,7 +174,7 @@ impl Task for Classification {
     ) -> brainmvp_infer::Result<Vec<f32>> {
         classify(how.mirror, how.whole(case)?, |case: Tensor<5>| {
             before(1)?;
-            Ok(network.forward(case, &mut Pass::evaluation()).logits)
+            Ok(in_pool(|| network.forward(case, &mut Pass::evaluation()).logits))
         })
     }
 
