@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::ui::Ui;
 
 /// The settings of pre-training.
-const RECIPE: &str = include_str!("../../../../configs/demo.toml");
+const RECIPE: &str = include_str!("../../demo.toml");
 
 /// Fine-tuning steps, if pre-training takes as many.
 const FINETUNE_STEPS: u64 = 140;

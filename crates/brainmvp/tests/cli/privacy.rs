@@ -44,6 +44,29 @@ const NEEDED: [Tag; 5] = [
     tags::SPECIFIC_CHARACTER_SET,
 ];
 
+/// The numbers that are read of an image: where its voxels are, what they are worth, and how they were measured.
+const MEASURED: [Tag; 19] = [
+    tags::IMAGE_POSITION_PATIENT,
+    tags::IMAGE_ORIENTATION_PATIENT,
+    tags::PIXEL_SPACING,
+    tags::SLICE_THICKNESS,
+    tags::SPACING_BETWEEN_SLICES,
+    tags::RESCALE_SLOPE,
+    tags::RESCALE_INTERCEPT,
+    tags::NUMBER_OF_FRAMES,
+    tags::SERIES_NUMBER,
+    tags::ACQUISITION_NUMBER,
+    tags::TEMPORAL_POSITION_IDENTIFIER,
+    tags::TRIGGER_TIME,
+    tags::ECHO_TIME,
+    tags::REPETITION_TIME,
+    tags::INVERSION_TIME,
+    tags::FLIP_ANGLE,
+    tags::MAGNETIC_FIELD_STRENGTH,
+    tags::PIXEL_BANDWIDTH,
+    tags::DIFFUSION_B_VALUE,
+];
+
 /// Every text element of the groups of patient, study, acquisition and procedure, with its mark; nested and private ones too.
 fn marked(instance: usize) -> Vec<DataElement<InMemDicomObject>> {
     let mut all = Vec::new();
@@ -51,11 +74,10 @@ fn marked(instance: usize) -> Vec<DataElement<InMemDicomObject>> {
         for element in 0..0x3000_u16 {
             let tag = Tag(group, element);
             let Some(entry) = StandardDataDictionary.by_tag(tag) else { continue };
-            let known = [tags::IMAGE_POSITION_PATIENT, tags::IMAGE_ORIENTATION_PATIENT, tags::PIXEL_SPACING];
             if entry.tag != dicom_core::dictionary::TagRange::Single(tag)
                 || NEEDED.contains(&tag)
                 || TECHNICAL.contains(&tag)
-                || known.contains(&tag)
+                || MEASURED.contains(&tag)
             {
                 continue;
             }
@@ -67,6 +89,7 @@ fn marked(instance: usize) -> Vec<DataElement<InMemDicomObject>> {
                 VR::DT => format!("{DATE}131313"),
                 VR::TM => "131313.771317".to_owned(),
                 VR::AS => "113Y".to_owned(),
+                VR::DS | VR::IS => NUMBER.to_owned(),
                 _ => continue,
             };
             all.push(text(tag, entry.vr.relaxed(), &mark));
@@ -81,7 +104,6 @@ fn marked(instance: usize) -> Vec<DataElement<InMemDicomObject>> {
         let bytes = PrimitiveValue::U8(MARK.bytes().collect());
         all.push(DataElement::new(Tag(0x0029, element), vr, if vr == VR::UN { bytes } else { value }));
     }
-    all.push(text(tags::PATIENT_WEIGHT, VR::DS, &format!("{NUMBER}.5")));
     all.push(text(tags::SOP_INSTANCE_UID, VR::UI, &format!("1.2.{NUMBER}.{instance}")));
     all
 }
@@ -249,6 +271,19 @@ fn marks_are_found_in_every_form() {
     assert!(found(&utf16, &forms).is_some() && found(b"nothing", &forms).is_none());
 }
 
+const STUDY: &str = r#"
+kind = "comparison"
+data = "cache"
+seeds = [1]
+scale = "tiny"
+systems = ["scratch-uniformer-small", "brainmvp-uniformer-small"]
+split = { test = 0.4, validation = 0.0 }
+compute = { pretrain_voxels = 32768, finetune_steps = 2 }
+pretrain = { patch.size = 16, train.batch_size = 2, log.pictures_every_steps = 0 }
+finetune = { patch.size = 16, train.batch_size = 2, data.validation_share = 0.0 }
+tasks.segmentation.task.kind = "segment"
+"#;
+
 /// The commands after `index`: what each says is a log, and what each writes is passed on.
 fn later_commands() -> Vec<Vec<&'static str>> {
     let train =
@@ -270,6 +305,7 @@ fn later_commands() -> Vec<Vec<&'static str>> {
         "export segmenter --format safetensors --out exported/model.safetensors".to_owned(),
         "embed --model run --in cohort.json --out features.csv".to_owned(),
         "convert cohort.json --out shared --predictions predictions".to_owned(),
+        "study --config study.toml --out comparison".to_owned(),
         "runs .".to_owned(),
     ];
     lines.into_iter().map(|line| line.leak().split(' ').collect()).collect()
@@ -302,6 +338,7 @@ fn nothing_of_a_patient_is_passed_on() {
     for linking in ["private/key.tsv", "private/ids.tsv", "cohort.json"] {
         assert!(fs::read_to_string(place.path(linking)).unwrap().contains(MARK), "{linking}");
     }
+    place.write("study.toml", STUDY);
     let private = place.path("cohort.json");
     for typed in later_commands() {
         let ended = place.run(&typed);
