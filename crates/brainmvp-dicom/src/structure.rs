@@ -207,7 +207,9 @@ impl<R: Read + Seek> Walk<'_, R> {
         let mut text = vec![0; length.min(64) as usize];
         self.reader.read_exact(&mut text).map_err(|e| e.to_string())?;
         self.at += text.len() as u64;
-        String::from_utf8_lossy(&text).trim_end_matches(['\0', ' ']).clone_into(&mut self.syntax);
+        // As the parser has it: Latin-1, and all kinds of white space may follow.
+        let text: String = text.into_iter().map(char::from).collect();
+        text.trim_end_matches(|c: char| c.is_whitespace() || c == '\0').clone_into(&mut self.syntax);
         Ok(())
     }
 

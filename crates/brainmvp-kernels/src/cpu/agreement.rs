@@ -26,7 +26,9 @@ fn assert_agree(kernel: impl Fn() -> Vec<Vec<f32>> + Sync) {
     let expected = run(InstructionSet::Portable, 1);
     for set in InstructionSet::available_for_products() {
         let got = run(set, 1);
-        assert_eq!(got, run(set, 3), "{set:?} with other threads");
+        for threads in [2, 3] {
+            assert_eq!(got, run(set, threads), "{set:?} with {threads} threads");
+        }
         if set.in_fp32() != set {
             continue;
         }

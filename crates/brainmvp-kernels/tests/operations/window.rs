@@ -43,10 +43,7 @@ fn mask(padded: &[usize], options: WindowOptions) -> Tensor<3> {
     let device = burn::tensor::Device::flex().autodiff();
     let (window, shift) = (options.window, options.shift);
     let label = |at: [usize; 3]| [0, 1, 2].map(|axis| at[axis] + shift[axis] >= padded[axis]);
-    let places = |sizes: [usize; 3]| {
-        let [d, h, w] = sizes;
-        (0..d).flat_map(move |z| (0..h).flat_map(move |y| (0..w).map(move |x| [z, y, x])))
-    };
+    let places = |[d, h, w]: [usize; 3]| (0..d * h * w).map(move |i| [i / (h * w), i / w % h, i % w]);
     let mut values = Vec::new();
     for of in places([0, 1, 2].map(|axis| padded[axis] / window[axis])) {
         let at = |step: [usize; 3]| label([0, 1, 2].map(|axis| of[axis] * window[axis] + step[axis]));
