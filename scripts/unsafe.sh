@@ -18,7 +18,6 @@ programs() {
         sed -n -e 's|.*/crates/brainmvp-kernels/\(src/lib\|tests/[a-z_/]*\)\.rs.*"test":true}.*"executable":"\([^"]*\)".*|\2|p'
 }
 
-# Slow under a watch: large shapes that reach no other code than small ones.
 run() {
     local name=$1
     shift
