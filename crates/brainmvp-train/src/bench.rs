@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
+use brainmvp_kernels::in_pool;
 use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork};
@@ -35,6 +36,7 @@ pub struct Finetuning {
     optimizer: NamedAdamW,
     config: OptimizerConfig,
     rng: ChaCha8Rng,
+    device: Device,
 }
 
 impl Finetuning {
@@ -71,7 +73,7 @@ impl Finetuning {
         let samples = (0..batch).map(draw).collect();
         let objective = Segmenting::new(segmenter(network, &device.clone().autodiff()), plan);
         let optimizer = NamedAdamW::of(&config, &objective);
-        Self { objective, samples, optimizer, config, rng }
+        Self { objective, samples, optimizer, config, rng, device: device.clone() }
     }
 
     /// Parameters of the network.
@@ -82,14 +84,14 @@ impl Finetuning {
     /// One step: two copies of each case, some modalities of each replaced by templates; losses at each scale and the
     /// agreement of the deepest features (BrainMVP eqs. 6 and 7); gradients; AdamW. Returns itself and the loss.
     pub fn step(mut self) -> (Self, f32) {
-        let total = self
-            .objective
-            .forward(&self.samples, Moment::default(), &mut Pass::training(&mut self.rng))
-            .total;
-        let gradients = GradientsParams::from_grads(total.backward(), &self.objective);
-        let rate = self.config.schedule.learning_rate;
-        self.objective = self.optimizer.step(self.objective, gradients, rate, 1.0);
-        (self, total.into_scalar())
+        in_pool(&self.device.clone(), || {
+            let mut pass = Pass::training(&mut self.rng);
+            let total = self.objective.forward(&self.samples, Moment::default(), &mut pass).total;
+            let gradients = GradientsParams::from_grads(total.backward(), &self.objective);
+            let rate = self.config.schedule.learning_rate;
+            self.objective = self.optimizer.step(self.objective, gradients, rate, 1.0);
+            (self, total.into_scalar())
+        })
     }
 }
 
@@ -167,7 +169,9 @@ impl Inference {
 
     /// Computes the logits, and returns their mean, so that they are really computed.
     pub fn run(&self) -> f32 {
-        self.network.forward(self.windows.clone(), &mut Pass::evaluation()).logits.mean().into_scalar()
+        in_pool(&self.windows.device(), || {
+            self.network.forward(self.windows.clone(), &mut Pass::evaluation()).logits.mean().into_scalar()
+        })
     }
 }
 

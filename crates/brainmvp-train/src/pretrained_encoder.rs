@@ -77,7 +77,7 @@ impl PretrainedEncoder {
         let source = CaseWindows { case, inputs: &inputs };
         brainmvp_infer::embed(windows, &source, &self.device, |window| {
             before()?;
-            Ok(in_pool(|| self.encoder.forward(window, &mut Pass::evaluation()).deepest()))
+            Ok(in_pool(&self.device, || self.encoder.forward(window, &mut Pass::evaluation()).deepest()))
         })
     }
 }

@@ -300,7 +300,8 @@ impl<O: Objective + 'static> Run<'_, O> {
                 (evaluation, gradients)
             };
             // Ranks wait for each other, and some share a pool.
-            let (evaluation, gradients) = if ranks.is_alone() { in_pool(work) } else { work() };
+            let (evaluation, gradients) =
+                if ranks.is_alone() { in_pool(&trainer.device, work) } else { work() };
             losses.add(&evaluation);
             if ranks.is_alone() {
                 self.check(losses.total().is_finite(), "loss")?;
@@ -320,7 +321,8 @@ impl<O: Objective + 'static> Run<'_, O> {
         }
         self.check(losses.total().is_finite(), "loss")?;
         let mut scale = 1.0 / trainer.train.accumulate as f64;
-        let (norm, gradients) = in_pool(|| (gradient_norm(&self.objective, &gradients), gradients));
+        let (norm, gradients) =
+            in_pool(&trainer.device, || (gradient_norm(&self.objective, &gradients), gradients));
         let norm = norm * scale;
         self.check(norm.is_finite(), "gradient")?;
         let clip = trainer.optimizer.clip_norm;
@@ -329,7 +331,8 @@ impl<O: Objective + 'static> Run<'_, O> {
         }
         let rate = trainer.optimizer.schedule.at(step, self.state.total_steps);
         let (objective, optimizer) = (self.objective, &mut self.optimizer);
-        self.objective = in_pool(|| optimizer.step(objective, gradients, rate, scale).after_step(at));
+        self.objective =
+            in_pool(&trainer.device, || optimizer.step(objective, gradients, rate, scale).after_step(at));
         let seconds = start.elapsed().as_secs_f64();
         let (quality, losses) = losses.mean(trainer.train.accumulate);
         self.state.step += 1;

@@ -97,7 +97,7 @@ impl Predictor {
         let source = CaseWindows { case, inputs: &self.model.inputs };
         brainmvp_infer::embed(&self.windows, &source, &self.device, |window| {
             before()?;
-            Ok(in_pool(|| encoder.forward(window, &mut Pass::evaluation()).deepest()))
+            Ok(in_pool(&self.device, || encoder.forward(window, &mut Pass::evaluation()).deepest()))
         })
     }
 }

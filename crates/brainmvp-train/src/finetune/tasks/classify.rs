@@ -174,7 +174,7 @@ impl Task for Classification {
     ) -> brainmvp_infer::Result<Vec<f32>> {
         classify(how.mirror, how.whole(case)?, |case: Tensor<5>| {
             before(1)?;
-            Ok(in_pool(|| network.forward(case, &mut Pass::evaluation()).logits))
+            Ok(in_pool(how.device, || network.forward(case, &mut Pass::evaluation()).logits))
         })
     }
 

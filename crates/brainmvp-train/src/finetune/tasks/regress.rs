@@ -179,7 +179,7 @@ impl Task for Regression {
     ) -> brainmvp_infer::Result<f64> {
         let outputs = brainmvp_infer::regress(how.mirror, how.whole(case)?, |case: Tensor<5>| {
             before(1)?;
-            Ok(in_pool(|| network.forward(case, &mut Pass::evaluation()).logits))
+            Ok(in_pool(how.device, || network.forward(case, &mut Pass::evaluation()).logits))
         })?;
         let scale = keys.scale().map_err(brainmvp_infer::Error::source)?;
         Ok(scale.number(outputs[0]))

@@ -188,7 +188,7 @@ impl Task for Segmentation {
         let source = CaseWindows { case, inputs: how.inputs };
         let see = |window: Tensor<5>| {
             before(window.dims()[0])?;
-            Ok(in_pool(|| network.forward(window, &mut Pass::evaluation()).logits))
+            Ok(in_pool(how.device, || network.forward(window, &mut Pass::evaluation()).logits))
         };
         let blended = segment(how.windows, how.mirror, &source, keys.regions.len(), how.device, see)?;
         let volumes = blended.classes.into_iter().map(|values| Volume::new(case.grid(), values)).collect();
