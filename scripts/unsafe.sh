@@ -11,11 +11,16 @@ cd "$(dirname "$0")/.."
 kinds=("$@")
 [ ${#kinds[@]} -gt 0 ] || kinds=(valgrind sanitizer)
 wrong=0
+# As under cargo: property tests draw the same cases every time.
+export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20261124}
 
-# The test programs of the kernels, of a build for this workspace.
-programs() {
-    cargo "$@" --message-format=json |
-        sed -n -e 's|.*/crates/brainmvp-kernels/\(src/lib\|tests/[a-z_/]*\)\.rs.*"test":true}.*"executable":"\([^"]*\)".*|\2|p'
+# Builds, and sets the test programs of the kernels.
+build() {
+    local all
+    all=$(cargo "$@" --message-format=json) || exit 1
+    mapfile -t programs < <(echo "$all" |
+        sed -nE 's#.*/crates/brainmvp-kernels/(src/lib|tests/[a-z_/]*)\.rs.*"test":true}.*"executable":"([^"]*)".*#\2#p')
+    [ ${#programs[@]} -gt 0 ] || { echo "there are no test programs of the kernels" >&2; exit 1; }
 }
 
 run() {
@@ -32,7 +37,8 @@ run() {
 watch_valgrind() {
     command -v valgrind >/dev/null || { echo "skipped: valgrind is not installed"; return; }
     local program
-    for program in $(programs test --release --locked --workspace --no-run); do
+    build test --release --locked --workspace --no-run
+    for program in "${programs[@]}"; do
         run "valgrind-$(basename "$program" | sed 's/-[0-9a-f]*$//')" \
             valgrind --error-exitcode=9 --leak-check=no --fair-sched=yes "$program" --test-threads 1
     done
@@ -42,7 +48,8 @@ watch_sanitizer() {
     cargo +nightly --version >/dev/null 2>&1 || { echo "skipped: there is no nightly toolchain"; return; }
     local program
     export RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/sanitized
-    for program in $(programs +nightly test --release --locked -p brainmvp-kernels --target x86_64-unknown-linux-gnu --no-run); do
+    build +nightly test --release --locked -p brainmvp-kernels --target x86_64-unknown-linux-gnu --no-run
+    for program in "${programs[@]}"; do
         run "sanitizer-$(basename "$program" | sed 's/-[0-9a-f]*$//')" "$program"
     done
 }

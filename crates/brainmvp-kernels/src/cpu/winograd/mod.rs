@@ -235,12 +235,12 @@ mod tests {
         (0..count).map(|i| ((i * 37 + salt * 17) % 101) as f32 / 50.0 - 1.0).collect()
     }
 
-    /// Asserts that two results differ by no more than 1e-5 of the largest value.
+    /// Asserts that two results differ by no more than 3e-5 of the largest value: tiles are rounded twice more than taps.
     fn assert_close(got: &[f32], expected: &[f32], what: &str) {
         assert_eq!(got.len(), expected.len(), "length of {what}");
         let largest = expected.iter().fold(1e-3f32, |largest, x| largest.max(x.abs()));
         for (at, (got, expected)) in got.iter().zip(expected).enumerate() {
-            assert!((got - expected).abs() <= 1e-5 * largest, "{what} at {at}: {got}, not {expected}");
+            assert!((got - expected).abs() <= 3e-5 * largest, "{what} at {at}: {got}, not {expected}");
         }
     }
 
