@@ -14,7 +14,7 @@ pub enum Precision {
     /// Single precision.
     #[default]
     Fp32,
-    /// bfloat16, eight bits of mantissa: about twice as fast where the processor multiplies it.
+    /// bfloat16, eight bits of mantissa: faster on AMD processors that multiply it (Zen 4 and later), and slower on the Intel one that was tried; `bench step` measures both.
     Bf16,
 }
 
