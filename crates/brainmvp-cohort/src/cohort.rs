@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
 
+use brainmvp_volume::AtPath as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{Case, Error, LabelScheme, Result};
@@ -52,10 +53,10 @@ impl Cohort {
     /// Reads `cohort.json`; the paths of the cases are resolved against its folder.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read; [`Error::Malformed`] for anything but a cohort of this version:
+    /// [`Error::File`] if it cannot be read; [`Error::Malformed`] for anything but a cohort of this version:
     /// not JSON, an unknown field, an id twice, an undeclared data set.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let text = std::fs::read_to_string(path).at(path)?;
         Self::from_json(&text, folder_of(path)).map_err(|reason| Error::malformed(path, reason))
     }
 
@@ -63,7 +64,7 @@ impl Cohort {
     /// bytes. The file is written completely or not at all.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if an id occurs twice or a data set is not declared; [`Error::Io`] if the
+    /// [`Error::Malformed`] if an id occurs twice or a data set is not declared; [`Error::File`] if the
     /// folder is missing or the disk is full.
     pub fn save(&self, path: &Path) -> Result<()> {
         let folder = folder_of(path);

@@ -1,7 +1,7 @@
-//! Cohorts: cohort files, folder layouts, checks, the phantom generator.
+//! Cohorts: cohort files, folder layouts, checks.
 //!
 //! A [`Cohort`] lists [`Case`]s: which file holds which modality, what the labels mean, who the subject is. It is made
-//! from a folder by one of the [`layouts`], or written by [`phantom`], and stored in `cohort.json`.
+//! from a folder by one of the [`layouts`] and stored in `cohort.json`.
 
 pub mod bids;
 mod case;
@@ -14,7 +14,6 @@ pub mod fingerprint;
 pub mod identity;
 mod labels;
 pub mod layouts;
-pub mod phantom;
 mod pseudonyms;
 mod split;
 

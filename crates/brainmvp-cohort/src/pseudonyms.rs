@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
-use brainmvp_volume::write_atomically;
+use brainmvp_volume::{AtPath as _, write_atomically};
 
 use crate::{Case, CaseId, Cohort, Error, Result};
 
@@ -53,9 +53,9 @@ impl Pseudonyms {
     /// Reads a table that [`Pseudonyms::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Malformed`] if it is no such table.
+    /// [`Error::File`] if it cannot be read, [`Error::Malformed`] if it is no such table.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let text = std::fs::read_to_string(path).at(path)?;
         let mut lines = text.lines();
         if lines.next() != Some(HEADER) {
             return Err(Error::malformed(

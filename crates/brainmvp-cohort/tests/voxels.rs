@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use brainmvp_cohort::layouts::{IndexOptions, index};
-use brainmvp_cohort::phantom::{Head, PhantomConfig, write_cohort};
+use brainmvp_phantom::{Head, PhantomConfig, write_cohort};
 use brainmvp_volume::Modality::{self, Flair, T1, T1c, T2};
 
 /// The images of one session, correctly named.

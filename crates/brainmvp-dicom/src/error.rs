@@ -7,13 +7,8 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to read.
-    #[error("{path}: {source}", path = .path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] brainmvp_volume::FileError),
     /// The file violates the format: it is truncated, a length points past its end, or a value is invalid.
     #[error("{path}: {reason}", path = .path.display())]
     Malformed {
@@ -47,19 +42,24 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// The input file or folder that the error is about, if any.
-    pub fn path(&self) -> Option<&Path> {
+    /// Whether the user's input is to blame, rather than the machine.
+    pub fn is_of_input(&self) -> bool {
         match self {
-            Self::Io { path, .. }
-            | Self::Malformed { path, .. }
-            | Self::Unsupported { path, .. }
-            | Self::NoImage { path, .. } => Some(path),
-            Self::Cohort(_) => None,
+            Self::File(error) => error.is_of_input(),
+            Self::Cohort(error) => error.is_of_input(),
+            _ => true,
         }
     }
 
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+    /// The input file or folder that the error is about, if any.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(error) => Some(&error.path),
+            Self::Malformed { path, .. } | Self::Unsupported { path, .. } | Self::NoImage { path, .. } => {
+                Some(path)
+            }
+            Self::Cohort(_) => None,
+        }
     }
 
     pub(crate) fn malformed(path: &Path, reason: impl Into<String>) -> Self {

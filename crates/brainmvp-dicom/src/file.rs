@@ -3,6 +3,7 @@
 use std::io::{Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
+use brainmvp_volume::AtPath as _;
 use dicom_dictionary_std::tags;
 use dicom_object::{DefaultDicomObject, InMemDicomObject, OpenFileOptions};
 
@@ -34,7 +35,7 @@ impl ImageFile {
     /// [`Error::NoImage`] for other files, [`Error::Malformed`] for broken ones, [`Error::Unsupported`] for images of
     /// an unsupported kind.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let mut file = Stored::open(path).map_err(|e| Error::io(path, e))?;
+        let mut file = Stored::open(path).at(path)?;
         if !file.has_mark() {
             return Err(Error::NoImage { path: path.to_owned(), reason: "not a DICOM file" });
         }
@@ -82,7 +83,7 @@ impl ImageFile {
 
     /// The whole file, pixels included.
     pub(crate) fn open(&self) -> Result<DefaultDicomObject> {
-        let file = Stored::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
+        let file = Stored::open(&self.path).at(&self.path)?;
         object(file, OpenFileOptions::new().read_to(tags::PIXEL_DATA), &self.path)
     }
 }
@@ -92,7 +93,7 @@ fn object(mut file: Stored, part: OpenFileOptions, path: &Path) -> Result<Defaul
     if let Some(bytes) = unpacked(&mut file, path)? {
         return checked(Cursor::new(&bytes), bytes.len() as u64, part, path);
     }
-    let bytes = file.len().map_err(|e| Error::io(path, e))?;
+    let bytes = file.len().at(path)?;
     checked(file, bytes, part, path)
 }
 
@@ -111,7 +112,7 @@ fn checked(
     path: &Path,
 ) -> Result<DefaultDicomObject> {
     let end = structure::check(&mut reader, bytes).map_err(|reason| Error::malformed(path, reason))?;
-    reader.rewind().map_err(|e| Error::io(path, e))?;
+    reader.rewind().at(path)?;
     // The parser reads the element after the pixels too, and takes its length for true.
     parse(reader.take(end), options, path)
 }

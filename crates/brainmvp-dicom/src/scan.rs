@@ -37,7 +37,7 @@ pub fn holds_dicom(folder: &Path) -> bool {
 /// Reads the headers of all DICOM files below `folder` (or of the one file), whatever their names.
 ///
 /// # Errors
-/// [`Error::Io`] if the folder cannot be read. Faulty files are in [`Scan::refused`].
+/// [`Error::File`] if the folder cannot be read. Faulty files are in [`Scan::refused`].
 pub fn scan(folder: &Path) -> Result<Scan> {
     let mut found = Scan::default();
     let mut paths: Vec<PathBuf> = Vec::new();
@@ -46,7 +46,7 @@ pub fn scan(folder: &Path) -> Result<Scan> {
             Ok(path) => paths.push(path),
             Err(error) => {
                 let (depth, path) = (error.depth(), error.path().unwrap_or(folder).to_owned());
-                let error = Error::Io { path, source: error.into() };
+                let error = Error::from(brainmvp_volume::FileError::new(&path, error));
                 if depth == 0 {
                     return Err(error);
                 }

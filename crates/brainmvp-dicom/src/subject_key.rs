@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
-use brainmvp_volume::write_atomically;
+use brainmvp_volume::{AtPath as _, write_atomically};
 
 use crate::{Error, Result};
 
@@ -38,7 +38,7 @@ impl SubjectKey {
     /// # Errors
     /// Where it cannot be read or is not a key.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let text = std::fs::read_to_string(path).at(path)?;
         let mut lines = text.lines();
         if lines.next() != Some(HEADER) {
             return Err(Error::malformed(path, "not a subject key as `convert --key` writes it"));

@@ -51,6 +51,14 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the user's input is to blame, rather than the machine.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::Config { .. } | Self::Regions(_) => true,
+            _ => false,
+        }
+    }
+
     /// The voxels of a window could not be read.
     pub fn source(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Source(Box::new(error))

@@ -54,13 +54,8 @@ pub enum Error {
     #[error("scores cannot be compared: {0}")]
     Incomparable(String),
     /// The operating system refused to read or write.
-    #[error("{path}: {source}", path = .path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] brainmvp_volume::FileError),
     /// A file that does not contain scores of this version.
     #[error("{path}: {reason}", path = .path.display())]
     Malformed {
@@ -78,6 +73,15 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the user's input is to blame, rather than the machine.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_of_input(),
+            Self::Volume(error) => error.is_of_input(),
+            _ => true,
+        }
+    }
+
     pub(crate) fn malformed(path: &Path, reason: impl ToString) -> Self {
         Self::Malformed { path: path.to_owned(), reason: reason.to_string() }
     }

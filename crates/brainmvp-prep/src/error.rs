@@ -10,13 +10,8 @@ pub enum Error {
     #[error(transparent)]
     Volume(#[from] brainmvp_volume::Error),
     /// The operating system refused to read or write.
-    #[error("{path}: {source}", path = .path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] brainmvp_volume::FileError),
     /// A case that cannot be used as it is, by the rules that it shares with `check`.
     #[error("{reason}")]
     Unfit {
@@ -79,8 +74,13 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+    /// Whether the user's input is to blame, rather than the machine.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_of_input(),
+            Self::Volume(error) => error.is_of_input(),
+            _ => true,
+        }
     }
 
     pub(crate) fn config(reason: impl Into<String>) -> Self {

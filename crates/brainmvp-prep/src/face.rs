@@ -3,7 +3,7 @@
 //! The search for the brain tells how a standard head lies in the image. In that head the face is a fixed wedge: below the brow, in
 //! front of the ears. Of it, everything stays that is near the brain, or beside it.
 
-use brainmvp_cohort::phantom::brain_depth_mm;
+use brainmvp_phantom::brain_depth_mm;
 use brainmvp_volume::{Affine, Grid, LabelMap, Volume, background, noise_around};
 use rayon::prelude::*;
 

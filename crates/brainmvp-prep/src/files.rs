@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::file;
+use brainmvp_volume::{AtPath as _, file};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -88,7 +88,7 @@ impl ContentFile {
         let path = self.place.as_deref().ok_or_else(needed)?;
         match self.at(path) {
             Ok(_) => Ok(path),
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Err(needed()),
+            Err(Error::File(error)) if error.source.kind() == std::io::ErrorKind::NotFound => Err(needed()),
             Err(error) => Err(error),
         }
     }
@@ -104,10 +104,10 @@ impl ContentFile {
         }
         let source = self.path()?;
         let files = folder.join(FOLDER);
-        std::fs::create_dir_all(&files).map_err(|e| Error::io(&files, e))?;
+        std::fs::create_dir_all(&files).at(&files)?;
         for part in parts(source) {
             let name = part.file_name().unwrap_or_default().to_string_lossy();
-            let mut from = File::open(&part).map_err(|e| Error::io(&part, e))?;
+            let mut from = File::open(&part).at(&part)?;
             brainmvp_volume::write_atomically(&files.join(self.stored_name(&name)), |to| {
                 std::io::copy(&mut from, to).map(drop)
             })?;
@@ -131,7 +131,7 @@ pub(crate) fn hash_file(path: &Path) -> Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     for path in parts(path) {
         let file = File::open(&path).and_then(|file| hasher.update_reader(file).map(|_| ()));
-        file.map_err(|source| Error::io(&path, source))?;
+        file.at(&path)?;
     }
     Ok(hasher.finalize())
 }

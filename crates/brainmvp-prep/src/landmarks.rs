@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
-use brainmvp_volume::Modality;
+use brainmvp_volume::{AtPath as _, Modality};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, PreparedCase};
@@ -112,9 +112,9 @@ impl Landmarks {
     /// Reads a file that [`Landmarks::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Config`] if it is not a file of landmarks.
+    /// [`Error::File`] if it cannot be read, [`Error::Config`] if it is not a file of landmarks.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+        let text = std::fs::read(path).at(path)?;
         serde_json::from_slice(&text)
             .map_err(|e| Error::config(format!("{}: not a file of landmarks: {e}", path.display())))
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use brainmvp_cohort::check::foreign_labels;
 use brainmvp_cohort::{Case, CaseId, Cohort, LabelScheme};
 use brainmvp_registration::StandardSpace;
-use brainmvp_volume::{Grid, Modality};
+use brainmvp_volume::{AtPath as _, Grid, Modality};
 use rayon::prelude::*;
 
 use crate::cache::{
@@ -119,7 +119,7 @@ pub fn preprocess_shard(
 ) -> Result<Summary> {
     let started = Instant::now();
     let pipeline = Pipeline::new(config)?;
-    std::fs::create_dir_all(out).map_err(|source| Error::io(out, source))?;
+    std::fs::create_dir_all(out).at(out)?;
     let preparation = Preparation::of(config.clone()).store(out)?;
     let mut manifest = previous(out, &preparation, options.force)?;
     let cases: Vec<&Case> = shard.of(&cohort.cases).collect();
@@ -245,9 +245,7 @@ fn previous(out: &Path, preparation: &Preparation, force: bool) -> Result<Manife
             let reason = format!("{reason}. To replace it, use force or another folder");
             Err(Error::Request { path, reason })
         }
-        Err(Error::Io { path, source }) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::Io { path, source })
-        }
+        Err(Error::File(error)) if error.source.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(Manifest::new(preparation.config.clone())),
     }
 }
@@ -265,8 +263,8 @@ impl Others<'_> {
             return ours.save(out);
         }
         let path = out.join("manifest.lock");
-        let lock = File::create(&path).map_err(|source| Error::io(&path, source))?;
-        lock.lock().map_err(|source| Error::io(&path, source))?;
+        let lock = File::create(&path).at(&path)?;
+        lock.lock().at(&path)?;
         let mut merged = previous(out, &ours.preparation, false)?;
         merged.cases.retain(|entry| self.ids.contains(&entry.case.id));
         merged.quarantined.retain(|case| self.ids.contains(&case.id));

@@ -4,8 +4,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use brainmvp_cohort::phantom::{PhantomConfig, draw_subject};
 use brainmvp_golden::test_data;
+use brainmvp_phantom::{PhantomConfig, draw_subject};
 use brainmvp_prep::bias::find_bias_field;
 use brainmvp_prep::{CaseVolumes, Intensity, Pipeline, PrepConfig};
 use brainmvp_volume::Modality::{Flair, T1, T2};

@@ -4,8 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use brainmvp_cohort::phantom::{Head, PhantomConfig, draw_subject};
 use brainmvp_golden::test_data;
+use brainmvp_phantom::{Head, PhantomConfig, draw_subject};
 use brainmvp_prep::brain::BrainPrior;
 use brainmvp_prep::{Face, NoFace, erased_value};
 use brainmvp_volume::Modality::{T1, T2};

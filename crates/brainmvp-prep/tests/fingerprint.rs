@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use brainmvp_cohort::Case;
-use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
 use brainmvp_golden::test_data;
+use brainmvp_phantom::{PhantomConfig, write_cohort};
 use brainmvp_prep::fingerprint::{Fingerprint, Library};
 use brainmvp_prep::{Intensity, Pipeline, PrepConfig, prepare_case};
 use brainmvp_volume::resample::{Interpolation, onto_grid};

@@ -5,8 +5,8 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_cohort::{Cohort, Split};
+use brainmvp_phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{CropKind, Intensity, Landmarks, PrepConfig, Preparation, RunOptions, preprocess};
 use brainmvp_volume::Modality::{self, Flair, T1};

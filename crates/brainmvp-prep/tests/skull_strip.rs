@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use brainmvp_cohort::phantom::{Head, PhantomCase, PhantomConfig, draw_subject};
 use brainmvp_golden::test_data;
+use brainmvp_phantom::{Head, PhantomCase, PhantomConfig, draw_subject};
 use brainmvp_prep::brain::{BrainPrior, find_brain, is_stripped};
 use brainmvp_prep::{CaseVolumes, Pipeline, PrepConfig, SkullStrip};
 use brainmvp_volume::Modality::{Adc, T1, T2};

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
-use brainmvp_cohort::phantom::{Head, PhantomConfig, draw_subject};
 use brainmvp_cohort::{Case, CaseId, Cohort, DataSet};
+use brainmvp_phantom::{Head, PhantomConfig, draw_subject};
 use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{Intensity, PrepConfig, RunOptions, SkullStrip, StoredType, preprocess};
 use brainmvp_volume::Modality::{Flair, T1};

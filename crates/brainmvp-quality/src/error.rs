@@ -1,6 +1,6 @@
 //! The one error type of this crate.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What can go wrong with a whole report; a case that cannot be read has the reason in its record instead.
 #[derive(Debug, thiserror::Error)]
@@ -10,13 +10,8 @@ pub enum Error {
     #[error(transparent)]
     Volume(#[from] brainmvp_volume::Error),
     /// The operating system refused to read or write.
-    #[error("{path}: {source}", path = .path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] brainmvp_volume::FileError),
     /// The table could not be written as CSV.
     #[error("{path}: {source}", path = .path.display())]
     Csv {
@@ -31,7 +26,12 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+    /// Whether the user's input is to blame, rather than the machine.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_of_input(),
+            Self::Volume(error) => error.is_of_input(),
+            Self::Csv { .. } => false,
+        }
     }
 }

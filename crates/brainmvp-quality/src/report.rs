@@ -12,7 +12,7 @@ use brainmvp_prep::cache::{Cache, CaseEntry, CaseFacts, PreparedCase};
 use brainmvp_prep::{MemoryGate, RegisterKind, Shard};
 use brainmvp_registration::Transform;
 use brainmvp_volume::picture::{Colour, LABEL_COLOUR, Plane};
-use brainmvp_volume::{Modality, Volume, file, nan_to_background, orientation};
+use brainmvp_volume::{AtPath as _, Modality, Volume, file, nan_to_background, orientation};
 
 use crate::columns::short;
 use crate::draw::{ATLAS_COLOUR, BRAIN_COLOUR, DrawnImage, LEFT_OUT_COLOUR, Outlines, View, case_picture};
@@ -77,7 +77,7 @@ pub fn make_records(
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Summary> {
     let cases_dir = dir.join(CASES);
-    std::fs::create_dir_all(&cases_dir).map_err(|source| Error::io(&cases_dir, source))?;
+    std::fs::create_dir_all(&cases_dir).at(&cases_dir)?;
     let (atlas, notes) = match atlas_outline(sources.cache) {
         Ok(outline) => (outline, Vec::new()),
         Err(note) => (None, vec![note]),

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use brainmvp_prep::brain::PLAUSIBLE_ML;
-use brainmvp_volume::{Modality, write_atomically};
+use brainmvp_volume::{FileError, Modality, write_atomically};
 
 use crate::columns::{COLUMNS, Digits, Value, without_zeros};
 use crate::outliers::{FEWEST_TO_COMPARE, Spread};
@@ -131,7 +131,7 @@ impl<'a> Table<'a> {
             });
             writer.write_record(cells.collect::<Vec<_>>()).map_err(fail)?;
         }
-        writer.into_inner().map_err(|e| Error::io(path, e.into_error()))
+        Ok(writer.into_inner().map_err(|e| FileError::new(path, e.into_error()))?)
     }
 }
 

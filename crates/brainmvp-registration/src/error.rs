@@ -7,6 +7,9 @@ pub enum Error {
     /// A file could not be read or written, or is not what it should be.
     #[error(transparent)]
     Volume(#[from] brainmvp_volume::Error),
+    /// The operating system refused to read or write.
+    #[error(transparent)]
+    File(#[from] brainmvp_volume::FileError),
     /// An image that cannot be registered.
     #[error("cannot be registered: {reason}")]
     Image {
@@ -25,6 +28,15 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the user's input is to blame, rather than the machine.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::Volume(error) => error.is_of_input(),
+            Self::File(error) => error.is_of_input(),
+            _ => true,
+        }
+    }
+
     pub(crate) fn image(reason: impl Into<String>) -> Self {
         Self::Image { reason: reason.into() }
     }

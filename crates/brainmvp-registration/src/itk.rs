@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use brainmvp_volume::write_atomically;
+use brainmvp_volume::{AtPath as _, write_atomically};
 use nalgebra::{Matrix3, Quaternion, Rotation3, UnitQuaternion, Vector3};
 
 use crate::{Result, Transform};
@@ -37,7 +37,7 @@ pub fn write(path: &Path, transform: &Transform) -> Result<()> {
 /// # Errors
 /// Where the file cannot be read, is not an ITK text file, or contains another number or kind of transforms.
 pub fn read(path: &Path) -> Result<Transform> {
-    let bytes = std::fs::read(path).map_err(|source| brainmvp_volume::Error::io(path, source))?;
+    let bytes = std::fs::read(path).at(path)?;
     let parsed = parse(&String::from_utf8_lossy(&bytes));
     Ok(parsed.map_err(|reason| brainmvp_volume::Error::malformed(path, reason))?)
 }

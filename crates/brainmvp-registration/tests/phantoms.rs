@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use brainmvp_cohort::phantom::{Head, PhantomConfig, draw_subject};
+use brainmvp_phantom::{Head, PhantomConfig, draw_subject};
 use brainmvp_registration::atlas::{AtlasOptions, average};
 use brainmvp_registration::{Error, Motion, Options, Pyramid, Transform, register};
 use brainmvp_volume::Modality::{Flair, T1, T2};

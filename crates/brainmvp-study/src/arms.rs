@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use brainmvp_nets::networks::{NetworkConfig, PresetName};
-use brainmvp_ssl::objectives::{MethodConfig, MethodName, MethodPreset};
+use brainmvp_objectives::pretraining::{MethodConfig, MethodName, MethodPreset};
 use toml::Table;
 
 use crate::config::{ArmConfig, Scale, StudyConfig, StudyKind};

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use brainmvp_cohort::phantom::PhantomConfig;
 use brainmvp_metrics::{LesionRule, Metric, SegmentationConfig};
 use brainmvp_nets::networks::PresetName;
-use brainmvp_ssl::objectives::MethodName;
+use brainmvp_objectives::pretraining::MethodName;
+use brainmvp_phantom::PhantomConfig;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::IntoDeserializer as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::Table;
 
 use crate::{Error, Result};
@@ -183,7 +184,7 @@ pub struct StudyConfig {
     #[schemars(with = "Settings")]
     pub pretrain: Table,
     /// Settings of the pre-trainings of one method, by its name, over those: `[methods.brainmvp]`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "of_built_methods")]
     #[schemars(with = "BTreeMap<String, Settings>")]
     pub methods: BTreeMap<MethodName, Table>,
     /// Settings of all fine-tunings: the keys of `[finetune]`.
@@ -204,6 +205,17 @@ fn one_seed() -> Vec<u64> {
 
 fn all_labels() -> Vec<f64> {
     vec![1.0]
+}
+
+/// The sections of the methods that this program was built with. Those that it was built without are in no arm either.
+fn of_built_methods<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<BTreeMap<MethodName, Table>, D::Error> {
+    let sections = BTreeMap::<String, Table>::deserialize(deserializer)?;
+    let is_built = |(name, _): &(String, Table)| !MethodName::is_left_out(name);
+    let named =
+        |(name, section): (String, Table)| Ok((MethodName::deserialize(name.into_deserializer())?, section));
+    sections.into_iter().filter(is_built).map(named).collect()
 }
 
 fn dice_and_hd95() -> Vec<Metric> {

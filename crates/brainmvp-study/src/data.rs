@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use brainmvp_cohort::phantom::write_cohort;
 use brainmvp_cohort::{Case, Cohort, Split, SplitOptions};
+use brainmvp_phantom::write_cohort;
 use brainmvp_prep::cache::{Cache, CaseEntry, Manifest};
 use brainmvp_prep::{PrepConfig, PrepSettings, RunOptions, preprocess};
 use brainmvp_train::config::DataConfig;
 use brainmvp_train::finetune::{Part, parts};
+use brainmvp_volume::AtPath as _;
 use serde::Serialize;
 
 use crate::config::{Shares, StudyConfig};
@@ -61,7 +62,7 @@ impl Cases {
         watcher: &dyn Watcher,
     ) -> Result<Option<Self>> {
         let folder = shared.join("cases").join(key(config)?);
-        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        std::fs::create_dir_all(&folder).at(&folder)?;
         let _lock = Lock::wait(&folder.join("data.lock"))?;
         let cache = match &config.data {
             Some(path) if path.is_dir() => path.clone(),
@@ -235,7 +236,7 @@ fn leave_out(cache: &Cache, fold: usize, folds: usize, to: &Path) -> Result<()> 
 
 /// A cache of the same prepared cases, with another manifest. The files are shared.
 fn write(cache: &Cache, mut manifest: Manifest, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to).map_err(|e| Error::io(to, e))?;
+    std::fs::create_dir_all(to).at(to)?;
     for entry in &manifest.cases {
         share(&cache.dir().join(entry.file_name()), &to.join(entry.file_name()))?;
     }

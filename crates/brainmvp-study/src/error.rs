@@ -18,13 +18,8 @@ pub enum Error {
         reason: String,
     },
     /// The operating system refused to read or write.
-    #[error("{path}: {source}", path = .path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] brainmvp_volume::FileError),
     /// The disk is full, or cannot be written.
     #[error("{cell}: {reason}")]
     NoRoom {
@@ -62,8 +57,18 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+    /// Whether the user's input is to blame, rather than the machine.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_of_input(),
+            Self::Config(_) | Self::Folder { .. } => true,
+            Self::Cohort(error) => error.is_of_input(),
+            Self::Preparation(error) => error.is_of_input(),
+            Self::Train(error) => error.is_of_input(),
+            Self::Metrics(error) => error.is_of_input(),
+            Self::Volume(error) => error.is_of_input(),
+            Self::NoRoom { .. } | Self::Figure { .. } => false,
+        }
     }
 
     pub(crate) fn folder(path: &Path, reason: impl Into<String>) -> Self {

@@ -20,7 +20,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::write_atomically;
+use brainmvp_volume::{AtPath as _, FileError, write_atomically};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +81,7 @@ impl Part {
 
     /// Begins with it, unless another process has.
     pub(crate) fn begin(&self) -> Result<Option<Lock>> {
-        std::fs::create_dir_all(&self.0).map_err(|e| Error::io(&self.0, e))?;
+        std::fs::create_dir_all(&self.0).at(&self.0)?;
         Lock::take(&self.0.join(LOCK))
     }
 
@@ -97,7 +97,7 @@ impl Part {
     pub(crate) fn forget_failure(&self) -> Result<()> {
         let path = self.0.join(FAILED);
         match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, e)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(FileError::new(&path, e).into()),
             _ => Ok(()),
         }
     }
@@ -132,7 +132,7 @@ pub(crate) struct Lock {
 
 impl Lock {
     fn open(path: &Path) -> Result<File> {
-        File::options().create(true).append(true).open(path).map_err(|e| Error::io(path, e))
+        Ok(File::options().create(true).append(true).open(path).at(path)?)
     }
 
     /// Takes it, unless another process has it. File systems without locks go without.
@@ -168,7 +168,7 @@ pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
 /// Writes a text, and the folder that it is in.
 pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        std::fs::create_dir_all(folder).at(folder)?;
     }
     Ok(write_atomically(path, |file| file.write_all(text.as_bytes()))?)
 }
@@ -181,7 +181,7 @@ pub(crate) fn share(from: &Path, to: &Path) -> Result<()> {
     if std::fs::hard_link(from, to).is_ok() {
         return Ok(());
     }
-    let mut source = File::open(from).map_err(|e| Error::io(from, e))?;
+    let mut source = File::open(from).at(from)?;
     Ok(write_atomically(to, |file| std::io::copy(&mut source, file).map(drop))?)
 }
 
@@ -190,11 +190,11 @@ pub(crate) fn share_all(from: &Path, to: &Path) -> Result<()> {
     let entries = match std::fs::read_dir(from) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Error::io(from, e)),
+        Err(e) => return Err(FileError::new(from, e).into()),
     };
-    std::fs::create_dir_all(to).map_err(|e| Error::io(to, e))?;
+    std::fs::create_dir_all(to).at(to)?;
     for entry in entries {
-        let entry = entry.map_err(|e| Error::io(from, e))?;
+        let entry = entry.at(from)?;
         share(&entry.path(), &to.join(entry.file_name()))?;
     }
     Ok(())
@@ -205,7 +205,7 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(path, e)),
+        Err(e) => return Err(FileError::new(path, e).into()),
     };
     let value = serde_json::from_str(&text);
     value

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use brainmvp_objectives::pretraining::MethodName;
 use brainmvp_prep::Shard;
-use brainmvp_ssl::objectives::MethodName;
 
 use crate::arms::{Arm, Beginning};
 use crate::config::StudyConfig;

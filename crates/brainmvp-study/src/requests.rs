@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use brainmvp_nets::networks::PresetName;
-use brainmvp_ssl::downstream::MixWith;
-use brainmvp_ssl::objectives::MethodConfig;
+use brainmvp_objectives::downstream::MixWith;
+use brainmvp_objectives::pretraining::MethodConfig;
 use brainmvp_train::Ranks;
 use brainmvp_train::config::{FinetuneConfig, PretrainConfig, RunConfig as _, merge};
 use brainmvp_train::run::{Existing, RunRequest};

@@ -12,6 +12,7 @@ use brainmvp_train::log::metrics::{StepMetrics, read_metrics};
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::run::{RunFolder, RunRequest};
 use brainmvp_train::trainer::{Ended, Observer};
+use brainmvp_volume::AtPath as _;
 use serde::{Deserialize, Serialize};
 
 use crate::arms::Beginning;
@@ -464,7 +465,7 @@ fn slim(run: &Path) -> std::result::Result<(), Trouble> {
     }
     for step in folder.checkpoints()? {
         let path = folder.checkpoint(step);
-        std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+        std::fs::remove_file(&path).at(&path)?;
     }
     Ok(())
 }

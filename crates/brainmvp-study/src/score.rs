@@ -7,20 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use brainmvp_cohort::{LabelScheme, Split};
 use brainmvp_infer as infer;
 use brainmvp_metrics::SegmentationConfig;
-use brainmvp_metrics::scores::CaseScores;
+use brainmvp_objectives::downstream::{Missing, MixWith};
+use brainmvp_objectives::patch::PatchSource as _;
 use brainmvp_prep::cache::Cache;
-use brainmvp_ssl::downstream::{Missing, MixWith};
-use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::batches::{CaseSource, open_cases};
-use brainmvp_train::finetune::{Laid, Model, Prediction, Predictor, TaskKind, mean_images, with_values_in};
+use brainmvp_train::finetune::{Laid, Model, Predictor, mean_images};
 use brainmvp_train::placement::TemplateSet;
-
 use brainmvp_train::trainer::Observer;
-use brainmvp_volume::{LabelMap, Modality};
+use brainmvp_volume::Modality;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::outcome::{Classified, Outcome, Regressed};
+use crate::outcome::{Judged, Outcome};
 
 /// An outcome, and what the network was given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,7 +136,7 @@ impl Scoring<'_> {
     /// training cases, 0.
     fn fills(&self, model: &Model) -> Result<Vec<(Fill, Option<TemplateSet>)>, Unscored> {
         let training = |case: &CaseSource| {
-            case.facts().split != Some(Split::Test) && truth_lacking(model, case).is_none()
+            case.facts().split != Some(Split::Test) && model.config.task.lacking(case).is_none()
         };
         let training: Vec<CaseSource> =
             open_cases(self.data, self.observer)?.into_iter().filter(training).collect();
@@ -158,9 +156,8 @@ impl Scoring<'_> {
                 continue;
             }
             let has_channel = model.inputs.channels.iter().any(|m| case.modalities().contains(m));
-            if let Some(lacks) =
-                truth_lacking(model, &case).or((!has_channel).then_some("modality of the network"))
-            {
+            let without_channels = || (!has_channel).then(|| "modality of the network".to_owned());
+            if let Some(lacks) = model.config.task.lacking(&case).or_else(without_channels) {
                 self.observer.warn(&format!("test case '{}' is not scored: it has no {lacks}", case.id()));
                 continue;
             }
@@ -193,7 +190,8 @@ impl Scoring<'_> {
         schemes: &BTreeMap<String, LabelScheme>,
     ) -> Result<Outcome, Unscored> {
         let task = &predictor.model.config.task;
-        let (mut rows, mut classified, mut regressed) = (Vec::new(), Vec::new(), Vec::new());
+        let keep = (!self.subsets).then_some(self.predictions);
+        let mut outcome = Outcome::new(task);
         for case in cases {
             let go_on = |_, _| {
                 if self.stop.load(Ordering::Relaxed) { Err(infer::Error::Stopped) } else { Ok(()) }
@@ -202,80 +200,12 @@ impl Scoring<'_> {
                 infer::Error::Stopped => Unscored::Stopped,
                 other => in_case(case, &other),
             })?;
-            let name = case.id().to_owned();
-            match said {
-                Prediction::Segment(regions) => {
-                    let labels = regions.labels(case.grid())?;
-                    if !self.subsets {
-                        self.keep(&name, &labels).map_err(|e| in_case(case, &e))?;
-                    }
-                    rows.extend(self.regions(predictor, case, &labels, schemes.get(case.data_set()))?);
-                }
-                Prediction::Classify(probabilities) => {
-                    let class = task.classify.classes.iter().position(|c| Some(c.as_str()) == case.class());
-                    let probabilities = probabilities.into_iter().map(f64::from).collect();
-                    classified.extend(class.map(|class| Classified { case: name, probabilities, class }));
-                }
-                Prediction::Regress(predicted) => {
-                    let truth = case.facts().numbers.get(&task.regress.target);
-                    regressed.extend(truth.map(|&truth| Regressed { case: name, predicted, truth }));
-                }
-            }
+            let scheme = schemes.get(case.data_set());
+            let judged = Judged { case, task, rules: self.rules, scheme, keep };
+            outcome.take(said, &judged).map_err(|reason| in_case(case, &reason))?;
         }
-        Ok(match task.kind {
-            TaskKind::Segment => Outcome::Segment { rows },
-            TaskKind::Classify => {
-                Outcome::Classify { classes: task.classify.classes.clone(), cases: classified }
-            }
-            TaskKind::Regress => Outcome::Regress { target: task.regress.target.clone(), cases: regressed },
-        })
+        Ok(outcome)
     }
-
-    /// Writes a label map, for pictures of it.
-    fn keep(&self, case: &str, labels: &LabelMap) -> crate::Result<()> {
-        std::fs::create_dir_all(self.predictions).map_err(|e| crate::Error::io(self.predictions, e))?;
-        let path = self.predictions.join(format!("{case}.nii.gz"));
-        Ok(brainmvp_volume::nifti::write_labels(
-            &path,
-            labels,
-            "prediction, in the space of the prepared case",
-        )?)
-    }
-
-    /// The scores of the regions of a case.
-    fn regions(
-        &self,
-        predictor: &Predictor,
-        case: &CaseSource,
-        labels: &LabelMap,
-        scheme: Option<&LabelScheme>,
-    ) -> Result<Vec<CaseScores>, Unscored> {
-        let truth = case.labels([0; 3], case.shape()).map_err(|e| in_case(case, &e))?;
-        let truth = LabelMap::new(case.grid(), truth.unwrap_or_default());
-        let regions = &predictor.model.config.task.segment.regions;
-        let pairs = with_values_in(regions, scheme);
-        let ignored = scheme.map(LabelScheme::ignored).unwrap_or_default();
-        let scores =
-            self.rules.evaluate_as(labels, &truth, &pairs, &ignored).map_err(|e| in_case(case, &e))?;
-        let row = |scores| CaseScores { case: case.id().to_owned(), scores };
-        Ok(scores.into_iter().map(row).collect())
-    }
-}
-
-/// What the task is scored by, if a case lacks it.
-fn truth_lacking(model: &Model, case: &CaseSource) -> Option<&'static str> {
-    let task = &model.config.task;
-    let (has, what) = match task.kind {
-        TaskKind::Segment => (case.has_label(), "label map"),
-        TaskKind::Classify => {
-            let known = task.classify.classes.iter().any(|class| Some(class.as_str()) == case.class());
-            (known, "class that the network knows")
-        }
-        TaskKind::Regress => {
-            (case.facts().numbers.contains_key(&task.regress.target), "number to compare with")
-        }
-    };
-    (!has).then_some(what)
 }
 
 fn in_case(case: &CaseSource, error: &dyn std::fmt::Display) -> Unscored {

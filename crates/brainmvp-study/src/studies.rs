@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use brainmvp_train::config::merge;
+use brainmvp_volume::FileError;
 use toml::{Table, Value};
 
 use crate::config::{StudyConfig, name_problem};
@@ -107,7 +108,7 @@ impl Studies {
             std::io::ErrorKind::NotFound => {
                 Error::folder(folder, "is not a work folder: there is no study.toml in it")
             }
-            _ => Error::io(&path, e),
+            _ => FileError::new(&path, e).into(),
         })?;
         Self::of(StudyFile::parse(&text, Path::new(""))?, folder)
     }

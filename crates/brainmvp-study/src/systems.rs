@@ -1,7 +1,7 @@
 //! The systems that the paper's tables compare: each a network that begins with random weights, or a method with a network.
 
 use brainmvp_nets::networks::PresetName;
-use brainmvp_ssl::objectives::{MethodConfig, MethodName, MethodPreset};
+use brainmvp_objectives::pretraining::{MethodConfig, MethodName, MethodPreset};
 
 /// The networks that the tables have a row of without pre-training (Table II).
 const FROM_SCRATCH: [&str; 4] = ["unetr", "unet3d", "uniformer-small", "swin-unetr"];

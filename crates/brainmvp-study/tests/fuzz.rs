@@ -6,7 +6,9 @@ use std::path::Path;
 
 use brainmvp_fuzz::{Memory, Place, Seed, fuzz};
 use brainmvp_study::Scored;
-use brainmvp_study::outcome::{Classified, Outcome, Regressed};
+use brainmvp_study::outcome::{
+    Classified, ClassifyOutcome, Outcome, RegressOutcome, Regressed, SegmentOutcome,
+};
 use brainmvp_study::run::CellResult;
 use brainmvp_study::status::Status;
 use brainmvp_study::studies::{Studies, StudyFile};
@@ -46,12 +48,15 @@ fn outcomes() -> [Outcome; 3] {
         |case: &str, class| Classified { case: case.to_owned(), probabilities: vec![0.25, 0.75], class };
     let regressed = |case: &str, truth| Regressed { case: case.to_owned(), predicted: 0.5, truth };
     [
-        Outcome::Segment { rows: serde_json::from_value(rows).unwrap() },
-        Outcome::Classify {
+        Outcome::Segment(SegmentOutcome { rows: serde_json::from_value(rows).unwrap() }),
+        Outcome::Classify(ClassifyOutcome {
             classes: ["x", "y"].map(str::to_owned).into(),
             cases: vec![classified("a", 0), classified("b", 1)],
-        },
-        Outcome::Regress { target: "age".to_owned(), cases: vec![regressed("a", 0.25), regressed("b", 2.0)] },
+        }),
+        Outcome::Regress(RegressOutcome {
+            target: "age".to_owned(),
+            cases: vec![regressed("a", 0.25), regressed("b", 2.0)],
+        }),
     ]
 }
 

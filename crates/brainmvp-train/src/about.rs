@@ -5,8 +5,8 @@
 use brainmvp_infer::SlidingWindow;
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_nets::weights::Head;
+use brainmvp_objectives::pretraining::{Kept, KeptPart, MethodName};
 use brainmvp_prep::Preparation;
-use brainmvp_ssl::objectives::{Kept, KeptPart, MethodName};
 use brainmvp_volume::Affine;
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,7 @@ pub struct TemplatesAbout {
     /// First three rows of the affine to RAS+ mm, if it is known.
     pub affine: Option<[[f64; 4]; 3]>,
     /// The smallest range to divide by; `None` if they are used as they are. See
-    /// [`brainmvp_ssl::templates::TemplateConfig::range_floor`].
+    /// [`brainmvp_objectives::templates::TemplateConfig::range_floor`].
     pub range_floor: Option<f32>,
     /// The frame that they were learnt in, if it is known.
     pub frame: Option<TemplateFrame>,

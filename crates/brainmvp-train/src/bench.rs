@@ -8,13 +8,12 @@ use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{NetworkConfig, SegmentationNetwork};
 use brainmvp_nets::weights::entries;
-use brainmvp_ssl::downstream::{
+use brainmvp_objectives::downstream::{
     AugmentationConfig, CopyPlan, Inputs, LabelMeaning, Missing, MixingConfig, Segmenting, SegmentingPlan,
     SegmentingSample,
 };
-use brainmvp_ssl::objectives::{Moment, Objective as _, Scene};
-use brainmvp_ssl::patch::PatchSource;
-use brainmvp_ssl::{FrozenTemplates, Placement};
+use brainmvp_objectives::patch::PatchSource;
+use brainmvp_objectives::{FrozenTemplates, Moment, Objective as _, Placement, Scene};
 use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::optim::GradientsParams;

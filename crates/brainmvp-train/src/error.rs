@@ -23,13 +23,8 @@ pub enum Error {
         differences: Vec<Difference>,
     },
     /// The operating system refused to read or write.
-    #[error("{path}: {source}", path = .path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] brainmvp_volume::FileError),
     /// A checkpoint that cannot be continued from.
     #[error("{path}: {reason}", path = .path.display())]
     Checkpoint {
@@ -134,14 +129,31 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the user's input is to blame, rather than the machine.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_of_input(),
+            Self::Cache(error) => error.is_of_input(),
+            Self::Log(error) => error.is_of_input(),
+            Self::Volume(error) => error.is_of_input(),
+            Self::Metrics(error) => error.is_of_input(),
+            Self::Inference(error) | Self::Judge { source: error, .. } => error.is_of_input(),
+            Self::Config(_)
+            | Self::Differences { .. }
+            | Self::Checkpoint { .. }
+            | Self::Weights { .. }
+            | Self::Network { .. }
+            | Self::RunFolder { .. }
+            | Self::Table { .. }
+            | Self::Device { .. } => true,
+            Self::NotFinite { .. } | Self::Disagreement { .. } | Self::Loader => false,
+        }
+    }
+
     /// Whether the file of a prepared case is gone, damaged or changed.
     pub(crate) fn is_of_lost_case(&self) -> bool {
         use brainmvp_prep::Error as Prep;
-        matches!(self, Self::Cache(Prep::Io { .. } | Prep::Cache { .. }))
-    }
-
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+        matches!(self, Self::Cache(Prep::File(_) | Prep::Cache { .. }))
     }
 
     pub(crate) fn checkpoint(path: &Path, reason: impl Into<String>) -> Self {

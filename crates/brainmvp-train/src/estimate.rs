@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use brainmvp_ssl::objectives::Objective;
-use brainmvp_ssl::patch::PatchSource as _;
-use brainmvp_volume::Modality;
+use brainmvp_objectives::Objective;
+use brainmvp_objectives::patch::PatchSource as _;
+use brainmvp_volume::{FileError, Modality};
 
 use crate::batches::CaseSource;
 use crate::log::metrics::{StepMetrics, read_metrics};
@@ -248,7 +248,7 @@ fn is_log(name: &str) -> bool {
 
 /// The total size of the files in a folder with matching names.
 fn files(folder: &Path, chosen: impl Fn(&str) -> bool) -> Result<u64> {
-    let failed = |e| Error::io(folder, e);
+    let failed = |e| FileError::new(folder, e);
     let mut size = 0;
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use brainmvp_ssl::downstream::MixWith;
-use brainmvp_ssl::objectives::Objective;
+use brainmvp_objectives::Objective;
+use brainmvp_objectives::downstream::MixWith;
 
 use crate::config::{FinetuneConfig, PretrainConfig};
 use crate::pretrained::Pretrained;

@@ -119,10 +119,10 @@ fn placed(moved: &[(Grid, Transform)], grid: &Grid) -> Option<Grid> {
 
 #[cfg(test)]
 mod tests {
-    use brainmvp_cohort::phantom::{Head, PhantomConfig, write_cohort};
     use brainmvp_infer::NativeSpace;
+    use brainmvp_objectives::patch::PatchSource as _;
+    use brainmvp_phantom::{Head, PhantomConfig, write_cohort};
     use brainmvp_prep::{ContentFile, CropKind, PrepConfig, RegisterKind, SkullStrip, StoredType};
-    use brainmvp_ssl::patch::PatchSource as _;
     use brainmvp_volume::Volume;
     use brainmvp_volume::nifti::{self, WriteOptions};
 

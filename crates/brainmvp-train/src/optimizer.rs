@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use brainmvp_kernels::ops::{self, AdamWStep};
 use brainmvp_nets::weights::{Place, entries};
-use brainmvp_ssl::objectives::{Group, Objective};
+use brainmvp_objectives::{Group, Objective};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -205,8 +205,8 @@ impl ModuleMapper for Step<'_> {
 mod tests {
     use brainmvp_nets::layers::Pass;
     use brainmvp_nets::weights::Entry;
-    use brainmvp_ssl::objectives::{Evaluation, Moment, Scene};
-    use brainmvp_ssl::patch::PatchSource;
+    use brainmvp_objectives::patch::PatchSource;
+    use brainmvp_objectives::{Evaluation, Moment, Scene};
     use burn::tensor::{Device, TensorData};
     use rand::Rng;
 

@@ -1,6 +1,6 @@
 //! What a run is set up for: training, or measuring how long training will take.
 
-use brainmvp_ssl::objectives::Objective;
+use brainmvp_objectives::Objective;
 
 use crate::Result;
 use crate::batches::CaseSource;

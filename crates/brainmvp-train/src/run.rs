@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use brainmvp_ranks::Ranks;
+use brainmvp_volume::{AtPath as _, FileError};
 
 use crate::config::RunConfig;
 use crate::{Error, Result};
@@ -123,12 +124,12 @@ impl RunFolder {
     /// If it contains a run and `existing` is to refuse it, another process writes it, or it cannot be made.
     pub fn create(path: &Path, existing: Existing) -> Result<Self> {
         let checkpoints = path.join("checkpoints");
-        std::fs::create_dir_all(&checkpoints).map_err(|e| Error::io(&checkpoints, e))?;
+        std::fs::create_dir_all(&checkpoints).at(&checkpoints)?;
         let lock_path = path.join(".lock");
         // Who holds it has written its number there, which must stay.
         let opened =
             std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&lock_path);
-        let mut lock = opened.map_err(|e| Error::io(&lock_path, e))?;
+        let mut lock = opened.at(&lock_path)?;
         // File systems without locks go without.
         let is_taken = || matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock));
         // Who looks at a run takes the lock for an instant.
@@ -214,11 +215,11 @@ impl RunFolder {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Error::io(&folder, e)),
+            Err(e) => return Err(FileError::new(&folder, e).into()),
         };
         let mut steps = Vec::new();
         for entry in entries {
-            let name = entry.map_err(|e| Error::io(&folder, e))?.file_name();
+            let name = entry.at(&folder)?.file_name();
             let step = name.to_str().and_then(|n| n.strip_prefix("step-")?.strip_suffix(".safetensors"));
             steps.extend(step.and_then(|digits| digits.parse::<u64>().ok()));
         }
@@ -238,7 +239,7 @@ impl RunFolder {
     pub(crate) fn set_aside(&self, step: u64) -> Result<()> {
         let path = self.checkpoint(step);
         let aside = path.with_extension("safetensors.damaged");
-        std::fs::rename(&path, aside).map_err(|e| Error::io(&path, e))
+        Ok(std::fs::rename(&path, aside).at(&path)?)
     }
 
     /// Deletes all checkpoints except the newest `keep`.
@@ -249,7 +250,7 @@ impl RunFolder {
         let steps = self.checkpoints()?;
         for step in &steps[..steps.len().saturating_sub(keep.max(1))] {
             let path = self.checkpoint(*step);
-            std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+            std::fs::remove_file(&path).at(&path)?;
         }
         Ok(())
     }
@@ -267,7 +268,7 @@ impl RunFolder {
         match std::fs::read_to_string(&path) {
             Ok(text) => C::parse(&text).map(Some).map_err(|e| Error::run_folder(&path, e.to_string())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io(&path, e)),
+            Err(e) => Err(FileError::new(&path, e).into()),
         }
     }
 

@@ -8,10 +8,10 @@ use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
 
+use brainmvp_objectives::patch::PatchSource as _;
 use brainmvp_prep::cache::CaseFacts;
 use brainmvp_prep::fingerprint::{Fingerprint, Library};
-use brainmvp_ssl::patch::PatchSource as _;
-use brainmvp_volume::{Modality, write_atomically};
+use brainmvp_volume::{FileError, Modality, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::CaseSource;
@@ -106,7 +106,7 @@ impl Seen {
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(&path, error)),
+            Err(error) => return Err(FileError::new(&path, error).into()),
         };
         let seen: Self =
             serde_json::from_slice(&text).map_err(|e| Error::run_folder(&path, e.to_string()))?;

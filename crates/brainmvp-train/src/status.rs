@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 
-use brainmvp_volume::write_atomically;
+use brainmvp_volume::{FileError, write_atomically};
 use serde::Serialize;
 
+use crate::Result;
 use crate::run::RunFolder;
 use crate::trainer::Ended;
-use crate::{Error, Result};
 
 /// What a run records of itself when it begins and when it ends. A process that is killed leaves `running`; whether one
 /// is at it is told by the lock of the folder.
@@ -44,7 +44,7 @@ impl Status {
     /// If the file cannot be written.
     pub(crate) fn record(&self, folder: &RunFolder) -> Result<()> {
         let path = folder.path().join("status.json");
-        let text = serde_json::to_vec(self).map_err(|error| Error::io(&path, error.into()))?;
+        let text = serde_json::to_vec(self).map_err(|error| FileError::new(&path, error))?;
         Ok(write_atomically(&path, |file| file.write_all(&text))?)
     }
 }

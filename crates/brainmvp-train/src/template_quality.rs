@@ -8,10 +8,10 @@ use std::io::Write as _;
 use std::path::Path;
 
 use brainmvp_metrics::images::{StructuralSimilarity, correlation};
-use brainmvp_ssl::patch::PatchSource;
-use brainmvp_ssl::templates::template_start;
+use brainmvp_objectives::patch::PatchSource;
+use brainmvp_objectives::templates::template_start;
 use brainmvp_volume::picture::Picture;
-use brainmvp_volume::{Affine, Modality, write_atomically};
+use brainmvp_volume::{Affine, FileError, Modality, write_atomically};
 use serde::Serialize;
 
 use crate::batches::CaseSource;
@@ -277,7 +277,7 @@ pub fn write_qualities(path: &Path, qualities: &[TemplateQuality]) -> Result<()>
         },
         templates: qualities,
     };
-    let failed = |e: serde_json::Error| Error::io(path, std::io::Error::other(e));
+    let failed = |e: serde_json::Error| FileError::new(path, e);
     let mut text = serde_json::to_string_pretty(&written).map_err(failed)?;
     text.push('\n');
     write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(Error::from)

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use brainmvp_kernels::ops::coarser as coarser_size;
+use brainmvp_objectives::patch::PatchSource;
+use brainmvp_objectives::templates::sum_of_levels;
+use brainmvp_objectives::{Frame, FrozenTemplates};
 use brainmvp_prep::cache::GridRecord;
-use brainmvp_ssl::patch::PatchSource;
-use brainmvp_ssl::templates::sum_of_levels;
-use brainmvp_ssl::{Frame, FrozenTemplates};
-use brainmvp_volume::{Affine, Grid, Modality, Volume, nifti};
+use brainmvp_volume::{Affine, AtPath as _, Grid, Modality, Volume, nifti};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +109,7 @@ impl RunTemplates {
     /// # Errors
     /// If a file cannot be written.
     pub fn write(&self, out: &Path) -> Result<Vec<PathBuf>> {
-        std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+        std::fs::create_dir_all(out).at(out)?;
         let mut paths = Vec::new();
         for (modality, values) in &self.volumes {
             let grid = Grid::new(self.grid.shape, Affine::from_rows(self.grid.affine));

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use brainmvp_volume::FileError;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
@@ -126,7 +127,7 @@ impl TensorFile {
     /// # Errors
     /// If the file cannot be read, is not a safetensors file, or is shorter than its header says.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let io = |e| Error::io(path, e);
+        let io = |e| FileError::new(path, e);
         let mut file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut size = [0; 8];
@@ -160,7 +161,7 @@ impl TensorFile {
         let Some(TensorInfo { data_offsets: (first, _), .. }) = self.metadata.info(SEAL) else {
             return Ok(());
         };
-        let io = |e| Error::io(&self.path, e);
+        let io = |e| FileError::new(&self.path, e);
         let before = self.start + *first as u64;
         self.file.seek(SeekFrom::Start(0)).map_err(io)?;
         let mut hasher = blake3::Hasher::new();
@@ -200,7 +201,7 @@ impl TensorFile {
         let Some(TensorInfo { dtype, shape, data_offsets: (first, last) }) = self.metadata.info(name) else {
             return Err(Error::checkpoint(&self.path, format!("it has no tensor '{name}'")));
         };
-        let io = |e| Error::io(&self.path, e);
+        let io = |e| FileError::new(&self.path, e);
         let mut bytes = vec![0; last - first];
         self.file.seek(SeekFrom::Start(self.start + *first as u64)).map_err(io)?;
         self.file.read_exact(&mut bytes).map_err(io)?;

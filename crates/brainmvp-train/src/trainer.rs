@@ -17,8 +17,9 @@ use std::time::Instant;
 use brainmvp_kernels::in_pool;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::weights;
+use brainmvp_objectives::{Counts, Moment, Objective};
 use brainmvp_ranks::Ranks;
-use brainmvp_ssl::objectives::{Counts, Moment, Objective};
+use brainmvp_volume::FileError;
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -414,7 +415,8 @@ impl<O: Objective + 'static> Run<'_, O> {
 
     /// Names the cases that could not be read, each once. Returns those of all ranks.
     fn name_lost(&mut self, own: Vec<Lost>) -> Result<Vec<Lost>> {
-        let wrong = |error: serde_json::Error| Error::io(Path::new("cases of a process"), error.into());
+        let wrong =
+            |error: serde_json::Error| Error::from(FileError::new(Path::new("cases of a process"), error));
         let own = serde_json::to_vec(&own).map_err(wrong)?;
         let all = self.trainer.ranks.gather(&own).into_iter();
         let all = all.map(|text| serde_json::from_slice::<Vec<Lost>>(&text).map_err(wrong));

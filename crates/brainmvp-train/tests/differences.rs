@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use brainmvp_objectives::pretraining::{MethodName, MethodPreset};
 use brainmvp_prep::{PrepConfig, PrepPreset};
-use brainmvp_ssl::objectives::{MethodName, MethodPreset};
 use brainmvp_train::config::PretrainConfig;
 use toml::{Table, Value};
 

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use brainmvp_cohort::Cohort;
-use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_infer::Mirror;
+use brainmvp_phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_train::Ranks;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
+use brainmvp_phantom::{PhantomConfig, write_cohort};
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_train::Ranks;
 use brainmvp_train::log::metrics::StepMetrics;

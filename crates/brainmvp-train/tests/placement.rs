@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{LazyLock, Mutex};
 
-use brainmvp_cohort::phantom::{PhantomConfig, draw_subject};
 use brainmvp_cohort::{Case, CaseId, Cohort, DataSet};
+use brainmvp_objectives::patch::PatchSource as _;
+use brainmvp_objectives::{FrozenTemplates, Placement};
+use brainmvp_phantom::{PhantomConfig, draw_subject};
 use brainmvp_prep::{PrepConfig, RunOptions, SkullStrip, Space, StoredType, preprocess};
 use brainmvp_registration::Transform;
-use brainmvp_ssl::patch::PatchSource as _;
-use brainmvp_ssl::{FrozenTemplates, Placement};
 use brainmvp_train::Ranks;
 use brainmvp_train::batches::{CaseSource, open_cases};
 use brainmvp_train::placement::{How, Placed, PlacementRule, Placer, TemplateFrame, TemplateSet};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
 use brainmvp_kernels::ops::expand_onto;
+use brainmvp_phantom::{PhantomConfig, write_cohort};
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_train::Ranks;
 use brainmvp_train::batches::open_cases;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
 
-use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
+use brainmvp_phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_prep::{Intensity, PrepConfig, Preparation, RunOptions, preprocess};
 use brainmvp_train::Ranks;
 use brainmvp_train::about::Kind;

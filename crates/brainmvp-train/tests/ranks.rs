@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
+use brainmvp_phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
 use brainmvp_train::checkpoint::Checkpoint;
 use brainmvp_train::finetune::finetune;

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use brainmvp_cohort::phantom::{PhantomConfig, write_cohort};
+use brainmvp_objectives::patch::PatchSource;
+use brainmvp_objectives::templates::template_start;
+use brainmvp_phantom::{PhantomConfig, write_cohort};
 use brainmvp_prep::{PrepConfig, RunOptions, preprocess};
-use brainmvp_ssl::patch::PatchSource;
-use brainmvp_ssl::templates::template_start;
 use brainmvp_train::batches::{CaseSource, open_cases};
 use brainmvp_train::template_quality::{Beside, TemplateQuality, compare, write_qualities};
 use brainmvp_train::templates::{RunTemplates, TemplateGrid};

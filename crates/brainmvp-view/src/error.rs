@@ -7,13 +7,8 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to read.
-    #[error("{path}: {source}", path = .path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] brainmvp_volume::FileError),
     /// A file or folder that is nothing which the viewer shows, or is damaged.
     #[error("{path}: {reason}", path = .path.display())]
     Content {
@@ -48,8 +43,16 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+    /// Whether the user's input is to blame, rather than the machine.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_of_input(),
+            Self::Content { .. } => true,
+            Self::Cohort(error) => error.is_of_input(),
+            Self::Cache(error) => error.is_of_input(),
+            Self::Volume(error) => error.is_of_input(),
+            Self::Listen { .. } | Self::System(_) => false,
+        }
     }
 
     pub(crate) fn content(path: &Path, reason: impl Into<String>) -> Self {

@@ -6,6 +6,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use brainmvp_volume::{AtPath as _, FileError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -122,7 +123,7 @@ fn add(folder: &Path, found: &mut Found) {
     }
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries.flatten(),
-        Err(error) => return found.problems.push(Error::io(folder, error)),
+        Err(error) => return found.problems.push(FileError::new(folder, error).into()),
     };
     let is_shown = |entry: &std::fs::DirEntry| {
         entry.file_type().is_ok_and(|kind| kind.is_dir())
@@ -201,7 +202,7 @@ fn read(folder: &Path, silent_seconds: Option<u64>) -> Result<RunSummary> {
 /// The configuration of a run, as resolved.
 pub(crate) fn config(folder: &Path) -> Result<toml::Table> {
     let path = folder.join(CONFIG);
-    let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
+    let text = std::fs::read_to_string(&path).at(&path)?;
     text.parse().map_err(|error: toml::de::Error| Error::content(&path, error.message()))
 }
 
@@ -218,7 +219,7 @@ fn steps(config: &toml::Table) -> Option<u64> {
 fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        read => read.map(Some).map_err(|error| Error::io(path, error)),
+        read => Ok(read.map(Some).at(path)?),
     }
 }
 
@@ -237,7 +238,7 @@ fn is_locked(folder: &Path) -> bool {
 
 /// The last complete line of a record; `None` if there is none yet.
 fn last_line(path: &Path) -> Result<Option<Value>> {
-    let fail = |error| Error::io(path, error);
+    let fail = |error| FileError::new(path, error);
     let mut file = match File::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(fail)?,
@@ -299,7 +300,7 @@ struct Checkpoint {
 /// What the file of the best weights says of itself.
 fn lowest_loss(folder: &Path) -> Result<Option<Best>> {
     let path = folder.join(CHECKPOINTS).join("best.safetensors");
-    let fail = |error| Error::io(&path, error);
+    let fail = |error| FileError::new(&path, error);
     let damaged = |error: serde_json::Error| Error::content(&path, error.to_string());
     let mut file = match File::open(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -447,7 +448,7 @@ mod tests {
             assert_eq!(summary.state, RunState::Unreadable, "{name}");
             assert!(summary.reason.unwrap().contains(reason), "{name}");
         }
-        assert!(matches!(&find(&path("nowhere")).problems[..], [Error::Io { .. }]));
+        assert!(matches!(&find(&path("nowhere")).problems[..], [Error::File(_)]));
         assert_eq!(
             bytes_below(&path("no-config")),
             std::fs::metadata(path("no-config/metrics.jsonl")).unwrap().len()

@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use brainmvp_volume::FileError;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::items::{Inside, Item, Items, Numbered};
 use crate::run_summary::RunSummary;
 use crate::shown::RunPlace;
-use crate::{Error, Result, events, run_summary};
+use crate::{Result, events, run_summary};
 
 /// As many points of a curve as a screen can show, and then some; of longer runs, every n-th step is sent.
 const MOST_POINTS: usize = 4000;
@@ -118,7 +119,7 @@ pub(crate) struct Added {
 
 /// Reads the complete lines of a record from byte `from` on. A record that is not there has no lines yet.
 pub(crate) fn columns(path: &Path, from: u64) -> Result<Added> {
-    let fail = |source| Error::io(path, source);
+    let fail = |source| FileError::new(path, source);
     let mut file = match File::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Added { begins: true, ..Added::default() });

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::{Error, Result};
+use crate::{AtPath as _, Result};
 
 /// Writes a file so that a reader sees the old content or all of the new one, never a part.
 ///
@@ -19,7 +19,7 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<()> {
-    replace(path, write).map_err(|source| Error::io(path, source))
+    Ok(replace(path, write).at(path)?)
 }
 
 fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
@@ -125,7 +125,7 @@ mod tests {
             Err(io::Error::from(io::ErrorKind::StorageFull))
         });
         assert!(
-            matches!(result, Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull)
+            matches!(result, Err(crate::Error::File(error)) if error.source.kind() == io::ErrorKind::StorageFull)
         );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(names(folder.path()), ["a.txt"]);

@@ -7,13 +7,8 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to read or write.
-    #[error("{path}: {source}", path = .path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] crate::FileError),
     /// The bytes are not what the format asks for: truncated, corrupt or contradictory.
     #[error("{path}: {reason}", path = .path.display())]
     Malformed {
@@ -36,9 +31,12 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// Wraps a system error with the file that it is about.
-    pub fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+    /// Whether the user's input is to blame, rather than the machine.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_of_input(),
+            Self::Malformed { .. } | Self::Unsupported { .. } => true,
+        }
     }
 
     /// A file whose content contradicts its format.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 
-use crate::{Error, Result};
+use crate::{AtPath as _, Error, FileError, Result};
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -44,7 +44,7 @@ impl Section {
 impl Source {
     /// Opens a file and looks at its first bytes: content decides, not the name.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let wrap = |source| Error::io(path, source);
+        let wrap = |source| FileError::new(path, source);
         // Checked before opening: opening a pipe would wait for someone to write to it.
         let metadata = std::fs::metadata(path).map_err(wrap)?;
         if !metadata.is_file() {
@@ -108,20 +108,20 @@ impl Source {
             ));
         }
         let mut packed = Vec::new();
-        self.file.seek(SeekFrom::Start(skip)).map_err(|source| Error::io(&self.path, source))?;
-        (&self.file).read_to_end(&mut packed).map_err(|source| Error::io(&self.path, source))?;
+        self.file.seek(SeekFrom::Start(skip)).at(&self.path)?;
+        (&self.file).read_to_end(&mut packed).at(&self.path)?;
         self.is_gzip = true;
         Ok(Section { bytes: self.unpacked(&packed, count)?, skip: 0 })
     }
 
     fn plain(&mut self, skip: u64, count: usize) -> Result<Section> {
-        self.file.seek(SeekFrom::Start(skip)).map_err(|source| Error::io(&self.path, source))?;
+        self.file.seek(SeekFrom::Start(skip)).at(&self.path)?;
         let mut bytes = Vec::with_capacity(count);
         let read = (&self.file).take(count as u64).read_to_end(&mut bytes);
         match read {
             Ok(n) if n == count => Ok(Section { bytes, skip: 0 }),
             Ok(n) => Err(self.broken(io::ErrorKind::UnexpectedEof.into(), count as u64, n as u64)),
-            Err(source) => Err(Error::io(&self.path, source)),
+            Err(source) => Err(FileError::new(&self.path, source).into()),
         }
     }
 
@@ -129,7 +129,7 @@ impl Source {
     fn unpack(&mut self, skip: usize, end: usize) -> Result<Section> {
         let mut packed = Vec::new();
         self.rewind()?;
-        (&self.file).read_to_end(&mut packed).map_err(|source| Error::io(&self.path, source))?;
+        (&self.file).read_to_end(&mut packed).at(&self.path)?;
         Ok(Section { bytes: self.unpacked(&packed, end)?, skip })
     }
 
@@ -163,7 +163,7 @@ impl Source {
     }
 
     fn rewind(&mut self) -> Result<()> {
-        self.file.seek(SeekFrom::Start(0)).map(|_| ()).map_err(|source| Error::io(&self.path, source))
+        Ok(self.file.seek(SeekFrom::Start(0)).map(|_| ()).at(&self.path)?)
     }
 
     fn broken(&self, source: io::Error, expected: u64, found: u64) -> Error {
@@ -179,7 +179,7 @@ impl Source {
                     "corrupt gzip content after {found} of {expected} bytes ({source}); copy or download it again"
                 ),
             ),
-            _ => Error::io(&self.path, source),
+            _ => FileError::new(&self.path, source).into(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::gzip::{Section, Source};
 use crate::nifti::{Datatype, MAX_VOXELS};
-use crate::{Affine, Error, Grid, Result, Volume};
+use crate::{Affine, AtPath as _, Error, Grid, Result, Volume};
 
 /// The start of every file, before its version.
 pub(crate) const MAGIC: &[u8] = b"NRRD";
@@ -54,7 +54,7 @@ pub(crate) fn read(path: &Path) -> Result<Volume> {
             let skip = match skip {
                 Skip::Bytes(bytes) => *bytes,
                 Skip::ToTheEnd => {
-                    let bytes = std::fs::metadata(&file).map_err(|e| Error::io(&file, e))?.len();
+                    let bytes = std::fs::metadata(&file).at(&file)?.len();
                     bytes.saturating_sub(count as u64)
                 }
             };

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use brainmvp_volume::is_wrong_path;
 use clap::error::ErrorKind as UsageKind;
 
 use crate::ui::Ui;
@@ -132,98 +133,29 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.chain().any(is_bad_input) { BAD_INPUT } else { FAILED }
 }
 
+/// Whether an error is one of a crate of ours, and if so, whether the user's input is to blame for it.
+type Blame = fn(&(dyn StdError + 'static)) -> Option<bool>;
+
+/// A line for each crate.
+const BLAMES: &[Blame] = &[
+    |error| error.downcast_ref().map(brainmvp_volume::Error::is_of_input),
+    |error| error.downcast_ref().map(brainmvp_volume::FileError::is_of_input),
+    |error| error.downcast_ref().map(brainmvp_cohort::Error::is_of_input),
+    |error| error.downcast_ref().map(brainmvp_dicom::Error::is_of_input),
+    |error| error.downcast_ref().map(brainmvp_registration::Error::is_of_input),
+    |error| error.downcast_ref().map(brainmvp_prep::Error::is_of_input),
+    |error| error.downcast_ref().map(brainmvp_quality::Error::is_of_input),
+    |error| error.downcast_ref().map(brainmvp_infer::Error::is_of_input),
+    |error| error.downcast_ref().map(brainmvp_metrics::Error::is_of_input),
+    |error| error.downcast_ref().map(brainmvp_train::Error::is_of_input),
+    |error| error.downcast_ref().map(brainmvp_study::Error::is_of_input),
+    |error| error.downcast_ref().map(brainmvp_view::Error::is_of_input),
+    |error| error.downcast_ref::<io::Error>().map(|error| is_wrong_path(error.kind())),
+];
+
 /// Whether the user's files or options are to blame, rather than the machine.
 fn is_bad_input(error: &(dyn StdError + 'static)) -> bool {
-    use brainmvp_cohort::Error as Cohort;
-    use brainmvp_dicom::Error as Dicom;
-    use brainmvp_infer::Error as Infer;
-    use brainmvp_metrics::Error as Metrics;
-    use brainmvp_prep::Error as Prep;
-    use brainmvp_registration::Error as Registration;
-    use brainmvp_study::Error as Study;
-    use brainmvp_train::Error as Train;
-    use brainmvp_volume::Error as Volume;
-
-    // The causes of `Io` are further down the chain; transparent variants stand for the error inside them.
-    if let Some(error) = error.downcast_ref::<Volume>() {
-        return !matches!(error, Volume::Io { .. });
-    }
-    if let Some(error) = error.downcast_ref::<Cohort>() {
-        return match error {
-            Cohort::Io { .. } => false,
-            Cohort::Volume(error) => is_bad_input(error),
-            _ => true,
-        };
-    }
-    if let Some(error) = error.downcast_ref::<Dicom>() {
-        return match error {
-            Dicom::Io { .. } => false,
-            Dicom::Cohort(error) => is_bad_input(error),
-            _ => true,
-        };
-    }
-    if let Some(error) = error.downcast_ref::<Prep>() {
-        return match error {
-            Prep::Io { .. } => false,
-            Prep::Volume(error) => is_bad_input(error),
-            _ => true,
-        };
-    }
-    if let Some(error) = error.downcast_ref::<Registration>() {
-        return match error {
-            Registration::Volume(error) => is_bad_input(error),
-            _ => true,
-        };
-    }
-    if let Some(error) = error.downcast_ref::<Metrics>() {
-        return match error {
-            Metrics::Io { .. } => false,
-            Metrics::Volume(error) => is_bad_input(error),
-            _ => true,
-        };
-    }
-    if let Some(error) = error.downcast_ref::<Infer>() {
-        return matches!(error, Infer::Config { .. } | Infer::Regions(_));
-    }
-    if let Some(error) = error.downcast_ref::<Train>() {
-        return match error {
-            Train::Cache(error) => is_bad_input(error),
-            Train::Volume(error) => is_bad_input(error),
-            Train::Config(_)
-            | Train::Differences { .. }
-            | Train::Checkpoint { .. }
-            | Train::Weights { .. }
-            | Train::Network { .. }
-            | Train::RunFolder { .. }
-            | Train::Table { .. }
-            | Train::Device { .. }
-            | Train::Log(brainmvp_train::log::Error::Line { .. }) => true,
-            _ => false,
-        };
-    }
-    if let Some(error) = error.downcast_ref::<Study>() {
-        return match error {
-            Study::Config(_) | Study::Folder { .. } => true,
-            Study::Cohort(error) => is_bad_input(error),
-            Study::Preparation(error) => is_bad_input(error),
-            Study::Train(error) => is_bad_input(error),
-            Study::Metrics(error) => is_bad_input(error),
-            Study::Volume(error) => is_bad_input(error),
-            _ => false,
-        };
-    }
-    if let Some(error) = error.downcast_ref::<io::Error>() {
-        return is_wrong_path(error.kind());
-    }
-    error.is::<BadInput>()
-}
-
-/// Whether a path is wrong, or a file is not text where text is needed.
-fn is_wrong_path(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{AlreadyExists, InvalidData, InvalidFilename, IsADirectory, NotADirectory, NotFound};
-    // A file stands in the way of a folder where something "already exists".
-    let wrong_place = matches!(kind, NotFound | NotADirectory | IsADirectory | AlreadyExists);
-    wrong_place || matches!(kind, InvalidFilename | InvalidData)
+    error.is::<BadInput>() || BLAMES.iter().find_map(|blame| blame(error)).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -235,7 +167,7 @@ mod tests {
     use super::*;
 
     fn io_error(kind: io::ErrorKind) -> brainmvp_volume::Error {
-        brainmvp_volume::Error::io(Path::new("a.nii"), kind.into())
+        brainmvp_volume::FileError::new(Path::new("a.nii"), kind).into()
     }
 
     #[test]
@@ -266,7 +198,7 @@ mod tests {
     #[test]
     fn causes_are_said_once_and_advice_comes_last() {
         let cause = io::Error::from_raw_os_error(2);
-        let error = Err::<(), _>(brainmvp_volume::Error::io(Path::new("a.nii"), cause))
+        let error = Err::<(), _>(brainmvp_volume::FileError::new(Path::new("a.nii"), cause))
             .advise(|_| "look elsewhere".to_owned())
             .context("case 'a'")
             .unwrap_err();

@@ -6,14 +6,15 @@
 //! | module | contents |
 //! |---|---|
 //! | [`volume`] | files to volumes and back: NIfTI, orientation, resampling, modalities |
-//! | [`cohort`] | cohorts of cases: `cohort.json`, folder layouts, checks, phantoms |
+//! | [`cohort`] | cohorts of cases: `cohort.json`, folder layouts, checks |
+//! | [`phantom`] | plausible brain MRI, generated from a seed |
 //! | [`registration`] | registration of images of one head, or of two; an atlas from a cohort |
 //! | [`dicom`] | DICOM series to volumes and to BIDS |
 //! | [`prep`] | volumes to prepared cases: the pipeline and its cache |
 //! | [`quality`] | image quality: measurements, outliers, pictures of cases, a table of the cohort |
 //! | [`kernels`] | channels-last 3-D operations for Burn |
 //! | [`nets`] | networks, their layers and weights |
-//! | [`ssl`] | self-supervised objectives |
+//! | [`objectives`] | what networks are trained for: pre-training methods, downstream tasks, losses |
 //! | [`infer`] | sliding windows, mirroring, predictions in the space of the input |
 //! | [`train`] | the training loop, checkpoints and run folders |
 //! | [`metrics`] | evaluation of predictions: metrics, statistics over cases, comparisons |
@@ -23,7 +24,7 @@
 //! ```
 //! use std::sync::atomic::AtomicBool;
 //!
-//! use brainmvp::cohort::phantom::{PhantomConfig, write_cohort};
+//! use brainmvp::phantom::{PhantomConfig, write_cohort};
 //! use brainmvp::prep::cache::Cache;
 //! use brainmvp::prep::{PrepConfig, RunOptions, preprocess};
 //!
@@ -49,11 +50,12 @@ pub use brainmvp_infer as infer;
 pub use brainmvp_kernels as kernels;
 pub use brainmvp_metrics as metrics;
 pub use brainmvp_nets as nets;
+pub use brainmvp_objectives as objectives;
+pub use brainmvp_phantom as phantom;
 pub use brainmvp_prep as prep;
 pub use brainmvp_probe as probe;
 pub use brainmvp_quality as quality;
 pub use brainmvp_registration as registration;
-pub use brainmvp_ssl as ssl;
 pub use brainmvp_study as study;
 pub use brainmvp_train as train;
 pub use brainmvp_view as view;

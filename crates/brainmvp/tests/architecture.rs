@@ -4,26 +4,42 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What each crate may use of the workspace, and whether it may use Burn.
-const ALLOWED: [(&str, &[&str], bool); 19] = [
+const ALLOWED: [(&str, &[&str], bool); 20] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
+    ("phantom", &["volume", "cohort"], false),
     ("registration", &["volume"], false),
     ("dicom", &["volume", "cohort"], false),
-    ("prep", &["volume", "cohort", "registration"], false),
+    ("prep", &["volume", "cohort", "phantom", "registration"], false),
     ("quality", &["volume", "cohort", "registration", "prep"], false),
     ("ranks", &[], false),
     ("mpi", &["ranks"], false),
     ("kernels", &["ranks"], true),
     ("nets", &["ranks", "kernels"], true),
-    ("ssl", &["volume", "ranks", "kernels", "nets"], true),
+    ("objectives", &["volume", "ranks", "kernels", "nets"], true),
     ("infer", &["volume", "nets"], true),
     (
         "train",
-        &["volume", "cohort", "registration", "prep", "ranks", "kernels", "nets", "ssl", "infer", "metrics"],
+        &[
+            "volume",
+            "cohort",
+            "registration",
+            "prep",
+            "ranks",
+            "kernels",
+            "nets",
+            "objectives",
+            "infer",
+            "metrics",
+        ],
         true,
     ),
     ("metrics", &["volume"], false),
-    ("study", &["volume", "cohort", "prep", "nets", "ssl", "infer", "metrics", "train"], false),
+    (
+        "study",
+        &["volume", "cohort", "phantom", "prep", "nets", "objectives", "infer", "metrics", "train"],
+        false,
+    ),
     ("probe", &[], false),
     ("view", &["volume", "cohort", "prep", "metrics"], false),
     ("golden", &[], false),

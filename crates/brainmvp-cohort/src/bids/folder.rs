@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::write_atomically;
+use brainmvp_volume::{AtPath as _, write_atomically};
 use serde_json::{Map, Value, json};
 
 use super::BidsName;
@@ -46,7 +46,7 @@ impl BidsFolder {
     /// # Errors
     /// Where it cannot be written.
     pub fn create(root: &Path, name: &str, kind: DatasetType) -> Result<Self> {
-        std::fs::create_dir_all(root).map_err(|e| Error::io(root, e))?;
+        std::fs::create_dir_all(root).at(root)?;
         let description = json!({
             "Name": name,
             "BIDSVersion": BIDS_VERSION,
@@ -73,7 +73,7 @@ impl BidsFolder {
         file.push(ending);
         let path = PathBuf::from(file);
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+            std::fs::create_dir_all(folder).at(folder)?;
         }
         Ok(path)
     }

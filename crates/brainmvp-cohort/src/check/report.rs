@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::{Grid, Modality, write_atomically};
+use brainmvp_volume::{AtPath as _, Grid, Modality, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use crate::{Case, CaseId, Error, Result};
@@ -265,9 +265,9 @@ impl Report {
     /// Reads a report that [`Report::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Malformed`] if it is not a report.
+    /// [`Error::File`] if it cannot be read, [`Error::Malformed`] if it is not a report.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let text = std::fs::read_to_string(path).at(path)?;
         serde_json::from_str(&text)
             .map_err(|e| Error::malformed(path, format!("not a report of a check: {e}")))
     }

@@ -22,7 +22,7 @@ mod voxels;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::{Modality, Role};
+use brainmvp_volume::{AtPath as _, Modality, Role};
 use regex::Regex;
 
 pub use draft::{Candidate, Draft};
@@ -237,8 +237,8 @@ fn participants(path: &Path) -> Result<Vec<PathBuf>> {
         return Ok(Vec::new());
     }
     let mut folders = vec![path.to_owned()];
-    for entry in std::fs::read_dir(path).map_err(|e| Error::io(path, e))? {
-        folders.push(entry.map_err(|e| Error::io(path, e))?.path());
+    for entry in std::fs::read_dir(path).at(path)? {
+        folders.push(entry.at(path)?.path());
     }
     let mut tables: Vec<PathBuf> =
         folders.into_iter().map(|folder| folder.join("participants.tsv")).collect();
@@ -256,9 +256,9 @@ fn literal(pattern: &str) -> Regex {
 /// Reads a list of ids to leave out: one per line, `#` begins a comment.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read.
+/// [`Error::File`] if it cannot be read.
 pub fn read_exclusions(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let text = std::fs::read_to_string(path).at(path)?;
     let ids = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     Ok(ids.filter(|id| !id.is_empty()).map(str::to_owned).collect())
 }
@@ -271,7 +271,7 @@ pub fn read_name<'a>(path: &'a Path, aliases: &Aliases) -> Option<(Role, &'a str
 }
 
 fn choose(path: &Path, name: &str, options: &IndexOptions) -> Result<(&'static dyn Layout, String)> {
-    std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    std::fs::metadata(path).at(path)?;
     let (layout, why) = if name == "auto" && options.pattern.is_some() {
         (find_layout("plain")?, "a pattern was given".to_owned())
     } else if name == "auto" {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use brainmvp_volume::AtPath as _;
 use csv::{ReaderBuilder, StringRecord};
 
 use crate::{Case, Error, Result, Split};
@@ -189,7 +190,7 @@ impl Row {
 
 fn read(table: &Path, numbers: &[String]) -> Result<BTreeMap<String, Row>> {
     let refuse = |reason: String| Error::malformed(table, reason);
-    let bytes = std::fs::read(table).map_err(|e| Error::io(table, e))?;
+    let bytes = std::fs::read(table).at(table)?;
     // Tables of old data sets are Latin-1, whose bytes are the first 256 characters of Unicode.
     let text =
         String::from_utf8(bytes).unwrap_or_else(|e| e.into_bytes().into_iter().map(char::from).collect());

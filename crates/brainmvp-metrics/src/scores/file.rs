@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
-use brainmvp_volume::write_atomically;
+use brainmvp_volume::{AtPath as _, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use super::{CaseScores, Scores, SeenBefore, Summary};
@@ -88,10 +88,9 @@ impl Scores {
     /// Reads a file that [`Scores::save_json`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Malformed`] if it does not contain scores of this version.
+    /// [`Error::File`] if it cannot be read, [`Error::Malformed`] if it does not contain scores of this version.
     pub fn load_json(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).at(path)?;
         let read: Read =
             serde_json::from_str(&text).map_err(|e| Error::malformed(path, format!("no scores: {e}")))?;
         if read.version != VERSION {

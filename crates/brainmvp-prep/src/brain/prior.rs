@@ -1,6 +1,6 @@
 //! Prior knowledge of a brain: its shape in standard space, and its pose in an image.
 
-use brainmvp_cohort::phantom::brain_depth_mm;
+use brainmvp_phantom::brain_depth_mm;
 use brainmvp_volume::{Affine, Grid, LabelMap, Volume};
 use rayon::prelude::*;
 

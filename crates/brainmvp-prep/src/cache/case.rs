@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::Modality;
+use brainmvp_volume::{AtPath as _, FileError, Modality};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use safetensors::Dtype;
@@ -35,7 +35,7 @@ impl PreparedCase {
     /// Reads the header of a case's file and checks it: version, shapes, number types, lengths.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be opened, [`Error::Cache`] if it is damaged.
+    /// [`Error::File`] if the file cannot be opened, [`Error::Cache`] if it is damaged.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let opened = stored::open(&path).map_err(|e| unreadable(&path, e))?;
@@ -143,7 +143,7 @@ impl PreparedCase {
     /// Reads the box of `size` voxels from voxel `offset` (both `[x, y, z]`) of an image into `out`, `x` fastest.
     ///
     /// # Errors
-    /// [`Error::Request`] if the case lacks the modality, the box leaves the volume or `out` is not its size; [`Error::Io`] if
+    /// [`Error::Request`] if the case lacks the modality, the box leaves the volume or `out` is not its size; [`Error::File`] if
     /// the file is gone, has been changed or cannot be read.
     pub fn read_patch(
         &self,
@@ -189,7 +189,7 @@ impl PreparedCase {
     /// How many voxels are foreground (above 0 in any image).
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read.
+    /// [`Error::File`] if the file cannot be read.
     pub fn foreground_voxels(&self) -> Result<u64> {
         let rows = self.foreground_rows()?;
         Ok(rows.last().copied().map_or(0, u64::from))
@@ -199,7 +199,7 @@ impl PreparedCase {
     /// below [`PreparedCase::foreground_voxels`] every foreground voxel is equally likely.
     ///
     /// # Errors
-    /// [`Error::Request`] if there are fewer, [`Error::Cache`] if the file is damaged, [`Error::Io`] if it cannot be read.
+    /// [`Error::Request`] if there are fewer, [`Error::Cache`] if the file is damaged, [`Error::File`] if it cannot be read.
     pub fn foreground_voxel(&self, nth: u64) -> Result<[usize; 3]> {
         let rows = self.foreground_rows()?;
         let row = rows.partition_point(|&until| u64::from(until) <= nth);
@@ -227,7 +227,7 @@ impl PreparedCase {
         let mut rows = Vec::new();
         let read = self.bytes.reader(&self.path);
         let read = read.and_then(|mut from| from.numbers(&self.foreground_rows, 0..ny * nz, &mut rows));
-        read.map_err(|e| Error::io(&self.path, e))?;
+        read.at(&self.path)?;
         Ok(rows)
     }
 
@@ -250,7 +250,7 @@ impl PreparedCase {
             let reason = format!("box {size:?} at {offset:?} into {places} places, of {shape:?} voxels");
             return Err(Error::request(&self.path, reason));
         }
-        let io = |e| Error::io(&self.path, e);
+        let io = |e| FileError::new(&self.path, e);
         let mut from = self.bytes.reader(&self.path).map_err(io)?;
         let mut plane: Vec<T> = Vec::new();
         for (z, to) in out.chunks_exact_mut(size[0] * size[1]).enumerate() {
@@ -269,6 +269,6 @@ impl PreparedCase {
 fn unreadable(path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::InvalidData => Error::cache(path, error.to_string()),
-        _ => Error::io(path, error),
+        _ => FileError::new(path, error).into(),
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use brainmvp_cohort::{CaseId, LabelScheme};
-use brainmvp_volume::Modality;
+use brainmvp_volume::{AtPath as _, Modality};
 use serde::{Deserialize, Serialize};
 
 use super::{CaseFacts, refuse_other_version};
@@ -87,10 +87,10 @@ impl Manifest {
     /// Reads the manifest of a cache folder.
     ///
     /// # Errors
-    /// [`Error::Io`] if there is none, [`Error::Cache`] if it is damaged or of another version.
+    /// [`Error::File`] if there is none, [`Error::Cache`] if it is damaged or of another version.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
-        let text = std::fs::read(&path).map_err(|source| Error::io(&path, source))?;
+        let text = std::fs::read(&path).at(&path)?;
         refuse_other_version(&path, &text, MANIFEST_VERSION)?;
         let manifest: Self =
             serde_json::from_slice(&text).map_err(|e| Error::cache(&path, format!("not a manifest: {e}")))?;

@@ -1,18 +1,18 @@
 //! The best, the median and the worst test case of a segmentation, with what each arm made of them.
 
-use brainmvp_ssl::patch::PatchSource as _;
+use brainmvp_objectives::patch::PatchSource as _;
 use brainmvp_train::batches::{CaseSource, open_cases};
 use brainmvp_train::trainer::Observer;
 use brainmvp_volume::picture::{
     Colour, LABEL_COLOUR, PREDICTION_COLOUR, Picture, Plane, fullest_axial_slice,
 };
-use brainmvp_volume::{LabelMap, Modality};
+use brainmvp_volume::{AtPath as _, LabelMap, Modality};
 
+use crate::Result;
 use crate::outcome::Outcome;
 use crate::plan::Cell;
 use crate::run::Study;
 use crate::summary::Progressed;
-use crate::{Error, Result};
 
 /// The longer side of a slice, in pixels.
 const SIDE: usize = 190;
@@ -58,7 +58,7 @@ pub(super) fn draw(study: &Study, cells: &[Progressed<'_>]) -> Result<()> {
         table.extend(rows.iter().map(|row| row.iter().collect()));
         let path = study.folder().join("pictures").join(format!("{task}-labels-{most}.png"));
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+            std::fs::create_dir_all(folder).at(folder)?;
         }
         Picture::table(&table).write_png(&path)?;
     }
@@ -76,7 +76,7 @@ fn chosen<'a>(study: &Study, cells: &[&'a Progressed<'_>]) -> Vec<Shown<'a>> {
         let outcome = &outcome.outcome;
         let measures = outcome.measures();
         let Some(main) = measures.iter().find(|measure| measure.is_main) else { continue };
-        if !matches!(outcome, Outcome::Segment { .. }) {
+        if !matches!(outcome, Outcome::Segment(_)) {
             continue;
         }
         for (case, value) in outcome.cases().into_iter().zip(outcome.by_case(main)) {

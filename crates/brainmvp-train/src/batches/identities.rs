@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use brainmvp_volume::write_atomically;
+use brainmvp_volume::{AtPath as _, write_atomically};
 
 use super::CaseSource;
 use crate::{Error, Result};
@@ -29,7 +29,7 @@ impl Identities {
     /// If it cannot be read, lacks a column, or has a row that is empty somewhere or contradicts another: the line is named.
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |reason: String| Error::table(path, reason);
-        let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+        let file = std::fs::File::open(path).at(path)?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
         let header = reader.headers().map_err(|e| wrong(e.to_string()))?.clone();
         let column = |name: &str| {

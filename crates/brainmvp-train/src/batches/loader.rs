@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use brainmvp_objectives::patch::PatchSource;
+use brainmvp_objectives::{Objective, Scene};
 use brainmvp_ranks::Ranks;
-use brainmvp_ssl::objectives::{Objective, Scene};
-use brainmvp_ssl::patch::PatchSource;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 

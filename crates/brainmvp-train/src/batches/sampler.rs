@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use brainmvp_ssl::objectives::DrawBy;
-use brainmvp_ssl::patch::PatchSource;
+use brainmvp_objectives::DrawBy;
+use brainmvp_objectives::patch::PatchSource;
 use brainmvp_volume::Modality;
 use rand::RngExt;
 use rand::SeedableRng;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use brainmvp_objectives::Placement;
+use brainmvp_objectives::patch::PatchSource;
 use brainmvp_prep::Space;
 use brainmvp_prep::cache::{Cache, CaseEntry, CaseFacts, GridRecord, PreparedCase};
 use brainmvp_prep::fingerprint::Fingerprint;
-use brainmvp_ssl::Placement;
-use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::{Grid, Modality};
 
 use crate::trainer::Observer;

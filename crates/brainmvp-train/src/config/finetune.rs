@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use brainmvp_infer::SlidingWindow;
 use brainmvp_nets::networks::NetworkConfig;
 use brainmvp_nets::weights::FirstLayer;
+use brainmvp_objectives::downstream::{AugmentationConfig, MixWith, MixingConfig, Resized};
+use brainmvp_objectives::limits;
 use brainmvp_prep::Aspect;
-use brainmvp_ssl::downstream::{AugmentationConfig, MixWith, MixingConfig, Resized};
-use brainmvp_ssl::limits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use brainmvp_ssl::objectives::{MethodConfig, MethodName, MethodPreset, Training};
+use brainmvp_objectives::pretraining::{MethodConfig, MethodName, MethodPreset, Training};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};

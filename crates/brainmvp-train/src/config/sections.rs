@@ -1,6 +1,6 @@
 //! The limits of the numbers in the sections that every run has.
 
-use brainmvp_ssl::limits::{at_most, counts, not_negative, positive};
+use brainmvp_objectives::limits::{at_most, counts, not_negative, positive};
 
 use super::ModelConfig;
 use crate::checkpoint::CheckpointConfig;

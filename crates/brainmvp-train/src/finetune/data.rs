@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use brainmvp_cohort::LabelScheme;
+use brainmvp_objectives::downstream::Missing;
+use brainmvp_objectives::patch::PatchSource;
 use brainmvp_prep::cache::CaseFacts;
-use brainmvp_ssl::downstream::Missing;
-use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::Modality;
 
 use super::selection::{Part, parts};

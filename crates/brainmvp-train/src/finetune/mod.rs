@@ -18,12 +18,12 @@ use brainmvp_cohort::Split;
 use brainmvp_infer::Mirror;
 use brainmvp_nets::Init;
 use brainmvp_nets::weights::{InputChannels, Skipped, Transferred, transfer};
+use brainmvp_objectives::FrozenTemplates;
+use brainmvp_objectives::downstream::{CopyPlan, Inputs, MixWith};
+use brainmvp_objectives::templates::mean_image;
 use brainmvp_prep::Preparation;
 use brainmvp_prep::cache::Cache;
 use brainmvp_ranks::Ranks;
-use brainmvp_ssl::FrozenTemplates;
-use brainmvp_ssl::downstream::{CopyPlan, Inputs, MixWith};
-use brainmvp_ssl::templates::mean_image;
 use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::Device;
@@ -52,7 +52,9 @@ pub use model::Model;
 pub use predictor::{CasePrediction, CasePredictor, CaseWindows, Laid, Predictor};
 pub use regions::with_values_in;
 pub use selection::{Part, parts};
-pub use tasks::{Output, Prediction, TaskConfig, TaskKind, TaskNetwork, TaskSettings, Written};
+pub use tasks::{
+    Output, Prediction, RegionProbabilities, TaskConfig, TaskKind, TaskNetwork, TaskSettings, Written,
+};
 
 /// Separates the random initial weights from other random numbers with the run's seed.
 const FIRST_WEIGHTS: u64 = 0x1F83_D9AB_FB41_BD6B;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::NetworkConfig;
+use brainmvp_objectives::downstream::{Inputs, Missing};
 use brainmvp_prep::Preparation;
-use brainmvp_ssl::downstream::{Inputs, Missing};
 use burn::tensor::Device;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use brainmvp_ssl::downstream::Inputs;
-use brainmvp_ssl::patch::PatchSource as _;
+use brainmvp_objectives::downstream::Inputs;
+use brainmvp_objectives::patch::PatchSource as _;
 
 use super::data::Data;
 use crate::batches::CaseSource;

@@ -4,9 +4,9 @@ use brainmvp_cohort::Case;
 use brainmvp_infer::{Error, Mirror, SlidingWindow, WindowSource};
 use brainmvp_kernels::in_pool;
 use brainmvp_nets::layers::Pass;
+use brainmvp_objectives::downstream::{Inputs, Missing};
+use brainmvp_objectives::patch::PatchSource;
 use brainmvp_prep::Pipeline;
-use brainmvp_ssl::downstream::{Inputs, Missing};
-use brainmvp_ssl::patch::PatchSource;
 use brainmvp_volume::Modality;
 use burn::tensor::Device;
 

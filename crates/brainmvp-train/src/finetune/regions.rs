@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use brainmvp_cohort::LabelScheme;
 use brainmvp_infer::LabelDecision;
 use brainmvp_metrics::Region;
-use brainmvp_ssl::downstream::LabelMeaning;
-use brainmvp_ssl::patch::PatchSource as _;
+use brainmvp_objectives::downstream::LabelMeaning;
+use brainmvp_objectives::patch::PatchSource as _;
 
 use crate::batches::CaseSource;
 use crate::{Error, Result};

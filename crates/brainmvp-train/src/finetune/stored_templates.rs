@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use brainmvp_ssl::FrozenTemplates;
+use brainmvp_objectives::FrozenTemplates;
 use brainmvp_volume::Modality;
 use safetensors::Dtype;
 

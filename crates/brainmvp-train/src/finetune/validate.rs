@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use brainmvp_infer::Error as Inference;
+use brainmvp_objectives::patch::PatchSource as _;
 use brainmvp_ranks::Ranks;
-use brainmvp_ssl::patch::PatchSource as _;
+use brainmvp_volume::FileError;
 use burn::module::Module as _;
 
 use super::tasks::{Applied, Task};
@@ -69,7 +70,9 @@ impl<T: Task> TaskJudge<'_, T> {
 
     /// Those of all ranks.
     fn gather(&self, own: Share<T::Judgement>) -> Result<Vec<Share<T::Judgement>>> {
-        let wrong = |error: serde_json::Error| Error::io(Path::new("judgements of a process"), error.into());
+        let wrong = |error: serde_json::Error| {
+            Error::from(FileError::new(Path::new("judgements of a process"), error))
+        };
         let text = serde_json::to_vec(&own).map_err(wrong)?;
         self.ranks.gather(&text).iter().map(|text| serde_json::from_slice(text).map_err(wrong)).collect()
     }

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::write_atomically;
+use brainmvp_volume::{AtPath as _, FileError, write_atomically};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -116,7 +116,7 @@ impl<L: Line> LineWriter<L> {
             None => Vec::new(),
         };
         write_atomically(path, |file| file.write_all(&kept))?;
-        let file = OpenOptions::new().append(true).open(path).map_err(|source| Error::io(path, source))?;
+        let file = OpenOptions::new().append(true).open(path).at(path)?;
         Ok(Self { path: path.to_owned(), file, line: PhantomData })
     }
 
@@ -126,9 +126,9 @@ impl<L: Line> LineWriter<L> {
     /// If the file cannot be written. It may then end in an unfinished line, which [`LineWriter::open`] and
     /// [`read_lines`] leave out.
     pub fn write(&mut self, metrics: &L) -> Result<()> {
-        let mut line = serde_json::to_vec(metrics).map_err(|error| Error::io(&self.path, error.into()))?;
+        let mut line = serde_json::to_vec(metrics).map_err(|error| FileError::new(&self.path, error))?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(|source| Error::io(&self.path, source))
+        Ok(self.file.write_all(&line).at(&self.path)?)
     }
 }
 
@@ -145,7 +145,7 @@ pub fn read_metrics(path: &Path) -> Result<Vec<StepMetrics>> {
 /// # Errors
 /// If the file cannot be read, or if a line other than an unfinished last one is not of this kind.
 pub fn read_lines<L: Line>(path: &Path) -> Result<Vec<L>> {
-    let content = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+    let content = std::fs::read(path).at(path)?;
     Ok(parse(path, &content)?.into_iter().map(|(_, metrics)| metrics).collect())
 }
 
@@ -153,7 +153,7 @@ pub fn read_lines<L: Line>(path: &Path) -> Result<Vec<L>> {
 fn lines_up_to<L: Line>(path: &Path, last_step: u64) -> Result<Vec<u8>> {
     let content = match std::fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        result => result.map_err(|source| Error::io(path, source))?,
+        result => result.at(path)?,
     };
     let lines = parse::<L>(path, &content)?;
     let kept = lines.iter().filter(|(_, metrics)| metrics.step() <= last_step);

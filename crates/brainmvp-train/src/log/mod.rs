@@ -9,20 +9,15 @@ pub mod metrics;
 pub(crate) mod pictures;
 pub mod tensorboard;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What can go wrong with a file of the log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to read or write.
-    #[error("{path}: {source}", path = .path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] brainmvp_volume::FileError),
     /// A line of a record that is not what this program writes.
     #[error("{path}: line {line} does not contain metrics ({reason}); remove it", path = .path.display())]
     Line {
@@ -42,7 +37,12 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+    /// Whether the user's input is to blame, rather than the machine.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_of_input(),
+            Self::Line { .. } => true,
+            Self::Replace(error) => error.is_of_input(),
+        }
     }
 }

@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use brainmvp_volume::picture::Picture;
+use brainmvp_volume::{AtPath as _, FileError};
 
-use super::{Error, Result};
+use super::Result;
 
 /// The version of the format, at the start of every file.
 const FILE_VERSION: &str = "brain.Event:2";
@@ -44,7 +45,7 @@ impl EventWriter {
     /// # Errors
     /// If the folder or the file cannot be written.
     pub fn create(folder: &Path, first_step: u64) -> Result<Self> {
-        std::fs::create_dir_all(folder).map_err(|source| Error::io(folder, source))?;
+        std::fs::create_dir_all(folder).at(folder)?;
         let (path, file) = new_file(folder, wall_time_s() as u64)?;
         let mut writer = Self { path, file: BufWriter::new(file) };
         writer.write(0, What::FileVersion)?;
@@ -74,7 +75,7 @@ impl EventWriter {
     /// # Errors
     /// If the file cannot be written.
     pub fn flush(&mut self) -> Result<()> {
-        self.file.flush().map_err(|source| Error::io(&self.path, source))
+        Ok(self.file.flush().at(&self.path)?)
     }
 
     /// The event file.
@@ -84,7 +85,7 @@ impl EventWriter {
 
     fn write(&mut self, step: u64, what: What<'_>) -> Result<()> {
         let record = record(&event(wall_time_s(), step, what));
-        self.file.write_all(&record).map_err(|source| Error::io(&self.path, source))
+        Ok(self.file.write_all(&record).at(&self.path)?)
     }
 }
 
@@ -179,7 +180,7 @@ fn new_file(folder: &Path, mut seconds: u64) -> Result<(PathBuf, File)> {
         let path = folder.join(format!("events.out.tfevents.{seconds}.brainmvp"));
         match File::create_new(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => seconds += 1,
-            Err(source) => return Err(Error::io(&path, source)),
+            Err(source) => return Err(FileError::new(&path, source).into()),
             Ok(file) => return Ok((path, file)),
         }
     }

@@ -10,7 +10,7 @@ mod registered;
 use std::fmt;
 use std::path::Path;
 
-use brainmvp_ssl::{FrozenTemplates, Placement};
+use brainmvp_objectives::{FrozenTemplates, Placement};
 use brainmvp_volume::{Affine, Grid, Modality};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

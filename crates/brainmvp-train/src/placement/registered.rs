@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use brainmvp_objectives::FrozenTemplates;
+use brainmvp_objectives::patch::PatchSource as _;
 use brainmvp_registration::{Motion, Options, Pyramid, Registration};
-use brainmvp_ssl::FrozenTemplates;
-use brainmvp_ssl::patch::PatchSource as _;
-use brainmvp_volume::{Grid, Modality, Volume, write_atomically};
+use brainmvp_volume::{AtPath as _, Grid, Modality, Volume, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::CaseSource;
@@ -158,7 +158,7 @@ impl Record {
 
     fn write(&self, file: &Path) -> Result<()> {
         if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+            std::fs::create_dir_all(folder).at(folder)?;
         }
         let mut text = serde_json::to_vec_pretty(self).map_err(|e| Error::run_folder(file, e.to_string()))?;
         text.push(b'\n');

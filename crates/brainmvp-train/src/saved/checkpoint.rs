@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use brainmvp_nets::weights::StateDict;
-use brainmvp_ssl::objectives::KeptPart;
-use brainmvp_ssl::templates::Templates;
+use brainmvp_objectives::pretraining::KeptPart;
+use brainmvp_objectives::templates::Templates;
 use brainmvp_volume::Modality;
 use burn::tensor::TensorData;
 

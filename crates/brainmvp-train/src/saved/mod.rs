@@ -31,8 +31,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use brainmvp_nets::weights::{self, Completed, StateDict, TEMPLATES, complete, templates_to_upstream};
-use brainmvp_ssl::FrozenTemplates;
-use brainmvp_volume::{Affine, Modality};
+use brainmvp_objectives::FrozenTemplates;
+use brainmvp_volume::{Affine, AtPath as _, Modality};
 use burn::module::Module;
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
@@ -78,7 +78,7 @@ pub struct LearntTemplates {
     /// Where they were learnt, if that is known.
     pub frame: Option<TemplateFrame>,
     /// A range below this is not divided by; without it, they are used as they are. See
-    /// [`brainmvp_ssl::templates::TemplateConfig::range_floor`].
+    /// [`brainmvp_objectives::templates::TemplateConfig::range_floor`].
     pub range_floor: Option<f32>,
     /// One for each modality in the order of [`Modality::ALL`], x fastest.
     pub volumes: Vec<Vec<f32>>,
@@ -118,8 +118,8 @@ impl SavedNetwork {
         let path = &chosen.path;
         let told = |text: &str| Description::parse(text).map_err(|reason| Error::checkpoint(path, reason));
         let mut start = Vec::new();
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        file.take(9).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
+        let file = File::open(path).at(path)?;
+        file.take(9).read_to_end(&mut start).at(path)?;
         // Before the JSON of a safetensors file stands its length.
         let mut saved = if start.get(8) == Some(&b'{') {
             let file = TensorFile::open(path)?;

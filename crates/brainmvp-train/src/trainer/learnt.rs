@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use brainmvp_ssl::patch::PatchSource;
-use brainmvp_ssl::templates::mean_image;
+use brainmvp_objectives::patch::PatchSource;
+use brainmvp_objectives::templates::mean_image;
 use brainmvp_volume::Modality;
 use brainmvp_volume::picture::Picture;
 use burn::tensor::Tensor;

@@ -1,6 +1,6 @@
 //! The losses of a step.
 
-use brainmvp_ssl::objectives::Evaluation;
+use brainmvp_objectives::Evaluation;
 
 /// The sums of what the batches of a step evaluate to: the quality, the total loss, its parts.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! Every method in a form that takes seconds.
 
 use brainmvp_nets::networks::NetworkConfig;
-use brainmvp_ssl::objectives::{MethodConfig, MethodPreset};
+use brainmvp_objectives::pretraining::{MethodConfig, MethodPreset};
 
 /// A method, and the settings of a run of it.
 pub(crate) struct Small {

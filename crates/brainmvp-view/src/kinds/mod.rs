@@ -12,6 +12,7 @@ mod volumes;
 
 use std::path::{Path, PathBuf};
 
+use brainmvp_volume::AtPath as _;
 use serde::de::DeserializeOwned;
 
 pub(crate) use study::parts as parts_of_study;
@@ -160,6 +161,6 @@ pub(crate) fn title_of(path: &Path) -> String {
 
 /// Reads a JSON file of which only some fields matter.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+    let text = std::fs::read(path).at(path)?;
     serde_json::from_slice(&text).map_err(|error| Error::content(path, format!("cannot be read: {error}")))
 }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use brainmvp_volume::write_atomically;
+use brainmvp_volume::{AtPath as _, write_atomically};
 use document::{Document, Picture, Section};
 use modalities::in_their_order;
 
@@ -52,7 +52,7 @@ fn is_result(kind: Kind) -> bool {
 /// `page` is one HTML file that loads nothing. With `figures`, a folder, its figures are also written there as PNG and SVG.
 ///
 /// # Errors
-/// [`Error::Content`] if there is nothing to report on; [`Error::Io`] if a file cannot be written; an error of a volume that cannot be
+/// [`Error::Content`] if there is nothing to report on; [`Error::File`] if a file cannot be written; an error of a volume that cannot be
 /// read.
 pub fn write_report(paths: &[PathBuf], page: &Path, figures: Option<&Path>) -> Result<Written> {
     let collection = kinds::open_all(paths, &Items::default());
@@ -72,7 +72,7 @@ pub fn write_report(paths: &[PathBuf], page: &Path, figures: Option<&Path>) -> R
 }
 
 fn write_figures(document: &Document, folder: &Path) -> Result<Vec<PathBuf>> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
+    std::fs::create_dir_all(folder).at(folder)?;
     let mut written = Vec::new();
     for (name, figure) in document.figures() {
         let (ending, bytes) = match &figure.picture {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use brainmvp_cohort::Cohort;
-use brainmvp_cohort::phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
+use brainmvp_phantom::{Disease, DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_prep::cache::PreparedCase;
 use brainmvp_prep::{CropKind, PrepConfig, RunOptions, preprocess};
 use brainmvp_view::{Options, Server};

@@ -7,7 +7,7 @@ use super::layout::{DESCRIP_LEN, Fields, Layout, NIFTI_1, NIFTI_2, SIZE_OF_HDR};
 use super::placement;
 use super::read::stored;
 use super::{Datatype, Geometry};
-use crate::{Error, Grid, LabelMap, Result, Volume, gzip, write_atomically};
+use crate::{AtPath as _, Error, Grid, LabelMap, Result, Volume, gzip, write_atomically};
 
 /// `NIFTI_XFORM_SCANNER_ANAT`: RAS+ of the scanner.
 const SCANNER_CODE: f64 = 1.0;
@@ -204,7 +204,7 @@ fn put(path: &Path, form: Form, bytes: &[u8]) -> Result<()> {
     if !form.packed {
         return write_atomically(path, |file| file.write_all(bytes));
     }
-    let packed = gzip::pack(bytes).map_err(|source| Error::io(path, source))?;
+    let packed = gzip::pack(bytes).at(path)?;
     write_atomically(path, |file| file.write_all(&packed))
 }
 

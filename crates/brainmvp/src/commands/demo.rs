@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use brainmvp_cohort::phantom::{DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_cohort::{Cohort, Split};
+use brainmvp_phantom::{DiseaseMix, PhantomConfig, write_cohort};
 use brainmvp_view::run_summary::RunSummary;
 use brainmvp_volume::{nifti, write_atomically};
 use clap::builder::RangedU64ValueParser;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use brainmvp_cohort::phantom::{Disease, DiseaseMix, Head, PhantomConfig, write_cohort};
+use brainmvp_phantom::{Disease, DiseaseMix, Head, PhantomConfig, write_cohort};
 use brainmvp_volume::Modality;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;

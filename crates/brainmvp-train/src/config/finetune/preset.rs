@@ -1,6 +1,6 @@
 //! Whose settings a fine-tuning run has.
 
-use brainmvp_ssl::downstream::{AugmentationConfig, MixingConfig};
+use brainmvp_objectives::downstream::{AugmentationConfig, MixingConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -10,8 +10,8 @@ use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{ClassificationNetwork, Encoder, NetworkConfig};
 use brainmvp_nets::weights::Head;
-use brainmvp_ssl::downstream::{Classifying, ClassifyingPlan, CopyPlan};
-use brainmvp_ssl::patch::PatchSource as _;
+use brainmvp_objectives::downstream::{Classifying, ClassifyingPlan, CopyPlan};
+use brainmvp_objectives::patch::PatchSource as _;
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -107,6 +107,11 @@ impl Task for Classification {
 
     fn is_known(_: &Keys, case: &CaseSource) -> bool {
         case.class().is_some()
+    }
+
+    fn lacking(keys: &Keys, case: &CaseSource) -> Option<String> {
+        let is_known = case.class().is_some_and(|class| keys.classes.iter().any(|known| known == class));
+        (!is_known).then(|| "class that the network knows".to_owned())
     }
 
     fn new(

@@ -167,6 +167,11 @@ macro_rules! tasks {
                 match self.kind { $(TaskKind::$kind => $task::problem(&self.$module, patch),)+ }
             }
 
+            /// What a case lacks that a prediction could be held against. The keys are complete.
+            pub fn lacking(&self, case: &CaseSource) -> Option<String> {
+                match self.kind { $(TaskKind::$kind => $task::lacking(&self.$module, case),)+ }
+            }
+
             /// What follows the encoder.
             pub fn head(&self) -> Head {
                 match self.kind { $(TaskKind::$kind => $task::head(&self.$module),)+ }

@@ -1,7 +1,7 @@
 //! The downstream tasks: one file each, and the list of them here.
 //!
 //! A [`Task`] says everything in which one differs from the others: its keys in a configuration, the cases that it can
-//! use, its network, its objective (in `ssl/downstream/`), its validation scores, its prediction for a case and what is
+//! use, its network, its objective (in `objectives/downstream/`), its validation scores, its prediction for a case and what is
 //! written of it. Everything else is written once for all, and reaches them through [`TaskKind`].
 
 #[macro_use]
@@ -19,8 +19,8 @@ use brainmvp_infer::{Mirror, SlidingWindow};
 use brainmvp_nets::Init;
 use brainmvp_nets::networks::{Encoder, NetworkConfig};
 use brainmvp_nets::weights::Head;
-use brainmvp_ssl::downstream::{CopyPlan, Inputs, Missing};
-use brainmvp_ssl::objectives::Objective;
+use brainmvp_objectives::Objective;
+use brainmvp_objectives::downstream::{CopyPlan, Inputs, Missing};
 use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -82,6 +82,11 @@ pub trait Task: Sized {
 
     /// Whether a case has it.
     fn is_known(keys: &Self::Keys, case: &CaseSource) -> bool;
+
+    /// What a case lacks that a prediction could be held against. The keys are complete.
+    fn lacking(keys: &Self::Keys, case: &CaseSource) -> Option<String> {
+        (!Self::is_known(keys, case)).then(|| Self::wanted(keys))
+    }
 
     /// Completes the keys from the cases, and leaves out by name those that do not fit.
     ///

@@ -11,10 +11,10 @@ use brainmvp_nets::Init;
 use brainmvp_nets::layers::Pass;
 use brainmvp_nets::networks::{Encoder, NetworkConfig, SegmentationNetwork};
 use brainmvp_nets::weights::Head;
-use brainmvp_ssl::downstream::{CopyPlan, Segmenting, SegmentingPlan};
-use brainmvp_ssl::patch::PatchSource;
+use brainmvp_objectives::downstream::{CopyPlan, Segmenting, SegmentingPlan};
+use brainmvp_objectives::patch::PatchSource;
 use brainmvp_volume::nifti::{self, WriteOptions};
-use brainmvp_volume::{Grid, LabelMap, Volume};
+use brainmvp_volume::{AtPath as _, Grid, LabelMap, Volume};
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -247,7 +247,7 @@ impl Task for Segmentation {
         let (header, mut probabilities) = (&to.case.header, BTreeMap::new());
         if to.maps {
             let folder = to.folder.join(PROBABILITIES);
-            std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+            std::fs::create_dir_all(&folder).at(&folder)?;
             for (number, region) in keys.regions.iter().enumerate() {
                 let name = format!("{}_{}.nii.gz", to.id, file_name(region.name()));
                 let file = Path::new(PROBABILITIES).join(name);

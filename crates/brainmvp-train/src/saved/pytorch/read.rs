@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use brainmvp_volume::{AtPath as _, FileError};
 use half::{bf16, f16};
 use pytorch_reader::{DType, PytorchReader, Tensor};
 use zip::ZipArchive;
@@ -31,7 +32,7 @@ impl PytorchFile {
     /// # Errors
     /// If the file is not one of PyTorch's, is damaged, or its tensors claim more than it can contain.
     pub(in crate::saved) fn open(path: &Path) -> Result<Self> {
-        let length = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+        let length = std::fs::metadata(path).at(path)?.len();
         let reader = PytorchReader::new(path).map_err(|e| {
             Error::checkpoint(path, format!("not a PyTorch checkpoint that can be read: {e}"))
         })?;
@@ -65,7 +66,7 @@ impl Tensors for PytorchFile {
         let failed = |e: &dyn std::fmt::Display| Error::checkpoint(&self.path, e.to_string());
         let tensor = self.tensors.get(name).ok_or_else(|| failed(&format!("it has no tensor '{name}'")))?;
         let bytes = tensor.read().map_err(|e| match e.raw_os_error() {
-            Some(_) => Error::io(&self.path, e),
+            Some(_) => FileError::new(&self.path, e).into(),
             None => failed(&e),
         })?;
         Ok(match tensor.dtype() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use brainmvp_cohort::phantom::{Head, PhantomConfig, draw_subject};
+use brainmvp_phantom::{Head, PhantomConfig, draw_subject};
 use brainmvp_prep::{CaseVolumes, CropKind, Pipeline, PrepConfig, SkullStrip};
 use brainmvp_volume::nifti::{self, Datatype, WriteOptions};
 use brainmvp_volume::{Affine, Grid, Modality, Volume};

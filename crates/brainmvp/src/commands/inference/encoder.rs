@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use brainmvp_infer::SlidingWindow;
+use brainmvp_objectives::patch::PatchSource as _;
 use brainmvp_prep::cache::Cache;
 use brainmvp_prep::{Pipeline, PrepConfig, Preparation};
-use brainmvp_ssl::patch::PatchSource as _;
 use brainmvp_train::about::Kind;
 use brainmvp_train::batches::CaseSource;
 use brainmvp_train::config::PatchConfig;

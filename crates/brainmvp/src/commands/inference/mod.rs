@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use brainmvp_infer::{Blending, Error, Mirror, SlidingWindow};
 use brainmvp_kernels::Precision;
-use brainmvp_ssl::downstream::Missing;
+use brainmvp_objectives::downstream::Missing;
 use brainmvp_train::about::Kind;
 use brainmvp_train::device;
 use brainmvp_train::finetune::{Laid, Model, Predictor};

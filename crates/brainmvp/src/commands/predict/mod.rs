@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use brainmvp_cohort::{Case, Split};
-use brainmvp_ssl::downstream::Missing;
+use brainmvp_objectives::downstream::Missing;
 use brainmvp_train::finetune::{CasePrediction, CasePredictor, Output, Predictor, TaskConfig};
 use brainmvp_train::new_case::CaseError;
 use brainmvp_train::seen::{Seen, SeenIndex};

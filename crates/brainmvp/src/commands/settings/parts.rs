@@ -1,8 +1,8 @@
 //! What can be configured, part by part, and the values that it has if nothing is said.
 
 use brainmvp_nets::networks::{NetworkConfig, NetworkSection};
+use brainmvp_objectives::pretraining::{MethodConfig, MethodName, MethodPreset};
 use brainmvp_prep::{PrepConfig, PrepPreset, PrepSettings};
-use brainmvp_ssl::objectives::{MethodConfig, MethodName, MethodPreset};
 use brainmvp_study::config::StudyConfig;
 use brainmvp_train::config::{
     FinetuneConfig, FinetunePreset, ModelConfig, ModelPreset, PretrainConfig, TaskKind,
