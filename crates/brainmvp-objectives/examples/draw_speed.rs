@@ -1,5 +1,5 @@
 //! What drawing a sample costs a loader thread, for every pre-training method at patches of its usual size:
-//! `cargo run --release -p brainmvp-ssl --example draw_speed`.
+//! `cargo run --release -p brainmvp-objectives --example draw_speed`.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // that is what it is for
 
