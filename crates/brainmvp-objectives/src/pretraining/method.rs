@@ -291,3 +291,31 @@ impl<'de> Deserialize<'de> for MethodName {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::de::IntoDeserializer as _;
+    use serde::de::value::{Error, StrDeserializer};
+
+    use super::*;
+
+    fn read(name: &str) -> Result<MethodName, String> {
+        let text: StrDeserializer<'_, Error> = name.into_deserializer();
+        MethodName::deserialize(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_method_that_this_build_lacks_is_told_from_one_that_does_not_exist() {
+        let with_all = cfg!(feature = "patented-methods");
+        for name in MethodConfig::EVERY_NAME {
+            let is_patented = ["models-genesis", "transvw"].contains(name);
+            assert_eq!(MethodName::is_left_out(name), is_patented && !with_all, "{name}");
+            match read(name) {
+                Ok(read) => assert_eq!(read.name(), *name),
+                Err(error) => assert!(error.contains("built without"), "{error}"),
+            }
+        }
+        assert!(!MethodName::is_left_out("mae4d"));
+        assert!(read("mae4d").unwrap_err().contains("no method is called 'mae4d'"));
+    }
+}
