@@ -5,7 +5,7 @@ use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
 use crate::ops::{
     AdamWStep, CropOptions, GroupNormOptions, WindowOptions, adamw, attention, conv, crop, depthwise, expand,
-    group_norm, linear, mlp, norm, patch, ranks, residual, window,
+    group_norm, linear, mlp, norm, overlap, patch, ranks, residual, window,
 };
 
 /// The operations of channels-last 3-D networks, on the primitives of a backend, and their gradients.
@@ -231,6 +231,20 @@ pub trait VolumeOps: Backend {
         slope: f32,
     ) -> FloatTensor<Self> {
         residual::reference_backward::<Self>(output, gradient, slope)
+    }
+
+    /// See [`crate::ops::overlap_sums`].
+    fn overlap_sums(logits: FloatTensor<Self>, members: FloatTensor<Self>) -> FloatTensor<Self> {
+        overlap::reference::<Self>(logits, members)
+    }
+
+    /// Gradient of [`VolumeOps::overlap_sums`] for the logits.
+    fn overlap_sums_backward(
+        logits: FloatTensor<Self>,
+        members: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        overlap::reference_backward::<Self>(logits, members, gradient)
     }
 
     /// See [`crate::ops::channel_affine`].

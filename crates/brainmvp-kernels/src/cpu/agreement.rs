@@ -8,7 +8,7 @@ use super::attention::window;
 use super::simd::InstructionSet;
 use super::{
     activation, adamw, attention, batch_norm, conv, depthwise, few_channels, group_norm, layer_norm, linear,
-    mlp, patch, winograd,
+    mlp, overlap, patch, winograd,
 };
 use crate::ops::{Activation, AdamWStep, GroupNormOptions, WindowOptions};
 
@@ -90,6 +90,12 @@ fn elementwise(count: usize) -> Vec<Vec<f32>> {
     let sum_gradient = activation::leaky_sum_backward(&sum, &gradient, 0.1);
     let squares = vec![adamw::sum_of_squares(&value)];
     updated.into_iter().chain([squares, sum, sum_gradient]).collect()
+}
+
+fn overlap(voxels: usize, classes: usize) -> Vec<Vec<f32>> {
+    let (logits, members) = (values(voxels * classes, 1), values(voxels * classes, 2));
+    let gradient = overlap::backward(&logits, &members, &values(4 * classes, 3), classes);
+    vec![overlap::forward(&logits, &members, classes), gradient]
 }
 
 fn norms(rows: usize, channels: usize) -> Vec<Vec<f32>> {
@@ -207,6 +213,11 @@ proptest! {
     #[test]
     fn elements(count in 0usize..100_000) {
         assert_agree(|| elementwise(count));
+    }
+
+    #[test]
+    fn overlaps(voxels in 0usize..30_000, classes in 1usize..6) {
+        assert_agree(|| overlap(voxels, classes));
     }
 
     #[test]

@@ -283,6 +283,14 @@ impl<B: VolumeOps, C: CheckpointStrategy> VolumeOps for Autodiff<B, C> {
         })
     }
 
+    fn overlap_sums(logits: FloatTensor<Self>, members: FloatTensor<Self>) -> FloatTensor<Self> {
+        let ((logits, node), (members, _)) = (logits.into_parts(), members.into_parts());
+        let output = B::overlap_sums(logits.clone(), members.clone());
+        record::<B, C, _, 1>([node], output, (logits, members), |(logits, members), gradient, _| {
+            all([B::overlap_sums_backward(logits, members, gradient)])
+        })
+    }
+
     fn channel_affine(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use crate::VolumeOps;
 use crate::ops::{
     Activation, AdamWStep, CropOptions, GroupNormOptions, WindowOptions, adamw, attention, conv, crop,
-    depthwise, expand, group_norm, linear, mlp, norm, patch, residual, window,
+    depthwise, expand, group_norm, linear, mlp, norm, overlap, patch, residual, window,
 };
 
 type Primitive = FloatTensor<Flex>;
@@ -89,6 +89,14 @@ fn elementwise(count: usize) {
         "leaky sum's gradient",
         [residual::reference_backward::<Flex>(sum.clone(), g.clone(), 0.1)],
         [Flex::leaky_sum_backward(sum, g, 0.1)],
+    );
+    let (x, members) = (tensor([count / 3, 3], 5), tensor([count / 3, 3], 6));
+    let sums = Flex::overlap_sums(x.clone(), members.clone());
+    assert_same("overlap", [overlap::reference::<Flex>(x.clone(), members.clone())], [sums.clone()]);
+    assert_same(
+        "overlap's gradient",
+        [overlap::reference_backward::<Flex>(x.clone(), members.clone(), sums.clone())],
+        [Flex::overlap_sums_backward(x, members, sums)],
     );
     assert_same("squares", [adamw::sum_of_squares::<Flex>(value.clone())], [Flex::sum_of_squares(value)]);
 }

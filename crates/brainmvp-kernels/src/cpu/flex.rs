@@ -10,7 +10,7 @@ use burn::tensor::{Shape, TensorData};
 use super::attention::window;
 use super::{
     activation, adamw, attention, batch_norm, conv, crop, depthwise, expand, few_channels, group_norm,
-    layer_norm, linear, mlp, patch, winograd,
+    layer_norm, linear, mlp, overlap, patch, winograd,
 };
 use crate::VolumeOps;
 use crate::ops::{self, AdamWStep, CropOptions, GroupNormOptions, WindowOptions};
@@ -243,6 +243,21 @@ impl VolumeOps for Flex {
         ops::group_norm::reference_backward::<Flex>(x, [scale, shift], moments, gradient, options)
     }
 
+    fn overlap_sums(logits: Primitive, members: Primitive) -> Primitive {
+        if let (Some(x), Some(t)) = (floats(&logits), floats(&members)) {
+            let classes = last(&logits);
+            return primitive(overlap::forward(&x, &t, classes), [ops::overlap::SUMS, classes]);
+        }
+        ops::overlap::reference::<Flex>(logits, members)
+    }
+
+    fn overlap_sums_backward(logits: Primitive, members: Primitive, gradient: Primitive) -> Primitive {
+        if let (Some(x), Some(t), Some(g)) = (floats(&logits), floats(&members), floats(&gradient)) {
+            return primitive(overlap::backward(&x, &t, &g, last(&logits)), logits.shape());
+        }
+        ops::overlap::reference_backward::<Flex>(logits, members, gradient)
+    }
+
     fn leaky_sum(x: Primitive, y: Primitive, slope: f32) -> Primitive {
         if let (Some(v), Some(w)) = (floats(&x), floats(&y)) {
             return primitive(activation::leaky_sum(&v, &w, slope), x.shape());
@@ -437,6 +452,12 @@ impl VolumeOps for Flex {
     }
 }
 
+/// The number of channels: the size of the last axis.
+fn last(x: &Primitive) -> usize {
+    let shape = x.shape();
+    shape[shape.num_dims() - 1]
+}
+
 /// The sizes of a volume without channels.
 fn volume(x: &Primitive) -> [usize; 3] {
     [0, 1, 2].map(|axis| x.shape()[axis])
@@ -496,9 +517,8 @@ fn linear_sizes(x: &Primitive, weight: &Primitive) -> (linear::Sizes, Shape) {
 
 /// Sizes of two layers, given their biases.
 fn mlp_sizes(x: &Primitive, bias1: &[f32], bias2: &[f32]) -> mlp::Sizes {
-    let shape = x.shape();
-    let inputs = shape[shape.num_dims() - 1];
-    let rows = shape.num_elements() / inputs.max(1);
+    let inputs = last(x);
+    let rows = x.shape().num_elements() / inputs.max(1);
     mlp::Sizes { rows, inputs, hidden: bias1.len(), outputs: bias2.len() }
 }
 

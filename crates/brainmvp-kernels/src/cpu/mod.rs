@@ -22,6 +22,7 @@ mod group_norm;
 mod layer_norm;
 mod linear;
 mod mlp;
+mod overlap;
 mod panels;
 mod patch;
 mod peak;

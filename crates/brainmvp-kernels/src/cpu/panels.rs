@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::buffer::build_scattered_into;
+use super::buffer::{Shared, build_scattered_into};
 use super::product::Matrix;
 use super::simd::{InstructionSet, Lanes, Portable};
 
@@ -74,13 +74,8 @@ impl Panels {
         /// A matrix with this many floats is worth using several threads.
         const MANY: usize = 1 << 16;
         assert!(bias.is_empty() || bias.len() == columns);
-        (self.rows, self.columns) = (depth, columns);
-        self.depth = depth.div_ceil(self.set.depth_of_lane());
+        let len = self.take_size((depth, columns));
         let count = self.count();
-        let len = count.checked_sub(1).map_or(0, |last| {
-            let Panel { start, width, .. } = self.at(last);
-            start + width * (self.depth + 1)
-        });
         let mut values = std::mem::take(&mut self.values);
         // SAFETY: the panels follow one another up to `len`, and each is written as a whole.
         unsafe {
@@ -99,6 +94,52 @@ impl Panels {
             });
         }
         self.values = values;
+    }
+
+    /// So many matrices of one size and without a bias, each of whose rows `write` puts into its panels.
+    ///
+    /// # Safety
+    /// `write` writes whole registers at the [`place`](Rows::place) of each row and of each column that is a multiple of a
+    /// register's floats, in every matrix; no two threads write the same one.
+    pub(crate) unsafe fn written(
+        set: InstructionSet,
+        count: usize,
+        size: (usize, usize),
+        write: impl FnOnce(&Rows),
+    ) -> Vec<Self> {
+        let mut layout = Self::new(set);
+        let len = layout.take_size(size);
+        let mut matrices: Vec<Vec<f32>> = (0..count).map(|_| Vec::with_capacity(len)).collect();
+        let rows = Rows::begun(layout, matrices.iter_mut().map(Shared::spare).collect());
+        write(&rows);
+        let packed = |mut values: Vec<f32>| {
+            // SAFETY: the first row of each panel is there, and the others by the caller's promise.
+            unsafe { values.set_len(len) };
+            Self { values, ..rows.layout }
+        };
+        matrices.into_iter().map(packed).collect()
+    }
+
+    /// Room for a matrix of this size and without a bias in each of some panels, which have numbers in every row meanwhile.
+    pub(crate) fn rows_of(panels: &mut [Self], size: (usize, usize)) -> Rows {
+        let mut layout = Self::new(panels.first().map_or(InstructionSet::Portable, |panels| panels.set));
+        layout.take_size(size);
+        let room = |panels: &mut Self| {
+            let len = panels.take_size(size);
+            panels.values.resize(len, 0.0);
+            Shared::new(&mut panels.values)
+        };
+        Rows::begun(layout, panels.iter_mut().map(room).collect())
+    }
+
+    /// Takes the size of a matrix, and says how many floats it is when it is packed.
+    fn take_size(&mut self, (depth, columns): (usize, usize)) -> usize {
+        (self.rows, self.columns) = (depth, columns);
+        self.depth = depth.div_ceil(self.set.depth_of_lane());
+        self.count().checked_sub(1).map_or(0, |last| {
+            let Panel { start, width, .. } = self.at(last);
+            start + width * (self.depth + 1)
+        })
     }
 
     /// # Safety
@@ -146,6 +187,48 @@ impl Panels {
         let columns = self.panel.min(self.columns - column);
         let width = columns.next_multiple_of(self.lanes);
         Panel { start: index * self.panel * (self.depth + 1), column, columns, width }
+    }
+}
+
+/// Where the rows of several matrices of one size are, when they are packed.
+pub(crate) struct Rows {
+    layout: Panels,
+    matrices: Vec<Shared>,
+}
+
+impl Rows {
+    /// Matrices whose sums start from zero, and whose rows are still to be written.
+    fn begun(layout: Panels, matrices: Vec<Shared>) -> Self {
+        assert_eq!(layout.set.depth_of_lane(), 1, "rows of pairs are not written one by one");
+        for panel in (0..layout.count()).map(|index| layout.at(index)) {
+            for matrix in &matrices {
+                // SAFETY: the memory has all panels, and each begins with a row of its width.
+                unsafe { matrix.at(panel.start).write_bytes(0, panel.width) };
+            }
+        }
+        Self { layout, matrices }
+    }
+
+    /// The panel of a column.
+    fn panel(&self, column: usize) -> Panel {
+        self.layout.at(column / self.layout.panel)
+    }
+
+    /// Where in a packed matrix the register of a row is that begins with a column.
+    pub(crate) fn place(&self, row: usize, column: usize) -> usize {
+        let Panel { start, column: first, width, .. } = self.panel(column);
+        start + (1 + row) * width + column - first
+    }
+
+    /// Floats from there to the same column of the next row.
+    pub(crate) fn width(&self, column: usize) -> usize {
+        self.panel(column).width
+    }
+
+    /// The first float of a packed matrix.
+    pub(crate) fn start(&self, index: usize) -> *mut f32 {
+        // SAFETY: nothing is written through the pointer yet.
+        unsafe { self.matrices[index].at(0) }
     }
 }
 

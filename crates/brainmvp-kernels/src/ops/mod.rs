@@ -24,6 +24,7 @@ pub(crate) mod group_norm;
 pub(crate) mod linear;
 pub(crate) mod mlp;
 pub(crate) mod norm;
+pub(crate) mod overlap;
 pub(crate) mod patch;
 pub mod ranks;
 pub(crate) mod residual;
@@ -196,6 +197,18 @@ pub fn group_norm<const D: usize>(
         options,
     );
     Tensor::from_dispatch(output)
+}
+
+/// What Dice and cross-entropy of a segmentation are made of: for each class, the sums over voxels of `p t`, `p p`, `t t` and the
+/// binary cross-entropy `-t log p - (1 - t) log(1 - p)`, where `p` is the logistic function of the logit and `t` the
+/// membership. Voxels whose membership is below zero have no part in it. Gradients flow to the logits only.
+///
+/// # Shapes
+/// - `logits`, `members`: `[.., classes]`
+/// - output: `[4, classes]`
+pub fn overlap_sums<const D: usize>(logits: Tensor<D>, members: Tensor<D>) -> Tensor<2> {
+    assert_eq!(logits.dims(), members.dims(), "logits and members");
+    Tensor::from_dispatch(Dispatch::overlap_sums(logits.into_dispatch(), members.into_dispatch()))
 }
 
 /// The leaky ReLU of the sum of two paths, with a positive slope below zero.

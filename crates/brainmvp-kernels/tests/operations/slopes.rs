@@ -104,6 +104,11 @@ fn layers() -> Vec<Operation> {
             ops::window_attention(qkv, outside, bias.reshape([2, 12, 12]), options).flatten(0, 4)
         }),
         operation("sum_of_squares", [60], &[], |[x]| ops::sum_of_squares(x)),
+        operation("overlap_sums", [60], &[], |[x]| {
+            let members = (0..60).map(|i| [1.0, 0.0, -1.0, 0.5][i % 4]).collect::<Vec<f32>>();
+            let members = Tensor::from_data(TensorData::new(members, [20, 3]), &x.device());
+            ops::overlap_sums(x.reshape([20, 3]), members).flatten(0, 1)
+        }),
     ]
 }
 

@@ -1,9 +1,9 @@
 //! Segmentation: overlap and cross-entropy of each class.
 
+use brainmvp_kernels::ops::overlap_sums;
 use brainmvp_kernels::ops::ranks::sum;
 use brainmvp_ranks::Ranks;
 use burn::tensor::Tensor;
-use burn::tensor::activation::{sigmoid, softplus};
 
 /// Share of the Dice loss; the rest is cross-entropy.
 const DICE_SHARE: f32 = 0.7;
@@ -41,12 +41,43 @@ impl SegmentationTarget {
         Self::new(repeat(&self.members), known).shared_by(&self.ranks)
     }
 
-    /// `x` where the label is known, 0 elsewhere.
-    fn where_known(&self, x: Tensor<5>) -> Tensor<5> {
-        match &self.known {
-            Some(known) => x * known.clone(),
-            None => x,
-        }
+    /// What the losses of logits are made of.
+    fn sums(&self, logits: Tensor<5>) -> Sums {
+        let members = match &self.known {
+            // -1 where it is not.
+            Some(known) => self.members.clone() * known.clone() + (known.clone() - 1.0),
+            None => self.members.clone(),
+        };
+        Sums(overlap_sums(logits, members))
+    }
+
+    /// Voxels of all ranks whose label is known, `[1]`.
+    fn known_voxels(&self) -> Tensor<1> {
+        let [batch, d, h, w, _] = self.members.dims();
+        let known = match &self.known {
+            Some(known) => known.clone().sum(),
+            None => Tensor::from_floats([(batch * d * h * w) as f32], &self.members.device()),
+        };
+        sum(known, &self.ranks)
+    }
+}
+
+/// For each class, the sums over known voxels that [`overlap_sums`] makes, `[4, classes]`.
+struct Sums(Tensor<2>);
+
+impl Sums {
+    fn dice(&self, target: &SegmentationTarget) -> Tensor<1> {
+        let both = sum(self.0.clone().narrow(0, 0, 3), &target.ranks);
+        let of = |row: usize| both.clone().narrow(0, row, 1);
+        let ratio = (of(0) * 2.0 + SMOOTH) / (of(1) + of(2) + SMOOTH);
+        ratio.mean() * -1.0 + 1.0
+    }
+
+    fn cross_entropy(&self, target: &SegmentationTarget) -> Tensor<1> {
+        let entropy = self.0.clone().narrow(0, 3, 1);
+        let classes = entropy.dims()[1] as f32;
+        let count = (target.known_voxels() * classes).clamp_min(1.0);
+        entropy.sum() * target.ranks.count() as f32 / count
     }
 }
 
@@ -62,7 +93,8 @@ impl From<Tensor<5>> for SegmentationTarget {
 /// # Shapes
 /// - `logits`: `[B, D, H, W, classes]`; the result is `[1]`
 pub fn segmentation(logits: Tensor<5>, target: &SegmentationTarget) -> Tensor<1> {
-    dice(logits.clone(), target) * DICE_SHARE + cross_entropy(logits, target) * (1.0 - DICE_SHARE)
+    let sums = target.sums(logits);
+    sums.dice(target) * DICE_SHARE + sums.cross_entropy(target) * (1.0 - DICE_SHARE)
 }
 
 /// `1 - (2 sum(p t) + 1) / (sum(p p) + sum(t t) + 1)` of the probabilities p and the target t of each class, over all
@@ -71,13 +103,7 @@ pub fn segmentation(logits: Tensor<5>, target: &SegmentationTarget) -> Tensor<1>
 /// # Shapes
 /// As [`segmentation`].
 pub fn dice(logits: Tensor<5>, target: &SegmentationTarget) -> Tensor<1> {
-    let probability: Tensor<2> = target.where_known(sigmoid(logits)).flatten(0, 3);
-    let truth: Tensor<2> = target.where_known(target.members.clone()).flatten(0, 3);
-    let product = |a: &Tensor<2>, b: &Tensor<2>| (a.clone() * b.clone()).sum_dim(0);
-    let overlap = product(&probability, &truth) * 2.0;
-    let volume = product(&probability, &probability) + product(&truth, &truth);
-    let both = sum(Tensor::cat(vec![overlap, volume], 0), &target.ranks) + SMOOTH;
-    (both.clone().narrow(0, 0, 1) / both.narrow(0, 1, 1)).mean() * -1.0 + 1.0
+    target.sums(logits).dice(target)
 }
 
 /// Binary cross-entropy, mean over known voxels and classes; 0 if no voxel is known.
@@ -85,17 +111,7 @@ pub fn dice(logits: Tensor<5>, target: &SegmentationTarget) -> Tensor<1> {
 /// # Shapes
 /// As [`segmentation`].
 pub fn cross_entropy(logits: Tensor<5>, target: &SegmentationTarget) -> Tensor<1> {
-    // -t log(p) - (1 - t) log(1 - p), without the logarithm of a rounded probability.
-    let entropy = softplus(logits.clone(), 1.0) - logits * target.members.clone();
-    let [batch, d, h, w, classes] = entropy.dims();
-    let known = match &target.known {
-        Some(known) => known.clone().sum(),
-        None if target.ranks.is_alone() => return entropy.mean(),
-        None => Tensor::from_floats([(batch * d * h * w) as f32], &entropy.device()),
-    };
-    let ranks = target.ranks.count() as f32;
-    let count = (sum(known, &target.ranks) * classes as f32).clamp_min(1.0);
-    target.where_known(entropy).sum() * ranks / count
+    target.sums(logits).cross_entropy(target)
 }
 
 #[cfg(test)]

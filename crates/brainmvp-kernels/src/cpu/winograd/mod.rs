@@ -9,16 +9,17 @@
 
 mod points;
 mod tiles;
+mod weights;
 
 use rayon::prelude::*;
 
 use super::buffer::{Shared, build_scattered};
 use super::conv::Sizes;
 use super::panels::Panels;
-use super::product::{Matrix, Product, multiply};
+use super::product::{Product, multiply};
 use super::simd::InstructionSet;
-use points::{flat, square};
-use tiles::{Positions, Source, Tiles, carry_gradient, carry_input, collect};
+use tiles::{PackedPositions, Positions, Source, Tiles, carry_gradient, carry_input, collect};
+use weights::Weight;
 
 /// Positions along D, one for each plane.
 const PLANES: usize = 4;
@@ -43,33 +44,15 @@ pub(crate) fn suits(sizes: Sizes) -> bool {
 /// The convolution: `weight` is `[3, 3, 3, inputs, outputs]`.
 pub(crate) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let set = InstructionSet::detect().in_fp32();
-    let size = (sizes.inputs, sizes.outputs);
-    let panels = pack(set, &carry_weight(weight, sizes, false), sizes, size, |matrix| matrix);
-    convolve(set, x, &panels, (Tiles::new(sizes), size))
+    let panels = weights::pack(set, Weight::new(weight, sizes));
+    convolve(set, x, &panels, (Tiles::new(sizes), (sizes.inputs, sizes.outputs)))
 }
 
 /// The gradient for the input, given that for the output: a convolution with the weight reversed and transposed.
 pub(crate) fn backward_input(gradient: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let set = InstructionSet::detect().in_fp32();
-    let size = (sizes.outputs, sizes.inputs);
-    let panels = pack(set, &carry_weight(weight, sizes, true), sizes, size, Matrix::transposed);
-    convolve(set, gradient, &panels, (Tiles::new(sizes), size))
-}
-
-/// The panels of a weight at each position, which is `size` as `turn` sees it.
-fn pack(
-    set: InstructionSet,
-    carried: &[f32],
-    sizes: Sizes,
-    size: (usize, usize),
-    turn: impl Fn(Matrix) -> Matrix + Sync,
-) -> Vec<Panels> {
-    let pack = |position: usize| {
-        let matrix = Matrix::new(&carried[position * sizes.inputs * sizes.outputs..], sizes.outputs);
-        // SAFETY: a position has as many rows as inputs, of as many floats as outputs.
-        unsafe { Panels::packed(set, turn(matrix), size, &[]) }
-    };
-    (0..POSITIONS).into_par_iter().map(pack).collect()
+    let panels = weights::pack(set, Weight::new(weight, sizes).turned());
+    convolve(set, gradient, &panels, (Tiles::new(sizes), (sizes.outputs, sizes.inputs)))
 }
 
 /// The gradient for the weight, given that for the output.
@@ -82,44 +65,41 @@ pub(crate) fn backward_weight(x: &[f32], gradient: &[f32], sizes: Sizes) -> Vec<
     let (inputs, outputs) = (sizes.inputs, sizes.outputs);
     let (x, gradient) = (Source::new(x, inputs, tiles), Source::new(gradient, outputs, tiles));
     let count = tiles.count();
+    if count * inputs * outputs == 0 {
+        return vec![0.0; TAPS * inputs * outputs];
+    }
     let groups = (count / GROUP).clamp(1, GROUPS);
     let block = tiles.block(inputs + outputs);
-    let mut sums = vec![0.0; groups * POSITIONS * inputs * outputs];
-    let shared = Shared::new(&mut sums);
-    (0..groups * PLANES).into_par_iter().for_each(|task| {
+    let work = |task: usize, to: Shared| {
         let (group, plane) = (task / PLANES, task % PLANES);
-        let (mut left, mut right) = (Positions::new(block, inputs), Positions::new(block, outputs));
-        let mut panels = Panels::new(set);
-        let (first, end) = (group * count / groups, (group + 1) * count / groups);
-        for first in (first..end).step_by(block) {
+        let (mut left, mut right) = (Positions::new(block, inputs), PackedPositions::new(set));
+        let (start, end) = (group * count / groups, (group + 1) * count / groups);
+        for first in (start..end).step_by(block) {
             let range = first..end.min(first + block);
             // SAFETY: the sources have the tiles; the positions of a plane in a group are this task's.
             unsafe {
                 carry_input(set, x, (range.clone(), plane), &mut left);
                 carry_gradient(set, gradient, (range.clone(), plane), &mut right);
                 for position in 0..PLANE {
-                    panels.pack(right.matrix(position), (range.len(), outputs), &[]);
                     let place = (group * PLANES + plane) * PLANE + position;
-                    let output = shared.at(place * inputs * outputs);
+                    let output = to.at(place * inputs * outputs);
                     let product = Product {
                         left: left.matrix(position).transposed(),
                         rows: inputs,
-                        right: &panels,
+                        right: right.panels(position),
                         output,
                         output_stride: outputs,
-                        onto: Some(output),
+                        onto: (first > start).then_some(output.cast_const()),
                     };
                     multiply(set, &product);
                 }
             }
         }
-    });
-    // The transpose of what `carry_weight` does.
-    change_rows(&sums, (POSITIONS, TAPS), sizes, |row| {
-        let row = change_axis(&row, 1, flat::collect_weight);
-        let row = change_axis(&row, 3, square::collect_weight);
-        change_axis(&row, 9, square::collect_weight)
-    })
+    };
+    let all = |to: Shared| (0..groups * PLANES).into_par_iter().for_each(|task| work(task, to));
+    // SAFETY: there are at least as many tiles as groups, so that each position of each group is written.
+    let sums = unsafe { build_scattered(groups * POSITIONS * inputs * outputs, all) };
+    weights::collect(set, &sums, sizes)
 }
 
 /// Multiplies what the tiles see by the weights of each position, `[inputs, outputs]`.
@@ -157,71 +137,6 @@ fn convolve(
     };
     // SAFETY: every voxel of the output is one tile's, and each tile one task's.
     unsafe { build_scattered(tiles.voxels() * outputs, work) }
-}
-
-/// A weight `[27, inputs, outputs]`, or the same with its taps reversed, at the positions: `[144, inputs, outputs]`.
-fn carry_weight(weight: &[f32], sizes: Sizes, is_reversed: bool) -> Vec<f32> {
-    change_rows(weight, (TAPS, POSITIONS), sizes, |mut row| {
-        if is_reversed {
-            row = row.chunks_exact(sizes.outputs.max(1)).rev().flatten().copied().collect();
-        }
-        let row = change_axis(&row, 9, square::carry_weight);
-        let row = change_axis(&row, 3, square::carry_weight);
-        change_axis(&row, 1, flat::carry_weight)
-    })
-}
-
-/// `[before, inputs, outputs]`, or the sum of several such, to `[after, inputs, outputs]`, by what `change` makes of
-/// each input's `[before, outputs]`.
-fn change_rows(
-    from: &[f32],
-    (before, after): (usize, usize),
-    sizes: Sizes,
-    change: impl Fn(Vec<f32>) -> Vec<f32> + Sync,
-) -> Vec<f32> {
-    let (outputs, tap) = (sizes.outputs, sizes.inputs * sizes.outputs);
-    let work = |to: Shared| {
-        (0..sizes.inputs).into_par_iter().for_each(|input| {
-            let mut row = vec![0.0; before * outputs];
-            for part in from.chunks_exact((before * tap).max(1)) {
-                for (place, row) in row.chunks_exact_mut(outputs.max(1)).enumerate() {
-                    let from = &part[place * tap + input * outputs..][..outputs];
-                    row.iter_mut().zip(from).for_each(|(sum, value)| *sum += value);
-                }
-            }
-            let row = change(row);
-            for place in 0..after {
-                let row = &row[place * outputs..][..outputs];
-                // SAFETY: the row of this input at each place is this task's.
-                unsafe {
-                    to.at(place * tap + input * outputs).copy_from_nonoverlapping(row.as_ptr(), outputs)
-                };
-            }
-        });
-    };
-    assert_eq!(from.len() % (before * tap).max(1), 0);
-    // SAFETY: every place has a row for each input.
-    unsafe { build_scattered(after * tap, work) }
-}
-
-/// `[outer, I, inner]` to `[outer, O, inner]`.
-fn change_axis<const I: usize, const O: usize>(
-    from: &[f32],
-    outer: usize,
-    change: impl Fn([f32; I]) -> [f32; O],
-) -> Vec<f32> {
-    let inner = from.len() / (outer * I);
-    let mut to = vec![0.0; outer * O * inner];
-    for part in 0..outer {
-        let from: [&[f32]; I] = std::array::from_fn(|i| &from[(part * I + i) * inner..][..inner]);
-        for at in 0..inner {
-            let changed = change(from.map(|from| from[at]));
-            for (i, value) in changed.into_iter().enumerate() {
-                to[(part * O + i) * inner + at] = value;
-            }
-        }
-    }
-    to
 }
 
 #[cfg(test)]

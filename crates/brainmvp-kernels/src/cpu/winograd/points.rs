@@ -5,13 +5,31 @@
 
 /// F(2, 3), for D: at 0, 1, -1 and infinity. Its transforms of activations are sums of slabs: see `tiles.rs`.
 pub(super) mod flat {
-    pub(crate) fn carry_weight([a, b, c]: [f32; 3]) -> [f32; 4] {
-        [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c]
+    use crate::cpu::simd::Lanes;
+
+    /// # Safety
+    /// The machine has the instruction set.
+    #[inline(always)]
+    pub(crate) unsafe fn carry_weight<L: Lanes>([a, b, c]: [L; 3]) -> [L; 4] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let half = L::splat(0.5);
+            [a, a.add(b).add(c).mul(half), a.sub(b).add(c).mul(half), c]
+        }
     }
 
     /// The transpose of [`carry_weight`].
-    pub(crate) fn collect_weight([a, b, c, d]: [f32; 4]) -> [f32; 3] {
-        [a + 0.5 * (b + c), 0.5 * (b - c), 0.5 * (b + c) + d]
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    #[inline(always)]
+    pub(crate) unsafe fn collect_weight<L: Lanes>([a, b, c, d]: [L; 4]) -> [L; 3] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let half = L::splat(0.5);
+            let even = b.add(c).mul(half);
+            [a.add(even), b.sub(c).mul(half), even.add(d)]
+        }
     }
 }
 
@@ -31,17 +49,35 @@ pub(super) mod square {
     const AT_NEAR: f32 = 2.0 * NEAR_2 * (NEAR_2 - FAR_2);
     const AT_FAR: f32 = 2.0 * FAR_2 * (FAR_2 - NEAR_2);
 
-    pub(crate) fn carry_weight([a, b, c]: [f32; 3]) -> [f32; 6] {
-        let (near, far) = ((a + NEAR_2 * c) / AT_NEAR, (a + FAR_2 * c) / AT_FAR);
-        let (near_b, far_b) = (NEAR / AT_NEAR * b, FAR / AT_FAR * b);
-        [a / AT_0, near + near_b, near - near_b, far + far_b, far - far_b, c]
+    /// # Safety
+    /// The machine has the instruction set.
+    #[inline(always)]
+    pub(crate) unsafe fn carry_weight<L: Lanes>([a, b, c]: [L; 3]) -> [L; 6] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let lanes = |value: f32| L::splat(value);
+            let near = a.add(c.mul(lanes(NEAR_2))).div(lanes(AT_NEAR));
+            let far = a.add(c.mul(lanes(FAR_2))).div(lanes(AT_FAR));
+            let (near_b, far_b) = (b.mul(lanes(NEAR / AT_NEAR)), b.mul(lanes(FAR / AT_FAR)));
+            [a.div(lanes(AT_0)), near.add(near_b), near.sub(near_b), far.add(far_b), far.sub(far_b), c]
+        }
     }
 
     /// The transpose of [`carry_weight`].
-    pub(crate) fn collect_weight([a, b, c, d, e, f]: [f32; 6]) -> [f32; 3] {
-        let (near, far) = ((b + c) / AT_NEAR, (d + e) / AT_FAR);
-        let odd = NEAR / AT_NEAR * (b - c) + FAR / AT_FAR * (d - e);
-        [a / AT_0 + near + far, odd, NEAR_2 * near + FAR_2 * far + f]
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    #[inline(always)]
+    pub(crate) unsafe fn collect_weight<L: Lanes>([a, b, c, d, e, f]: [L; 6]) -> [L; 3] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let lanes = |value: f32| L::splat(value);
+            let (near, far) = (b.add(c).div(lanes(AT_NEAR)), d.add(e).div(lanes(AT_FAR)));
+            let near_odd = b.sub(c).mul(lanes(NEAR / AT_NEAR));
+            let far_odd = d.sub(e).mul(lanes(FAR / AT_FAR));
+            let outer = near.mul(lanes(NEAR_2)).add(far.mul(lanes(FAR_2))).add(f);
+            [a.div(lanes(AT_0)).add(near).add(far), near_odd.add(far_odd), outer]
+        }
     }
 
     /// # Safety

@@ -6,8 +6,9 @@ use super::points::square;
 use super::{PLANE, PLANES, SIDE};
 use crate::cpu::buffer::{Aligned, Shared};
 use crate::cpu::conv::Sizes;
+use crate::cpu::panels::{Panels, Rows};
 use crate::cpu::product::Matrix;
-use crate::cpu::simd::{Lanes, WIDEST_LANES, dispatch, load_some, store_some};
+use crate::cpu::simd::{InstructionSet, Lanes, WIDEST_LANES, dispatch, load_some, store_some};
 
 /// Floats between the matrices of two positions, so that they do not share lines of the first-level cache.
 const GAP: usize = 16;
@@ -92,21 +93,28 @@ struct Corner {
     at: [usize; 3],
 }
 
+/// What a row of tiles sees, transformed along D and H: some channels of each voxel along W, for each position along H.
+struct Halfway(Aligned);
+
+impl Halfway {
+    fn new() -> Self {
+        Self(Aligned::new(SIDE * SEEN * WIDEST_LANES))
+    }
+}
+
 /// A matrix `[tiles, channels]` for each position of a plane.
 pub(crate) struct Positions {
     values: Aligned,
     channels: usize,
     /// Floats from one matrix to the next.
     stride: usize,
-    /// What a row of tiles sees, transformed along D and H: some channels of each voxel along W, for each position along H.
-    halfway: Aligned,
+    halfway: Halfway,
 }
 
 impl Positions {
     pub(crate) fn new(tiles: usize, channels: usize) -> Self {
         let stride = (tiles * channels).next_multiple_of(GAP) + GAP;
-        let (values, halfway) = (Aligned::new(PLANE * stride), Aligned::new(SIDE * SEEN * WIDEST_LANES));
-        Self { values, channels, stride, halfway }
+        Self { values: Aligned::new(PLANE * stride), channels, stride, halfway: Halfway::new() }
     }
 
     pub(crate) fn matrix(&self, position: usize) -> Matrix {
@@ -115,6 +123,63 @@ impl Positions {
 
     pub(crate) fn at(&mut self, position: usize) -> *mut f32 {
         self.values.floats_mut()[position * self.stride..].as_mut_ptr()
+    }
+}
+
+/// The same matrices as the right-hand side of products reads them.
+pub(crate) struct PackedPositions {
+    panels: Vec<Panels>,
+    halfway: Halfway,
+}
+
+impl PackedPositions {
+    pub(crate) fn new(set: InstructionSet) -> Self {
+        Self { panels: (0..PLANE).map(|_| Panels::new(set)).collect(), halfway: Halfway::new() }
+    }
+
+    pub(crate) fn panels(&self, position: usize) -> &Panels {
+        &self.panels[position]
+    }
+}
+
+/// The memory that transformed tiles go to.
+trait Target {
+    /// Whether there is room for whole registers beyond the last channel.
+    const WHOLE: bool;
+    /// The memory of a position.
+    fn matrix(&self, position: usize) -> *mut f32;
+    /// Where in it the channels of a tile are, from one on, and the floats from there to those of the next tile.
+    fn place(&self, tile: usize, channel: usize) -> (usize, usize);
+}
+
+/// Matrices one behind the other.
+struct Plain {
+    first: *mut f32,
+    stride: usize,
+    channels: usize,
+}
+
+impl Target for Plain {
+    const WHOLE: bool = false;
+
+    fn matrix(&self, position: usize) -> *mut f32 {
+        self.first.wrapping_add(position * self.stride)
+    }
+
+    fn place(&self, tile: usize, channel: usize) -> (usize, usize) {
+        (tile * self.channels + channel, self.channels)
+    }
+}
+
+impl Target for Rows {
+    const WHOLE: bool = true;
+
+    fn matrix(&self, position: usize) -> *mut f32 {
+        self.start(position)
+    }
+
+    fn place(&self, tile: usize, channel: usize) -> (usize, usize) {
+        (Rows::place(self, tile, channel), self.width(channel))
     }
 }
 
@@ -183,30 +248,41 @@ dispatch! {
 
 dispatch! {
     /// Transforms some tiles of the output's gradient to a plane of positions.
-    unsafe fn carry_gradient(source: Source<'_>, part: (Range<usize>, usize), to: &mut Positions) = carry_gradient_on
+    unsafe fn carry_gradient(source: Source<'_>, part: (Range<usize>, usize), to: &mut PackedPositions) = carry_gradient_on
 }
 
 #[inline(always)]
 unsafe fn carry_input_on<L: Lanes>(source: Source<'_>, part: (Range<usize>, usize), to: &mut Positions) {
+    let plain = Plain { first: to.at(0), stride: to.stride, channels: to.channels };
     // SAFETY: the caller's promise.
-    unsafe { carry::<L, Input>(source, part, to) }
+    unsafe { carry::<L, Input, _>(source, part, &plain, to.halfway.0.floats_mut()) }
 }
 
 #[inline(always)]
-unsafe fn carry_gradient_on<L: Lanes>(source: Source<'_>, part: (Range<usize>, usize), to: &mut Positions) {
+unsafe fn carry_gradient_on<L: Lanes>(
+    source: Source<'_>,
+    part: (Range<usize>, usize),
+    to: &mut PackedPositions,
+) {
+    let rows = Panels::rows_of(&mut to.panels, (part.0.len(), source.channels));
     // SAFETY: the caller's promise.
-    unsafe { carry::<L, Gradient>(source, part, to) }
+    unsafe { carry::<L, Gradient, _>(source, part, &rows, to.halfway.0.floats_mut()) }
 }
 
 #[inline(always)]
-unsafe fn carry<L: Lanes, C: Carry>(
+unsafe fn carry<L: Lanes, C: Carry, T: Target>(
     source: Source<'_>,
     (range, plane): (Range<usize>, usize),
-    to: &mut Positions,
+    to: &T,
+    halfway: &mut [f32],
 ) {
     let zeros = vec![0.0; source.channels];
     let (first, second, sign) = C::SLABS[plane];
     let start = range.start;
+    let mut matrices = [std::ptr::null_mut(); PLANE];
+    for (position, matrix) in matrices.iter_mut().enumerate() {
+        *matrix = to.matrix(position);
+    }
     for (corner, tile, count) in source.tiles.rows(range) {
         // Beyond the activation, all voxels of a row are the same zeros.
         let row = |d: Option<usize>, h: usize| match d.and_then(|d| source.tiles.row_seen(corner, d, h)) {
@@ -215,15 +291,13 @@ unsafe fn carry<L: Lanes, C: Carry>(
         };
         let rows = [first, second].map(|d| std::array::from_fn(|h| row(d, h)));
         let seen = Seen { rows, sign, first: corner.at[2], width: source.tiles.size[2], tiles: count };
-        let place = (tile - start) * source.channels;
         for at in (0..source.channels).step_by(L::N) {
             let channels = (source.channels - at).min(L::N) as isize;
+            let written = if T::WHOLE { L::N as isize } else { channels };
             // SAFETY: the voxels and the row have these channels.
             unsafe {
-                carry_halfway::<L, C>(&seen, (at, channels), to.halfway.floats_mut());
-                let (stride, step) = (to.stride, source.channels);
-                let to_row = to.at(0).add(place + at);
-                carry_rest::<L, C>(to.halfway.floats(), (to_row, stride, step), (count, channels));
+                carry_halfway::<L, C>(&seen, (at, channels), halfway);
+                carry_rest::<L, C>(halfway, (&matrices, to.place(tile - start, at)), (count, written));
             }
         }
     }
@@ -272,14 +346,15 @@ unsafe fn carry_halfway<L: Lanes, C: Carry>(seen: &Seen, (at, channels): (usize,
     }
 }
 
-/// Transforms it along W, to the positions of each tile: the first of them at `to`, positions and tiles so many floats apart.
+/// Transforms it along W, to the positions of each tile: the first of them at a place of each matrix, the others so many
+/// floats apart.
 ///
 /// # Safety
-/// Each position of the tiles at `to` has the channels.
+/// There each matrix has room for the channels of the tiles.
 #[inline(always)]
 unsafe fn carry_rest<L: Lanes, C: Carry>(
     from: &[f32],
-    (to, position, step): (*mut f32, usize, usize),
+    (to, (place, step)): (&[*mut f32; PLANE], (usize, usize)),
     (tiles, channels): (usize, isize),
 ) {
     assert!(tiles <= ROW && from.len() >= SIDE * SEEN * L::N);
@@ -294,7 +369,7 @@ unsafe fn carry_rest<L: Lanes, C: Carry>(
                 }
                 let row = C::along(seen);
                 for w in 0..SIDE {
-                    store_some(row[w], to.add((h * SIDE + w) * position + tile * step), channels);
+                    store_some(row[w], to[h * SIDE + w].add(place + tile * step), channels);
                 }
             }
         }
