@@ -53,10 +53,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Whether the user's input is to blame, rather than the machine.
     pub fn is_of_input(&self) -> bool {
-        match self {
-            Self::Config { .. } | Self::Regions(_) => true,
-            _ => false,
-        }
+        matches!(self, Self::Config { .. } | Self::Regions(_))
     }
 
     /// The voxels of a window could not be read.

@@ -11,7 +11,6 @@
 //!
 //! `cpu/` holds the kernels of the Flex backend. It is the only place in the project with `unsafe` arithmetic.
 
-pub mod bench;
 mod cpu;
 mod extension;
 mod memory;

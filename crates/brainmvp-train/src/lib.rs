@@ -1,7 +1,7 @@
 //! Training: batches, the one loop, optimiser and schedule, checkpoints, run folders, logs.
 //!
 //! Data flows from a cache of prepared cases through [`batches`] into the loop of [`trainer`], which runs any
-//! [`brainmvp_objectives::pretraining::Objective`], and out into a [`run::RunFolder`].
+//! [`brainmvp_objectives::Objective`], and out into a [`run::RunFolder`].
 //!
 //! A run is a function of its configuration, its data and the number of threads. All random numbers come from
 //! generators that are seeded by (seed, position), so that the state of a run consists of its weights, its optimiser
@@ -9,7 +9,6 @@
 
 pub mod about;
 pub mod batches;
-pub mod bench;
 pub mod checkpoint;
 pub mod config;
 pub mod device;

@@ -149,6 +149,7 @@ const BLAMES: &[Blame] = &[
     |error| error.downcast_ref().map(brainmvp_metrics::Error::is_of_input),
     |error| error.downcast_ref().map(brainmvp_train::Error::is_of_input),
     |error| error.downcast_ref().map(brainmvp_study::Error::is_of_input),
+    |error| error.downcast_ref().map(brainmvp_bench::Error::is_of_input),
     |error| error.downcast_ref().map(brainmvp_view::Error::is_of_input),
     |error| error.downcast_ref::<io::Error>().map(|error| is_wrong_path(error.kind())),
 ];

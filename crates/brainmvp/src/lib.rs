@@ -44,6 +44,7 @@
 //! # }
 //! ```
 
+pub use brainmvp_bench as bench;
 pub use brainmvp_cohort as cohort;
 pub use brainmvp_dicom as dicom;
 pub use brainmvp_infer as infer;

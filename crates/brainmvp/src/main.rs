@@ -5,7 +5,6 @@ mod cli;
 mod commands;
 mod failure;
 mod interrupt;
-mod memory;
 mod processes;
 mod progress;
 mod scratch;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What each crate may use of the workspace, and whether it may use Burn.
-const ALLOWED: [(&str, &[&str], bool); 20] = [
+const ALLOWED: [(&str, &[&str], bool); 21] = [
     ("volume", &[], false),
     ("cohort", &["volume"], false),
     ("phantom", &["volume", "cohort"], false),
@@ -42,6 +42,11 @@ const ALLOWED: [(&str, &[&str], bool); 20] = [
     ),
     ("probe", &[], false),
     ("view", &["volume", "cohort", "prep", "metrics"], false),
+    (
+        "bench",
+        &["volume", "cohort", "phantom", "prep", "ranks", "kernels", "nets", "objectives", "train"],
+        true,
+    ),
     ("golden", &[], false),
     ("fuzz", &[], false),
 ];

@@ -14,9 +14,9 @@ use brainmvp_view::text::{duration, size};
 use super::counted;
 use super::table::columns;
 use crate::interrupt;
-use crate::memory::Memory;
 use crate::scratch::Scratch;
 use crate::ui::Ui;
+use brainmvp_bench::memory::Memory;
 
 /// Estimates a kind of training, with a temporary folder to write to.
 type MeasureRun = fn(&RunRequest, &Path, &AtomicBool, &dyn Observer) -> brainmvp_train::Result<Estimate>;

@@ -6,10 +6,10 @@ use brainmvp_view::text::size;
 
 use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
-use crate::memory::{Memory, free_memory};
 use crate::processes;
 use crate::scratch::Scratch;
 use crate::ui::Ui;
+use brainmvp_bench::memory::{Memory, free_memory};
 
 /// Measures the memory of a kind of run.
 type Measure = fn(&RunRequest, &Gauge<'_>) -> brainmvp_train::Result<Option<u64>>;

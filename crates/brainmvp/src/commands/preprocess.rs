@@ -20,9 +20,9 @@ use super::{counted, load_cohort, report};
 use crate::argument;
 use crate::failure::{Advise as _, bad_input, without_error_numbers};
 use crate::interrupt;
-use crate::memory::free_memory;
 use crate::progress::Progress;
 use crate::ui::Ui;
+use brainmvp_bench::memory::free_memory;
 
 /// Bring every case of a cohort to one grid, orientation and scale, ready for training
 ///

@@ -9,8 +9,8 @@ use brainmvp_view::run_summary::RunSummary;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::bench::machine::cpu;
-use crate::memory::Memory;
+use brainmvp_bench::machine::cpu;
+use brainmvp_bench::memory::Memory;
 
 const FILE_NAME: &str = "sessions.jsonl";
 

@@ -3,8 +3,8 @@
 use super::course::{Course, scores};
 use brainmvp_view::text::{duration, number, size};
 
-use crate::memory::Memory;
 use crate::progress::speed;
+use brainmvp_bench::memory::Memory;
 
 /// Columns of the bar, and of the curve: longer ones are no clearer.
 const MOST_COLUMNS: usize = 60;

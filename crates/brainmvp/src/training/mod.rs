@@ -11,10 +11,10 @@ use brainmvp_train::log::metrics::{StepMetrics, ValidationMetrics};
 use brainmvp_view::text::size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::memory::Memory;
 use crate::progress::Progress;
 use crate::screen;
 use crate::ui::Ui;
+use brainmvp_bench::memory::Memory;
 use course::{Course, scores};
 
 /// How often the view is drawn, whatever a step takes.

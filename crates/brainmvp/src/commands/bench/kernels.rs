@@ -3,12 +3,14 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use brainmvp_kernels::bench::{BenchConfig, Speed, Timing, bench};
+use brainmvp_bench::machine::{Machine, rounded};
+use brainmvp_bench::operations::{BenchConfig, Speed, Timing, bench};
+use brainmvp_bench::rows::Named;
+use brainmvp_bench::work::Shape;
 use brainmvp_kernels::{NoBf16, set_precision};
 use serde_json::{Map, Value, json};
 
-use super::machine::{Machine, rounded};
-use super::{Named, Shape, no_bf16, stop_if_asked};
+use super::{no_bf16, stop_if_asked};
 use crate::interrupt;
 use crate::ui::Ui;
 

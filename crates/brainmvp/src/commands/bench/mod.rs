@@ -1,19 +1,16 @@
 //! `brainmvp bench`
 
-mod child;
-mod downstream;
 mod kernels;
-pub(in crate::commands) mod machine;
-mod peer;
-mod preprocess;
-mod report;
-mod step;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use anyhow::Context as _;
+use brainmvp_bench::machine::{self, Machine};
+use brainmvp_bench::peer::{MONAI, PYTORCH, Peer};
+use brainmvp_bench::report::{self, Row};
+use brainmvp_bench::rows::{Measuring, Named, Watcher};
+use brainmvp_bench::work::{GIVEN, PREPARATION, Shape, WORKS, Work};
 use brainmvp_kernels::{NoBf16, Precision, set_precision};
 use brainmvp_nets::networks::{NetworkConfig, PresetName};
 use clap::Args;
@@ -21,15 +18,11 @@ use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use serde_json::{Map, Value};
 
 use crate::argument;
-use crate::failure::bad_input;
+use crate::commands::table;
+use crate::failure::{Advise as _, bad_input};
 use crate::interrupt;
 use crate::scratch::Scratch;
 use crate::ui::Ui;
-
-use child::{Failure, Sample, measure_ours};
-use machine::Machine;
-use peer::{MONAI, PYTORCH, Peer, Program};
-use report::{Measured, Row};
 
 /// Measure this machine: operations, training steps, inference and preprocessing, next to PyTorch and MONAI if installed
 ///
@@ -100,121 +93,6 @@ pub(crate) struct Bench {
 const ALL: &str = "all";
 const KERNELS: &str = "kernels";
 
-/// Work that is done by our program and by its peers, each time in a process of its own.
-struct Work {
-    /// The word on the command line for it.
-    what: &'static str,
-    /// Which of several it is, if the word stands for several.
-    part: Option<&'static str>,
-    title: &'static str,
-    /// What one repetition does.
-    unit: &'static str,
-    /// Its input.
-    input: fn(&Shape) -> String,
-    /// Makes the file that it reads, if it reads one.
-    write: Option<fn(&Shape, &Path) -> anyhow::Result<()>>,
-    /// Does the work in this process, with files in a folder.
-    measure: fn(&Shape, &Path) -> anyhow::Result<Sample>,
-    /// Default number of repetitions, for us and for peers.
-    repetitions: [usize; 2],
-    /// Whether it has matrix products, whose precision can be chosen.
-    products: bool,
-    /// The peer that does the same.
-    peer: &'static Program,
-}
-
-/// All work; more is a line here, and a function of the same name in the script of the peer.
-static WORKS: &[Work] = &[
-    Work {
-        what: "step",
-        title: "pre-training step",
-        input: |Shape { size, batch, .. }| format!("cases {batch}, two {size}^3 views each"),
-        measure: step::measure,
-        ..NETWORK
-    },
-    Work {
-        what: "finetune",
-        title: "fine-tuning step",
-        input: |Shape { size, batch, .. }| {
-            format!("cases {batch}, two {size}^3 copies of four modalities each")
-        },
-        measure: downstream::finetune,
-        ..NETWORK
-    },
-    Work {
-        what: "inference",
-        title: "inference",
-        unit: "window",
-        input: |Shape { size, batch, .. }| format!("windows of {size}^3, four modalities, {batch} at once"),
-        measure: downstream::inference,
-        ..NETWORK
-    },
-    Work {
-        part: Some("clinical"),
-        title: "preprocessing, clinical series",
-        write: Some(preprocess::write_clinical),
-        ..PREPARATION
-    },
-    Work {
-        part: Some("registered"),
-        title: "preprocessing, registered series",
-        write: Some(preprocess::write_registered),
-        ..PREPARATION
-    },
-    Work { part: Some(GIVEN), title: "preprocessing, given file", ..PREPARATION },
-];
-
-/// Common to the work of networks.
-const NETWORK: Work = Work {
-    what: "",
-    part: None,
-    title: "",
-    unit: "step",
-    input: |_| String::new(),
-    write: None,
-    measure: step::measure,
-    repetitions: [5, 2],
-    products: true,
-    peer: &PYTORCH,
-};
-
-/// Common to the work of preparing volumes.
-const PREPARATION: Work = Work {
-    what: "preprocess",
-    unit: "volume",
-    input: preprocess::described,
-    measure: preprocess::measure,
-    repetitions: [20, 5],
-    products: false,
-    peer: &MONAI,
-    ..NETWORK
-};
-
-/// The part that works on the user's file.
-const GIVEN: &str = "given";
-
-/// The amount of work.
-#[derive(Debug, Clone)]
-struct Shape {
-    /// The network, if the work has one.
-    model: Option<PresetName>,
-    /// Voxels along an axis of a patch.
-    size: usize,
-    /// Cases of a batch.
-    batch: usize,
-    /// Number of repetitions.
-    repetitions: usize,
-    /// The file that is prepared.
-    file: Option<PathBuf>,
-}
-
-impl Shape {
-    /// The network, for one modality.
-    fn network(&self) -> NetworkConfig {
-        self.model.unwrap_or_default().network()
-    }
-}
-
 /// The precisions of our own program, in the order of measuring.
 const PRECISIONS: &[(&str, Precision)] = &[("fp32", Precision::Fp32), ("bf16", Precision::Bf16)];
 
@@ -235,6 +113,12 @@ impl Bench {
         let precisions = self.precisions()?;
         let scratch = Scratch::beside(self.json.as_deref())?;
         let peers = self.peers(scratch.path())?;
+        let measuring = Measuring {
+            scratch: scratch.path(),
+            precisions: &precisions,
+            stop: interrupt::stop_flag(),
+            watcher: &Told(ui),
+        };
         let machine = Machine::measured();
         ui.result(&machine)?;
         let mut found = Map::new();
@@ -243,24 +127,8 @@ impl Bench {
             found.insert(KERNELS.to_owned(), operations);
         }
         for work in self.works() {
-            let mut shape = self.shape(work.repetitions[0]);
-            if work.what != PREPARATION.what {
-                shape.file = None;
-            }
-            if let Some(write) = work.write {
-                let file = scratch.path().join(format!("{}.nii.gz", work.part.unwrap_or(work.what)));
-                write(&shape, &file)?;
-                shape.file = Some(file);
-            }
             let peer = peers.iter().find(|peer| std::ptr::eq(peer.program, work.peer));
-            let mut rows = Vec::new();
-            for model in self.models(work) {
-                shape.model = model;
-                rows.extend(self.rows(work, &shape, &precisions, peer, scratch.path(), ui)?);
-            }
-            let input = (work.input)(&shape);
-            ui.result(format!("\n{}: {input}\n{}", work.title, report::table(work, &rows)))?;
-            let json = report::json(work, &machine, &rows);
+            let json = self.work(work, peer, &measuring, &machine, ui)?;
             match work.part {
                 None => drop(found.insert(work.what.to_owned(), json)),
                 Some(part) => {
@@ -268,8 +136,6 @@ impl Bench {
                     parts[part] = json;
                 }
             }
-            stop_if_asked()?;
-            refuse_unmeasured(work, &rows)?;
         }
         let Some(json) = &self.json else { return Ok(()) };
         let found = if self.what == ALL { Some(found.into()) } else { found.remove(&self.what) };
@@ -279,6 +145,39 @@ impl Bench {
         )]
         let found = found.expect("what was asked for was measured");
         save(json, &found)
+    }
+
+    /// Measures and prints one work.
+    fn work(
+        &self,
+        work: &Work,
+        peer: Option<&Peer>,
+        measuring: &Measuring<'_>,
+        machine: &Machine,
+        ui: &Ui,
+    ) -> anyhow::Result<Value> {
+        let mut shape = self.shape(work.repetitions[0]);
+        if work.what != PREPARATION.what {
+            shape.file = None;
+        }
+        if let Some(write) = work.write {
+            let file = measuring.scratch.join(format!("{}.nii.gz", work.part.unwrap_or(work.what)));
+            write(&shape, &file)?;
+            shape.file = Some(file);
+        }
+        let peer = peer.map(|peer| (peer, self.shape(work.repetitions[1]).repetitions));
+        let mut rows = Vec::new();
+        for model in self.models(work) {
+            shape.model = model;
+            rows.extend(measuring.rows(work, &shape, peer)?);
+        }
+        let input = (work.input)(&shape);
+        let (lines, below) = report::table(work, &rows);
+        let lines = table::columns(&lines);
+        ui.result(format!("\n{}: {input}\n{lines}{below}", work.title))?;
+        stop_if_asked()?;
+        refuse_unmeasured(work, &rows)?;
+        Ok(report::json(work, machine, &rows))
     }
 
     /// What a child process does.
@@ -291,65 +190,6 @@ impl Bench {
         let shape = Shape { model, ..self.shape(work.repetitions[0]) };
         let sample = (work.measure)(&shape, folder)?;
         ui.result(serde_json::to_string(&sample)?)
-    }
-
-    /// Measures one work: ours first, then every setting of the peer. A failure is named, and the others are measured.
-    fn rows(
-        &self,
-        work: &Work,
-        ours: &Shape,
-        precisions: &[Named],
-        peer: Option<&Peer>,
-        scratch: &Path,
-        ui: &Ui,
-    ) -> anyhow::Result<Vec<Row>> {
-        let mut rows = Vec::new();
-        let mut parameters = None;
-        let name = ours.model.map_or_else(String::new, |model| format!("{}, ", model.name()));
-        let prepared = scratch.join(preprocess::PREPARED);
-        let mut add = |key: Option<&'static str>,
-                       program: String,
-                       precision,
-                       measure: &dyn Fn(&Path) -> Result<Sample, Failure>| {
-            if interrupt::stop_flag().load(Ordering::Relaxed) {
-                return anyhow::Ok(());
-            }
-            ui.note(format!("measuring {}: {name}{program}, {precision}", work.title));
-            let folder = scratch.join(work.what);
-            std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-            let outcome = measure(&folder).and_then(|sample| {
-                parameters = parameters.or(sample.parameters);
-                same_network(&sample, parameters)?;
-                Ok(Measured::of(&sample))
-            });
-            match &outcome {
-                Ok(_) => {}
-                Err(skipped @ Failure::Skipped(_)) => {
-                    ui.note(format!("{name}{program}, {precision}: {skipped}"));
-                }
-                Err(failure) => ui.alert(format!("warning: {name}{program}, {precision}: {failure}")),
-            }
-            if key.is_none() {
-                // There is none if the work has no files.
-                drop(std::fs::rename(folder.join(preprocess::PREPARED), &prepared));
-            }
-            // A work may leave large files.
-            drop(std::fs::remove_dir_all(&folder));
-            rows.push(Row { peer: key, model: ours.model, program, precision, outcome });
-            Ok(())
-        };
-        for (name, _) in precisions.iter().filter(|(_, p)| work.products || *p == Precision::Fp32) {
-            add(None, "brainmvp".to_owned(), name, &|folder| measure_ours(work, name, ours, folder))?;
-        }
-        let Some(peer) = peer else { return Ok(rows) };
-        let theirs = Shape { repetitions: self.shape(work.repetitions[1]).repetitions, ..ours.clone() };
-        let compared = ours.file.is_some().then_some(prepared.as_path());
-        for setting in peer.program.settings {
-            add(Some(setting.key), peer.title(setting), setting.precision, &|folder| {
-                peer.measure(work, setting, &theirs, compared, folder)
-            })?;
-        }
-        Ok(rows)
     }
 
     /// The requested ones, or all.
@@ -427,7 +267,17 @@ impl Bench {
         let programs = [&PYTORCH, &MONAI].into_iter();
         let wanted = programs.filter(|program| self.works().any(|work| std::ptr::eq(work.peer, *program)));
         let bf16 = machine::multiplies_bf16();
-        wanted.map(|program| Peer::find(program, python, scratch, bf16)).collect()
+        let find = |program| match Peer::find(program, python, scratch, bf16, interrupt::stop_flag()) {
+            Err(error) => {
+                let wrong = format!("--peers {error}");
+                match error {
+                    brainmvp_bench::Error::Peer { advice, .. } => Err(bad_input(wrong)).advise(|_| advice),
+                    other => Err(other.into()),
+                }
+            }
+            Ok(peer) => Ok(peer),
+        };
+        wanted.map(find).collect()
     }
 
     fn shape(&self, repetitions: usize) -> Shape {
@@ -436,8 +286,18 @@ impl Bench {
     }
 }
 
-/// A precision and its name.
-type Named = (&'static str, Precision);
+/// Prints what is measured.
+struct Told<'a>(&'a Ui);
+
+impl Watcher for Told<'_> {
+    fn note(&self, text: &str) {
+        self.0.note(text);
+    }
+
+    fn warn(&self, text: &str) {
+        self.0.alert(format!("warning: {text}"));
+    }
+}
 
 fn no_bf16() -> anyhow::Error {
     bad_input("--precision bf16: this processor has no bfloat16 products (AVX-512 BF16)")
@@ -454,16 +314,6 @@ fn choices() -> PossibleValuesParser {
 fn models() -> PossibleValuesParser {
     let presets = NetworkConfig::presets().into_iter().map(|(name, ..)| name);
     PossibleValuesParser::new(presets.chain([ALL]))
-}
-
-/// Whether the network of a sample has this many parameters, as far as both are known.
-fn same_network(sample: &Sample, parameters: Option<u64>) -> Result<(), Failure> {
-    match sample.parameters.zip(parameters) {
-        Some((found, ours)) if found != ours => {
-            Err(Failure::Run(format!("its network has {found} parameters, ours {ours}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Voxels that the network can take.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Distribution, Tensor};
 
-use crate::VolumeOps;
-use crate::ops::WindowOptions;
+use brainmvp_kernels::VolumeOps;
+use brainmvp_kernels::ops::WindowOptions;
 
 const EPSILON: f32 = 1e-5;
 /// The channels of the stages; each stage has half as many voxels along an axis as the previous one.

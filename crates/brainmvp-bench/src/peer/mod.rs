@@ -3,37 +3,40 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
 
-use anyhow::Context as _;
+use brainmvp_volume::AtPath as _;
 use serde::Deserialize;
 
-use super::child::{Failure, Sample, answer, with_arguments};
-use super::{Shape, Work};
-use crate::failure::{Advise as _, bad_input};
+use crate::Error;
+use crate::child::{Failure, Sample, answer, with_arguments};
+use crate::work::{Shape, Work};
 
 /// A Python program that does some of the work.
-pub(super) struct Program {
+pub struct Program {
     name: &'static str,
     /// The packages that it needs.
     packages: &'static str,
     /// The file that is run, and the modules that it needs: names and contents.
     scripts: &'static [(&'static str, &'static str)],
-    pub(super) settings: &'static [Setting],
+    /// The settings that it is measured in.
+    pub settings: &'static [Setting],
 }
 
 /// A setting of a program.
-pub(super) struct Setting {
+pub struct Setting {
     /// Its name in JSON.
-    pub(super) key: &'static str,
+    pub key: &'static str,
     /// Its name in the script.
     name: &'static str,
     /// A description for the reader.
     what: &'static str,
-    pub(super) precision: &'static str,
+    /// Its precision.
+    pub precision: &'static str,
 }
 
 /// The networks. The plain setting first, then the best.
-pub(super) static PYTORCH: Program = Program {
+pub static PYTORCH: Program = Program {
     name: "PyTorch",
     packages: "torch",
     scripts: &[
@@ -50,7 +53,7 @@ pub(super) static PYTORCH: Program = Program {
 };
 
 /// The preparation of volumes.
-pub(super) static MONAI: Program = Program {
+pub static MONAI: Program = Program {
     name: "MONAI",
     packages: "torch monai nibabel",
     scripts: &[("peer_monai.py", include_str!("peer_monai.py"))],
@@ -58,8 +61,9 @@ pub(super) static MONAI: Program = Program {
 };
 
 /// A Python with the packages that a program needs.
-pub(super) struct Peer {
-    pub(super) program: &'static Program,
+pub struct Peer {
+    /// The program.
+    pub program: &'static Program,
     python: PathBuf,
     script: PathBuf,
     versions: Versions,
@@ -80,45 +84,49 @@ impl Peer {
     /// Checks that a Python can do the work before any is done.
     ///
     /// # Errors
-    /// Bad input if it cannot be started or lacks a package.
-    pub(super) fn find(
+    /// If it cannot be started or lacks a package.
+    pub fn find(
         program: &'static Program,
         python: &Path,
         scratch: &Path,
         bf16: bool,
-    ) -> anyhow::Result<Self> {
+        stop: &AtomicBool,
+    ) -> Result<Self, Error> {
         for (name, script) in program.scripts {
             let path = scratch.join(name);
-            std::fs::write(&path, script).with_context(|| path.display().to_string())?;
+            std::fs::write(&path, script).at(&path)?;
         }
         let script = scratch.join(program.scripts[0].0);
-        let found = answer::<Versions>(Command::new(python).arg(&script).arg("--version"), scratch);
-        let wrong = |reason: String| bad_input(format!("--peers {}: {reason}", python.display()));
+        let found = answer::<Versions>(Command::new(python).arg(&script).arg("--version"), scratch, stop);
         let packages = program.packages;
         match found {
             Ok(versions) => Ok(Self { program, python: python.to_owned(), script, versions, bf16 }),
-            Err(failure @ Failure::Start(_)) => Err(wrong(failure.to_string()))
-                .advise(|_| format!("give the path of a Python that has {packages}, e.g. venv/bin/python")),
-            Err(failure) => Err(wrong(failure.to_string()))
-                .advise(|_| format!("`{} -m pip install {packages}` installs them", python.display())),
+            Err(failure @ Failure::Start(_)) => {
+                let advice = format!("give the path of a Python that has {packages}, e.g. venv/bin/python");
+                Err(Error::of_peer(python, failure, advice))
+            }
+            Err(failure) => {
+                let advice = format!("`{} -m pip install {packages}` installs them", python.display());
+                Err(Error::of_peer(python, failure, advice))
+            }
         }
     }
 
     /// As shown in tables.
-    pub(super) fn title(&self, setting: &Setting) -> String {
+    pub fn title(&self, setting: &Setting) -> String {
         let version = self.versions.version.split('+').next().unwrap_or_default();
         format!("{} {version}{}", self.program.name, setting.what)
     }
 
     /// Does a piece of work; its result is compared with `ours` if the work has files. Without instructions for them
     /// PyTorch emulates bfloat16 numbers, which takes minutes per step and is no meaningful comparison.
-    pub(super) fn measure(
+    pub(crate) fn measure(
         &self,
         work: &Work,
         setting: &Setting,
         shape: &Shape,
         ours: Option<&Path>,
-        folder: &Path,
+        (folder, stop): (&Path, &AtomicBool),
     ) -> Result<Sample, Failure> {
         if setting.precision == "bf16" && !self.bf16 {
             return Err(Failure::Skipped("this processor has no bfloat16 instructions (AVX-512 BF16)"));
@@ -136,7 +144,7 @@ impl Peer {
         if let Some(ours) = ours {
             command.arg("--ours").arg(ours);
         }
-        answer(with_arguments(&mut command, shape), folder)
+        answer(with_arguments(&mut command, shape), folder, stop)
     }
 }
 
@@ -144,8 +152,8 @@ impl Peer {
 mod tests {
     use brainmvp_nets::networks::PresetName;
 
-    use super::super::WORKS;
     use super::*;
+    use crate::work::WORKS;
 
     const SHAPE: Shape = Shape { model: None, size: 16, batch: 1, repetitions: 1, file: None };
 
@@ -159,7 +167,8 @@ mod tests {
         let measure = |what: &str, model: &str| {
             let work = WORKS.iter().find(|work| work.what == what).unwrap();
             let shape = Shape { model: Some(PresetName::known(model)), ..SHAPE };
-            peer.measure(work, &PYTORCH.settings[0], &shape, None, folder.path()).unwrap_err()
+            peer.measure(work, &PYTORCH.settings[0], &shape, None, (folder.path(), &AtomicBool::new(false)))
+                .unwrap_err()
         };
         assert!(matches!(measure("step", "unetr"), Failure::Skipped(_)));
         for (what, model) in [("step", "unet3d"), ("finetune", "unetr")] {
@@ -181,7 +190,8 @@ mod tests {
                 bf16,
             };
             let setting = PYTORCH.settings.iter().find(|setting| setting.key == key).unwrap();
-            peer.measure(&WORKS[0], setting, &shape, None, folder.path()).unwrap_err()
+            peer.measure(&WORKS[0], setting, &shape, None, (folder.path(), &AtomicBool::new(false)))
+                .unwrap_err()
         };
         let skipped = measure(false, "pytorch_bf16");
         assert!(matches!(skipped, Failure::Skipped(_)), "{skipped}");

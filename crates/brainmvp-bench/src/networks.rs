@@ -1,7 +1,9 @@
-//! A fine-tuning step and an inference window on noise: the work of downstream networks, for benchmarks.
+//! The work after pre-training, on noise: a fine-tuning step and an inference window.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::path::Path;
+use std::time::Instant;
 
 use brainmvp_kernels::in_pool;
 use brainmvp_nets::Init;
@@ -14,6 +16,8 @@ use brainmvp_objectives::downstream::{
 };
 use brainmvp_objectives::patch::PatchSource;
 use brainmvp_objectives::{FrozenTemplates, Moment, Objective as _, Placement, Scene};
+use brainmvp_train::device::device;
+use brainmvp_train::optimizer::{NamedAdamW, OptimizerConfig};
 use brainmvp_volume::Modality;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -21,15 +25,60 @@ use burn::tensor::{Device, Distribution, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::optimizer::{NamedAdamW, OptimizerConfig};
+use crate::Error;
+use crate::child::Sample;
+use crate::memory::Memory;
+use crate::work::Shape;
 
 /// The modalities of a case, and the number of labels, as in the BraTS data sets.
 const CHANNELS: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c, Modality::T2];
 const MODALITIES: usize = CHANNELS.len();
 const CLASSES: usize = 3;
 
+/// Steps of fine-tuning.
+pub(crate) fn finetune(shape: &Shape, _: &Path) -> Result<Sample, Error> {
+    let state = Finetuning::new(&shape.network(), shape.size, shape.batch, &device("cpu")?);
+    let parameters = state.parameters();
+    measure(shape, state, parameters, Finetuning::step)
+}
+
+/// Windows of inference.
+pub(crate) fn inference(shape: &Shape, _: &Path) -> Result<Sample, Error> {
+    let state = Inference::new(&shape.network(), shape.size, shape.batch, &device("cpu")?);
+    let parameters = state.parameters();
+    measure(shape, state, parameters, |state| {
+        let result = state.run();
+        (state, result)
+    })
+}
+
+/// Times a piece of work repeatedly. The first time is a warm-up.
+fn measure<T>(
+    shape: &Shape,
+    mut state: T,
+    parameters: u64,
+    run: impl Fn(T) -> (T, f32),
+) -> Result<Sample, Error> {
+    let mut seconds = Vec::new();
+    for _ in 0..=shape.repetitions {
+        let begun = Instant::now();
+        let (next, result) = run(state);
+        seconds.push(begun.elapsed().as_secs_f64());
+        if !result.is_finite() {
+            return Err(Error::NotFinite);
+        }
+        state = next;
+    }
+    Ok(Sample {
+        seconds: seconds.split_off(1),
+        peak_memory_bytes: Memory::peak_of_this_process(),
+        parameters: Some(parameters),
+        voxels_alike: None,
+    })
+}
+
 /// A network for segmentation, fine-tuned on one batch repeatedly, as in `finetune`.
-pub struct Finetuning {
+struct Finetuning {
     objective: Segmenting,
     samples: Vec<SegmentingSample>,
     optimizer: NamedAdamW,
@@ -40,10 +89,7 @@ pub struct Finetuning {
 
 impl Finetuning {
     /// A network of these sizes, and cases of four modalities and `size` voxels along each axis.
-    ///
-    /// # Panics
-    /// If the size is not a multiple of the network's stride.
-    pub fn new(network: &NetworkConfig, size: usize, batch: usize, device: &Device) -> Self {
+    fn new(network: &NetworkConfig, size: usize, batch: usize, device: &Device) -> Self {
         let config = OptimizerConfig { weight_decay: network.weight_decay(), ..OptimizerConfig::default() };
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let case = NoiseCase { shape: [size; 3] };
@@ -76,13 +122,13 @@ impl Finetuning {
     }
 
     /// Parameters of the network.
-    pub fn parameters(&self) -> u64 {
+    fn parameters(&self) -> u64 {
         parameters(&self.objective)
     }
 
     /// One step: two copies of each case, some modalities of each replaced by templates; losses at each scale and the
     /// agreement of the deepest features (BrainMVP eqs. 6 and 7); gradients; AdamW. Returns itself and the loss.
-    pub fn step(mut self) -> (Self, f32) {
+    fn step(mut self) -> (Self, f32) {
         in_pool(&self.device.clone(), || {
             let mut pass = Pass::training(&mut self.rng);
             let total = self.objective.forward(&self.samples, Moment::default(), &mut pass).total;
@@ -148,26 +194,26 @@ impl PatchSource for NoiseCase {
 }
 
 /// A network for segmentation, applied to one batch of windows repeatedly.
-pub struct Inference {
+struct Inference {
     network: SegmentationNetwork,
     windows: Tensor<5>,
 }
 
 impl Inference {
     /// A network of these sizes, and windows of four modalities and `size` voxels along each axis.
-    pub fn new(network: &NetworkConfig, size: usize, batch: usize, device: &Device) -> Self {
+    fn new(network: &NetworkConfig, size: usize, batch: usize, device: &Device) -> Self {
         let shape = [batch, size, size, size, MODALITIES];
         let windows = Tensor::random(shape, Distribution::Uniform(0.0, 1.0), device);
         Self { network: segmenter(network, device), windows }
     }
 
     /// Parameters of the network.
-    pub fn parameters(&self) -> u64 {
+    fn parameters(&self) -> u64 {
         parameters(&self.network)
     }
 
     /// Computes the logits, and returns their mean, so that they are really computed.
-    pub fn run(&self) -> f32 {
+    fn run(&self) -> f32 {
         in_pool(&self.windows.device(), || {
             self.network.forward(self.windows.clone(), &mut Pass::evaluation()).logits.mean().into_scalar()
         })
@@ -181,7 +227,7 @@ fn segmenter(network: &NetworkConfig, device: &Device) -> SegmentationNetwork {
 }
 
 /// Parameters of a network that reconstructs.
-pub fn pretraining_parameters(network: &NetworkConfig, device: &Device) -> u64 {
+pub(crate) fn pretraining_parameters(network: &NetworkConfig, device: &Device) -> u64 {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let init = &mut Init { device, rng: &mut rng };
     parameters(&network.encoder(init)) + parameters(&network.reconstruction(init))

@@ -11,18 +11,18 @@ use brainmvp_prep::cache::{
     CASE_VERSION, CaseContents, CaseFacts, CaseMetadata, GridRecord, Manifest, write_case,
 };
 use brainmvp_prep::{PrepConfig, Space, StoredType};
-use brainmvp_train::Ranks;
-use brainmvp_train::bench::pretraining_parameters;
+use brainmvp_ranks::Ranks;
 use brainmvp_train::device::device;
 use brainmvp_train::log::metrics::StepMetrics;
 use brainmvp_train::pretrain::pretrain;
 use brainmvp_train::run::{Existing, RunRequest};
 use brainmvp_train::trainer::Observer;
-use brainmvp_volume::{Affine, Grid, Modality, Volume};
+use brainmvp_volume::{Affine, AtPath as _, Grid, Modality, Volume};
 
-use super::Shape;
-use super::child::Sample;
+use crate::child::Sample;
 use crate::memory::Memory;
+use crate::work::Shape;
+use crate::{Error, Result, networks};
 
 /// Voxels of the registered volumes, which are also those of the templates, and of the cropped cases, x, y, z, for
 /// patches of
@@ -34,7 +34,7 @@ const PATCH: usize = 96;
 const MODALITIES: [Modality; 4] = [Modality::Flair, Modality::T1, Modality::T1c, Modality::T2];
 
 /// Trains until enough steps are measured. The first is a warm-up.
-pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
+pub(crate) fn measure(shape: &Shape, folder: &Path) -> Result<Sample> {
     let data = folder.join("cache");
     write_cases(shape, &data)?;
     let options = RunRequest {
@@ -51,14 +51,14 @@ pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
         std::thread::spawn(move || pretrain(&options, &AtomicBool::new(false), &Listener(sender)).map(drop));
     let measured: Vec<Step> = steps.iter().take(shape.repetitions + 1).collect();
     if measured.len() <= shape.repetitions {
-        let ended = trainer.join().map_err(|_| anyhow::anyhow!("the trainer stopped unexpectedly"))?;
+        let ended = trainer.join().map_err(|_| Error::Stopped)?;
         ended?;
     }
     // The trainer is not waited for; it ends with this process.
     let peak_memory_bytes = measured.last().and_then(|step| step.peak_memory_bytes);
     let seconds = measured[1..].iter().map(|step| step.seconds).collect();
     // Not before the peak of memory was read: it makes the network again.
-    let parameters = Some(pretraining_parameters(&shape.network(), &device("cpu")?));
+    let parameters = Some(networks::pretraining_parameters(&shape.network(), &device("cpu")?));
     Ok(Sample { seconds, peak_memory_bytes, parameters, voxels_alike: None })
 }
 
@@ -102,8 +102,8 @@ impl Observer for Listener {
 }
 
 /// A cache with as many cases as a batch.
-fn write_cases(shape: &Shape, dir: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(dir)?;
+fn write_cases(shape: &Shape, dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).at(dir)?;
     let mut manifest = Manifest::new(PrepConfig::default());
     for case in 0..shape.batch {
         manifest.cases.push(write_case(dir, &contents(shape.size, case)?, StoredType::F16)?);
@@ -111,7 +111,7 @@ fn write_cases(shape: &Shape, dir: &Path) -> anyhow::Result<()> {
     Ok(manifest.save(dir)?)
 }
 
-fn contents(size: usize, case: usize) -> anyhow::Result<CaseContents> {
+fn contents(size: usize, case: usize) -> Result<CaseContents> {
     let grid = |shape: [usize; 3]| {
         Grid::new(shape.map(|n| n * size / PATCH), Affine::from_spacing([1.0; 3], [0.0; 3]))
     };

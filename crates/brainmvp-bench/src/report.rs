@@ -3,37 +3,40 @@
 use brainmvp_nets::networks::PresetName;
 use serde_json::{Map, Value, json};
 
-use super::Work;
-use super::child::{Failure, Sample};
-use super::machine::{Machine, rounded};
-use crate::commands::table;
+use crate::child::{Failure, Sample};
+use crate::machine::{Machine, rounded};
+use crate::work::Work;
 
 /// One program doing one work.
-pub(super) struct Row {
+pub struct Row {
     /// Its name in JSON, if it is a peer.
-    pub(super) peer: Option<&'static str>,
+    pub peer: Option<&'static str>,
     /// The network, if the work has one.
-    pub(super) model: Option<PresetName>,
-    pub(super) program: String,
-    pub(super) precision: &'static str,
+    pub model: Option<PresetName>,
+    /// Its name, version and setting in words.
+    pub program: String,
+    /// Its precision.
+    pub precision: &'static str,
     /// The measurements, or why there are none.
-    pub(super) outcome: Result<Measured, Failure>,
+    pub outcome: Result<Measured, Failure>,
 }
 
 /// The summary of the repetitions.
-pub(super) struct Measured {
+pub struct Measured {
     median: f64,
     fastest: f64,
     slowest: f64,
     /// In units of 10^9 bytes.
     memory_gb: Option<f64>,
-    pub(super) parameters: Option<u64>,
+    /// Parameters of the network, if the work has one.
+    pub parameters: Option<u64>,
     /// The share of voxels equal to those of our own result.
-    pub(super) voxels_alike: Option<f64>,
+    pub voxels_alike: Option<f64>,
 }
 
 impl Measured {
-    pub(super) fn of(sample: &Sample) -> Self {
+    /// That of a process.
+    pub fn of(sample: &Sample) -> Self {
         let mut seconds = sample.seconds.clone();
         seconds.sort_by(f64::total_cmp);
         let at = |place: usize| seconds.get(place).copied().unwrap_or(f64::NAN);
@@ -64,7 +67,8 @@ fn ours<'a>(rows: &'a [Row], of: &Row) -> Option<(&'static str, &'a Measured)> {
     row.outcome.as_ref().ok().map(|outcome| (row.precision, outcome))
 }
 
-pub(super) fn table(work: &Work, rows: &[Row]) -> String {
+/// The lines of a table, cell by cell, and what is to be said below it.
+pub fn table(work: &Work, rows: &[Row]) -> (Vec<Vec<String>>, String) {
     let unit = format!("s/{}", work.unit);
     let title = ["", "precision", &unit, "range", "peak memory", "time / ours", "memory / ours"];
     let lines = rows.iter().map(|row| (network(row), cells(row, ours(rows, row).map(|(_, ours)| ours))));
@@ -81,7 +85,7 @@ pub(super) fn table(work: &Work, rows: &[Row]) -> String {
         let part = row.outcome.as_ref().ok()?.voxels_alike? * 100.0;
         Some(format!("\n{part:.3} % of the voxels of {} agree with ours within 0.001", row.program))
     });
-    table::columns(&lines) + &alike.collect::<String>()
+    (lines, alike.collect())
 }
 
 /// The network of a row, and its parameters.
@@ -123,7 +127,7 @@ fn seconds(value: f64) -> String {
 }
 
 /// The measurements of a work: those of its network, or if there are several, under their names.
-pub(super) fn json(work: &Work, machine: &Machine, rows: &[Row]) -> Value {
+pub fn json(work: &Work, machine: &Machine, rows: &[Row]) -> Value {
     let networks: Vec<&[Row]> = rows.chunk_by(|one, next| one.model == next.model).collect();
     if let [one] = networks[..] {
         return json_of_one(work, machine, one);
@@ -201,7 +205,11 @@ mod tests {
     }
 
     fn work() -> &'static Work {
-        &crate::commands::bench::WORKS[0]
+        &crate::work::WORKS[0]
+    }
+
+    fn text(rows: &[Row]) -> String {
+        table(work(), rows).0.concat().join("|")
     }
 
     #[test]
@@ -230,7 +238,7 @@ mod tests {
         );
         assert_eq!(peers["pytorch_other"]["error"], "no room");
         assert_eq!(peers["pytorch_slow"]["skipped"], "no instructions");
-        let table = table(work(), &rows);
+        let table = text(&rows);
         for cell in ["4.00", "failed", "skipped", "6.000 to 10.000"] {
             assert!(table.contains(cell), "{table}");
         }
@@ -263,7 +271,7 @@ mod tests {
         );
         let alone = json(work(), &Machine::measured(), &rows[2..]);
         assert_eq!((&alone["model"], &alone["seconds_per_step"]), (&json!("swin-unetr"), &json!(2.0)));
-        let table = table(work(), &rows);
+        let table = text(&rows);
         for cell in ["network", "parameters", "12345", "swin-unetr", "3.00"] {
             assert!(table.contains(cell), "{table}");
         }

@@ -5,33 +5,32 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Shape, Work};
-use crate::interrupt;
+use crate::work::{Shape, Work};
 
 /// The measurements of a process.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Sample {
+pub struct Sample {
     /// The time of each repetition.
-    pub(super) seconds: Vec<f64>,
+    pub seconds: Vec<f64>,
     /// `None` if the system does not report it.
-    pub(super) peak_memory_bytes: Option<u64>,
+    pub peak_memory_bytes: Option<u64>,
     /// Of the network, if the work has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) parameters: Option<u64>,
+    pub parameters: Option<u64>,
     /// The share of voxels equal to those of our own result, if a peer compares them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) voxels_alike: Option<f64>,
+    pub voxels_alike: Option<f64>,
 }
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub enum Failure {
     /// The process could not be started.
     Start(io::Error),
     /// It failed, or its output is not an answer.
@@ -53,21 +52,22 @@ impl fmt::Display for Failure {
 /// How long it may take to notice that a process has ended.
 const NOTICED_AFTER: Duration = Duration::from_millis(20);
 
-/// Does our own work in another process of this program.
-pub(super) fn measure_ours(
+/// Does our own work in another process of this program, which answers to `bench WORK --measure FOLDER`.
+pub(crate) fn measure_ours(
     work: &Work,
     precision: &str,
     shape: &Shape,
     folder: &Path,
+    stop: &AtomicBool,
 ) -> Result<Sample, Failure> {
     let program = std::env::current_exe().map_err(Failure::Start)?;
     let mut command = Command::new(program);
     command.args(["bench", work.what, "--precision", precision, "--measure"]).arg(folder);
-    answer(with_arguments(&mut command, shape), folder)
+    answer(with_arguments(&mut command, shape), folder, stop)
 }
 
 /// The options for the amount of work, the same for every program.
-pub(super) fn with_arguments<'a>(command: &'a mut Command, shape: &Shape) -> &'a mut Command {
+pub(crate) fn with_arguments<'a>(command: &'a mut Command, shape: &Shape) -> &'a mut Command {
     let options = [
         ("--size", shape.size),
         ("--batch", shape.batch),
@@ -85,7 +85,11 @@ pub(super) fn with_arguments<'a>(command: &'a mut Command, shape: &Shape) -> &'a
 }
 
 /// Runs a command to its end and reads the last line that it prints. If we are interrupted, so is the command.
-pub(super) fn answer<T: DeserializeOwned>(command: &mut Command, folder: &Path) -> Result<T, Failure> {
+pub(crate) fn answer<T: DeserializeOwned>(
+    command: &mut Command,
+    folder: &Path,
+    stop: &AtomicBool,
+) -> Result<T, Failure> {
     let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
     command.stdin(Stdio::null());
     command.stdout(File::create(&stdout).map_err(Failure::Start)?);
@@ -95,7 +99,7 @@ pub(super) fn answer<T: DeserializeOwned>(command: &mut Command, folder: &Path) 
         if let Some(status) = child.try_wait().map_err(Failure::Start)? {
             break status;
         }
-        if interrupt::stop_flag().load(Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) {
             // It may already have ended.
             drop(child.kill());
             drop(child.wait());
@@ -131,7 +135,8 @@ mod tests {
 
     fn shell(script: &str) -> Result<Sample, String> {
         let folder = tempfile::tempdir().unwrap();
-        answer(Command::new("sh").args(["-c", script]), folder.path()).map_err(|e| e.to_string())
+        answer(Command::new("sh").args(["-c", script]), folder.path(), &AtomicBool::new(false))
+            .map_err(|e| e.to_string())
     }
 
     #[test]
@@ -149,7 +154,7 @@ mod tests {
         assert!(shell("kill -9 $$").unwrap_err().contains("signal: 9"));
         assert!(shell("echo nothing").unwrap_err().contains("'nothing'"));
         let folder = tempfile::tempdir().unwrap();
-        let absent = answer::<Sample>(&mut Command::new("/absent"), folder.path());
+        let absent = answer::<Sample>(&mut Command::new("/absent"), folder.path(), &AtomicBool::new(false));
         assert!(matches!(absent, Err(Failure::Start(_))), "{absent:?}");
     }
 }

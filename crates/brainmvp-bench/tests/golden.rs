@@ -12,7 +12,7 @@ fn the_peer_is_the_reference_network() {
         eprintln!("skipped: set BRAINMVP_PEER_PYTHON to a Python with torch and safetensors");
         return;
     };
-    let peer = concat!(env!("CARGO_MANIFEST_DIR"), "/src/commands/bench/peer.py");
+    let peer = concat!(env!("CARGO_MANIFEST_DIR"), "/src/peer/peer.py");
     let golden = brainmvp_golden::file("uniformer_eval.safetensors");
     let output =
         Command::new(python).arg(peer).arg("--check").arg(golden.parent().unwrap()).output().unwrap();

@@ -2,15 +2,16 @@
 
 /// Resident bytes, as the system counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Memory {
-    pub(crate) now_bytes: u64,
+pub struct Memory {
+    /// Now.
+    pub now_bytes: u64,
     /// The most so far.
-    pub(crate) peak_bytes: u64,
+    pub peak_bytes: u64,
 }
 
 impl Memory {
     /// That of this process; `None` on systems other than Linux.
-    pub(crate) fn of_this_process() -> Option<Self> {
+    pub fn of_this_process() -> Option<Self> {
         let status = std::fs::read_to_string("/proc/self/status").ok()?;
         let bytes = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key))?;
@@ -23,13 +24,13 @@ impl Memory {
     }
 
     /// The most that this process has had so far.
-    pub(crate) fn peak_of_this_process() -> Option<u64> {
+    pub fn peak_of_this_process() -> Option<u64> {
         Some(Self::of_this_process()?.peak_bytes)
     }
 }
 
 /// The free memory of the machine or of the container that the program runs in, in bytes, if it is known.
-pub(crate) fn free_memory() -> Option<u64> {
+pub fn free_memory() -> Option<u64> {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let machine = Some(system.available_memory()).filter(|free| *free > 0);

@@ -7,16 +7,17 @@ use serde_json::{Map, Value, json};
 use sysinfo::{CpuRefreshKind, RefreshKind, System};
 
 /// The facts that every measurement depends on.
-pub(super) struct Machine {
+pub struct Machine {
     cpu: String,
     cores: usize,
     threads: usize,
     /// fp32 operations per second of all threads.
-    pub(super) peak: f64,
+    pub peak: f64,
 }
 
 impl Machine {
-    pub(super) fn measured() -> Self {
+    /// Measures it, which takes a moment.
+    pub fn measured() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
             cpu: cpu(),
@@ -27,7 +28,7 @@ impl Machine {
     }
 
     /// The facts that accompany every measurement in JSON.
-    pub(super) fn facts(&self, precision: &str) -> Map<String, Value> {
+    pub fn facts(&self, precision: &str) -> Map<String, Value> {
         let facts = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "cpu": self.cpu,
@@ -56,14 +57,14 @@ impl fmt::Display for Machine {
 }
 
 /// The name of the processor, or else its architecture.
-pub(in crate::commands) fn cpu() -> String {
+pub fn cpu() -> String {
     let system = System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
     let brand = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
     brand.filter(|brand| !brand.is_empty()).unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
 /// Whether the processor has instructions that multiply bfloat16 numbers: for others than us, too.
-pub(super) fn multiplies_bf16() -> bool {
+pub fn multiplies_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]
     let found = is_x86_feature_detected!("avx512bf16");
     #[cfg(target_arch = "aarch64")]
@@ -74,7 +75,7 @@ pub(super) fn multiplies_bf16() -> bool {
 }
 
 /// Rounds to four digits, more than a measurement has.
-pub(super) fn rounded(value: f64) -> f64 {
+pub fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
     }

@@ -5,15 +5,15 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Context as _;
 use brainmvp_phantom::{Head, PhantomConfig, draw_subject};
 use brainmvp_prep::{CaseVolumes, CropKind, Pipeline, PrepConfig, SkullStrip};
 use brainmvp_volume::nifti::{self, Datatype, WriteOptions};
 use brainmvp_volume::{Affine, Grid, Modality, Volume};
 
-use super::Shape;
-use super::child::Sample;
+use crate::child::Sample;
 use crate::memory::Memory;
+use crate::work::Shape;
+use crate::{Error, Result};
 
 /// A stand-in for the modality of a file; no step depends on it.
 const MODALITY: Modality = Modality::T1;
@@ -38,7 +38,7 @@ const REGISTERED: Series =
     Series { head: Head::Stripped, voxels: [240, 240, 155], spacing_mm: [1.0; 3], turned_degrees: 0.0 };
 
 /// A description of the input.
-pub(super) fn described(shape: &Shape) -> String {
+pub(crate) fn described(shape: &Shape) -> String {
     let read = |file: &Path| nifti::read_header(file).ok().map(|header| header.grid);
     match shape.file.as_deref().and_then(read) {
         None => "one volume".to_owned(),
@@ -52,25 +52,29 @@ pub(super) fn described(shape: &Shape) -> String {
 }
 
 /// Writes a clinical series.
-pub(super) fn write_clinical(shape: &Shape, file: &Path) -> anyhow::Result<()> {
+pub(crate) fn write_clinical(shape: &Shape, file: &Path) -> Result<()> {
     CLINICAL.write(shape, file)
 }
 
 /// Writes a registered series.
-pub(super) fn write_registered(shape: &Shape, file: &Path) -> anyhow::Result<()> {
+pub(crate) fn write_registered(shape: &Shape, file: &Path) -> Result<()> {
     REGISTERED.write(shape, file)
 }
 
 impl Series {
     /// Writes a phantom, as 16-bit numbers, gzipped.
-    fn write(&self, shape: &Shape, file: &Path) -> anyhow::Result<()> {
+    fn write(&self, shape: &Shape, file: &Path) -> Result<()> {
         let config =
             PhantomConfig { head: self.head, modalities: vec![MODALITY], ..PhantomConfig::default() };
         let view = config.grid();
         let centre_mm = view.affine.to_world(view.shape.map(|n| (n as f64 - 1.0) / 2.0));
         let mut subject = draw_subject(&config, 0);
         subject.grid = self.grid(shape.size, centre_mm);
-        let image = subject.render().images.remove(&MODALITY).context("the phantom has no image")?;
+        let image = subject
+            .render()
+            .images
+            .remove(&MODALITY)
+            .ok_or(Error::Missing { what: "image of the phantom" })?;
         let options = WriteOptions { datatype: Datatype::I16, ..WriteOptions::default() };
         Ok(nifti::write(file, &image, options)?)
     }
@@ -91,8 +95,8 @@ impl Series {
 }
 
 /// Prepares a file repeatedly; the first time is a warm-up. The result is written next to it, to be compared.
-pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
-    let file = shape.file.as_deref().context("there is no file to prepare")?;
+pub(crate) fn measure(shape: &Shape, folder: &Path) -> Result<Sample> {
+    let file = shape.file.as_deref().ok_or(Error::Missing { what: "file to prepare" })?;
     let pipeline = Pipeline::new(&config())?;
     let mut seconds = Vec::new();
     for _ in 0..=shape.repetitions {
@@ -106,7 +110,7 @@ pub(super) fn measure(shape: &Shape, folder: &Path) -> anyhow::Result<Sample> {
 }
 
 /// The name of the result.
-pub(super) const PREPARED: &str = "prepared.nii";
+pub(crate) const PREPARED: &str = "prepared.nii";
 
 /// The steps of the reference program, in its order.
 fn config() -> PrepConfig {
@@ -119,9 +123,9 @@ fn config() -> PrepConfig {
     }
 }
 
-fn prepare(file: &Path, pipeline: &Pipeline) -> anyhow::Result<Volume> {
+fn prepare(file: &Path, pipeline: &Pipeline) -> Result<Volume> {
     let images = BTreeMap::from([(MODALITY, nifti::read(file)?)]);
     let mut case = CaseVolumes::new(images, None, None);
     pipeline.run(&mut case)?;
-    case.images.remove(&MODALITY).context("the volume is gone")
+    case.images.remove(&MODALITY).ok_or(Error::Missing { what: "volume after the preparation" })
 }
